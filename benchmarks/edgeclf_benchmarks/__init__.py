@@ -1,0 +1,1 @@
+"""Measure: latency, parity, baselines, reports. Above the runtime, below export."""

@@ -1,0 +1,1 @@
+"""edgeclf: image classifiers for edge devices, every artefact with its proof."""

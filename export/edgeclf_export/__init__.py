@@ -1,0 +1,1 @@
+"""A trained module becomes proven bundles: ONNX, OpenVINO, PyTorch."""

@@ -1,0 +1,43 @@
+"""Reference backend: a linear classifier on raw pixels in numpy. The shortest example of an engine; tests use it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import BackendError, BundleError
+
+MODEL = "model.npz"
+
+
+class LinearEngine:
+    """logits = pixels / 255 @ weight + bias, with weight (H * W * 3, classes) and bias (classes,)."""
+
+    compute_precision = "fp32"
+
+    def __init__(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        self._weight, self._bias = weight, bias
+        self.facts = {"engine": "numpy", "version": np.__version__, "device": "cpu"}
+
+    def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        flat = batch.reshape(len(batch), -1).astype(np.float32) / np.float32(255)
+        return np.asarray(flat @ self._weight + self._bias, dtype=np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+def open_engine(bundle: Bundle, options: SessionOptions) -> LinearEngine:
+    if options.device != "cpu":
+        raise BackendError(f"the reference backend runs on the cpu, not on {options.device!r}")
+    try:
+        with np.load(io.BytesIO(bundle.read(MODEL)), allow_pickle=False) as arrays:
+            weight, bias = arrays["weight"].astype(np.float32), arrays["bias"].astype(np.float32)
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{bundle.path}/{MODEL}: no linear classifier ({error})") from error
+    return LinearEngine(weight, bias)

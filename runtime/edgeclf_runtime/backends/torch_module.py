@@ -1,0 +1,153 @@
+"""PyTorch backend: the reference that other targets are compared with. Builder name, JSON and safetensors; no pickle.
+
+Only this file and `torchvision_guard.py` import torch in the runtime, and only when a pytorch bundle is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions, missing_engine
+from edgeclf_runtime.errors import BackendError, BundleError, DataError
+from edgeclf_runtime.manifest import Normalization
+from edgeclf_runtime.records import from_json
+from edgeclf_runtime.torchvision_guard import guard_torchvision
+
+if TYPE_CHECKING:
+    import torch
+
+MODEL, WEIGHTS = "model.json", "model.safetensors"
+_SAFE_ARGUMENTS = ("num_classes", "img_size", "in_chans", "aux_logits", "init_weights", "transform_input")
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """How to build the architecture again: a library, a name in its register, and plain numbers as arguments."""
+
+    library: Literal["timm", "torchvision"]
+    name: str
+    arguments: dict[str, int | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unsafe := sorted(set(self.arguments) - set(_SAFE_ARGUMENTS)):
+            raise ValueError(f"argument {unsafe[0]!r} is not one of {', '.join(_SAFE_ARGUMENTS)}")
+
+
+class TorchEngine:
+    """An eager module in evaluation mode. Threads are torch's own, for the whole process."""
+
+    def __init__(self, module: torch.nn.Module, precision: str, options: SessionOptions) -> None:
+        import torch
+
+        self._torch = torch
+        self._module = module
+        self._device = torch.device(options.device)
+        self.compute_precision = precision
+        self.facts = {
+            "engine": "torch",
+            "version": torch.__version__,
+            "device": options.device,
+            "threads": str(options.thread_count),
+        }
+
+    def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        with self._torch.inference_mode():
+            # a read-only array would warn, and torch has no read-only tensors
+            tensor = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
+            output: NDArray[np.float32] = self._module(tensor).float().cpu().numpy()
+            return output
+
+    def close(self) -> None:
+        del self._module
+
+
+def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
+    try:
+        import torch
+        from safetensors.torch import load
+    except ImportError as error:
+        raise missing_engine("torch", "export", error) from error
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("asked torch for cuda, it finds none; drop --device to run on the cpu")
+    if options.device not in ("cpu", "cuda"):
+        raise BackendError(f"no device {options.device!r} for pytorch; choose one of cpu, cuda")
+    torch.set_num_threads(options.thread_count)
+    where = f"{bundle.path}/{MODEL}"
+    try:
+        builder = from_json(Builder, json.loads(bundle.read(MODEL)), where)
+    except (ValueError, DataError) as error:
+        raise BundleError(f"{where}: {error}") from error
+    module = build_module(builder)
+    try:
+        module.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
+    except Exception as error:  # safetensors' own error has no public narrower base
+        raise BundleError(f"{bundle.path}/{WEIGHTS}: does not fit {builder.name}: {_short(error)}") from error
+    precision = bundle.manifest.compute_precision
+    whole = with_normalization(module, bundle.manifest.normalization, precision).to(options.device)
+    return TorchEngine(whole, precision, options)
+
+
+def build_module(builder: Builder) -> torch.nn.Module:
+    """The architecture with random weights, in evaluation mode. Registered names only: nothing is fetched."""
+    guard_torchvision()
+    try:
+        if builder.library == "timm":
+            import timm
+
+            if not timm.is_model(builder.name):
+                raise BackendError(f"timm {timm.__version__} has no model {builder.name!r}")
+            module: torch.nn.Module = timm.create_model(builder.name, pretrained=False, **builder.arguments)
+        else:
+            from torchvision import models
+
+            if builder.name not in models.list_models(module=models):
+                raise BackendError(f"torchvision has no classifier {builder.name!r}")
+            module = models.get_model(builder.name, weights=None, **builder.arguments)
+    except ImportError as error:
+        raise missing_engine(builder.library, "export", error) from error
+    except TypeError as error:
+        raise BackendError(f"{builder.library} can't build {builder.name} so: {_short(error)}") from error
+    return module.eval()
+
+
+def with_normalization(
+    module: torch.nn.Module, normalization: Normalization | None, precision: str = "fp32"
+) -> torch.nn.Module:
+    """`module` behind its pixel contract: (N, H, W, 3) uint8 -> logits; float32 NCHW where the caller normalises.
+
+    The cast comes first and the permutation second: TensorRT refuses a uint8 transpose. Normalisation is in fp32, the
+    module in `precision`.
+    """
+    import torch
+
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+    class Normalized(torch.nn.Module):
+        scale: torch.Tensor
+        shift: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module.to(dtype)
+            if normalization is not None and normalization.applied_by == "graph":
+                mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
+                self.register_buffer("scale", (1.0 / (255.0 * std)).float().view(1, 3, 1, 1), persistent=False)
+                self.register_buffer("shift", (-mean / std).float().view(1, 3, 1, 1), persistent=False)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            if hasattr(self, "scale"):
+                images = images.float().permute(0, 3, 1, 2) * self.scale + self.shift
+            return self.module(images.to(dtype))
+
+    return Normalized().eval()
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " …"

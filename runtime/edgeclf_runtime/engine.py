@@ -1,0 +1,58 @@
+"""What a backend keeps (`Engine`) and what a caller may ask of it (`SessionOptions`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.errors import BackendError
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How to run a bundle here.
+
+    Attributes
+    ----------
+    device
+        "cpu", or what the engine calls it: "cuda", "tensorrt" (onnx), "gpu", "npu" (openvino), "cuda" (pytorch).
+        There is no fallback: a device that can't be had is an error.
+    threads
+        Threads of one inference; None: the cores that this process may use.
+    compute_precision
+        What to compute in; None: what the manifest says.
+    hint
+        Tune the engine for single answers or for many at once.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    compute_precision: str | None = None
+    hint: Literal["latency", "throughput"] = "latency"
+
+    @property
+    def thread_count(self) -> int:
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+class Engine(Protocol):
+    """A loaded model. `infer` may be called from several threads at once."""
+
+    @property
+    def compute_precision(self) -> str: ...
+    @property
+    def facts(self) -> dict[str, str]: ...
+    def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """A batch that fits the manifest -> a new float32 array that the caller owns."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:
+    """The error for an engine that can't be imported, with the line that installs it."""
+    return BackendError(f"{package} can't be imported ({error}); install it with: pip install 'edgeclf[{extra}]'")

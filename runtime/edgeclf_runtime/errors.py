@@ -1,0 +1,42 @@
+"""Every error that edgeclf raises on purpose, each with the exit code that the command line returns for it.
+
+EdgeclfError
+├── UsageError           2   an option, a name or a combination that can't be meant
+├── DataError            3   an image, a data set or an artefact that can't be used
+│   ├── ImageError           one image can't be decoded
+│   └── BundleError          a bundle is damaged, foreign or of a newer schema
+├── GateError            1   a promised figure was not met (parity, regression, leakage)
+└── BackendError         4   an engine is missing, of the wrong version, or can't do what was asked
+"""
+
+from __future__ import annotations
+
+
+class EdgeclfError(Exception):
+    """A message for the user: what was wanted, what was found, what to do."""
+
+    exit_code = 70
+
+
+class UsageError(EdgeclfError):
+    exit_code = 2
+
+
+class DataError(EdgeclfError):
+    exit_code = 3
+
+
+class ImageError(DataError):
+    pass
+
+
+class BundleError(DataError):
+    pass
+
+
+class GateError(EdgeclfError):
+    exit_code = 1
+
+
+class BackendError(EdgeclfError):
+    exit_code = 4

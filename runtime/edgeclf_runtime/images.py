@@ -1,0 +1,205 @@
+"""Image files to 8-bit RGB pictures: an allow-list of formats, limits, orientation, depth and transparency.
+
+Everything that Pillow would do silently wrong is decided here: 16-bit files are scaled, not clipped; transparent
+pixels show the stated background, not the colour hidden under them; float files are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgeclf_runtime.errors import DataError, ImageError
+
+# Formats that a camera, a scanner or a browser writes. EPS runs Ghostscript, PSD and FITS are no photographs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EXTENSIONS += (".ppm", ".pgm", ".pbm", ".pnm")
+
+ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a single image may cost. The defaults admit a 50-megapixel phone picture and stop a decompression bomb."""
+
+    megapixels: float = 64.0
+    megabytes: float = 64.0
+
+    def check_bytes(self, found: int) -> None:
+        if found > self.megabytes * 1e6:
+            raise ImageError(f"{found / 1e6:.0f} MB, over the limit of {self.megabytes:g} MB; raise it if meant")
+
+    def check_size(self, width: int, height: int) -> None:
+        if width * height > self.megapixels * 1e6:
+            raise ImageError(
+                f"{width}x{height} is {width * height / 1e6:.0f} megapixels, over the limit of "
+                f"{self.megapixels:g}; raise it if meant"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An RGB picture, upright, 8 bits a channel, and what had to be decided on the way (`notes`, for the user)."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def find_images(folder: Path) -> tuple[list[Path], int]:
+    """The image files under `folder`, sorted, and how many other files were passed over."""
+    found, others = [], 0
+    for directory, folders, names in os.walk(folder, onerror=_raise_unreadable):
+        folders.sort()
+        for name in names:
+            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
+                found.append(Path(directory, name))
+            else:
+                others += 1
+    return sorted(found), others
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise DataError(f"{error.filename}: {error.strerror}")
+
+
+def decode(
+    source: ImageSource,
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    value_range: tuple[float, float] | None = None,
+    channels: str = "rgb",
+    limits: Limits = Limits(),
+) -> Decoded:
+    """The picture in a path, bytes, a binary file or an array.
+
+    Parameters
+    ----------
+    background
+        RGB colour shown where the picture is transparent.
+    value_range
+        Stored values that become 0 and 255 where a channel has more than 8 bits; None: all of its bits.
+    channels
+        Order of an array's colours, "rgb" or "bgr". Files say theirs themselves.
+
+    Raises
+    ------
+    ImageError
+        The source is no image of the allowed formats, is damaged, or is over a limit.
+    """
+    if isinstance(source, np.ndarray):
+        return Decoded(_from_array(source, background, value_range, channels, limits))
+    data = source if isinstance(source, bytes) else _read(source, limits)
+    limits.check_bytes(len(data))
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    return _decode_bytes(data, background, value_range, limits)
+
+
+def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
+    if not isinstance(source, (str, os.PathLike)):
+        data = source.read(int(limits.megabytes * 1e6) + 1)
+        if not isinstance(data, bytes):
+            raise ImageError("the file object gives text; open it in binary mode ('rb')")
+        return data
+    try:
+        with open(source, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a regular file")
+            limits.check_bytes(status.st_size)
+            return file.read()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
+    except ValueError as error:  # a null byte in the name
+        raise ImageError(str(error)) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a named pipe must not hang the caller
+
+
+def _decode_bytes(
+    data: bytes,
+    background: tuple[int, int, int],
+    value_range: tuple[float, float] | None,
+    limits: Limits,
+) -> Decoded:
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb warning: the limits below are stricter and are errors
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                limits.check_size(*opened.size)
+                frames = getattr(opened, "n_frames", 1)
+                if frames > 1 and opened.format in ("GIF", "WEBP", "PNG", "TIFF"):
+                    notes.append(f"{frames} frames: the first is used")
+                wide_colour = opened.mode == "RGB" and ";16" in str(opened.tile)
+                if wide_colour and value_range is not None:
+                    raise ImageError("16-bit colour can't take a value range (Pillow keeps its upper 8 bits only)")
+                opened.load()
+                upright = ImageOps.exif_transpose(opened)
+                return Decoded(_to_rgb(upright, background, value_range), tuple(notes))
+    except UnidentifiedImageError:
+        raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(str(error)) from error
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError) as error:
+        # What Pillow's parsers raise on damaged files, depending on the format.
+        raise ImageError(f"damaged image: {error}") from error
+
+
+def _to_rgb(
+    image: Image.Image, background: tuple[int, int, int], value_range: tuple[float, float] | None
+) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; convert the file to 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_eight_bits(np.asarray(image), value_range)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, (*background, 255))
+        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_eight_bits(values: NDArray[np.generic], value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Integers of more than 8 bits, mapped linearly from `value_range` (None: 0..65535) to 0..255, rounded."""
+    if value_range is None:
+        lowest, highest = 0.0, 65535.0
+        if values.size and (values.max() > 65535 or values.min() < 0):
+            raise ImageError("values beyond 16 bits; say which range to show (a value range)")
+    else:
+        lowest, highest = value_range
+    scaled = (values.astype(np.float32) - lowest) * (255.0 / (highest - lowest))
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
+
+
+def _from_array(
+    array: NDArray[np.generic],
+    background: tuple[int, int, int],
+    value_range: tuple[float, float] | None,
+    channels: str,
+    limits: Limits,
+) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}")
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"wanted uint8 or uint16 pixels, found {array.dtype}; scale them to 0..255 first")
+    limits.check_size(array.shape[1], array.shape[0])
+    if array.dtype == np.uint16:
+        array = _to_eight_bits(array, value_range)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if channels == "bgr" and array.ndim == 3:
+        array = array[:, :, [2, 1, 0, 3][: array.shape[2]]]
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), background, None)

@@ -1,0 +1,87 @@
+"""Finds external data in an ONNX file without the onnx package: weights belong inside the one hashed file.
+
+Reads the protocol-buffer wire format (https://protobuf.dev/programming-guides/encoding/) along the fields of onnx.proto
+that can hold a tensor. ONNX Runtime 1.23 was seen to load external data from `..`, absolute paths and links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgeclf_runtime.errors import BundleError
+
+# message -> {field number: message inside}; "tensor" is the leaf that is examined
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_DEEPEST = 64
+
+
+def refuse_external_data(model: bytes, where: str) -> None:
+    """Raises BundleError if a tensor of the ONNX file keeps its data elsewhere, or if the bytes are no ONNX file."""
+    if not model:
+        raise BundleError(f"{where}: empty (0 bytes)")
+    try:
+        external = _has_external(memoryview(model), "model", 0)
+    except (IndexError, ValueError) as error:
+        raise BundleError(f"{where}: not an ONNX file, or a truncated one") from error
+    if external:
+        raise BundleError(
+            f"{where}: keeps weights in another file (external data); save it as one file "
+            "(onnx.save_model with save_as_external_data=False)"
+        )
+
+
+def _has_external(data: memoryview, message: str, depth: int) -> bool:
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    inside = _FIELDS.get(message, {})
+    for number, value in _fields(data):
+        if message == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == 1)):
+            return True
+        if number in inside and isinstance(value, memoryview) and _has_external(value, inside[number], depth + 1):
+            return True
+    return False
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) pairs; a value is an integer or the bytes of a length-delimited field."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, position = _varint(data, position)
+            yield tag >> 3, value
+            continue
+        if kind == _LENGTH:
+            size, position = _varint(data, position)
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            size = 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if position + size > len(data):
+            raise ValueError("truncated")
+        yield tag >> 3, data[position : position + size]
+        position += size
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("number too long")

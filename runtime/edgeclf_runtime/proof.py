@@ -1,0 +1,133 @@
+"""How a bundle's answers compare with its reference's on one machine: statistics, tolerances, verdict. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+ENOUGH_IMAGES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """The largest deviations that still count as the same model.
+
+    Attributes
+    ----------
+    relative
+        max |logit difference| over the reference's logit range on that image (dimensionless).
+    cosine
+        Smallest cosine between the two logit vectors of an image.
+    kl
+        Largest Kullback-Leibler divergence of the softmax, in nats.
+    """
+
+    relative: float
+    cosine: float
+    kl: float
+
+
+# Seen on trained and random edge backbones: fp32 1e-5, stored fp16 3e-3, computed bf16 2e-2 of the logit range.
+TOLERANCES = {
+    "fp32": Tolerances(relative=1e-4, cosine=0.99999, kl=1e-4),
+    "fp16": Tolerances(relative=0.02, cosine=0.999, kl=0.01),
+    "bf16": Tolerances(relative=0.06, cosine=0.995, kl=0.05),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate against reference over `images` images. Agreement: share of equal top-1 answers, 0..1.
+
+    A near tie is an image whose two best reference logits lie closer than twice the tolerance: there the tolerated
+    deviation alone can swap them. `flips` counts the images outside near ties whose top-1 answer changed.
+    """
+
+    images: int
+    max_relative: float
+    min_cosine: float
+    mean_kl: float
+    max_kl: float
+    agreement: float
+    near_ties: int
+    flips: int
+    non_finite: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One machine's verdict on a bundle. `decoding_faults` names golden images whose pixels came out differently."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    comparison: Comparison
+    images_source: str
+    images_sha256: str
+    decoding_faults: tuple[str, ...]
+    max_pixel_levels: int
+    compute_precision: str
+    machine: dict[str, str]
+    created_utc: str
+
+
+def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tolerances: Tolerances) -> Comparison:
+    """(N, classes) logits of the reference and of the candidate on the same images -> their deviations."""
+    if reference.shape != candidate.shape:
+        raise ValueError(f"outputs of different shapes: {reference.shape} and {candidate.shape}")
+    finite = np.isfinite(candidate).all(axis=1)
+    if not finite.any():
+        return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
+    wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
+    span = np.maximum(np.ptp(wanted, axis=1), np.finfo(np.float32).tiny)
+    relative = np.abs(wanted - found).max(axis=1) / span
+    norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)
+    log_p, log_q = log_softmax(wanted), log_softmax(found)
+    kl = np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
+    same = wanted.argmax(axis=1) == found.argmax(axis=1)
+    best = np.sort(wanted, axis=1)[:, -2:]
+    near_tie = (best[:, -1] - best[:, 0]) < 2 * tolerances.relative * span
+    return Comparison(
+        images=len(reference),
+        max_relative=float(relative.max()),
+        min_cosine=float(cosine.min()),
+        mean_kl=float(kl.mean()),
+        max_kl=float(kl.max()),
+        agreement=float(same.sum() / len(reference)),
+        near_ties=int(near_tie.sum()),
+        flips=int((~same & ~near_tie).sum() + (~finite).sum()),
+        non_finite=int((~finite).sum()),
+    )
+
+
+def judge(comparison: Comparison, tolerances: Tolerances) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
+    c, reasons = comparison, []
+    if c.non_finite:
+        reasons.append(f"{c.non_finite} of {c.images} images gave NaN or infinite outputs")
+    if c.max_relative > tolerances.relative:
+        reasons.append(f"logits differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
+    if c.min_cosine < tolerances.cosine:
+        reasons.append(f"cosine of the logits falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
+    if c.max_kl > tolerances.kl:
+        reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
+    if c.flips:
+        reasons.append(f"{c.flips} of {c.images} images outside near ties changed their top-1 answer")
+    if reasons:
+        return "fail", tuple(reasons)
+    if c.images < ENOUGH_IMAGES:
+        missing = ENOUGH_IMAGES - c.images
+        return "inconclusive", (f"{c.images} images are too few to judge; {missing} more are needed",)
+    if c.near_ties == c.images:
+        return "inconclusive", ("every image is a near tie, so top-1 agreement says nothing; add other images",)
+    return "pass", ()
+
+
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, classes) logits -> log probabilities, stable for large logits."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

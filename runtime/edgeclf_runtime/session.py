@@ -1,0 +1,126 @@
+"""An opened engine: a context manager, and a call from the batch that the manifest describes to its output.
+
+`BACKENDS` is the whole list of engines. To add one: a file in `backends/` with `open_engine`, and a line here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.backends import ort, ov, reference, torch_module
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import Engine, SessionOptions
+from edgeclf_runtime.errors import BackendError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How to open an engine, and what a user installs for it: module to import, oldest version, pip extra."""
+
+    open_engine: Callable[[Bundle, SessionOptions], Engine]
+    module: str
+    oldest: str
+    extra: str
+
+
+BACKENDS = {
+    "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx"),
+    "openvino": Backend(ov.open_engine, "openvino", "2024.0", "openvino"),
+    "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export"),
+    "reference": Backend(reference.open_engine, "numpy", "1.24", ""),
+}
+
+
+class Session:
+    """Checks, chunks and hands batches to one engine. Safe to call from several threads.
+
+    Attributes
+    ----------
+    compute_precision
+        What the engine computes in, read back from it.
+    facts
+        Engine, version, device and threads, for proofs and reports.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self._engine: Engine | None = engine
+        self._input, self._output = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
+        self._dtype = np.dtype(self._input.dtype)
+        self._item = self._input.shape[1:]
+        self._largest = self._input.fixed_batch
+        self._process = os.getpid()
+        self.compute_precision = engine.compute_precision
+        self.facts = engine.facts
+
+    def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """(N, …) of the manifest's dtype and layout -> (N, …) float32; classifiers: (N, H, W, 3) uint8 -> logits."""
+        if self._engine is None:
+            raise UsageError("the session is closed; open the bundle again")
+        if os.getpid() != self._process:
+            raise UsageError("the session was opened before a fork; open the bundle again in the child process")
+        if batch.dtype != self._dtype or batch.ndim != len(self._input.shape) or not self._fits(batch.shape[1:]):
+            raise UsageError(
+                f"wanted a batch {self._input.shape} of {self._input.dtype} ({self._input.layout}), "
+                f"found {batch.shape} of {batch.dtype}"
+            )
+        if self._largest is None and len(batch):
+            return self._engine.infer(batch)
+        return self._in_chunks(self._engine, batch)
+
+    def _fits(self, item: tuple[int, ...]) -> bool:
+        return item == self._item or all(w == f or isinstance(w, str) for w, f in zip(self._item, item, strict=True))
+
+    def _in_chunks(self, engine: Engine, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Batches of the size that the graph was fixed to, the last one padded; no images give an empty result."""
+        size = self._largest or 1
+        outputs = []
+        for start in range(0, len(batch), size):
+            chunk = batch[start : start + size]
+            padding = np.repeat(chunk[-1:], size - len(chunk), axis=0)
+            outputs.append(engine.infer(np.concatenate([chunk, padding]))[: len(chunk)])
+        if not outputs:
+            return np.empty((0, *(d for d in self._output.shape[1:] if isinstance(d, int))), dtype=np.float32)
+        return np.concatenate(outputs)
+
+    def close(self) -> None:
+        """Frees the engine; a second call does nothing."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOptions = SessionOptions()) -> Session:
+    """A session on the bundle's own engine.
+
+    Raises BackendError where the engine is missing, too old, or gives another device or precision than asked for;
+    BundleError where a file changed.
+    """
+    bundle = Bundle.open(bundle)
+    backend = BACKENDS.get(bundle.manifest.target)
+    if backend is None:
+        raise BackendError(f"no backend {bundle.manifest.target!r}; this edgeclf has {', '.join(BACKENDS)}")
+    if bundle.manifest.state == "portable":
+        raise BackendError(f"{bundle.path} is portable: build it for this machine first")
+    engine = backend.open_engine(bundle, options)
+    wanted = options.compute_precision or bundle.manifest.compute_precision
+    if engine.compute_precision != wanted:
+        engine.close()
+        raise BackendError(
+            f"asked {bundle.manifest.target} to compute in {wanted}, it computes in {engine.compute_precision} on this "
+            f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
+        )
+    return Session(bundle, engine)

@@ -1,0 +1,142 @@
+"""Proves a bundle on this machine from its golden images alone: decoding and engine are judged apart."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError
+from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
+from edgeclf_runtime.manifest import GoldenImage, Manifest, Normalization
+from edgeclf_runtime.proof import Proof, compare, judge
+from edgeclf_runtime.records import to_json
+from edgeclf_runtime.session import Session, open_session
+from edgeclf_runtime.writer import writing
+
+IMAGES_SOURCE = "golden images"
+
+
+def verify(bundle: Bundle, options: SessionOptions = SessionOptions()) -> Proof:
+    """This machine's proof: every file's hash, the decoder on the golden images, the engine on their exact pixels.
+
+    Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A failed
+    comparison is not raised: it is the verdict.
+    """
+    bundle.check_all()
+    manifest = bundle.manifest
+    batch = np.stack([_golden_pixels(bundle, golden) for golden in manifest.golden.images])
+    with open_session(bundle, options) as session:
+        answers = run_pixels(session, manifest, batch)
+        return prove(
+            manifest,
+            answers,
+            reference=bundle.read_array(manifest.golden.outputs),
+            decoding=[_decoding_fault(bundle, golden, batch[i]) for i, golden in enumerate(manifest.golden.images)],
+            images_source=IMAGES_SOURCE,
+            images_sha256=pixels_digest(batch),
+            session=session,
+        )
+
+
+def prove(
+    manifest: Manifest,
+    answers: NDArray[np.float32],
+    *,
+    reference: NDArray[np.float32],
+    decoding: list[tuple[str, int] | None],
+    images_source: str,
+    images_sha256: str,
+    session: Session,
+) -> Proof:
+    """The proof that follows from a session's answers, the reference's, and the (image, levels) of decoding faults."""
+    comparison = compare(reference, answers, manifest.tolerances)
+    verdict, reasons = judge(comparison, manifest.tolerances)
+    reasons = tuple(f"engine: {reason}" for reason in reasons)
+    faults = [fault for fault in decoding if fault is not None]
+    if faults:
+        worst = max(levels for _, levels in faults)
+        verdict = "fail"
+        reasons += (
+            f"decoding: {len(faults)} images differ by up to {worst} levels from the exporter's ({faults[0][0]})",
+        )
+    return Proof(
+        verdict=verdict,
+        reasons=reasons,
+        comparison=comparison,
+        images_source=images_source,
+        images_sha256=images_sha256,
+        decoding_faults=tuple(name for name, _ in faults),
+        max_pixel_levels=max((levels for _, levels in faults), default=0),
+        compute_precision=session.compute_precision,
+        machine={
+            **machine_facts(),
+            **{f"engine_{key}" if key == "version" else key: v for key, v in session.facts.items()},
+        },
+        created_utc=now_utc(),
+    )
+
+
+def run_pixels(
+    session: Session, manifest: Manifest, batch: NDArray[np.uint8], *, batch_size: int = 8
+) -> NDArray[np.float32]:
+    """(N, H, W, 3) uint8 pixels -> outputs, in batches of `batch_size`."""
+    chunks = [batch[start : start + batch_size] for start in range(0, len(batch), batch_size)]
+    return np.concatenate([session(to_input(chunk, manifest.normalization)) for chunk in chunks or [batch]])
+
+
+def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> NDArray[np.generic]:
+    """Pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's part."""
+    if normalization is None or normalization.applied_by == "graph":
+        return batch
+    mean, std = (np.asarray(v, dtype=np.float32) for v in (normalization.mean, normalization.std))
+    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def save_proof(bundle: Bundle, proof: Proof) -> Path | None:
+    """Writes the proof beside the bundle, one file a machine; None where that place is read-only."""
+    destination = bundle.sidecar / f"{machine_id(proof.machine)}.json"
+    record = {"schema": 1, "bundle": bundle.digest, "proof": to_json(proof)}
+    try:
+        with writing(destination, force=True) as draft:
+            draft.write_text(json.dumps(record, indent=1) + "\n")
+    except DataError:
+        return None
+    return destination
+
+
+def pixels_digest(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of an array's shape and bytes."""
+    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
+    """The exporter's pixels of a golden image, stored without loss."""
+    with Image.open(io.BytesIO(bundle.read(golden.pixels)), formats=["PNG"]) as image:
+        pixels = np.array(image.convert("RGB"), dtype=np.uint8)
+    if pixels_digest(pixels) != golden.pixels_sha256:
+        raise BundleError(f"{bundle.path}/{golden.pixels}: this Pillow reads other pixels from a PNG; update Pillow")
+    return pixels
+
+
+def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:
+    """(image, largest difference in levels) where this machine makes other pixels of the image file than the exporter."""
+    pixels = bundle.manifest.pixels
+    if pixels is None:
+        return None
+    try:
+        found, _ = pixels.load(bundle.read(golden.image))
+    except EdgeclfError:
+        return golden.image, 255
+    if found.shape != wanted.shape:
+        return golden.image, 255
+    levels = int(np.abs(found.astype(np.int16) - wanted).max())
+    return (golden.image, levels) if levels else None
