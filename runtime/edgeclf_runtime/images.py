@@ -22,7 +22,19 @@ from edgeclf_runtime.errors import DataError, ImageError
 
 # Formats that a camera, a scanner or a browser writes. EPS runs Ghostscript, PSD and FITS are no photographs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EXTENSIONS: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+)
 EXTENSIONS += (".ppm", ".pgm", ".pbm", ".pnm")
 
 ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, NDArray[np.generic]]

@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # What decides how fast, and how exactly, a CPU multiplies: names as the kernel prints them.
-_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+_FEATURES: tuple[str, ...] = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+)
 _FEATURES += ("asimd", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
 _OLDEST_L4T = 36  # JetPack 6
 

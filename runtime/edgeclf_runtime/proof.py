@@ -130,4 +130,4 @@ def judge(comparison: Comparison, tolerances: Tolerances) -> tuple[Verdict, tupl
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, classes) logits -> log probabilities, stable for large logits."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

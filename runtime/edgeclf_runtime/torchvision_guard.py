@@ -1,8 +1,8 @@
 """Makes torchvision importable beside a CPU build of torch. The one place for it; a no-op where it imports by itself.
 
 torchvision 0.28 comes from PyPI as a CUDA build only. Beside a CPU torch its compiled operators can't be loaded, and
-`import torchvision` (so timm and open_clip too) dies with "operator torchvision::nms does not exist": it registers shape
-functions for operators that nobody defined. Declaring their schemas is enough, since classifiers never call them.
+`import torchvision` (so timm and open_clip too) dies with "operator torchvision::nms does not exist": it registers
+shape functions for operators that nobody defined. Their schemas are enough, since classifiers never call them.
 """
 
 from __future__ import annotations

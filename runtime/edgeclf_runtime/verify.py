@@ -27,8 +27,8 @@ IMAGES_SOURCE = "golden images"
 def verify(bundle: Bundle, options: SessionOptions = SessionOptions()) -> Proof:
     """This machine's proof: every file's hash, the decoder on the golden images, the engine on their exact pixels.
 
-    Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A failed
-    comparison is not raised: it is the verdict.
+    Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A
+    failed comparison is not raised: it is the verdict.
     """
     bundle.check_all()
     manifest = bundle.manifest
@@ -61,12 +61,10 @@ def prove(
     verdict, reasons = judge(comparison, manifest.tolerances)
     reasons = tuple(f"engine: {reason}" for reason in reasons)
     faults = [fault for fault in decoding if fault is not None]
+    worst = max((levels for _, levels in faults), default=0)
     if faults:
-        worst = max(levels for _, levels in faults)
         verdict = "fail"
-        reasons += (
-            f"decoding: {len(faults)} images differ by up to {worst} levels from the exporter's ({faults[0][0]})",
-        )
+        reasons += (f"decoding: {len(faults)} images come out up to {worst} levels off, such as {faults[0][0]}",)
     return Proof(
         verdict=verdict,
         reasons=reasons,
@@ -74,12 +72,9 @@ def prove(
         images_source=images_source,
         images_sha256=images_sha256,
         decoding_faults=tuple(name for name, _ in faults),
-        max_pixel_levels=max((levels for _, levels in faults), default=0),
+        max_pixel_levels=worst,
         compute_precision=session.compute_precision,
-        machine={
-            **machine_facts(),
-            **{f"engine_{key}" if key == "version" else key: v for key, v in session.facts.items()},
-        },
+        machine={**machine_facts(), **session.facts},
         created_utc=now_utc(),
     )
 
@@ -128,7 +123,7 @@ def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
 
 
 def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:
-    """(image, largest difference in levels) where this machine makes other pixels of the image file than the exporter."""
+    """(image, largest difference in levels) where this machine decodes other pixels than the exporter did."""
     pixels = bundle.manifest.pixels
     if pixels is None:
         return None

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from edgeclf_runtime.errors import DataError, UsageError
@@ -22,7 +23,7 @@ MANIFEST = "manifest.json"
 def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
     """A path to write a file or folder at; when the block ends well it becomes `destination` atomically.
 
-    The path lies in a hidden folder beside the destination, so on the same file system, and is gone if the block raises.
+    The path lies in a hidden folder beside the destination (the same file system) and is gone if the block raises.
 
     Raises
     ------
@@ -51,8 +52,6 @@ def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
 
 def seal(folder: Path, manifest: Manifest) -> None:
     """Hashes every file under `folder` into `manifest.files` and writes `manifest.json` last."""
-    from dataclasses import replace
-
     files = {
         path.relative_to(folder).as_posix(): FileEntry(hash_file(path), path.stat().st_size)
         for path in sorted(folder.rglob("*"))

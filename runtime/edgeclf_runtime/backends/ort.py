@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class OrtEngine:
         self.compute_precision = precision
         self.facts = {
             "engine": "onnxruntime",
-            "version": version,
+            "engine_version": version,
             "device": session.get_providers()[0],
             "threads": str(options.thread_count),
         }
@@ -72,7 +72,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
 
 
-def import_onnxruntime():  # type: ignore[no-untyped-def]
+def import_onnxruntime() -> Any:
     """The module, imported with its telemetry off (on by default on Linux from 1.32). Raises BackendError."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:

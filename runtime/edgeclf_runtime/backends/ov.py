@@ -64,7 +64,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         got = precision  # the hint speaks of what is not quantized; the share of int8 layers is audited at export
     facts = {
         "engine": "openvino",
-        "version": core.get_versions(device)[device].build_number,
+        "engine_version": core.get_versions(device)[device].build_number,
         "device": str(compiled.get_property("EXECUTION_DEVICES")[0]),
         "threads": str(options.thread_count),
     }
@@ -85,10 +85,11 @@ def compile_settings(options: SessionOptions, precision_hint: str) -> dict[str, 
 def read_precision(compiled: openvino.CompiledModel) -> str:
     """What the compiled model computes in, in edgeclf's words."""
     element_type = compiled.get_property("INFERENCE_PRECISION_HINT")
-    return _NAMES.get(element_type.to_string(), element_type.to_string())
+    name = str(element_type.to_string())
+    return _NAMES.get(name, name)
 
 
-def import_openvino():  # type: ignore[no-untyped-def]
+def import_openvino() -> Any:
     """The module, imported with its telemetry replaced by OpenVINO's own stub. Raises BackendError."""
     # OpenVINO falls back to its stub where this import fails; an already imported module stays.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

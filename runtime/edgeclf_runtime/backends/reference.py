@@ -22,7 +22,7 @@ class LinearEngine:
 
     def __init__(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         self._weight, self._bias = weight, bias
-        self.facts = {"engine": "numpy", "version": np.__version__, "device": "cpu"}
+        self.facts = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu"}
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         flat = batch.reshape(len(batch), -1).astype(np.float32) / np.float32(255)

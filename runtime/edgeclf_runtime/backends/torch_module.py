@@ -51,7 +51,7 @@ class TorchEngine:
         self.compute_precision = precision
         self.facts = {
             "engine": "torch",
-            "version": torch.__version__,
+            "engine_version": torch.__version__,
             "device": options.device,
             "threads": str(options.thread_count),
         }
