@@ -1,0 +1,187 @@
+"""The command `edgeclf`: its verbs, and the one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from edgeclf.console import one_line, say
+from edgeclf.verbs import doctor, export, inspect, models, pack, predict, verify
+from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
+from edgeclf_runtime.machine import package_version
+
+BUG, INTERRUPTED, READER_GONE, TERMINATED = 70, 130, 141, 143
+_ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException: Typer carries its own copy of click since 0.2x
+_OTHER_NAMES = {
+    "check": "verify",
+    "classify": "predict",
+    "convert": "export",
+    "infer": "predict",
+    "info": "inspect",
+    "show": "inspect",
+    "tar": "pack",
+}
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised in the main thread so that half-written files are cleared away."""
+
+
+class VerbGroup(TyperGroup):
+    """Lists the verbs under the headings that `rich_help_panel` gives them, in the order in which they were added."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.commands[name]
+            panel = getattr(command, "rich_help_panel", None)
+            heading = panel if isinstance(panel, str) else "Verbs"
+            panels.setdefault(heading, []).append((name, command.get_short_help_str(limit=90)))
+        for heading, rows in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    cls=VerbGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Run a bundle", "Look around"
+app.command("export", rich_help_panel=MAKING)(export.export)
+app.command("models", rich_help_panel=MAKING)(models.models)
+app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
+app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
+app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
+app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
+app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def edgeclf(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Image classifiers for edge devices: every artefact comes with its proof.
+
+    A bundle is a folder (or one .tar) that holds a model, its labels, the exact pixel contract and golden images with
+    their right answers. Each verb explains itself: edgeclf VERB --help.
+
+    Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad data or bundle, 4 engine missing or incompatible or out of
+    memory, 70 a bug (EDGECLF_TRACEBACK=1 shows where), 130 interrupted.
+    """
+    if version:
+        typer.echo(f"edgeclf {package_version('edgeclf') or 'not installed'}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(UsageError.exit_code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line and exits the process."""
+    if "_EDGECLF_COMPLETE" in os.environ:
+        app(prog_name="edgeclf")  # the shell asks for completions: Typer's own business
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line; returns its exit code. Every error ends here, as one line on stderr."""
+    _ready_streams()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
+    try:
+        return _run(arguments)
+    except BaseException as error:
+        return _report(error)
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _ready_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a tick must not fail on a terminal without Unicode
+
+
+def _run(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("edgeclf", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    finally:
+        sys.stdout.flush()
+    return 0
+
+
+def _report(error: BaseException) -> int:
+    """Prints the one line that `error` deserves; returns its exit code."""
+    if os.environ.get("EDGECLF_TRACEBACK", "") not in ("", "0"):
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it exits
+        return READER_GONE
+    if isinstance(error, EdgeclfError):
+        return _fail(str(error), error.exit_code)
+    if isinstance(error, _ClickError):
+        return _fail(one_line(_usage_message(error)), UsageError.exit_code)
+    if isinstance(error, Terminated):
+        return _fail("terminated", TERMINATED)
+    if isinstance(error, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    if isinstance(error, MemoryError):
+        return _fail("out of memory; try a smaller --batch-size, or a smaller model", 4)
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return _fail(f"{error.filename or 'output'}: {error.strerror}", DataError.exit_code)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else BUG
+    return _fail(f"a bug: {type(error).__name__}: {error}; please report it with what EDGECLF_TRACEBACK=1 shows", BUG)
+
+
+def _fail(message: str, code: int) -> int:
+    say(f"edgeclf: {message}", style="red")
+    return code
+
+
+def _usage_message(error: Any) -> str:
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if message.startswith("No such command"):
+        message += _suggestion(message)
+    return f"{message}; see: {context.command_path if context else 'edgeclf'} --help"
+
+
+def _suggestion(message: str) -> str:
+    if "Did you mean" in message or message.count("'") < 2:
+        return ""
+    typed = message.split("'")[1]
+    verbs = [str(info.name) for info in app.registered_commands]
+    other = _OTHER_NAMES.get(typed)
+    close = [other] if other in verbs else difflib.get_close_matches(typed, verbs, n=1)
+    return f". Did you mean {close[0]!r}?" if close else f"; there are {', '.join(verbs)}"
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

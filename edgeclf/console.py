@@ -1,0 +1,197 @@
+"""What a verb prints: results on stdout, everything else on stderr, and text from outside made inert first.
+
+A file name or a label may hold anything: escape sequences, rich's markup, line breaks, characters that turn the text
+around, bytes that are no UTF-8, a spreadsheet's formula. `inert` is for terminals, `csv_text` for spreadsheets,
+`write_json` for programs. The consoles know no markup, so `[red]` stays what it is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgeclf_runtime.records import to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+JSON_SCHEMA = 1
+_JOINERS = "\u200c\u200d\u00a0\u3000"  # joiners and spaces that names in several scripts need
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_NO_FOLDING = 1000
+
+
+def inert(text: str) -> str:
+    """`text` with all that a terminal would obey, or that can't be printed, as an escape such as \\x1b or \\u202e."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _JOINERS else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode()
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, for messages of libraries that speak in paragraphs."""
+    return " ".join(text.split())
+
+
+def csv_text(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula."""
+    safe = inert(text)
+    return f"'{safe}" if text.startswith(_FORMULA_STARTS) or safe.startswith(_FORMULA_STARTS) else safe
+
+
+def json_ready(value: Any) -> Any:
+    """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""
+    return _valid(to_json(value))
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if _is_unicode(value) else inert(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_valid(key): _valid(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_valid(item) for item in value]
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def document(verb: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a verb's JSON document, its schema and verb first."""
+    return {"schema": JSON_SCHEMA, "verb": verb, **{key: json_ready(value) for key, value in fields.items()}}
+
+
+def write_json(verb: str, fields: Mapping[str, Any]) -> None:
+    """Prints one versioned document on stdout, plain ASCII."""
+    print(json.dumps(document(verb, fields), indent=1, allow_nan=False))
+
+
+def results() -> Console:
+    """The console on stdout."""
+    return _console(stderr=False)
+
+
+def notices() -> Console:
+    """The console on stderr."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line of prose on stderr; `text` is made inert."""
+    notices().print(inert(text), style=style, soft_wrap=True)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Tables and texts on stdout; what came from outside was made inert by the caller.
+
+    Off a terminal lines are neither folded nor padded, so that `grep` finds a digest whole.
+    """
+    console = results()
+    if console.is_terminal:
+        console.print(*renderables, sep="\n")
+        return
+    console.width = _NO_FOLDING
+    with console.capture() as captured:
+        console.print(*renderables, sep="\n")
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def grid() -> Table:
+    """A table without lines, cells two blanks apart."""
+    from rich.table import Table
+
+    return Table.grid(padding=(0, 2, 0, 0))
+
+
+def styled(text: str, style: str = "") -> Text:
+    """`text`, made inert, in a colour."""
+    from rich.text import Text
+
+    return Text(inert(text), style=style)
+
+
+def verdict(found: str) -> Text:
+    """A proof's verdict with its sign, in its colour."""
+    sign = "?" if found == "inconclusive" else mark(found == "pass")
+    return styled(f"{sign} {found}", {"pass": "green", "fail": "bold red"}.get(found, "yellow"))
+
+
+def suggest(*commands: str) -> None:
+    """The last lines of a verb: what to type next."""
+    for position, command in enumerate(commands):
+        say(f"{'next: ' if position == 0 else '      '}{command}", style="dim")
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(found: int) -> str:
+    """A number of bytes in words, decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if found >= factor:
+            return f"{found / factor:.1f} {unit}"
+    return count(found, "byte")
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of `width` cells at most for a share of 0..1; eighths of a cell where the terminal has them."""
+    share = min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
+    if not _prints_blocks():
+        return "#" * round(share * width)
+    whole, part = divmod(round(share * width * 8), 8)
+    return "█" * whole + (_EIGHTHS[part] if part else "")
+
+
+def mark(fine: bool) -> str:
+    """A tick or a cross."""
+    if _prints_blocks():
+        return "✓" if fine else "✗"
+    return "+" if fine else "x"
+
+
+def _prints_blocks() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
+def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
+    """`items`, with a progress bar on stderr while they pass; nothing moves off a terminal.
+
+    Where stdout is a terminal too, the answers that scroll by are progress enough.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = notices()
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not console.is_terminal or sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        yield from progress.track(items, total=total, description=what)

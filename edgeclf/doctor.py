@@ -1,0 +1,272 @@
+"""What this machine can run: engines with their versions and devices, what clashes, the CPU, memory and GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeclf_runtime import machine
+from edgeclf_runtime.session import BACKENDS, Backend
+
+_PROBE_LIMIT_S = 120
+# distributions that carry an engine's module; two of a row overwrite each other's files
+_DISTRIBUTIONS = {
+    "onnxruntime": (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-openvino",
+        "onnxruntime-directml",
+        "onnxruntime-training",
+    ),
+}
+_ALSO_NEEDED = {"pytorch": ("safetensors", "timm", "torchvision")}
+_INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+_BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
+_FP16_FEATURES = ("avx512_fp16", "asimdhp")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """One engine. `devices` are what it offers here; `advice` is what to do where it is not usable."""
+
+    name: str
+    state: Literal["usable", "missing", "too old", "broken", "planned"]
+    version: str | None
+    oldest: str | None
+    devices: tuple[str, ...] = ()
+    detail: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One look at a machine. `cpu_limit`: the cores that a container is held to; None: no limit."""
+
+    edgeclf: str
+    python: str
+    system: str
+    backends: tuple[BackendState, ...]
+    conflicts: tuple[str, ...]
+    telemetry_off: bool
+    cpu: str
+    cpu_features: tuple[str, ...]
+    cpu_meaning: tuple[str, ...]
+    cores: int
+    cpu_limit: float | None
+    memory_gib: float
+    gpus: tuple[str, ...]
+    nvidia_driver: str | None
+    jetson: str | None
+    refusal: str | None
+    free_disk_gb: float
+
+    @property
+    def can_run(self) -> bool:
+        """Whether an engine for real models is usable; the numpy reference is none."""
+        usable = (state for state in self.backends if state.state == "usable" and state.name != "reference")
+        return self.refusal is None and any(usable)
+
+
+def diagnose() -> Diagnosis:
+    """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
+    probes = _probe_all([name for name, backend in BACKENDS.items() if find_spec(backend.module) is not None])
+    board = machine.jetson()
+    features = machine.cpu_features()
+    states = tuple(_backend_state(name, backend, probes.get(name)) for name, backend in BACKENDS.items())
+    return Diagnosis(
+        edgeclf=machine.package_version("edgeclf") or "not installed",
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        backends=states + _planned(),
+        conflicts=_conflicts(),
+        telemetry_off=probes.get("onnx", {}).get("telemetry_off", True),
+        cpu=machine.cpu_model(),
+        cpu_features=features,
+        cpu_meaning=explain_features(features),
+        cores=len(os.sched_getaffinity(0)),
+        cpu_limit=_cpu_limit(),
+        memory_gib=round(machine.memory_gib(), 1),
+        gpus=machine.gpus(),
+        nvidia_driver=machine.nvidia_driver(),
+        jetson=f"{board[0]}, L4T {board[1]}" if board else None,
+        refusal=machine.jetson_refusal(),
+        free_disk_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+    )
+
+
+def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) -> BackendState:
+    install = f"pip install 'edgeclf[{backend.extra}]'" if backend.extra else f"pip install {backend.module}"
+    if probe is None:
+        return BackendState(name, "missing", None, backend.oldest, advice=install)
+    version = machine.package_version(backend.module) or probe.get("version")
+    if "error" in probe:
+        again = f"pip install --force-reinstall {backend.module}"
+        return BackendState(name, "broken", version, backend.oldest, detail=probe["error"], advice=again)
+    devices = tuple(probe.get("devices", ()))
+    if is_older(version or "", backend.oldest):
+        upgrade = f"pip install --upgrade '{backend.module}>={backend.oldest}'"
+        return BackendState(name, "too old", version, backend.oldest, devices, advice=upgrade)
+    if missing := [module for module in _ALSO_NEEDED.get(name, ()) if find_spec(module) is None]:
+        return BackendState(
+            name, "missing", version, backend.oldest, devices, f"{', '.join(missing)} not installed", install
+        )
+    return BackendState(name, "usable", version, backend.oldest, devices, _detail(devices))
+
+
+def _detail(devices: Sequence[str]) -> str:
+    if {"cuda", "tensorrt"} & set(devices) and machine.nvidia_driver() is None and machine.jetson() is None:
+        return "built for cuda, but there is no NVIDIA driver here"
+    return ""
+
+
+def _planned() -> tuple[BackendState, ...]:
+    """TensorRT, until there is a backend for it."""
+    if "tensorrt" in BACKENDS:
+        return ()
+    version = machine.package_version("tensorrt")
+    return (BackendState("tensorrt", "planned", version, None, detail="comes with a later edgeclf"),)
+
+
+def _conflicts() -> tuple[str, ...]:
+    found = []
+    for module, distributions in _DISTRIBUTIONS.items():
+        installed = [name for name in distributions if machine.package_version(name) is not None]
+        if len(installed) > 1:
+            found.append(
+                f"{' and '.join(installed)} are both installed and overwrite each other's files; "
+                f"pip uninstall {' '.join(installed)}, then install one of them ({module})"
+            )
+    return tuple(found)
+
+
+def is_older(version: str, oldest: str) -> bool:
+    """Whether `version` comes before `oldest`, by their leading numbers; what follows (rc1, +cpu) is passed over."""
+    found, wanted = _numbers(version), _numbers(oldest)
+    return bool(found) and found < wanted
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    leading = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in leading[0].split(".")] if leading else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()  # 2024.0 is 2024
+    return tuple(numbers)
+
+
+def explain_features(features: Sequence[str]) -> tuple[str, ...]:
+    """What a CPU's features mean for the precisions that a bundle can have."""
+    int8, bf16, fp16 = (
+        [feature for feature in wanted if feature in features]
+        for wanted in (_INT8_FEATURES, _BF16_FEATURES, _FP16_FEATURES)
+    )
+    return (
+        f"int8: native ({', '.join(int8)}), can pay off"
+        if int8
+        else "int8: no dot-product instructions, often slower than fp32",
+        f"bf16: native ({', '.join(bf16)})" if bf16 else "bf16: emulated, slower than fp32",
+        f"fp16: native ({', '.join(fp16)})" if fp16 else "fp16: saves space only, computed in fp32",
+    )
+
+
+def _cpu_limit() -> float | None:
+    """Cores that the control group allows this process, if it sets a limit (cgroup v2 `cpu.max`)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return round(int(quota) / int(period), 2)
+    except (OSError, ValueError):  # no control group, or "max"
+        return None
+
+
+def _probe_all(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What each engine says of itself, asked side by side."""
+    started = {name: _start_probe(name) for name in names}
+    return {name: _finish_probe(process) for name, process in started.items()}
+
+
+def _start_probe(name: str) -> subprocess.Popen[str]:
+    # the child sees the modules that this process sees, and none from the folder it happens to stand in
+    code = f"import sys; sys.path[:] = [p for p in sys.path if p]; from edgeclf.doctor import probe; probe({name!r})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+
+
+def _finish_probe(process: subprocess.Popen[str]) -> dict[str, Any]:
+    try:
+        output, _ = process.communicate(timeout=_PROBE_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {"error": f"its import takes longer than {_PROBE_LIMIT_S} s"}
+    if process.returncode < 0:
+        return {"error": f"its import crashes ({signal.Signals(-process.returncode).name})"}
+    try:
+        found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": f"its import ends the process (exit code {process.returncode})"}
+    return found
+
+
+def probe(name: str) -> None:
+    """Runs in a child process: imports one engine and prints its version and devices as a line of JSON."""
+    try:
+        found = _PROBES[name]()
+    except Exception as error:  # whatever a broken install raises is the finding
+        found = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+    print("\n" + json.dumps(found))
+
+
+def _probe_onnx() -> dict[str, Any]:
+    from edgeclf_runtime.backends.ort import PROVIDERS, import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
+    offered = onnxruntime.get_available_providers()
+    return {
+        "version": onnxruntime.__version__,
+        "devices": [device for device, provider in PROVIDERS.items() if provider in offered],
+        "telemetry_off": os.environ.get("ORT_DISABLE_TELEMETRY") == "1",
+    }
+
+
+def _probe_openvino() -> dict[str, Any]:
+    from edgeclf_runtime.backends.ov import import_openvino
+
+    openvino = import_openvino()
+    return {"version": openvino.__version__, "devices": [name.lower() for name in openvino.Core().available_devices]}
+
+
+def _probe_pytorch() -> dict[str, Any]:
+    import torch
+
+    return {"version": torch.__version__, "devices": ["cpu"] + ["cuda"] * torch.cuda.is_available()}
+
+
+def _probe_reference() -> dict[str, Any]:
+    import numpy
+
+    return {"version": numpy.__version__, "devices": ["cpu"]}
+
+
+_PROBES = {
+    "onnx": _probe_onnx,
+    "openvino": _probe_openvino,
+    "pytorch": _probe_pytorch,
+    "reference": _probe_reference,
+}

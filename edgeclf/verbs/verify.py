@@ -1,0 +1,124 @@
+"""`edgeclf verify`: does this bundle answer on this machine as it did where it was exported?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import count, grid, mark, say, show, styled, suggest, verdict, write_json
+from edgeclf.verbs.options import (
+    AsJson,
+    BundlePath,
+    ComputePrecision,
+    Device,
+    Threads,
+    session_options,
+    shell_word,
+)
+from edgeclf_runtime.errors import GateError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.proof import Proof
+
+_SENTENCES = {
+    "pass": "it answers on this machine as its reference did",
+    "fail": "it does not answer on this machine as its reference did",
+    "inconclusive": "nothing is wrong, but the images can't settle it",
+}
+
+
+def verify(
+    bundle: BundlePath,
+    device: Device = "cpu",
+    threads: Threads = None,
+    compute_precision: ComputePrecision = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove a bundle on this machine.
+
+    Checks every file's hash, decodes the golden images and compares the pixels, runs the engine and compares its
+    outputs with the reference's. The proof is kept beside the bundle, one file a machine. Exit code 1: it failed.
+
+    \b
+    Examples:
+      edgeclf verify bundles/cats-onnx
+      edgeclf verify cats.tar --json > proof.json
+    """
+    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.verify import save_proof
+    from edgeclf_runtime.verify import verify as prove_here
+
+    options = session_options(device, threads, compute_precision)
+    opened = Bundle.open(bundle)
+    proof = prove_here(opened, options)
+    saved = save_proof(opened, proof)
+    if as_json:
+        about = {"path": str(opened.path), "digest": opened.digest, "files": len(opened.manifest.files)}
+        tolerances = opened.manifest.tolerances
+        place = None if saved is None else str(saved)
+        write_json("verify", {"bundle": about, "proof": proof, "tolerances": tolerances, "saved_at": place})
+    else:
+        _show(opened, proof)
+    say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
+    _finish(bundle, proof, strict=strict)
+
+
+def _finish(bundle: str, proof: Proof, *, strict: bool) -> None:
+    reasons = "; ".join(proof.reasons).replace("; engine: ", ", ")
+    if proof.verdict == "fail":
+        raise GateError(f"{bundle} fails on this machine: {reasons}")
+    if proof.verdict == "inconclusive":
+        if strict:
+            raise GateError(f"{bundle} is inconclusive on this machine: {reasons}")
+        say(f"INCONCLUSIVE: {reasons}", style="bold yellow")
+    suggest(f"edgeclf predict {shell_word(bundle)} IMAGE")
+
+
+def _show(bundle: Bundle, proof: Proof) -> None:
+    machine = proof.machine
+    engine = " ".join(filter(None, [machine.get("engine"), machine.get("engine_version")]))
+    where = (
+        machine.get("jetson") or (machine.get("gpu") if machine.get("device") != "cpu" else "") or machine.get("cpu")
+    )
+    about = f"{engine}, computing in {proof.compute_precision} on {where}"
+    show(
+        styled(bundle.name, "bold"),
+        styled(about, "dim"),
+        "",
+        _table(bundle, proof),
+        "",
+        verdict(proof.verdict) + styled(f": {_SENTENCES[proof.verdict]}"),
+    )
+
+
+def _table(bundle: Bundle, proof: Proof) -> Table:
+    manifest, compared = bundle.manifest, proof.comparison
+    tolerances = manifest.tolerances
+    table = grid()
+    table.add_row("", *(styled(heading, "dim") for heading in ("check", "found", "tolerated")))
+
+    def row(fine: bool, check: str, found: str, tolerated: str) -> None:
+        sign = styled(mark(fine), "green" if fine else "")
+        table.add_row(sign, check, found, styled(tolerated, "dim"), style="" if fine else "bold red")
+
+    exact = compared.images - len(proof.decoding_faults)
+    decoded = f"{exact} of {compared.images} images bit for bit"
+    if proof.decoding_faults:
+        decoded += f", others up to {proof.max_pixel_levels} levels off"
+    row(True, "files", f"{count(len(manifest.files), 'file')} unchanged", "SHA-256 of each")
+    row(not proof.decoding_faults, "decoding", decoded, "bit for bit")
+    if compared.non_finite:
+        row(False, "finite", f"{count(compared.non_finite, 'image')} gave NaN or infinity", "none")
+    largest = f"{compared.max_relative:.1e} of their range"
+    row(compared.max_relative <= tolerances.relative, "logits", largest, f"up to {tolerances.relative:g}")
+    row(compared.min_cosine >= tolerances.cosine, "cosine", f"{compared.min_cosine:.7f}", f"from {tolerances.cosine:g}")
+    row(compared.max_kl <= tolerances.kl, "KL divergence", f"{compared.max_kl:.1e} nats", f"up to {tolerances.kl:g}")
+    row(compared.flips == 0, "top-1 agreement", f"{compared.agreement:.1%}", "all but near ties")
+    ties = f"{compared.near_ties} of {compared.images} images"
+    table.add_row("", "near ties", ties, styled("two best classes too close to tell", "dim"))
+    return table

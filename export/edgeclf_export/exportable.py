@@ -1,0 +1,51 @@
+"""What the exporter takes: a classifier, whatever it was made with, and all that its bundles must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.backends.torch_module import Builder
+from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_runtime.pixels import Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+InputForm = Literal["uint8-nhwc", "float-nchw"]
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A classifier on its way into bundles.
+
+    Attributes
+    ----------
+    backbone, weights
+        For the manifest's provenance: the architecture, and where its weights come from.
+    reference, answer
+        What bundles are compared with, and its answers: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
+    make_onnx
+        The classifier as one ONNX file (bytes) with the asked input form and opset: the hub for all engines.
+    builder, state
+        For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
+    pixel_reference
+        The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
+    """
+
+    backbone: str
+    weights: str
+    labels: tuple[str, ...]
+    pixels: Pixels
+    normalization: Normalization
+    reference: Reference
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    make_onnx: Callable[[str, int], bytes]
+    builder: Builder | None = None
+    state: dict[str, torch.Tensor] | None = None
+    pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
+    scores: Literal["softmax", "sigmoid"] = "softmax"

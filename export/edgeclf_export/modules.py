@@ -1,0 +1,141 @@
+"""Torch modules on their way out: any `nn.Module` that turns normalised pictures into logits."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_runtime.backends.torch_module import Builder, with_normalization
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_runtime.pixels import Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+
+def exportable_from_module(
+    module: torch.nn.Module,
+    *,
+    labels: tuple[str, ...],
+    pixels: Pixels,
+    normalization: Normalization,
+    backbone: str,
+    weights: str,
+    reference: Reference,
+    builder: Builder | None = None,
+    deploy: Callable[[torch.nn.Module], torch.nn.Module] = lambda module: module,
+    pixel_reference: Callable[..., NDArray[np.uint8]] | None = None,
+    scores: Literal["softmax", "sigmoid"] = "softmax",
+) -> Exportable:
+    """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
+
+    `deploy` gives the module that goes into the ONNX file; the reference, and the pytorch target, stay as trained.
+    Raises UsageError where the module gives anything else on a batch of two pictures.
+    """
+    module = module.eval()
+    _check_output(module, pixels, len(labels))
+    return Exportable(
+        backbone=backbone,
+        weights=weights,
+        labels=labels,
+        pixels=pixels,
+        normalization=normalization,
+        reference=reference,
+        answer=lambda batch: _run(with_normalization(module, normalization), batch),
+        make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset),
+        builder=builder,
+        state=module.state_dict() if builder is not None else None,
+        pixel_reference=pixel_reference,
+        scores=scores,
+    )
+
+
+def _check_output(module: torch.nn.Module, pixels: Pixels, classes: int) -> None:
+    import torch
+
+    with torch.inference_mode():
+        try:
+            output = module(torch.zeros(2, 3, *pixels.crop_px))
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            size = "x".join(map(str, pixels.crop_px))
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(f"the module refuses a batch (2, 3, {size.replace('x', ', ')}): {reason}") from error
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (2, classes):
+        raise UsageError(f"wanted logits (2, {classes}) for two pictures and {classes} labels, the module gave {shape}")
+
+
+def _run(module: torch.nn.Module, pixels: NDArray[np.uint8], batch_size: int = 8) -> NDArray[np.float32]:
+    import torch
+
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), batch_size):
+            outputs.append(module(torch.from_numpy(pixels[start : start + batch_size])).float().numpy())
+    return np.concatenate(outputs)
+
+
+def _to_onnx(module: torch.nn.Module, pixels: Pixels, normalization: Normalization, form: str, opset: int) -> bytes:
+    """Through torch's dynamo exporter, with a batch that varies; a sample of one picture would freeze it to 1."""
+    import torch
+
+    class Contiguous(torch.nn.Module):
+        """The permuted pixels are channels-last, for which torch's pooling traces a strided copy (a Gather in ONNX)."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.contiguous()
+
+    height, width = pixels.crop_px
+    if form == "uint8-nhwc":
+        whole = with_normalization(torch.nn.Sequential(Contiguous(), module), normalization)
+        sample = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    else:
+        whole = module
+        sample = torch.zeros(2, 3, height, width)
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                whole,
+                (sample,),
+                dynamo=True,
+                dynamic_shapes=({0: "batch"},),
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise DataError(f"torch can't export this module to ONNX opset {opset}: {_reason(error)}") from error
+    assert program is not None  # dynamo=True returns the program
+    return finish_hub(program.model_proto)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and deprecations of its own; an error is raised, not printed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return " ".join(str(cause).split())[:300]

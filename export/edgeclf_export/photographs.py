@@ -1,0 +1,74 @@
+"""Real images for the proof: the user's, or photographs that scikit-image and scikit-learn ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf_runtime.images import find_images
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.verify import pixels_digest
+
+# Colour and grey, PNG and JPEG, landscape and square; public domain, CC0 or CC-BY (see each package's notes).
+_SHIPPED = {
+    "skimage": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "coins.png"),
+    "sklearn": ("china.jpg", "flower.jpg"),
+}
+_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+GOLDEN_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class ProofImages:
+    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 pixels by the bundle's Pixels."""
+
+    files: tuple[Path, ...]
+    pixels: NDArray[np.uint8]
+    source: str
+
+    @property
+    def sha256(self) -> str:
+        return pixels_digest(self.pixels)
+
+    @property
+    def golden(self) -> tuple[int, ...]:
+        """Which of them travel with the bundle: at most eight, spread evenly."""
+        count = min(GOLDEN_IMAGES, len(self.files))
+        return tuple(i * len(self.files) // count for i in range(count))
+
+
+def shipped_photographs() -> tuple[Path, ...]:
+    """Paths of the photographs inside the installed packages. Raises BackendError where one is not installed."""
+    found = []
+    for package, names in _SHIPPED.items():
+        specification = find_spec(package)
+        if specification is None or specification.origin is None:
+            raise BackendError(f"{package} ships the proof's photographs and is missing; give --proof-data DIR instead")
+        folder = Path(specification.origin).parent / _FOLDERS[package]
+        found += [folder / name for name in names if (folder / name).is_file()]
+    return tuple(found)
+
+
+def load_proof_images(pixels: Pixels, folder: Path | None = None, most: int = 256) -> ProofImages:
+    """The images in `folder` (at most `most`, spread evenly over it), or the shipped photographs.
+
+    Raises DataError for a folder without images, and names the file that can't be read.
+    """
+    files: Sequence[Path] = find_images(folder)[0] if folder is not None else shipped_photographs()
+    if not files:
+        raise DataError(f"{folder}: no images to prove the export on")
+    chosen = tuple(files[i * len(files) // min(most, len(files))] for i in range(min(most, len(files))))
+    loaded = []
+    for file in chosen:
+        try:
+            loaded.append(pixels.load(file)[0])
+        except ImageError as error:
+            raise DataError(f"{file}: {error}; take it out of the proof images") from error
+    source = f"{folder.name}: {len(chosen)} of {len(files)} images" if folder is not None else "shipped photographs"
+    return ProofImages(chosen, np.stack(loaded), source)

@@ -1,0 +1,54 @@
+"""ONNX target: the hub itself, or its weights as fp16."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from edgeclf_export.targets.target import Built, Hub
+from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
+from edgeclf_runtime.manifest import Precision
+
+
+def build(hub: Hub, precision: str, folder: Path) -> Built:
+    stored: Precision = "fp16" if precision == "fp16" else "fp32"
+    model = to_fp16(hub.onnx) if stored == "fp16" else hub.onnx
+    (folder / MODEL).write_bytes(model)
+    return Built(stored, computed_precision(model))
+
+
+def to_fp16(model: bytes) -> bytes:
+    """The graph in fp16 between its input and its output, which keep their types."""
+    import onnx
+
+    import_onnxruntime()
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True)
+    return bytes(converted.SerializeToString())
+
+
+def computed_precision(model: bytes) -> Precision:
+    """What ONNX Runtime's CPU provider multiplies in, read from the graph that it optimised for this machine.
+
+    A CPU without fp16 kernels gets casts around every node; the weights, folded, then tell fp32.
+    """
+    import onnx
+
+    onnxruntime = import_onnxruntime()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        settings.optimized_model_filepath = str(Path(folder, "optimized.onnx"))
+        onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        graph = onnx.load(settings.optimized_model_filepath).graph
+    multiplied = {name for node in graph.node if _multiplies(node.op_type) for name in node.input}
+    numbers = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
+    for weight in graph.initializer:
+        if weight.name in multiplied and weight.data_type in numbers:
+            numbers[weight.data_type] += onnx.numpy_helper.to_array(weight).size
+    return "fp16" if numbers[onnx.TensorProto.FLOAT16] > numbers[onnx.TensorProto.FLOAT] else "fp32"
+
+
+def _multiplies(operator: str) -> bool:
+    return any(name in operator for name in ("Conv", "Gemm", "MatMul"))

