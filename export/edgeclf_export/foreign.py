@@ -19,6 +19,7 @@ from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.verify import to_input
 from edgeclf_runtime.writer import hash_file
 
+_PREFIX = "original/"
 _OLDEST_FOREIGN_OPSET = 13  # older files are converted: their operators differ from what the targets are tested with
 
 
@@ -158,17 +159,18 @@ def _make_hub(network: _Network, pixels: Pixels, normalization: Normalization, f
 
     if form == "float-nchw" and network.layout == "NHWC":
         raise UsageError("this ONNX file takes (N, H, W, 3); --input float-nchw needs one that takes (N, 3, H, W)")
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    # a prefix on all of the file's names: its input may be called "images" too, or one of its tensors "logits"
+    model = onnx.compose.add_prefix(network.model, _PREFIX)
+    first, last = _PREFIX + network.input, _PREFIX + network.logits
     batch = network.batch or "batch"
     if form == "uint8-nhwc":
-        nodes, constants = _normalizing_nodes(network, normalization)
+        nodes, constants = _normalizing_nodes(first, network.layout, normalization)
         entry = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, [batch, *pixels.crop_px, 3])
     else:
-        nodes, constants = [helper.make_node("Identity", [INPUT_NAME], [network.input])], []
+        nodes, constants = [helper.make_node("Identity", [INPUT_NAME], [first])], []
         entry = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [batch, 3, *pixels.crop_px])
-    nodes = [*nodes, *model.graph.node, helper.make_node("Identity", [network.logits], [OUTPUT_NAME])]
-    initialized = [value for value in model.graph.input if value.name != network.input]
+    nodes = [*nodes, *model.graph.node, helper.make_node("Identity", [last], [OUTPUT_NAME])]
+    initialized = [value for value in model.graph.input if value.name != first]
     del model.graph.node[:], model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(constants)
@@ -177,19 +179,19 @@ def _make_hub(network: _Network, pixels: Pixels, normalization: Normalization, f
     return finish_hub(onnx.shape_inference.infer_shapes(model))
 
 
-def _normalizing_nodes(network: _Network, normalization: Normalization) -> tuple[list[Any], list[Any]]:
-    """uint8 NHWC pixels -> the network's float input. The cast comes first: TensorRT refuses a uint8 transpose."""
+def _normalizing_nodes(first: str, layout: str, normalization: Normalization) -> tuple[list[Any], list[Any]]:
+    """uint8 NHWC pixels -> the float tensor `first`. The cast comes first: TensorRT refuses a uint8 transpose."""
     from onnx import TensorProto, helper, numpy_helper
 
-    shape = (3, 1, 1) if network.layout == "NCHW" else (3,)
+    shape = (3, 1, 1) if layout == "NCHW" else (3,)
     mean, std = np.array(normalization.mean), np.array(normalization.std)
     constants = [
         numpy_helper.from_array((1 / (255 * std)).astype(np.float32).reshape(shape), "edgeclf_scale"),
         numpy_helper.from_array((-mean / std).astype(np.float32).reshape(shape), "edgeclf_shift"),
     ]
     nodes = [helper.make_node("Cast", [INPUT_NAME], ["edgeclf_float"], to=TensorProto.FLOAT)]
-    if network.layout == "NCHW":
+    if layout == "NCHW":
         nodes.append(helper.make_node("Transpose", ["edgeclf_float"], ["edgeclf_turned"], perm=[0, 3, 1, 2]))
     nodes.append(helper.make_node("Mul", [nodes[-1].output[0], "edgeclf_scale"], ["edgeclf_scaled"]))
-    nodes.append(helper.make_node("Add", ["edgeclf_scaled", "edgeclf_shift"], [network.input]))
+    nodes.append(helper.make_node("Add", ["edgeclf_scaled", "edgeclf_shift"], [first]))
     return nodes, constants
