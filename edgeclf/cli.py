@@ -141,7 +141,8 @@ def _report(error: BaseException) -> int:
     """Prints the one line that `error` deserves; returns its exit code."""
     if os.environ.get("EDGECLF_TRACEBACK", "") not in ("", "0"):
         traceback.print_exception(error)
-    if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
+    # rich turns a broken pipe into SystemExit, and `writing` any fault of the operating system into DataError
+    if any(isinstance(fault, BrokenPipeError) for fault in (error, error.__cause__, error.__context__)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it exits
         return READER_GONE
     if isinstance(error, EdgeclfError):

@@ -193,5 +193,5 @@ def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
     console = notices()
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = not console.is_terminal or sys.stdout.isatty()
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as progress:
         yield from progress.track(items, total=total, description=what)

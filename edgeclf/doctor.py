@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeclf.engines import probe_engines
 from edgeclf_runtime import machine
 from edgeclf_runtime.session import BACKENDS, Backend
 
-_PROBE_LIMIT_S = 120
 # distributions that carry an engine's module; two of a row overwrite each other's files
 _DISTRIBUTIONS = {
     "onnxruntime": (
@@ -30,6 +26,7 @@ _DISTRIBUTIONS = {
         "onnxruntime-training",
     ),
 }
+_NUMPY_ALONE = {name for name, backend in BACKENDS.items() if not backend.extra}
 _ALSO_NEEDED = {"pytorch": ("safetensors", "timm", "torchvision")}
 _INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
@@ -73,14 +70,14 @@ class Diagnosis:
 
     @property
     def can_run(self) -> bool:
-        """Whether an engine for real models is usable; the numpy reference is none."""
-        usable = (state for state in self.backends if state.state == "usable" and state.name != "reference")
+        """Whether an engine is usable that was installed for it; what numpy alone runs does not count."""
+        usable = (state for state in self.backends if state.state == "usable" and state.name not in _NUMPY_ALONE)
         return self.refusal is None and any(usable)
 
 
 def diagnose() -> Diagnosis:
     """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
-    probes = _probe_all([name for name, backend in BACKENDS.items() if find_spec(backend.module) is not None])
+    probes = probe_engines([name for name, backend in BACKENDS.items() if find_spec(backend.module) is not None])
     board = machine.jetson()
     features = machine.cpu_features()
     states = tuple(_backend_state(name, backend, probes.get(name)) for name, backend in BACKENDS.items())
@@ -186,87 +183,3 @@ def _cpu_limit() -> float | None:
         return round(int(quota) / int(period), 2)
     except (OSError, ValueError):  # no control group, or "max"
         return None
-
-
-def _probe_all(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What each engine says of itself, asked side by side."""
-    started = {name: _start_probe(name) for name in names}
-    return {name: _finish_probe(process) for name, process in started.items()}
-
-
-def _start_probe(name: str) -> subprocess.Popen[str]:
-    # the child sees the modules that this process sees, and none from the folder it happens to stand in
-    code = f"import sys; sys.path[:] = [p for p in sys.path if p]; from edgeclf.doctor import probe; probe({name!r})"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-
-
-def _finish_probe(process: subprocess.Popen[str]) -> dict[str, Any]:
-    try:
-        output, _ = process.communicate(timeout=_PROBE_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {"error": f"its import takes longer than {_PROBE_LIMIT_S} s"}
-    if process.returncode < 0:
-        return {"error": f"its import crashes ({signal.Signals(-process.returncode).name})"}
-    try:
-        found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    except (IndexError, ValueError):
-        return {"error": f"its import ends the process (exit code {process.returncode})"}
-    return found
-
-
-def probe(name: str) -> None:
-    """Runs in a child process: imports one engine and prints its version and devices as a line of JSON."""
-    try:
-        found = _PROBES[name]()
-    except Exception as error:  # whatever a broken install raises is the finding
-        found = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
-    print("\n" + json.dumps(found))
-
-
-def _probe_onnx() -> dict[str, Any]:
-    from edgeclf_runtime.backends.ort import PROVIDERS, import_onnxruntime
-
-    onnxruntime = import_onnxruntime()
-    offered = onnxruntime.get_available_providers()
-    return {
-        "version": onnxruntime.__version__,
-        "devices": [device for device, provider in PROVIDERS.items() if provider in offered],
-        "telemetry_off": os.environ.get("ORT_DISABLE_TELEMETRY") == "1",
-    }
-
-
-def _probe_openvino() -> dict[str, Any]:
-    from edgeclf_runtime.backends.ov import import_openvino
-
-    openvino = import_openvino()
-    return {"version": openvino.__version__, "devices": [name.lower() for name in openvino.Core().available_devices]}
-
-
-def _probe_pytorch() -> dict[str, Any]:
-    import torch
-
-    return {"version": torch.__version__, "devices": ["cpu"] + ["cuda"] * torch.cuda.is_available()}
-
-
-def _probe_reference() -> dict[str, Any]:
-    import numpy
-
-    return {"version": numpy.__version__, "devices": ["cpu"]}
-
-
-_PROBES = {
-    "onnx": _probe_onnx,
-    "openvino": _probe_openvino,
-    "pytorch": _probe_pytorch,
-    "reference": _probe_reference,
-}

@@ -40,7 +40,15 @@ def doctor(as_json: AsJson = False) -> None:
         raise BackendError(found.refusal)
     if not found.can_run:
         raise BackendError("no engine is usable here; install one with: pip install 'edgeclf[onnx]'")
-    suggest("edgeclf predict BUNDLE IMAGE")
+    suggest(_next_command(found))
+
+
+def _next_command(found: Diagnosis) -> str:
+    usable = [state.name for state in found.backends if state.state == "usable"]
+    targets = [name for name in ("onnx", "openvino") if name in usable]
+    if "pytorch" in usable and targets:
+        return f"edgeclf export --model mobilenetv3_large_100 --target {targets[0]}"
+    return "edgeclf predict BUNDLE IMAGE"
 
 
 def _fields(found: Diagnosis) -> dict[str, object]:

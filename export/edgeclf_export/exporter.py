@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from edgeclf_export.bundling import build_bundle
 from edgeclf_export.exportable import Exportable, InputForm
-from edgeclf_export.hub import INPUT_NAME, NEWEST_OPSET, OLDEST_OPSET, OUTPUT_NAME
+from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.photographs import ProofImages, load_proof_images
 from edgeclf_export.targets import ort, ov, torch_module
-from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_export.targets.target import Hub, Target
 from edgeclf_export.weights import digest_state
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images import decode
-from edgeclf_runtime.machine import now_utc, package_version
-from edgeclf_runtime.manifest import (
-    Golden,
-    GoldenImage,
-    Manifest,
-    Normalization,
-    Precision,
-    Provenance,
-    Reference,
-    TensorSpec,
-)
+from edgeclf_runtime.manifest import Normalization, Precision, Reference
 from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.proof import TOLERANCES, Proof, Tolerances
-from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
     import torch
 
 TARGETS = {
-    "onnx": Target(("fp32", "fp16"), ort.build),
-    "openvino": Target(("fp32", "fp16", "bf16"), ov.build),
-    "pytorch": Target(("fp32", "fp16", "bf16"), torch_module.build),
+    target.name: target
+    for target in (
+        Target("onnx", ("fp32", "fp16"), ort.build),
+        Target("openvino", ("fp32", "fp16", "bf16"), ov.build),
+        Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
+    )
 }
-_VERSIONED = ("edgeclf", "torch", "timm", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +95,41 @@ def export_module(
     *,
     normalization: Normalization,
     name: str = "module",
+    scores: Literal["softmax", "sigmoid"] = "softmax",
 ) -> list[Exported]:
-    """Exports your own module: (N, 3, H, W) normalised float32 -> (N, classes) logits. Raises as `export` does."""
+    """Proven bundles of your own module, one a target.
+
+    Parameters
+    ----------
+    module
+        (N, 3, H, W) normalised float32 -> (N, classes) float32 logits, on the CPU; put into evaluation mode.
+    pixels, normalization
+        How a picture becomes its input. H and W are `pixels.crop_px`.
+    labels
+        The classes in order.
+    scores
+        "softmax" where one class is right; "sigmoid" where each is a question of its own.
+
+    Raises
+    ------
+    UsageError
+        The module takes or gives something else, a target can't have it (pytorch: nobody could build it again), or
+        the output exists.
+    GateError
+        A bundle differs from the module by more than its tolerances. It is kept aside as NAME.failed.
+
+    Examples
+    --------
+    >>> export_module(
+    ...     module,
+    ...     Pixels("shorter", resize_px=(256, 256), crop_px=(224, 224)),
+    ...     ["apple", "pear"],
+    ...     ExportOptions(targets=("onnx", "openvino"), output=Path("bundles")),
+    ...     normalization=Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    ...     name="orchard",
+    ... )  # bundles/orchard-onnx-fp32, bundles/orchard-openvino-fp32
+    """
+    plan_outputs(name, options)
     reference = Reference("pytorch", f"{name} {digest_state(module.state_dict())}")
     exportable = exportable_from_module(
         module,
@@ -118,6 +139,7 @@ def export_module(
         backbone=name,
         weights="module",
         reference=reference,
+        scores=scores,
     )
     return list(export(exportable, options))
 
@@ -130,14 +152,11 @@ def export(
     Raises
     ------
     UsageError
-        An unknown target or precision, or an output that exists, before anything is made.
+        An output that exists, before anything is made; a target that can't have this classifier.
     GateError
         A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
     """
-    destinations = {target: _destination(exportable, options, target) for target in options.targets}
-    for destination in destinations.values():
-        if destination.exists() and not options.force:
-            raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
+    destinations = plan_outputs(exportable.backbone, options)
     report("reading the proof images")
     images = load_proof_images(exportable.pixels, options.proof_data)
     _check_pixels(exportable, images)
@@ -147,121 +166,41 @@ def export(
     for target, destination in destinations.items():
         report(f"building {target} {options.precision}")
         with writing(destination, force=options.force) as draft:
-            manifest, proof = _make(hub, target, options.precision, draft, images, answers)
+            manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
             if proof.verdict == "fail":
                 raise GateError(_keep_aside(draft, destination, proof))
             size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
         yield Exported(destination, size, manifest.weights_precision, proof)
 
 
-def _destination(exportable: Exportable, options: ExportOptions, target: str) -> Path:
-    name = options.name or exportable.backbone.rpartition("/")[2].removesuffix(".onnx")
-    return options.output / f"{name}-{target}-{options.precision}"
+def plan_outputs(backbone: str, options: ExportOptions) -> dict[str, Path]:
+    """Where the bundle of each target goes. Raises UsageError where one exists and may not be replaced."""
+    name = options.name or backbone.rpartition("/")[2].removesuffix(".onnx")
+    places = {target: options.output / f"{name}-{target}-{options.precision}" for target in options.targets}
+    for place in places.values():
+        if os.path.lexists(place) and not options.force:
+            raise UsageError(f"{place} exists; give --force to replace it, or another --output or --name")
+    return places
 
 
 def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
     """The runtime's pixels against the library's own evaluation transform, bit for bit."""
     if exportable.pixel_reference is None:
         return
+    pixels = exportable.pixels
     for index in images.golden:
-        wanted = exportable.pixel_reference(decode(images.files[index]).image)
-        levels = int(np.abs(wanted.astype(np.int16) - images.pixels[index]).max())
-        if levels:
-            raise GateError(
-                f"preprocessing: {images.files[index].name} comes out up to {levels} levels off the evaluation "
-                f"transform of {exportable.backbone}; please report this backbone"
-            )
-
-
-def _make(
-    hub: Hub,
-    target: str,
-    precision: str,
-    draft: Path,
-    images: ProofImages,
-    answers: NDArray[np.float32],
-) -> tuple[Manifest, Proof]:
-    """Builds, seals and proves the bundle in `draft`; the proof is in its manifest."""
-    draft.mkdir()
-    built = TARGETS[target].build(hub, precision, draft)
-    golden = _write_golden(draft / "golden", images, answers)
-    manifest = _describe(hub, target, built, golden)
-    seal(draft, manifest)
-    with open_session(Bundle.open(draft), SessionOptions()) as session:
-        proof = prove(
-            manifest,
-            run_pixels(session, manifest, images.pixels),
-            reference=answers,
-            decoding=[],
-            images_source=images.source,
-            images_sha256=images.sha256,
-            session=session,
+        picture = decode(images.files[index], background=pixels.background, value_range=pixels.value_range).image
+        wanted, found = exportable.pixel_reference(picture), images.pixels[index]
+        if wanted.shape != found.shape:
+            difference = f"as {found.shape} where {wanted.shape} is wanted, against"
+        elif levels := int(np.abs(wanted.astype(np.int16) - found).max()):
+            difference = f"up to {levels} levels off"
+        else:
+            continue
+        raise GateError(
+            f"preprocessing: {images.files[index].name} comes out {difference} the evaluation transform of "
+            f"{exportable.backbone}; please report this backbone"
         )
-    seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
-    return manifest, proof
-
-
-def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
-    exportable = hub.exportable
-    height, width = exportable.pixels.crop_px
-    batch = _batch_of(hub, target)
-    if hub.form == "uint8-nhwc":
-        entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
-    else:
-        entry = TensorSpec(INPUT_NAME, "float32", "NCHW", (batch, 3, height, width))
-    return Manifest(
-        task="classify",
-        state="built",
-        target=target,
-        inputs=(entry,),
-        outputs=(TensorSpec(OUTPUT_NAME, "float32", "NC", (batch, len(exportable.labels))),),
-        labels=exportable.labels,
-        scores=exportable.scores,
-        pixels=exportable.pixels,
-        normalization=replace(exportable.normalization, applied_by="graph" if hub.form == "uint8-nhwc" else "caller"),
-        weights_precision=built.weights_precision,
-        compute_precision=built.compute_precision,
-        tolerances=_tolerances(built),
-        provenance=Provenance(
-            backbone=exportable.backbone,
-            weights=exportable.weights,
-            created_utc=now_utc(),
-            versions={name: version for name in _VERSIONED if (version := package_version(name))},
-        ),
-        reference=exportable.reference,
-        golden=golden,
-    )
-
-
-def _batch_of(hub: Hub, target: str) -> str | int:
-    """ "batch", or the number that a foreign ONNX file was fixed to."""
-    if target == "pytorch":
-        return "batch"
-    import onnx
-
-    dimension = onnx.load_from_string(hub.onnx).graph.input[0].type.tensor_type.shape.dim[0]
-    return dimension.dim_value if dimension.HasField("dim_value") else "batch"
-
-
-def _tolerances(built: Built) -> Tolerances:
-    """Those of the coarser of stored and computed precision."""
-    return max((TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]), key=lambda t: t.relative)
-
-
-def _write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
-    """Image files as they are, their pixels as PNG, and the reference's answers to them."""
-    folder.mkdir()
-    items = []
-    for number, index in enumerate(images.golden):
-        file = images.files[index]
-        image = f"golden/{number}{file.suffix.lower()}"
-        pixels = f"golden/{number}_pixels.png"
-        shutil.copyfile(file, folder.parent / image)
-        Image.fromarray(images.pixels[index]).save(folder.parent / pixels, optimize=True)
-        items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
-    outputs = "golden/outputs.npy"
-    np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
-    return Golden(tuple(items), outputs)
 
 
 def _keep_aside(draft: Path, destination: Path, proof: Proof) -> str:

@@ -23,9 +23,7 @@ def finish_hub(model: Any) -> bytes:
     model.producer_name, model.producer_version = "edgeclf", ""
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset > NEWEST_OPSET:
-        raise DataError(
-            f"the model needs ONNX opset {opset}, devices read up to {NEWEST_OPSET}; export it with a lower one"
-        )
+        raise DataError(f"the model came out in ONNX opset {opset}, devices read up to {NEWEST_OPSET}")
     onnx.checker.check_model(model)
     finished = bytes(model.SerializeToString())
     refuse_external_data(finished, "the exported model")
@@ -34,14 +32,28 @@ def finish_hub(model: Any) -> bytes:
 
 def _strip_notes(model: Any) -> None:
     """Takes out what exporters leave behind: stack traces with local paths, docs. No engine reads them."""
-    del model.metadata_props[:]
-    model.doc_string = ""
-    for graph in [model.graph, *model.functions]:
-        del graph.metadata_props[:]
-        graph.doc_string = ""
-        for item in [*graph.node, *graph.value_info, *getattr(graph, "initializer", ())]:
-            del item.metadata_props[:]
-            item.doc_string = ""
-    for value in [*model.graph.input, *model.graph.output]:
-        del value.metadata_props[:]
-        value.doc_string = ""
+    _forget(model)
+    for function in model.functions:
+        _forget(function)
+        _strip_nodes(function.node)
+    _strip_graph(model.graph)
+
+
+def _strip_graph(graph: Any) -> None:
+    for item in [graph, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        _forget(item)
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Any) -> None:
+    for node in nodes:
+        _forget(node)
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+            for branch in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                _strip_graph(branch)
+
+
+def _forget(item: Any) -> None:
+    item.doc_string = ""
+    del item.metadata_props[:]

@@ -14,27 +14,32 @@ IMAGENET_CLASSES = 1000
 def read_labels(path: Path) -> tuple[str, ...]:
     """Names in class order from a JSON list, or from a text file with one name a line. Raises DataError."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no labels file ({error}); wanted UTF-8 text with one class a line") from error
-    names = json_names(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; wanted a text file with one class name a line") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    names = _parse_json(text, path) if text.lstrip().startswith("[") else text.split("\n")
+    names = [name.strip() for name in names]
     while names and not names[-1]:
         names.pop()
-    if not names or not all(names):
-        raise DataError(f"{path}: line {names.index('') + 1 if names else 1} is empty; wanted one class name a line")
+    if not names:
+        raise DataError(f"{path}: holds no names; wanted one class name a line")
+    if not all(names):
+        raise DataError(f"{path}: name {names.index('') + 1} of {len(names)} is empty; wanted one class name a line")
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{path}: the class {repeated[0]!r} is there {Counter(names)[repeated[0]]} times")
+        raise DataError(f"{path}: the class {repeated[0]!r} is there {names.count(repeated[0])} times")
     return tuple(names)
 
 
-def json_names(text: str, path: Path) -> list[str]:
+def _parse_json(text: str, path: Path) -> list[str]:
     try:
         names = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path}: not a JSON list of names ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: starts with '[' and is no JSON list of names ({error})") from error
     if not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: a JSON list of names holds something else than text")
-    return [name.strip() for name in names]
+        raise DataError(f"{path}: wanted a JSON list of names, found one that holds something else than text")
+    return list(names)
 
 
 def default_labels(classes: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Normalization, Reference
@@ -63,16 +64,17 @@ def exportable_from_module(
 def _check_output(module: torch.nn.Module, pixels: Pixels, classes: int) -> None:
     import torch
 
+    shape = (2, 3, *pixels.crop_px)
     with torch.inference_mode():
         try:
-            output = module(torch.zeros(2, 3, *pixels.crop_px))
-        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-            size = "x".join(map(str, pixels.crop_px))
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UsageError(f"the module refuses a batch (2, 3, {size.replace('x', ', ')}): {reason}") from error
-    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (2, classes):
-        raise UsageError(f"wanted logits (2, {classes}) for two pictures and {classes} labels, the module gave {shape}")
+            output = module(torch.zeros(shape))
+        except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
+            raise UsageError(f"the module refuses two pictures, {shape} float32: {first_line(error)}") from error
+    if not isinstance(output, torch.Tensor):
+        raise UsageError(f"wanted logits (2, {classes}) as one tensor, the module gave a {type(output).__name__}")
+    if output.shape != (2, classes):
+        found = tuple(output.shape)
+        raise UsageError(f"wanted logits (2, {classes}) for two pictures and {classes} labels, the module gave {found}")
 
 
 def _run(module: torch.nn.Module, pixels: NDArray[np.uint8], batch_size: int = 8) -> NDArray[np.float32]:
@@ -134,8 +136,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _reason(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return " ".join(str(cause).split())[:300]
+def _reason(error: BaseException) -> str:
+    """What torch said first: its own errors say which of its steps failed, and lines of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error, 300)

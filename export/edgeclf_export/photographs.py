@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,8 +38,7 @@ class ProofImages:
     @property
     def golden(self) -> tuple[int, ...]:
         """Which of them travel with the bundle: at most eight, spread evenly."""
-        count = min(GOLDEN_IMAGES, len(self.files))
-        return tuple(i * len(self.files) // count for i in range(count))
+        return _spread(len(self.files), GOLDEN_IMAGES)
 
 
 def shipped_photographs() -> tuple[Path, ...]:
@@ -49,7 +47,10 @@ def shipped_photographs() -> tuple[Path, ...]:
     for package, names in _SHIPPED.items():
         specification = find_spec(package)
         if specification is None or specification.origin is None:
-            raise BackendError(f"{package} ships the proof's photographs and is missing; give --proof-data DIR instead")
+            raise BackendError(
+                f"{package} ships photographs for the proof and is missing; give --proof-data DIR, or install it with: "
+                "pip install 'edgeclf[export]'"
+            )
         folder = Path(specification.origin).parent / _FOLDERS[package]
         found += [folder / name for name in names if (folder / name).is_file()]
     return tuple(found)
@@ -60,15 +61,23 @@ def load_proof_images(pixels: Pixels, folder: Path | None = None, most: int = 25
 
     Raises DataError for a folder without images, and names the file that can't be read.
     """
-    files: Sequence[Path] = find_images(folder)[0] if folder is not None else shipped_photographs()
+    files = find_images(folder)[0] if folder is not None else list(shipped_photographs())
     if not files:
         raise DataError(f"{folder}: no images to prove the export on")
-    chosen = tuple(files[i * len(files) // min(most, len(files))] for i in range(min(most, len(files))))
+    chosen = [files[i] for i in _spread(len(files), most)]
     loaded = []
     for file in chosen:
         try:
             loaded.append(pixels.load(file)[0])
         except ImageError as error:
             raise DataError(f"{file}: {error}; take it out of the proof images") from error
-    source = f"{folder.name}: {len(chosen)} of {len(files)} images" if folder is not None else "shipped photographs"
-    return ProofImages(chosen, np.stack(loaded), source)
+    source = "shipped photographs"
+    if folder is not None:
+        source = f"{folder.resolve().name}: {len(chosen)} of {len(files)} images"
+    return ProofImages(tuple(chosen), np.stack(loaded), source)
+
+
+def _spread(total: int, most: int) -> tuple[int, ...]:
+    """At most `most` of the indices 0..total-1, evenly spread."""
+    count = min(most, total)
+    return tuple(i * total // count for i in range(count))

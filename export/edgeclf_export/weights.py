@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeclf_export.reasons import first_line
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.machine import package_version
 from edgeclf_runtime.writer import hash_file
@@ -60,32 +62,42 @@ def load_package(name: str, backbone: str) -> tuple[State, str]:
 
 def load_file(path: Path) -> tuple[State, str]:
     """The tensors of a safetensors or torch file, and their origin for the manifest. Raises DataError."""
-    return read_state(path), f"file:{path.name} sha256:{hash_file(path) if path.is_file() else ''}"
+    return read_state(path), f"file:{path.name} sha256:{hash_file(path)}"
 
 
 def read_state(path: Path) -> State:
     """Tensors by name. Torch files are read with `weights_only=True`: whatever else a pickle holds is refused."""
-    import pickle
-
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file as load_safetensors
 
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such weights file; give --weights a .safetensors or .pth file, a package or 'random'"
-        )
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_safetensors(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if not start:
+            raise DataError(f"{path}: empty (0 bytes)")
+        if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever the file is called
+            return _tensors_in(load_safetensors(path), path)
+        return _tensors_in(_unpickle_tensors(path), path)
+    except FileNotFoundError:
         raise DataError(
-            f"{path}: holds more than tensors and was not run; save its state_dict as safetensors"
+            f"{path}: no such file; give --weights a .safetensors or torch file, hub, random, or a package: "
+            + ", ".join(PACKAGES)
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: no weights file, or a damaged one ({first_line(error)})") from error
+
+
+def _unpickle_tensors(path: Path) -> object:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        found = f"it asks for {wanted[1]}" if wanted else "it is something else, or damaged"
+        raise DataError(
+            f"{path}: wanted tensors alone, but {found}; nothing of it was run. Save its state_dict as safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: no weights file, or a damaged one ({str(error).splitlines()[0]:.120})") from error
-    return _tensors_in(content, path)
 
 
 def _tensors_in(content: object, path: Path) -> State:
@@ -96,10 +108,12 @@ def _tensors_in(content: object, path: Path) -> State:
             content = content[key]
             break
     if not isinstance(content, Mapping) or not content:
-        raise DataError(f"{path}: holds no state_dict, it holds {type(content).__name__}")
+        kind = "an empty one" if content == {} else type(content).__name__
+        raise DataError(f"{path}: wanted a state_dict, found {kind}")
     if wrong := [key for key, value in content.items() if not isinstance(value, torch.Tensor)]:
         raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with the state_dict alone")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    # DistributedDataParallel's and torch.compile's wrappers leave their names
+    return {str(key).removeprefix("module.").removeprefix("_orig_mod."): value for key, value in content.items()}
 
 
 def load_into(module: torch.nn.Module, state: State, backbone: str) -> None:
@@ -131,12 +145,6 @@ def digest_state(state: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def quiet_hub() -> None:
-    """Call before timm is imported: its hub client neither reports usage nor draws bars."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 _STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}

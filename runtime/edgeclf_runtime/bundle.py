@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import BundleError
+from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.manifest import FileEntry, Manifest, parse_manifest
 from edgeclf_runtime.writer import MANIFEST, writing
 
@@ -60,7 +60,7 @@ class _Tar:
             raise BundleError(f"{path}: not a packed bundle ({error}); copy it again") from error
 
     def _add(self, member: tarfile.TarInfo) -> None:
-        if not member.isfile():
+        if not member.isfile() or member.issparse():  # a sparse file's size is not that of its bytes in the archive
             raise BundleError(f"{self._path}: {member.name!r} is a link, folder or device; packed bundles hold files")
         if member.name in self._members:
             raise BundleError(f"{self._path}: {member.name!r} is there twice")
@@ -145,10 +145,10 @@ class Bundle:
     def read_array(self, path: str) -> NDArray[np.float32]:
         """A .npy file of the bundle; arrays that would need pickle are refused."""
         try:
-            array = np.load(io.BytesIO(self.read(path)), allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            array = np.lib.format.read_array(io.BytesIO(self.read(path)), allow_pickle=False)
+            return np.asarray(array, dtype=np.float32)
+        except (ValueError, TypeError, EOFError, MemoryError, OverflowError) as error:
             raise BundleError(f"{self.path}/{path}: not a plain array ({error})") from error
-        return np.asarray(array, dtype=np.float32)
 
     def check_all(self) -> None:
         """Reads every file once, so that a flipped byte anywhere is found."""
@@ -170,6 +170,9 @@ def _compare_listing(where: Path, listed: dict[str, FileEntry], found: dict[str,
 
 def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
     """Writes the checked bundle as one uncompressed tar; the same bundle always gives the same bytes."""
+    place, folder = Path(os.path.abspath(destination)), Path(os.path.abspath(bundle.path))
+    if folder == place or folder in place.parents:
+        raise UsageError(f"{destination} lies in the bundle itself and would damage it; choose another place")
     with writing(destination, force=force) as draft, tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in [MANIFEST, *sorted(bundle.manifest.files)]:
             data = bundle.read(path) if path != MANIFEST else bundle._manifest_bytes

@@ -116,6 +116,7 @@ class Classifier:
             raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
         if batch_size < 1 or top < 1:
             raise UsageError(f"batch size and top must be at least 1, found {batch_size} and {top}")
+        self.session.check_usable()
         return self._predict(_sources(images), channels, batch_size, top, threshold)
 
     def _predict(
@@ -127,6 +128,7 @@ class Classifier:
         position = 0
         try:
             while waiting or not exhausted:
+                self.session.check_usable()  # after a fork the decoding threads are gone, and waiting would not end
                 while not exhausted and len(waiting) < ahead:
                     source = next(sources, None)
                     if source is None:
@@ -164,6 +166,8 @@ class Classifier:
     def _decide(
         self, name: str, scores: NDArray[np.float64], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
+        if not np.isfinite(scores).all():
+            return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
         thresholds = self.bundle.manifest.thresholds
         order = np.argsort(-scores, kind="stable")[:top]
         best = int(order[0])
@@ -189,12 +193,13 @@ class Classifier:
 
 def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float64]:
     """(N, classes) logits -> softmax or sigmoid of logits / temperature; margins stay as they are."""
+    if manifest.scores == "margin":
+        return logits.astype(np.float64)
     values = logits.astype(np.float64) / manifest.temperature
     if manifest.scores == "softmax":
-        return np.exp(log_softmax(values))
-    if manifest.scores == "sigmoid":
-        return 0.5 * (1.0 + np.tanh(0.5 * values))  # 1 / (1 + exp(-x)) without overflow
-    return values
+        with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `_decide` reports
+            return np.exp(log_softmax(values))
+    return 0.5 * (1.0 + np.tanh(0.5 * values))  # the sigmoid 1 / (1 + exp(-x)) without overflow
 
 
 def _sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
@@ -202,9 +207,11 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSourc
         yield images  # type: ignore[misc]
     elif isinstance(images, (str, os.PathLike)):
         yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
-    else:
+    elif isinstance(images, Iterable):
         for image in images:
             yield from _sources(image)
+    else:
+        raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
 
 
 def _name(source: ImageSource, position: int) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import io
 import os
 import stat
-import warnings
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from edgeclf_runtime.errors import DataError, ImageError
 
 # Formats that a camera, a scanner or a browser writes. EPS runs Ghostscript, PSD and FITS are no photographs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS: tuple[str, ...] = (
     ".jpg",
     ".jpeg",
@@ -36,6 +37,32 @@ EXTENSIONS: tuple[str, ...] = (
     ".tiff",
 )
 EXTENSIONS += (".ppm", ".pgm", ".pbm", ".pnm")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's parsers raise on damaged files, depending on the format and on which byte it is.
+_PARSER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, NDArray[np.generic]]
 
@@ -54,7 +81,7 @@ class Limits:
     def check_size(self, width: int, height: int) -> None:
         if width * height > self.megapixels * 1e6:
             raise ImageError(
-                f"{width}x{height} is {width * height / 1e6:.0f} megapixels, over the limit of "
+                f"{width}x{height} is {width * height / 1e6:.4g} megapixels, over the limit of "
                 f"{self.megapixels:g}; raise it if meant"
             )
 
@@ -68,10 +95,10 @@ class Decoded:
 
 
 def find_images(folder: Path) -> tuple[list[Path], int]:
-    """The image files under `folder`, sorted, and how many other files were passed over."""
+    """The image files under `folder`, sorted, and how many other files and links to folders were passed over."""
     found, others = [], 0
     for directory, folders, names in os.walk(folder, onerror=_raise_unreadable):
-        folders.sort()
+        others += sum(os.path.islink(os.path.join(directory, name)) for name in folders)  # might lead in a circle
         for name in names:
             if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
                 found.append(Path(directory, name))
@@ -119,7 +146,10 @@ def decode(
 
 def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
     if not isinstance(source, (str, os.PathLike)):
-        data = source.read(int(limits.megabytes * 1e6) + 1)
+        try:
+            data = source.read(int(limits.megabytes * 1e6) + 1)
+        except (OSError, ValueError) as error:  # ValueError: the file is closed
+            raise ImageError(str(error)) from error
         if not isinstance(data, bytes):
             raise ImageError("the file object gives text; open it in binary mode ('rb')")
         return data
@@ -148,26 +178,36 @@ def _decode_bytes(
 ) -> Decoded:
     notes: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb warning: the limits below are stricter and are errors
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                limits.check_size(*opened.size)
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1 and opened.format in ("GIF", "WEBP", "PNG", "TIFF"):
-                    notes.append(f"{frames} frames: the first is used")
-                wide_colour = opened.mode == "RGB" and ";16" in str(opened.tile)
-                if wide_colour and value_range is not None:
-                    raise ImageError("16-bit colour can't take a value range (Pillow keeps its upper 8 bits only)")
-                opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                return Decoded(_to_rgb(upright, background, value_range), tuple(notes))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            limits.check_size(*opened.size)
+            frames = getattr(opened, "n_frames", 1)
+            if frames > 1 and opened.format in ("GIF", "WEBP", "PNG", "TIFF"):
+                notes.append(f"{frames} frames: the first is used")
+            if value_range is not None:
+                _check_stored_values(opened)
+            opened.load()
+            return Decoded(_to_rgb(_upright(opened), background, value_range), tuple(notes))
     except UnidentifiedImageError:
         raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning under python -W error
         raise ImageError(str(error)) from error
-    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError) as error:
-        # What Pillow's parsers raise on damaged files, depending on the format.
-        raise ImageError(f"damaged image: {error}") from error
+    except _PARSER_ERRORS as error:
+        raise ImageError(f"damaged image: {error or type(error).__name__}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF or XMP says. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
+    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _check_stored_values(image: ImageFile.ImageFile) -> None:
+    """Raises ImageError where Pillow hands out other values than the file stores, so that a value range would miss."""
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(image.tile):
+        raise ImageError("16-bit colour can't take a value range (Pillow keeps its upper 8 bits only)")
+    if image.format == "PPM" and image.tile[0][0] != "raw":
+        raise ImageError("this PNM can't take a value range (Pillow has stretched its values); store it as PNG or TIFF")
 
 
 def _to_rgb(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -13,6 +14,7 @@ from edgeclf_runtime.proof import Proof, Tolerances
 from edgeclf_runtime.records import from_json, to_json
 
 SCHEMA = 1
+_OWN_HASH = "manifest_sha256"
 
 Task = Literal["classify", "embed-image", "embed-text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "mixed"]
@@ -31,6 +33,8 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if len(self.layout) != len(self.shape):
             raise ValueError(f"layout {self.layout!r} does not fit the shape {self.shape}")
+        if not self.shape or any(isinstance(size, int) and size < 1 for size in self.shape):
+            raise ValueError(f"a batch of at least one number was wanted, found the shape {self.shape}")
 
     @property
     def fixed_batch(self) -> int | None:
@@ -47,7 +51,7 @@ class Normalization:
     applied_by: Literal["graph", "caller"] = "graph"
 
     def __post_init__(self) -> None:
-        if min(self.std) <= 0:
+        if not min(self.std) > 0:
             raise ValueError(f"std must be above 0, found {self.std}")
 
 
@@ -112,10 +116,11 @@ class FileEntry:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """All that a device needs to know of a bundle. Labels are in the order of the output's classes."""
 
+    schema: int = SCHEMA
     task: Task
     state: Literal["portable", "built"]
     target: str
@@ -131,7 +136,6 @@ class Manifest:
     provenance: Provenance
     reference: Reference
     golden: Golden
-    schema: int = SCHEMA
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
     calibration: Calibration | None = None
@@ -141,19 +145,26 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise ValueError("a graph has at least one input and one output")
         if self.task == "classify":
             if len(set(self.labels)) != len(self.labels):
                 raise ValueError("labels repeat; each class needs a name of its own")
             classes = self.outputs[0].shape[-1]
             if classes != len(self.labels):
                 raise ValueError(f"{len(self.labels)} labels for {classes} classes")
-        if self.temperature <= 0:
+            per_class = self.thresholds.per_class
+            if per_class is not None and len(per_class) != len(self.labels):
+                raise ValueError(f"{len(per_class)} thresholds for {len(self.labels)} labels")
+        if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, found {self.temperature}")
         for path in self.files:
             check_member_path(path)
 
     def to_bytes(self) -> bytes:
-        return (json.dumps(to_json(self), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+        content = to_json(self)
+        content = {**content, _OWN_HASH: _content_sha256(content)}
+        return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
@@ -167,10 +178,19 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     if content["schema"] != SCHEMA:
         advice = "update edgeclf" if content["schema"] > SCHEMA else "export the bundle again"
         raise BundleError(f"{where}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")
+    own_hash = content.pop(_OWN_HASH, None)
+    if own_hash is not None and own_hash != _content_sha256(content):
+        raise BundleError(f"{where}: changed since the export (its own SHA-256 differs); copy the bundle again")
     try:
         return from_json(Manifest, content, where)
     except DataError as error:
         raise BundleError(str(error)) from error
+
+
+def _content_sha256(content: dict[str, Any]) -> str:
+    """Of the content, not of its layout: sorted keys, no spaces. Finds a flipped bit that leaves valid JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def check_member_path(path: str) -> None:

@@ -29,6 +29,8 @@ def refuse_external_data(model: bytes, where: str) -> None:
     """Raises BundleError if a tensor of the ONNX file keeps its data elsewhere, or if the bytes are no ONNX file."""
     if not model:
         raise BundleError(f"{where}: empty (0 bytes)")
+    if model[4:8] == b"ORTM":  # ONNX Runtime reads its own format from the same call, external data included
+        raise BundleError(f"{where}: in ONNX Runtime's own format; ship the .onnx file")
     try:
         external = _has_external(memoryview(model), "model", 0)
     except (IndexError, ValueError) as error:
@@ -45,7 +47,7 @@ def _has_external(data: memoryview, message: str, depth: int) -> bool:
         raise ValueError("nested too deeply")
     inside = _FIELDS.get(message, {})
     for number, value in _fields(data):
-        if message == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == 1)):
+        if message == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)):
             return True
         if number in inside and isinstance(value, memoryview) and _has_external(value, inside[number], depth + 1):
             return True
@@ -57,6 +59,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
+        if not 8 <= tag < 1 << 32:  # parsers drop the upper bits, and would see another field than this scan
+            raise ValueError(f"tag {tag}")
         kind = tag & 7
         if kind == _VARINT:
             value, position = _varint(data, position)

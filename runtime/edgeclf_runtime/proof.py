@@ -78,7 +78,9 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     """(N, classes) logits of the reference and of the candidate on the same images -> their deviations."""
     if reference.shape != candidate.shape:
         raise ValueError(f"outputs of different shapes: {reference.shape} and {candidate.shape}")
-    finite = np.isfinite(candidate).all(axis=1)
+    if not len(reference):
+        return Comparison(0, 0.0, 1.0, 0.0, 0.0, 1.0, 0, 0, 0)
+    finite = np.isfinite(candidate).all(axis=1) & np.isfinite(reference).all(axis=1)
     if not finite.any():
         return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
     wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
@@ -109,11 +111,11 @@ def judge(comparison: Comparison, tolerances: Tolerances) -> tuple[Verdict, tupl
     c, reasons = comparison, []
     if c.non_finite:
         reasons.append(f"{c.non_finite} of {c.images} images gave NaN or infinite outputs")
-    if c.max_relative > tolerances.relative:
+    if not c.max_relative <= tolerances.relative:
         reasons.append(f"logits differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
-    if c.min_cosine < tolerances.cosine:
+    if not c.min_cosine >= tolerances.cosine:
         reasons.append(f"cosine of the logits falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
-    if c.max_kl > tolerances.kl:
+    if not c.max_kl <= tolerances.kl:
         reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
     if c.flips:
         reasons.append(f"{c.flips} of {c.images} images outside near ties changed their top-1 answer")

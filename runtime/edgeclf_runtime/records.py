@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -45,7 +46,10 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _mistyped(where, "an object", value)
         return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and type(value) is int:
+    if kind is float and type(value) in (int, float):
+        # NaN would pass every comparison with a tolerance, and 1e999 is read as infinite
+        if not abs(value) <= sys.float_info.max:
+            raise _mistyped(where, "a finite number", value)
         return float(value)
     if type(value) is not kind:
         raise _mistyped(where, kind.__name__, value)

@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends import ort, ov, reference, torch_module
+from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import Engine, SessionOptions
 from edgeclf_runtime.errors import BackendError, UsageError
@@ -33,6 +33,7 @@ BACKENDS = {
     "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx"),
     "openvino": Backend(ov.open_engine, "openvino", "2024.0", "openvino"),
     "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export"),
+    "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
     "reference": Backend(reference.open_engine, "numpy", "1.24", ""),
 }
 
@@ -60,21 +61,31 @@ class Session:
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """(N, …) of the manifest's dtype and layout -> (N, …) float32; classifiers: (N, H, W, 3) uint8 -> logits."""
-        if self._engine is None:
-            raise UsageError("the session is closed; open the bundle again")
-        if os.getpid() != self._process:
-            raise UsageError("the session was opened before a fork; open the bundle again in the child process")
-        if batch.dtype != self._dtype or batch.ndim != len(self._input.shape) or not self._fits(batch.shape[1:]):
+        engine = self.check_usable()
+        if not isinstance(batch, np.ndarray):
+            raise UsageError(f"wanted a numpy array, found {type(batch).__name__}")
+        if batch.dtype != self._dtype or not self._fits(batch.shape):
             raise UsageError(
                 f"wanted a batch {self._input.shape} of {self._input.dtype} ({self._input.layout}), "
                 f"found {batch.shape} of {batch.dtype}"
             )
+        batch = np.ascontiguousarray(batch)
         if self._largest is None and len(batch):
-            return self._engine.infer(batch)
-        return self._in_chunks(self._engine, batch)
+            return _as_float32(engine.infer(batch))
+        return self._in_chunks(engine, batch)
 
-    def _fits(self, item: tuple[int, ...]) -> bool:
-        return item == self._item or all(w == f or isinstance(w, str) for w, f in zip(self._item, item, strict=True))
+    def check_usable(self) -> Engine:
+        """The engine; raises UsageError where the session is closed or was opened before a fork."""
+        if self._engine is None:
+            raise UsageError("the session is closed; open the bundle again")
+        if os.getpid() != self._process:
+            raise UsageError("the session was opened before a fork; open the bundle again in the child process")
+        return self._engine
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self._item) + 1 and all(
+            wanted == found or isinstance(wanted, str) for wanted, found in zip(self._item, shape[1:], strict=True)
+        )
 
     def _in_chunks(self, engine: Engine, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """Batches of the size that the graph was fixed to, the last one padded; no images give an empty result."""
@@ -83,7 +94,7 @@ class Session:
         for start in range(0, len(batch), size):
             chunk = batch[start : start + size]
             padding = np.repeat(chunk[-1:], size - len(chunk), axis=0)
-            outputs.append(engine.infer(np.concatenate([chunk, padding]))[: len(chunk)])
+            outputs.append(_as_float32(engine.infer(np.concatenate([chunk, padding])))[: len(chunk)])
         if not outputs:
             return np.empty((0, *(d for d in self._output.shape[1:] if isinstance(d, int))), dtype=np.float32)
         return np.concatenate(outputs)
@@ -101,6 +112,10 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _as_float32(output: NDArray[np.generic]) -> NDArray[np.float32]:
+    return np.asarray(output, dtype=np.float32)  # a graph of stored fp16 may give fp16
 
 
 def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOptions = SessionOptions()) -> Session:

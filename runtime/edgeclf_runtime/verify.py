@@ -32,13 +32,16 @@ def verify(bundle: Bundle, options: SessionOptions = SessionOptions()) -> Proof:
     """
     bundle.check_all()
     manifest = bundle.manifest
-    batch = np.stack([_golden_pixels(bundle, golden) for golden in manifest.golden.images])
+    batch = _golden_batch(bundle)
+    reference = bundle.read_array(manifest.golden.outputs)
     with open_session(bundle, options) as session:
         answers = run_pixels(session, manifest, batch)
+        if answers.shape != reference.shape:
+            raise BundleError(f"{bundle.path}: reference outputs {reference.shape} for answers of {answers.shape}")
         return prove(
             manifest,
             answers,
-            reference=bundle.read_array(manifest.golden.outputs),
+            reference=reference,
             decoding=[_decoding_fault(bundle, golden, batch[i]) for i, golden in enumerate(manifest.golden.images)],
             images_source=IMAGES_SOURCE,
             images_sha256=pixels_digest(batch),
@@ -113,10 +116,23 @@ def pixels_digest(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
+def _golden_batch(bundle: Bundle) -> NDArray[np.uint8]:
+    """(N, H, W, 3) uint8: the exporter's pixels of all golden images."""
+    pixels = [_golden_pixels(bundle, golden) for golden in bundle.manifest.golden.images]
+    if not pixels:
+        raise BundleError(f"{bundle.path}: no golden images to verify with; export the bundle again")
+    if len({item.shape for item in pixels}) > 1:
+        raise BundleError(f"{bundle.path}: golden pixels of several sizes; export the bundle again")
+    return np.stack(pixels)
+
+
 def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
     """The exporter's pixels of a golden image, stored without loss."""
-    with Image.open(io.BytesIO(bundle.read(golden.pixels)), formats=["PNG"]) as image:
-        pixels = np.array(image.convert("RGB"), dtype=np.uint8)
+    try:
+        with Image.open(io.BytesIO(bundle.read(golden.pixels)), formats=["PNG"]) as image:
+            pixels = np.array(image.convert("RGB"), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BundleError(f"{bundle.path}/{golden.pixels}: no PNG ({error})") from error
     if pixels_digest(pixels) != golden.pixels_sha256:
         raise BundleError(f"{bundle.path}/{golden.pixels}: this Pillow reads other pixels from a PNG; update Pillow")
     return pixels

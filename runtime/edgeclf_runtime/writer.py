@@ -17,6 +17,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"
+_AT_CWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE: linux/fs.h
 
 
 @contextmanager
@@ -41,10 +42,11 @@ def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
         draft = workshop / destination.name
         yield draft
         _sync(draft)
-        _publish(draft, destination)
-        _sync_folder(destination.parent)
+        _publish(draft, destination, force)
+        _sync_entry(destination.parent)
     except OSError as error:
-        raise DataError(f"{destination} can't be written: {error.strerror or error}") from error
+        about = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        raise DataError(f"{destination} can't be written: {error.strerror or error}{about}") from error
     finally:
         if workshop is not None:
             shutil.rmtree(workshop, ignore_errors=True)
@@ -55,7 +57,7 @@ def seal(folder: Path, manifest: Manifest) -> None:
     files = {
         path.relative_to(folder).as_posix(): FileEntry(hash_file(path), path.stat().st_size)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
     (folder / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
 
@@ -70,37 +72,41 @@ def hash_file(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    paths = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for item in paths:
-        if item.is_file():
-            item.chmod(0o644)
-            with item.open("rb") as file:
-                os.fsync(file.fileno())
-    if path.is_dir():
-        path.chmod(0o755)
-        _sync_folder(path)
+    for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        item.chmod(0o755 if item.is_dir() else 0o644)  # mkdtemp and tempfile make private ones
+        _sync_entry(item)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _publish(draft: Path, destination: Path) -> None:
-    """Renames; where the destination exists the two change places in one system call, so that no moment lacks it."""
-    if not os.path.lexists(destination) or (destination.is_file() and draft.is_file()):
+def _publish(draft: Path, destination: Path, force: bool) -> None:
+    """Renames without ever taking away what is there: where that may be replaced, the two change places in one step."""
+    replaces = force and os.path.lexists(destination)
+    if replaces and destination.is_file() and draft.is_file():
         os.replace(draft, destination)
+    elif _rename(draft, destination, _EXCHANGE if replaces else _NO_REPLACE):
         return
+    elif replaces:
+        os.replace(destination, draft.with_name("replaced"))
+        os.replace(draft, destination)
+    elif os.path.lexists(destination):
+        raise FileExistsError(errno.EEXIST, "it appeared meanwhile", str(destination))
+    else:
+        os.replace(draft, destination)
+
+
+def _rename(source: Path, destination: Path, flags: int) -> bool:
+    """False where the file system can't do what the flags ask, such as overlay on old kernels."""
     libc = ctypes.CDLL(None, use_errno=True)
-    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fs.h
-    status = libc.renameat2(at_cwd, os.fsencode(draft), at_cwd, os.fsencode(destination), exchange)
-    if status == 0:
-        return
+    if libc.renameat2(_AT_CWD, os.fsencode(source), _AT_CWD, os.fsencode(destination), flags) == 0:
+        return True
     code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOSYS):  # file systems without the exchange, such as overlay on old kernels
-        raise OSError(code, os.strerror(code))
-    os.replace(destination, draft.with_name("replaced"))
-    os.replace(draft, destination)
+    if code in (errno.EINVAL, errno.ENOSYS):
+        return False
+    raise OSError(code, os.strerror(code))

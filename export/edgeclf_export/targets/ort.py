@@ -5,16 +5,20 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from edgeclf_export.reasons import first_line
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
+from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.manifest import Precision
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:
-    stored: Precision = "fp16" if precision == "fp16" else "fp32"
-    model = to_fp16(hub.onnx) if stored == "fp16" else hub.onnx
+    if precision == "fp32":
+        (folder / MODEL).write_bytes(hub.onnx)
+        return Built("fp32", "fp32")
+    model = to_fp16(hub.onnx)
     (folder / MODEL).write_bytes(model)
-    return Built(stored, computed_precision(model))
+    return Built("fp16", computed_precision(model))
 
 
 def to_fp16(model: bytes) -> bytes:
@@ -38,9 +42,14 @@ def computed_precision(model: bytes) -> Precision:
     onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory() as folder:
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
+        settings.log_severity_level = 4  # errors are raised; this one warns that the graph is for this machine
         settings.optimized_model_filepath = str(Path(folder, "optimized.onnx"))
-        onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no narrower base
+            raise BackendError(
+                f"onnxruntime can't take this model as fp16 ({first_line(error)}); export fp32"
+            ) from error
         graph = onnx.load(settings.optimized_model_filepath).graph
     multiplied = {name for node in graph.node if _multiplies(node.op_type) for name in node.input}
     numbers = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}

@@ -34,5 +34,8 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """An engine's name (the runtime has a backend of that name), the precisions it offers, how to build for it."""
+
+    name: str
     precisions: tuple[str, ...]
     build: Callable[[Hub, str, Path], Built]

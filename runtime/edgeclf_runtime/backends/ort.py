@@ -61,11 +61,12 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.thread_count
+    settings.add_session_config_entry("session.load_model_format", "ONNX")
     settings.log_severity_level = 3  # errors; warnings about fallback are turned into errors below
     try:
         session = onnxruntime.InferenceSession(model, settings, providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
-        raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({str(error).splitlines()[0]})") from error
+        raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({_first_line(error)})") from error
     if session.get_providers()[0] != provider:
         raise BackendError(f"asked onnxruntime for {provider}, it fell back to {session.get_providers()[0]}")
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
@@ -80,3 +81,7 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         raise missing_engine("onnxruntime", "onnx", error) from error
     return onnxruntime
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -54,6 +54,9 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
     if precision not in HINTS:
         raise BackendError(f"no precision {precision!r} for openvino; choose one of {', '.join(HINTS)}")
     model, weights = bundle.read(MODEL), bundle.read(WEIGHTS)
+    # from the same call OpenVINO would also read ONNX, external data included
+    if not model.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise BundleError(f"{bundle.path}/{MODEL}: not an OpenVINO IR (XML)")
     try:
         network = core.read_model(model=model, weights=weights)
         compiled = core.compile_model(network, device, compile_settings(options, HINTS[precision]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,6 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> LinearEngine:
     try:
         with np.load(io.BytesIO(bundle.read(MODEL)), allow_pickle=False) as arrays:
             weight, bias = arrays["weight"].astype(np.float32), arrays["bias"].astype(np.float32)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise BundleError(f"{bundle.path}/{MODEL}: no linear classifier ({error})") from error
     return LinearEngine(weight, bias)

@@ -126,7 +126,10 @@ def with_normalization(
     """
     import torch
 
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if precision not in dtypes:
+        raise BackendError(f"no precision {precision!r} for pytorch; choose one of {', '.join(dtypes)}")
+    dtype = dtypes[precision]
 
     class Normalized(torch.nn.Module):
         scale: torch.Tensor

@@ -1,0 +1,49 @@
+# What README, CONTRIBUTING and .ci/run call. Each target sets up .venv by itself, and again when pyproject.toml changes.
+# Without an NVIDIA GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares several GB: see CONTRIBUTING.md.
+
+BASE_PYTHON ?= python3
+PYTHON := .venv/bin/python
+READY := .venv/.installed-from-pyproject
+
+.PHONY: help demo test test-all test-bare check format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       export EfficientNet-Lite0, prove it, classify photographs"
+	@echo "make test       the tests, without the slow ones"
+	@echo "make test-all   all tests"
+	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions"
+	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
+	@echo "make format     let ruff mend what it can"
+	@echo "make clean      remove .venv, caches and built distributions; bundles/ and runs/ stay"
+
+demo: $(READY)
+	$(PYTHON) -m edgeclf demo
+
+test: $(READY)
+	$(PYTHON) -m pytest
+
+test-all: $(READY)
+	$(PYTHON) -m pytest -m "slow or not slow"
+
+test-bare: $(READY)
+	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py
+
+check: $(READY)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest
+
+format: $(READY)
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache runtime/.ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	$(BASE_PYTHON) -m venv .venv
+	$(PYTHON) -m pip install --disable-pip-version-check -e '.[dev]'
+	touch $@

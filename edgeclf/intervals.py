@@ -1,0 +1,94 @@
+"""How sure a figure is: Wilson's interval for a share, and the bootstrap over images or over groups of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+_Z95 = 1.959963984540054
+_BLOCK_NUMBERS = 4_000_000
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """95 % of confidence. `method` says how it was had, for people."""
+
+    low: float
+    high: float
+    method: str
+
+
+def wilson(right: float, images: float) -> Interval:
+    """Interval of the share `right` / `images` (Wilson, JASA 22, 1927): sound for few images, and near 0 and 1."""
+    if images <= 0:
+        return Interval(0.0, 1.0, "Wilson")
+    share, z2 = right / images, _Z95**2
+    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
+    half = _Z95 * math.sqrt(share * (1 - share) / images + z2 / (4 * images**2)) / (1 + z2 / images)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half), "Wilson")
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """A plan for the percentile bootstrap (Efron, 1979) of `images` images; `groups` (N,) holds a number per group.
+
+    With groups, whole groups are drawn: images of one patient or one film are not independent.
+    """
+
+    images: int
+    groups: NDArray[np.intp] | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    @property
+    def units(self) -> int:
+        """What is drawn: images, or groups."""
+        return self.images if self.groups is None else int(self.groups.max()) + 1
+
+    @property
+    def method(self) -> str:
+        drawn = f"{self.images} images" if self.groups is None else f"{self.units} groups of images"
+        return f"bootstrap, {self.resamples} draws of {drawn}"
+
+    def weights(self) -> Iterator[NDArray[np.float64]]:
+        """Blocks (B, N): how often each image is in each draw."""
+        random = np.random.default_rng(self.seed)
+        chances = np.full(self.units, 1 / self.units)
+        block = max(1, _BLOCK_NUMBERS // max(self.images, 1))
+        for start in range(0, self.resamples, block):
+            counts = random.multinomial(self.units, chances, size=min(block, self.resamples - start))
+            yield (counts if self.groups is None else counts[:, self.groups]).astype(np.float64)
+
+    def interval(self, statistic: Statistic) -> Interval | None:
+        """The interval of `statistic`, a function of weights (B, N) -> (B,); None for fewer than two units."""
+        if self.units < 2:
+            return None
+        values = np.concatenate([statistic(weights) for weights in self.weights()])
+        low, high = np.nanpercentile(values, [2.5, 97.5])
+        return Interval(float(low), float(high), self.method)
+
+
+def number_groups(groups: Sequence[str | None] | None) -> NDArray[np.intp] | None:
+    """(N,) a number per group; images without one are groups of their own. None where no image has a group."""
+    if groups is None or all(group is None for group in groups):
+        return None
+    known: dict[str | int, int] = {}
+    keys = ((position if group is None else group) for position, group in enumerate(groups))
+    return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
+
+
+def accuracy_interval(right: NDArray[np.bool_], resampling: Resampling) -> Interval | None:
+    """Wilson's for independent images; with groups the bootstrap, or Wilson's over groups where all or none are right."""
+    if resampling.groups is None:
+        return wilson(float(right.sum()), len(right))
+    if right.all() or not right.any():
+        found = wilson(resampling.units * float(right.all()), resampling.units)
+        return Interval(found.low, found.high, f"Wilson over {resampling.units} groups of images")
+    return resampling.interval(lambda weights: (weights @ right) / weights.sum(axis=1))

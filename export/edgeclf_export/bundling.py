@@ -1,0 +1,104 @@
+"""One bundle: the engine's files, golden images, a manifest, and the proof by the runtime that a device would use."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME
+from edgeclf_export.photographs import ProofImages
+from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.machine import now_utc, package_version
+from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec
+from edgeclf_runtime.proof import TOLERANCES, Proof, Tolerances
+from edgeclf_runtime.session import open_session
+from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
+from edgeclf_runtime.writer import seal
+
+_VERSIONED = ("edgeclf", "torch", "timm", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
+
+
+def build_bundle(
+    draft: Path, target: Target, precision: str, hub: Hub, images: ProofImages, answers: NDArray[np.float32]
+) -> tuple[Manifest, Proof]:
+    """Builds, seals and proves a bundle in the new folder `draft`; pass or fail, the proof is in its manifest.
+
+    `answers` are the reference's to `images`.
+    """
+    draft.mkdir()
+    built = target.build(hub, precision, draft)
+    golden = _write_golden(draft / "golden", images, answers)
+    manifest = _describe(hub, target.name, built, golden)
+    seal(draft, manifest)
+    with open_session(Bundle.open(draft), SessionOptions()) as session:
+        proof = prove(
+            manifest,
+            run_pixels(session, manifest, images.pixels),
+            reference=answers,
+            decoding=[],
+            images_source=images.source,
+            images_sha256=images.sha256,
+            session=session,
+        )
+    seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
+    return manifest, proof
+
+
+def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
+    exportable = hub.exportable
+    height, width = exportable.pixels.crop_px
+    batch = exportable.batch or "batch"
+    if hub.form == "uint8-nhwc":
+        entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
+    else:
+        entry = TensorSpec(INPUT_NAME, "float32", "NCHW", (batch, 3, height, width))
+    return Manifest(
+        task="classify",
+        state="built",
+        target=target,
+        inputs=(entry,),
+        outputs=(TensorSpec(OUTPUT_NAME, "float32", "NC", (batch, len(exportable.labels))),),
+        labels=exportable.labels,
+        scores=exportable.scores,
+        pixels=exportable.pixels,
+        normalization=replace(exportable.normalization, applied_by="graph" if hub.form == "uint8-nhwc" else "caller"),
+        weights_precision=built.weights_precision,
+        compute_precision=built.compute_precision,
+        tolerances=_tolerances(built),
+        provenance=Provenance(
+            backbone=exportable.backbone,
+            weights=exportable.weights,
+            created_utc=now_utc(),
+            versions={name: version for name in _VERSIONED if (version := package_version(name))},
+        ),
+        reference=exportable.reference,
+        golden=golden,
+    )
+
+
+def _tolerances(built: Built) -> Tolerances:
+    """Those of the coarser of stored and computed precision."""
+    return max((TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]), key=lambda t: t.relative)
+
+
+def _write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
+    """Image files as they are, their pixels as PNG, and the reference's answers to them."""
+    folder.mkdir()
+    items = []
+    for number, index in enumerate(images.golden):
+        file = images.files[index]
+        image = f"golden/{number}{file.suffix.lower()}"
+        pixels = f"golden/{number}_pixels.png"
+        shutil.copyfile(file, folder.parent / image)
+        Image.fromarray(images.pixels[index]).save(folder.parent / pixels, optimize=True)
+        items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
+    outputs = "golden/outputs.npy"
+    np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
+    return Golden(tuple(items), outputs)

@@ -1,0 +1,79 @@
+"""What tests of several floors need: the repository's root, a wheel built from it, skips where a package is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import traceback
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from edgeclf_runtime.session import BACKENDS
+
+OPTIONAL = {
+    "onnx",
+    "open_clip",
+    "openvino",
+    "safetensors",
+    "scipy",
+    "skimage",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+}
+NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.torchvision_guard"}
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the working tree, without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(root)]
+    build = subprocess.run(command, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout + build.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Function) -> Generator[None]:
+    target = item.callspec.params.get("target") if hasattr(item, "callspec") else None
+    if target in BACKENDS and importlib.util.find_spec(BACKENDS[target].module) is None:
+        pytest.skip(f"{BACKENDS[target].module} is not installed")
+    yield from skip_what_is_not_installed()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    yield from skip_what_is_not_installed()
+
+
+def skip_what_is_not_installed() -> Generator[None]:
+    """Skips a test that needs an optional package, but never one where edgeclf asks for it by surprise.
+
+    A test may import what it likes, and edgeclf may refuse with its own error; its own bare import is a fault.
+    """
+    try:
+        yield
+    except Exception as error:
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).partition(".")[0] not in OPTIONAL:
+            raise
+        if missing is error and imported_by_edgeclf(missing):
+            raise
+        pytest.skip(f"{missing.name} is not installed")
+
+
+def imported_by_edgeclf(error: ModuleNotFoundError) -> bool:
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.startswith("edgeclf") and module not in NEED_TORCH for module in modules)

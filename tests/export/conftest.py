@@ -1,0 +1,112 @@
+"""What the export tests share: a tiny network of one's own, a tiny foreign ONNX file, and bundles made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.manifest import Normalization
+from edgeclf_runtime.pixels import Pixels
+
+FRUIT = ("apple", "pear", "plum", "quince", "fig")
+TINY_PIXELS = Pixels("shorter", (36, 36), (32, 32), "bilinear")
+TINY_NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+Make = Callable[..., dict[str, Path]]
+
+
+@pytest.fixture(scope="session")
+def pixels() -> Pixels:
+    return TINY_PIXELS
+
+
+@pytest.fixture(scope="session")
+def normalization() -> Normalization:
+    return TINY_NORMALIZATION
+
+
+@pytest.fixture(scope="session")
+def fruit() -> tuple[str, ...]:
+    return FRUIT
+
+
+@pytest.fixture
+def net() -> Any:
+    """A convolution and a linear layer of 5 classes, whose answers differ from picture to picture."""
+    import torch
+
+    torch.manual_seed(0)
+    layers = torch.nn
+    module = layers.Sequential(
+        layers.Conv2d(3, 8, 5, stride=3),
+        layers.ReLU(),
+        layers.AdaptiveAvgPool2d(1),
+        layers.Flatten(),
+        layers.Linear(8, 5),
+    )
+    with torch.no_grad():
+        module[4].weight.mul_(20)
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[str], Exportable]:
+    """A timm or torchvision backbone with random weights, 64 pixels and five classes; built once."""
+    from edgeclf_export.backbones import load_backbone
+
+    loaded: dict[str, Exportable] = {}
+
+    def load(name: str) -> Exportable:
+        if name not in loaded:
+            exportable = load_backbone(name, "random", labels=FRUIT, img_size=64)
+            loaded[name] = replace(exportable, make_onnx=cache(exportable.make_onnx))  # one hub for all precisions
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exportable]) -> Make:
+    """The bundles of a backbone, by target, for every target that has the precision; tests leave them as they are."""
+    from edgeclf_export.exporter import TARGETS, ExportOptions, export
+
+    made: dict[tuple[str, str, str], dict[str, Path]] = {}
+
+    def make(backbone: str, precision: str = "fp32", form: str = "uint8-nhwc") -> dict[str, Path]:
+        key = backbone, precision, form
+        if key not in made:
+            targets = tuple(name for name, target in TARGETS.items() if precision in target.precisions)
+            options = ExportOptions(targets, precision, output=tmp_path_factory.mktemp("bundles"), form=form)
+            made[key] = {
+                target: exported.path for target, exported in zip(targets, export(load(backbone), options), strict=True)
+            }
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    from edgeclf_export.photographs import shipped_photographs
+
+    return list(shipped_photographs())
+
+
+@pytest.fixture
+def few_images(tmp_path: Path) -> Path:
+    """A folder with three small pictures and a text file."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for seed in range(3):
+        levels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{seed}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder

@@ -1,0 +1,145 @@
+"""What is exported wrong is never published: each planted fault ends the export and is named."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.modules import exportable_from_module
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.verify import verify
+
+Wrap = Callable[..., Exportable]
+
+
+@pytest.fixture
+def wrap(fruit: tuple[str, ...], pixels: Pixels, normalization: Normalization) -> Wrap:
+    def wrap(module: Any, normalization: Normalization = normalization) -> Exportable:
+        return exportable_from_module(
+            module,
+            labels=fruit,
+            pixels=pixels,
+            normalization=normalization,
+            backbone="tiny",
+            weights="by hand",
+            reference=Reference("pytorch", "tiny"),
+        )
+
+    return wrap
+
+
+@pytest.fixture
+def sound(net: Any, wrap: Wrap) -> Exportable:
+    return wrap(net)
+
+
+def exported_as(sound: Exportable, wrong: Exportable) -> Exportable:
+    """The reference of `sound` with the graph of `wrong`."""
+    return replace(sound, make_onnx=wrong.make_onnx)
+
+
+def swap_head_rows(net: Any) -> Any:
+    import torch
+
+    wrong = copy.deepcopy(net)
+    with torch.no_grad():
+        for parameter in (wrong[4].weight, wrong[4].bias):
+            parameter.copy_(parameter.roll(1, dims=0))
+    return wrong
+
+
+def spoil_a_weight(net: Any) -> Any:
+    import torch
+
+    wrong = copy.deepcopy(net)
+    with torch.no_grad():
+        wrong[0].weight[0, 0, 0, 0] = float("nan")
+    return wrong
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(swap_head_rows, "changed their top-1 answer"), (spoil_a_weight, "9 of 9 images gave NaN or infinite outputs")],
+)
+def test_wrong_weights_fail_and_are_kept_aside_with_their_proof(
+    spoil: Callable[[Any], Any], said: str, target: str, net: Any, sound: Exportable, wrap: Wrap, tmp_path: Path
+) -> None:
+    with pytest.raises(GateError) as failure:
+        list(export(exported_as(sound, wrap(spoil(net))), ExportOptions((target,), output=tmp_path)))
+    assert f"tiny-{target}-fp32 is not its reference: engine: " in str(failure.value)
+    assert said in str(failure.value)
+    assert [path.name for path in tmp_path.iterdir()] == [f"tiny-{target}-fp32.failed"]
+    kept = Bundle.open(tmp_path / f"tiny-{target}-fp32.failed")
+    assert f"kept aside as {kept.path}" in str(failure.value)
+    assert kept.manifest.proof is not None and kept.manifest.proof.verdict == "fail"
+    assert any(said in reason for reason in kept.manifest.proof.reasons)
+    assert verify(kept).verdict == "fail"
+
+
+def test_a_wrong_normalisation_in_the_graph_fails(net: Any, sound: Exportable, wrap: Wrap, tmp_path: Path) -> None:
+    without = wrap(net, Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    with pytest.raises(GateError, match=r"logits differ by \S+ of their range, tolerated 0.0001"):
+        list(export(exported_as(sound, without), ExportOptions(output=tmp_path)))
+
+
+def test_a_slightly_wrong_mean_fails_too(net: Any, sound: Exportable, wrap: Wrap, tmp_path: Path) -> None:
+    close = replace(sound.normalization, mean=(0.485, 0.456, 0.410))
+    with pytest.raises(GateError, match="logits differ"):
+        list(export(exported_as(sound, wrap(net, close)), ExportOptions(output=tmp_path)))
+
+
+def test_a_failed_export_leaves_the_good_bundle_before_it_in_place(
+    net: Any, sound: Exportable, wrap: Wrap, tmp_path: Path
+) -> None:
+    (good,) = export(sound, ExportOptions(output=tmp_path))
+    before = Bundle.open(good.path).digest
+    with pytest.raises(GateError):
+        list(export(exported_as(sound, wrap(swap_head_rows(net))), ExportOptions(output=tmp_path, force=True)))
+    assert Bundle.open(good.path).digest == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-onnx-fp32", "tiny-onnx-fp32.failed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"interpolation": "nearest"}, r"preprocessing: \S+ comes out up to \d+ levels off the evaluation transform of timm/"),
+        ({"resize_px": (66, 66)}, r"preprocessing: \S+ comes out up to \d+ levels off"),
+        ({"resize": "exact"}, r"preprocessing: \S+ comes out up to \d+ levels off"),
+        ({"crop_px": (60, 60)}, r"preprocessing: \S+ comes out as \(60, 60, 3\) where \(64, 64, 3\) is wanted"),
+    ],
+)  # fmt: skip
+def test_pixels_that_are_not_the_librarys_fail_before_anything_is_built(
+    changes: dict[str, Any], said: str, load: Callable[[str], Exportable], tmp_path: Path
+) -> None:
+    exportable = load("test_resnet")
+    planted = replace(exportable, pixels=replace(exportable.pixels, **changes))
+    with pytest.raises(GateError, match=said):
+        list(export(planted, ExportOptions(output=tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_range_for_deep_images_is_no_preprocessing_fault(
+    load: Callable[[str], Exportable], tmp_path: Path
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    for seed in range(8):
+        levels = np.random.default_rng(seed).integers(0, 4096, (80, 90), dtype=np.uint16)
+        Image.fromarray(levels).save(tmp_path / f"{seed}.png")
+    exportable = load("test_resnet")
+    twelve_bits = replace(exportable, pixels=replace(exportable.pixels, value_range=(0.0, 4095.0)))
+    (exported,) = export(twelve_bits, ExportOptions(("pytorch",), output=tmp_path / "out", proof_data=tmp_path))
+    assert exported.proof.verdict == "pass"
+    assert Bundle.open(exported.path).manifest.pixels == twelve_bits.pixels

@@ -1,0 +1,323 @@
+"""The classifier that a user holds: any source of images, in order, one bad image alone, from any thread, for ever."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+from edgeclf_runtime.bundle import Bundle, pack
+from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
+from edgeclf_runtime.images import Limits
+from edgeclf_runtime.manifest import Thresholds
+
+Shared = Callable[[str], Bundle]
+
+
+@pytest.fixture
+def classifier(shared_bundle: Shared) -> Iterator[Classifier]:
+    with Classifier.open(shared_bundle("reference")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve JPEGs, their names in the order of the pictures."""
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for i, picture in enumerate(tiny.pictures(12)):
+        (place / f"{i:02}.jpg").write_bytes(tiny.encoded(picture, quality=95))
+    return place
+
+
+def answers(predictions: Iterator[Prediction]) -> list[Any]:
+    """Label and scores, rounded beyond what another batch size may change."""
+    return [(p.label, [(s.label, round(s.probability, 5)) for s in p.scores], p.error) for p in predictions]
+
+
+@pytest.mark.parametrize("target", tiny.TARGETS)
+def test_predictions_are_the_softmax_of_the_reference_best_first(target: str, shared_bundle: Shared) -> None:
+    pictures = [np.asarray(picture) for picture in tiny.pictures(4)]
+    with Classifier.open(shared_bundle(target)) as classifier:
+        found = list(classifier.predict(pictures, batch_size=3))
+        pixels = np.stack([classifier.bundle.manifest.pixels.load(picture)[0] for picture in pictures])
+    logits = tiny.reference_logits(target, pixels).astype(float)
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for prediction, row in zip(found, wanted, strict=True):
+        assert prediction.label == tiny.LABELS[row.argmax()]
+        assert [score.label for score in prediction.scores] == [tiny.LABELS[i] for i in np.argsort(-row)]
+        assert np.allclose([s.probability for s in prediction.scores], np.sort(row)[::-1], atol=1e-4)
+
+
+def test_paths_strings_bytes_files_arrays_and_folders_answer_alike(classifier: Classifier, folder: Path) -> None:
+    paths = sorted(folder.iterdir())
+    wanted = answers(classifier.predict(paths))
+    assert len({json.dumps(answer) for answer in wanted}) == len(paths)
+    data = [path.read_bytes() for path in paths]
+    arrays = [np.asarray(tiny.opened(item)) for item in data]
+    sources: list[Any] = [folder, str(folder), [str(p) for p in paths], data, [io.BytesIO(d) for d in data], arrays]
+    sources += [iter(paths), [folder], (path for path in paths)]
+    for source in sources:
+        assert answers(classifier.predict(source)) == wanted
+    assert answers(classifier.predict([a[:, :, ::-1] for a in arrays], channels="bgr")) == wanted
+    for single in (paths[0], str(paths[0]), data[0], arrays[0], io.BytesIO(data[0])):
+        assert answers(classifier.predict(single)) == wanted[:1]
+
+
+def test_a_packed_bundle_answers_alike(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    with Classifier.open(pack(classifier.bundle, tmp_path / "road.tar")) as packed:
+        assert answers(packed.predict(folder)) == answers(classifier.predict(folder))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 12, 100])
+def test_order_and_answers_do_not_depend_on_the_batch_size(
+    batch_size: int, classifier: Classifier, folder: Path
+) -> None:
+    found = list(classifier.predict(folder, batch_size=batch_size))
+    assert [Path(p.source).name for p in found] == [f"{i:02}.jpg" for i in range(12)]
+    assert answers(iter(found)) == answers(classifier.predict(folder))
+
+
+def test_order_is_kept_where_decoding_finishes_in_another(
+    classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "_decoders", ThreadPoolExecutor(4))
+    load = classifier._load
+    later_ones_are_done = threading.Event()
+
+    def first_one_last(source: Any, channels: str) -> Any:
+        if source == sorted(folder.iterdir())[0]:
+            assert later_ones_are_done.wait(30)
+        elif source == sorted(folder.iterdir())[2]:
+            later_ones_are_done.set()
+        return load(source, channels)
+
+    monkeypatch.setattr(classifier, "_load", first_one_last)
+    assert [Path(p.source).name for p in classifier.predict(folder)] == [f"{i:02}.jpg" for i in range(12)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_bad_image_errs_alone(batch_size: int, classifier: Classifier, folder: Path) -> None:
+    wanted = answers(classifier.predict(folder))
+    bad: list[Any] = [b"", folder / "missing.jpg", np.zeros((2, 2), np.float32), io.StringIO("text"), b"words"]
+    mixed: list[Any] = []
+    for i, path in enumerate(sorted(folder.iterdir())):
+        mixed += [path, bad[i % len(bad)]]
+    found = list(classifier.predict(mixed, batch_size=batch_size))
+    assert answers(iter(found[::2])) == wanted
+    assert all(p.error and p.label is None and p.scores == () for p in found[1::2])
+    assert [p.source for p in found[1:8:2]] == ["file 1", str(folder / "missing.jpg"), "array 5", "file 7"]
+
+
+def test_only_bad_images_and_no_images_are_no_crash(classifier: Classifier, tmp_path: Path) -> None:
+    assert [p.error is not None for p in classifier.predict([b"", b"x"], batch_size=2)] == [True, True]
+    assert list(classifier.predict([])) == []
+    assert list(classifier.predict(tmp_path)) == []
+
+
+def test_notes_of_the_decoder_reach_the_prediction(classifier: Classifier) -> None:
+    first, second = tiny.pictures(2)
+    (prediction,) = classifier.predict(tiny.encoded(first, "GIF", save_all=True, append_images=[second]))
+    assert prediction.notes == ("2 frames: the first is used",)
+
+
+def test_limits_given_at_the_opening_hold(shared_bundle: Shared) -> None:
+    with Classifier.open(shared_bundle("reference"), limits=Limits(megapixels=0.001)) as classifier:
+        (prediction,) = classifier.predict(np.asarray(tiny.pictures(1)[0]))
+    assert "megapixels, over the limit" in str(prediction.error)
+
+
+def test_top_k_lists_the_best_and_never_more_than_there_are(classifier: Classifier) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+    for top, listed in ((1, 1), (2, 2), (3, 3), (99, 3)):
+        (prediction,) = classifier.predict(picture, top=top)
+        assert len(prediction.scores) == listed
+        assert prediction.label == prediction.scores[0].label
+    assert sum(score.probability for score in prediction.scores) == pytest.approx(1.0)
+
+
+def test_below_the_threshold_the_answer_is_unknown(classifier: Classifier) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+    (sure,) = classifier.predict(picture)
+    best = sure.scores[0].probability
+    (below,) = classifier.predict(picture, threshold=best + 1e-9)
+    (at,) = classifier.predict(picture, threshold=best)
+    assert (below.label, at.label) == ("unknown", sure.label)
+    assert below.scores == at.scores == sure.scores
+
+
+def test_thresholds_of_the_bundle_hold_unless_the_caller_gives_one(tmp_path: Path) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+    for thresholds in (Thresholds(unknown_below=1.0), Thresholds(per_class=(1.0, 1.0, 1.0))):
+        place = tmp_path / str(thresholds.unknown_below)
+        with Classifier.open(tiny.build(place, thresholds=thresholds)) as classifier:
+            assert [p.label for p in classifier.predict(picture)] == ["unknown"]
+            assert [p.label for p in classifier.predict(picture, threshold=0.0)] != ["unknown"]
+
+
+def test_logits_that_are_not_finite_are_an_error_not_an_answer(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = np.array([[np.nan, 1.0, 2.0], [np.inf, 0.0, 0.0], [0.0, 1.0, 2.0]], np.float32)
+    monkeypatch.setattr(classifier.session.check_usable(), "infer", lambda batch: broken[: len(batch)])
+    found = list(classifier.predict([np.asarray(p) for p in tiny.pictures(3)], batch_size=3))
+    assert [p.label for p in found] == [None, None, "sky"]
+    assert "NaN or infinite" in str(found[0].error)
+    json.dumps([asdict(p) for p in found], allow_nan=False)
+
+
+def test_scores_are_softmax_sigmoid_or_margins(bundle: Bundle) -> None:
+    logits = np.array([[2.0, 0.0, -1000.0]], np.float32)
+    manifest = replace(bundle.manifest, temperature=2.0)
+    e = np.e
+    assert np.allclose(probabilities(logits, manifest), [[e / (e + 1), 1 / (e + 1), 0]])
+    assert np.allclose(probabilities(logits, replace(manifest, scores="sigmoid")), [[e / (e + 1), 0.5, 0]])
+    assert np.array_equal(probabilities(logits, replace(manifest, scores="margin")), logits)
+
+
+def test_8_threads_share_one_classifier(classifier: Classifier, folder: Path) -> None:
+    wanted = answers(classifier.predict(folder))
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda i: answers(classifier.predict(folder, batch_size=1 + i % 4)), range(24)):
+            assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": "hsv"}, "no channel order 'hsv'; choose one of rgb, bgr"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"top": 0}, "at least 1"),
+    ],
+)
+def test_options_that_can_not_be_meant_are_refused_at_once(
+    arguments: dict[str, Any], message: str, classifier: Classifier
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        classifier.predict([], **arguments)
+
+
+@pytest.mark.parametrize("images", [5, None, [None], bytearray(b"x"), object()])
+def test_what_is_no_image_source_is_named(images: Any, classifier: Classifier) -> None:
+    with pytest.raises(UsageError, match="wanted paths, binary files, bytes or arrays, found"):
+        list(classifier.predict(images))
+
+
+def test_a_bundle_of_another_task_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="its task is embed-image, not classify"):
+        Classifier.open(tiny.reseal(bundle.path, task="embed-image"))
+
+
+def test_an_unreadable_folder_is_an_error_not_no_images(classifier: Classifier, plain_user: Path) -> None:
+    (plain_user / "locked").mkdir(mode=0)
+    with pytest.raises(DataError, match="Permission denied"):
+        list(classifier.predict(plain_user / "locked"))
+
+
+def test_a_closed_classifier_says_so(shared_bundle: Shared) -> None:
+    classifier = Classifier.open(shared_bundle("reference"))
+    running = classifier.predict([np.asarray(p) for p in tiny.pictures(8)])
+    next(running)
+    classifier.close()
+    classifier.close()
+    with pytest.raises(UsageError, match="closed"):
+        classifier.predict([])
+    with pytest.raises(UsageError, match="closed"):
+        list(running)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_gets_an_error_and_no_hang(classifier: Classifier) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+    running = classifier.predict([picture] * 30)
+    next(running)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a hang dies here, and so fails
+        refused = 0
+        for use in (lambda: list(classifier.predict(picture)), lambda: list(running)):
+            try:
+                use()
+            except UsageError as error:
+                refused += "fork" in str(error)
+        os._exit(0 if refused == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list(running)) == 29
+
+
+def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Any]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.asarray(tiny.pictures(1)[0])
+
+    predictions = classifier.predict(endless(), batch_size=2)
+    for _ in range(10):
+        next(predictions)
+    assert taken <= 10 + 2 * 2 + 2 + 2
+
+
+def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+    for _ in range(50):
+        predictions = classifier.predict([picture] * 40, batch_size=8)
+        next(predictions)
+        predictions.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 30
+    while classifier._decoders._work_queue.qsize() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert classifier._decoders._work_queue.qsize() == 0
+    assert threading.active_count() <= 2 + len(os.sched_getaffinity(0)) * 8
+    assert len(list(classifier.predict([picture] * 3))) == 3
+
+
+def test_closing_ends_the_decoding_threads(shared_bundle: Shared) -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        with Classifier.open(shared_bundle("reference")) as classifier:
+            list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))
+    assert threading.active_count() <= before
+
+
+def test_memory_is_flat_over_10_000_predictions(classifier: Classifier) -> None:
+    pixels = list(tiny.random_pixels(500))
+
+    def predict(count: int) -> int:
+        """Bytes held after `count` predictions."""
+        seen = sum(1 for _ in classifier.predict((pixels[i % 500] for i in range(count)), batch_size=16))
+        assert seen == count
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        warm = predict(1000)
+        assert predict(10_000) - warm < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_torch_is_not_imported_by_what_runs_without_it() -> None:
+    script = "import sys, edgeclf_runtime.classifier, edgeclf_runtime.verify; print(sorted({'torch', 'timm', 'onnx', "
+    script += "'onnxruntime', 'openvino', 'torchvision', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"

@@ -1,0 +1,124 @@
+"""The runtime as a device has it: the wheel with one engine in an environment of its own, with no torch in reach.
+
+`newest` is what pip takes today. `jetpack6` is what the package registry offers Python 3.10, the one of JetPack 6, with
+the oldest command line that pyproject.toml allows. `lowest` has every lower bound of pyproject.toml, so that none
+promises too much. The last two need a Python 3.10; all of them need the package registry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+pytestmark = pytest.mark.slow
+
+JETPACK6 = ["numpy==2.2.6", "pillow==12.3.0", "onnxruntime==1.23.2"]
+TEST_NEEDS = ["pytest", "onnx"]  # onnx makes the graphs that the engine's tests run
+PHOTOGRAPHS = ["scikit-image", "scikit-learn"]  # for the pictures in them: neither can be imported by itself
+COMMAND_LINE = {"typer", "rich"}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment that holds the wheel and what it takes to test it."""
+
+    folder: Path
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program of the environment from its folder, where nothing of the repository can be imported."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        command = [str(self.folder / "bin" / program), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
+
+
+def lower_bounds(wheel: Path) -> list[str]:
+    """`name==oldest` for everything that `edgeclf[onnx]` asks for."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    wanted = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+    return [
+        f"{each.name}=={bound.version}"
+        for each in wanted
+        if each.marker is None or each.marker.evaluate({"extra": "onnx"})
+        for bound in each.specifier
+        if bound.operator == ">="
+    ]
+
+
+def pins(name: str, wheel: Path) -> list[str]:
+    lowest = lower_bounds(wheel)
+    command_line = [pin for pin in lowest if pin.partition("==")[0] in COMMAND_LINE]
+    return {"newest": [], "jetpack6": [*JETPACK6, *command_line], "lowest": lowest}[name]
+
+
+def python310() -> str | None:
+    """A Python 3.10 that starts and can make environments; a pyenv shim may be there and not start."""
+    for candidate in ("python3.10", *map(str, Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10"))):
+        if shutil.which(candidate):
+            probe = subprocess.run([candidate, "-c", "import ensurepip, venv"], capture_output=True)
+            if probe.returncode == 0:
+                return candidate
+    return None
+
+
+@pytest.fixture(scope="module", params=["newest", "jetpack6", "lowest"])
+def bare(
+    request: pytest.FixtureRequest, root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
+    name: str = request.param
+    python = sys.executable if name == "newest" else python310()
+    if python is None:
+        pytest.skip("no Python 3.10 that starts")
+    environment = Environment(tmp_path_factory.mktemp(name))
+    subprocess.run([python, "-m", "venv", str(environment.folder)], check=True)
+    for packages in ([f"{wheel}[onnx]", *pins(name, wheel), *TEST_NEEDS], ["--no-deps", *PHOTOGRAPHS]):
+        install = environment.run("python", "-m", "pip", "install", "--disable-pip-version-check", *packages)
+        assert install.returncode == 0, install.stdout + install.stderr
+    shutil.copytree(root / "tests", environment.folder / "tests")
+    shutil.copy(root / "pyproject.toml", environment.folder)
+    return environment
+
+
+def test_torch_is_not_there(bare: Environment) -> None:
+    assert bare.run("python", "-c", "import torch").returncode == 1
+
+
+def test_every_module_imports(bare: Environment) -> None:
+    code = (
+        "import importlib, pkgutil\n"
+        "for name in ('edgeclf_runtime', 'edgeclf_benchmarks', 'edgeclf_export', 'edgeclf'):\n"
+        "    for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + '.'):\n"
+        "        if not module.name.endswith('__main__'):\n"
+        "            importlib.import_module(module.name)\n"
+    )
+    result = bare.run("python", "-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", [["edgeclf"], ["python", "-m", "edgeclf"]])
+def test_the_command_starts(bare: Environment, command: list[str]) -> None:
+    result = bare.run(*command, "--help")
+    assert result.returncode == 0, result.stderr
+    assert "predict" in result.stdout
+
+
+def test_the_help_of_a_verb_is_whole(bare: Environment) -> None:
+    result = bare.run("edgeclf", "predict", "--help")
+    assert result.returncode == 0, result.stderr
+    assert "[default: " in result.stdout
+    assert "\\[" not in result.stdout  # Typer before 0.22 with rich escapes for no reader
+
+
+def test_the_runtime_passes_its_tests(bare: Environment) -> None:
+    result = bare.run("pytest", "-rs", "-p", "no:cacheprovider", "tests/runtime")
+    print(result.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr
