@@ -93,8 +93,10 @@ def test_an_unreadable_folder_is_an_error_not_an_empty_one(plain_user: Path) -> 
 
 def test_a_named_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ImageError, match="not a regular file"):
-        decode(tmp_path / "pipe.jpg")
+    script = "import sys; from edgeclf_runtime.images import decode; decode(sys.argv[1])"
+    command = [sys.executable, "-c", script, tmp_path / "pipe.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "ImageError: not a regular file" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["missing.jpg", "nul\0byte.jpg", ".", "x" * 300 + ".jpg"])
