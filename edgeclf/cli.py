@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgeclf.console import one_line, say
-from edgeclf.verbs import demo, doctor, export, inspect, models, pack, predict, verify
+from edgeclf.verbs import baseline, data, demo, doctor, evaluate, export, inspect, models, pack, predict, train, verify
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine import package_version
 
@@ -64,11 +64,15 @@ app = typer.Typer(
 )
 
 MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Run a bundle", "Look around"
+app.add_typer(data.app, name="data", rich_help_panel=MAKING)
+app.command("train", rich_help_panel=MAKING)(train.train)
 app.command("export", rich_help_panel=MAKING)(export.export)
+app.command("baseline", rich_help_panel=MAKING)(baseline.baseline)
 app.command("models", rich_help_panel=MAKING)(models.models)
 app.command("demo", rich_help_panel=MAKING)(demo.demo)
 app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
 app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
+app.command("eval", rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
 app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)

@@ -255,5 +255,5 @@ def _mean_of_all(values: Sequence[float | None]) -> float | None:
 
 def _calibration_error(bins: Sequence[Bin]) -> float:
     images = sum(each.images for each in bins)
-    gaps = (each.images * abs(each.accuracy - each.confidence) for each in bins if each.accuracy is not None and each.confidence is not None)
+    gaps = (each.images * abs((each.accuracy or 0.0) - (each.confidence or 0.0)) for each in bins)  # None: no images
     return float(sum(gaps) / images)

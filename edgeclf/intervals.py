@@ -67,10 +67,15 @@ class Resampling:
             yield (counts if self.groups is None else counts[:, self.groups]).astype(np.float64)
 
     def interval(self, statistic: Statistic) -> Interval | None:
-        """The interval of `statistic`, a function of weights (B, N) -> (B,); None for fewer than two units."""
+        """The interval of `statistic`, a function of weights (B, N) -> (B,).
+
+        None for fewer than two units, and where every draw gives the same: that certainty would be false.
+        """
         if self.units < 2:
             return None
         values = np.concatenate([statistic(weights) for weights in self.weights()])
+        if np.nanmin(values) == np.nanmax(values):
+            return None
         low, high = np.nanpercentile(values, [2.5, 97.5])
         return Interval(float(low), float(high), self.method)
 
@@ -85,7 +90,7 @@ def number_groups(groups: Sequence[str | None] | None) -> NDArray[np.intp] | Non
 
 
 def accuracy_interval(right: NDArray[np.bool_], resampling: Resampling) -> Interval | None:
-    """Wilson's for independent images; with groups the bootstrap, or Wilson's over groups where all or none are right."""
+    """Wilson's; with groups the bootstrap, or Wilson's over groups where all or none are right."""
     if resampling.groups is None:
         return wilson(float(right.sum()), len(right))
     if right.all() or not right.any():

@@ -34,7 +34,8 @@ class Environment:
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a program of the environment from its folder, where nothing of the repository can be imported."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = [str(self.folder / "bin" / program), *arguments]
         return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
 

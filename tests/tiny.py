@@ -48,7 +48,7 @@ def build(
 
     `changes` replaces fields of the manifest. Logits of reference, onnx and openvino are the same linear function.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     pixels = Pixels("shorter", (side(target), side(target)), (side(target), side(target)))
     manifest = replace(_manifest(target, batch), pixels=pixels, **changes)
     for name, data in _model_files(target, batch, seed).items():

@@ -1,4 +1,4 @@
-"""`edgeclf export`: a backbone or a foreign ONNX file becomes proven bundles."""
+"""`edgeclf export`: a run, a backbone or a foreign ONNX file becomes proven bundles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _IMAGENET_MEAN, _IMAGENET_STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 
 def export(
     source: Annotated[
-        str | None, typer.Argument(metavar="[FILE.onnx]", help="A classifier from elsewhere, in place of --model.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN|FILE.onnx]", help="A training run, or a classifier from elsewhere; nothing: the newest run."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
@@ -98,6 +101,7 @@ def export(
 
     \b
     Examples:
+      edgeclf export runs/flowers -t onnx -t openvino
       edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
@@ -118,13 +122,17 @@ def export(
     with notices().status("loading the model") as status:
         if source is not None:
             if model is not None:
-                raise UsageError("give either FILE.onnx or --model, not both")
+                raise UsageError("give either a run or FILE.onnx, or --model, not both")
             look = _Look(mean, std, crop_pct, crop_mode, interpolation)
-            exportable = _foreign(Path(source), labels, img_size, look)
-        else:
+            exportable = _foreign(Path(source), labels, img_size, look) if source.endswith(".onnx") else _run(source)
+        elif model is not None:
             exportable = _backbone(model, weights, labels, img_size, seed)
-        shown = replace(exportable.pixels, value_range=_value_range(bit_depth, window))
-        made = list(make_bundles(replace(exportable, pixels=shown), options, report=status.update))
+        else:
+            exportable = _run(None)
+        shown = _value_range(bit_depth, window)
+        if shown is not None:
+            exportable = replace(exportable, pixels=replace(exportable.pixels, value_range=shown))
+        made = list(make_bundles(exportable, options, report=status.update))
     _show(exportable, made, as_json=as_json)
     for bundle in made:
         if bundle.proof.verdict == "inconclusive":
@@ -146,12 +154,20 @@ class _Look:
     interpolation: str
 
 
-def _backbone(model: str | None, weights: str, labels: Path | None, img_size: int | None, seed: int) -> Exportable:
+def _run(source: str | None) -> Exportable:
+    """A training run; without a name the newest, said aloud."""
+    from edgeclf.training.run import Run
+
+    run = Run.open(Path(source)) if source is not None else Run.newest()
+    if source is None:
+        say(f"exporting {run.path}, the newest run")
+    return run.exportable()
+
+
+def _backbone(model: str, weights: str, labels: Path | None, img_size: int | None, seed: int) -> Exportable:
     from edgeclf_export.backbones import load_backbone
     from edgeclf_export.labels import read_labels
 
-    if model is None:
-        raise UsageError("nothing to export: name a backbone with --model (`edgeclf models` lists some), or FILE.onnx")
     names = read_labels(labels) if labels is not None else None
     return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed)
 
@@ -162,8 +178,6 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: _Loo
     from edgeclf_export.labels import read_labels
     from edgeclf_runtime.manifest import Normalization
 
-    if source.suffix != ".onnx":
-        raise UsageError(f"{source} is no .onnx file; to export a backbone give --model NAME")
     if labels is None or img_size is None:
         raise UsageError(f"{source.name} does not tell its classes and input: give --labels FILE and --img-size PX")
     mean, std = _triple(look.mean, "--mean"), _triple(look.std, "--std")

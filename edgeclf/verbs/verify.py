@@ -59,9 +59,8 @@ def verify(
     saved = save_proof(opened, proof)
     if as_json:
         about = {"path": str(opened.path), "digest": opened.digest, "files": len(opened.manifest.files)}
-        tolerances = opened.manifest.tolerances
         place = None if saved is None else str(saved)
-        write_json("verify", {"bundle": about, "proof": proof, "tolerances": tolerances, "saved_at": place})
+        write_json("verify", {"bundle": about, "proof": proof, "saved_at": place})
     else:
         _show(opened, proof)
     say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
@@ -98,8 +97,7 @@ def _show(bundle: Bundle, proof: Proof) -> None:
 
 
 def _table(bundle: Bundle, proof: Proof) -> Table:
-    manifest, compared = bundle.manifest, proof.comparison
-    tolerances = manifest.tolerances
+    manifest, compared, tolerances = bundle.manifest, proof.comparison, proof.tolerances
     table = grid()
     table.add_row("", *(styled(heading, "dim") for heading in ("check", "found", "tolerated")))
 

@@ -64,27 +64,29 @@ def load_backbone(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
-    size = {"img_size": img_size} if img_size is not None and library == "timm" and _takes_img_size(name) else {}
-    state, origin = _find_weights(library, name, weights, size, seed)
+    size = own_size(library, name, img_size)
+    state, origin = find_weights(library, name, weights, size, seed)
     classes = len(labels) if labels is not None else None
     if state is not None:
         classes = _count_classes(library, name, state)
-    builder = _describe_builder(library, name, classes, size, trained=state is not None)
+    builder = describe_builder(library, name, classes, size, trained=state is not None)
     torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
         load_into(module, state, name)
     classes = _output_classes(builder, module)
+    if not classes:
+        raise UsageError(f"{name} gives features, not classes; choose a backbone with a classifier, or train its head")
     if labels is not None and len(labels) != classes:
         raise DataError(f"{len(labels)} labels, but {name} with these weights has {classes} classes")
-    config = _data_config(library, name, module, img_size)
+    config = data_config(library, name, module, img_size)
     return exportable_from_module(
         module,
         backbone=f"{library}/{name}",
         weights=origin,
         labels=labels if labels is not None else default_labels(classes),
         pixels=pixels_from_config(config),
-        normalization=Normalization(_three(config["mean"]), _three(config["std"])),
+        normalization=Normalization(three(config["mean"]), three(config["std"])),
         reference=Reference("pytorch", f"{library}/{name} {digest_state(module.state_dict())}"),
         builder=builder,
         deploy=fold_branches(builder),
@@ -143,7 +145,8 @@ def reference_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], ND
     return lambda image: np.ascontiguousarray(whole(image).permute(1, 2, 0).numpy())
 
 
-def _find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:
+def find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:
+    """The weights that `weights` names, None for random ones, and their origin for the manifest."""
     if weights == "random":
         return None, f"random, seed {seed}"
     if weights == "hub":
@@ -153,7 +156,8 @@ def _find_weights(library: str, name: str, weights: str, size: dict[str, int], s
     return load_file(Path(weights))
 
 
-def _describe_builder(library: str, name: str, classes: int | None, size: dict[str, int], *, trained: bool) -> Builder:
+def describe_builder(library: str, name: str, classes: int | None, size: dict[str, int], *, trained: bool) -> Builder:
+    """How to build the architecture again. `classes` None: as many as it has by itself."""
     arguments: dict[str, int | bool] = {**size}
     if classes is not None:
         arguments["num_classes"] = classes
@@ -182,15 +186,16 @@ def _output_classes(builder: Builder, module: torch.nn.Module) -> int:
     return builder.arguments.get("num_classes", IMAGENET_CLASSES)
 
 
-def _takes_img_size(name: str) -> bool:
-    """True for timm models whose weights depend on the input size (ViT and its kin)."""
+def own_size(library: str, name: str, img_size: int | None) -> dict[str, int]:
+    """{"img_size": pixels} where the architecture itself depends on it (timm's ViT and its kin), else empty."""
+    if img_size is None or library != "timm":
+        return {}
     import timm
 
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return bool(config is not None and config.fixed_input_size)
+    return {"img_size": img_size} if timm.get_pretrained_cfg(name, allow_unregistered=True).fixed_input_size else {}
 
 
-def _data_config(library: str, name: str, module: torch.nn.Module, img_size: int | None) -> dict[str, Any]:
+def data_config(library: str, name: str, module: torch.nn.Module, img_size: int | None) -> dict[str, Any]:
     """timm's data config of the module; torchvision's evaluation transform in the same form."""
     if library == "timm":
         from timm.data import resolve_model_data_config
@@ -215,6 +220,6 @@ def _data_config(library: str, name: str, module: torch.nn.Module, img_size: int
     }
 
 
-def _three(values: Any) -> tuple[float, float, float]:
+def three(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue

@@ -16,8 +16,8 @@ from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.machine import now_utc, package_version
-from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec
-from edgeclf_runtime.proof import TOLERANCES, Proof, Tolerances
+from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec, Thresholds
+from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
 from edgeclf_runtime.writer import seal
@@ -52,7 +52,7 @@ def build_bundle(
 
 
 def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
-    exportable = hub.exportable
+    exportable, training = hub.exportable, hub.exportable.training
     height, width = exportable.pixels.crop_px
     batch = exportable.batch or "batch"
     if hub.form == "uint8-nhwc":
@@ -71,21 +71,21 @@ def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
         normalization=replace(exportable.normalization, applied_by="graph" if hub.form == "uint8-nhwc" else "caller"),
         weights_precision=built.weights_precision,
         compute_precision=built.compute_precision,
-        tolerances=_tolerances(built),
+        tolerances=coarser(TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]),
         provenance=Provenance(
             backbone=exportable.backbone,
             weights=exportable.weights,
             created_utc=now_utc(),
             versions={name: version for name in _VERSIONED if (version := package_version(name))},
+            run=training.run if training else None,
+            training_seconds=training.seconds if training else None,
+            data_sha256=training.data_sha256 if training else None,
         ),
+        temperature=training.temperature if training else 1.0,
+        thresholds=training.thresholds if training else Thresholds(),
         reference=exportable.reference,
         golden=golden,
     )
-
-
-def _tolerances(built: Built) -> Tolerances:
-    """Those of the coarser of stored and computed precision."""
-    return max((TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]), key=lambda t: t.relative)
 
 
 def _write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,13 +13,24 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_runtime.manifest import Normalization, Reference, Thresholds
 from edgeclf_runtime.pixels import Pixels
 
 if TYPE_CHECKING:
     import torch
 
 InputForm = Literal["uint8-nhwc", "float-nchw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a bundle tells of the training that its weights come from, and what was fitted on its validation images."""
+
+    run: str
+    seconds: float
+    data_sha256: str
+    temperature: float = 1.0
+    thresholds: Thresholds = Thresholds()
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Exportable:
         For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
     pixel_reference
         The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
+    training, proof_files
+        Of a run: what its bundles tell of it, and its validation images, to prove on. Empty: shipped photographs.
     """
 
     backbone: str
@@ -54,6 +68,8 @@ class Exportable:
     state: dict[str, torch.Tensor] | None = None
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
     scores: Literal["softmax", "sigmoid"] = "softmax"
+    training: Training | None = None
+    proof_files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.labels:

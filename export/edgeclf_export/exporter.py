@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from PIL import Image
 
 from edgeclf_export.bundling import build_bundle
 from edgeclf_export.exportable import Exportable, InputForm
@@ -158,10 +159,15 @@ def export(
     """
     destinations = plan_outputs(exportable.backbone, options)
     report("reading the proof images")
-    images = load_proof_images(exportable.pixels, options.proof_data)
+    images = load_proof_images(exportable.pixels, options.proof_data, exportable.proof_files)
     _check_pixels(exportable, images)
     report("asking the reference")
     answers = exportable.answer(images.pixels)
+    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
+        raise GateError(
+            f"{exportable.backbone} itself gives NaN or infinite logits for {broken} of {len(answers)} images; "
+            "its weights are damaged, or its training diverged"
+        )
     hub = Hub(exportable, options.form, options.opset)
     for target, destination in destinations.items():
         report(f"building {target} {options.precision}")
@@ -190,7 +196,9 @@ def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
     pixels = exportable.pixels
     for index in images.golden:
         picture = decode(images.files[index], background=pixels.background, value_range=pixels.value_range).image
-        wanted, found = exportable.pixel_reference(picture), images.pixels[index]
+        if picture.height > picture.width:  # from Pillow 13 on, the library's transform rounds tall ones differently
+            picture = picture.transpose(Image.Transpose.ROTATE_90)
+        wanted, found = exportable.pixel_reference(picture), pixels.apply(picture)
         if wanted.shape != found.shape:
             difference = f"as {found.shape} where {wanted.shape} is wanted, against"
         elif levels := int(np.abs(wanted.astype(np.int16) - found).max()):

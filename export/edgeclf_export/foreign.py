@@ -54,6 +54,7 @@ class _Network:
 
     path: Path
     model: Any
+    session: Any
     input: str
     layout: Literal["NCHW", "NHWC"]
     batch: int | None
@@ -67,7 +68,8 @@ def _read_network(path: Path, pixels: Pixels) -> _Network:
     initialized = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialized]
     if len(inputs) != 1:
-        raise DataError(f"{path}: wanted one input, found {', '.join(value.name for value in inputs) or 'none'}")
+        found = ", ".join(value.name.removeprefix(_PREFIX) for value in inputs)
+        raise DataError(f"{path}: wanted one input, found {found or 'none'}")
     layout = _layout(inputs[0], pixels)
     if layout is None:
         height, width = pixels.crop_px
@@ -80,7 +82,7 @@ def _read_network(path: Path, pixels: Pixels) -> _Network:
     logits, scores = _find_logits(model)
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_tensor_value_info(logits, onnx.TensorProto.FLOAT, None))
-    return _Network(path, model, inputs[0].name, layout, _shape(inputs[0])[0], scores)
+    return _Network(path, model, _open_session(model, path), inputs[0].name, layout, _shape(inputs[0])[0], scores)
 
 
 def _parse(path: Path) -> Any:
@@ -107,6 +109,16 @@ def _parse(path: Path) -> Any:
             f"again with opset {_OLDEST_FOREIGN_OPSET} to {NEWEST_OPSET}"
         ) from error
     return onnx.compose.add_prefix(model, _PREFIX)  # so that no name of it is one of ours
+
+
+def _open_session(model: Any, path: Path) -> Any:
+    onnxruntime = import_onnxruntime()
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # what fails is raised
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no narrower base
+        raise DataError(f"{path}: onnxruntime can't load it ({first_line(error)})") from error
 
 
 def _shape(value: Any) -> tuple[int | None, ...]:
@@ -152,23 +164,20 @@ def _check_answers(network: _Network, answers: NDArray[np.float32], classes: int
 
 
 def _answer(network: _Network, batch: NDArray[np.uint8], normalization: Normalization) -> NDArray[np.float32]:
-    """The file's own logits for pixels that numpy normalised, by the CPU provider."""
+    """The file's own logits for pixels that numpy normalised, in ONNX Runtime."""
     floats = to_input(batch, replace(normalization, applied_by="caller"))
     if network.layout == "NHWC":
         floats = np.ascontiguousarray(floats.transpose(0, 2, 3, 1))
     size = network.batch or 8
     padding = np.repeat(floats[-1:], -len(floats) % size if network.batch else 0, axis=0)
     padded = np.concatenate([floats, padding])
-    onnxruntime = import_onnxruntime()
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4  # what fails is raised
-    model = network.model.SerializeToString()
     try:
-        session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        chunks = [session.run(None, {network.input: padded[i : i + size]})[0] for i in range(0, len(padded), size)]
+        chunks = [
+            network.session.run(None, {network.input: padded[i : i + size]})[0] for i in range(0, len(padded), size)
+        ]
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
-        what = f"batches of {size}" if network.batch else "a batch of more than one picture, which its input promises"
-        raise DataError(f"{network.path}: onnxruntime can't run it on {what} ({first_line(error)})") from error
+        what = f"a batch of {size}" if network.batch else "a batch of more than one picture, which its input promises"
+        raise DataError(f"{network.path}: can't run {what} ({first_line(error)})") from error
     return np.concatenate(chunks)[: len(batch)]
 
 

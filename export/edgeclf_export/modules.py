@@ -7,12 +7,13 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.exportable import Exportable
+from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME, finish_hub
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.torch_module import Builder, with_normalization
@@ -37,6 +38,8 @@ def exportable_from_module(
     deploy: Callable[[torch.nn.Module], torch.nn.Module] = lambda module: module,
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None,
     scores: Literal["softmax", "sigmoid"] = "softmax",
+    training: Training | None = None,
+    proof_files: tuple[Path, ...] = (),
 ) -> Exportable:
     """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
 
@@ -58,6 +61,8 @@ def exportable_from_module(
         state=module.state_dict() if builder is not None else None,
         pixel_reference=pixel_reference,
         scores=scores,
+        training=training,
+        proof_files=proof_files,
     )
 
 

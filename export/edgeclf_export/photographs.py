@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,12 +57,14 @@ def shipped_photographs() -> tuple[Path, ...]:
     return tuple(found)
 
 
-def load_proof_images(pixels: Pixels, folder: Path | None = None, most: int = 256) -> ProofImages:
-    """The images in `folder` (at most `most`, spread evenly over it), or the shipped photographs.
+def load_proof_images(
+    pixels: Pixels, folder: Path | None = None, of_run: Sequence[Path] = (), most: int = 256
+) -> ProofImages:
+    """The images in `folder`, else those of a run, else the shipped photographs; at most `most`, spread evenly.
 
     Raises DataError for a folder without images, and names the file that can't be read.
     """
-    files = find_images(folder)[0] if folder is not None else list(shipped_photographs())
+    files = list(of_run) or list(shipped_photographs()) if folder is None else find_images(folder)[0]
     if not files:
         raise DataError(f"{folder}: no images to prove the export on")
     chosen = [files[i] for i in _spread(len(files), most)]
@@ -72,8 +75,9 @@ def load_proof_images(pixels: Pixels, folder: Path | None = None, most: int = 25
         except ImageError as error:
             raise DataError(f"{file}: {error}; take it out of the proof images") from error
     source = "shipped photographs"
-    if folder is not None:
-        source = f"{folder.resolve().name}: {len(chosen)} of {len(files)} images"
+    if folder is not None or of_run:
+        place = folder.resolve().name if folder is not None else "the run's validation images"
+        source = f"{place}: {len(chosen)} of {len(files)} images"
     return ProofImages(tuple(chosen), np.stack(loaded), source)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import pickle
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ from edgeclf_export.weights import PACKAGES, State
 from edgeclf_runtime.errors import DataError
 
 _HUB = "https://huggingface.co"
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _PATIENCE_S = 5.0
 
 
 def quiet_hub() -> None:
-    """Call before timm is imported: its hub client neither reports usage nor draws bars, and no pickle is run."""
+    """Call before timm is imported: its hub client neither reports usage nor draws bars."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torchvision does not ask for it
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -37,7 +38,7 @@ def load_published(library: str, name: str, size: dict[str, int]) -> tuple[State
     fetch = _from_timm if library == "timm" else _from_torchvision
     try:
         return fetch(name, size)
-    except (OSError, RuntimeError, ValueError, LookupError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, AttributeError, pickle.PickleError) as error:
         package, entry = next(iter(PACKAGES.items()))
         raise DataError(
             f"the published weights of {name} can't be had ({first_line(error)}); give --weights FILE, "
@@ -60,7 +61,7 @@ def _from_torchvision(name: str, size: dict[str, int]) -> tuple[State, str]:
     from torchvision import models
 
     published = models.get_model_weights(name).DEFAULT
-    with _impatient_hub(published.url):
+    with _impatient_hub(published.url), _without_pickle():
         module = models.get_model(name, weights=published)
     return module.state_dict(), f"hub:torchvision {published}"
 
@@ -89,9 +90,22 @@ def _impatient_hub(url: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before[2]
 
 
+@contextlib.contextmanager
+def _without_pickle() -> Iterator[None]:
+    """Within the block torch reads tensors alone, though torchvision does not ask it to."""
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_WEIGHTS_ONLY)
+        if before is not None:
+            os.environ[_WEIGHTS_ONLY] = before
+
+
 def _can_reach(url: str) -> bool:
     """True where the host of `url` takes a connection, or a proxy is to be asked for it."""
-    if "https" in getproxies():
+    if getproxies().keys() & {"https", "all"}:
         return True
     place = urlsplit(url)
     reached: list[bool] = []

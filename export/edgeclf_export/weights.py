@@ -78,7 +78,7 @@ def read_state(path: Path) -> State:
         if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever the file is called
             return _tensors_in(load_safetensors(path), path)
         return _tensors_in(_unpickle_tensors(path), path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise DataError(
             f"{path}: no such file; give --weights a .safetensors or torch file, hub, random, or a package: "
             + ", ".join(PACKAGES)

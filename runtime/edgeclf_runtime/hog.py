@@ -42,7 +42,7 @@ def hog(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _cell_histograms(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, 64, 64) grey -> (N, 8, 8, 9): mean gradient magnitude per cell and orientation (unsigned, 20 degrees wide)."""
+    """(N, 64, 64) grey -> (N, 8, 8, 9): mean gradient magnitude per cell and orientation, 20 degrees each."""
     levels = grey.astype(np.int32)
     across, down = np.zeros_like(levels), np.zeros_like(levels)  # the border has no gradient across it
     np.subtract(levels[:, :, 2:], levels[:, :, :-2], out=across[:, :, 1:-1])

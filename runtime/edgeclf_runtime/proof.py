@@ -39,6 +39,11 @@ TOLERANCES = {
 }
 
 
+def coarser(*tolerances: Tolerances) -> Tolerances:
+    """The one that tolerates more: what is stored in one precision and computed in another has the faults of both."""
+    return max(tolerances, key=lambda found: found.relative)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Candidate against reference over `images` images. Agreement: share of equal top-1 answers, 0..1.
@@ -60,11 +65,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One machine's verdict on a bundle. `decoding_faults` names golden images whose pixels came out differently."""
+    """One machine's verdict on a bundle, and the tolerances that it was judged by.
+
+    `decoding_faults` names golden images whose pixels came out differently.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
     comparison: Comparison
+    tolerances: Tolerances
     images_source: str
     images_sha256: str
     decoding_faults: tuple[str, ...]

@@ -31,7 +31,7 @@ class Backend:
 
 BACKENDS = {
     "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx"),
-    "openvino": Backend(ov.open_engine, "openvino", "2024.0", "openvino"),
+    "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino"),
     "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export"),
     "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
     "reference": Backend(reference.open_engine, "numpy", "1.24", ""),

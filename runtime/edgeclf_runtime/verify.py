@@ -16,7 +16,7 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
 from edgeclf_runtime.manifest import GoldenImage, Manifest, Normalization
-from edgeclf_runtime.proof import Proof, compare, judge
+from edgeclf_runtime.proof import TOLERANCES, Proof, coarser, compare, judge
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.writer import writing
@@ -60,8 +60,11 @@ def prove(
     session: Session,
 ) -> Proof:
     """The proof that follows from a session's answers, the reference's, and the (image, levels) of decoding faults."""
-    comparison = compare(reference, answers, manifest.tolerances)
-    verdict, reasons = judge(comparison, manifest.tolerances)
+    tolerances = manifest.tolerances
+    if session.compute_precision != manifest.compute_precision:  # the user asked for another than the bundle's own
+        tolerances = coarser(tolerances, TOLERANCES.get(session.compute_precision, tolerances))
+    comparison = compare(reference, answers, tolerances)
+    verdict, reasons = judge(comparison, tolerances)
     reasons = tuple(f"engine: {reason}" for reason in reasons)
     faults = [fault for fault in decoding if fault is not None]
     worst = max((levels for _, levels in faults), default=0)
@@ -72,6 +75,7 @@ def prove(
         verdict=verdict,
         reasons=reasons,
         comparison=comparison,
+        tolerances=tolerances,
         images_source=images_source,
         images_sha256=images_sha256,
         decoding_faults=tuple(name for name, _ in faults),

@@ -39,7 +39,7 @@ def test_verify_shows_each_check_and_keeps_the_proof(bundle: Path, edgeclf: Run)
 def test_verify_as_json_holds_proof_and_tolerances(bundle: Path, edgeclf: Run) -> None:
     read = _document(edgeclf("verify", bundle, "--json"), "verify")
     assert read["proof"]["verdict"] == "pass"
-    assert read["tolerances"]["relative"] == 1e-4
+    assert read["proof"]["tolerances"]["relative"] == 1e-4
     assert Path(read["saved_at"]).exists()
 
 

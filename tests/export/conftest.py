@@ -1,4 +1,4 @@
-"""What the export tests share: a tiny network of one's own, a tiny foreign ONNX file, and bundles made once a session."""
+"""What the export tests share: a tiny network of one's own, small backbones, and bundles made once a session."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def fruit() -> tuple[str, ...]:
     return FRUIT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def net() -> Any:
-    """A convolution and a linear layer of 5 classes, whose answers differ from picture to picture."""
+    """A convolution and a linear layer of 5 classes, whose answers differ from picture to picture; left as it is."""
     import torch
 
     torch.manual_seed(0)

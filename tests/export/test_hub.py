@@ -14,6 +14,7 @@ import pytest
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.session import open_session
@@ -121,8 +122,6 @@ def test_float_nchw_serves_consumers_that_normalise_themselves(make: Callable[..
     pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     for target in ("onnx", "openvino", "pytorch"):
         with open_session(bundles[target]) as session, open_session(plain[target]) as other:
-            from edgeclf_runtime.bundle import Bundle
-
             manifest = Bundle.open(bundles[target]).manifest
             assert manifest.inputs[0].layout == "NCHW" and manifest.normalization is not None
             assert manifest.normalization.applied_by == "caller"

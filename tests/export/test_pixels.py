@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf_export.backbones import pixels_from_config, reference_transform
+from edgeclf_export.backbones import data_config, pixels_from_config, reference_transform
 from edgeclf_export.survey import CLASSICS, EDGE
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.torchvision_guard import guard_torchvision
 
-# what the edge families don't have: CLIP's and SigLIP's squash, borders, non-square inputs, lanczos-free odd fractions
+# what the edge families don't have: CLIP's and SigLIP's squash, borders, other fractions
 UNUSUAL = (
     "vit_base_patch16_clip_224.openai",
     "vit_base_patch16_clip_384.openai_ft_in12k_in1k",
@@ -62,7 +62,7 @@ def configs() -> list[dict[str, Any]]:
 
 def test_it_equals_timms_evaluation_transform_on_photographs(photographs: list[Path]) -> None:
     pictures = [Image.open(path).convert("RGB") for path in photographs[2:6]]
-    pictures.append(pictures[0].resize((90, 211)))  # narrow, and smaller than most inputs
+    pictures.append(pictures[0].resize((211, 90)))  # wide, and smaller than most inputs
     compared = configs()
     assert len(compared) >= 18
     for config in compared:
@@ -76,11 +76,9 @@ def test_it_equals_torchvisions_preset_for_its_published_weights(name: str, phot
     guard_torchvision()
     from torchvision import models
 
-    from edgeclf_export.backbones import _data_config
-
     preset = models.get_model_weights(name).DEFAULT.transforms()
     mean, std = np.array(preset.mean), np.array(preset.std)
-    config = _data_config("torchvision", name, None, None)  # type: ignore[arg-type]
+    config = data_config("torchvision", name, None, None)  # type: ignore[arg-type]
     pixels = pixels_from_config(config)
     for path in photographs[2:5]:
         picture = Image.open(path).convert("RGB")
@@ -90,13 +88,11 @@ def test_it_equals_torchvisions_preset_for_its_published_weights(name: str, phot
 
 def test_another_img_size_keeps_the_share_of_the_picture_that_is_seen() -> None:
     guard_torchvision()
-    from edgeclf_export.backbones import _data_config
-
     for library, name in (("torchvision", "resnet18"), ("timm", "resnet18")):
         import timm
 
         module = timm.create_model("resnet18") if library == "timm" else None
-        pixels = pixels_from_config(_data_config(library, name, module, 112))  # type: ignore[arg-type]
+        pixels = pixels_from_config(data_config(library, name, module, 112))  # type: ignore[arg-type]
         assert pixels.crop_px == (112, 112) and pixels.resize_px in ((128, 128), (117, 117), (118, 118))
 
 

@@ -20,7 +20,7 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], B
 
     def bundle(target: str) -> Bundle:
         path = folder / target
-        return Bundle.open(path) if path.exists() else tiny.build(path, target)
+        return Bundle.open(path) if (path / "manifest.json").exists() else tiny.build(path, target)
 
     return bundle
 

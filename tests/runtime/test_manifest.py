@@ -28,8 +28,19 @@ from edgeclf_runtime.records import from_json, to_json
 def manifest(bundle: Bundle) -> Manifest:
     """A manifest with every optional field filled."""
     comparison = Comparison(8, 1e-6, 0.99999, 1e-9, 1e-8, 1.0, 1, 0, 0)
+    judged_by = bundle.manifest.tolerances
     proof = Proof(
-        "inconclusive", ("too few",), comparison, "golden images", "ab", ("a.jpg",), 3, "fp32", {"cpu": "x"}, "now"
+        "inconclusive",
+        ("few",),
+        comparison,
+        judged_by,
+        "golden images",
+        "ab",
+        ("a.jpg",),
+        3,
+        "fp32",
+        {"cpu": "x"},
+        "now",
     )
     return replace(
         bundle.manifest,

@@ -18,9 +18,9 @@ from edgeclf_runtime.bundle import Bundle, pack
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.manifest import Golden, Normalization
-from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.proof import TOLERANCES, Proof
 from edgeclf_runtime.records import from_json
-from edgeclf_runtime.verify import save_proof, to_input, verify
+from edgeclf_runtime.verify import prove, save_proof, to_input, verify
 
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
@@ -136,3 +136,15 @@ def test_pixels_become_what_a_graph_wants_that_does_not_normalise_itself() -> No
     assert found[1, 2, 3, 4] == pytest.approx((pixels[1, 3, 4, 2] / 255 - 0.3) / 0.4, abs=1e-6)
     assert to_input(pixels, replace(by_caller, applied_by="graph")) is pixels
     assert to_input(pixels, None) is pixels
+
+
+def test_a_precision_that_was_asked_for_is_judged_by_its_own_tolerances(bundle: Bundle) -> None:
+    class Coarse:
+        compute_precision, facts = "bf16", {"engine": "test"}
+
+    reference = bundle.read_array(bundle.manifest.golden.outputs)
+    off = reference + 0.01 * np.ptp(reference, axis=1, keepdims=True) * np.array([1, 0, 0], dtype=np.float32)
+    settings: dict[str, Any] = {"reference": reference, "decoding": [], "images_source": "", "images_sha256": ""}
+    assert prove(bundle.manifest, off, session=Coarse(), **settings).tolerances == TOLERANCES["bf16"]  # type: ignore[arg-type]
+    Coarse.compute_precision = "fp32"
+    assert prove(bundle.manifest, off, session=Coarse(), **settings).verdict == "fail"  # type: ignore[arg-type]

@@ -35,4 +35,4 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
 def _refused(error: RuntimeError) -> str:
     """The line that names the operator, if there is one; OpenVINO's first lines name its own source files."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "operation" in line), lines[-1])
+    return next((line for line in lines if "operations:" in line), lines[-1])

@@ -65,7 +65,7 @@ class Svm:
                 raise ValueError(f"{name}: wanted {shape} {dtype}, found {array.shape} {array.dtype}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name}: NaN or infinite")
-        if classes < 2 or self.support_counts.min() < 0 or self.support_counts.sum() != vectors:
+        if classes < 2 or not vectors or self.support_counts.min() < 0 or self.support_counts.sum() != vectors:
             raise ValueError(f"{vectors} support vectors don't divide into {self.support_counts.tolist()}")
         if not (self.scale.min() > 0 and self.gamma > 0):
             raise ValueError("scale and gamma must be above 0")
@@ -123,7 +123,7 @@ class HogSvmEngine:
         return margins_of_pairs(pairs, len(self._parts))
 
     def _decide(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n, 1764) -> (n, pairs) decisions of each pair of classes, above 0 for the first; in the dtype of `scaled`."""
+        """(n, 1764) -> (n, pairs) decisions, above 0 for the first class of a pair; in the dtype of `scaled`."""
         svm = self._svm
         products = self._products(scaled)
         squares = np.einsum("nf,nf->n", scaled, scaled, dtype=np.float64)
@@ -138,7 +138,7 @@ class HogSvmEngine:
     def _products(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
         vectors = self._svm.support_vectors
         if scaled.dtype == np.float32:
-            return (scaled @ vectors.T).astype(np.float64)
+            return np.asarray(scaled @ vectors.T, dtype=np.float64)
         step = max(1, _WORKING_NUMBERS // FEATURES)
         parts = [scaled @ vectors[i : i + step].T.astype(np.float64) for i in range(0, len(vectors), step)]
         return np.concatenate(parts, axis=1)
@@ -147,7 +147,7 @@ class HogSvmEngine:
 def scale_features(
     features: NDArray[np.float32], mean: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """(N, 1764) features -> standard scores. Rounded to float32, so that a bundle stores support vectors without loss."""
+    """(N, 1764) features -> standard scores, rounded to float32: a bundle then stores support vectors without loss."""
     return ((features - mean) / scale).astype(np.float32)
 
 
@@ -168,7 +168,7 @@ def margins_of_pairs(pairs: NDArray[np.float64], classes: int) -> NDArray[np.flo
         votes[:, first + 1 :] += decisions < 0
         sums[:, first] += decisions.sum(axis=1)
         sums[:, first + 1 :] -= decisions
-    return votes + sums / (3 * (np.abs(sums) + 1))
+    return np.asarray(votes + sums / (3 * (np.abs(sums) + 1)))
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> HogSvmEngine:

@@ -1,0 +1,139 @@
+"""A bundle asked about labelled images: which of them, their pixels, and the logits that come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.sources import SPLITS, some
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.ledger import TestUse, record_test_use
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.session import open_session
+from edgeclf_runtime.verify import to_input
+
+SPLIT_CHOICES = (*SPLITS, "all")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An image that gave no answer, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Logits (N, C) in the order of the model's classes for the images that could be read, and those images.
+
+    `seconds` of wall time, decoding included; `engine` and `compute_precision` as the session gave them.
+    """
+
+    logits: NDArray[np.float32]
+    items: tuple[Item, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    seconds: float = 0.0
+    compute_precision: str = "fp32"
+    engine: tuple[tuple[str, str], ...] = ()
+
+    def numbers(self, classes: Sequence[str]) -> NDArray[np.intp]:
+        """(N,) the right class of each image as a number into `classes`."""
+        places = {label: number for number, label in enumerate(classes)}
+        return np.array([places[item.label] for item in self.items], dtype=np.intp)
+
+
+def items_of(data: SplitManifest, split: str) -> tuple[Item, ...]:
+    """The images of a split, or of "all". Raises UsageError for an unknown or empty one."""
+    if split not in SPLIT_CHOICES:
+        raise UsageError(f"no split {split!r}; choose one of {', '.join(SPLIT_CHOICES)}")
+    items = data.items if split == "all" else tuple(item for item in data.items if item.split == split)
+    if not items:
+        there = ", ".join(f"{name} {len(data.of(name))}" for name in SPLITS if data.of(name))
+        raise UsageError(f"{data.root} has no {split} images (it has {there}); choose another --split")
+    return items
+
+
+def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data: str) -> None:
+    """Raises DataError, showing the difference, unless both have the same names; their order may differ."""
+    if set(wanted) == set(found):
+        return
+    only_bundle = [repr(label) for label in wanted if label not in set(found)]
+    only_data = [repr(label) for label in found if label not in set(wanted)]
+    sides = [f"only in the bundle {bundle}: {some(only_bundle)}"] if only_bundle else []
+    sides += [f"only in the data {data}: {some(only_data)}"] if only_data else []
+    raise DataError(
+        f"{len(wanted)} classes in the bundle, {len(found)} in the data, and not the same; {'; '.join(sides)}. "
+        "Rename the folders, or evaluate on the data that it was trained for"
+    )
+
+
+def count_test_images(
+    folder: Path, items: Sequence[Item], *, subject: str, data: SplitManifest, verb: str
+) -> TestUse | None:
+    """Records in `folder` that the test images among `items` are looked at; None where there are none."""
+    images = sum(item.split == "test" for item in items)
+    if not images:
+        return None
+    return record_test_use(folder, subject=subject, data_sha256=data.digest, images=images, verb=verb)
+
+
+def ask_bundle(
+    bundle: Bundle,
+    data: SplitManifest,
+    items: Sequence[Item],
+    *,
+    options: SessionOptions = SessionOptions(),
+    batch_size: int = 16,
+    track: Track = untracked,
+) -> Answers:
+    """The bundle's answers to the images. Raises BundleError for one that is no classifier."""
+    manifest = bundle.manifest
+    if manifest.task != "classify" or manifest.pixels is None:
+        raise BundleError(f"{bundle.path}: its task is {manifest.task}; only classifiers are evaluated")
+    logits: list[NDArray[np.float32]] = []
+    read: list[Item] = []
+    unreadable: list[Unreadable] = []
+    start = time.perf_counter()
+    with open_session(bundle, options) as session:
+        loaded = track(load_each(manifest.pixels, data, items), len(items), "evaluate")
+        for group in _batches(zip(items, loaded, strict=True), batch_size):
+            unreadable += [Unreadable(item.path, found) for item, found in group if isinstance(found, str)]
+            good = [(item, found) for item, found in group if not isinstance(found, str)]
+            if good:
+                logits.append(session(to_input(np.stack([pixels for _, pixels in good]), manifest.normalization)))
+                read += [item for item, _ in good]
+        stacked = np.concatenate(logits) if logits else np.empty((0, len(manifest.labels)), dtype=np.float32)
+        seconds = time.perf_counter() - start
+        engine = tuple(session.facts.items())
+        return Answers(stacked, tuple(read), tuple(unreadable), seconds, session.compute_precision, engine)
+
+
+def load_each(pixels: Pixels, data: SplitManifest, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | str]:
+    """In order, by threads: the (H, W, 3) uint8 pixels of each image, or the reason why it can't be read."""
+
+    def load(item: Item) -> NDArray[np.uint8] | str:
+        try:
+            return pixels.load(data.path_of(item))[0]
+        except ImageError as error:
+            return str(error)
+
+    return in_threads(load, items)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

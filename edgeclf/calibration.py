@@ -1,0 +1,156 @@
+"""What validation images decide about a trained classifier: its temperature, and when it says "unknown"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.intervals import Interval, wilson
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.proof import log_softmax
+
+COLDEST, HOTTEST = 0.05, 20.0
+_HALVINGS = 60
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The T that makes softmax(logits / T) most likely on these images (Guo et al., ICML 2017), within 0.05..20.
+
+    The negative log-likelihood is convex in 1 / T with the slope E[logit] - logit of the right class, so halving an
+    interval of 1 / T finds the minimum, and it is never above that of T = 1.
+    """
+    if not len(labels):
+        raise DataError("no images to fit a temperature on")
+    values = logits.astype(np.float64)
+    values = values - values.max(axis=1, keepdims=True)
+    right = values[np.arange(len(labels)), labels]
+
+    def slope(inverse: float) -> float:
+        likely = np.exp(log_softmax(values * inverse))
+        return float(((likely * values).sum(axis=1) - right).mean())
+
+    low, high = math.log(1 / HOTTEST), math.log(1 / COLDEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(math.exp(middle)) < 0 else (low, middle)
+    return math.exp(-(low + high) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an operating point shall reach: precision (of the answers given) or recall (of all images), 0..1."""
+
+    figure: str
+    share: float
+
+    def __post_init__(self) -> None:
+        if self.figure not in ("precision", "recall"):
+            raise UsageError(f"an operating point is a precision or a recall, found {self.figure!r}")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"a wanted {self.figure} lies above 0 and up to 1, found {self.share:g}")
+
+
+def parse_wanted(text: str) -> Wanted:
+    """ "precision=0.95" -> Wanted. Raises UsageError."""
+    figure, _, share = text.partition("=")
+    try:
+        return Wanted(figure.strip(), float(share))
+    except ValueError:
+        raise UsageError(f"an operating point reads precision=0.95 or recall=0.9, found {text!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Thresholds, and what they give on the images that they were chosen on (so the figures flatter a little).
+
+    Attributes
+    ----------
+    answered
+        Share of images that get an answer other than "unknown".
+    precision, recall
+        Share of right answers among those answered, and among all images. None: nothing is answered.
+    missed
+        Classes (numbers) for which no threshold reaches the wanted figure; -1 for the abstention threshold.
+    """
+
+    thresholds: Thresholds
+    wanted: Wanted
+    images: int
+    answered: float
+    precision: float | None
+    precision_interval: Interval | None
+    recall: float
+    missed: tuple[int, ...]
+
+
+def fit_thresholds(
+    scores: NDArray[np.float64], labels: NDArray[np.integer], wanted: Wanted, *, per_class: bool = False
+) -> OperatingPoint:
+    """Thresholds for scores (N, C), probabilities or margins, that reach what is wanted with the most answers.
+
+    One abstention threshold for all classes, or one a class: that class's precision (of the images answered so), or
+    its recall (of its images). For a precision the threshold is as low as possible, for a recall as high as possible.
+    Where nothing reaches it, a precision is bought with (almost) no answers, a recall with all.
+    """
+    if not len(labels):
+        raise DataError("no images to choose thresholds on")
+    answers = scores.argmax(axis=1)
+    confidence, right = scores.max(axis=1), answers == labels
+    if not per_class:
+        threshold, reached = _threshold(confidence, right, len(labels), wanted)
+        missed = () if reached else (-1,)
+        return _describe(Thresholds(unknown_below=threshold), confidence >= threshold, right, wanted, missed)
+    least, lacking = [], []
+    for number in range(scores.shape[1]):
+        here = answers == number
+        threshold, reached = _threshold(confidence[here], right[here], int((labels == number).sum()), wanted)
+        least.append(threshold)
+        if not reached:
+            lacking.append(number)
+    known = confidence >= np.array(least)[answers]
+    return _describe(Thresholds(per_class=tuple(least)), known, right, wanted, tuple(lacking))
+
+
+def _threshold(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], images: int, wanted: Wanted
+) -> tuple[float, bool]:
+    """(threshold, whether it reaches what is wanted) for answers, of `images` that should have been found.
+
+    It lies half-way between two confidences, so that another engine's rounding moves no image across it.
+    """
+    if not len(confidence):
+        return 0.0, wanted.figure == "precision" or images == 0
+    order = np.argsort(-confidence, kind="stable")
+    ranked, hits = confidence[order], np.cumsum(right[order])
+    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # equal confidences pass together
+    if wanted.figure == "precision":
+        fine = ends[hits[ends] / (ends + 1) >= wanted.share]
+        last = int(fine[-1]) if len(fine) else -1
+    else:
+        fine = ends[hits[ends] >= wanted.share * images]
+        last = int(fine[0]) if len(fine) else len(ranked) - 1
+    if last < 0:
+        return float(np.nextafter(ranked[0], np.inf)), False
+    if last + 1 == len(ranked):  # all pass
+        return min(0.0, float(ranked[-1])), bool(len(fine))
+    return float(ranked[last] + ranked[last + 1]) / 2, bool(len(fine))
+
+
+def _describe(
+    thresholds: Thresholds, known: NDArray[np.bool_], right: NDArray[np.bool_], wanted: Wanted, missed: tuple[int, ...]
+) -> OperatingPoint:
+    answered, hits = int(known.sum()), int((known & right).sum())
+    return OperatingPoint(
+        thresholds=thresholds,
+        wanted=wanted,
+        images=len(right),
+        answered=answered / len(right),
+        precision=hits / answered if answered else None,
+        precision_interval=wilson(hits, answered) if answered else None,
+        recall=hits / len(right),
+        missed=missed,
+    )

@@ -1,0 +1,119 @@
+"""Who goes where: clusters of images that belong together, allotted to splits so that each class keeps its shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.sources import SPLITS, Split
+
+
+def join_clusters(ties: Sequence[Iterable[str | None]]) -> list[list[int]]:
+    """Indices of images, joined where they share a tie (union-find). The first of a cluster is its smallest.
+
+    Parameters
+    ----------
+    ties
+        For each image what it may share with others, such as its content's hash and its group; None ties nothing.
+    """
+    parents = list(range(len(ties)))
+
+    def find(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    owners: dict[tuple[int, str], int] = {}
+    for index, names in enumerate(ties):
+        for kind, name in enumerate(names):
+            if name is not None:
+                one, other = find(index), find(owners.setdefault((kind, name), index))
+                parents[max(one, other)] = min(one, other)
+    clusters: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(ties)):
+        clusters[find(index)].append(index)
+    return list(clusters.values())
+
+
+def allot(
+    clusters: Sequence[list[int]],
+    labels: Sequence[str],
+    paths: Sequence[str],
+    fractions: tuple[float, float, float],
+    seed: int,
+    *,
+    grouped: bool,
+) -> list[Split]:
+    """The split of every image. Chance comes from a hash of seed and path: equal on every machine and Python.
+
+    Where clusters are images and their copies, they are dealt out class by class with largest remainders, which is
+    exact; where they are groups of any size and several classes, greedily.
+    """
+    order = sorted(clusters, key=lambda cluster: _chance(seed, paths[cluster[0]]))
+    dealt = (_deal_greedily if grouped else _deal_by_class)(order, labels, fractions)
+    splits: list[Split] = ["train"] * len(labels)
+    for cluster, place in zip(order, dealt, strict=True):
+        for index in cluster:
+            splits[index] = SPLITS[place]
+    return splits
+
+
+def largest_remainder(count: int, fractions: Sequence[float]) -> list[int]:
+    """Whole numbers that sum to `count` and lie closest to its shares; each wanted share gets one at least.
+
+    Needs as many as there are shares above 0.
+    """
+    quotas = [count * share for share in fractions]
+    seats = [max(int(quota), 1 if quota else 0) for quota in quotas]
+    while sum(seats) < count:
+        seats[max(range(len(seats)), key=lambda i: (quotas[i] - seats[i], quotas[i]))] += 1
+    while sum(seats) > count:
+        seats[max((i for i in range(len(seats)) if seats[i] > 1), key=lambda i: seats[i] - quotas[i])] -= 1
+    return seats
+
+
+def _chance(seed: int, path: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{path}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _deal_by_class(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
+    """The number of each cluster's split: of a class the first by chance train, the next validate, the last test."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for position, cluster in enumerate(order):
+        members[labels[cluster[0]]].append(position)
+    dealt = [0] * len(order)
+    for positions in members.values():
+        seats = largest_remainder(len(positions), fractions)
+        for place, position in zip(np.repeat(range(len(seats)), seats).tolist(), positions, strict=True):
+            dealt[position] = place
+    return dealt
+
+
+def _deal_greedily(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
+    """Largest clusters first, each to the split where the chi-square distance to the wanted counts grows least.
+
+    The rule of scikit-learn's StratifiedGroupKFold, with shares of unequal size.
+    """
+    numbers = {label: i for i, label in enumerate(sorted(set(labels)))}
+    wanted = np.outer(fractions, np.bincount([numbers[label] for label in labels]))  # (splits, classes)
+    filled = np.zeros_like(wanted)
+    allowed = np.flatnonzero(fractions)
+    dealt = [0] * len(order)
+    for position in sorted(range(len(order)), key=lambda i: -len(order[i])):
+        classes, counts = _count([numbers[labels[index]] for index in order[position]])
+        lack = wanted[np.ix_(allowed, classes)] - filled[np.ix_(allowed, classes)]
+        growth = (counts * (counts - 2 * lack) / wanted[np.ix_(allowed, classes)]).sum(axis=1)
+        place = int(allowed[int(np.argmin(growth))])
+        filled[place, classes] += counts
+        dealt[position] = place
+    return dealt
+
+
+def _count(numbers: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    classes, counts = np.unique(numbers, return_counts=True)
+    return classes, counts

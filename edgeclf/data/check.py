@@ -1,0 +1,180 @@
+"""What is wrong with a data set: every image decoded once, its pixels compared with all others'."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf.data.likeness import Likeness, describe, find_alike
+from edgeclf.data.sources import Dataset, Split
+from edgeclf.data.split import load_manifest, read_source
+from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf_runtime.errors import ImageError
+from edgeclf_runtime.images import decode
+from edgeclf_runtime.writer import hash_file
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image stands in the data set."""
+
+    path: str
+    label: str
+    split: Split | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` say how alike they are."""
+
+    first: Place
+    second: Place
+    same_pixels: bool = True
+    bits: int = 0
+    correlation: float = 1.0
+    mirrored: bool = False
+
+    @property
+    def crosses(self) -> bool:
+        """True where the two lie in different splits."""
+        return self.first.split != self.second.split
+
+    @property
+    def disagrees(self) -> bool:
+        """True where the two have different labels."""
+        return self.first.label != self.second.label
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A file, and what is odd about it."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All that was seen of a data set. Copies have the same pixels, look-alikes nearly; a copy is no look-alike."""
+
+    dataset: Dataset
+    unreadable: tuple[Remark, ...]
+    changed: tuple[Remark, ...]
+    copies: tuple[tuple[Place, ...], ...]
+    alike: tuple[Pair, ...]
+    alike_cut: bool
+    odd: tuple[Remark, ...]
+
+    @property
+    def leaks(self) -> tuple[Pair, ...]:
+        """Copies that lie in different splits."""
+        return tuple(pair for pair in self._copied() if pair.crosses)
+
+    @property
+    def conflicts(self) -> tuple[Pair, ...]:
+        """Copies with different labels."""
+        return tuple(pair for pair in self._copied() if pair.disagrees)
+
+    def _copied(self) -> list[Pair]:
+        return [Pair(copies[0], place) for copies in self.copies for place in copies[1:]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    digest: bytes
+    size_px: tuple[int, int]  # width, height
+    likeness: Likeness | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
+_MOST_ASPECT = 4.0
+_SIZE_FACTOR = 4.0
+
+
+def check_source(source: Path, *, track: Track = untracked) -> Checked:
+    """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
+    changed = _changed(source, track) if source.suffix.lower() == ".json" else ()
+    return check_dataset(read_source(source), changed, track=track)
+
+
+def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, track: Track = untracked) -> Checked:
+    """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
+    paths = [sample.path for sample in dataset.samples]
+    looks = list(track(in_threads(_look, paths), len(paths), "decode"))
+    names = [dataset.relative(sample) for sample in dataset.samples]
+    unreadable = tuple(Remark(name, look.error) for name, look in zip(names, looks, strict=True) if look.error)
+    places = [Place(name, sample.label, sample.split) for name, sample in zip(names, dataset.samples, strict=True)]
+    by_pixels: dict[bytes, list[int]] = defaultdict(list)
+    for index, look in enumerate(looks):
+        if look.error is None:
+            by_pixels[look.digest].append(index)
+    copies = tuple(_in_order([places[i] for i in same]) for same in by_pixels.values() if len(same) > 1)
+    alike, cut = _find_alike([same[0] for same in by_pixels.values()], looks, places)
+    return Checked(dataset, unreadable, changed, copies, alike, cut, _odd(names, looks))
+
+
+def _look(path: Path) -> _Look:
+    try:
+        decoded = decode(path)
+    except ImageError as error:
+        return _Look(b"", (0, 0), error=str(error))
+    image = decoded.image
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return _Look(digest.digest(), image.size, describe(image), decoded.notes)
+
+
+def _changed(source: Path, track: Track) -> tuple[Remark, ...]:
+    """The files whose bytes are no longer those that the manifest was made of. Missing ones are found later."""
+    manifest = load_manifest(source)
+
+    def differs(place: tuple[Path, str]) -> bool:
+        try:
+            return hash_file(place[0]) != place[1]
+        except OSError:
+            return False
+
+    wanted = [(manifest.path_of(item), item.sha256) for item in manifest.items]
+    answers = track(in_threads(differs, wanted), len(wanted), "hash")
+    return tuple(
+        Remark(item.path, "changed since the split was made")
+        for item, changed in zip(manifest.items, answers, strict=True)
+        if changed
+    )
+
+
+def _in_order(places: Sequence[Place]) -> tuple[Place, ...]:
+    return tuple(sorted(places, key=lambda place: (_ORDER[place.split], place.path)))
+
+
+def _find_alike(indices: list[int], looks: list[_Look], places: list[Place]) -> tuple[tuple[Pair, ...], bool]:
+    """Pairs of look-alikes among images that all have different pixels."""
+    found, cut = find_alike([likeness for i in indices if (likeness := looks[i].likeness) is not None])
+    pairs = []
+    for each in found:
+        first, second = _in_order([places[indices[each.first]], places[indices[each.second]]])
+        pairs.append(Pair(first, second, False, each.bits, each.correlation, each.mirrored))
+    return tuple(pairs), cut
+
+
+def _odd(names: list[str], looks: list[_Look]) -> tuple[Remark, ...]:
+    """Images of odd shape or size compared with the rest, and those of which the decoder had to leave something out."""
+    sides = sorted(max(look.size_px) for look in looks if look.error is None)
+    if not sides:
+        return ()
+    typical = sides[len(sides) // 2]
+    remarks = []
+    for name, look in zip(names, looks, strict=True):
+        width, height = look.size_px
+        texts = list(look.notes)
+        if look.error is None and max(width, height) > _MOST_ASPECT * min(width, height):
+            texts.append(f"{width}x{height} is longer than {_MOST_ASPECT:g}:1; a centre crop shows a small part of it")
+        if look.error is None and max(width, height) * _SIZE_FACTOR < typical:
+            texts.append(f"{width}x{height} is small where {typical} px is the median of the longer sides")
+        remarks += [Remark(name, text) for text in texts]
+    return tuple(remarks)

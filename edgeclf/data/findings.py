@@ -1,0 +1,96 @@
+"""What a check means: one line a subject with its verdict, from passing to a leak that must stop a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeclf.console import count
+from edgeclf.data.balance import balance_warnings, count_labels
+from edgeclf.data.check import Checked, Remark
+from edgeclf.data.sources import SPLITS, some
+from edgeclf.data.split import leaking_groups, split_faults
+
+Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one subject, with what was found in words."""
+
+    subject: str
+    verdict: Verdict
+    text: str
+
+
+def judge(checked: Checked) -> tuple[Finding, ...]:
+    """One finding a subject, those that pass included."""
+    has_splits = any(sample.split for sample in checked.dataset.samples)
+    return (
+        _files(checked),
+        _remarks("decoding", "fault", (*checked.unreadable, *checked.changed), "every image can be read"),
+        *(_across_splits(checked) if has_splits else []),
+        *_within(checked, has_splits),
+        *_classes(checked, has_splits),
+        _remarks("sizes", "warning", checked.odd, "none odd"),
+    )
+
+
+def _files(checked: Checked) -> Finding:
+    dataset = checked.dataset
+    counted = {split: sum(sample.split == split for sample in dataset.samples) for split in SPLITS}
+    parts = ", ".join(f"{found:,} {split}" for split, found in counted.items() if found)
+    text = f"{len(dataset.samples):,} images in {len(dataset.classes)} classes" + (f": {parts}" if parts else "")
+    others = f"; {count(dataset.passed_over, 'other file')} passed over" if dataset.passed_over else ""
+    return Finding("files", "pass", text + others)
+
+
+def _across_splits(checked: Checked) -> list[Finding]:
+    """Leaks, and what may be one."""
+    alike = sum(pair.crosses for pair in checked.alike)
+    groups = leaking_groups(checked.dataset.samples)
+    listed = f": {some(map(repr, groups))}" if groups else ""
+    found = [
+        _counted("leakage", "leak", len(checked.leaks), "pair", "with the same pixels in two splits"),
+        _counted("look-alikes", "warning", alike, "pair", "that nearly match across splits", cut=checked.alike_cut),
+    ]
+    if any(sample.group for sample in checked.dataset.samples):
+        found.append(_counted("groups", "leak", len(groups), "group", f"in more than one split{listed}"))
+    return found
+
+
+def _within(checked: Checked, has_splits: bool) -> list[Finding]:
+    within = " within a split" if has_splits else ""
+    copies = sum(len(same) - 1 for same in checked.copies)
+    alike = sum(not pair.crosses for pair in checked.alike)
+    disagree = sum(pair.disagrees for pair in checked.alike)
+    found = [
+        _counted("labels", "fault", len(checked.conflicts), "pair", "with the same pixels under two labels"),
+        _counted("copies", "warning", copies, "image", "with the pixels of another"),
+        _counted("look-alikes", "warning", alike, "pair", f"that nearly match{within}", cut=checked.alike_cut),
+    ]
+    if disagree:
+        found.append(Finding("look-alikes", "warning", f"{disagree} of all that nearly match have two labels"))
+    return found
+
+
+def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
+    dataset = checked.dataset
+    faults = split_faults(dataset.samples) if has_splits else ()
+    judged = [sample.label for sample in dataset.samples if sample.split in ("train", None)]
+    found = [Finding("classes", "fault", text) for text in faults]
+    found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, dataset.classes))]
+    return found or [Finding("classes", "pass", "none tiny, balanced within 20:1")]
+
+
+def _counted(subject: str, verdict: Verdict, number: int, noun: str, text: str, *, cut: bool = False) -> Finding:
+    if not number:
+        return Finding(subject, "pass", f"no {noun} {text}")
+    return Finding(subject, verdict, f"{'at least ' if cut else ''}{count(number, noun)} {text}")
+
+
+def _remarks(subject: str, verdict: Verdict, remarks: Sequence[Remark], fine: str) -> Finding:
+    if not remarks:
+        return Finding(subject, "pass", fine)
+    return Finding(subject, verdict, some((f"{remark.path}: {remark.text}" for remark in remarks), "; "))

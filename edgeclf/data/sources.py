@@ -1,0 +1,214 @@
+"""Labelled images on disk: a folder a class, `train|val|test` folders of those, or a CSV of paths and labels."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images import EXTENSIONS
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_NO_DATA = ("__MACOSX",)  # what an unpacked archive leaves besides hidden folders
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image. `group` ties images together that must not be parted: a patient, a film, a burst of shots."""
+
+    path: Path
+    label: str
+    split: Split | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Samples whose paths lie under `root`, the sorted names of their classes, and how many other files were seen."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    passed_over: int
+
+    def relative(self, sample: Sample) -> str:
+        """The path of a sample from the root, with forward slashes."""
+        return sample.path.relative_to(self.root).as_posix()
+
+
+def parse_split(name: str) -> Split | None:
+    """The split that a folder's or a CSV's word means: `valid` and `validation` are `val`. None: no split's name."""
+    return _SPLIT_NAMES.get(name.lower())
+
+
+def read_dataset(source: Path) -> Dataset:
+    """The labelled images of a folder or a CSV, in a fixed order; no image is opened.
+
+    Raises
+    ------
+    UsageError
+        `source` is not there.
+    DataError
+        It holds no data set: no images, one class only, an empty class, classes that hardly differ, a faulty CSV, …
+    """
+    from edgeclf.data.table import read_table
+
+    if source.is_dir():
+        samples, passed_over = _read_folder(source)
+    elif not os.path.lexists(source):
+        raise UsageError(f"{source}: no such file or folder; name an image folder, a CSV or a split manifest")
+    elif source.suffix.lower() == ".csv":
+        samples, passed_over = read_table(source), 0
+    else:
+        advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "it takes a folder or a CSV"
+        raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
+    root = source if source.is_dir() else source.parent
+    classes = tuple(sorted({sample.label for sample in samples}))
+    _check_classes(classes, source)
+    return Dataset(root, tuple(samples), classes, passed_over)
+
+
+def some(names: Iterable[str], separator: str = ", ") -> str:
+    """The first few of many names, for a message of one line."""
+    listed = list(names)
+    rest = len(listed) - _MOST_NAMED
+    return separator.join(listed[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _read_folder(source: Path) -> tuple[list[Sample], int]:
+    """The samples of an image folder, and how many other files lie in it."""
+    folders, loose, others = _look_into(source)
+    if not folders:
+        found = f"{len(loose)} images lie loose in it" if loose else "no images in it"
+        raise DataError(f"{source}: {found}; give each class a folder of its own: {source.name}/CLASS/IMAGE")
+    splits = {folder: parse_split(folder.name) for folder in folders}
+    if any(split and _holds_classes(folder) for folder, split in splits.items()):
+        return _read_split_folders(source, splits, others + len(loose))
+    samples, passed_over = _read_classes(folders, None)
+    return samples, passed_over + others + len(loose)
+
+
+def _holds_classes(folder: Path) -> bool:
+    """True for a split's folder; one of a class that is called "train" has its images inside."""
+    return bool(_look_into(folder)[0])
+
+
+def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: int) -> tuple[list[Sample], int]:
+    if strangers := [folder.name for folder, split in splits.items() if split is None]:
+        known = ", ".join(folder.name for folder, split in splits.items() if split)
+        raise DataError(
+            f"{source}: {some(map(repr, strangers))} beside the split folders {known}; "
+            "keep either classes or splits here"
+        )
+    samples: list[Sample] = []
+    for folder, split in splits.items():
+        classes, loose, passed_over = _look_into(folder)
+        if not classes:
+            raise DataError(
+                f"{folder}: {len(loose)} images without class folders; give each class one, or move it away"
+            )
+        read, more = _read_classes(classes, split)
+        samples += read
+        others += passed_over + len(loose) + more
+    return samples, others
+
+
+def _read_classes(folders: Sequence[Path], split: Split | None) -> tuple[list[Sample], int]:
+    samples: list[Sample] = []
+    empty, others = [], 0
+    for folder in folders:
+        images, passed_over = _images_under(folder)
+        samples += [Sample(path, folder.name, split) for path in images]
+        others += passed_over
+        if not images:
+            empty.append(f"{folder} ({passed_over} other files)" if passed_over else str(folder))
+    if empty:
+        raise DataError(
+            f"no images of {'a class' if len(empty) == 1 else 'classes'}: {some(empty)}; add some, or remove it"
+        )
+    return samples, others
+
+
+def _images_under(folder: Path) -> tuple[list[Path], int]:
+    """The images in a folder and its folders, links to folders included, and how many other files lie there."""
+    images: list[Path] = []
+    others = 0
+    for found, passed_over in _walk(folder, ()):
+        images += found
+        others += passed_over
+    return images, others
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[list[Path], int]]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from error
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise DataError(f"{folder}: a link back to a folder that it lies in, so the search would never end; remove it")
+    folders, images, others = _look_into(folder)
+    yield images, others
+    for inner in folders:
+        yield from _walk(inner, (*above, here))
+
+
+def _look_into(folder: Path) -> tuple[list[Path], list[Path], int]:
+    """Folders and image files in a folder, each sorted, and how many other entries it has (hidden ones among them)."""
+    folders, images, others = [], [], 0
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from error
+    for entry in entries:
+        hidden = entry.name.startswith(".") or entry.name in _NO_DATA
+        if not hidden and _is_folder(entry):
+            folders.append(folder / entry.name)
+        elif not hidden and os.path.splitext(entry.name)[1].lower() in EXTENSIONS and not _is_special(entry):
+            images.append(folder / entry.name)
+        else:
+            others += 1
+    return folders, images, others
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: a file that can't be read says so when it is used
+        return False
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """True for a pipe, a socket or a device, which would keep its reader waiting."""
+    try:
+        return not stat.S_ISREG(entry.stat().st_mode)
+    except OSError:  # a broken link: named when it is used
+        return False
+
+
+def _check_classes(classes: Sequence[str], source: Path) -> None:
+    if len(classes) < 2:
+        raise DataError(f"{source}: one class only, {classes[0]!r}; a classifier needs at least two")
+    alike: dict[str, str] = {}
+    for name in classes:
+        if not name.isprintable() and any("\udc80" <= char <= "\udcff" for char in name):
+            raise DataError(f"{source}: the class name {name!r} is no UTF-8; rename it")
+        other = alike.setdefault(_folded(name), name)
+        if other != name:
+            raise DataError(
+                f"{source}: the classes {other!a} and {name!a} differ only by case, spaces or Unicode form; "
+                "make them one, or rename one"
+            )
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())

@@ -1,0 +1,223 @@
+"""Channel statistics, sizes and counts of a data set, and whose mean and std should normalise it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.balance import count_labels
+from edgeclf.data.sources import Dataset, Sample
+from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.images import decode
+from edgeclf_runtime.manifest import Normalization
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FAR_STDS, FAR_RATIO = 0.5, 1.5
+_GREY_SHARE, _DARK_MEAN = 0.95, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Least, median and greatest of a quantity."""
+
+    least: float
+    median: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What `measure` found. Mean and std are those of R, G, B in 0..1, each image weighing the same."""
+
+    images: int
+    split: Literal["train"] | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    width_px: Spread
+    height_px: Spread
+    megapixels: Spread
+    grey_share: float
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Whose statistics to normalise with.
+
+    Attributes
+    ----------
+    shift_stds
+        Largest distance of the channel means from those that the backbone was trained on, in the latter's std.
+    spread_ratio
+        The data's std over theirs, in the channel where it is farthest from 1.
+    backbone, data
+        What to subtract and divide by in either case.
+    """
+
+    normalize: Literal["backbone", "data"]
+    reason: str
+    shift_stds: float
+    spread_ratio: float
+    backbone: Normalization
+    data: Normalization
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    levels: NDArray[np.float64]  # (3, 256): shares of the image's pixels
+    size_px: tuple[int, int]
+    grey: bool
+
+
+def measure(dataset: Dataset, *, track: Track = untracked) -> Statistics:
+    """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
+
+    Each image counts the same whatever its size, since all become the network's input size. Raises DataError for the
+    first image that can't be read.
+    """
+    has_splits = any(sample.split for sample in dataset.samples)
+    samples = [sample for sample in dataset.samples if sample.split == "train" or not has_splits]
+    if not samples:
+        raise DataError(f"{dataset.root}: no training images to take statistics of")
+    levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
+    for measured in _measured(samples, track):
+        levels += measured.levels
+        widths.append(measured.size_px[0])
+        heights.append(measured.size_px[1])
+        grey += measured.grey
+    mean, std = _moments(levels / len(samples))
+    return Statistics(
+        images=len(samples),
+        split="train" if has_splits else None,
+        mean=mean,
+        std=std,
+        width_px=_spread(widths),
+        height_px=_spread(heights),
+        megapixels=_spread([width * height / 1e6 for width, height in zip(widths, heights, strict=True)]),
+        grey_share=grey / len(samples),
+        counts=count_labels((sample.label for sample in samples), dataset.classes),
+    )
+
+
+def advise(found: Statistics, backbone: Normalization = IMAGENET) -> Advice:
+    """Whether pretrained weights should see these images with the backbone's normalisation or with the data's own.
+
+    A rule of thumb: within half a std and a factor of 1.5 of the images that the weights were trained on they are at
+    home; beyond it the data's own statistics bring the inputs back to where they were trained.
+    """
+    seen = training_statistics(backbone)
+    shift = max(abs(m - t) / s for m, t, s in zip(found.mean, seen.mean, seen.std, strict=True))
+    ratio = max(
+        (s / t for s, t in zip(found.std, seen.std, strict=True)), key=lambda value: abs(math.log(value + 1e-6))
+    )
+    far = shift > FAR_STDS or not 1 / FAR_RATIO <= ratio <= FAR_RATIO
+    measured = f"means up to {shift:.2f} std from the images it was trained on, {ratio:.2f} of their spread"
+    reason = (
+        f"{measured}: {'too far' if far else 'close enough'} (up to {FAR_STDS:g} std and a factor of {FAR_RATIO:g})"
+    )
+    data = data_normalization(found, backbone)
+    return Advice("data" if far else "backbone", reason, shift, ratio, backbone, data, _notes(found))
+
+
+def training_statistics(backbone: Normalization) -> Normalization:
+    """Mean and std of the images that a backbone was trained on.
+
+    Those that it normalises with, unless they are a mere scale, equal for all channels, such as 0.5 and 0.5 for -1..1:
+    then ImageNet's.
+    """
+    is_scale = len(set(backbone.mean)) == 1 and len(set(backbone.std)) == 1
+    return IMAGENET if is_scale else backbone
+
+
+def data_normalization(found: Statistics, backbone: Normalization) -> Normalization:
+    """The normalisation that gives these images the mean and std that the backbone's inputs had in its training.
+
+    Mean and std of the data themselves where the backbone's inputs had 0 and 1. A backbone that scales to -1..1 saw a
+    std of about 0.46, so its data's are divided by more.
+    """
+    seen = training_statistics(backbone)
+    channels = list(zip(found.mean, found.std, seen.mean, seen.std, backbone.mean, backbone.std, strict=True))
+    std = [max(s, 1e-3) * scale / t for _, s, _, t, _, scale in channels]
+    mean = [
+        m - wide * (centre - zero) / scale for (m, _, centre, _, zero, scale), wide in zip(channels, std, strict=True)
+    ]
+    return Normalization(_three(mean), _three(std))
+
+
+def backbone_statistics(name: str) -> Normalization:
+    """Mean and std that a timm or torchvision backbone was trained with; no weights are loaded or fetched.
+
+    Raises UsageError for an unknown name.
+    """
+    from edgeclf_export.names import resolve_backbone
+    from edgeclf_runtime.torchvision_guard import guard_torchvision
+
+    guard_torchvision()
+    library, known = resolve_backbone(name)
+    if library == "timm":
+        import timm
+
+        config = timm.get_pretrained_cfg(known, allow_unregistered=True)
+        return Normalization(_three(config.mean), _three(config.std))
+    from torchvision import models
+
+    try:
+        preset = models.get_model_weights(known).DEFAULT.transforms()
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"torchvision states no statistics for {known}") from error
+    return Normalization(_three(preset.mean), _three(preset.std))
+
+
+def _measured(samples: Sequence[Sample], track: Track) -> Iterable[_Measured]:
+    return track(in_threads(_measure, [sample.path for sample in samples]), len(samples), "measure")
+
+
+def _measure(path: Path) -> _Measured:
+    try:
+        image = decode(path).image
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; `edgeclf data check` lists all that can't be read") from error
+    levels = np.asarray(image.histogram(), dtype=np.float64).reshape(3, 256)
+    red, green, blue = image.split()
+    return _Measured(levels / (image.width * image.height), image.size, red == green == blue)
+
+
+def _moments(levels: NDArray[np.float64]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and std of R, G, B in 0..1 from the mean histogram (3, 256)."""
+    values = np.arange(256) / 255
+    mean = levels @ values
+    variance = levels @ values**2 - mean**2
+    return _three(mean), _three(np.sqrt(np.maximum(variance, 0)))
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(min(values), statistics.median(values), max(values))
+
+
+def _three(values: Iterable[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _notes(found: Statistics) -> tuple[str, ...]:
+    notes = []
+    if found.grey_share >= _GREY_SHARE:
+        notes.append("grey images (R = G = B): the three channels carry one picture, so leave colour augmentation off")
+        if max(found.mean) < _DARK_MEAN:
+            notes.append("dark on the whole, as X-rays are; if files hold more than 8 bits, say so with --bit-depth")
+    elif found.grey_share > 0:
+        notes.append(
+            f"{found.grey_share:.1%} of the images are grey; if they belong to few classes, that gives them away"
+        )
+    if min(found.std) < 0.02:
+        notes.append("hardly any contrast: check the bit depth of the files")
+    return tuple(notes)

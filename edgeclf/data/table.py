@@ -1,0 +1,118 @@
+"""A CSV of labelled images: `path,label[,split][,group]`, with paths from the folder that the CSV lies in."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from edgeclf.data.sources import SPLITS, Sample, Split, parse_split, some
+from edgeclf_runtime.errors import DataError
+
+_NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")
+
+
+def read_table(table: Path) -> list[Sample]:
+    """The samples of a CSV, in its order. Other columns than the four are ignored.
+
+    Raises DataError with the line's number: columns missing, cells empty, files missing or outside, rows repeated.
+    """
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}  # path -> the line that named it first
+    missing = []
+    for line, row in _rows(table):
+        where = f"{table}, line {line}"
+        relative = _relative_path(row["path"], where)
+        if relative in lines:
+            raise DataError(f"{where}: {relative!r} is named in line {lines[relative]} already; keep one of them")
+        lines[relative] = line
+        if fault := _fault_of(table.parent / relative):
+            missing.append(f"{relative!r} (line {line}: {fault})")
+        label = _wanted(row, "label", where)
+        samples.append(
+            Sample(table.parent / relative, label, _split(row.get("split"), where), row.get("group") or None)
+        )
+    if missing:
+        raise DataError(f"{table} names files that can't be used: {some(missing)}")
+    if not samples:
+        raise DataError(f"{table}: no rows, so no images")
+    _check_splits(samples, table)
+    return samples
+
+
+def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and cells by the column's name."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            columns = [name.strip().lower() for name in next(reader, [])]
+            _check_columns(columns, table)
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(columns):
+                    raise DataError(
+                        f"{table}, line {reader.line_num}: {len(cells)} cells for {len(columns)} columns; "
+                        "put names with commas in double quotes"
+                    )
+                yield reader.line_num, dict(zip(columns, cells, strict=True))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: no UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{table}: no CSV ({error})") from error
+    except OSError as error:
+        raise DataError(f"{table}: {error.strerror}") from error
+
+
+def _check_columns(columns: list[str], table: Path) -> None:
+    if lacking := [name for name in _NEEDED if name not in columns]:
+        found = ", ".join(map(repr, columns)) or "none"
+        raise DataError(f"{table}: no column {' and '.join(lacking)}; wanted path,label[,split][,group], found {found}")
+    for name in (*_NEEDED, *_OPTIONAL):
+        if columns.count(name) > 1:
+            raise DataError(f"{table}: two columns {name!r}")
+
+
+def _wanted(row: Mapping[str, str], column: str, where: str) -> str:
+    text = row[column].strip()
+    if not text:
+        raise DataError(f"{where}: no {column}")
+    return text
+
+
+def _relative_path(text: str, where: str) -> str:
+    """The path without detours. Refused: absolute ones, and those that leave the CSV's folder."""
+    if not text:
+        raise DataError(f"{where}: no path")
+    if os.path.isabs(text):
+        raise DataError(f"{where}: the path {text!r} is absolute; write it as seen from the CSV's folder")
+    relative = os.path.normpath(text)
+    if relative.split(os.sep)[0] == os.pardir:
+        raise DataError(f"{where}: the path {text!r} leaves the CSV's folder; put the CSV above its images")
+    return relative
+
+
+def _fault_of(path: Path) -> str | None:
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "no file"
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:  # a null byte in the name
+        return str(error)
+
+
+def _split(text: str | None, where: str) -> Split | None:
+    if not text:
+        return None
+    split = parse_split(text.strip())
+    if split is None:
+        raise DataError(f"{where}: no split {text!r}; choose one of {', '.join(SPLITS)}, or leave the column out")
+    return split
+
+
+def _check_splits(samples: list[Sample], table: Path) -> None:
+    without = sum(sample.split is None for sample in samples)
+    if 0 < without < len(samples):
+        raise DataError(f"{table}: {without} of {len(samples)} rows have no split; give it for all rows or for none")

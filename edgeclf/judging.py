@@ -1,0 +1,224 @@
+"""A bundle judged on labelled images: a report of what its answers are worth, as JSON with pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
+from edgeclf.console import json_ready
+from edgeclf.curves import Curves, curves_of
+from edgeclf.data.split import SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation import Evaluation, Scores, evaluate, to_scores
+from edgeclf.ledger import TestUse
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.machine import machine_facts, now_utc
+from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.writer import writing
+
+SCHEMA = 1  # of report.json
+REPORT = "report.json"
+WORST_ERRORS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer. `confidence`: the answer's probability, or its margin over the right class."""
+
+    path: str
+    label: str
+    answer: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was judged: a bundle, or a run before it is one. The digest is its identity."""
+
+    kind: Literal["bundle", "run"]
+    name: str
+    digest: str
+    target: str
+    weights_precision: str
+    classes: tuple[str, ...]
+    scores: Scores = "softmax"
+    temperature: float = 1.0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The content of report.json, schema 1. Paths are relative to the data's root.
+
+    Attributes
+    ----------
+    test_use
+        The look at test images as it was recorded; None: there were none among these images.
+    other_data
+        The subject was trained on another split than this one, so its training images may be among these.
+    answered, right_of_answered
+        With decision thresholds: the share of images that get an answer other than "unknown", and the share of right
+        ones among those; None: it has no thresholds. All other figures leave thresholds aside.
+    """
+
+    created_utc: str
+    subject: Subject
+    data: str
+    data_sha256: str
+    split: str
+    test_use: TestUse | None
+    other_data: bool
+    evaluation: Evaluation
+    answered: float | None
+    right_of_answered: float | None
+    curves: tuple[Curves, ...]
+    worst: tuple[Mistake, ...]
+    unreadable: tuple[Unreadable, ...]
+    seconds: float
+    compute_precision: str
+    engine: dict[str, str]
+    machine: dict[str, str]
+
+
+def judge_bundle(
+    bundle: Bundle,
+    data: SplitManifest,
+    split: str = "test",
+    *,
+    options: SessionOptions = SessionOptions(),
+    batch_size: int = 16,
+    track: Track = untracked,
+) -> Judgement:
+    """What a bundle's answers to one split ("all": to every image) are worth.
+
+    Labels are matched by name. A look at test images is recorded beside the bundle before it is taken.
+
+    Raises
+    ------
+    UsageError
+        No such split, or no images in it.
+    DataError
+        The bundle and the data have different classes; the look can't be recorded; no image is readable.
+    """
+    manifest = bundle.manifest
+    items = items_of(data, split)
+    match_labels(manifest.labels, data.classes, bundle.name, data.root)
+    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data=data, verb="eval")
+    answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
+    trained_on = manifest.provenance.data_sha256
+    other_data = trained_on is not None and trained_on != data.digest
+    return judge_answers(answers, subject_of(bundle), data, split, use=use, other_data=other_data)
+
+
+def subject_of(bundle: Bundle) -> Subject:
+    manifest = bundle.manifest
+    return Subject(
+        kind="bundle",
+        name=bundle.name,
+        digest=bundle.digest,
+        target=manifest.target,
+        weights_precision=manifest.weights_precision,
+        classes=manifest.labels,
+        scores=manifest.scores,
+        temperature=manifest.temperature,
+        thresholds=manifest.thresholds,
+    )
+
+
+def judge_answers(
+    answers: Answers,
+    subject: Subject,
+    data: SplitManifest,
+    split: str,
+    *,
+    use: TestUse | None = None,
+    other_data: bool = False,
+) -> Judgement:
+    """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
+    if not answers.items:
+        raise DataError(f"none of the {len(answers.unreadable)} images could be read, the first: {_first(answers)}")
+    labels = answers.numbers(subject.classes)
+    found = to_scores(answers.logits, subject.scores, subject.temperature)
+    figures = evaluate(
+        answers.logits,
+        labels,
+        subject.classes,
+        scores=subject.scores,
+        temperature=subject.temperature,
+        groups=[item.group for item in answers.items],
+    )
+    known = passes(found, subject.thresholds)
+    right = found.argmax(axis=1) == labels
+    return Judgement(
+        created_utc=now_utc(),
+        subject=subject,
+        data=Path(data.root).name,
+        data_sha256=data.digest,
+        split=split,
+        test_use=use,
+        other_data=other_data,
+        evaluation=figures,
+        answered=None if known is None else float(known.mean()),
+        right_of_answered=float(right[known].mean()) if known is not None and known.any() else None,
+        curves=curves_of(found, labels, subject.classes, [each.auc for each in figures.per_class]),
+        worst=_worst(found, labels, answers, subject),
+        unreadable=answers.unreadable,
+        seconds=answers.seconds,
+        compute_precision=answers.compute_precision,
+        engine=dict(answers.engine),
+        machine=machine_facts(),
+    )
+
+
+def passes(found: NDArray[np.float64], thresholds: Thresholds) -> NDArray[np.bool_] | None:
+    """(N,) where the thresholds let the best class of scores (N, C) pass; None without thresholds."""
+    least, per_class = thresholds.unknown_below, thresholds.per_class
+    if least is None and per_class is None:
+        return None
+    best = found.max(axis=1)
+    known = np.ones(len(found), dtype=bool) if least is None else best >= least
+    return known if per_class is None else known & (best >= np.array(per_class)[found.argmax(axis=1)])
+
+
+def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:
+    """Writes report.json and the pictures into `folder`, which appears whole or not at all. Returns their paths."""
+    from edgeclf.pictures import draw_pictures
+
+    with writing(folder, force=force) as draft:
+        draft.mkdir()
+        (draft / REPORT).write_text(json.dumps(report_document(judgement), indent=1, allow_nan=False) + "\n")
+        drawn = draw_pictures(judgement, data, draft)
+    return [folder / name for name in (REPORT, *drawn)]
+
+
+def report_document(judgement: Judgement) -> dict[str, Any]:
+    """The judgement as JSON, its schema first."""
+    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(judgement)}
+
+
+def _worst(
+    found: NDArray[np.float64], labels: NDArray[np.intp], answers: Answers, subject: Subject
+) -> tuple[Mistake, ...]:
+    """The wrong answers that were given with most confidence."""
+    given = found.argmax(axis=1)
+    confidence = found.max(axis=1)
+    if subject.scores == "margin":
+        confidence = confidence - found[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(given != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_ERRORS]
+    classes = subject.classes
+    return tuple(
+        Mistake(answers.items[i].path, classes[labels[i]], classes[given[i]], float(confidence[i])) for i in surest
+    )
+
+
+def _first(answers: Answers) -> str:
+    return f"{answers.unreadable[0].path}: {answers.unreadable[0].error}"

@@ -1,0 +1,155 @@
+"""Pictures of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.training.augment import Augmenter, seed_of
+from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf_runtime.images import decode
+from edgeclf_runtime.pixels import Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The items of one split, with the index of each one's class."""
+
+    manifest: SplitManifest
+    items: tuple[Item, ...]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, manifest: SplitManifest, split: str) -> Pictures:
+        """Raises DataError where the split is empty."""
+        items = manifest.of(split)  # type: ignore[arg-type]
+        if not items:
+            raise DataError(f"no {split} images in {manifest.root}; split the data with `edgeclf data split`")
+        place = {name: number for number, name in enumerate(manifest.classes)}
+        return cls(manifest, items, np.array([place[item.label] for item in items], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
+        """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
+        random = np.random.default_rng(seed)
+        if not weighted:
+            return random.permutation(len(self))
+        weights = 1.0 / np.bincount(self.labels)[self.labels]
+        return random.choice(len(self), len(self), p=weights / weights.sum())
+
+    def load(self, index: int, pixels: Pixels) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""
+        path = self.manifest.path_of(self.items[index])
+        try:
+            return pixels.load(path)[0]
+        except ImageError as error:
+            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from error
+
+
+def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """(N, H, W, 3) uint8 in order, without augmentation; threads decode the next batches while the caller computes."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        waiting: deque[Any] = deque()
+        for start in range(0, len(pictures), batch_size):
+            indices = range(start, min(start + batch_size, len(pictures)))
+            waiting.append([pool.submit(pictures.load, index, pixels) for index in indices])
+            if len(waiting) > 2:
+                yield np.stack([future.result() for future in waiting.popleft()])
+        while waiting:
+            yield np.stack([future.result() for future in waiting.popleft()])
+
+
+class _Augmented:
+    """What a DataLoader's workers index: (epoch, index) -> picture and label."""
+
+    def __init__(self, pictures: Pictures, pixels: Pixels, augmenter: Augmenter) -> None:
+        self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+        epoch, index = key
+        path = self._pictures.manifest.path_of(self._pictures.items[index])
+        rules = self._pixels
+        try:
+            image = decode(path, background=rules.background, value_range=rules.value_range).image
+        except ImageError as error:
+            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
+        return self._augmenter(image, epoch, index), int(self._pictures.labels[index])
+
+
+class TrainingBatches:
+    """Shuffled, augmented batches of the training split; the order follows from (seed, epoch)."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        pixels: Pixels,
+        augmenter: Augmenter,
+        *,
+        batch_size: int,
+        seed: int,
+        weighted: bool,
+        workers: int,
+    ) -> None:
+        self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
+        self._dataset = _Augmented(pictures, pixels, augmenter)
+        self._workers = workers
+
+    def __len__(self) -> int:
+        """Batches an epoch; a last one of a single picture is left out, since BatchNorm can't learn from it."""
+        whole, rest = divmod(len(self._pictures), self._batch_size)
+        return max(1, whole + (rest > 1))
+
+    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file, BackendError for a dead worker."""
+        import torch
+        from torch.utils.data import DataLoader
+
+        order = self._pictures.order(seed_of(self._seed, "order", epoch), self._weighted)
+        groups = [
+            [(epoch, int(index)) for index in order[start : start + self._batch_size]]
+            for start in range(0, len(order), self._batch_size)
+        ][: len(self)]
+        loader: Any = DataLoader(
+            self._dataset,  # type: ignore[arg-type]
+            batch_sampler=groups,
+            num_workers=self._workers,
+            collate_fn=_stack,
+            generator=torch.Generator().manual_seed(seed_of(self._seed, "workers", epoch)),
+        )
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except DataError as error:  # a worker's error comes with the worker's traceback in its text
+                raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from error
+            except RuntimeError as error:
+                if "worker" not in str(error):
+                    raise
+                raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
+            if batch is None:
+                return
+            yield batch
+
+
+def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    images, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

