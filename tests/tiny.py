@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeclf_runtime.backends.hog_svm import Svm
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.hog import FEATURES, grey_levels, hog
 from edgeclf_runtime.manifest import (
     Golden,
     GoldenImage,
@@ -32,19 +34,20 @@ from edgeclf_runtime.writer import MANIFEST, seal
 
 LABELS = ("leaf", "pagoda", "sky")
 SIDE = 8
-TARGETS = ("reference", "onnx", "openvino", "pytorch")
+TARGETS = ("reference", "onnx", "openvino", "pytorch", "hog-svm")
 _WEIGHTS_FILES = {
     "reference": "model.npz",
     "onnx": "model.onnx",
     "openvino": "model.bin",
     "pytorch": "model.safetensors",
+    "hog-svm": "model.npz",
 }
 
 
 def build(
     folder: Path, target: str = "reference", *, batch: str | int = "batch", seed: int = 0, **changes: Any
 ) -> Bundle:
-    """A sealed bundle of `target` in the new `folder`: 3 classes, 8x8 pixels (pytorch: 32x32), 8 golden images.
+    """A sealed bundle of `target` in the new `folder`: 3 classes, 8x8 pixels (pytorch 32, hog-svm 64), 8 golden images.
 
     `changes` replaces fields of the manifest. Logits of reference, onnx and openvino are the same linear function.
     """
@@ -62,7 +65,7 @@ def build(
 
 def side(target: str) -> int:
     """Height and width of the input, in pixels."""
-    return 32 if target == "pytorch" else SIDE
+    return {"pytorch": 32, "hog-svm": 64}.get(target, SIDE)
 
 
 def weights_file(target: str) -> str:
@@ -128,6 +131,8 @@ def reference_logits(target: str, pixels: NDArray[np.uint8], seed: int = 0) -> N
         with torch.inference_mode():
             module = with_normalization(_torch_module(seed), _normalization())
             return np.asarray(module(torch.from_numpy(pixels)).numpy())
+    if target == "hog-svm":
+        return _svm_margins(pixels, seed)
     weight, bias = linear_weights(seed)
     return (pixels.reshape(len(pixels), -1) / np.float32(255)).astype(np.float32) @ weight + bias
 
@@ -217,6 +222,8 @@ def _model_files(target: str, batch: str | int, seed: int) -> dict[str, bytes]:
         return {"model.onnx": onnx_linear(*linear_weights(seed), batch).SerializeToString()}
     if target == "openvino":
         return _openvino_files(batch, seed)
+    if target == "hog-svm":
+        return {"model.npz": _svm(seed).to_bytes()}
     return _torch_files(seed)
 
 
@@ -250,3 +257,38 @@ def _torch_files(seed: int) -> dict[str, bytes]:
 
     builder = {"library": "timm", "name": "test_resnet", "arguments": {"num_classes": len(LABELS)}}
     return {"model.json": json.dumps(builder).encode(), "model.safetensors": save(_torch_module(seed).state_dict())}
+
+
+@lru_cache
+def _svm(seed: int) -> Svm:
+    """A support vector machine on HOG whose vectors and coefficients are drawn by chance."""
+    random = np.random.default_rng(seed)
+    counts = np.array([4, 3, 5])
+    return Svm(
+        mean=np.full(FEATURES, 0.1),
+        scale=np.full(FEATURES, 0.1),
+        support_vectors=random.normal(size=(counts.sum(), FEATURES)).astype(np.float32),
+        support_counts=counts,
+        dual_coefficients=random.normal(size=(2, counts.sum())),
+        intercepts=random.normal(size=3) * 0.1,
+        gamma=np.array(1 / FEATURES),
+    )
+
+
+def _svm_margins(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    """libsvm's one-against-one decisions, pair by pair, and scikit-learn's margins from them."""
+    svm = _svm(seed)
+    scaled = (hog(grey_levels(pixels)) - svm.mean) / svm.scale
+    distances = ((scaled[:, None] - svm.support_vectors.astype(np.float64)) ** 2).sum(axis=2)
+    kernel = np.exp(-svm.gamma * distances)
+    votes, sums = np.zeros((len(pixels), 3)), np.zeros((len(pixels), 3))
+    parts = np.split(np.arange(12), np.cumsum(svm.support_counts)[:-1])
+    for pair, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
+        own, other = kernel[:, parts[i]], kernel[:, parts[j]]
+        decision = own @ svm.dual_coefficients[j - 1, parts[i]] + other @ svm.dual_coefficients[i, parts[j]]
+        decision = decision + svm.intercepts[pair]
+        votes[:, i] += decision >= 0
+        votes[:, j] += decision < 0
+        sums[:, i] += decision
+        sums[:, j] -= decision
+    return np.asarray(votes + sums / (3 * (np.abs(sums) + 1)), dtype=np.float32)
