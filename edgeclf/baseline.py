@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.asking import ask_bundle, count_test_images, load_each
 from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, untracked
-from edgeclf.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf.judging.asking import ask_bundle, count_test_images, load_each
+from edgeclf.judging.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf.judging.ledger import TestUse
 from edgeclf.kernel_svm import PENALTY, cross_validate, fit_svm
-from edgeclf.ledger import TestUse
 from edgeclf_export.bundling import _write_golden
 from edgeclf_export.exporter import _keep_aside
 from edgeclf_export.photographs import ProofImages

@@ -183,7 +183,7 @@ def _suggestion(message: str) -> str:
     if "Did you mean" in message or message.count("'") < 2:
         return ""
     typed = message.split("'")[1]
-    verbs = [str(info.name) for info in app.registered_commands]
+    verbs = [str(info.name) for info in app.registered_commands] + [str(info.name) for info in app.registered_groups]
     other = _OTHER_NAMES.get(typed)
     close = [other] if other in verbs else difflib.get_close_matches(typed, verbs, n=1)
     return f". Did you mean {close[0]!r}?" if close else f"; there are {', '.join(verbs)}"

@@ -14,6 +14,7 @@ import pytest
 from edgeclf_runtime.session import BACKENDS
 
 OPTIONAL = {
+    "matplotlib",
     "onnx",
     "open_clip",
     "openvino",

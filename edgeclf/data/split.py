@@ -88,6 +88,13 @@ def read_source(source: Path) -> Dataset:
     return Dataset(Path(manifest.root), samples, manifest.classes, 0)
 
 
+def training_dataset(manifest: SplitManifest) -> Dataset:
+    """The training images alone, for statistics that must not see the others."""
+    items = manifest.of("train")
+    samples = tuple(Sample(manifest.path_of(item), item.label, item.split, item.group) for item in items)
+    return Dataset(Path(manifest.root), samples, manifest.classes, 0)
+
+
 def split_dataset(
     dataset: Dataset,
     fractions: Fractions = FRACTIONS,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeclf.data.balance import count_labels
 from edgeclf.data.sources import Dataset, Sample
 from edgeclf.data.threads import Track, in_threads, untracked
-from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.manifest import Normalization
 
@@ -156,13 +156,16 @@ def data_normalization(found: Statistics, backbone: Normalization) -> Normalizat
 def backbone_statistics(name: str) -> Normalization:
     """Mean and std that a timm or torchvision backbone was trained with; no weights are loaded or fetched.
 
-    Raises UsageError for an unknown name.
+    Raises UsageError for an unknown name, BackendError where timm or torchvision is not installed.
     """
     from edgeclf_export.names import resolve_backbone
     from edgeclf_runtime.torchvision_guard import guard_torchvision
 
-    guard_torchvision()
-    library, known = resolve_backbone(name)
+    try:
+        guard_torchvision()
+        library, known = resolve_backbone(name)
+    except ImportError as error:
+        raise BackendError(f"{name} needs {error.name}, which is missing: pip install 'edgeclf[export]'") from error
     if library == "timm":
         import timm
 

@@ -50,14 +50,19 @@ class Run:
     @classmethod
     def create(cls, path: Path, config: TrainConfig, data: SplitManifest, architecture: Architecture) -> Run:
         """A new folder with what was asked for. Raises UsageError where a run is there already."""
-        if (path / CONFIG).exists():
-            raise UsageError(f"{path} holds a run; continue it with --resume, or choose another --name")
+        cls.check_free(path)
         path.mkdir(parents=True, exist_ok=True)
         save_manifest(data, path / SPLIT, force=True)
         run = cls(path)
         run.write_json(NETWORK, to_json(architecture))
         run.write_json(CONFIG, to_json(config))
         return run
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises UsageError where a run is there already."""
+        if (path / CONFIG).exists():
+            raise UsageError(f"{path} holds a run; go on with --resume {path}, or choose another --name")
 
     @classmethod
     def open(cls, path: Path) -> Run:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeclf.calibration import fit_temperature
-from edgeclf.data.split import SplitManifest
-from edgeclf.training.batches import Pictures, plain_batches
+from edgeclf.data.split import SplitManifest, training_dataset
+from edgeclf.data.stats import data_normalization, measure
+from edgeclf.judging.calibration import fit_temperature
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.curves import draw_curves
 from edgeclf.training.run import MODEL, WEIGHTS, Outcome, Run
@@ -18,12 +15,8 @@ from edgeclf.training.trainer import Trainer, Watcher, phases_of
 from edgeclf_export.trained import load_for_training
 from edgeclf_runtime.backends.torch_module import build_module
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.manifest import Normalization
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
-
-if TYPE_CHECKING:
-    from edgeclf_runtime.pixels import Pixels
 
 _SCRATCH_NEEDS, _GENTLE_LR = 100_000, 1e-4
 
@@ -40,12 +33,14 @@ def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher
     GateError
         The loss became NaN or infinite; the last good epoch is kept.
     """
+    Run.check_free(path)
     _warn(config, data, watcher)
     architecture, module = load_for_training(
         config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
     )
     if config.normalize == "data":
-        architecture = replace(architecture, normalization=measure_normalization(data, architecture.pixels))
+        measured = measure(training_dataset(data))
+        architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
     return _finish(Trainer(Run.create(path, config, data, architecture), module, watcher))
 
 
@@ -105,14 +100,3 @@ def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
     for sentence in config.switches.warnings():
         watcher.warn(sentence)
-
-
-def measure_normalization(data: SplitManifest, pixels: Pixels) -> Normalization:
-    """Mean and standard deviation of each channel over the training images as the network sees them."""
-    total, squares, count = np.zeros(3), np.zeros(3), 0
-    for images in plain_batches(Pictures.of(data, "train"), pixels, 32):
-        values = images.reshape(-1, 3).astype(np.float64) / 255
-        total, squares, count = total + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
-    return Normalization(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from edgeclf.intervals import Interval
-    from edgeclf.judging import Judgement
+    from edgeclf.judging.intervals import Interval
+    from edgeclf.judging.report import Judgement
 
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 _NONE = "n/a"
@@ -63,7 +63,7 @@ def evaluate(
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.split import open_data
-    from edgeclf.judging import judge_bundle, report_document, write_judgement
+    from edgeclf.judging.report import judge_bundle, report_document, write_judgement
     from edgeclf_runtime.bundle import Bundle
 
     options = session_options(device, threads, compute_precision)

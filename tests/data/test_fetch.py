@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from edgeclf.data.findings import judge
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import open_data
 from edgeclf_runtime import writer
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,6 +78,14 @@ def test_an_existing_folder_needs_force(tmp_path: Path, cifar: None) -> None:
     with pytest.raises(UsageError, match="exists"):
         fetch_dataset("cifar10", tmp_path / "cifar")
     assert fetch_dataset("cifar10", tmp_path / "cifar", force=True) == 6
+
+
+@pytest.mark.parametrize(("name", "package"), [("digits", "sklearn.datasets"), ("mnist", "torchvision")])
+def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackendError, match=r"missing: pip install 'edgeclf\[export\]'"):
+        fetch_dataset(name, tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf.ledger import LEDGER, TestUse, record_test_use
+from edgeclf.judging.ledger import LEDGER, TestUse, record_test_use
 from edgeclf_runtime.errors import DataError
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeclf.data.sources import SPLITS, some
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, in_threads, untracked
-from edgeclf.ledger import TestUse, record_test_use
+from edgeclf.judging.ledger import TestUse, record_test_use
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError

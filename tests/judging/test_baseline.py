@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgeclf import kernel_svm
-from edgeclf.asking import load_each
 from edgeclf.baseline import PIXELS, Baseline, BaselineOptions, make_baseline
 from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.judging.asking import load_each
 from edgeclf.kernel_svm import cross_validate, fit_svm
 from edgeclf_runtime import hog as runtime_hog
 from edgeclf_runtime.bundle import Bundle, pack

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf.judging.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.engine import missing_engine
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import log_softmax

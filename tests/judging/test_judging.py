@@ -12,11 +12,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf.asking import Answers, Unreadable, match_labels
 from edgeclf.cli import run
 from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.judging import Subject, judge_answers, judge_bundle, write_judgement
-from edgeclf.ledger import LEDGER
+from edgeclf.judging.asking import Answers, Unreadable, match_labels
+from edgeclf.judging.ledger import LEDGER
+from edgeclf.judging.report import Subject, judge_answers, judge_bundle, write_judgement
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Thresholds

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
 from edgeclf.console import json_ready
-from edgeclf.curves import Curves, curves_of
 from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
-from edgeclf.evaluation import Evaluation, Scores, evaluate, to_scores
-from edgeclf.ledger import TestUse
+from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
+from edgeclf.judging.curves import Curves, curves_of
+from edgeclf.judging.ledger import TestUse
+from edgeclf.judging.metrics import Evaluation, Scores, evaluate, to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError
@@ -190,7 +190,7 @@ def passes(found: NDArray[np.float64], thresholds: Thresholds) -> NDArray[np.boo
 
 def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:
     """Writes report.json and the pictures into `folder`, which appears whole or not at all. Returns their paths."""
-    from edgeclf.pictures import draw_pictures
+    from edgeclf.judging.pictures import draw_pictures
 
     with writing(folder, force=force) as draft:
         draft.mkdir()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf.calibration import Wanted, fit_temperature, fit_thresholds, parse_wanted
-from edgeclf.evaluation import negative_log_likelihood, to_scores
-from edgeclf.intervals import wilson
-from edgeclf.judging import passes
+from edgeclf.judging.calibration import Wanted, fit_temperature, fit_thresholds, parse_wanted
+from edgeclf.judging.intervals import wilson
+from edgeclf.judging.metrics import negative_log_likelihood, to_scores
+from edgeclf.judging.report import passes
 from edgeclf_runtime.errors import DataError, UsageError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeclf.intervals import Resampling, accuracy_interval, number_groups, wilson
+from edgeclf.judging.intervals import Resampling, accuracy_interval, number_groups, wilson
 
 
 @pytest.mark.parametrize(

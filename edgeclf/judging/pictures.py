@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from edgeclf.data.split import SplitManifest
-    from edgeclf.judging import Judgement, Mistake
+    from edgeclf.judging.report import Judgement, Mistake
 
 _BLUE, _ORANGE, _GREY, _RED = "#2b6cb0", "#dd8a2f", "#8a8f98", "#b3261e"
 _DPI = 130

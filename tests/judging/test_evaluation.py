@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf.curves import curves_of
-from edgeclf.evaluation import auc_per_class, evaluate, reliability, to_scores, weighted_macro_auc, weighted_macro_f1
+from edgeclf.judging.curves import curves_of
+from edgeclf.judging.metrics import (
+    auc_per_class,
+    evaluate,
+    reliability,
+    to_scores,
+    weighted_macro_auc,
+    weighted_macro_f1,
+)
 from edgeclf_runtime.errors import DataError
 
 CLASSES = tuple("abcdefg")

@@ -1,0 +1,74 @@
+"""A data set that any network learns in seconds: discs of three colours on noise; and a tiny backbone for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.trainer import Watcher
+
+COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 pictures of 48x48 pixels in class folders."""
+    folder = tmp_path_factory.mktemp("discs")
+    random = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir()
+        for number in range(12):
+            image = Image.fromarray(random.integers(90, 160, (48, 48, 3), dtype=np.uint8))
+            x, y = random.integers(4, 14, 2)
+            ImageDraw.Draw(image).ellipse((x, y, x + 28, y + 28), fill=colour)
+            image.save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(discs: Path) -> SplitManifest:
+    return open_data(discs, seed=0)
+
+
+@pytest.fixture
+def config() -> Callable[..., TrainConfig]:
+    """A short training of timm's test network, with whatever a test changes."""
+
+    def make(**changes: Any) -> TrainConfig:
+        quick = {"model": "test_resnet", "weights": "random", "img_size": 32, "epochs": 2, "head_epochs": 3}
+        return TrainConfig(**{**quick, "batch_size": 8, "workers": 0, "augment": "light", "device": "cpu", **changes})
+
+    return make
+
+
+class Recorder(Watcher):
+    """Keeps what a training says; raises KeyboardInterrupt after `stop_after` epochs."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.epochs: list[dict[str, Any]] = []
+        self._stop_after = stop_after
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self.epochs.append(record)
+        if len(self.epochs) == self._stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def recorder() -> type[Recorder]:
+    return Recorder
