@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,7 @@ from edgeclf.judging.asking import ask_bundle, count_test_images, load_each
 from edgeclf.judging.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf.judging.ledger import TestUse
 from edgeclf.kernel_svm import PENALTY, cross_validate, fit_svm
-from edgeclf_export.bundling import _write_golden
-from edgeclf_export.exporter import _keep_aside
+from edgeclf_export.bundling import keep_aside, prove_and_seal, write_golden
 from edgeclf_export.photographs import ProofImages
 from edgeclf_runtime.backends.hog_svm import MODEL, Svm
 from edgeclf_runtime.bundle import Bundle
@@ -30,9 +29,7 @@ from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, Manifest, Provenance, Reference, TensorSpec
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import TOLERANCES, Proof
-from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import prove, run_pixels
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.writer import writing
 
 # Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
@@ -124,7 +121,7 @@ def make_baseline(
     with writing(destination, force=options.force) as draft:
         proof = _make(draft, fitted.svm, data, images, fitted.margins(features_of_proof), training_s)
         if proof.verdict == "fail":
-            raise GateError(_keep_aside(draft, destination, proof))
+            raise GateError(keep_aside(draft, destination, proof))
         bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
     found = _test(Bundle.open(destination), data, track)
     return Baseline(
@@ -204,20 +201,8 @@ def _make(
     (draft / MODEL).write_bytes(model)
     answers = margins.astype(np.float32)
     reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
-    manifest = _describe(data, reference, _write_golden(draft / "golden", images, answers), training_s)
-    seal(draft, manifest)
-    with open_session(Bundle.open(draft)) as session:
-        proof = prove(
-            manifest,
-            run_pixels(session, manifest, images.pixels),
-            reference=answers,
-            decoding=[],
-            images_source=images.source,
-            images_sha256=images.sha256,
-            session=session,
-        )
-    seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
-    return proof
+    manifest = _describe(data, reference, write_golden(draft / "golden", images, answers), training_s)
+    return prove_and_seal(draft, manifest, images, answers)
 
 
 def _describe(data: SplitManifest, reference: Reference, golden: Golden, training_s: float) -> Manifest:

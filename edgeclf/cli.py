@@ -16,7 +16,21 @@ import typer
 from typer.core import TyperGroup
 
 from edgeclf.console import one_line, say
-from edgeclf.verbs import baseline, data, demo, doctor, evaluate, export, inspect, models, pack, predict, train, verify
+from edgeclf.verbs import (
+    baseline,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    lr_find,
+    models,
+    pack,
+    predict,
+    train,
+    verify,
+)
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine import package_version
 
@@ -66,6 +80,7 @@ app = typer.Typer(
 MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Run a bundle", "Look around"
 app.add_typer(data.app, name="data", rich_help_panel=MAKING)
 app.command("train", rich_help_panel=MAKING)(train.train)
+app.command("lr-find", rich_help_panel=MAKING)(lr_find.lr_find)
 app.command("export", rich_help_panel=MAKING)(export.export)
 app.command("baseline", rich_help_panel=MAKING)(baseline.baseline)
 app.command("models", rich_help_panel=MAKING)(models.models)

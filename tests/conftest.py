@@ -14,6 +14,7 @@ import pytest
 from edgeclf_runtime.session import BACKENDS
 
 OPTIONAL = {
+    "lazy_loader",
     "matplotlib",
     "onnx",
     "open_clip",

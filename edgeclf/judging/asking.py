@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -103,22 +103,40 @@ def ask_bundle(
     manifest = bundle.manifest
     if manifest.task != "classify" or manifest.pixels is None:
         raise BundleError(f"{bundle.path}: its task is {manifest.task}; only classifiers are evaluated")
+    with open_session(bundle, options) as session:
+
+        def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return session(to_input(pixels, manifest.normalization))
+
+        classes = len(manifest.labels)
+        answers = ask(answer, manifest.pixels, classes, data, items, batch_size=batch_size, track=track)
+        return replace(answers, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
+
+
+def ask(
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    pixels: Pixels,
+    classes: int,
+    data: SplitManifest,
+    items: Sequence[Item],
+    *,
+    batch_size: int = 16,
+    track: Track = untracked,
+) -> Answers:
+    """What `answer`, (N, H, W, 3) uint8 -> (N, classes) logits, says to the images; those it can't read are listed."""
     logits: list[NDArray[np.float32]] = []
     read: list[Item] = []
     unreadable: list[Unreadable] = []
     start = time.perf_counter()
-    with open_session(bundle, options) as session:
-        loaded = track(load_each(manifest.pixels, data, items), len(items), "evaluate")
-        for group in _batches(zip(items, loaded, strict=True), batch_size):
-            unreadable += [Unreadable(item.path, found) for item, found in group if isinstance(found, str)]
-            good = [(item, found) for item, found in group if not isinstance(found, str)]
-            if good:
-                logits.append(session(to_input(np.stack([pixels for _, pixels in good]), manifest.normalization)))
-                read += [item for item, _ in good]
-        stacked = np.concatenate(logits) if logits else np.empty((0, len(manifest.labels)), dtype=np.float32)
-        seconds = time.perf_counter() - start
-        engine = tuple(session.facts.items())
-        return Answers(stacked, tuple(read), tuple(unreadable), seconds, session.compute_precision, engine)
+    loaded = track(load_each(pixels, data, items), len(items), "evaluate")
+    for group in _batches(zip(items, loaded, strict=True), batch_size):
+        unreadable += [Unreadable(item.path, found) for item, found in group if isinstance(found, str)]
+        good = [(item, found) for item, found in group if not isinstance(found, str)]
+        if good:
+            logits.append(answer(np.stack([image for _, image in good])))
+            read += [item for item, _ in good]
+    stacked = np.concatenate(logits) if logits else np.empty((0, classes), dtype=np.float32)
+    return Answers(stacked, tuple(read), tuple(unreadable), time.perf_counter() - start)
 
 
 def load_each(pixels: Pixels, data: SplitManifest, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | str]:

@@ -64,9 +64,13 @@ class Run:
         if (path / CONFIG).exists():
             raise UsageError(f"{path} holds a run; go on with --resume {path}, or choose another --name")
 
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        return (path / CONFIG).is_file()
+
     @classmethod
     def open(cls, path: Path) -> Run:
-        if not (path / CONFIG).is_file():
+        if not cls.is_at(path):
             raise DataError(f"{path}: no run (it has no {CONFIG}); `edgeclf train` makes one under runs/")
         return cls(path)
 

@@ -173,6 +173,42 @@ def stats(
 
 
 @app.command()
+def preview(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The PNG to write.")] = Path(
+        "preview.png"
+    ),
+    augment: Annotated[
+        list[str] | None, typer.Option(metavar="RECIPE", help="Recipes to show; repeatable.", show_default="all")
+    ] = None,
+    img_size: Annotated[
+        int, typer.Option("--img-size", "--imgsz", min=8, metavar="PX", help="Side of a picture.")
+    ] = 128,
+    seed: Annotated[int, typer.Option(metavar="N", help="For the samples, and the split if there is none.")] = 0,
+    force: Force = False,
+) -> None:
+    """Draw what each augmentation recipe makes of training pictures, beside what the device sees.
+
+    \b
+    Example:
+      edgeclf data preview photos/ --augment standard --augment strong -o preview.png
+    """
+    from edgeclf.data.split import open_data
+    from edgeclf.training.augment import RECIPES
+    from edgeclf.training.preview import draw_preview
+    from edgeclf_runtime.pixels import Pixels
+
+    recipes = tuple(augment or RECIPES)
+    if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
+        raise UsageError(f"no recipe {unknown[0]!r}; choose one of {', '.join(RECIPES)}")
+    resized = round(img_size / 0.875)
+    pixels = Pixels("shorter", (resized, resized), (img_size, img_size), "bicubic")
+    draw_preview(open_data(source, seed), pixels, output, recipes=recipes, seed=seed, force=force)
+    say(f"wrote {output}: {', '.join(recipes)}", style="dim")
+    suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}")
+
+
+@app.command()
 def fetch(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The data set; without it: a list.")] = None,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder to write.")] = None,

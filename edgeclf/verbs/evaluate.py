@@ -10,7 +10,6 @@ import typer
 from edgeclf.console import bar, count, grid, say, show, styled, suggest, track, write_json
 from edgeclf.verbs.options import (
     AsJson,
-    BundlePath,
     ComputePrecision,
     Device,
     Force,
@@ -27,16 +26,21 @@ if TYPE_CHECKING:
 
     from edgeclf.judging.intervals import Interval
     from edgeclf.judging.report import Judgement
+    from edgeclf.training.run import Run
 
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 _NONE = "n/a"
 
 
 def evaluate(
-    bundle: BundlePath,
+    subject: Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A training run, or a bundle.")],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of classes, a CSV, or the manifest that data split wrote.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="A folder of classes, a CSV, or the manifest that data split wrote; a run knows its own.",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="test, val, train or all.")] = "test",
     output: Annotated[
         Path | None,
@@ -49,36 +53,70 @@ def evaluate(
     device: Device = "cpu",
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(metavar="FIGURE=P", help="For a run: first choose thresholds on validation, as precision=0.95."),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="With that: a threshold for each class.")] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a bundle on labelled images: accuracy, F1, AUC, calibration, with intervals.
+    """Judge a run or a bundle on labelled images: accuracy, F1, AUC, calibration, with intervals.
 
     Writes report.json and pictures: confusion matrix, ROC and precision-recall curves, reliability diagram, the surest
     wrong answers. Classes are matched by name. Each look at test images is counted beside the bundle, and shown.
 
     \b
     Examples:
+      edgeclf eval runs/cats --operating-point precision=0.95
       edgeclf eval bundles/cats-onnx-fp32 photos/
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.split import open_data
     from edgeclf.judging.report import judge_bundle, report_document, write_judgement
+    from edgeclf.training.judge import judge_run
+    from edgeclf.training.run import Run
     from edgeclf_runtime.bundle import Bundle
 
     options = session_options(device, threads, compute_precision)
-    opened = Bundle.open(bundle)
-    folder = output or Path("evals", f"{opened.name}-{split}")
+    place = Path(subject)
+    folder = output or Path("evals", f"{place.resolve().name.removesuffix('.tar')}-{split}")
     if folder.exists() and not force:
         raise UsageError(f"{folder} exists; give --force to replace it, or another --output")
-    manifest = open_data(data, seed, track=track)
-    judged = judge_bundle(opened, manifest, split, options=options, batch_size=batch_size, track=track)
+    if Run.is_at(place):
+        run = Run.open(place)
+        if operating_point is not None:
+            _choose_thresholds(run, operating_point, per_class=per_class)
+        manifest = run.data() if data is None else open_data(data, seed, track=track)
+        judged = judge_run(run, manifest, split, batch_size=batch_size, track=track)
+    else:
+        bundle = Bundle.open(subject)
+        if operating_point is not None:
+            raise UsageError("--operating-point is for a run; the bundles exported from it then carry the thresholds")
+        if data is None:
+            raise UsageError("name the labelled images to judge the bundle on: edgeclf eval BUNDLE DATA")
+        manifest = open_data(data, seed, track=track)
+        judged = judge_bundle(bundle, manifest, split, options=options, batch_size=batch_size, track=track)
     written = write_judgement(judged, manifest, folder, force=force)
     if as_json:
         write_json("eval", {"report": report_document(judged), "written": [str(path) for path in written]})
     else:
         _show(judged)
-    _finish(judged, folder, [path.name for path in written], bundle)
+    _finish(judged, folder, [path.name for path in written], subject)
+
+
+def _choose_thresholds(run: Run, operating_point: str, *, per_class: bool) -> None:
+    from edgeclf.judging.calibration import parse_wanted
+    from edgeclf.training.judge import set_operating_point
+
+    point = set_operating_point(run, parse_wanted(operating_point), per_class=per_class, track=track)
+    precision = _NONE if point.precision is None else f"{point.precision:.3f}"
+    say(
+        f"thresholds for {operating_point} on {count(point.images, 'validation image')} (selected on these): "
+        f"{point.answered:.1%} answered, {precision} of them right; kept in {run.path}"
+    )
+    if point.missed:
+        say("warning: no threshold reaches it" + (" for every class" if per_class else ""), style="yellow")
 
 
 def _show(judged: Judgement) -> None:

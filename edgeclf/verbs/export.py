@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,7 +107,7 @@ def export(
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
     """
-    from edgeclf_export.exporter import ExportOptions
+    from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
 
     options = ExportOptions(
@@ -119,6 +120,8 @@ def export(
         proof_data=proof_data,
         force=force,
     )
+    if model is not None or source is not None:
+        plan_outputs(source or str(model), options)  # before anything is loaded
     with notices().status("loading the model") as status:
         if source is not None:
             if model is not None:
@@ -198,6 +201,8 @@ def _triple(text: str, option: str) -> tuple[float, float, float]:
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{option} wants three numbers such as {_IMAGENET_MEAN}, found {text!r}") from None
+    if not all(map(math.isfinite, (red, green, blue))) or (option == "--std" and min(red, green, blue) <= 0):
+        raise UsageError(f"{option} wants finite numbers{', above 0' if option == '--std' else ''}, found {text!r}")
     return red, green, blue
 
 

@@ -130,7 +130,7 @@ def train(
     if (resume is None) == (data is None):
         raise UsageError("give DATA to start a training, or --resume RUN to go on with one")
     with ExitStack() as stack:
-        watcher = _watcher(stack)
+        watcher = watcher_in(stack)
         if resume is not None:
             run = resume_run(resume, watcher)
         else:
@@ -145,7 +145,7 @@ def train(
     _show(run, as_json=as_json)
 
 
-def _watcher(stack: ExitStack) -> Watcher:
+def watcher_in(stack: ExitStack) -> Watcher:
     """Bars on a terminal, one line an epoch everywhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

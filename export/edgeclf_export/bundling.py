@@ -14,13 +14,12 @@ from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME
 from edgeclf_export.photographs import ProofImages
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec, Thresholds
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
-from edgeclf_runtime.writer import seal
+from edgeclf_runtime.writer import seal, writing
 
 _VERSIONED = ("edgeclf", "torch", "timm", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
 
@@ -34,10 +33,15 @@ def build_bundle(
     """
     draft.mkdir()
     built = target.build(hub, precision, draft)
-    golden = _write_golden(draft / "golden", images, answers)
+    golden = write_golden(draft / "golden", images, answers)
     manifest = _describe(hub, target.name, built, golden)
+    return manifest, prove_and_seal(draft, manifest, images, answers)
+
+
+def prove_and_seal(draft: Path, manifest: Manifest, images: ProofImages, answers: NDArray[np.float32]) -> Proof:
+    """Opens the files in `draft` as a device would, compares, and writes the manifest with the proof in it."""
     seal(draft, manifest)
-    with open_session(Bundle.open(draft), SessionOptions()) as session:
+    with open_session(Bundle.open(draft)) as session:
         proof = prove(
             manifest,
             run_pixels(session, manifest, images.pixels),
@@ -48,7 +52,15 @@ def build_bundle(
             session=session,
         )
     seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
-    return manifest, proof
+    return proof
+
+
+def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
+    """Moves a bundle that failed to NAME.failed; returns the sentence that says so."""
+    aside = destination.with_name(f"{destination.name}.failed")
+    with writing(aside, force=True) as kept:
+        shutil.move(draft, kept)
+    return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
 
 
 def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
@@ -88,7 +100,7 @@ def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
     )
 
 
-def _write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
+def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
     """Image files as they are, their pixels as PNG, and the reference's answers to them."""
     folder.mkdir()
     items = []

@@ -71,6 +71,11 @@ class Exportable:
     training: Training | None = None
     proof_files: tuple[Path, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What its bundles are called: the run, or the backbone."""
+        return self.training.run if self.training else self.backbone
+
     def __post_init__(self) -> None:
         if not self.labels:
             raise UsageError("no labels; give the name of each class, in order")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from edgeclf_export.bundling import build_bundle
+from edgeclf_export.bundling import build_bundle, keep_aside
 from edgeclf_export.exportable import Exportable, InputForm
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
@@ -157,7 +156,7 @@ def export(
     GateError
         A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
     """
-    destinations = plan_outputs(exportable.backbone, options)
+    destinations = plan_outputs(exportable.name, options)
     report("reading the proof images")
     images = load_proof_images(exportable.pixels, options.proof_data, exportable.proof_files)
     _check_pixels(exportable, images)
@@ -174,19 +173,24 @@ def export(
         with writing(destination, force=options.force) as draft:
             manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
             if proof.verdict == "fail":
-                raise GateError(_keep_aside(draft, destination, proof))
+                raise GateError(keep_aside(draft, destination, proof))
             size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
         yield Exported(destination, size, manifest.weights_precision, proof)
 
 
-def plan_outputs(backbone: str, options: ExportOptions) -> dict[str, Path]:
+def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:
     """Where the bundle of each target goes. Raises UsageError where one exists and may not be replaced."""
-    name = options.name or backbone.rpartition("/")[2].removesuffix(".onnx")
+    name = options.name or short_name(name)
     places = {target: options.output / f"{name}-{target}-{options.precision}" for target in options.targets}
     for place in places.values():
         if os.path.lexists(place) and not options.force:
             raise UsageError(f"{place} exists; give --force to replace it, or another --output or --name")
     return places
+
+
+def short_name(name: str) -> str:
+    """`timm/resnet18` -> resnet18, `models/mine.onnx` -> mine."""
+    return name.rpartition("/")[2].removesuffix(".onnx")
 
 
 def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
@@ -209,10 +213,3 @@ def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
             f"preprocessing: {images.files[index].name} comes out {difference} the evaluation transform of "
             f"{exportable.backbone}; please report this backbone"
         )
-
-
-def _keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
-    aside = destination.with_name(f"{destination.name}.failed")
-    with writing(aside, force=True) as kept:
-        shutil.move(draft, kept)
-    return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"

@@ -1,0 +1,63 @@
+"""A run judged before it is a bundle, by its own PyTorch network; and thresholds chosen on its validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.judging.asking import Answers, ask, count_test_images, items_of, match_labels
+from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
+from edgeclf.judging.metrics import to_scores
+from edgeclf.judging.report import Judgement, Subject, judge_answers
+from edgeclf.training.run import MODEL, Run
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.weights import digest_state
+from edgeclf_runtime.records import to_json
+
+
+def judge_run(
+    run: Run, data: SplitManifest, split: str = "test", *, batch_size: int = 16, track: Track = untracked
+) -> Judgement:
+    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`."""
+    outcome, exportable = run.outcome(), run.exportable()
+    items = items_of(data, split)
+    match_labels(exportable.labels, data.classes, run.name, data.root)
+    digest = digest_state(run.weights())
+    use = count_test_images(run.path, items, subject=digest, data=data, verb="eval")
+    answers = _ask(exportable, data, items, batch_size, track)
+    subject = Subject(
+        kind="run",
+        name=run.name,
+        digest=digest,
+        target="pytorch",
+        weights_precision="fp32",
+        classes=exportable.labels,
+        temperature=outcome.temperature,
+        thresholds=outcome.thresholds,
+    )
+    return judge_answers(answers, subject, data, split, use=use, other_data=outcome.data_sha256 != data.digest)
+
+
+def set_operating_point(
+    run: Run, wanted: Wanted, *, per_class: bool = False, track: Track = untracked
+) -> OperatingPoint:
+    """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry."""
+    outcome, data = run.outcome(), run.data()
+    exportable = run.exportable()
+    answers = _ask(exportable, data, data.of("val"), 16, track)
+    scores = to_scores(answers.logits, "softmax", outcome.temperature)
+    point = fit_thresholds(scores, answers.numbers(exportable.labels), wanted, per_class=per_class)
+    run.write_json(MODEL, to_json(replace(outcome, thresholds=point.thresholds)))
+    return point
+
+
+def _ask(exportable: Exportable, data: SplitManifest, items: Sequence[Item], batch_size: int, track: Track) -> Answers:
+    def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return exportable.answer(pixels)
+
+    return ask(answer, exportable.pixels, len(exportable.labels), data, items, batch_size=batch_size, track=track)

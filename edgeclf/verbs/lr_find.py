@@ -1,0 +1,62 @@
+"""`edgeclf lr-find`: which learning rate a backbone takes on these pictures."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.options import AsJson, shell_word
+from edgeclf.verbs.train import watcher_in
+
+
+def lr_find(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="As for train.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")],
+    weights: Annotated[str, typer.Option(metavar="WHERE", help="As for train.")] = "hub",
+    img_size: Annotated[
+        int | None,
+        typer.Option(
+            "--img-size", "--imgsz", min=8, metavar="PX", show_default="the model's own", help="Side of the input."
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Pictures a step.")] = 32,
+    steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps from 1e-6 to 1.")] = 100,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Raise the learning rate step by step and see where the loss falls fastest (Smith's range test).
+
+    Nothing is kept of the training itself. The whole network learns, as in `train --strategy full`.
+
+    \b
+    Example:
+      edgeclf lr-find photos/ -m mobilenetv3_large_100
+    """
+    from edgeclf.data.split import open_data
+    from edgeclf.training.config import TrainConfig
+    from edgeclf.training.lr_find import draw_range_test, find_lr
+
+    config = TrainConfig(
+        model=model,
+        weights=weights,
+        img_size=img_size,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        strategy="full",
+    )
+    with ExitStack() as stack:
+        found = find_lr(config, open_data(data, seed), steps, watcher_in(stack))
+    draw_range_test(found, output)
+    if as_json:
+        write_json("lr-find", {"suggestion": found.suggestion, "rates": found.rates, "losses": found.losses})
+    else:
+        show(styled(f"suggested rate {found.suggestion:.1e}", "bold"))
+    say(f"wrote {output}: {len(found.rates)} steps up to {found.rates[-1]:.1e}", style="dim")
+    suggest(f"edgeclf train {shell_word(str(data))} -m {model} --strategy full --lr {found.suggestion:.1e}")
