@@ -123,6 +123,8 @@ def _show(judged: Judgement) -> None:
     figures = judged.evaluation
     subject = judged.subject
     about = f"{judged.split} images of {judged.data}: {count(figures.images, 'image')}, {len(figures.classes)} classes"
+    if subject.kind == "run" and judged.split != "test":
+        about += " (the best epoch, and what was fitted, were selected on validation images)"
     table = grid()
 
     def row(name: str, value: float | None, interval: Interval | None = None, remark: str = "") -> None:
@@ -180,7 +182,7 @@ def _most_confused(judged: Judgement) -> list[str]:
     return [f"{right} taken for {answer} ({images})" for images, right, answer in worst]
 
 
-def _finish(judged: Judgement, folder: Path, names: Sequence[str], bundle: str) -> None:
+def _finish(judged: Judgement, folder: Path, names: Sequence[str], subject: str) -> None:
     if judged.test_use is not None:
         say(str(judged.test_use), style="bold")
     if judged.other_data:
@@ -192,7 +194,8 @@ def _finish(judged: Judgement, folder: Path, names: Sequence[str], bundle: str) 
     say(f"wrote {folder}: {', '.join(names)}", style="dim")
     for each in judged.unreadable:
         say(f"edgeclf: {each.path}: {each.error}", style="red")
-    suggest(f"edgeclf inspect {shell_word(bundle)}")
+    verb = "export" if judged.subject.kind == "run" else "inspect"
+    suggest(f"edgeclf {verb} {shell_word(subject)}")
     if judged.unreadable:
         total = count(judged.evaluation.images + len(judged.unreadable), "image")
         raise DataError(f"{len(judged.unreadable)} of {total} could not be read and count for nothing above")
