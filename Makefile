@@ -9,7 +9,7 @@ READY := .venv/.installed-from-pyproject
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       export EfficientNet-Lite0, prove it, classify photographs"
+	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=YOUR_FOLDER)"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-all   all tests"
 	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions"
@@ -18,7 +18,7 @@ help:
 	@echo "make clean      remove .venv, caches and built distributions; bundles/ and runs/ stay"
 
 demo: $(READY)
-	$(PYTHON) -m edgeclf demo
+	$(PYTHON) -m edgeclf demo $(if $(DATA),--data $(DATA))
 
 test: $(READY)
 	$(PYTHON) -m pytest

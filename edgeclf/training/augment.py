@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.torchvision_guard import guard_torchvision
 
@@ -36,6 +37,11 @@ class Switches:
     shear: float | None = None
     jitter: float | None = None
     rand_augment: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, highest in (("rotate", 180.0), ("shear", 89.0), ("jitter", 1.0), ("rand_augment", 30)):
+            if (found := getattr(self, name)) is not None and not 0 <= found <= highest:
+                raise UsageError(f"{name.replace('_', ' ')} must lie in 0..{highest:g}, found {found}")
 
     def warnings(self) -> tuple[str, ...]:
         """What may do harm, as sentences for the user."""
@@ -107,7 +113,7 @@ class Augmenter:
         import torch
 
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-            torch.manual_seed(seed_of(self._seed, epoch, index))
+            torch.default_generator.manual_seed(seed_of(self._seed, epoch, index))  # the GPU's are left alone
             tensor = self._transform(image)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,6 @@ _PLAIN = ("phase", "epoch", "best_score", "best_epoch", "stale_epochs", "seconds
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replaces `folder` in one step: a kill leaves the old checkpoint or the new one, never half of one."""
-    from safetensors.torch import save_file
-
     tensors = {f"weights/{name}": tensor for name, tensor in checkpoint.weights.items()}
     tensors |= {f"best/{name}": tensor for name, tensor in checkpoint.best.items()}
     tensors |= {f"ema/{name}": tensor for name, tensor in (checkpoint.ema or {}).items()}
@@ -57,8 +56,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         state["parameter_groups"] = checkpoint.optimizer["param_groups"]
     with writing(folder, force=True) as draft:
         draft.mkdir()
-        save_file({name: _own(tensor) for name, tensor in tensors.items()}, draft / TENSORS)
+        save_tensors({name: _own(tensor) for name, tensor in tensors.items()}, draft / TENSORS)
         (draft / STATE).write_text(json.dumps(state))
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes a safetensors file. Raises OSError, as for a full disk."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -82,9 +92,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             parts[part][rest] = tensor
     groups = state.pop("parameter_groups", None)
     optimizer = None if groups is None else {"state": moments, "param_groups": groups}
-    return Checkpoint(
-        **state, weights=parts["weights"], best=parts["best"], ema=parts["ema"] or None, optimizer=optimizer
-    )
+    try:
+        return Checkpoint(
+            **state, weights=parts["weights"], best=parts["best"], ema=parts["ema"] or None, optimizer=optimizer
+        )
+    except TypeError as error:
+        raise DataError(f"{folder}: a checkpoint of another edgeclf ({error}); start a new run") from error
 
 
 def copy_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:

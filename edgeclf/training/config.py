@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from edgeclf.training.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
 
+_ENOUGH_FOR_BATCH_NORM = 10_000
 Strategy = Literal["linear-probe", "two-phase", "discriminative", "full"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "strategy": get_args(Strategy),
@@ -19,6 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "select": ("macro-f1", "top-1"),
     "amp": ("auto", "off", "bf16", "fp16"),
     "normalize": ("backbone", "data"),
+    "batch_norm": ("auto", "freeze", "learn"),
     "augment": tuple(RECIPES),
 }
 
@@ -43,6 +46,9 @@ class TrainConfig:
         Dropout in front of the head.
     patience
         Epochs without a better `select` figure after which training stops; 0: never.
+    batch_norm
+        "freeze": BatchNorm keeps the statistics it was pretrained with; "learn": it follows the batches; "auto": freeze
+        pretrained weights below 10,000 training images, where the statistics of few batches unsettle a trained head.
     accumulate
         Batches whose gradients are summed before a step.
     ema
@@ -82,6 +88,7 @@ class TrainConfig:
     amp: str = "auto"
     channels_last: bool = True
     normalize: str = "backbone"
+    batch_norm: str = "auto"
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
@@ -90,11 +97,21 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             if (found := getattr(self, name)) not in choices:
                 raise UsageError(f"no {name.replace('_', ' ')} {found!r}; choose one of {', '.join(choices)}")
+        if self.img_size is not None and self.img_size < 8:
+            raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
         if min(self.epochs, self.head_epochs, self.batch_size, self.accumulate) < 1:
             raise UsageError("epochs, head epochs, batch size and accumulate must be at least 1")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < highest:
                 raise UsageError(f"{name.replace('_', ' ')} must lie in 0..1, found {getattr(self, name)}")
+        for name in ("lr", "head_lr"):
+            if (rate := getattr(self, name)) is not None and not 0 < rate < math.inf:
+                raise UsageError(f"{name.replace('_', ' ')} must lie above 0, found {rate}")
+        for name in ("weight_decay", "momentum", "warmup_epochs", "focal_gamma", "mixup", "cutmix", "clip", "patience"):
+            if (found := getattr(self, name)) is not None and not 0 <= found < math.inf:
+                raise UsageError(f"{name.replace('_', ' ')} must not lie below 0, found {found}")
+        if self.layer_decay is not None and (self.strategy != "discriminative" or not 0 < self.layer_decay <= 1):
+            raise UsageError("layer decay is a factor in 0..1 for the strategy discriminative")
         if self.strategy == "linear-probe" and self.ema:
             raise UsageError("a linear probe trains too briefly for --ema; leave it out")
 
@@ -106,6 +123,12 @@ class TrainConfig:
         if self.strategy == "discriminative":
             return self.head_lr
         return self.head_lr / 10
+
+    def freezes_batch_norm(self, images: int) -> bool:
+        """Whether BatchNorm stays in evaluation mode while `images` pictures train the network."""
+        if self.batch_norm == "auto":
+            return self.weights != "random" and images < _ENOUGH_FOR_BATCH_NORM
+        return self.batch_norm == "freeze"
 
     @property
     def mixing(self) -> tuple[float, float]:

@@ -25,4 +25,4 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         for change in changes:
             axes.axvline(change, color="grey", linestyle=":")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")

@@ -15,7 +15,7 @@ from edgeclf.training.batches import Pictures, TrainingBatches, plain_batches
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.network import Network
 from edgeclf_export.trained import Architecture
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +52,9 @@ class Studio:
         import torch
 
         self.config, self.device, self.pixels = config, device, architecture.pixels
+        self.classes = len(architecture.labels)
         self.train, self.val = Pictures.of(data, "train"), Pictures.of(data, "val")
-        self.network = Network.of(module, len(architecture.labels), config.drop, seed_of(config.seed, "head"))
+        self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         normalization = architecture.normalization
@@ -62,6 +63,18 @@ class Studio:
         self._shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
         self._amp = amp_type(config.amp, device)
         self._val_pixels: list[NDArray[np.uint8]] | None = None
+        self._check()
+
+    def _check(self) -> None:
+        """Raises UsageError where the network can't take the pictures, or the strategy not the network."""
+        import torch
+
+        noise = torch.randint(0, 256, (2, *self.pixels.crop_px, 3), generator=torch.Generator().manual_seed(0))
+        whole = self.network.is_heads_on_features(self.normalized(noise))
+        if not whole and self.config.strategy in ("linear-probe", "two-phase"):
+            raise UsageError(
+                "this backbone is more than features and linear heads; choose --strategy full or discriminative"
+            )
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, channels last in memory, as the exported graph does it."""
@@ -98,8 +111,22 @@ class Studio:
 
         self.network.module.eval()
         with torch.inference_mode(), self.autocast():
-            parts = [forward(self.normalized(torch.from_numpy(images))).float().cpu() for images in batches]
-        return torch.cat(parts).clone()
+            parts = [self._forward(forward, torch.from_numpy(images)) for images in batches]
+        return torch.cat(parts).clone()  # outside of inference mode: features are trained on
+
+    def _forward(self, forward: Any, images: torch.Tensor) -> torch.Tensor:
+        """Out of GPU memory, halves the batch."""
+        import torch
+
+        try:
+            answers: torch.Tensor = forward(self.normalized(images)).float().cpu()
+            return answers
+        except torch.OutOfMemoryError as error:
+            if len(images) == 1:
+                raise BackendError("out of GPU memory with one picture; try a smaller --img-size") from error
+        torch.cuda.empty_cache()
+        half = len(images) // 2
+        return torch.cat([self._forward(forward, images[:half]), self._forward(forward, images[half:])])
 
 
 class PictureInputs:
@@ -122,7 +149,14 @@ class PictureInputs:
         return len(self._batches)
 
     def start(self) -> None:
-        self._studio.network.module.train()
+        import torch
+
+        module = self._studio.network.module
+        module.train()
+        if self._studio.config.freezes_batch_norm(len(self._studio.train)):
+            for part in module.modules():
+                if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                    part.eval()
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for images, labels in self._batches.epoch(epoch):
@@ -148,25 +182,11 @@ class FeatureInputs:
         train = plain_batches(studio.train, studio.pixels, _EVALUATION_BATCH)
         self._features = studio.through(features, _counted(train, advance))
         self._val_features = studio.through(features, _counted(studio.val_batches(), advance))
-        self._check(studio)
 
     @staticmethod
     def passes(studio: Studio) -> int:
         """Batches of pictures that the constructor works through."""
         return -(-len(studio.train) // _EVALUATION_BATCH) - (-len(studio.val) // _EVALUATION_BATCH)
-
-    def _check(self, studio: Studio) -> None:
-        """The head on the features must be the network; some backbones average two heads."""
-        import torch
-
-        first = next(studio.val_batches())
-        whole = studio.through(studio.network.module, iter([first]))
-        with torch.inference_mode():
-            part = studio.network.head(self._val_features[: len(first)].to(studio.device)).float().cpu()
-        if not torch.allclose(whole, part, rtol=1e-2, atol=1e-3):
-            raise UsageError(
-                "this backbone is more than features and one linear head; choose --strategy full or discriminative"
-            )
 
     def __len__(self) -> int:
         return max(1, -(-len(self._features) // self._size))
@@ -188,14 +208,16 @@ class FeatureInputs:
             yield self._features[chosen].to(self._studio.device), labels[chosen].to(self._studio.device)
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return self._studio.network.classify_features(batch)
+        network = self._studio.network
+        return network.classify_features(batch, network.drop)  # the module is in evaluation mode, its head is not
 
     def val_logits(self) -> NDArray[np.float32]:
         import torch
 
+        network = self._studio.network
         with torch.inference_mode():
             logits: NDArray[np.float32] = (
-                self._studio.network.head(self._val_features.to(self._studio.device)).cpu().numpy()
+                network.classify_features(self._val_features.to(self._studio.device)).cpu().numpy()
             )
         return logits
 

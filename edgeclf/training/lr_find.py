@@ -16,6 +16,7 @@ from edgeclf.training.losses import classification_loss, soften
 from edgeclf.training.trainer import Watcher, choose_device
 from edgeclf_export.trained import load_for_training
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.writer import writing
 
 LOWEST, HIGHEST = 1e-6, 1.0
 _SMOOTHING, _DIVERGED = 0.9, 4.0
@@ -80,6 +81,7 @@ def suggest_rate(rates: list[float], losses: list[float]) -> float:
 
 
 def draw_range_test(found: RangeTest, path: Path) -> None:
+    """Writes the curve and the suggestion as a PNG, over what is there."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -89,7 +91,8 @@ def draw_range_test(found: RangeTest, path: Path) -> None:
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats, smoothed)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    with writing(path, force=True) as draft:
+        figure.savefig(draft, dpi=110, format="png")
 
 
 def _forever(inputs: PictureInputs) -> Iterator[Any]:

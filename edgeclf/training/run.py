@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import TrainConfig
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.trained import Architecture, exportable_from_training
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written when training starts
 MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +54,45 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: TrainConfig, data: SplitManifest, architecture: Architecture) -> Run:
-        """A new folder with what was asked for. Raises UsageError where a run is there already."""
+    def create(
+        cls, path: Path, config: TrainConfig, data: SplitManifest, architecture: Architecture, start: Checkpoint
+    ) -> Run:
+        """A new folder with what was asked for; its config, which makes it a run, comes last: it can be resumed.
+
+        Raises UsageError where a run is there already.
+        """
         cls.check_free(path)
-        path.mkdir(parents=True, exist_ok=True)
-        save_manifest(data, path / SPLIT, force=True)
         run = cls(path)
+        save_manifest(data, path / SPLIT, force=True)
         run.write_json(NETWORK, to_json(architecture))
+        save_checkpoint(path / CHECKPOINT, start)
         run.write_json(CONFIG, to_json(config))
         return run
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder meanwhile. Raises UsageError where one does.
+
+        The lock is the process's own (not of the data workers that it forks) and dies with it, however it dies.
+        """
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((self.path / LOCK).open("a"))
+            except OSError as error:
+                raise DataError(f"{self.path} can't be written: {error.strerror}") from error
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"another process trains in {self.path}; wait for it, or choose another --name"
+                ) from error
+            yield
+
+    def sweep(self) -> None:
+        """Removes drafts that a killed training left."""
+        for draft in self.path.glob(".*.partial-*"):
+            shutil.rmtree(draft, ignore_errors=True)
 
     @staticmethod
     def check_free(path: Path) -> None:

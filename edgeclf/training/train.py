@@ -8,12 +8,13 @@ from pathlib import Path
 from edgeclf.data.split import SplitManifest, training_dataset
 from edgeclf.data.stats import data_normalization, measure
 from edgeclf.judging.calibration import fit_temperature
+from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.curves import draw_curves
-from edgeclf.training.run import MODEL, WEIGHTS, Outcome, Run
-from edgeclf.training.trainer import Trainer, Watcher, phases_of
-from edgeclf_export.trained import load_for_training
-from edgeclf_runtime.backends.torch_module import build_module
+from edgeclf.training.inputs import Studio
+from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
+from edgeclf.training.trainer import Trainer, Watcher, choose_device, phases_of
+from edgeclf_export.trained import load_for_training, rebuild
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
@@ -41,7 +42,12 @@ def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher
     if config.normalize == "data":
         measured = measure(training_dataset(data))
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
-    return _finish(Trainer(Run.create(path, config, data, architecture), module, watcher))
+    studio = Studio(config, data, architecture, module, choose_device(config.device))
+    run = Run(path)
+    with run.alone():  # nothing that can be foreseen goes wrong from here on
+        start = Checkpoint(0, 0, copy_state(module), {})
+        Run.create(path, config, data, architecture, start)
+        return _finish(Trainer(run, studio, start, watcher))
 
 
 def resume(path: Path, watcher: Watcher = Watcher()) -> Run:
@@ -49,14 +55,16 @@ def resume(path: Path, watcher: Watcher = Watcher()) -> Run:
     run = Run.open(path)
     if run.finished:
         raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
-    trainer = Trainer(run, build_module(run.architecture().builder), watcher)
-    trainer.resume()
-    return _finish(trainer)
+    config, architecture = run.config(), run.architecture()
+    with run.alone():
+        run.sweep()
+        checkpoint = load_checkpoint(path / CHECKPOINT)
+        module = rebuild(architecture, checkpoint.weights)
+        studio = Studio(config, run.data(), architecture, module, choose_device(config.device))
+        return _finish(Trainer(run, studio, checkpoint, watcher))
 
 
 def _finish(trainer: Trainer) -> Run:
-    from safetensors.torch import save_file
-
     run, studio = trainer.run, trainer.studio
     learning, total = _count_parameters(trainer)
     trainer.watch.note(
@@ -67,8 +75,9 @@ def _finish(trainer: Trainer) -> Run:
     state = trainer.checkpoint
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
-        save_file(state.best, draft)
-    draw_curves(state.history, run.path / "curves.png")
+        save_tensors(state.best, draft)
+    with writing(run.path / "curves.png", force=True) as draft:
+        draw_curves(state.history, draft)
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
@@ -85,7 +94,7 @@ def _count_parameters(trainer: Trainer) -> tuple[int, int]:
     """(parameters that learn in the first phase, all parameters)"""
     network = trainer.studio.network
     total = sum(p.numel() for p in network.module.parameters())
-    head = sum(p.numel() for p in network.head.parameters())
+    head = sum(p.numel() for p in network.head_parameters)
     return (head if phases_of(trainer.config)[0].on_features else total), total
 
 

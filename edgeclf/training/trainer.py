@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.augment import seed_of
-from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_checkpoint
+from edgeclf.training.checkpoint import Checkpoint, copy_state, save_checkpoint
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.inputs import FeatureInputs, Inputs, PictureInputs, Studio
 from edgeclf.training.losses import balanced_weights, classification_loss, mix, soften
@@ -20,6 +20,9 @@ from edgeclf_runtime.errors import BackendError, GateError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+
+_SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
 
 
 class Watcher:
@@ -51,22 +54,15 @@ def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
 class Trainer:
     """One training of one network. `run_all` does what is left of it; the outcome is in `checkpoint`."""
 
-    def __init__(self, run: Run, module: torch.nn.Module, watcher: Watcher) -> None:
-        self.config, self.run, self.watch = run.config(), run, watcher
-        architecture = run.architecture()
-        self.studio = Studio(self.config, run.data(), architecture, module, choose_device(self.config.device))
-        self.classes = len(architecture.labels)
-        self.checkpoint = Checkpoint(0, 0, copy_state(self.studio.network.module), {})
-
-    def resume(self) -> None:
-        """Goes back to the last finished epoch."""
-        self.checkpoint = load_checkpoint(self.run.path / CHECKPOINT)
+    def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, watcher: Watcher) -> None:
+        self.config, self.run, self.studio, self.watch = studio.config, run, studio, watcher
+        self.checkpoint = checkpoint
+        self.classes = studio.classes
+        self._saved_at = time.perf_counter()
 
     def run_all(self) -> None:
-        """Trains what is left; a checkpoint is written at the start and after every epoch."""
+        """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds."""
         state = self.checkpoint
-        if not state.history:
-            self._save()
         phases = phases_of(self.config)
         while state.phase < len(phases):
             phase = phases[state.phase]
@@ -106,8 +102,8 @@ class Trainer:
             state.history.append(record)
             self._keep_best(scores, learner)
             learner.store(state)
-            self._save()
-            self.run.write_history(state.history)
+            if not phase.on_features or time.perf_counter() - self._saved_at > _SAVE_EVERY_S:
+                self._save()
             self.watch.epoch(record)
             start = time.perf_counter()
 
@@ -122,6 +118,8 @@ class Trainer:
 
     def _save(self) -> None:
         save_checkpoint(self.run.path / CHECKPOINT, self.checkpoint)
+        self.run.write_history(self.checkpoint.history)
+        self._saved_at = time.perf_counter()
 
 
 class _Learner:
@@ -135,8 +133,12 @@ class _Learner:
         config, network = self._config, self._studio.network
         if phase.on_features:
             groups: list[dict[str, Any]] = [
-                {"params": [network.head.weight], "weight_decay": config.weight_decay, "lr": phase.lr},
-                {"params": [network.head.bias], "weight_decay": 0.0, "lr": phase.lr},
+                {
+                    "params": [parameter],
+                    "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+                    "lr": phase.lr,
+                }
+                for parameter in network.head_parameters
             ]
         else:
             groups = network.parameter_groups(config.strategy, phase.lr, config.weight_decay, config.layer_decay)
@@ -152,12 +154,13 @@ class _Learner:
         if config.ema and not phase.on_features:
             from timm.utils import ModelEmaV3
 
-            self._ema = ModelEmaV3(network.module, decay=config.ema)
+            self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
         weights = balanced_weights(self._studio.train.labels, trainer.classes)
         self._class_weights = (
             torch.from_numpy(weights).to(self._studio.device) if config.class_weights == "balanced" else None
         )
         self._micro_batches = 1
+        self._steps_done = 0
 
     @property
     def lr(self) -> float:
@@ -170,19 +173,21 @@ class _Learner:
         seed = seed_of(self._config.seed, self._phase.name, epoch)
         torch.manual_seed(seed)  # dropout, stochastic depth
         self._inputs.start()
+        self._steps_done = epoch * self._steps
         total, count = 0.0, 0
-        last = len(self._inputs) - 1
+        together, last = self._config.accumulate, len(self._inputs) - 1
         for number, (batch, labels) in enumerate(self._inputs.batches(epoch)):
-            loss = self._backward(batch, labels, seed_of(seed, number))
+            summed = min(together, last + 1 - number // together * together)  # fewer at the end of an epoch
+            loss = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
             self._check(loss, epoch, number)
-            if (number + 1) % self._config.accumulate == 0 or number == last:
+            if (number + 1) % together == 0 or number == last:
                 self._step()
             total, count = total + loss * len(labels), count + len(labels)
             self._trainer.watch.advance()
         return total / count
 
-    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, seed: int) -> float:
-        """Adds this batch's gradients; out of GPU memory, goes on with smaller parts of it."""
+    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> float:
+        """Adds `factor` times this batch's gradients; out of GPU memory, goes on with smaller parts of it."""
         import torch
 
         targets = soften(labels, self._trainer.classes, self._config.label_smoothing)
@@ -191,7 +196,7 @@ class _Learner:
             batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
         while True:
             try:
-                return self._backward_parts(batch, targets)
+                return self._backward_parts(batch, targets, factor)
             except torch.OutOfMemoryError as error:
                 tried = math.ceil(len(batch) / self._micro_batches)
                 if tried <= 2:
@@ -204,7 +209,7 @@ class _Learner:
                     f"gradients summed to the same batch of {len(batch)}"
                 )
 
-    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor) -> float:
+    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float) -> float:
         size = math.ceil(len(batch) / self._micro_batches)
         total = 0.0
         for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
@@ -216,7 +221,7 @@ class _Learner:
                     weights=self._class_weights,
                 )
             share = len(part) / len(batch)
-            self._scaler.scale(loss * (share / self._config.accumulate)).backward()
+            self._scaler.scale(loss * (share * factor)).backward()
             total += float(loss.detach()) * share
         return total
 
@@ -230,8 +235,9 @@ class _Learner:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
+        self._steps_done += 1
         if self._ema is not None:
-            self._ema.update(self._studio.network.module)
+            self._ema.update(self._studio.network.module, step=self._steps_done)
         if self._config.schedule != "plateau":
             self._scheduler.step()
 
@@ -281,17 +287,16 @@ class _Learner:
 
 
 def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Cross-entropy in nats, top-1 and macro-F1 of (N, classes) logits."""
+    """Cross-entropy in nats, top-1, and macro-F1 over the classes that have images, of (N, classes) logits."""
     from sklearn.metrics import f1_score
 
     from edgeclf_runtime.proof import log_softmax
 
     log_p, answers = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
-    classes = range(logits.shape[1])
     return {
         "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
         "val_top1": float((answers == labels).mean()),
-        "val_macro_f1": float(f1_score(labels, answers, labels=list(classes), average="macro", zero_division=0)),
+        "val_macro_f1": float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)),
     }
 
 
@@ -319,11 +324,13 @@ def _schedule(optimizer: Any, config: TrainConfig, steps: int, phase: Phase) -> 
     if config.schedule == "onecycle":
         return lr_scheduler.OneCycleLR(optimizer, max_lr=rates, total_steps=total + 1)
     warmup = min(int(config.warmup_epochs * steps), total // 2)
-    cosine = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total - warmup), eta_min=1e-6)
-    if not warmup:
-        return cosine
-    rise = lr_scheduler.LinearLR(optimizer, start_factor=0.05, total_iters=warmup)
-    return lr_scheduler.SequentialLR(optimizer, [rise, cosine], milestones=[warmup])
+
+    def factor(step: int) -> float:  # of each group's own peak, however low that is
+        if step < warmup:
+            return 0.05 + 0.95 * step / warmup
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (total - warmup))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _split(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:

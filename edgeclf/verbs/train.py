@@ -96,6 +96,9 @@ def train(
     normalize: Annotated[
         str, typer.Option(metavar="N", help="By the backbone's statistics, or the data's.")
     ] = "backbone",
+    batch_norm: Annotated[
+        str, typer.Option(metavar="B", help="freeze: keep pretrained BatchNorm statistics; learn; auto: by data size.")
+    ] = "auto",
     amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16, fp16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")] = "auto",
     workers: Annotated[

@@ -312,3 +312,18 @@ def test_the_verb_trains_resumes_and_speaks_json(discs: Path, tmp_path: Path) ->
     assert document["schema"] == 1 and len(document["epochs"]) == 2
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 2 and again.stderr.strip().count("\n") == 0 and "--resume" in again.stderr
+
+
+def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    start = train(config(strategy="full", epochs=1), data, tmp_path / "start")
+    pretrained = config(strategy="full", epochs=1, weights=str(start.path / "model.safetensors"))
+    for batch_norm, moves in (("auto", False), ("freeze", False), ("learn", True)):
+        run = train(replace(pretrained, batch_norm=batch_norm), data, tmp_path / batch_norm)
+        before, after = start.weights(), run.weights()
+        moved = [
+            name for name in before if name.endswith("running_mean") and not torch.equal(before[name], after[name])
+        ]
+        assert bool(moved) == moves
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
