@@ -12,8 +12,8 @@ import numpy as np
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import to_input
 
 WARM_UP_CALLS = 10
 

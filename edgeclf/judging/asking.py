@@ -19,9 +19,9 @@ from edgeclf.judging.ledger import TestUse, record_test_use
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError
+from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import to_input
 
 SPLIT_CHOICES = (*SPLITS, "all")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import typer
 
 from edgeclf.console import count, grid, notices, say, show, styled, suggest, write_json
 from edgeclf.verbs.data_tables import show_check, show_split, show_stats, split_counts
-from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf.verbs.options import AsJson, Force, need, shell_word
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ def preview(
     from edgeclf.training.preview import draw_preview
     from edgeclf_runtime.pixels import Pixels
 
+    need("train", "torch", "torchvision")
     recipes = tuple(augment or RECIPES)
     if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
         raise UsageError(f"no recipe {unknown[0]!r}; choose one of {', '.join(RECIPES)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from edgeclf.console import grid, say, show, size, styled, suggest
 from edgeclf.verbs import data as data_verbs
 from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.export import export
-from edgeclf.verbs.options import shell_word
+from edgeclf.verbs.options import need, shell_word
 from edgeclf.verbs.predict import predict
 from edgeclf.verbs.train import train
 from edgeclf.verbs.verify import verify
@@ -46,6 +47,7 @@ def demo(
     classes, beside HOG + SVM. Packages hold weights and pictures: no network is needed. It replaces its own bundles and
     the runs demo-probe and demo-tuned.
     """
+    need("all", "torch", "timm", "onnx", "onnxruntime", "openvino", "sklearn", "skimage", "matplotlib")
     _classify_photographs(folder)
     rows = _fine_tune(data, folder)
     _compare(rows)
@@ -132,6 +134,8 @@ def _compare(rows: Sequence[Approach]) -> None:
     show(table)
     say(f"{verdict_on(rows)}.", style="bold")
     best = max(rows, key=lambda row: row.accuracy)
+    if shutil.which("edgeclf") is None:
+        say(f"The command lies in {Path(sys.executable).parent}: put that on your PATH, or activate the environment.")
     suggest(
         f"edgeclf predict {_BUNDLES / best.name} YOUR.jpg",
         f"edgeclf inspect {_BUNDLES / best.name}",

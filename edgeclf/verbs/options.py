@@ -52,3 +52,11 @@ def shell_word(path: str) -> str:
     import shlex
 
     return shlex.quote(path)
+
+
+def need(extra: str, *modules: str) -> None:
+    """Raises BackendError, with the line that installs the extra, unless all of its modules are here."""
+    from importlib.util import find_spec
+
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise BackendError(f"{missing[0]} is not installed; install it with: pip install 'edgeclf[{extra}]'")

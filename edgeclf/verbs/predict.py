@@ -90,9 +90,12 @@ def predict(
       find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
       edgeclf predict bundles/cats-onnx inbox/ --watch --json
     """
+    from PIL import Image
+
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.images import Limits
 
+    Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
@@ -225,13 +228,13 @@ def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
 
 
 def _verified_here(classifier: Classifier) -> bool:
-    """Whether this machine, with this engine, has a proof of the bundle: the exporter's, or its own beside it."""
+    """Whether this machine, with this engine, has a proof that passed: the exporter's, or its own beside the bundle."""
+    from edgeclf.inspection import find_proofs
     from edgeclf_runtime.machine import machine_facts, machine_id
 
-    facts = {**machine_facts(), **classifier.session.facts}
-    own = classifier.bundle.manifest.proof
-    beside = classifier.bundle.sidecar / f"{machine_id(facts)}.json"
-    return (own is not None and own.machine == facts) or os.path.exists(beside)
+    here = machine_id({**machine_facts(), **classifier.session.facts})
+    proofs = find_proofs(classifier.bundle)
+    return any(found.machine == here and found.proof and found.proof.verdict == "pass" for found in proofs)
 
 
 def _close(totals: Totals, bundle: str, csv: str | None, *, verified: bool, forgiving: bool) -> None:

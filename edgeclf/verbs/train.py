@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import notices, say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, shell_word
+from edgeclf.verbs.options import AsJson, need, shell_word
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.training.run import Run
     from edgeclf.training.trainer import Watcher
+
+NEEDED = ("torch", "torchvision", "timm", "safetensors", "sklearn", "matplotlib")
 
 
 def train(
@@ -130,6 +132,7 @@ def train(
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
 
+    need("train", *NEEDED)
     if (resume is None) == (data is None):
         raise UsageError("give DATA to start a training, or --resume RUN to go on with one")
     with ExitStack() as stack:

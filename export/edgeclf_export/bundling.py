@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME
+from edgeclf_export.metadata import without_metadata
 from edgeclf_export.photographs import ProofImages
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.images import decode
 from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec, Thresholds
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
@@ -101,16 +103,27 @@ def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
 
 
 def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
-    """Image files as they are, their pixels as PNG, and the reference's answers to them."""
+    """Image files without their metadata, their pixels as PNG, and the reference's answers to them."""
     folder.mkdir()
     items = []
     for number, index in enumerate(images.golden):
-        file = images.files[index]
-        image = f"golden/{number}{file.suffix.lower()}"
+        image = _write_bare(images.files[index], folder, number)
         pixels = f"golden/{number}_pixels.png"
-        shutil.copyfile(file, folder.parent / image)
         Image.fromarray(images.pixels[index]).save(folder.parent / pixels, optimize=True)
         items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
     outputs = "golden/outputs.npy"
     np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
     return Golden(tuple(items), outputs)
+
+
+def _write_bare(file: Path, folder: Path, number: int) -> str:
+    """The image without EXIF and the like: formats that can't be stripped are stored as the picture that they show."""
+    data = file.read_bytes()
+    bare = without_metadata(data)
+    if bare is not None and np.array_equal(np.asarray(decode(bare).image), np.asarray(decode(data).image)):
+        path = folder / f"{number}{file.suffix.lower()}"
+        path.write_bytes(bare)
+    else:
+        path = folder / f"{number}.png"
+        decode(data).image.save(path)
+    return f"golden/{path.name}"

@@ -190,7 +190,7 @@ def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:
 
 def short_name(name: str) -> str:
     """`timm/resnet18` -> resnet18, `models/mine.onnx` -> mine."""
-    return name.rpartition("/")[2].removesuffix(".onnx")
+    return Path(name).name.removesuffix(".onnx")
 
 
 def _check_pixels(exportable: Exportable, images: ProofImages) -> None:

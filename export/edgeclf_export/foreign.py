@@ -14,10 +14,9 @@ from edgeclf_export.hub import INPUT_NAME, NEWEST_OPSET, OUTPUT_NAME, finish_hub
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_runtime.manifest import Normalization, Reference, to_input
 from edgeclf_runtime.onnx_scan import refuse_external_data
 from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.verify import to_input
 from edgeclf_runtime.writer import hash_file
 
 _PREFIX = "original/"

@@ -17,11 +17,10 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, ImageError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits, find_images
-from edgeclf_runtime.manifest import Manifest
+from edgeclf_runtime.manifest import Manifest, to_input
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import log_softmax
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.verify import to_input
 
 UNKNOWN = "unknown"
 
@@ -116,6 +115,10 @@ class Classifier:
             raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
         if batch_size < 1 or top < 1:
             raise UsageError(f"batch size and top must be at least 1, found {batch_size} and {top}")
+        margins = self.bundle.manifest.scores == "margin"
+        if threshold is not None and not (np.isfinite(threshold) and (margins or 0 <= threshold <= 1)):
+            kind = "margin" if margins else "probability of 0..1"
+            raise UsageError(f"a threshold is a {kind}, found {threshold}")
         self.session.check_usable()
         return self._predict(_sources(images), channels, batch_size, top, threshold)
 

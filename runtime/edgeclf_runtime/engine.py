@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.errors import BackendError, UsageError
+
+MOST_THREADS = 512  # an engine given 100,000 takes all memory before it says no
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,20 @@ class SessionOptions:
     compute_precision: str | None = None
     hint: Literal["latency", "throughput"] = "latency"
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(
+                f"threads must be 1 to {MOST_THREADS}, found {self.threads}; the machine has {_cores()} cores"
+            )
+
     @property
     def thread_count(self) -> int:
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or _cores()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 class Engine(Protocol):

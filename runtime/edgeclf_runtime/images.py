@@ -76,13 +76,14 @@ class Limits:
 
     def check_bytes(self, found: int) -> None:
         if found > self.megabytes * 1e6:
-            raise ImageError(f"{found / 1e6:.0f} MB, over the limit of {self.megabytes:g} MB; raise it if meant")
+            limit = f"over the limit of {self.megabytes:g} MB; raise it (--max-megabytes) if meant"
+            raise ImageError(f"{found / 1e6:.0f} MB, {limit}")
 
     def check_size(self, width: int, height: int) -> None:
         if width * height > self.megapixels * 1e6:
             raise ImageError(
                 f"{width}x{height} is {width * height / 1e6:.4g} megapixels, over the limit of "
-                f"{self.megapixels:g}; raise it if meant"
+                f"{self.megapixels:g}; raise it (--max-megapixels) if meant"
             )
 
 

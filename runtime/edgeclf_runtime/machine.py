@@ -22,6 +22,7 @@ _FEATURES: tuple[str, ...] = (
     "amx_int8",
 )
 _FEATURES += ("asimd", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
+_PASSING = ("cores", "memory_gib", "python", "system", "threads")
 _OLDEST_L4T = 36  # JetPack 6
 
 
@@ -108,8 +109,9 @@ def machine_facts() -> dict[str, str]:
 
 
 def machine_id(facts: dict[str, str]) -> str:
-    """Twelve hexadecimal digits that stay the same while the facts do."""
-    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits that stay the same while what can change answers does: not threads, nor the kernel."""
+    lasting = sorted((key, value) for key, value in facts.items() if key not in _PASSING)
+    return hashlib.sha256(repr(lasting).encode()).hexdigest()[:12]
 
 
 def _read(path: str | Path) -> str:

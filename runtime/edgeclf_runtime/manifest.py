@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import Proof, Tolerances
@@ -53,6 +56,15 @@ class Normalization:
     def __post_init__(self) -> None:
         if not min(self.std) > 0:
             raise ValueError(f"std must be above 0, found {self.std}")
+
+
+def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> NDArray[np.generic]:
+    """Pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's part."""
+    if normalization is None or normalization.applied_by == "graph":
+        return batch
+    mean, std = (np.asarray(v, dtype=np.float32) for v in (normalization.mean, normalization.std))
+    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
-from edgeclf_runtime.manifest import GoldenImage, Manifest, Normalization
+from edgeclf_runtime.manifest import GoldenImage, Manifest, to_input
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser, compare, judge
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.session import Session, open_session
@@ -92,15 +92,6 @@ def run_pixels(
     """(N, H, W, 3) uint8 pixels -> outputs, in batches of `batch_size`."""
     chunks = [batch[start : start + batch_size] for start in range(0, len(batch), batch_size)]
     return np.concatenate([session(to_input(chunk, manifest.normalization)) for chunk in chunks or [batch]])
-
-
-def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> NDArray[np.generic]:
-    """Pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's part."""
-    if normalization is None or normalization.applied_by == "graph":
-        return batch
-    mean, std = (np.asarray(v, dtype=np.float32) for v in (normalization.mean, normalization.std))
-    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 def save_proof(bundle: Bundle, proof: Proof) -> Path | None:

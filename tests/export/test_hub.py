@@ -17,8 +17,8 @@ from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import to_input
 
 CNNS = ("test_resnet", "test_efficientnet", "torchvision/squeezenet1_1")
 

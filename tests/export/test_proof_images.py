@@ -49,7 +49,7 @@ def test_a_large_folder_is_sampled_evenly_and_eight_images_travel(tmp_path: Path
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number:02}.png")
     images = load_proof_images(pixels, tmp_path, most=20)
     assert [path.stem for path in images.files[:3]] == ["00", "02", "04"] and len(images.files) == 20
-    assert len(images.golden) == 8 and images.golden[-1] >= 17
+    assert len(images.golden) == GOLDEN_IMAGES and images.golden[-1] >= 17
     assert images.source.endswith("20 of 40 images")
     np.testing.assert_array_equal(images.pixels[1], np.full((32, 32, 3), (2, 0, 0)))
 

@@ -218,3 +218,9 @@ def test_a_graph_that_answers_in_half_precision_still_gives_float32(
         engine = session.check_usable()
         monkeypatch.setattr(engine, "infer", lambda batch: np.zeros((len(batch), 3), np.float16))
         assert session(tiny.random_pixels(2)).dtype == np.float32
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
+def test_threads_beyond_reason_are_a_usage_error(threads: int) -> None:
+    with pytest.raises(UsageError, match="threads must be"):
+        SessionOptions(threads=threads)

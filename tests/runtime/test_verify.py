@@ -17,10 +17,10 @@ from edgeclf_runtime import pixels as pixels_module
 from edgeclf_runtime.bundle import Bundle, pack
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError
-from edgeclf_runtime.manifest import Golden, Normalization
+from edgeclf_runtime.manifest import Golden, Normalization, to_input
 from edgeclf_runtime.proof import TOLERANCES, Proof
 from edgeclf_runtime.records import from_json
-from edgeclf_runtime.verify import prove, save_proof, to_input, verify
+from edgeclf_runtime.verify import prove, save_proof, verify
 
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
