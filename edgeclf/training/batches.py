@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import Item, SplitManifest
+from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.training.augment import Augmenter, seed_of
 from edgeclf_runtime.errors import BackendError, DataError, ImageError
 from edgeclf_runtime.images import decode
@@ -52,10 +52,11 @@ class Pictures:
 
     def load(self, index: int, pixels: Pixels) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""
-        path = self.manifest.path_of(self.items[index])
+        item = self.items[index]
         try:
-            return pixels.load(path)[0]
+            return pixels.load(verify_item(self.manifest, item))[0]
         except ImageError as error:
+            path = self.manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from error
 
 
@@ -80,11 +81,12 @@ class _Augmented:
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, index = key
-        path = self._pictures.manifest.path_of(self._pictures.items[index])
-        rules = self._pixels
+        manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
         try:
-            image = decode(path, background=rules.background, value_range=rules.value_range).image
+            data = verify_item(manifest, item)
+            image = decode(data, background=rules.background, value_range=rules.value_range).image
         except ImageError as error:
+            path = manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
         return self._augmenter(image, epoch, index), int(self._pictures.labels[index])
 
