@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, notices, say, show, size, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import AsJson, Force, need, shell_word
+from edgeclf.verbs.options import AsJson, Force, ImgSize, need, shell_word
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -52,18 +52,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
     ] = None,
-    img_size: Annotated[
-        int | None,
-        typer.Option(
-            "--img-size",
-            "--imgsz",
-            min=8,
-            max=4096,
-            metavar="PX",
-            help="Side of the input.",
-            show_default="the model's own",
-        ),
-    ] = None,
+    img_size: ImgSize = None,
     input_form: Annotated[
         str, typer.Option("--input", metavar="FORM", help="uint8-nhwc (pixels), or float-nchw for foreign consumers.")
     ] = "uint8-nhwc",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, need, shell_word
+from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
 from edgeclf.verbs.train import NEEDED, watcher_in
 
 
@@ -17,12 +17,7 @@ def lr_find(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="As for train.")],
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")],
     weights: Annotated[str, typer.Option(metavar="WHERE", help="As for train.")] = "hub",
-    img_size: Annotated[
-        int | None,
-        typer.Option(
-            "--img-size", "--imgsz", min=8, metavar="PX", show_default="the model's own", help="Side of the input."
-        ),
-    ] = None,
+    img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Pictures a step.")] = 32,
     steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps from 1e-6 to 1.")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+ImgSize = Annotated[
+    int | None,
+    typer.Option(
+        "--img-size",
+        "--imgsz",
+        min=8,
+        max=4096,
+        metavar="PX",
+        help="Side of the input.",
+        show_default="the model's own",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import notices, say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, need, shell_word
+from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,18 +43,7 @@ def train(
     ] = "two-phase",
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the pictures.")] = 10,
     head_epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes of the head over the features.")] = 10,
-    img_size: Annotated[
-        int | None,
-        typer.Option(
-            "--img-size",
-            "--imgsz",
-            min=8,
-            max=4096,
-            metavar="PX",
-            show_default="the model's own",
-            help="Side of the input.",
-        ),
-    ] = None,
+    img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step.")] = 32,
     lr: Annotated[
         float | None, typer.Option(metavar="RATE", help="Peak rate of the network.", show_default="by strategy")
