@@ -45,6 +45,7 @@ _OTHER_NAMES = {
     "show": "inspect",
     "tar": "pack",
 }
+_AGAIN_AFTER_S = 0.05
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
@@ -126,13 +127,24 @@ def run(arguments: list[str]) -> int:
     _ready_streams()
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
+    hook, sys.unraisablehook = sys.unraisablehook, _signal_again
     try:
         return _run(arguments)
     except BaseException as error:
         return _report(error)
     finally:
+        sys.unraisablehook = hook
         if in_main_thread:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _signal_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Sends a signal once more whose exception came up where Python drops exceptions: in a finalizer, or at a fork."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
+    threading.Timer(_AGAIN_AFTER_S, os.kill, (os.getpid(), number)).start()
 
 
 def _ready_streams() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.judging.intervals import Interval, wilson
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.manifest import Thresholds
 from edgeclf_runtime.proof import log_softmax
 
@@ -53,6 +53,9 @@ class Wanted:
         if not 0 < self.share <= 1:
             raise UsageError(f"a wanted {self.figure} lies above 0 and up to 1, found {self.share:g}")
 
+    def __str__(self) -> str:
+        return f"{self.figure}={self.share:g}"
+
 
 def parse_wanted(text: str) -> Wanted:
     """ "precision=0.95" -> Wanted. Raises UsageError."""
@@ -85,6 +88,13 @@ class OperatingPoint:
     precision_interval: Interval | None
     recall: float
     missed: tuple[int, ...]
+
+    def check(self) -> None:
+        """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
+        if -1 in self.missed:
+            raise GateError(
+                f"no threshold reaches {self.wanted} on {self.images} validation images; want less, or --per-class"
+            )
 
 
 def fit_thresholds(

@@ -91,8 +91,30 @@ class _Augmented:
         return self._augmenter(image, epoch, index), int(self._pictures.labels[index])
 
 
+class _EpochOrder:
+    """What a DataLoader takes its batches from, (epoch, index) for each picture: in another order every epoch."""
+
+    def __init__(self, pictures: Pictures, batch_size: int, seed: int, weighted: bool) -> None:
+        self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches an epoch; a last one of a single picture is left out, since BatchNorm can't learn from it."""
+        whole, rest = divmod(len(self._pictures), self._batch_size)
+        return max(1, whole + (rest > 1))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = self._pictures.order(seed_of(self._seed, "order", self.epoch), self._weighted)
+        for number in range(len(self)):
+            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
+            yield [(self.epoch, int(index)) for index in chosen]
+
+
 class TrainingBatches:
-    """Shuffled, augmented batches of the training split; the order follows from (seed, epoch)."""
+    """Shuffled, augmented batches of the training split; the order follows from (seed, epoch).
+
+    The worker processes live as long as this object: starting them anew each epoch costs more than a small epoch.
+    """
 
     def __init__(
         self,
@@ -105,33 +127,27 @@ class TrainingBatches:
         weighted: bool,
         workers: int,
     ) -> None:
-        self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
-        self._dataset = _Augmented(pictures, pixels, augmenter)
-        self._workers = workers
-
-    def __len__(self) -> int:
-        """Batches an epoch; a last one of a single picture is left out, since BatchNorm can't learn from it."""
-        whole, rest = divmod(len(self._pictures), self._batch_size)
-        return max(1, whole + (rest > 1))
-
-    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file, BackendError for a dead worker."""
         import torch
         from torch.utils.data import DataLoader
 
-        order = self._pictures.order(seed_of(self._seed, "order", epoch), self._weighted)
-        groups = [
-            [(epoch, int(index)) for index in order[start : start + self._batch_size]]
-            for start in range(0, len(order), self._batch_size)
-        ][: len(self)]
-        loader: Any = DataLoader(
-            self._dataset,  # type: ignore[arg-type]
-            batch_sampler=groups,
-            num_workers=self._workers,
+        self._order = _EpochOrder(pictures, batch_size, seed, weighted)
+        self._loader: Any = DataLoader(
+            _Augmented(pictures, pixels, augmenter),  # type: ignore[arg-type]
+            batch_sampler=self._order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             collate_fn=_stack,
-            generator=torch.Generator().manual_seed(seed_of(self._seed, "workers", epoch)),
+            generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
         )
-        batches = iter(loader)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._order)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file, BackendError for a dead worker."""
+        self._order.epoch = epoch
+        batches = iter(self._loader)
         while True:
             try:
                 batch = next(batches, None)

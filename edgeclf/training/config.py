@@ -10,6 +10,7 @@ from edgeclf.training.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
+_FIRST_EPOCHS = 10
 Strategy = Literal["linear-probe", "two-phase", "discriminative", "full"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "strategy": get_args(Strategy),
@@ -23,6 +24,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "normalize": ("backbone", "data"),
     "batch_norm": ("auto", "freeze", "learn"),
     "augment": tuple(RECIPES),
+    "logger": ("none", "tensorboard"),
 }
 
 
@@ -38,10 +40,14 @@ class TrainConfig:
         "linear-probe": only the head, on features computed once. "two-phase": that first, then everything at a tenth of
         the rate. "discriminative": early layers at lr / 100, middle ones at lr / 10, the head at lr, or `layer_decay`
         per layer. "full": everything at lr.
-    epochs, head_epochs
-        Passes over the training images; passes of the head over the features (linear-probe and first phase).
+    epochs
+        Passes over the training images; of a linear probe: passes of its head over the features.
+    head_epochs
+        Passes of the head over the features in the first phase of two-phase; None: 10.
     lr, head_lr
         Peak learning rates; None: what suits the strategy.
+    momentum, focal_gamma, warmup_epochs
+        Of SGD; of the focal loss; epochs in which the cosine schedule rises to its peak.
     drop
         Dropout in front of the head.
     patience
@@ -60,7 +66,7 @@ class TrainConfig:
     img_size: int | None = None
     strategy: str = "two-phase"
     epochs: int = 10
-    head_epochs: int = 10
+    head_epochs: int | None = None
     lr: float | None = None
     head_lr: float = 1e-3
     layer_decay: float | None = None
@@ -92,6 +98,7 @@ class TrainConfig:
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
+    logger: str = "none"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -99,8 +106,10 @@ class TrainConfig:
                 raise UsageError(f"no {name.replace('_', ' ')} {found!r}; choose one of {', '.join(choices)}")
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
-        if min(self.epochs, self.head_epochs, self.batch_size, self.accumulate) < 1:
+        if min(self.epochs, self.first_epochs, self.batch_size, self.accumulate) < 1:
             raise UsageError("epochs, head epochs, batch size and accumulate must be at least 1")
+        if self.head_epochs is not None and self.strategy != "two-phase":
+            raise UsageError(f"head epochs are the first phase of two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < highest:
                 raise UsageError(f"{name.replace('_', ' ')} must lie in 0..1, found {getattr(self, name)}")
@@ -116,11 +125,16 @@ class TrainConfig:
             raise UsageError("a linear probe trains too briefly for --ema; leave it out")
 
     @property
+    def first_epochs(self) -> int:
+        """Passes of two-phase's first phase."""
+        return _FIRST_EPOCHS if self.head_epochs is None else self.head_epochs
+
+    @property
     def peak_lr(self) -> float:
-        """Rate of the whole network, or of its head with discriminative rates."""
+        """Rate of the whole network, or of its head where only that learns or rates are discriminative."""
         if self.lr is not None:
             return self.lr
-        if self.strategy == "discriminative":
+        if self.strategy in ("linear-probe", "discriminative"):
             return self.head_lr
         return self.head_lr / 10
 
@@ -135,3 +149,22 @@ class TrainConfig:
         """(MixUp alpha, CutMix alpha): what was asked for, else the recipe's; 0 is off."""
         mixup, cutmix = RECIPES[self.augment].mixing
         return (mixup if self.mixup is None else self.mixup, cutmix if self.cutmix is None else self.cutmix)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Part of a training: of the head on cached features, or of the network on pictures."""
+
+    name: str
+    on_features: bool
+    epochs: int
+    lr: float
+
+
+def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
+    if config.strategy == "linear-probe":
+        return (Phase("head", True, config.epochs, config.peak_lr),)
+    network = Phase("network", False, config.epochs, config.peak_lr)
+    if config.strategy == "two-phase":
+        return Phase("head", True, config.first_epochs, config.head_lr), network
+    return (network,)

@@ -13,6 +13,7 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.training.augment import Augmenter, seed_of
 from edgeclf.training.batches import Pictures, TrainingBatches, plain_batches
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.device import amp_type, free_cached, is_out_of_memory
 from edgeclf.training.network import Network
 from edgeclf_export.trained import Architecture
 from edgeclf_runtime.errors import BackendError, UsageError
@@ -115,16 +116,18 @@ class Studio:
         return torch.cat(parts).clone()  # outside of inference mode: features are trained on
 
     def _forward(self, forward: Any, images: torch.Tensor) -> torch.Tensor:
-        """Out of GPU memory, halves the batch."""
+        """Out of memory, halves the batch."""
         import torch
 
         try:
             answers: torch.Tensor = forward(self.normalized(images)).float().cpu()
             return answers
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if len(images) == 1:
-                raise BackendError("out of GPU memory with one picture; try a smaller --img-size") from error
-        torch.cuda.empty_cache()
+                raise BackendError("out of memory with one picture; try a smaller --img-size") from error
+        free_cached()
         half = len(images) // 2
         return torch.cat([self._forward(forward, images[:half]), self._forward(forward, images[half:])])
 
@@ -233,14 +236,3 @@ def _workers(config: TrainConfig) -> int:
     if config.workers is not None:
         return config.workers
     return min(8, len(os.sched_getaffinity(0)) - 1)
-
-
-def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
-    """The type of mixed precision; "auto" is bf16 on a GPU that has it, and off on a CPU, where it is slower."""
-    import torch
-
-    if amp == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    if amp == "fp16" and device.type == "cpu":
-        raise UsageError("fp16 training needs a GPU; choose --amp bf16 or off")
-    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]

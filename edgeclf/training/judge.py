@@ -46,12 +46,16 @@ def judge_run(
 def set_operating_point(
     run: Run, wanted: Wanted, *, per_class: bool = False, track: Track = untracked
 ) -> OperatingPoint:
-    """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry."""
+    """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry.
+
+    Raises GateError where none reaches what is wanted; the run keeps what it had.
+    """
     outcome, data = run.outcome(), run.data()
     exportable = run.exportable()
     answers = _ask(exportable, data, data.of("val"), 16, track)
     scores = to_scores(answers.logits, "softmax", outcome.temperature)
     point = fit_thresholds(scores, answers.numbers(exportable.labels), wanted, per_class=per_class)
+    point.check()
     run.write_json(MODEL, to_json(replace(outcome, thresholds=point.thresholds)))
     return point
 

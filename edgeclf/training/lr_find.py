@@ -11,9 +11,10 @@ from typing import Any
 from edgeclf.data.split import SplitManifest
 from edgeclf.training.augment import seed_of
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.device import choose_device
 from edgeclf.training.inputs import PictureInputs, Studio
 from edgeclf.training.losses import classification_loss, soften
-from edgeclf.training.trainer import Watcher, choose_device
+from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.writer import writing

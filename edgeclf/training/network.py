@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.training.device import is_out_of_memory
 from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class Network:
         with torch.inference_mode():
             try:
                 features, whole = self._features_and_logits(images)
-            except torch.OutOfMemoryError as error:
-                raise BackendError("out of GPU memory with 2 pictures; try a smaller --img-size") from error
             except (RuntimeError, AssertionError, ValueError) as error:
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                    raise BackendError("out of memory with 2 pictures; try a smaller --img-size") from error
                 height, width = images.shape[2:]
                 reason = " ".join(str(error).split())[:200]
                 raise UsageError(

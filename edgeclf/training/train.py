@@ -9,11 +9,14 @@ from edgeclf.data.split import SplitManifest, training_dataset
 from edgeclf.data.stats import data_normalization, measure
 from edgeclf.judging.calibration import fit_temperature
 from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
-from edgeclf.training.config import TrainConfig
+from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.curves import draw_curves
+from edgeclf.training.device import choose_device
+from edgeclf.training.event_log import check_logger
 from edgeclf.training.inputs import Studio
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
-from edgeclf.training.trainer import Trainer, Watcher, choose_device, phases_of
+from edgeclf.training.trainer import Trainer
+from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training, rebuild
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.records import to_json
@@ -35,6 +38,7 @@ def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher
         The loss became NaN or infinite; the last good epoch is kept.
     """
     Run.check_free(path)
+    check_logger(config.logger)
     _warn(config, data, watcher)
     architecture, module = load_for_training(
         config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed

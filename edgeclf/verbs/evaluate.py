@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from edgeclf.judging.calibration import OperatingPoint
     from edgeclf.judging.intervals import Interval
     from edgeclf.judging.report import Judgement
-    from edgeclf.training.run import Run
 
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 _NONE = "n/a"
@@ -55,7 +55,10 @@ def evaluate(
     compute_precision: ComputePrecision = None,
     operating_point: Annotated[
         str | None,
-        typer.Option(metavar="FIGURE=P", help="For a run: first choose thresholds on validation, as precision=0.95."),
+        typer.Option(
+            metavar="FIGURE=P",
+            help="First choose thresholds on validation images, as precision=0.95; kept in the run or a new bundle.",
+        ),
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="With that: a threshold for each class.")] = False,
     force: Force = False,
@@ -70,33 +73,48 @@ def evaluate(
     Examples:
       edgeclf eval runs/cats --operating-point precision=0.95
       edgeclf eval bundles/cats-onnx-fp32 photos/
+      edgeclf eval bundles/cats-hog-svm-fp32 photos/ --operating-point recall=0.9
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.split import open_data
+    from edgeclf.judging.calibration import parse_wanted
+    from edgeclf.judging.operating_point import place_of, with_operating_point
     from edgeclf.judging.report import judge_bundle, report_document, write_judgement
-    from edgeclf.training.judge import judge_run
+    from edgeclf.training.judge import judge_run, set_operating_point
     from edgeclf.training.run import Run
     from edgeclf_runtime.bundle import Bundle
 
     options = session_options(device, threads, compute_precision)
-    place = Path(subject)
-    folder = output or Path("evals", f"{place.resolve().name.removesuffix('.tar')}-{split}")
+    wanted = None if operating_point is None else parse_wanted(operating_point)
+    run = Run.open(Path(subject)) if Run.is_at(Path(subject)) else None
+    bundle = Bundle.open(subject) if run is None else None
+    if bundle is not None and wanted is not None:
+        subject = str(place_of(bundle, wanted))  # the bundle that will be judged
+    folder = output or Path("evals", f"{Path(subject).resolve().name.removesuffix('.tar')}-{split}")
     if folder.exists() and not force:
         raise UsageError(f"{folder} exists; give --force to replace it, or another --output")
-    if Run.is_at(place):
-        run = Run.open(place)
-        if operating_point is not None:
-            _choose_thresholds(run, operating_point, per_class=per_class)
-        manifest = run.data() if data is None else open_data(data, seed, track=track)
-        judged = judge_run(run, manifest, split, batch_size=batch_size, track=track)
-    else:
-        bundle = Bundle.open(subject)
-        if operating_point is not None:
-            raise UsageError("--operating-point is for a run; the bundles exported from it then carry the thresholds")
+    if bundle is not None:
         if data is None:
             raise UsageError("name the labelled images to judge the bundle on: edgeclf eval BUNDLE DATA")
         manifest = open_data(data, seed, track=track)
+        if wanted is not None:
+            bundle, point = with_operating_point(
+                bundle,
+                manifest,
+                wanted,
+                per_class=per_class,
+                options=options,
+                batch_size=batch_size,
+                force=force,
+                track=track,
+            )
+            _say_point(point, subject)
         judged = judge_bundle(bundle, manifest, split, options=options, batch_size=batch_size, track=track)
+    elif run is not None:
+        if wanted is not None:
+            _say_point(set_operating_point(run, wanted, per_class=per_class, track=track), subject)
+        manifest = run.data() if data is None else open_data(data, seed, track=track)
+        judged = judge_run(run, manifest, split, batch_size=batch_size, track=track)
     written = write_judgement(judged, manifest, folder, force=force)
     if as_json:
         write_json("eval", {"report": report_document(judged), "written": [str(path) for path in written]})
@@ -105,18 +123,14 @@ def evaluate(
     _finish(judged, folder, [path.name for path in written], subject)
 
 
-def _choose_thresholds(run: Run, operating_point: str, *, per_class: bool) -> None:
-    from edgeclf.judging.calibration import parse_wanted
-    from edgeclf.training.judge import set_operating_point
-
-    point = set_operating_point(run, parse_wanted(operating_point), per_class=per_class, track=track)
+def _say_point(point: OperatingPoint, kept_in: str) -> None:
     precision = _NONE if point.precision is None else f"{point.precision:.3f}"
     say(
-        f"thresholds for {operating_point} on {count(point.images, 'validation image')} (selected on these): "
-        f"{point.answered:.1%} answered, {precision} of them right; kept in {run.path}"
+        f"thresholds for {point.wanted} on {count(point.images, 'validation image')} (selected on these): "
+        f"{point.answered:.1%} answered, {precision} of them right; kept in {kept_in}"
     )
     if point.missed:
-        say("warning: no threshold reaches it" + (" for every class" if per_class else ""), style="yellow")
+        say(f"warning: for {len(point.missed)} of the classes no threshold reaches it", style="yellow")
 
 
 def _show(judged: Judgement) -> None:

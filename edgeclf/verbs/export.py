@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, notices, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need, shell_word
 from edgeclf_runtime.errors import GateError, UsageError
 
@@ -95,6 +96,7 @@ def export(
         typer.Option(metavar="NAME", help="Bundles are named NAME-TARGET-PRECISION.", show_default="the model's"),
     ] = None,
     force: Force = False,
+    config: ConfigFile = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive proof too.")] = False,
     as_json: AsJson = False,
 ) -> None:

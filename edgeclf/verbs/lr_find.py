@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
 from edgeclf.verbs.train import NEEDED, watcher_in
 
@@ -22,6 +23,7 @@ def lr_find(
     steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps from 1e-6 to 1.")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    config: ConfigFile = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +40,7 @@ def lr_find(
     from edgeclf.training.lr_find import draw_range_test, find_lr
 
     need("train", *NEEDED)
-    config = TrainConfig(
+    resolved = TrainConfig(
         model=model,
         weights=weights,
         img_size=img_size,
@@ -48,7 +50,7 @@ def lr_find(
         strategy="full",
     )
     with ExitStack() as stack:
-        found = find_lr(config, open_data(data, seed), steps, watcher_in(stack))
+        found = find_lr(resolved, open_data(data, seed), steps, watcher_in(stack))
     draw_range_test(found, output)
     if as_json:
         write_json("lr-find", {"suggestion": found.suggestion, "rates": found.rates, "losses": found.losses})

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import notices, say, show, styled, suggest, write_json
+from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.training.run import Run
-    from edgeclf.training.trainer import Watcher
+    from edgeclf.training.watcher import Watcher
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "sklearn", "matplotlib")
 
@@ -41,14 +42,18 @@ def train(
             "of the rate. discriminative: lr/100, lr/10, lr from the first layers to the head. full: everything at lr.",
         ),
     ] = "two-phase",
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the pictures.")] = 10,
-    head_epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes of the head over the features.")] = 10,
+    epochs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Passes over the pictures; linear-probe: over their features.")
+    ] = 10,
+    head_epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Passes of two-phase's first phase.", show_default="10")
+    ] = None,
     img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step.")] = 32,
     lr: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Peak rate of the network.", show_default="by strategy")
+        float | None, typer.Option(metavar="RATE", help="Peak rate of what learns.", show_default="by strategy")
     ] = None,
-    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of the head's own phase.")] = 1e-3,
+    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of two-phase's first phase.")] = 1e-3,
     augment: Annotated[str, typer.Option(metavar="R", help="none, light, standard or strong.")] = "standard",
     hflip: Annotated[bool | None, typer.Option(help="Horizontal flips.", show_default="as the recipe")] = None,
     vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
@@ -65,14 +70,19 @@ def train(
         float | None, typer.Option(metavar="A", help="CutMix alpha; 0 is off.", show_default="as the recipe")
     ] = None,
     loss: Annotated[str, typer.Option(metavar="L", help="cross-entropy or focal.")] = "cross-entropy",
+    focal_gamma: Annotated[float, typer.Option(metavar="G", help="Of the focal loss.")] = 2.0,
     label_smoothing: Annotated[
         float, typer.Option(metavar="F", help="Share of the target spread over all classes.")
     ] = 0.1,
     class_weights: Annotated[str, typer.Option(metavar="W", help="none or balanced.")] = "none",
     sampler: Annotated[str, typer.Option(metavar="S", help="shuffle, or weighted: every class as often.")] = "shuffle",
     optimizer: Annotated[str, typer.Option(metavar="O", help="adamw or sgd.")] = "adamw",
+    momentum: Annotated[float, typer.Option(metavar="F", help="Of sgd.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(metavar="F", help="Decay; never of norms and biases.")] = 0.01,
     schedule: Annotated[str, typer.Option(metavar="S", help="cosine (with warm-up), onecycle or plateau.")] = "cosine",
+    warmup_epochs: Annotated[
+        float, typer.Option(metavar="F", help="Epochs in which cosine rises to its peak; may be a fraction.")
+    ] = 0.5,
     layer_decay: Annotated[
         float | None, typer.Option(metavar="F", help="With discriminative: rate factor a layer.")
     ] = None,
@@ -96,6 +106,10 @@ def train(
         int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    config: ConfigFile = None,
+    logger: Annotated[
+        str, typer.Option(metavar="L", help="none, or tensorboard: also event files in the run.")
+    ] = "none",
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The run is runs/NAME.", show_default="MODEL-STRATEGY")
     ] = None,
@@ -124,27 +138,55 @@ def train(
     need("train", *NEEDED)
     if (resume is None) == (data is None):
         raise UsageError("give DATA to start a training, or --resume RUN to go on with one")
+    options = locals()
+    chosen = {field.name: options[field.name] for field in fields(TrainConfig) if field.name in options}
+    switches = Switches(hflip, vflip, rotate, shear, jitter, rand_augment)
+    if resume is not None:
+        _refuse_changes({**chosen, "switches": switches})
+        folder = resume
+    elif model is None:
+        raise UsageError("name a backbone with --model; `edgeclf models` lists some")
+    else:
+        folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
     with ExitStack() as stack:
         watcher = watcher_in(stack)
-        if resume is not None:
-            run = resume_run(resume, watcher)
-        else:
-            if model is None:
-                raise UsageError("name a backbone with --model; `edgeclf models` lists some")
-            options = locals()
-            chosen = {field.name: options[field.name] for field in fields(TrainConfig) if field.name in options}
-            switches = Switches(hflip, vflip, rotate, shear, jitter, rand_augment)
-            config = TrainConfig(**{**chosen, "switches": switches})
-            folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
-            run = train_run(config, open_data(data, seed=seed), folder, watcher)  # type: ignore[arg-type]
+        try:
+            if data is None:
+                run = resume_run(folder, watcher)
+            else:
+                resolved = TrainConfig(**{**chosen, "switches": switches})
+                run = train_run(resolved, open_data(data, seed=seed), folder, watcher)
+        except (KeyboardInterrupt, BackendError):
+            _say_how_to_go_on(folder)
+            raise
     _show(run, as_json=as_json)
+
+
+def _refuse_changes(chosen: dict[str, Any]) -> None:
+    """Raises UsageError where an option beside --resume would change the run: it goes on as it began."""
+    from edgeclf.training.config import TrainConfig
+
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    changed = [name for name, value in chosen.items() if value is not None and value != defaults[name]]
+    if changed:
+        raise UsageError(
+            f"--resume goes on with the run's own options; leave out {changed[0].replace('_', ' ')}, or start a new run"
+        )
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    """After an interruption: the last finished epoch is on disk."""
+    from edgeclf.training.run import Run
+
+    if Run.is_at(folder) and not Run(folder).finished:
+        say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
 
 
 def watcher_in(stack: ExitStack) -> Watcher:
     """Bars on a terminal, one line an epoch everywhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgeclf.training.trainer import Watcher
+    from edgeclf.training.watcher import Watcher
 
     console = notices()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -150,6 +150,14 @@ class Bundle:
         except (ValueError, TypeError, EOFError, MemoryError, OverflowError) as error:
             raise BundleError(f"{self.path}/{path}: not a plain array ({error})") from error
 
+    def copy_files(self, folder: Path) -> None:
+        """Writes every file but the manifest into the new `folder`, hashes compared: for a bundle made of this one."""
+        folder.mkdir()
+        for path in self.manifest.files:
+            data = self.read(path)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+
     def check_all(self) -> None:
         """Reads every file once, so that a flipped byte anywhere is found."""
         for path in self.manifest.files:

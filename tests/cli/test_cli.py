@@ -221,3 +221,21 @@ def test_a_terminal_without_unicode_gets_ascii(bundle: Path, photos: Path, edgec
     done = edgeclf("predict", bundle, photos, PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert done.stdout.isascii() and b"####" in done.stdout
+
+
+def test_a_signal_that_comes_up_in_a_finalizer_is_not_lost() -> None:
+    """Python only prints an exception that a signal raises there; the process would go on as if nothing had been."""
+    script = (
+        "import os, signal, sys, time\n"
+        "from edgeclf import cli\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)\n"
+        "def work(arguments):\n"
+        "    Finalized()\n"
+        "    for _ in range(1000): time.sleep(0.01)\n"
+        "cli._run = work\n"
+        "sys.exit(cli.run([]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 143 and done.stderr == "edgeclf: terminated\n"

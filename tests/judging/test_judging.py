@@ -14,11 +14,11 @@ from PIL import Image
 
 from edgeclf.cli import run
 from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.judging.asking import Answers, Unreadable, match_labels
+from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, match_labels
 from edgeclf.judging.ledger import LEDGER
 from edgeclf.judging.report import Subject, judge_answers, judge_bundle, write_judgement
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.manifest import Thresholds
 
 LABELS = ("leaf", "pagoda", "sky")
@@ -214,3 +214,41 @@ def test_baseline_prints_figures_and_speaks_json(
     document = json.loads(capfd.readouterr().out)
     assert document["baseline"]["test_use"]["number"] == 2
     assert document["baseline"]["proof"]["verdict"] == "pass"
+
+
+def test_an_operating_point_makes_a_new_bundle_that_predict_honours(
+    bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = bundle.digest
+    assert run(["eval", "photos-hog", str(photos), "--operating-point", "recall=0.5", "--json"]) == 0
+    shown = capfd.readouterr()
+    assert "thresholds for recall=0.5 on" in shown.err and "kept in photos-hog-recall0.5" in shown.err
+    report = json.loads(shown.out)["report"]
+    made = Bundle.open("photos-hog-recall0.5")
+    assert made.manifest.derived_from == before == Bundle.open("photos-hog").digest
+    assert made.manifest.thresholds.unknown_below is not None
+    assert report["subject"]["name"] == made.name and report["subject"]["digest"] == made.digest
+    assert run(["verify", str(made.path), "--json"]) == 0
+    capfd.readouterr()
+    answered = report["answered"]
+    assert answered is not None and 0.2 < answered < 1
+    assert run(["predict", str(made.path), str(photos), "--json"]) == 0
+    labels = [each["label"] for each in json.loads(capfd.readouterr().out)["predictions"]]
+    assert "unknown" in labels and set(labels) > {"unknown"}
+
+
+def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
+    bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf.judging import operating_point
+
+    def worst_first(*arguments: object, **options: object) -> Answers:
+        answers = ask_bundle(*arguments, **options)  # type: ignore[arg-type]
+        return replace(answers, logits=-answers.logits)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(operating_point, "ask_bundle", worst_first)
+    assert run(["eval", "photos-hog", str(photos), "--operating-point", "precision=1"]) == GateError.exit_code
+    assert "no threshold reaches precision=1 on 18 validation images" in capfd.readouterr().err
+    assert not list(tmp_path.glob("photos-hog-*"))

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from edgeclf.data.split import SplitManifest, open_data
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.trainer import Watcher
+from edgeclf.training.watcher import Watcher
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
 
@@ -54,7 +54,9 @@ def config() -> Callable[..., TrainConfig]:
     """A short training of timm's test network, with whatever a test changes."""
 
     def make(**changes: Any) -> TrainConfig:
-        quick = {"model": "test_resnet", "weights": "random", "img_size": 32, "epochs": 2, "head_epochs": 3}
+        quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "epochs": 2}
+        if changes.get("strategy", "two-phase") == "two-phase":
+            quick["head_epochs"] = 3
         return TrainConfig(**{**quick, "batch_size": 8, "workers": 0, "augment": "light", "device": "cpu", **changes})
 
     return make

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgeclf.cli import run as cli_run
 from edgeclf.data.split import SplitManifest, open_data
 from edgeclf.training.batches import Pictures, TrainingBatches
 from edgeclf.training.config import TrainConfig
@@ -32,7 +33,7 @@ Make = Callable[..., TrainConfig]
 @pytest.mark.parametrize("strategy", ["linear-probe", "two-phase", "discriminative", "full"])
 def test_every_strategy_ends_in_a_whole_run(strategy: str, config: Make, data: SplitManifest, tmp_path: Path) -> None:
     run = train(config(strategy=strategy), data, tmp_path / "run")
-    wanted = {"linear-probe": ["head"] * 3, "two-phase": ["head"] * 3 + ["network"] * 2}
+    wanted = {"linear-probe": ["head"] * 2, "two-phase": ["head"] * 3 + ["network"] * 2}
     assert [line["phase"] for line in run.history()] == wanted.get(strategy, ["network"] * 2)
     outcome = run.outcome()
     assert outcome.data_sha256 == data.digest and outcome.training_images == len(data.of("train"))
@@ -246,6 +247,7 @@ def test_the_datas_own_statistics_reach_the_graph(config: Make, data: SplitManif
         {"amp": "bf16"},
         {"channels_last": False},
         {"patience": 1, "epochs": 4},
+        {"optimizer": "sgd", "momentum": 0.0, "warmup_epochs": 0.0},
     ],
 )
 def test_every_option_trains(changes: dict[str, Any], config: Make, data: SplitManifest, tmp_path: Path) -> None:
@@ -300,6 +302,8 @@ def test_risky_choices_are_warned_of(config: Make, data: SplitManifest, recorder
         ({"drop": 1.0}, "drop"),
         ({"augment": "wild"}, "none, light, standard, strong"),
         ({"device": "tpu"}, "no device 'tpu'"),
+        ({"logger": "csv"}, "none, tensorboard"),
+        ({"strategy": "full", "head_epochs": 3}, "first phase of two-phase"),
     ],
 )
 def test_bad_choices_are_usage_errors(
@@ -317,7 +321,7 @@ def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data:
 
 def test_the_verb_trains_resumes_and_speaks_json(discs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgeclf", "train", str(discs), "-m", "test_resnet", "--weights", "random"]
-    command += ["--img-size", "32", "--strategy", "linear-probe", "--head-epochs", "2", "--name", "discs", "--json"]
+    command += ["--img-size", "32", "--strategy", "linear-probe", "--epochs", "2", "--name", "discs", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     document = json.loads(done.stdout)
     assert document["schema"] == 1 and len(document["epochs"]) == 2
@@ -338,3 +342,22 @@ def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
         ]
         assert bool(moved) == moves
         assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+
+
+def test_resume_takes_no_other_options(discs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeclf", "train", "--resume", "runs/x", "--epochs", "20"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "leave out epochs" in done.stderr
+
+
+def test_what_a_file_asked_for_is_in_the_runs_config(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = "model = 'test_resnet'\nweights = 'random'\nimg-size = 32\nstrategy = 'linear-probe'\nepochs = 9"
+    file = tmp_path / "edge.toml"
+    file.write_text(f"[train]\ndata = '{discs}'\n{options}\nseed = 3\nhflip = false\nname = 'filed'\nworkers = 0")
+    assert cli_run(["train", "--config", str(file), "--epochs", "1"]) == 0
+    config = json.loads((tmp_path / "runs" / "filed" / "config.json").read_text())
+    assert (config["img_size"], config["seed"], config["epochs"]) == (32, 3, 1)
+    assert config["switches"]["hflip"] is False

@@ -1,0 +1,230 @@
+"""What learns in one phase: optimizer, schedule and averages, one epoch after the other."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.training.augment import seed_of
+from edgeclf.training.checkpoint import Checkpoint, copy_state
+from edgeclf.training.config import Phase, TrainConfig
+from edgeclf.training.device import free_cached, is_out_of_memory
+from edgeclf.training.inputs import Inputs, Studio
+from edgeclf.training.losses import balanced_weights, classification_loss, mix, soften
+from edgeclf.training.watcher import Watcher
+from edgeclf_runtime.errors import BackendError, GateError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Learner:
+    """Optimizer, schedule and averages of one phase."""
+
+    def __init__(self, studio: Studio, phase: Phase, inputs: Inputs, watch: Watcher) -> None:
+        import torch
+
+        self._config, self._studio, self._phase, self._inputs, self._watch = studio.config, studio, phase, inputs, watch
+        config, network = studio.config, studio.network
+        if phase.on_features:
+            groups: list[dict[str, Any]] = [
+                {
+                    "params": [parameter],
+                    "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+                    "lr": phase.lr,
+                }
+                for parameter in network.head_parameters
+            ]
+        else:
+            groups = network.parameter_groups(config.strategy, phase.lr, config.weight_decay, config.layer_decay)
+        self._optimizer: Any = (
+            torch.optim.AdamW(groups, lr=phase.lr)
+            if config.optimizer == "adamw"
+            else torch.optim.SGD(groups, lr=phase.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        )
+        self._steps = math.ceil(len(inputs) / config.accumulate)
+        self._scheduler = _schedule(self._optimizer, config, self._steps, phase)
+        self._scaler: Any = torch.amp.GradScaler(self._studio.device.type, enabled=self._studio.scales_gradients)
+        self._ema: Any = None
+        if config.ema and not phase.on_features:
+            from timm.utils import ModelEmaV3
+
+            self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
+        weights = balanced_weights(self._studio.train.labels, studio.classes)
+        self._class_weights = (
+            torch.from_numpy(weights).to(self._studio.device) if config.class_weights == "balanced" else None
+        )
+        self._micro_batches = 1
+        self._steps_done = 0
+
+    @property
+    def lr(self) -> float:
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)
+
+    def train_epoch(self, epoch: int, *, fresh: bool) -> float:
+        """Mean training loss; `fresh`: the head has learned nothing yet.
+
+        All randomness follows from (seed, phase, epoch): a resumed epoch repeats itself. Raises GateError where the
+        loss is no number.
+        """
+        import torch
+
+        seed = seed_of(self._config.seed, self._phase.name, epoch)
+        torch.manual_seed(seed)  # dropout, stochastic depth
+        self._inputs.start()
+        self._steps_done = epoch * self._steps
+        total, count = 0.0, 0
+        together, last = self._config.accumulate, len(self._inputs) - 1
+        for number, (batch, labels) in enumerate(self._inputs.batches(epoch)):
+            summed = min(together, last + 1 - number // together * together)  # fewer at the end of an epoch
+            loss = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
+            self._check(loss, epoch, fresh=fresh and number == 0)
+            if (number + 1) % together == 0 or number == last:
+                self._step()
+            total, count = total + loss * len(labels), count + len(labels)
+            self._watch.advance()
+        return total / count
+
+    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> float:
+        """Adds `factor` times this batch's gradients; out of memory, goes on with smaller parts of it."""
+        targets = soften(labels, self._studio.classes, self._config.label_smoothing)
+        if not self._phase.on_features:
+            mixup, cutmix = self._config.mixing
+            batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
+        while True:
+            try:
+                return self._backward_parts(batch, targets, factor)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(len(batch), error)
+
+    def _halve(self, images: int, error: RuntimeError) -> None:
+        """Makes room for a try with half as many pictures at a time. Raises BackendError where two are too many."""
+        tried = math.ceil(images / self._micro_batches)
+        if tried <= 2:
+            raise BackendError(f"out of memory with {tried} pictures at a time; try a smaller --img-size") from error
+        self._micro_batches *= 2
+        self._optimizer.zero_grad(set_to_none=True)
+        free_cached()
+        self._watch.warn(
+            f"out of memory with {tried} pictures at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
+            f"the same batch of {images}"
+        )
+
+    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float) -> float:
+        size = math.ceil(len(batch) / self._micro_batches)
+        total = 0.0
+        for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
+            with self._studio.autocast():
+                loss = classification_loss(
+                    self._inputs.logits(part),
+                    wanted,
+                    focal_gamma=self._config.focal_gamma if self._config.loss == "focal" else None,
+                    weights=self._class_weights,
+                )
+            share = len(part) / len(batch)
+            self._scaler.scale(loss * (share * factor)).backward()
+            total += float(loss.detach()) * share
+        return total
+
+    def _step(self) -> None:
+        import torch
+
+        self._scaler.unscale_(self._optimizer)
+        if self._config.clip:
+            parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self._config.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._steps_done += 1
+        if self._ema is not None:
+            self._ema.update(self._studio.network.module, step=self._steps_done)
+        if self._config.schedule != "plateau":
+            self._scheduler.step()
+
+    def _check(self, loss: float, epoch: int, *, fresh: bool) -> None:
+        if not math.isfinite(loss):
+            raise GateError(
+                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; the last good epoch "
+                "is kept in the run. Try a lower --lr, a lower --clip, or --amp off"
+            )
+        expected = math.log(self._studio.classes)
+        plain = self._config.loss == "cross-entropy" and self._class_weights is None
+        if fresh and plain and abs(loss - expected) > 0.5 * expected:
+            self._watch.warn(
+                f"the first loss is {loss:.2f}; a fresh head on {self._studio.classes} classes gives {expected:.2f}"
+            )
+
+    def judge(self) -> dict[str, float]:
+        """Validation figures of the weights that would be kept."""
+        own = None
+        if self._ema is not None:
+            own = copy_state(self._studio.network.module)
+            self._studio.network.module.load_state_dict(self._ema.module.state_dict())
+        scores = score(self._inputs.val_logits(), self._studio.val.labels)
+        if own is not None:
+            self._studio.network.module.load_state_dict(own)
+        if self._config.schedule == "plateau":
+            self._scheduler.step(scores["val_loss"])
+        return scores
+
+    def judged_weights(self) -> dict[str, torch.Tensor]:
+        return copy_state(self._studio.network.module if self._ema is None else self._ema.module)
+
+    def store(self, state: Checkpoint) -> None:
+        state.weights = copy_state(self._studio.network.module)
+        state.ema = None if self._ema is None else copy_state(self._ema.module)
+        state.optimizer, state.scheduler = self._optimizer.state_dict(), self._scheduler.state_dict()
+        state.scaler = self._scaler.state_dict()
+
+    def restore(self, state: Checkpoint) -> None:
+        self._optimizer.load_state_dict(state.optimizer)
+        self._scheduler.load_state_dict(state.scheduler)
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
+        if self._ema is not None and state.ema is not None:
+            self._ema.module.load_state_dict(state.ema)
+
+
+def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Cross-entropy in nats, top-1, and macro-F1 over the classes that have images, of (N, classes) logits."""
+    from sklearn.metrics import f1_score
+
+    from edgeclf_runtime.proof import log_softmax
+
+    log_p, answers = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
+    return {
+        "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
+        "val_top1": float((answers == labels).mean()),
+        "val_macro_f1": float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)),
+    }
+
+
+def _schedule(optimizer: Any, config: TrainConfig, steps: int, phase: Phase) -> Any:
+    """Per step: cosine with linear warm-up, or OneCycle; per epoch: plateau."""
+    from torch.optim import lr_scheduler
+
+    total = max(2, steps * phase.epochs)
+    if config.schedule == "plateau":
+        return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=2)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if config.schedule == "onecycle":
+        return lr_scheduler.OneCycleLR(optimizer, max_lr=rates, total_steps=total + 1)
+    warmup = min(int(config.warmup_epochs * steps), total // 2)
+
+    def factor(step: int) -> float:  # of each group's own peak, however low that is
+        if step < warmup:
+            return 0.05 + 0.95 * step / warmup
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (total - warmup))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _split(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    parts: tuple[torch.Tensor, ...] = tensor.split(size)  # type: ignore[no-untyped-call]
+    return parts

@@ -1,0 +1,158 @@
+"""What ends a training before its time: signals, full memory, files that vanish; and what is left then."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.network import Network
+from edgeclf.training.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_runtime.errors import BackendError, DataError
+
+Make = Callable[..., TrainConfig]
+_FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
+
+
+def start_training(folder: Path, pictures: Path, *options: str) -> subprocess.Popen[str]:
+    """A training of many epochs in a process of its own, given back once its second epoch has ended."""
+    command = [sys.executable, "-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random"]
+    command += ["--img-size", "32", "--strategy", "full", "--epochs", "500", "--name", "long", *options]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    history = folder / "runs" / "long" / "history.jsonl"
+    deadline = time.monotonic() + 90
+    while not (history.exists() and history.read_text().count("\n") >= 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
+    number: signal.Signals, code: int, workers: str, discs: Path, tmp_path: Path
+) -> None:
+    process = start_training(tmp_path, discs, "--workers", workers)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    run = Run.open(tmp_path / "runs" / "long")
+    kept = len(run.history())
+    assert not run.finished and kept >= 2 and (run.path / "checkpoint" / "state.json").exists()
+
+
+def test_a_second_ctrl_c_ends_a_process_that_still_winds_down(discs: Path, tmp_path: Path) -> None:
+    process = start_training(tmp_path, discs, "--workers", "1")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    chosen = config(strategy="full", epochs=4)
+    whole = train(chosen, data, tmp_path / "whole")
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from edgeclf.data.split import load_manifest\n"
+        "from edgeclf.training import checkpoint\n"
+        "from edgeclf.training.run import Run\n"
+        "from edgeclf.training.train import train\n"
+        "saved, save = [], checkpoint.save_tensors\n"
+        "def die_in_the_third(tensors, path):\n"
+        "    save(tensors, path)\n"
+        "    saved.append(path)\n"
+        "    if len(saved) == 3:\n"
+        "        path.write_bytes(path.read_bytes()[:1000])\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint.save_tensors = die_in_the_third\n"
+        "whole = Path(sys.argv[1])\n"
+        "train(Run(whole).config(), load_manifest(whole / 'split.json'), Path(sys.argv[2]))\n"
+    )
+    killed = tmp_path / "killed"
+    ended = subprocess.run([sys.executable, "-c", script, str(whole.path), str(killed)])
+    assert ended.returncode == -signal.SIGKILL and list(killed.glob(".checkpoint.partial-*"))
+    found = resume(killed).weights()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in whole.weights().items())
+
+
+def test_a_file_that_is_deleted_while_the_training_runs_is_named(
+    config: Make, discs: Path, recorder: Any, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
+    split = open_data(folder)
+    gone = split.path_of(split.of("train")[0])
+
+    class Deleter(recorder):  # type: ignore[misc]
+        def epoch(self, record: dict[str, Any]) -> None:
+            gone.unlink(missing_ok=True)
+
+    with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
+        train(config(strategy="full", epochs=3), split, tmp_path / "run", Deleter())
+    assert len(Run(tmp_path / "run").history()) == 1
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the network run out of memory with more than so many pictures, as torch's CPU allocator says it."""
+
+    def hold_to(most: int) -> None:
+        call = Network.__call__
+
+        def limited(network: Network, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > most:
+                raise RuntimeError(_FULL)
+            return call(network, images)
+
+        monkeypatch.setattr(Network, "__call__", limited)
+
+    return hold_to
+
+
+def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
+    small_memory: Callable[[int], None], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+) -> None:
+    """BatchNorm is frozen here, so that the parts of a batch learn what the whole batch does."""
+    chosen = config(strategy="full", epochs=2, batch_norm="freeze", drop=0.0)
+    wanted = train(chosen, data, tmp_path / "whole").weights()
+    small_memory(3)
+    watcher = recorder()
+    found = train(chosen, data, tmp_path / "parts", watcher).weights()
+    assert [text.removeprefix("out of memory ").partition(",")[0] for text in watcher.warnings if "memory" in text] == [
+        "with 8 pictures at a time; going on with 4",
+        "with 4 pictures at a time; going on with 2",
+    ]
+    assert all(torch.allclose(wanted[name].float(), found[name].float(), atol=1e-4) for name in wanted)
+
+
+def test_out_of_memory_with_two_pictures_says_what_to_try(
+    small_memory: Callable[[int], None], config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    small_memory(1)
+    with pytest.raises(BackendError, match="2 pictures at a time; try a smaller --img-size") as caught:
+        train(config(strategy="full"), data, tmp_path / "run")
+    assert caught.value.exit_code == 4
+
+
+def test_a_cpu_without_memory_is_recognised() -> None:
+    from edgeclf.training.device import is_out_of_memory
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 56, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
