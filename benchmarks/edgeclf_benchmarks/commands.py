@@ -1,0 +1,23 @@
+"""Runs commands as a user would, each in a process of its own, and reads the JSON that they print."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def run_json(module: str, *arguments: str, folder: Path) -> Any:
+    """The document that `python -m module arguments` prints on stdout, run in `folder`; its notices pass through."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def edgeclf(*arguments: str, folder: Path) -> Any:
+    """The document of one verb with --json."""
+    return run_json("edgeclf", *arguments, "--json", folder=folder)
