@@ -17,6 +17,7 @@ from edgeclf_runtime.records import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
 
@@ -184,14 +185,15 @@ def _prints_blocks() -> bool:
 
 
 def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
-    """`items`, with a progress bar on stderr while they pass; nothing moves off a terminal.
+    """`items`, with a progress bar on stderr while they pass; nothing moves off a terminal."""
+    with progress() as bars:
+        yield from bars.track(items, total=total, description=what)
 
-    Where stdout is a terminal too, the answers that scroll by are progress enough.
-    """
+
+def progress() -> Progress:
+    """Bars on stderr that vanish when they are full: what is done, how far it is, the time left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = notices()
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not console.is_terminal or sys.stdout.isatty()
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=hidden) as progress:
-        yield from progress.track(items, total=total, description=what)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal)

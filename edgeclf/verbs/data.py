@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import count, grid, notices, say, show, styled, suggest, write_json
+from edgeclf.console import count, grid, say, show, styled, suggest, track, write_json
 from edgeclf.verbs.data_tables import show_check, show_split, show_stats, split_counts
 from edgeclf.verbs.options import AsJson, Force, need, shell_word
 from edgeclf_runtime.errors import DataError, GateError, UsageError
@@ -61,7 +60,7 @@ def check(
     from edgeclf.data.findings import judge
     from edgeclf.data.sheet import write_report
 
-    checked = check_source(source, track=_bar)
+    checked = check_source(source, track=track)
     findings = judge(checked)
     if report is not None:
         write_report(report, f"Data check of {source}", checked, findings, force=force)
@@ -113,7 +112,7 @@ def split(
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
     dataset = read_dataset(source)
-    manifest = split_dataset(dataset, _shares(fractions), seed, group_of=rule, track=_bar)
+    manifest = split_dataset(dataset, _shares(fractions), seed, group_of=rule, track=track)
     save_manifest(manifest, output, force)
     if as_json:
         counts = {name: split_counts(manifest, name) for name in ("train", "val", "test")}
@@ -157,7 +156,7 @@ def stats(
     from edgeclf.data.stats import IMAGENET, advise, backbone_statistics, measure
 
     backbone = IMAGENET if model is None else backbone_statistics(model)
-    found = measure(read_source(source), track=_bar)
+    found = measure(read_source(source), track=track)
     advice = advise(found, backbone)
     if as_json:
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})
@@ -233,7 +232,7 @@ def fetch(
     place = folder if folder is not None else Path(name)
     if name in known and not known[name].embedded:
         say(f"{name}: {known[name].about}; downloading", style="dim")
-    images = fetch_dataset(name, place, force=force, track=_bar)
+    images = fetch_dataset(name, place, force=force, track=track)
     source = place / TABLE if (place / TABLE).exists() else place
     if as_json:
         write_json("data fetch", {"name": name, "path": str(place), "source": str(source), "images": images})
@@ -242,16 +241,6 @@ def fetch(
         f"edgeclf data check {shell_word(str(source))}",
         f"edgeclf data split {shell_word(str(source))} -o split.json",
     )
-
-
-def _bar(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
-    """A bar on stderr while the items pass; nothing off a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = notices()
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, total=total, description=what)
 
 
 def _shares(text: str) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, size, styled, suggest
+from edgeclf.console import grid, say, show, size, styled, suggest, track
 from edgeclf.verbs import data as data_verbs
 from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.export import export
@@ -96,7 +96,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     _type(f"baseline {split} --name demo --force")
     baseline(split, name="demo", force=True)
     names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
-    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_manifest(split))
+    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_manifest(split), track=track)
 
 
 def _pictures(data: str, folder: Path) -> Path:

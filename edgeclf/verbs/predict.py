@@ -111,7 +111,8 @@ def predict(
         run = _Run(writers)
         try:
             answers = _answers(classifier, groups, run, batch_size=batch_size, top=top, threshold=threshold)
-            for prediction in answers if watch else track(answers, total, "predict"):
+            scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
+            for prediction in answers if scrolls else track(answers, total, "predict"):
                 run.write(prediction)
             run.totals.finished = True
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import notices, say, show, styled, suggest, write_json
+from edgeclf.console import progress, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
 from edgeclf_runtime.errors import BackendError, UsageError
@@ -184,14 +184,10 @@ def _say_how_to_go_on(folder: Path) -> None:
 
 def watcher_in(stack: ExitStack) -> Watcher:
     """Bars on a terminal, one line an epoch everywhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from edgeclf.training.watcher import Watcher
 
-    console = notices()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
-    task = progress.add_task("", total=None, visible=False)
+    bars = stack.enter_context(progress())
+    task = bars.add_task("", total=None, visible=False)
 
     class Bars(Watcher):
         def note(self, text: str) -> None:
@@ -201,13 +197,13 @@ def watcher_in(stack: ExitStack) -> Watcher:
             say(f"warning: {text}", style="yellow")
 
         def start(self, what: str, total: int) -> None:
-            progress.reset(task, total=total, description=what, visible=True)
+            bars.reset(task, total=total, description=what, visible=True)
 
         def advance(self) -> None:
-            progress.advance(task)
+            bars.advance(task)
 
         def epoch(self, record: dict[str, Any]) -> None:
-            progress.update(task, visible=False)
+            bars.update(task, visible=False)
             say(
                 f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
                 f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
