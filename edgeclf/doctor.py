@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgeclf.engines import probe_engines
 from edgeclf_runtime import machine
+from edgeclf_runtime.power import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS, Backend
 
 # distributions that carry an engine's module; two of a row overwrite each other's files
@@ -48,7 +49,10 @@ class BackendState:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One look at a machine. `cpu_limit`: the cores that a container is held to; None: no limit."""
+    """One look at a machine. `cpu_limit`: the cores that a container is held to; None: no limit.
+
+    `power` is a Jetson's power mode, clocks, rails and temperatures; None elsewhere.
+    """
 
     edgeclf: str
     python: str
@@ -65,6 +69,7 @@ class Diagnosis:
     gpus: tuple[str, ...]
     nvidia_driver: str | None
     jetson: str | None
+    power: PowerState | None
     refusal: str | None
     free_disk_gb: float
 
@@ -97,6 +102,7 @@ def diagnose() -> Diagnosis:
         gpus=machine.gpus(),
         nvidia_driver=machine.nvidia_driver(),
         jetson=f"{board[0]}, L4T {board[1]}" if board else None,
+        power=power_state() if board else None,
         refusal=machine.jetson_refusal(),
         free_disk_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
     )

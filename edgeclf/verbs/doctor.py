@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeclf.doctor import BackendState, Diagnosis
+    from edgeclf_runtime.power import PowerState
 
 _COLOURS = {"usable": "green", "planned": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
 
@@ -20,7 +21,8 @@ def doctor(as_json: AsJson = False) -> None:
     """Look at this machine: what is usable, what is missing.
 
     Lists the engines with their versions and devices and the pip line for each that is missing, then what the
-    processor is good for. Nothing is installed. Exit code 4: no engine is usable.
+    processor is good for; on a Jetson also its power mode, clocks, rails and temperatures. Nothing is installed.
+    Exit code 4: no engine is usable.
 
     \b
     Examples:
@@ -96,6 +98,7 @@ def _machine(found: Diagnosis) -> Table:
         ("memory", f"{found.memory_gib:g} GiB"),
         ("gpu", ", ".join(filter(None, [*found.gpus, driver])) or "no NVIDIA GPU"),
         ("jetson", found.jetson or ""),
+        *(_power_rows(found.power) if found.power is not None else ()),
         ("disk", f"{found.free_disk_gb:g} GB free here"),
         ("telemetry", "onnxruntime's is off" if found.telemetry_off else "onnxruntime's is ON"),
     ]
@@ -104,3 +107,18 @@ def _machine(found: Diagnosis) -> Table:
         if value:
             table.add_row("", name, styled(value))
     return table
+
+
+def _power_rows(found: PowerState) -> list[tuple[str, str]]:
+    ranges = ", ".join(
+        f"{clock.name} {clock.max_mhz:.0f}" if clock.locked else f"{clock.name} {clock.min_mhz:.0f}–{clock.max_mhz:.0f}"
+        for clock in found.clocks
+    )
+    state = {True: "locked", False: "free (sudo jetson_clocks locks them for steady timings)", None: "n/a"}
+    return [
+        ("power mode", found.mode or "n/a (no /var/lib/nvpmodel/status; a container needs it mounted)"),
+        ("clocks", state[found.clocks_locked]),
+        ("", f"{ranges} MHz" if ranges else ""),
+        ("rails", ", ".join(f"{name} {watts:.2f} W" for name, watts in found.rails.items()) or "n/a"),
+        ("temperature", ", ".join(f"{name} {celsius:.1f} °C" for name, celsius in found.temperatures.items()) or "n/a"),
+    ]

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edgeclf_runtime import power
+
 # What decides how fast, and how exactly, a CPU multiplies: names as the kernel prints them.
 _FEATURES: tuple[str, ...] = (
     "avx2",
@@ -22,7 +24,7 @@ _FEATURES: tuple[str, ...] = (
     "amx_int8",
 )
 _FEATURES += ("asimd", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
-_PASSING = ("cores", "memory_gib", "python", "system", "threads")
+_PASSING = ("clocks", "cores", "memory_gib", "power_mode", "python", "system", "threads")
 _OLDEST_L4T = 36  # JetPack 6
 
 
@@ -91,6 +93,7 @@ def jetson_refusal() -> str | None:
 def machine_facts() -> dict[str, str]:
     """What tells this machine from another, for proofs: hardware, system, Python and Pillow. No host or user name."""
     board = jetson()
+    locked = power.clocks_locked(power.clocks()) if board else None
     facts = {
         "cpu": cpu_model(),
         "cpu_features": " ".join(cpu_features()),
@@ -99,6 +102,8 @@ def machine_facts() -> dict[str, str]:
         "memory_gib": f"{memory_gib():.0f}",
         "gpu": ", ".join(gpus()),
         "jetson": f"{board[0]}, L4T {board[1]}" if board else "",
+        "power_mode": (power.power_mode() or "") if board else "",
+        "clocks": "" if locked is None else "locked" if locked else "free",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": package_version("numpy") or "",

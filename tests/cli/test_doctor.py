@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from edgeclf import cli, doctor, engines
 from edgeclf_runtime import machine
+from edgeclf_runtime.power import Clock, PowerState
 from edgeclf_runtime.session import BACKENDS
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -56,6 +58,7 @@ def diagnosis() -> doctor.Diagnosis:
         gpus=(),
         nvidia_driver=None,
         jetson=None,
+        power=None,
         refusal=None,
         free_disk_gb=1.5,
     )
@@ -83,6 +86,42 @@ def test_the_table_says_what_is_wrong_and_how_to_mend_it(
         "no NVIDIA GPU",
     ):
         assert words in shown
+
+
+def test_a_jetson_shows_its_power_as_the_readme_says(
+    diagnosis: doctor.Diagnosis, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clocks = (Clock("cpu", 729.6, 1344.0), Clock("gpu", 306.0, 918.0))
+    rails = {"VDD_IN": 4.78464, "VDD_CPU_GPU_CV": 0.59712, "VDD_SOC": 1.512704}
+    power = PowerState("25W (1)", False, clocks, rails, {"cpu": 51.187, "tj": 52.25})
+    assert _doctor(replace(diagnosis, jetson="Orin, L4T 36", power=power), monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    (example,) = re.findall(r"^```\n(power mode .*?)```", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert " ".join(example.split()) in shown
+
+
+def test_locked_clocks_are_one_figure(
+    diagnosis: doctor.Diagnosis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = PowerState("MAXN (0)", True, (Clock("cpu", 2601, 2601), Clock("gpu", 1575, 1575)), {}, {})
+    assert _doctor(replace(diagnosis, jetson="Thor, L4T 38", power=locked), monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert "cpu 2601, gpu 1575 MHz" in shown and "sudo" not in shown
+
+
+def test_a_jetson_that_shows_nothing_of_its_power_says_so(
+    diagnosis: doctor.Diagnosis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = PowerState(None, None, (), {}, {})
+    assert _doctor(replace(diagnosis, jetson="Orin, L4T 36", power=nothing), monkeypatch) == 0
+    assert capsys.readouterr().out.count("n/a") == 4
+
+
+def test_other_machines_show_nothing_of_it(
+    diagnosis: doctor.Diagnosis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _doctor(diagnosis, monkeypatch) == 0
+    assert "power mode" not in capsys.readouterr().out
 
 
 def test_without_an_engine_the_exit_code_is_4(
