@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from edgeclf.console import one_line, say
 from edgeclf.verbs import (
     baseline,
+    build,
     data,
     demo,
     doctor,
@@ -86,6 +87,7 @@ app.command("export", rich_help_panel=MAKING)(export.export)
 app.command("baseline", rich_help_panel=MAKING)(baseline.baseline)
 app.command("models", rich_help_panel=MAKING)(models.models)
 app.command("demo", rich_help_panel=MAKING)(demo.demo)
+app.command("build", rich_help_panel=ON_A_DEVICE)(build.build)
 app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
 app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
 app.command("eval", rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)

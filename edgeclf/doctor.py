@@ -16,6 +16,7 @@ from edgeclf.engines import probe_engines
 from edgeclf_runtime import machine
 from edgeclf_runtime.power import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS, Backend
+from edgeclf_runtime.trt.library import RTX_MODULES
 
 # distributions that carry an engine's module; two of a row overwrite each other's files
 _DISTRIBUTIONS = {
@@ -28,6 +29,7 @@ _DISTRIBUTIONS = {
     ),
 }
 _NUMPY_ALONE = {name for name, backend in BACKENDS.items() if not backend.extra}
+_OTHER_MODULES = {"tensorrt": RTX_MODULES}  # that do what the backend's own module does
 _ALSO_NEEDED = {"pytorch": ("safetensors", "timm", "torchvision")}
 _INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
@@ -39,7 +41,7 @@ class BackendState:
     """One engine. `devices` are what it offers here; `advice` is what to do where it is not usable."""
 
     name: str
-    state: Literal["usable", "missing", "too old", "broken", "planned"]
+    state: Literal["usable", "missing", "too old", "broken", "no device"]
     version: str | None
     oldest: str | None
     devices: tuple[str, ...] = ()
@@ -82,7 +84,7 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
-    probes = probe_engines([name for name, backend in BACKENDS.items() if find_spec(backend.module) is not None])
+    probes = probe_engines([name for name, backend in BACKENDS.items() if _is_installed(name, backend)])
     board = machine.jetson()
     features = machine.cpu_features()
     states = tuple(_backend_state(name, backend, probes.get(name)) for name, backend in BACKENDS.items())
@@ -90,7 +92,7 @@ def diagnose() -> Diagnosis:
         edgeclf=machine.package_version("edgeclf") or "not installed",
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        backends=states + _planned(),
+        backends=states,
         conflicts=_conflicts(),
         telemetry_off=probes.get("onnx", {}).get("telemetry_off", True),
         cpu=machine.cpu_model(),
@@ -110,6 +112,8 @@ def diagnose() -> Diagnosis:
 
 def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) -> BackendState:
     install = f"pip install 'edgeclf[{backend.extra}]'" if backend.extra else f"pip install {backend.module}"
+    if name == "tensorrt" and machine.jetson() is not None:
+        install = "sudo apt install python3-libnvinfer (JetPack's own; never from pip)"
     if probe is None:
         return BackendState(name, "missing", None, backend.oldest, advice=install)
     version = machine.package_version(backend.module) or probe.get("version")
@@ -124,6 +128,8 @@ def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) ->
         return BackendState(
             name, "missing", version, backend.oldest, devices, f"{', '.join(missing)} not installed", install
         )
+    if not devices:
+        return BackendState(name, "no device", version, backend.oldest, detail=probe.get("detail", ""))
     return BackendState(name, "usable", version, backend.oldest, devices, _detail(devices))
 
 
@@ -133,12 +139,9 @@ def _detail(devices: Sequence[str]) -> str:
     return ""
 
 
-def _planned() -> tuple[BackendState, ...]:
-    """TensorRT, until there is a backend for it."""
-    if "tensorrt" in BACKENDS:
-        return ()
-    version = machine.package_version("tensorrt")
-    return (BackendState("tensorrt", "planned", version, None, detail="comes with a later edgeclf"),)
+def _is_installed(name: str, backend: Backend) -> bool:
+    modules = (backend.module, *_OTHER_MODULES.get(name, ()))
+    return any(find_spec(module) is not None for module in modules)
 
 
 def _conflicts() -> tuple[str, ...]:

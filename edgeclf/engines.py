@@ -80,6 +80,29 @@ def _probe_openvino() -> dict[str, Any]:
     return {"version": openvino.__version__, "devices": [name.lower() for name in openvino.Core().available_devices]}
 
 
+def _probe_tensorrt() -> dict[str, Any]:
+    from edgeclf_runtime.cuda import open_cuda
+    from edgeclf_runtime.errors import BackendError
+    from edgeclf_runtime.trt.library import import_tensorrt
+
+    try:
+        missing = "" if open_cuda().device_count() else "there is no NVIDIA GPU with its driver here"
+    except BackendError as error:
+        missing = str(error).partition(";")[0]
+    if missing:  # TensorRT crashes where there is no GPU, so it is not even imported
+        return {"version": _tensorrt_version(), "devices": [], "detail": missing}
+    library = import_tensorrt()
+    name = "" if library.flavour == "tensorrt" else "RTX "
+    return {"version": f"{name}{library.version}", "devices": ["cuda"]}
+
+
+def _tensorrt_version() -> str | None:
+    from edgeclf_runtime.machine import package_version
+
+    rtx = package_version("tensorrt-rtx-cu13-bindings") or package_version("tensorrt-rtx")
+    return package_version("tensorrt") or (f"RTX {rtx}" if rtx else None)
+
+
 def _probe_pytorch() -> dict[str, Any]:
     import torch
 
@@ -94,4 +117,5 @@ _PROBES = {
     "onnx": _probe_onnx,
     "openvino": _probe_openvino,
     "pytorch": _probe_pytorch,
+    "tensorrt": _probe_tensorrt,
 }

@@ -32,6 +32,8 @@ HEAVY = {
     "skimage",
     "sklearn",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
     "timm",
     "torch",
     "torchvision",

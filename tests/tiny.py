@@ -41,6 +41,7 @@ _WEIGHTS_FILES = {
     "openvino": "model.bin",
     "pytorch": "model.safetensors",
     "hog-svm": "model.npz",
+    "tensorrt": "model.onnx",
 }
 
 
@@ -49,7 +50,8 @@ def build(
 ) -> Bundle:
     """A sealed bundle of `target` in the new `folder`: 3 classes, 8x8 pixels (pytorch 32, hog-svm 64), 8 golden images.
 
-    `changes` replaces fields of the manifest. Logits of reference, onnx and openvino are the same linear function.
+    `changes` replaces fields of the manifest. Logits of reference, onnx and openvino are the same linear function. A
+    tensorrt bundle is portable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pixels = Pixels("shorter", (side(target), side(target)), (side(target), side(target)))
@@ -177,7 +179,7 @@ def onnx_linear(weight: NDArray[np.float32], bias: NDArray[np.float32], batch: s
 def _manifest(target: str, batch: str | int) -> Manifest:
     return Manifest(
         task="classify",
-        state="built",
+        state="portable" if target == "tensorrt" else "built",
         target=target,
         inputs=(TensorSpec("pixels", "uint8", "NHWC", (batch, side(target), side(target), 3)),),
         outputs=(TensorSpec("logits", "float32", "NC", (batch, len(LABELS))),),
@@ -218,7 +220,7 @@ def _model_files(target: str, batch: str | int, seed: int) -> dict[str, bytes]:
         buffer = io.BytesIO()
         np.savez(buffer, weight=weight, bias=bias)
         return {"model.npz": buffer.getvalue()}
-    if target == "onnx":
+    if target in ("onnx", "tensorrt"):
         return {"model.onnx": onnx_linear(*linear_weights(seed), batch).SerializeToString()}
     if target == "openvino":
         return _openvino_files(batch, seed)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeclf.doctor import BackendState, Diagnosis
     from edgeclf_runtime.power import PowerState
 
-_COLOURS = {"usable": "green", "planned": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
+_COLOURS = {"usable": "green", "no device": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -76,12 +76,12 @@ def _show(found: Diagnosis) -> None:
 def _engines(states: tuple[BackendState, ...]) -> Table:
     table = grid()
     for state in states:
-        sign = "·" if state.state == "planned" else mark(state.state == "usable")
+        sign = "·" if state.state == "no device" else mark(state.state == "usable")
         version = (state.version or "") + (f" (needs {state.oldest})" if state.state == "too old" else "")
         remark = ", ".join(filter(None, [" ".join(state.devices), state.detail]))
         remark = "; ".join(filter(None, [remark, state.advice]))
         cells = (styled(f"{sign} {state.state}", _COLOURS[state.state]), styled(version), styled(remark))
-        table.add_row("", state.name, *cells, style="dim" if state.state == "planned" else "")
+        table.add_row("", state.name, *cells, style="dim" if state.state == "no device" else "")
     return table
 
 

@@ -9,11 +9,14 @@ import typer
 
 from edgeclf.console import bar, count, grid, say, show, styled, suggest, track, write_json
 from edgeclf.verbs.options import (
+    OWN_DEVICE,
     AsJson,
     ComputePrecision,
     Device,
     Force,
+    RebuildIfStale,
     Threads,
+    open_bundle,
     session_options,
     shell_word,
 )
@@ -50,9 +53,10 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
     ] = 16,
-    device: Device = "cpu",
+    device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
+    rebuild_if_stale: RebuildIfStale = False,
     operating_point: Annotated[
         str | None,
         typer.Option(
@@ -82,12 +86,11 @@ def evaluate(
     from edgeclf.judging.report import judge_bundle, report_document, write_judgement
     from edgeclf.training.judge import judge_run, set_operating_point
     from edgeclf.training.run import Run
-    from edgeclf_runtime.bundle import Bundle
 
     options = session_options(device, threads, compute_precision)
     wanted = None if operating_point is None else parse_wanted(operating_point)
     run = Run.open(Path(subject)) if Run.is_at(Path(subject)) else None
-    bundle = Bundle.open(subject) if run is None else None
+    bundle = open_bundle(subject, options, rebuild_if_stale=rebuild_if_stale) if run is None else None
     if bundle is not None and wanted is not None:
         subject = str(place_of(bundle, wanted))  # the bundle that will be judged
     folder = output or Path("evals", f"{Path(subject).resolve().name.removesuffix('.tar')}-{split}")

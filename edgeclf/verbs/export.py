@@ -1,33 +1,31 @@
-"""`edgeclf export`: a run, a backbone or a foreign ONNX file becomes proven bundles."""
+"""`edgeclf export`: a run, a backbone, a foreign ONNX file or an onnx bundle becomes proven bundles."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields, replace
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, notices, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.console import notices, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, Force, ImgSize, need, shell_word
-from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf.verbs.options import AsJson, Force, ImgSize, need
+from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeclf_export.exportable import Exportable
-    from edgeclf_export.exporter import Exported
+    from edgeclf_export.exporter import Exported, ExportOptions
+    from edgeclf_runtime.trt.builder import BuildSettings
 
-_IMAGENET_MEAN = "0.485,0.456,0.406"
-_NEEDED_FOR_ONNX = ("onnx", "onnxslim", "onnxruntime")
-_NEEDED = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxslim", "safetensors")
+_LAYOUTS = ("bundle", "triton")
 
 
 def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|FILE.onnx]", help="A training run, or a classifier from elsewhere; nothing: the newest run."
+            metavar="[RUN|BUNDLE|FILE.onnx]",
+            help="A training run, an onnx bundle, or a classifier from elsewhere; nothing: the newest run.",
         ),
     ] = None,
     model: Annotated[
@@ -45,7 +43,11 @@ def export(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", metavar="TARGET", help="onnx, openvino or pytorch; repeatable.", show_default="onnx"
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="onnx, openvino, tensorrt or pytorch; repeatable.",
+            show_default="onnx",
         ),
     ] = None,
     precision: Annotated[str, typer.Option(metavar="P", help="fp32, fp16, or bf16 where the target has it.")] = "fp32",
@@ -86,6 +88,29 @@ def export(
             show_default="shipped photographs",
         ),
     ] = None,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Most images of one call, for TensorRT and Triton.", show_default="16"),
+    ] = None,
+    opt_batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="TensorRT: batch to tune the engine for.", show_default="1")
+    ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="MIB",
+            help="TensorRT: memory that a layer may use while it computes.",
+            show_default="from what the device has free",
+        ),
+    ] = None,
+    tf32: Annotated[
+        bool | None,
+        typer.Option("--tf32/--no-tf32", help="TensorRT: fp32 with 10 bits of mantissa.", show_default="no-tf32"),
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(metavar="L", help="bundle, or triton: a Triton model repository beside the bundles as well.")
+    ] = "bundle",
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")] = 0,
     output: Annotated[
@@ -106,16 +131,29 @@ def export(
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
     Up to nine of the images, without their metadata, travel in the bundle, so that a device can prove it too.
 
+    A TensorRT engine fits one GPU: where there is none, tensorrt gives a portable bundle, which `edgeclf build` makes
+    an engine of on the device.
+
     \b
     Examples:
       edgeclf export runs/flowers -t onnx -t openvino
-      edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino
+      edgeclf export --target tensorrt --precision fp16
+      edgeclf export bundles/flowers-onnx-fp32 -t tensorrt
+      edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino --layout triton
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
     """
+    from edgeclf.verbs.export_results import finish, show_bundles
+    from edgeclf.verbs.export_sources import NEEDED, Look, Source
     from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
 
+    look = Look(mean, std, crop_pct, crop_mode, interpolation)
+    given = Source(source, model, weights, labels, img_size, seed, look, bit_depth, window)
+    given.check()
+    if given.kind == "bundle" and target is None:
+        _lay_out_alone(str(source), layout, output, max_batch, force=force, as_json=as_json)
+        return
     options = ExportOptions(
         targets=tuple(target or ["onnx"]),
         precision=precision,
@@ -125,140 +163,70 @@ def export(
         opset=opset,
         proof_data=proof_data,
         force=force,
+        engine=_engine_settings(opt_batch, max_batch, workspace, tf32, (*(target or ()), layout)),
     )
-    foreign = source is not None and source.endswith(".onnx")
-    look = _Look(mean, std, crop_pct, crop_mode, interpolation)
-    if model is not None and source is not None:
-        raise UsageError("give either a run or FILE.onnx, or --model, not both")
-    if not foreign and (misplaced := look.given()):
-        raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs and backbones bring their own")
-    if model is None and weights is not None:
-        raise UsageError("--weights is for --model; runs and ONNX files bring their own")
-    need("export", *(_NEEDED if not foreign else _NEEDED_FOR_ONNX))
-    shown = _value_range(bit_depth, window)
-    if model is not None or source is not None:
+    _check_layout(layout, options)
+    need("export", *NEEDED[given.kind])
+    if given.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
-    with notices().status("loading the model") as status:
-        if source is not None:
-            exportable = _foreign(Path(source), labels, img_size, look) if foreign else _run(source)
-        elif model is not None:
-            exportable = _backbone(model, weights or "hub", labels, img_size, seed)
-        else:
-            exportable = _run(None)
-        if shown is not None:
-            exportable = replace(exportable, pixels=replace(exportable.pixels, value_range=shown))
+    with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:
+        exportable = given.load(Path(folder))
         made = list(make_bundles(exportable, options, report=status.update))
-    _show(exportable, made, as_json=as_json)
-    for bundle in made:
-        if bundle.proof.verdict == "inconclusive":
-            say(f"INCONCLUSIVE: {bundle.path}: {'; '.join(bundle.proof.reasons)}", style="bold yellow")
-    if strict and any(bundle.proof.verdict == "inconclusive" for bundle in made):
-        raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
-    first = shell_word(str(made[0].path))
-    suggest(f"edgeclf predict {first} IMAGE", f"edgeclf pack {first}")
+    models = _lay_out(layout, made, options)
+    show_bundles(exportable, made, models, as_json=as_json)
+    finish(made, models, strict=strict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a foreign ONNX file does not say: how its pictures were prepared."""
+def _engine_settings(
+    opt_batch: int | None, max_batch: int | None, workspace: int | None, tf32: bool | None, used_by: tuple[str, ...]
+) -> BuildSettings:
+    """Raises UsageError for an option that nothing of this call uses."""
+    from edgeclf_runtime.trt.builder import BuildSettings
 
-    mean: str | None
-    std: str | None
-    crop_pct: float | None
-    crop_mode: str | None
-    interpolation: str | None
-
-    def given(self) -> list[str]:
-        return [field.name.replace("_", "-") for field in fields(self) if getattr(self, field.name) is not None]
-
-
-def _run(source: str | None) -> Exportable:
-    """A training run; without a name the newest, said aloud."""
-    from edgeclf.training.run import Run
-
-    run = Run.open(Path(source)) if source is not None else Run.newest()
-    if source is None:
-        say(f"exporting {run.path}, the newest run")
-    return run.exportable()
+    given = {"opt_batch": opt_batch, "max_batch": max_batch, "workspace_mib": workspace, "tf32": tf32}
+    given = {option: value for option, value in given.items() if value is not None}
+    if "tensorrt" not in used_by and (misplaced := [name for name in given if name != "max_batch"]):
+        raise UsageError(f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for --target tensorrt")
+    if given and not {"tensorrt", "triton"} & set(used_by):
+        raise UsageError("--max-batch is for --target tensorrt and --layout triton; other bundles take any batch")
+    return BuildSettings(**given)  # type: ignore[arg-type]
 
 
-def _backbone(model: str, weights: str, labels: Path | None, img_size: int | None, seed: int) -> Exportable:
-    from edgeclf_export.backbones import load_backbone
-    from edgeclf_export.labels import read_labels
+def _check_layout(layout: str, options: ExportOptions) -> None:
+    """Before any work: can this layout be had of these targets, here?"""
+    from edgeclf_export.engine_here import why_no_engine_here
+    from edgeclf_export.triton import check_served
 
-    names = read_labels(labels) if labels is not None else None
-    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed)
-
-
-def _foreign(source: Path, labels: Path | None, img_size: int | None, look: _Look) -> Exportable:
-    from edgeclf_export.backbones import pixels_from_config
-    from edgeclf_export.foreign import load_onnx_classifier
-    from edgeclf_export.labels import read_labels
-    from edgeclf_runtime.manifest import Normalization
-
-    if labels is None or img_size is None or look.mean is None or look.std is None:
-        raise UsageError(
-            f"{source.name} does not tell its classes and pictures: give --labels FILE, --img-size PX, --mean R,G,B "
-            f"and --std R,G,B (ImageNet's are {_IMAGENET_MEAN} and 0.229,0.224,0.225)"
-        )
-    mean, std = _triple(look.mean, "--mean"), _triple(look.std, "--std")
-    config = {
-        "input_size": (3, img_size, img_size),
-        "crop_pct": look.crop_pct or 0.875,
-        "crop_mode": look.crop_mode or "center",
-        "interpolation": look.interpolation or "bilinear",
-        "mean": mean,
-    }
-    return load_onnx_classifier(
-        source, labels=read_labels(labels), pixels=pixels_from_config(config), normalization=Normalization(mean, std)
-    )
+    if layout not in _LAYOUTS:
+        raise UsageError(f"no layout {layout!r}; choose one of {', '.join(_LAYOUTS)}")
+    for target in options.targets if layout == "triton" else ():
+        check_served(target, "portable" if target == "tensorrt" and why_no_engine_here() else "built")
 
 
-def _triple(text: str, option: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} wants three numbers such as {_IMAGENET_MEAN}, found {text!r}") from None
-    if not all(map(math.isfinite, (red, green, blue))) or (option == "--std" and min(red, green, blue) <= 0):
-        raise UsageError(f"{option} wants finite numbers{', above 0' if option == '--std' else ''}, found {text!r}")
-    return red, green, blue
+def _lay_out(layout: str, made: list[Exported], options: ExportOptions) -> list[Path]:
+    """The bundles as models in the Triton repository beside them, if that is asked for."""
+    from edgeclf_export.triton import write_model
+    from edgeclf_runtime.bundle import Bundle
+
+    if layout != "triton":
+        return []
+    repository, largest = options.output / layout, options.engine.max_batch
+    built = [Bundle.open(b.path) for b in made if b.state == "built"]
+    return [write_model(bundle, repository, largest, force=options.force) for bundle in built]
 
 
-def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:
-    """The stored values that become black and white, from --bit-depth or --window."""
-    if bit_depth is not None and window is not None:
-        raise UsageError("give either --bit-depth or --window, not both")
-    if window is not None:
-        try:
-            low, high = (float(part) for part in window.split(","))
-        except ValueError:
-            raise UsageError(f"--window wants two numbers such as 0,4095, found {window!r}") from None
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UsageError(f"--window wants LOW below HIGH, both finite, found {window!r}")
-        return low, high
-    return None if bit_depth is None else (0.0, 2.0**bit_depth - 1)
+def _lay_out_alone(
+    source: str, layout: str, output: Path, max_batch: int | None, *, force: bool, as_json: bool
+) -> None:
+    """A bundle that is there already as a model in a Triton repository; nothing is exported."""
+    from edgeclf.verbs.export_results import suggest_triton
+    from edgeclf_export.triton import write_model
+    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.trt.builder import BuildSettings
 
-
-def _show(exportable: Exportable, made: list[Exported], *, as_json: bool) -> None:
+    if layout != "triton":
+        raise UsageError(f"{source} is a bundle already; give --target for another one, or --layout triton")
+    model = write_model(Bundle.open(source), output / layout, max_batch or BuildSettings().max_batch, force=force)
     if as_json:
-        bundles = [{"path": str(b.path), "bytes": b.bundle_bytes, "proof": b.proof} for b in made]
-        source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(exportable.labels)}
-        write_json("export", {"source": source, "bundles": bundles})
-        return
-    table = grid()
-    headings = ("bundle", "size", "stored", "computed", "max |Δlogit|", "top-1 agreement", "proof")
-    table.add_row(*(styled(heading, "dim") for heading in headings))
-    for b in made:
-        compared = b.proof.comparison
-        agreement = f"{compared.agreement:.1%} of {compared.images}"
-        table.add_row(
-            str(b.path),
-            size(b.bundle_bytes),
-            b.weights_precision,
-            b.proof.compute_precision,
-            f"{compared.max_relative:.1e} of range",
-            agreement,
-            verdict(b.proof.verdict),
-        )
-    show(table)
-    say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
+        write_json("export", {"bundles": [], "triton": [str(model)]})
+    suggest_triton([model])

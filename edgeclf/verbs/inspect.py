@@ -53,7 +53,7 @@ def inspect(
     changed = [file.path for file in found.files if not file.unchanged]
     if changed:
         raise BundleError(f"{bundle}/{changed[0]}: changed since the export (SHA-256 differs); copy it again")
-    suggest(f"edgeclf verify {shell_word(bundle)}")
+    suggest(f"edgeclf {'verify' if opened.manifest.state == 'built' else 'build'} {shell_word(bundle)}")
 
 
 def _show(found: Inspection) -> None:
@@ -92,6 +92,7 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         ("golden", f"{len(manifest.golden.images)} images"),
         ("identity", found.digest),
     ]
+    facts += [("checked", check) for check in manifest.checks]
     if manifest.calibration is not None:
         facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
     if manifest.derived_from is not None:
@@ -131,6 +132,8 @@ def _proofs(proofs: tuple[FoundProof, ...]) -> Table:
         machine = proof.machine.get("jetson") or proof.machine.get("cpu", "")
         compared = f"{count(proof.comparison.images, 'image')}, logits within {proof.comparison.max_relative:.1e}"
         about = f"{proof.created_utc[:10]}, {compared}, {machine}"
+        if proof.verdict == "pass" and proof.reasons:  # what it proves, where that is less than the engine
+            about += f" ({'; '.join(proof.reasons)})"
         table.add_row("", verdict(proof.verdict), styled(where), styled(about))
     if not proofs:
         table.add_row("", "none yet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
+    from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.engine import SessionOptions
 
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
@@ -29,7 +31,18 @@ ImgSize = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="Where to compute, as the engine has it: cpu, cuda, tensorrt, gpu, npu. Never elsewhere."
+        metavar="NAME",
+        help="Where to compute, as the engine has it: cpu, cuda, tensorrt, gpu, npu. Never elsewhere.",
+        show_default="cuda for tensorrt bundles, else cpu",
+    ),
+]
+OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeated so that --help loads no numpy
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")]
+RebuildIfStale = Annotated[
+    bool,
+    typer.Option(
+        "--rebuild-if-stale",
+        help="Build a TensorRT engine again, into a new bundle, where it no longer fits this machine.",
     ),
 ]
 Threads = Annotated[
@@ -57,6 +70,26 @@ def session_options(device: str, threads: int | None, compute_precision: str | N
     if compute_precision is not None and compute_precision not in PRECISIONS:
         raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
     return SessionOptions(device=device.lower(), threads=threads, compute_precision=compute_precision)
+
+
+def open_bundle(path: str, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
+    """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, said loudly."""
+    from edgeclf.console import say
+    from edgeclf_runtime import build
+    from edgeclf_runtime.bundle import Bundle
+
+    opened = Bundle.open(path)
+    if not rebuild_if_stale:
+        return opened
+    return build.rebuild_if_stale(opened, options, lambda sentence: say(sentence, style="bold yellow"))
+
+
+def say_remarks(facts: Mapping[str, str]) -> None:
+    """What a session's engine remarks of this machine, if it does."""
+    from edgeclf.console import say
+
+    if remarks := facts.get("remarks"):
+        say(f"note: {remarks}", style="yellow")
 
 
 def shell_word(path: str) -> str:

@@ -23,7 +23,7 @@ def pack(
 ) -> None:
     """Make one .tar of a bundle, for copying to a device.
 
-    verify, predict and inspect take the .tar as it is. The same bundle always gives the same bytes.
+    build, verify, predict and inspect take the .tar as it is. The same bundle always gives the same bytes.
 
     \b
     Example:
@@ -43,11 +43,10 @@ def pack(
     else:
         show(styled(f"{packed}  {size(packed_bytes)}"), styled(f"sha256 {digest}"))
     name = shell_word(packed.name)
-    suggest(
-        f"scp {shell_word(str(packed))} DEVICE:",
-        f"edgeclf verify {name}           (there)",
-        f"edgeclf predict {name} IMAGE    (there)",
-    )
+    there = [f"edgeclf verify {name}           (there)", f"edgeclf predict {name} IMAGE    (there)"]
+    if opened.manifest.state == "portable":
+        there = [f"edgeclf build {name}    (there)"]
+    suggest(f"scp {shell_word(str(packed))} DEVICE:", *there)
 
 
 def _destination(bundle: Path, output: str | None) -> Path:

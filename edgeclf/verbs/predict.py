@@ -13,12 +13,16 @@ import typer
 
 from edgeclf.console import count, say, suggest, track
 from edgeclf.verbs.options import (
+    OWN_DEVICE,
     AsJson,
     BundlePath,
     ComputePrecision,
     Device,
     Force,
+    RebuildIfStale,
     Threads,
+    open_bundle,
+    say_remarks,
     session_options,
     shell_word,
 )
@@ -46,9 +50,10 @@ def predict(
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
     ] = 1,
-    device: Device = "cpu",
+    device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
+    rebuild_if_stale: RebuildIfStale = False,
     stdin: Annotated[
         bool, typer.Option("--stdin", help="Read paths from standard input, one a line; same as -.")
     ] = False,
@@ -102,11 +107,13 @@ def predict(
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
+    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with (
-        Classifier.open(bundle, options, limits=Limits(max_megapixels, max_megabytes)) as classifier,
+        Classifier.open(opened, options, limits=Limits(max_megapixels, max_megabytes)) as classifier,
         ExitStack() as stack,
     ):
         _check_threshold(threshold, classifier)
+        say_remarks(classifier.session.facts)
         writers = _writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = _Run(writers)
         try:
@@ -122,7 +129,7 @@ def predict(
         finally:
             run.close()
         verified = _verified_here(classifier)
-    _close(run.totals, bundle, csv, verified=verified, forgiving=watch)
+    _close(run.totals, str(opened.path), csv, verified=verified, forgiving=watch)
 
 
 class _Run:

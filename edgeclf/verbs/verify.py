@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from edgeclf.console import count, grid, mark, say, show, styled, suggest, verdict, write_json
 from edgeclf.verbs.options import (
+    OWN_DEVICE,
     AsJson,
     BundlePath,
     ComputePrecision,
     Device,
+    RebuildIfStale,
+    Strict,
     Threads,
+    open_bundle,
+    say_remarks,
     session_options,
     shell_word,
 )
@@ -33,10 +36,11 @@ _SENTENCES = {
 
 def verify(
     bundle: BundlePath,
-    device: Device = "cpu",
+    device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")] = False,
+    rebuild_if_stale: RebuildIfStale = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove a bundle on this machine.
@@ -49,12 +53,11 @@ def verify(
       edgeclf verify bundles/cats-onnx
       edgeclf verify cats.tar --json > proof.json
     """
-    from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.verify import save_proof
     from edgeclf_runtime.verify import verify as prove_here
 
     options = session_options(device, threads, compute_precision)
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     proof = prove_here(opened, options)
     saved = save_proof(opened, proof)
     if as_json:
@@ -62,12 +65,15 @@ def verify(
         place = None if saved is None else str(saved)
         write_json("verify", {"bundle": about, "proof": proof, "saved_at": place})
     else:
-        _show(opened, proof)
+        show_proof(opened, proof)
+    say_remarks(proof.machine)
     say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
-    _finish(bundle, proof, strict=strict)
+    settle(str(opened.path), proof, strict=strict)
+    suggest(f"edgeclf predict {shell_word(str(opened.path))} IMAGE")
 
 
-def _finish(bundle: str, proof: Proof, *, strict: bool) -> None:
+def settle(bundle: str, proof: Proof, *, strict: bool) -> None:
+    """Raises GateError for a failed proof, with `strict` for an inconclusive one too, which else is said loudly."""
     reasons = "; ".join(proof.reasons).replace("; engine: ", ", ")
     if proof.verdict == "fail":
         raise GateError(f"{bundle} fails on this machine: {reasons}")
@@ -75,10 +81,10 @@ def _finish(bundle: str, proof: Proof, *, strict: bool) -> None:
         if strict:
             raise GateError(f"{bundle} is inconclusive on this machine: {reasons}")
         say(f"INCONCLUSIVE: {reasons}", style="bold yellow")
-    suggest(f"edgeclf predict {shell_word(bundle)} IMAGE")
 
 
-def _show(bundle: Bundle, proof: Proof) -> None:
+def show_proof(bundle: Bundle, proof: Proof) -> None:
+    """The proof as a table: what was checked, found and tolerated."""
     machine = proof.machine
     version = machine.get("engine_version", "").partition("-")[0]  # without the number of the build
     engine = " ".join(filter(None, [machine.get("engine"), version]))

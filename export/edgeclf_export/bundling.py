@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from edgeclf_runtime.images import decode
 from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec, Thresholds
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
-from edgeclf_runtime.session import open_session
+from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.writer import seal, set_aside
 
 _VERSIONED = ("edgeclf", "torch", "timm", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
 
@@ -37,13 +37,23 @@ def build_bundle(
     built = target.build(hub, precision, draft)
     golden = write_golden(draft / "golden", images, answers)
     manifest = _describe(hub, target.name, built, golden)
-    return manifest, prove_and_seal(draft, manifest, images, answers)
+    return manifest, prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
 
 
-def prove_and_seal(draft: Path, manifest: Manifest, images: ProofImages, answers: NDArray[np.float32]) -> Proof:
-    """Opens the files in `draft` as a device would, compares, and writes the manifest with the proof in it."""
+def prove_and_seal(
+    draft: Path,
+    manifest: Manifest,
+    images: ProofImages,
+    answers: NDArray[np.float32],
+    open_bundle: Callable[[Bundle], Session] = open_session,
+    proves: str = "",
+) -> Proof:
+    """Opens the files in `draft` as a device would, compares, and writes the manifest with the proof in it.
+
+    Where a device would open something else, `open_bundle` gives what is proven, and `proves` says so in the proof.
+    """
     seal(draft, manifest)
-    with open_session(Bundle.open(draft)) as session:
+    with open_bundle(Bundle.open(draft)) as session:
         proof = prove(
             manifest,
             run_pixels(session, manifest, images.pixels),
@@ -53,29 +63,29 @@ def prove_and_seal(draft: Path, manifest: Manifest, images: ProofImages, answers
             images_sha256=images.sha256,
             session=session,
         )
-    seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
+    if proves and proof.verdict != "fail":
+        proof = replace(proof, reasons=(*proof.reasons, proves))
+    seal(draft, replace(manifest, proof=proof, built_on=proof.machine if manifest.state == "built" else None))
     return proof
 
 
 def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
     """Moves a bundle that failed to NAME.failed; returns the sentence that says so."""
-    aside = destination.with_name(f"{destination.name}.failed")
-    with writing(aside, force=True) as kept:
-        shutil.move(draft, kept)
+    aside = set_aside(draft, destination)
     return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
 
 
 def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
-    exportable, training = hub.exportable, hub.exportable.training
+    exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
     height, width = exportable.pixels.crop_px
     batch = exportable.batch or "batch"
     if hub.form == "uint8-nhwc":
         entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
     else:
         entry = TensorSpec(INPUT_NAME, "float32", "NCHW", (batch, 3, height, width))
-    return Manifest(
+    manifest = Manifest(
         task="classify",
-        state="built",
+        state=built.state,
         target=target,
         inputs=(entry,),
         outputs=(TensorSpec(OUTPUT_NAME, "float32", "NC", (batch, len(exportable.labels))),),
@@ -99,6 +109,17 @@ def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
         thresholds=training.thresholds if training else Thresholds(),
         reference=exportable.reference,
         golden=golden,
+        checks=built.checks,
+    )
+    if parent is None:
+        return manifest
+    origin = parent.manifest.provenance
+    return replace(
+        manifest,
+        provenance=replace(origin, created_utc=now_utc(), versions={**origin.versions, **manifest.provenance.versions}),
+        temperature=parent.manifest.temperature,
+        thresholds=parent.manifest.thresholds,
+        derived_from=parent.digest,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.torch_module import Builder
+from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.manifest import Normalization, Reference, Thresholds
 from edgeclf_runtime.pixels import Pixels
@@ -53,6 +54,8 @@ class Exportable:
         The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
     training, proof_files
         Of a run: what its bundles tell of it, and its validation images, to prove on. Empty: shipped photographs.
+    parent
+        The bundle that it was read from, whose provenance, temperature and thresholds stay; None: there is none.
     """
 
     backbone: str
@@ -70,10 +73,14 @@ class Exportable:
     scores: Literal["softmax", "sigmoid"] = "softmax"
     training: Training | None = None
     proof_files: tuple[Path, ...] = ()
+    parent: Bundle | None = None
 
     @property
     def name(self) -> str:
-        """What its bundles are called: the run, or the backbone."""
+        """What its bundles are called: as the bundle that it came from, the run, or the backbone."""
+        if self.parent is not None:
+            manifest = self.parent.manifest
+            return self.parent.name.removesuffix(f"-{manifest.target}-{manifest.weights_precision}")
         return self.training.run if self.training else self.backbone
 
     def __post_init__(self) -> None:

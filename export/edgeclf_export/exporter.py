@@ -12,18 +12,21 @@ import numpy as np
 from PIL import Image
 
 from edgeclf_export.bundling import build_bundle, keep_aside
+from edgeclf_export.engine_here import build_here, why_no_engine_here
 from edgeclf_export.exportable import Exportable, InputForm
+from edgeclf_export.graph_session import ABOUT, open_graph
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
-from edgeclf_export.photographs import ProofImages, load_proof_images
-from edgeclf_export.targets import ort, ov, torch_module
+from edgeclf_export.photographs import ProofImages, proof_images_of
+from edgeclf_export.targets import ort, ov, torch_module, trt
 from edgeclf_export.targets.target import Hub, Target
 from edgeclf_export.weights import digest_state
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images import decode
-from edgeclf_runtime.manifest import Normalization, Precision, Reference
+from edgeclf_runtime.manifest import Normalization, Precision, Reference, State
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.trt.builder import BuildSettings
 from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ TARGETS = {
     for target in (
         Target("onnx", ("fp32", "fp16"), ort.build),
         Target("openvino", ("fp32", "fp16", "bf16"), ov.build),
+        Target("tensorrt", ("fp32", "fp16", "bf16"), trt.build, open_graph, ABOUT),
         Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
     )
 }
@@ -51,6 +55,8 @@ class ExportOptions:
         The graph's input: pixels ("uint8-nhwc"), or normalised floats for foreign consumers ("float-nchw").
     proof_data
         Folder of images to prove on; None: photographs that scikit-image and scikit-learn ship.
+    engine
+        What TensorRT engines are built for, where one is tried or made.
     """
 
     targets: tuple[str, ...] = ("onnx",)
@@ -61,6 +67,7 @@ class ExportOptions:
     opset: int = OLDEST_OPSET
     proof_data: Path | None = None
     force: bool = False
+    engine: BuildSettings = BuildSettings()
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -79,12 +86,15 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A published bundle and the proof that it carries."""
+    """A published bundle, what it is, and the proof and checks that it carries."""
 
     path: Path
     bundle_bytes: int
+    target: str
+    state: State
     weights_precision: Precision
     proof: Proof
+    checks: tuple[str, ...]
 
 
 def export_module(
@@ -149,6 +159,8 @@ def export(
 ) -> Iterator[Exported]:
     """Yields a proven bundle for each target, as each is published; `report` is told what is being done.
 
+    Where a TensorRT engine can be built on this machine, its bundle follows the portable one.
+
     Raises
     ------
     UsageError
@@ -158,7 +170,7 @@ def export(
     """
     destinations = plan_outputs(exportable.name, options)
     report("reading the proof images")
-    images = load_proof_images(exportable.pixels, options.proof_data, exportable.proof_files)
+    images = proof_images_of(exportable, options.proof_data)
     _check_pixels(exportable, images)
     report("asking the reference")
     answers = exportable.answer(images.pixels)
@@ -167,7 +179,7 @@ def export(
             f"{exportable.backbone} itself gives NaN or infinite logits for {broken} of {len(answers)} images; "
             "its weights are damaged, or its training diverged"
         )
-    hub = Hub(exportable, options.form, options.opset)
+    hub = Hub(exportable, options.form, options.opset, options.engine)
     for target, destination in destinations.items():
         report(f"building {target} {options.precision}")
         with writing(destination, force=options.force) as draft:
@@ -175,7 +187,26 @@ def export(
             if proof.verdict == "fail":
                 raise GateError(keep_aside(draft, destination, proof))
             size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-        yield Exported(destination, size, manifest.weights_precision, proof)
+        yield Exported(destination, size, target, manifest.state, manifest.weights_precision, proof, manifest.checks)
+        if manifest.state == "portable" and why_no_engine_here() is None:
+            yield _engine(destination, options, report)
+
+
+def _engine(portable: Path, options: ExportOptions, report: Callable[[str], None]) -> Exported:
+    """The engine of a portable bundle, on the machine that has the GPU. Raises GateError where its proof fails."""
+    outcome = build_here(portable, force=options.force, report=report)
+    bundle = outcome.bundle
+    size = sum(entry.bytes for entry in bundle.manifest.files.values())
+    measured = f"one picture takes {outcome.median_ms:.2f} ms (median), pixels to logits"
+    return Exported(
+        bundle.path,
+        size,
+        bundle.manifest.target,
+        bundle.manifest.state,
+        bundle.manifest.weights_precision,
+        outcome.proof,
+        (measured, *outcome.remarks),
+    )
 
 
 def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images import find_images
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.verify import pixels_digest
@@ -58,16 +59,20 @@ def shipped_photographs() -> tuple[Path, ...]:
 
 
 def load_proof_images(
-    pixels: Pixels, folder: Path | None = None, of_run: Sequence[Path] = (), most: int = 256
+    pixels: Pixels,
+    folder: Path | None = None,
+    files: Sequence[Path] = (),
+    called: str = "the run's validation images",
+    most: int = 256,
 ) -> ProofImages:
-    """The images in `folder`, else those of a run, else the shipped photographs; at most `most`, spread evenly.
+    """The images in `folder`, else `files`, else the shipped photographs; at most `most`, spread evenly.
 
     Raises DataError for a folder without images, and names the file that can't be read.
     """
-    files = list(of_run) or list(shipped_photographs()) if folder is None else find_images(folder)[0]
-    if not files:
+    found = list(files) or list(shipped_photographs()) if folder is None else find_images(folder)[0]
+    if not found:
         raise DataError(f"{folder}: no images to prove the export on")
-    chosen = [files[i] for i in _spread(len(files), most)]
+    chosen = [found[i] for i in _spread(len(found), most)]
     loaded = []
     for file in chosen:
         try:
@@ -75,10 +80,23 @@ def load_proof_images(
         except ImageError as error:
             raise DataError(f"{file}: {error}; take it out of the proof images") from error
     source = "shipped photographs"
-    if folder is not None or of_run:
-        place = folder.resolve().name if folder is not None else "the run's validation images"
-        source = f"{place}: {len(chosen)} of {len(files)} images"
+    if folder is not None or files:
+        place = folder.resolve().name if folder is not None else called
+        source = f"{place}: {len(chosen)} of {len(found)} images"
     return ProofImages(tuple(chosen), np.stack(loaded), source)
+
+
+def proof_images_of(exportable: Exportable, folder: Path | None) -> ProofImages:
+    """The images in `folder`, else the classifier's own, else the shipped photographs.
+
+    Raises UsageError where others are asked for than the reference has answers to, and as `load_proof_images` does.
+    """
+    if exportable.parent is None:
+        return load_proof_images(exportable.pixels, folder, exportable.proof_files)
+    if folder is not None:
+        raise UsageError("a bundle is proven on its golden images, which PyTorch has answered; leave --proof-data out")
+    called = f"golden images of {exportable.parent.name}"
+    return load_proof_images(exportable.pixels, files=exportable.proof_files, called=called)
 
 
 def _spread(total: int, most: int) -> tuple[int, ...]:

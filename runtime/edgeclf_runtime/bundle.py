@@ -83,8 +83,8 @@ class Bundle:
     ----------
     path
         The folder or the packed file.
-    manifest
-        Its parsed manifest.
+    manifest, manifest_bytes
+        Its manifest, parsed and as it lies there.
     digest
         SHA-256 of the manifest, which lists the hash of every other file: the bundle's identity.
     """
@@ -97,9 +97,9 @@ class Bundle:
             raise BundleError(f"{path}: no bundle, it has no {MANIFEST}")
         if sizes[MANIFEST] > _LARGEST_MANIFEST:
             raise BundleError(f"{path}: {MANIFEST} of {sizes[MANIFEST]} bytes is no manifest")
-        self._manifest_bytes = store.read(MANIFEST)
-        self.digest = hashlib.sha256(self._manifest_bytes).hexdigest()
-        self.manifest: Manifest = parse_manifest(self._manifest_bytes, f"{path}/{MANIFEST}")
+        self.manifest_bytes = store.read(MANIFEST)
+        self.digest = hashlib.sha256(self.manifest_bytes).hexdigest()
+        self.manifest: Manifest = parse_manifest(self.manifest_bytes, f"{path}/{MANIFEST}")
         _compare_listing(path, self.manifest.files, sizes)
 
     @classmethod
@@ -183,7 +183,7 @@ def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
         raise UsageError(f"{destination} lies in the bundle itself and would damage it; choose another place")
     with writing(destination, force=force) as draft, tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in [MANIFEST, *sorted(bundle.manifest.files)]:
-            data = bundle.read(path) if path != MANIFEST else bundle._manifest_bytes
+            data = bundle.read(path) if path != MANIFEST else bundle.manifest_bytes
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), 0o644
             archive.addfile(member, io.BytesIO(data))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import BackendError, UsageError
 
+OWN_DEVICE = "own"
 MOST_THREADS = 512  # an engine given 100,000 takes all memory before it says no
 
 
@@ -21,8 +23,9 @@ class SessionOptions:
     Attributes
     ----------
     device
-        "cpu", or what the engine calls it: "cuda", "tensorrt" (onnx), "gpu", "npu" (openvino), "cuda" (pytorch).
-        There is no fallback: a device that can't be had is an error.
+        "own": what the bundle is made for, "cuda" for tensorrt and "cpu" for the others. Or "cpu", or what the engine
+        calls it: "cuda", "tensorrt" (onnx), "gpu", "npu" (openvino), "cuda" (pytorch). There is no fallback: a device
+        that can't be had is an error.
     threads
         Threads of one inference; None: the cores that this process may use.
     compute_precision
@@ -31,7 +34,7 @@ class SessionOptions:
         Tune the engine for single answers or for many at once.
     """
 
-    device: str = "cpu"
+    device: str = OWN_DEVICE
     threads: int | None = None
     compute_precision: str | None = None
     hint: Literal["latency", "throughput"] = "latency"
@@ -64,6 +67,15 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that overlaps the work on several batches."""
+
+    def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
+        """The answer to each batch, in order; batches may be taken a few ahead of the answers."""
+        ...
 
 
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:

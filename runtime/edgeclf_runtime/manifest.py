@@ -22,6 +22,7 @@ _OWN_HASH = "manifest_sha256"
 Task = Literal["classify", "embed-image", "embed-text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "mixed"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+State = Literal["portable", "built"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,14 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All that a device needs to know of a bundle. Labels are in the order of the output's classes."""
+    """All that a device needs to know of a bundle. Labels are in the order of the output's classes.
+
+    `checks`: a sentence for each thing that was tried on it beside the proof, or could not be.
+    """
 
     schema: int = SCHEMA
     task: Task
-    state: Literal["portable", "built"]
+    state: State
     target: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -152,6 +156,7 @@ class Manifest:
     thresholds: Thresholds = Thresholds()
     calibration: Calibration | None = None
     proof: Proof | None = None
+    checks: tuple[str, ...] = ()
     built_on: dict[str, str] | None = None
     derived_from: str | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)

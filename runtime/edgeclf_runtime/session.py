@@ -6,32 +6,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module
+from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module, trt
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import Engine, SessionOptions
+from edgeclf_runtime.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
 from edgeclf_runtime.errors import BackendError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """How to open an engine, and what a user installs for it: module to import, oldest version, pip extra."""
+    """How to open an engine, and what a user installs for it: module to import, oldest version, pip extra.
+
+    `device` is where it computes if nobody says otherwise.
+    """
 
     open_engine: Callable[[Bundle, SessionOptions], Engine]
     module: str
     oldest: str
     extra: str
+    device: str = "cpu"
 
 
 BACKENDS = {
     "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx"),
     "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino"),
+    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda"),
     "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export"),
     "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
     "reference": Backend(reference.open_engine, "numpy", "1.24", ""),
@@ -61,7 +66,21 @@ class Session:
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """(N, …) of the manifest's dtype and layout -> (N, …) float32; classifiers: (N, H, W, 3) uint8 -> logits."""
+        engine, batch = self.check_usable(), self._checked(batch)
+        if self._largest is None and len(batch):
+            return _as_float32(engine.infer(batch))
+        return self._in_chunks(engine, batch)
+
+    def stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
+        """The answer to each batch, in order. An engine that can works on several at once and takes some ahead."""
         engine = self.check_usable()
+        if isinstance(engine, StreamingEngine) and self._largest is None:
+            yield from map(_as_float32, engine.infer_stream(map(self._checked, batches)))
+        else:
+            yield from map(self, batches)
+
+    def _checked(self, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+        """`batch` in one piece of memory; raises UsageError where the graph takes another."""
         if not isinstance(batch, np.ndarray):
             raise UsageError(f"wanted a numpy array, found {type(batch).__name__}")
         if batch.dtype != self._dtype or not self._fits(batch.shape):
@@ -69,10 +88,7 @@ class Session:
                 f"wanted a batch {self._input.shape} of {self._input.dtype} ({self._input.layout}), "
                 f"found {batch.shape} of {batch.dtype}"
             )
-        batch = np.ascontiguousarray(batch)
-        if self._largest is None and len(batch):
-            return _as_float32(engine.infer(batch))
-        return self._in_chunks(engine, batch)
+        return np.ascontiguousarray(batch)
 
     def check_usable(self) -> Engine:
         """The engine; raises UsageError where the session is closed or was opened before a fork."""
@@ -129,7 +145,12 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
     if backend is None:
         raise BackendError(f"no backend {bundle.manifest.target!r}; this edgeclf has {', '.join(BACKENDS)}")
     if bundle.manifest.state == "portable":
-        raise BackendError(f"{bundle.path} is portable: build it for this machine first")
+        raise BackendError(
+            f"{bundle.path} is portable, not yet built; build it on the machine it shall run on: "
+            f"edgeclf build {bundle.path}"
+        )
+    if options.device == OWN_DEVICE:
+        options = replace(options, device=backend.device)
     engine = backend.open_engine(bundle, options)
     wanted = options.compute_precision or bundle.manifest.compute_precision
     if engine.compute_precision != wanted:

@@ -90,8 +90,8 @@ def run_pixels(
     session: Session, manifest: Manifest, batch: NDArray[np.uint8], *, batch_size: int = 8
 ) -> NDArray[np.float32]:
     """(N, H, W, 3) uint8 pixels -> outputs, in batches of `batch_size`."""
-    chunks = [batch[start : start + batch_size] for start in range(0, len(batch), batch_size)]
-    return np.concatenate([session(to_input(chunk, manifest.normalization)) for chunk in chunks or [batch]])
+    chunks = [batch[start : start + batch_size] for start in range(0, len(batch), batch_size)] or [batch]
+    return np.concatenate(list(session.stream(to_input(chunk, manifest.normalization) for chunk in chunks)))
 
 
 def save_proof(bundle: Bundle, proof: Proof) -> Path | None:

@@ -52,6 +52,14 @@ def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(workshop, ignore_errors=True)
 
 
+def set_aside(draft: Path, destination: Path) -> Path:
+    """Moves a bundle that failed its proof to NAME.failed beside where it was meant to go; the new place."""
+    aside = destination.with_name(f"{destination.name}.failed")
+    with writing(aside, force=True) as kept:
+        shutil.move(draft, kept)
+    return aside
+
+
 def seal(folder: Path, manifest: Manifest) -> None:
     """Hashes every file under `folder` into `manifest.files` and writes `manifest.json` last."""
     files = {

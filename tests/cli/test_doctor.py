@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cuda import FakeCudart
+from fake_gpu import FakeGpu
 
 from edgeclf import cli, doctor, engines
 from edgeclf_runtime import machine
@@ -27,7 +29,7 @@ def test_every_backend_of_the_runtime_is_diagnosed(edgeclf: Run) -> None:
     assert (read["schema"], read["verb"]) == (1, "doctor")
     states = {state["name"]: state for state in read["backends"]}
     for name, backend in BACKENDS.items():
-        if importlib.util.find_spec(backend.module) is None:
+        if name != "tensorrt" and importlib.util.find_spec(backend.module) is None:
             assert states[name]["state"] == "missing" and "pip install" in states[name]["advice"]
     assert all(states[name]["state"] == "usable" for name, backend in BACKENDS.items() if backend.module == "numpy")
     assert read["telemetry_off"] is True
@@ -207,3 +209,32 @@ def test_a_module_in_the_folder_one_stands_in_is_not_run(tmp_path: Path, monkeyp
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('from the working folder')")
     monkeypatch.chdir(tmp_path)
     assert "working folder" not in engines.probe_engines(["onnx"])["onnx"].get("error", "")
+
+
+def test_tensorrt_is_not_started_where_there_is_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeGpu(FakeCudart(gpus=0))
+    monkeypatch.setattr("edgeclf_runtime.cuda.open_cuda", lambda: fake.cuda)
+    monkeypatch.setattr("edgeclf_runtime.trt.library.import_tensorrt", lambda: pytest.fail("it was imported"))
+    engines.probe("tensorrt")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["devices"], found["detail"]) == ([], "there is no NVIDIA GPU with its driver here")
+    assert fake.cudart.calls == ["cudaGetDeviceCount"]
+    state = doctor._backend_state("tensorrt", BACKENDS["tensorrt"], {**found, "version": "10.3.0"})
+    assert (state.state, state.detail) == ("no device", "there is no NVIDIA GPU with its driver here")
+
+
+def test_tensorrt_on_a_gpu_is_usable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeGpu()
+    monkeypatch.setattr("edgeclf_runtime.cuda.open_cuda", lambda: fake.cuda)
+    monkeypatch.setattr("edgeclf_runtime.trt.library.import_tensorrt", lambda: fake.library)
+    engines.probe("tensorrt")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["devices"]) == ("10.3.0", ["cuda"])
+
+
+def test_on_a_jetson_tensorrt_comes_from_jetpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "jetson", lambda: ("Orin Nano", 36))
+    advice = doctor._backend_state("tensorrt", BACKENDS["tensorrt"], None).advice
+    assert "sudo apt install python3-libnvinfer" in advice and "edgeclf[" not in advice

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.manifest import Normalization
 from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.trt.library import Library, import_rtx
 
 FRUIT = ("apple", "pear", "plum", "quince", "fig")
 TINY_PIXELS = Pixels("shorter", (36, 36), (32, 32), "bilinear")
@@ -75,7 +77,10 @@ def load() -> Callable[[str], Exportable]:
 
 @pytest.fixture(scope="session")
 def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exportable]) -> Make:
-    """The bundles of a backbone, by target, for every target that has the precision; tests leave them as they are."""
+    """The bundles of a backbone, by target, for every target that runs here and has the precision.
+
+    Tests leave them as they are.
+    """
     from edgeclf_export.exporter import TARGETS, ExportOptions, export
 
     made: dict[tuple[str, str, str], dict[str, Path]] = {}
@@ -83,7 +88,9 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
     def make(backbone: str, precision: str = "fp32", form: str = "uint8-nhwc") -> dict[str, Path]:
         key = backbone, precision, form
         if key not in made:
-            targets = tuple(name for name, target in TARGETS.items() if precision in target.precisions)
+            targets = tuple(
+                name for name, target in TARGETS.items() if precision in target.precisions and name != "tensorrt"
+            )
             options = ExportOptions(targets, precision, output=tmp_path_factory.mktemp("bundles"), form=form)
             made[key] = {
                 target: exported.path for target, exported in zip(targets, export(load(backbone), options), strict=True)
@@ -110,3 +117,29 @@ def few_images(tmp_path: Path) -> Path:
         Image.fromarray(levels).save(folder / f"{seed}.png")
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+def no_cuda() -> None:
+    raise BackendError("the CUDA runtime is not found")
+
+
+@pytest.fixture(autouse=True)
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' machine has none, whatever this one has."""
+    monkeypatch.setattr("edgeclf_export.engine_here.gpus", lambda: ())
+    monkeypatch.setattr("edgeclf_export.engine_here.jetson", lambda: None)
+    monkeypatch.setattr("edgeclf_export.engine_here.open_cuda", no_cuda)
+
+
+@pytest.fixture
+def rtx() -> Library:
+    found = import_rtx()
+    if found is None:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'edgeclf[tensorrt-rtx]'")
+    return found
+
+
+@pytest.fixture
+def without_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the seconds of a TensorRT-RTX build where it is not what is tested."""
+    monkeypatch.setattr("edgeclf_export.targets.trt.import_rtx", lambda: None)

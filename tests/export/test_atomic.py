@@ -64,7 +64,7 @@ print(next(export(exportable, ExportOptions(output=folder / "bundles"))).proof.v
     ("module", "stage", "nth"),
     [
         ("edgeclf_export.bundling", "write_golden", 1),  # the engine's files are there
-        ("edgeclf_export.bundling", "open_session", 1),  # and the first manifest
+        ("edgeclf_export.bundling", "prove", 1),  # and the first manifest
         ("edgeclf_runtime.writer", "_publish", 1),  # all but the rename
     ],
 )

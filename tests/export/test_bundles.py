@@ -1,4 +1,4 @@
-"""Every target and precision: the bundle opens, predicts, verifies, and says what it stores and what it computes in."""
+"""Each target that runs here: the bundle opens, predicts, verifies, and says what it stores and what it computes in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.machine import package_version
 from edgeclf_runtime.verify import verify
 
-PAIRS = [(target.name, precision) for target in TARGETS.values() for precision in target.precisions]
+PAIRS = [(name, precision) for name, target in TARGETS.items() if name != "tensorrt" for precision in target.precisions]
 STORED = {("openvino", "bf16"): "fp32"}  # its bf16 is about computing
 
 
@@ -96,9 +96,10 @@ def test_the_manifest_says_where_everything_comes_from(make: Callable[..., dict[
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, pytorch"),
+        ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, tensorrt, pytorch"),
         ({"targets": ("onnx",), "precision": "bf16"}, "onnx has no precision 'bf16'; choose one of fp32, fp16"),
         ({"targets": ("onnx", "openvino"), "precision": "bf16"}, "onnx has no precision 'bf16'"),
+        ({"targets": ("tensorrt",), "precision": "int8"}, "tensorrt has no precision 'int8'; choose one of fp32, fp16"),
         ({"targets": ("pytorch",), "precision": "int4"}, "pytorch has no precision 'int4'; choose one of fp32, f"),
         ({"form": "float-nhwc"}, "no input form 'float-nhwc'; choose one of uint8-nhwc, float-nchw"),
         ({"name": "../elsewhere"}, "can't name a folder"),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import tiny
+from fake_gpu import FakeGpu
 
+from edgeclf_runtime.build import build
 from edgeclf_runtime.bundle import Bundle
 
 
@@ -20,9 +22,19 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], B
 
     def bundle(target: str) -> Bundle:
         path = folder / target
-        return Bundle.open(path) if (path / "manifest.json").exists() else tiny.build(path, target)
+        if (path / "manifest.json").exists():
+            return Bundle.open(path)
+        if target == "tensorrt":
+            return built_for_the_fake_gpu(path)
+        return tiny.build(path, target)
 
     return bundle
+
+
+def built_for_the_fake_gpu(place: Path) -> Bundle:
+    """A tiny tensorrt bundle, built at `place` from a portable one beside it."""
+    with FakeGpu().installed():
+        return build(tiny.build(place.with_name(f"{place.name}-portable"), "tensorrt"), destination=place).bundle
 
 
 @pytest.fixture

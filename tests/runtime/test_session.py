@@ -7,7 +7,8 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,15 +20,18 @@ from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 
 Shared = Callable[[str], Bundle]
+TARGETS = (*tiny.TARGETS, "tensorrt")
 
 
 def test_every_backend_is_under_this_contract() -> None:
     without_a_tiny_bundle = {"hog-svm"}  # takes 64x64 pixels and gives margins: its own tests compare it with sklearn
-    assert set(tiny.TARGETS) | without_a_tiny_bundle == set(BACKENDS) | without_a_tiny_bundle
+    assert {*TARGETS, *without_a_tiny_bundle} == {*BACKENDS, *without_a_tiny_bundle}
 
 
-@pytest.fixture(params=tiny.TARGETS)
+@pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest) -> str:
+    if request.param == "tensorrt":
+        request.getfixturevalue("gpu")
     return str(request.param)
 
 
@@ -157,12 +161,77 @@ def gpu_is_usable(target: str, device: str) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_provider_that_falls_back_is_an_error(shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_would_go_to_the_cpu_instead_is_an_error(
+    shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(BackendError, match="does not take every node of this model, and the rest would run on the CPU"):
+        open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+
+
+class ProviderSession:
+    """An onnxruntime session that says of itself what a test wants; `asked` is what the last one was asked for."""
+
+    got = "CUDAExecutionProvider"
+    reported: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, model: bytes, settings: Any, *, providers: Any, enable_fallback: int) -> None:
+        fallback = settings.get_session_config_entry("session.disable_cpu_ep_fallback")
+        type(self).asked = {"providers": providers, "enable_fallback": enable_fallback, "no_cpu": fallback}
+
+    def get_providers(self) -> list[str]:
+        return [self.got, "CPUExecutionProvider"]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {self.got: self.reported}
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="pixels")]
+
+    get_outputs = get_inputs
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> type[ProviderSession]:
+    import onnxruntime
+
+    offered = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", ProviderSession)
+    for name in ("got", "reported", "asked"):
+        monkeypatch.setattr(ProviderSession, name, getattr(ProviderSession, name))
+    return ProviderSession
+
+
+def test_a_provider_that_falls_back_is_an_error(shared_bundle: Shared, provider: type[ProviderSession]) -> None:
+    provider.got = "CPUExecutionProvider"
     with pytest.raises(BackendError, match="asked onnxruntime for CUDAExecutionProvider, it fell back to CPU"):
         open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+
+
+def test_a_provider_that_takes_another_setting_is_an_error(
+    shared_bundle: Shared, provider: type[ProviderSession]
+) -> None:
+    provider.reported = {"use_tf32": "1"}
+    with pytest.raises(BackendError, match="asked CUDAExecutionProvider for use_tf32 = 0, it took 1"):
+        open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+
+
+def test_onnxruntimes_gpu_providers_are_asked_for_the_bundles_precision_and_no_cpu(
+    tmp_path: Path, provider: type[ProviderSession]
+) -> None:
+    bundle = tiny.build(tmp_path / "b", "onnx", compute_precision="fp16")
+    with open_session(bundle, SessionOptions(device="cuda")) as session:
+        assert session.facts["device"] == "CUDAExecutionProvider"
+    assert (provider.asked["no_cpu"], provider.asked["enable_fallback"]) == ("1", 0)
+    assert provider.asked["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    provider.got = "TensorrtExecutionProvider"
+    open_session(bundle, SessionOptions(device="tensorrt")).close()
+    ((_, asked),) = provider.asked["providers"]
+    assert asked == {"trt_fp16_enable": "1", "trt_int8_enable": "0", "trt_engine_cache_enable": "0"}
 
 
 @pytest.mark.parametrize("precision", ["fp64", "int4"])
@@ -187,7 +256,9 @@ def test_facts_say_what_runs(session: Session) -> None:
 
 
 def test_a_portable_bundle_is_not_opened_but_built_first(bundle: Bundle) -> None:
-    with pytest.raises(BackendError, match="portable: build it"):
+    with pytest.raises(
+        BackendError, match="is portable, not yet built; build it on the machine it shall run on: edgeclf build "
+    ):
         open_session(tiny.reseal(bundle.path, state="portable"))
 
 

@@ -18,7 +18,7 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
     core = openvino.Core()
     try:
         network = core.read_model(model=hub.onnx)
-        compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(), HINTS[precision]))
+        compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(device="cpu"), HINTS[precision]))
     except RuntimeError as error:
         raise BackendError(f"OpenVINO can't take this model ({_refused(error)}); export it to onnx instead") from error
     computed = read_precision(compiled)

@@ -8,7 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_runtime.manifest import Precision
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.manifest import Precision, State
+from edgeclf_runtime.session import Session, open_session
+from edgeclf_runtime.trt.builder import BuildSettings
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Hub:
     exportable: Exportable
     form: str
     opset: int
+    settings: BuildSettings = BuildSettings()
 
     @cached_property
     def onnx(self) -> bytes:
@@ -26,16 +30,27 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Stored and computed precision are two facts: OpenVINO's fp16 computes in bf16 on some CPUs."""
+    """Stored and computed precision are two facts: OpenVINO's fp16 computes in bf16 on some CPUs.
+
+    `checks`: a sentence for each thing that was tried beside the proof, or could not be.
+    """
 
     weights_precision: Precision
     compute_precision: Precision
+    state: State = "built"
+    checks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An engine's name (the runtime has a backend of that name), the precisions it offers, how to build for it."""
+    """An engine's name (the runtime has a backend of that name), the precisions it offers, how to build for it.
+
+    `open` gives the session that the proof runs: what a device opens, or where that can't be had here something less,
+    and `proves` says what.
+    """
 
     name: str
     precisions: tuple[str, ...]
     build: Callable[[Hub, str, Path], Built]
+    open: Callable[[Bundle], Session] = open_session
+    proves: str = ""

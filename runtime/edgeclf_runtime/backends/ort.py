@@ -1,4 +1,8 @@
-"""ONNX Runtime backend: one ONNX file, checked for external data before the engine sees it."""
+"""ONNX Runtime backend: one ONNX file, checked for external data before the engine sees it.
+
+Its CUDA and TensorRT providers were never run by the authors, who had no GPU: what is here follows the documentation,
+and the tests see to it with a stand-in for the session. https://onnxruntime.ai/docs/execution-providers/
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_ON_CPU_TOO = "fallback to CPU EP has been explicitly disabled"  # how a session says that nodes would go to the CPU
 
 
 class OrtEngine:
@@ -63,14 +68,47 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     settings.intra_op_num_threads = options.thread_count
     settings.add_session_config_entry("session.load_model_format", "ONNX")
     settings.log_severity_level = 3  # errors; warnings about fallback are turned into errors below
+    if options.device != "cpu":
+        settings.log_severity_level = 4  # or the fault that is told below is printed too
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    asked = _provider_options(options.device, bundle.manifest.compute_precision)
     try:
-        session = onnxruntime.InferenceSession(model, settings, providers=[provider])
+        # enable_fallback=0: else a provider that fails, even in the midst of a run, is replaced by the CPU's
+        session = onnxruntime.InferenceSession(model, settings, providers=[(provider, asked)], enable_fallback=0)
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
+        if _ON_CPU_TOO in str(error):
+            raise BackendError(
+                f"{bundle.path}: {provider} can't be loaded here, or does not take every node of this model, and the "
+                "rest would run on the CPU; leave --device out to run all of it there"
+            ) from error
         raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({_first_line(error)})") from error
-    if session.get_providers()[0] != provider:
-        raise BackendError(f"asked onnxruntime for {provider}, it fell back to {session.get_providers()[0]}")
+    _check_provider(session, provider, asked)
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
+
+
+def _provider_options(device: str, precision: str) -> dict[str, str]:
+    """What decides the precision, said by name: the defaults compute fp32 in TF32 on the GPU."""
+    if device == "cuda":
+        return {"use_tf32": "0"}
+    if device == "tensorrt":
+        # engines are built as they are needed, not taken from a cache that may be of another TensorRT
+        return {
+            "trt_fp16_enable": str(int(precision == "fp16")),
+            "trt_int8_enable": str(int(precision == "int8")),
+            "trt_engine_cache_enable": "0",
+        }
+    return {}
+
+
+def _check_provider(session: InferenceSession, provider: str, asked: dict[str, str]) -> None:
+    """Raises BackendError where the session has another provider than was asked for, or another setting of it."""
+    if session.get_providers()[0] != provider:
+        raise BackendError(f"asked onnxruntime for {provider}, it fell back to {session.get_providers()[0]}")
+    got = session.get_provider_options().get(provider, {})
+    for name, value in asked.items():
+        if str(got.get(name, value)) != value:
+            raise BackendError(f"asked {provider} for {name} = {value}, it took {got[name]}")
 
 
 def import_onnxruntime() -> Any:

@@ -1,0 +1,111 @@
+"""What `edgeclf export` says at its end: each bundle with its proof, its state, what was checked, what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeclf.console import grid, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.options import shell_word
+from edgeclf_runtime.errors import GateError
+
+if TYPE_CHECKING:
+    from edgeclf_export.exportable import Exportable
+    from edgeclf_export.exporter import Exported
+
+
+def show_bundles(
+    exportable: Exportable, made: Sequence[Exported], models: Sequence[Path] = (), *, as_json: bool
+) -> None:
+    """The bundles, and the models that were laid out for Triton."""
+    if as_json:
+        bundles = [
+            {
+                "path": str(b.path),
+                "bytes": b.bundle_bytes,
+                "target": b.target,
+                "state": b.state,
+                "checks": b.checks,
+                "proof": b.proof,
+            }
+            for b in made
+        ]
+        source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(exportable.labels)}
+        write_json("export", {"source": source, "bundles": bundles, "triton": [str(model) for model in models]})
+        return
+    table = grid()
+    headings = ("bundle", "size", "stored", "computed", "max |Δlogit|", "top-1 agreement", "proof")
+    table.add_row(*(styled(heading, "dim") for heading in headings))
+    for b in made:
+        compared = b.proof.comparison
+        agreement = f"{compared.agreement:.1%} of {compared.images}"
+        table.add_row(
+            str(b.path),
+            size(b.bundle_bytes),
+            b.weights_precision,
+            b.proof.compute_precision if b.state == "built" else "on the device",
+            f"{compared.max_relative:.1e} of range",
+            agreement,
+            verdict(b.proof.verdict),
+        )
+    show(table)
+    say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
+
+
+def finish(made: Sequence[Exported], models: Sequence[Path] = (), *, strict: bool) -> None:
+    """The last lines. Raises GateError for an inconclusive proof where `strict` asks for a pass."""
+    for b in made:
+        _say_state(b, made)
+        if b.proof.verdict == "inconclusive":
+            say(f"INCONCLUSIVE: {b.path}: {'; '.join(b.proof.reasons)}", style="bold yellow")
+    if strict and any(b.proof.verdict == "inconclusive" for b in made):
+        raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
+    if models:
+        suggest_triton(models)
+        return
+    commands = []
+    if built := [b for b in made if b.state == "built"]:
+        first = shell_word(str(built[0].path))
+        commands += [f"edgeclf predict {first} IMAGE", f"edgeclf pack {first}"]
+    for b in made:
+        if b.state == "portable" and not _has_engine(made):
+            commands += _on_the_device(b.path)
+    suggest(*commands)
+
+
+def suggest_triton(models: Sequence[Path]) -> None:
+    """How a server takes the repository."""
+    for model in models:
+        say(f"wrote {model}, a model of a Triton repository", style="dim")
+    repository = shell_word(str(models[0].parent.resolve()))
+    suggest(f"tritonserver --model-repository={repository}    (on the server)")
+
+
+def _say_state(b: Exported, made: Sequence[Exported]) -> None:
+    """What a TensorRT bundle is, and what was checked; the others say all in the table."""
+    if b.target != "tensorrt":
+        return
+    if b.state == "built":
+        say(f"{b.path} is built: an engine for this machine alone", style="bold")
+    else:
+        say(f"{b.path} is portable: a graph prepared for TensorRT, not yet an engine", style="bold")
+    for check in (*b.checks, *(b.proof.reasons if b.proof.verdict == "pass" else ())):
+        say(f"  {check}", style="dim")
+    if b.state == "portable" and not _has_engine(made):
+        from edgeclf_export.engine_here import why_no_engine_here
+
+        say(f"  no engine was built here: {why_no_engine_here()}", style="dim")
+
+
+def _has_engine(made: Sequence[Exported]) -> bool:
+    return any(b.target == "tensorrt" and b.state == "built" for b in made)
+
+
+def _on_the_device(portable: Path) -> list[str]:
+    tar = f"{portable.name}.tar"
+    return [
+        f"edgeclf pack {shell_word(str(portable))}",
+        f"scp {shell_word(str(portable.with_name(tar)))} DEVICE:",
+        f"edgeclf build {shell_word(tar)}    (on the device)",
+    ]

@@ -1,0 +1,50 @@
+"""TensorRT target: the hub prepared for a strongly typed network. Portable: `edgeclf build` makes an engine of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeclf_export.casting import BF16_OPSET, cast_graph
+from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.trt_lint import Offence, check_graph
+from edgeclf_runtime.build import MODEL, SETTINGS
+from edgeclf_runtime.records import to_json
+from edgeclf_runtime.trt.builder import BuildSettings, build_plan
+from edgeclf_runtime.trt.library import import_rtx
+
+_NO_RTX = (
+    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here "
+    "(pip install 'edgeclf[tensorrt-rtx]')"
+)
+_BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), nor for GPUs before Ampere"
+
+
+def build(hub: Hub, precision: str, folder: Path) -> Built:
+    """TensorRT computes in what the graph says, so it is cast. Linted before, too: only ONNX's operators can be."""
+    warnings = check_graph(hub.onnx)
+    model = hub.onnx
+    if precision != "fp32":
+        model = cast_graph(hub.onnx, precision)
+        warnings = check_graph(model)
+    checks = [_linted(warnings), _checked_by_rtx(model, hub.settings)]
+    if precision == "bf16":
+        checks.append(_BF16)
+    (folder / MODEL).write_bytes(model)
+    (folder / SETTINGS).write_text(json.dumps(to_json(hub.settings), indent=1) + "\n")
+    return Built(precision, precision, "portable", tuple(checks))  # type: ignore[arg-type]
+
+
+def _linted(warnings: tuple[Offence, ...]) -> str:
+    if not warnings:
+        return "linted for TensorRT: nothing found"
+    return f"linted for TensorRT, it takes the graph, but: {'; '.join(map(str, warnings))}"
+
+
+def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:
+    library = import_rtx()
+    if library is None:
+        return _NO_RTX
+    plan = build_plan(model, "the prepared graph", settings, library)
+    remarks = f"; remarks: {len(plan.warnings)}, such as: {plan.warnings[0]}" if plan.warnings else ""
+    return f"parsed and built by TensorRT-RTX {library.version} in {plan.seconds:.1f} s, without a GPU{remarks}"
