@@ -93,8 +93,11 @@ def evaluate(
     temperature: float = 1.0,
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
+    auc_interval: bool = True,
 ) -> Evaluation:
     """The figures for logits (N, C) and right classes (N,), numbers into `classes`.
+
+    Without `auc_interval` the costliest of the intervals is left out.
 
     Raises DataError where there is no image, or a logit is not finite.
     """
@@ -119,7 +122,7 @@ def evaluate(
         macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, answers)),
         macro_auc=macro_auc,
         macro_auc_interval=resampling.interval(lambda weights: weighted_macro_auc(weights, labels, found))
-        if macro_auc is not None and cheap
+        if macro_auc is not None and cheap and auc_interval
         else None,
         ece=_calibration_error(bins) if bins else None,
         nll=negative_log_likelihood(logits, labels, temperature) if scores == "softmax" else None,

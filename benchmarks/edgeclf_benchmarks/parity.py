@@ -81,7 +81,7 @@ class Judged:
     @property
     def numbers(self) -> NDArray[np.intp]:
         """(N,) the class that is answered."""
-        return self.scores.argmax(axis=1)
+        return np.asarray(self.scores.argmax(axis=1))
 
 
 def parity_of(
@@ -163,7 +163,7 @@ def _divergences(reference: Judged, row: Judged) -> NDArray[np.float64] | None:
     if reference.evaluation.scores != "softmax" or row.evaluation.scores != "softmax":
         return None
     p, q = (np.maximum(each.scores, _SMALLEST) for each in (reference, row))
-    return np.maximum((p * (np.log(p) - np.log(q))).sum(axis=1), 0.0)
+    return np.asarray(np.maximum((p * (np.log(p) - np.log(q))).sum(axis=1), 0.0))
 
 
 def _worst_class(row: Evaluation, reference: Evaluation) -> tuple[str | None, float | None]:

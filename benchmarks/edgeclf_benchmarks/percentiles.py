@@ -52,8 +52,6 @@ def bootstrap_method(rounds: Sequence[Sequence[float]], draws: int = 2000) -> st
 def resample_medians(
     rounds: Sequence[Sequence[float]], draws: int = 2000, *, seed: int = 0
 ) -> NDArray[np.float64] | None:
-    rounds: Sequence[Sequence[float]], draws: int = 2000, *, seed: int = 0
-) -> NDArray[np.float64] | None:
     """(draws,) medians over rounds of the medians of their samples, both drawn with replacement.
 
     Samples of one round are alike (the machine's state lasts longer than a call), so rounds are drawn first. None with

@@ -157,10 +157,15 @@ class Report:
         raise KeyError(name)
 
 
+def report_document(report: Report) -> Any:
+    """The report as JSON, its schema first."""
+    return to_json(report)
+
+
 def write_report(report: Report, path: Path, *, force: bool = False) -> None:
     """Writes the report in one step. Raises UsageError where `path` exists and `force` is False."""
     with writing(path, force=force) as draft:
-        draft.write_text(json.dumps(to_json(report), allow_nan=False) + "\n")
+        draft.write_text(json.dumps(report_document(report), allow_nan=False) + "\n")
 
 
 def read_report(path: Path) -> Report:

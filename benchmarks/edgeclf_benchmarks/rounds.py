@@ -36,7 +36,7 @@ TURNS: dict[Stage, Turn] = {"infer": Turn(2, 4), "end_to_end": Turn(1, 2), "prep
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: rounds, sessions opened anew in some of them, and the seconds that the rounds may take."""
+    """How much is measured: rounds, sessions opened anew in some of them, and the seconds for all, warm-up included."""
 
     rounds: int
     fresh_rounds: int
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Taken:
-    """What was timed of one contender and stage, by round; grows while it is measured, so that an end leaves it whole."""
+    """What was timed of one contender and stage, by round. Grows as it is measured: an interruption leaves it whole."""
 
     rounds_ms: list[list[float]] = field(default_factory=list)
     started_s: list[list[float]] = field(default_factory=list)
@@ -69,6 +69,11 @@ class Record:
     rounds: int = 0
     turns: int = 0
 
+    @property
+    def pairs(self) -> int:
+        """Timed calls from pixels to logits, of each contender in a round."""
+        return self.turns * TURNS["infer"].timed
+
 
 Tell = Callable[[str, float], None]  # what is being done, seconds left
 
@@ -85,7 +90,7 @@ def measure_rounds(
     tell: Tell,
 ) -> None:
     """Fills `record`. `files` are images as they lie on disk; `origin` is the zero of the trace, perf_counter's."""
-    order = random.Random(plan.seed)
+    order, begun = random.Random(plan.seed), time.perf_counter()
     with ExitStack() as stack:
         ready = {each.name: _Ready.of(each, options, files, record.batch, stack) for each in contenders}
         for name, each in ready.items():
@@ -93,11 +98,14 @@ def measure_rounds(
                 tell(f"warm-up of {name}", plan.seconds)
                 taken = record.taken.setdefault((name, stage), Taken())
                 taken.warmed, taken.typical_ms = warm_up(each.call(stage, 0), longest_s=plan.warm_up_s / len(stages))
-        rounds, turns = _fit(record, plan)
-        record.turns = turns
         start = time.perf_counter()
+        budget_s = max(plan.seconds / 3, plan.seconds - (start - begun))
+        rounds, turns = _fit(record, plan.rounds, budget_s)
+        record.turns = turns
         for number in range(rounds):
-            left = (time.perf_counter() - start) / number * (rounds - number) if number else plan.seconds
+            if number >= FEWEST_ROUNDS and time.perf_counter() - start > 1.2 * budget_s:
+                break  # the machine has become slower than it was at the warm-up
+            left = (time.perf_counter() - start) / number * (rounds - number) if number else budget_s
             tell(f"round {number + 1} of {rounds}", left)
             names = list(ready)
             order.shuffle(names)
@@ -137,21 +145,17 @@ def _one_turn(ready: _Ready, stage: Stage, turn: int, taken: Taken, origin: floa
         taken.rounds_ms[-1].append(sample)
 
 
-def _fit(record: Record, plan: Plan) -> tuple[int, int]:
-    """(rounds, turns a round) that fit into the plan's seconds; five rounds of one turn at least."""
+def _fit(record: Record, wanted: int, seconds: float) -> tuple[int, int]:
+    """(rounds, turns a round) that fit into `seconds`; five rounds of one turn at least."""
     turn_s, warm_s = 0.0, 0.0
     for (_, stage), taken in record.taken.items():
-        calls = TURNS[stage].timed + max(
-            TURNS[stage].lead, _LEAD_MS / max(taken.typical_ms, 1e-6) if stage == "infer" else 0
-        )
-        turn_s += calls * taken.typical_ms / 1000
+        lead = max(TURNS[stage].lead, _LEAD_MS / max(taken.typical_ms, 1e-6) if stage == "infer" else 0)
+        turn_s += (TURNS[stage].timed + lead) * taken.typical_ms / 1000
         if stage == "infer":
             warm_s += FEWEST_WARM_UP * taken.typical_ms / 1000
-    rounds = plan.rounds
-    if rounds * (warm_s + turn_s) > plan.seconds:
-        rounds = max(FEWEST_ROUNDS, int(plan.seconds / (warm_s + turn_s)))
-        return min(plan.rounds, rounds), 1
-    return rounds, max(1, min(MOST_TURNS, int((plan.seconds / rounds - warm_s) / turn_s)))
+    if wanted * (warm_s + turn_s) > seconds:
+        return min(wanted, max(FEWEST_ROUNDS, int(seconds / (warm_s + turn_s)))), 1
+    return wanted, max(1, min(MOST_TURNS, int((seconds / wanted - warm_s) / turn_s)))
 
 
 class _Ready:

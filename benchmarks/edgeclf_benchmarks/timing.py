@@ -79,7 +79,7 @@ def call_ms(call: Call) -> float:
 
 
 def warm_up(call: Call, *, longest_s: float = LONGEST_WARM_UP_S) -> tuple[WarmUp, float]:
-    """Calls until the medians of the last two windows differ by less than 2 %, ten at least; and the last median, ms."""
+    """At least ten calls, until the medians of the last two windows differ by less than 2 %; the last median in ms."""
     start, taken = time.perf_counter(), []
     while True:
         taken.append(call_ms(call))
@@ -121,7 +121,7 @@ def summarise(
         p95_ms=percentile_bound(samples, 0.95),
         p99_ms=percentile_bound(samples, 0.99),
         max_ms=max(samples),
-        outliers=sum(sample > high + 3 * (high - low) for sample in samples),
+        outliers=int(sum(sample > high + 3 * (high - low) for sample in samples)),
         drift=drift,
         slowed=drift > _SLOWED and len(samples) >= 16,
         warm_up=warmed,
