@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from edgeclf.console import one_line, say
 from edgeclf.verbs import (
     baseline,
+    bench,
     build,
     data,
     demo,
@@ -38,6 +39,7 @@ from edgeclf_runtime.machine import package_version
 BUG, INTERRUPTED, READER_GONE, TERMINATED = 70, 130, 141, 143
 _ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException: Typer carries its own copy of click since 0.2x
 _OTHER_NAMES = {
+    "benchmark": "bench",
     "check": "verify",
     "classify": "predict",
     "convert": "export",
@@ -91,6 +93,7 @@ app.command("build", rich_help_panel=ON_A_DEVICE)(build.build)
 app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
 app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
 app.command("eval", rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
+app.command("bench", rich_help_panel=ON_A_DEVICE)(bench.bench)
 app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)

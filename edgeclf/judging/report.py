@@ -14,9 +14,9 @@ from edgeclf.console import json_ready
 from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
-from edgeclf.judging.curves import Curves, curves_of
 from edgeclf.judging.ledger import TestUse
-from edgeclf.judging.metrics import Evaluation, Scores, evaluate, to_scores
+from edgeclf_benchmarks.curves import Curves, curves_of
+from edgeclf_benchmarks.metrics import Evaluation, Scores, evaluate, to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError

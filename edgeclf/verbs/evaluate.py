@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeclf.judging.calibration import OperatingPoint
-    from edgeclf.judging.intervals import Interval
     from edgeclf.judging.report import Judgement
+    from edgeclf_benchmarks.intervals import Interval
 
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 _NONE = "n/a"

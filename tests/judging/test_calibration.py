@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf.judging.calibration import Wanted, fit_temperature, fit_thresholds, parse_wanted
-from edgeclf.judging.intervals import wilson
-from edgeclf.judging.metrics import negative_log_likelihood, to_scores
 from edgeclf.judging.report import passes
+from edgeclf_benchmarks.intervals import wilson
+from edgeclf_benchmarks.metrics import negative_log_likelihood, to_scores
 from edgeclf_runtime.errors import DataError, UsageError
 
 

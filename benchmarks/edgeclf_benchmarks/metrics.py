@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.judging.intervals import Interval, Resampling, accuracy_interval, number_groups
-from edgeclf_runtime.engine import missing_engine
+from edgeclf_benchmarks.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import log_softmax
 
@@ -94,22 +93,19 @@ def evaluate(
     temperature: float = 1.0,
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
+    auc_interval: bool = True,
 ) -> Evaluation:
     """The figures for logits (N, C) and right classes (N,), numbers into `classes`.
 
-    Raises DataError where there is no image, or a logit is not finite; BackendError without scikit-learn.
-    """
-    try:
-        from sklearn import metrics
-    except ImportError as error:
-        raise missing_engine("scikit-learn", "baseline", error) from error
+    Without `auc_interval` the costliest of the intervals is left out.
 
+    Raises DataError where there is no image, or a logit is not finite.
+    """
     found = to_scores(logits, scores, temperature)
     labels = _check(found, labels, classes)
-    numbers = range(len(classes))
     answers = found.argmax(axis=1)
     resampling = Resampling(len(labels), number_groups(groups), seed=seed)
-    confusion = metrics.confusion_matrix(labels, answers, labels=numbers)
+    confusion = confusion_matrix(labels, answers, len(classes))
     per_class = _figures_per_class(confusion, auc_per_class(found, labels), classes)
     macro_f1 = float(np.mean([each.f1 for each in per_class if each.f1 is not None]))
     macro_auc = _mean_of_all([each.auc for each in per_class])
@@ -119,14 +115,14 @@ def evaluate(
         images=len(labels),
         classes=tuple(classes),
         scores=scores,
-        top1=float(metrics.accuracy_score(labels, answers)),
+        top1=float((answers == labels).mean()),
         top1_interval=accuracy_interval(answers == labels, resampling),
-        top5=float(metrics.top_k_accuracy_score(labels, found, k=TOP, labels=numbers)) if len(classes) > TOP else None,
+        top5=top_accuracy(found, labels, TOP) if len(classes) > TOP else None,
         macro_f1=macro_f1,
         macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, answers)),
         macro_auc=macro_auc,
         macro_auc_interval=resampling.interval(lambda weights: weighted_macro_auc(weights, labels, found))
-        if macro_auc is not None and cheap
+        if macro_auc is not None and cheap and auc_interval
         else None,
         ece=_calibration_error(bins) if bins else None,
         nll=negative_log_likelihood(logits, labels, temperature) if scores == "softmax" else None,
@@ -175,15 +171,21 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.integer],
     return tuple(table)
 
 
+def confusion_matrix(labels: NDArray[np.integer], answers: NDArray[np.integer], classes: int) -> NDArray[np.intp]:
+    """(classes, classes) images; row: the right class, column: the answer."""
+    return np.bincount(labels * classes + answers, minlength=classes**2).reshape(classes, classes)
+
+
+def top_accuracy(found: NDArray[np.float64], labels: NDArray[np.integer], top: int) -> float:
+    """Share of images whose right class is among the `top` best; of equal scores the later classes come first."""
+    best = np.argsort(found, axis=1, kind="stable")[:, -top:]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
 def auc_per_class(found: NDArray[np.float64], labels: NDArray[np.integer]) -> list[float | None]:
     """Area under each class's one-vs-rest ROC curve; None where the class has no image, or all of them."""
-    from sklearn.metrics import roc_auc_score
-
-    areas: list[float | None] = []
-    for number in range(found.shape[1]):
-        own = labels == number
-        areas.append(float(roc_auc_score(own, found[:, number])) if 0 < own.sum() < len(own) else None)
-    return areas
+    areas = _weighted_aucs(np.ones((1, len(labels))), labels, found)[:, 0]
+    return [None if np.isnan(area) else float(area) for area in areas]
 
 
 def weighted_macro_f1(
@@ -205,7 +207,16 @@ def weighted_macro_f1(
 def weighted_macro_auc(
     weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(B, N) weights -> (B,) mean one-vs-rest AUC over the classes with weight (Mann-Whitney, ties count half)."""
+    """(B, N) weights -> (B,) mean one-vs-rest AUC over the classes with weight."""
+    areas = _weighted_aucs(weights, labels, found)
+    there = ~np.isnan(areas)
+    return np.asarray(np.where(there, areas, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
+
+
+def _weighted_aucs(
+    weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (classes, B) one-vs-rest AUC (Mann-Whitney, ties count half); NaN for an empty side."""
     areas = np.full((found.shape[1], len(weights)), np.nan)
     for number in range(found.shape[1]):
         order = np.argsort(found[:, number], kind="stable")
@@ -217,8 +228,7 @@ def weighted_macro_auc(
         below = np.cumsum(negative, axis=1) - negative / 2
         pairs = positive.sum(axis=1) * negative.sum(axis=1)
         np.divide((positive * below).sum(axis=1), pairs, out=areas[number], where=pairs > 0)
-    there = ~np.isnan(areas)
-    return np.asarray(np.where(there, areas, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
+    return areas
 
 
 def _check(found: NDArray[np.float64], labels: NDArray[np.integer], classes: Sequence[str]) -> NDArray[np.intp]:

@@ -36,25 +36,35 @@ def curves_of(
     A class without images, or with all of them, has none. ROC: false positive rate, true positive rate. The other:
     recall, precision. `share` is the class's part of the images, the precision of blind guessing.
     """
-    from sklearn import metrics
-
     known = [(area, number) for number, area in enumerate(areas) if area is not None]
     found = []
     for area, number in sorted(sorted(known)[:most], key=lambda each: each[1]):
         own, column = labels == number, scores[:, number]
-        false, true, _ = metrics.roc_curve(own, column)
-        precision, recall, _ = metrics.precision_recall_curve(own, column)
+        hits, misses = _counts_by_threshold(own, column)
+        recall, precision = hits / hits[-1], hits / (hits + misses)
+        false, true = np.concatenate([[0.0], misses / misses[-1]]), np.concatenate([[0.0], recall])
+        steps = np.diff(true)
         found.append(
             Curves(
                 label=classes[number],
                 auc=area,
-                average_precision=float(metrics.average_precision_score(own, column)),
+                average_precision=float((steps * precision).sum()),
                 share=float(own.mean()),
                 roc=_thin(false, true),
-                precision_recall=_thin(recall[::-1], precision[::-1]),
+                precision_recall=_thin(true, np.concatenate([[1.0], precision])),
             )
         )
     return tuple(found)
+
+
+def _counts_by_threshold(
+    own: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many of the class, and of the rest, have each distinct score or a higher one, from the highest down."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], own[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    return np.cumsum(hits)[last].astype(np.float64), np.cumsum(~hits)[last].astype(np.float64)
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf.judging.curves import curves_of
-from edgeclf.judging.metrics import (
+from edgeclf_benchmarks.curves import curves_of
+from edgeclf_benchmarks.metrics import (
     auc_per_class,
     evaluate,
     reliability,

@@ -1,0 +1,232 @@
+"""What is wrong with this machine now: load, governor, heat, battery, cores; and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeclf_runtime.machine import now_utc
+
+# What --strict-env does not forgive: the machine, not the data, spoils the figures.
+ENVIRONMENT = ("battery", "governor", "load", "memory", "quota", "slowed", "threads", "throttled")
+_LOOK_S = 0.5
+_BUSY_SHARE = 0.15
+_LEAST_FREE_MIB = 512.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something that spoils figures, or limits what they say, and what to do about it.
+
+    `about` is a short key: "load", "governor", "threads", "throttled", "battery", "affinity", "memory", "data",
+    "samples", "interrupted", …; `row` the row that it concerns, None: the whole machine or report.
+    """
+
+    about: str
+    found: str
+    advice: str
+    row: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the machine was doing at one moment.
+
+    Attributes
+    ----------
+    load
+        Processes that ran or wanted to, mean of the last minute.
+    busy_cores
+        Cores that other processes kept busy during a short look, 0..all cores of the machine.
+    cores, machine_cores
+        Cores that this process may use, and those that the machine has.
+    quota_cores
+        Cores' worth of time that the control group allows (containers); None: no limit.
+    governor
+        The CPU's frequency governor ("performance", "schedutil", …); several joined by a comma.
+    frequency_mhz
+        Mean frequency of the cores now.
+    throttle_events
+        Times the CPU was slowed down because of heat since it was switched on (x86), or cooling steps now (ARM).
+    temperatures_c
+        Zone -> degrees Celsius.
+    power_mode
+        A Jetson's power mode, such as "MAXN" or "15W".
+    on_battery
+        Whether a battery is being used up.
+    free_mib
+        Memory that processes can have without swapping.
+    """
+
+    taken_utc: str
+    load: float | None
+    busy_cores: float | None
+    cores: int
+    machine_cores: int
+    quota_cores: float | None = None
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    throttle_events: int | None = None
+    temperatures_c: dict[str, float] = field(default_factory=dict)
+    power_mode: str | None = None
+    on_battery: bool | None = None
+    free_mib: float | None = None
+
+
+def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
+    """The machine's conditions now, read from the kernel's files under `root`; takes `seconds`."""
+    before, own = _busy_ticks(root), time.process_time()
+    time.sleep(seconds)
+    busy, own = _busy_ticks(root), time.process_time() - own
+    others = None
+    if before is not None and busy is not None and seconds > 0:
+        others = max(0.0, ((busy - before) / _TICKS_PER_S - own) / seconds)
+    load = re.match(r"[\d.]+", _read(root / "proc/loadavg"))
+    free = re.search(r"^MemAvailable:\s+(\d+)", _read(root / "proc/meminfo"), re.MULTILINE)
+    return Conditions(
+        taken_utc=now_utc(),
+        load=float(load[0]) if load else None,
+        busy_cores=others,
+        cores=len(os.sched_getaffinity(0)),
+        machine_cores=os.cpu_count() or 1,
+        quota_cores=_quota(root),
+        governor=", ".join(sorted(set(_texts(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")))) or None,
+        frequency_mhz=_frequency(root),
+        throttle_events=_throttle_events(root),
+        temperatures_c=_temperatures(root),
+        power_mode=_power_mode(root),
+        on_battery=_on_battery(root),
+        free_mib=int(free[1]) / 1024 if free else None,
+    )
+
+
+def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution, ...]:
+    """What will spoil the figures, as it is before anything is measured with those numbers of threads."""
+    cautions = []
+    usable = min(found.cores, found.quota_cores or found.cores)
+    if found.busy_cores is not None and found.busy_cores > _BUSY_SHARE * found.cores:
+        cautions.append(
+            Caution("load", f"other processes keep {found.busy_cores:.1f} of {found.cores} cores busy", "stop them")
+        )
+    if max(threads) > found.cores:
+        cautions.append(
+            Caution("threads", f"{max(threads)} threads on {found.cores} cores", f"give --threads {found.cores}")
+        )
+    if usable < found.cores:
+        cautions.append(
+            Caution(
+                "quota",
+                f"the container may use {usable:g} cores' worth of time on {found.cores} cores",
+                "lift the limit, or give fewer --threads: with more the kernel pauses the process now and then",
+            )
+        )
+    if found.governor is not None and found.governor != "performance":
+        cautions.append(
+            Caution(
+                "governor",
+                f"the CPU's frequency governor is {found.governor}",
+                "set it: sudo cpupower frequency-set -g performance (on a Jetson: sudo jetson_clocks)",
+            )
+        )
+    if found.on_battery:
+        cautions.append(Caution("battery", "the machine runs on its battery", "plug it in"))
+    if found.free_mib is not None and found.free_mib < _LEAST_FREE_MIB:
+        cautions.append(Caution("memory", f"{found.free_mib:.0f} MiB of memory are free", "stop other programs"))
+    return tuple(cautions)
+
+
+def cautions_after(before: Conditions, after: Conditions) -> tuple[Caution, ...]:
+    """What went wrong while it was measured."""
+    cautions = []
+    if before.throttle_events is not None and after.throttle_events is not None:
+        events = after.throttle_events - before.throttle_events
+        if events > 0:
+            cautions.append(
+                Caution("throttled", f"heat slowed the CPU down {events} times", "cool it, and measure again")
+            )
+    busy = after.busy_cores
+    if busy is not None and busy > _BUSY_SHARE * after.cores and not _was_busy(before):
+        cautions.append(
+            Caution("load", f"at the end other processes kept {busy:.1f} of {after.cores} cores busy", "measure again")
+        )
+    return tuple(cautions)
+
+
+def _was_busy(found: Conditions) -> bool:
+    return found.busy_cores is not None and found.busy_cores > _BUSY_SHARE * found.cores
+
+
+def _busy_ticks(root: Path) -> int | None:
+    """Clock ticks that all cores together have worked: all but idle and waiting for disks (proc(5))."""
+    found = re.match(r"cpu\s+([\d ]+)", _read(root / "proc/stat"))
+    if not found:
+        return None
+    ticks = [int(each) for each in found[1].split()]
+    return sum(ticks[:8]) - ticks[3] - ticks[4]
+
+
+def _quota(root: Path) -> float | None:
+    """Cores' worth of time that cgroup v2 or v1 allows; None: no limit."""
+    words = _read(root / "sys/fs/cgroup/cpu.max").split()
+    if len(words) == 2 and words[0].isdigit():
+        return int(words[0]) / int(words[1])
+    quota, period = (_read(root / f"sys/fs/cgroup/cpu/cpu.cfs_{each}_us").strip() for each in ("quota", "period"))
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _frequency(root: Path) -> float | None:
+    found = [int(text) / 1000 for text in _texts(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")]
+    found = found or [
+        float(text) for text in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _read(root / "proc/cpuinfo"), re.M)
+    ]
+    return sum(found) / len(found) if found else None
+
+
+def _throttle_events(root: Path) -> int | None:
+    counts = _texts(root, "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
+    counts = counts or _texts(root, "sys/class/thermal/cooling_device*/cur_state")
+    return sum(int(text) for text in counts if text.isdigit()) if counts else None
+
+
+def _temperatures(root: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
+        name, value = _read(zone / "type").strip(), _read(zone / "temp").strip()
+        if name and re.fullmatch(r"-?\d+", value):
+            found[name] = int(value) / 1000
+    return found
+
+
+def _power_mode(root: Path) -> str | None:
+    """The name of a Jetson's power mode, from the number in nvpmodel's status and the list in its configuration."""
+    status = re.search(r"pmode:(\d+)", _read(root / "var/lib/nvpmodel/status"))
+    if not status:
+        return None
+    number = int(status[1])
+    names: dict[int, str] = {}
+    for each, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", _read(root / "etc/nvpmodel.conf")):
+        names[int(each)] = name
+    return names.get(number, f"mode {number}")
+
+
+def _on_battery(root: Path) -> bool | None:
+    batteries = [each for each in root.glob("sys/class/power_supply/*") if _read(each / "type").strip() == "Battery"]
+    if not batteries:
+        return None
+    return any(_read(each / "status").strip() == "Discharging" for each in batteries)
+
+
+def _texts(root: Path, pattern: str) -> list[str]:
+    return [text for path in sorted(root.glob(pattern)) if (text := _read(path).strip())]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

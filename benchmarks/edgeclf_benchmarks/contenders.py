@@ -1,0 +1,74 @@
+"""Who is timed: each opens anew as often as asked, turns file bytes into its own input, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.manifest import to_input
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.session import open_session
+
+AGAIN = " (again)"  # the second of two that are the same
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A contender that is ready.
+
+    `prepare` turns the bytes of image files into the input of one call (decode and geometry); `infer` turns that into
+    (N, classes) outputs in the host's memory.
+    """
+
+    prepare: Callable[[Sequence[bytes]], Any]
+    infer: Callable[[Any], NDArray[np.floating]]
+    close: Callable[[], None]
+    compute_precision: str
+    engine: dict[str, str]
+
+
+class Contender(Protocol):
+    """What rounds and scenarios need of a row. `largest_batch`: None where any batch will do."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def largest_batch(self) -> int | None: ...
+    def open(self, options: SessionOptions) -> Opened: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContender:
+    """A bundle on its own engine, as the runtime opens it."""
+
+    name: str
+    bundle: Bundle
+    largest_batch: int | None = None
+
+    def open(self, options: SessionOptions) -> Opened:
+        manifest, pixels = self.bundle.manifest, pixels_of(self.bundle)
+        session = open_session(self.bundle, options)
+
+        def prepare(files: Sequence[bytes]) -> NDArray[np.generic]:
+            return to_input(np.stack([pixels.load(data)[0] for data in files]), manifest.normalization)
+
+        return Opened(prepare, session, session.close, session.compute_precision, session.facts)
+
+    def again(self) -> BundleContender:
+        """The same under another name, to see what there is to see where there is no difference."""
+        return replace(self, name=self.name + AGAIN)
+
+
+def pixels_of(bundle: Bundle) -> Pixels:
+    """The bundle's pixel contract. Raises UsageError for one that is no image classifier."""
+    manifest = bundle.manifest
+    if manifest.task != "classify" or manifest.pixels is None:
+        raise UsageError(f"{bundle.path}: its task is {manifest.task}; bench takes classifiers of pictures")
+    return manifest.pixels

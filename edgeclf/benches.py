@@ -1,0 +1,168 @@
+"""What `edgeclf bench` takes and shows: labelled images for it, a place for its report, the report as tables."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeclf.console import count, grid, say, show, size, styled, verdict
+from edgeclf.data.split import open_data
+from edgeclf.data.threads import Track, untracked
+from edgeclf.judging.asking import items_of
+from edgeclf.judging.ledger import record_test_use
+from edgeclf_benchmarks.answers import Labelled, LabelledImages
+from edgeclf_benchmarks.report import Report
+from edgeclf_benchmarks.rows import Row
+from edgeclf_runtime.bundle import Bundle
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_NONE = "n/a"
+_TOO_FEW = "n too small"
+
+
+def labelled_images(
+    source: Path, split: str, *, most: int | None = None, seed: int = 0, track: Track = untracked
+) -> LabelledImages:
+    """The images of a split for bench, at most `most` of them, drawn by chance; a look at test images is counted."""
+    data = open_data(source, seed, track=track)
+    items = items_of(data, split)
+    chosen = items if most is None or most >= len(items) else tuple(random.Random(seed).sample(items, most))
+    places = {label: number for number, label in enumerate(data.classes)}
+    tests = sum(item.split == "test" for item in chosen)
+
+    def record_look(bundle: Bundle) -> int:
+        use = record_test_use(
+            bundle.sidecar, subject=bundle.digest, data_sha256=data.digest, images=tests, verb="bench"
+        )
+        return use.number
+
+    return LabelledImages(
+        name=Path(data.root).name,
+        digest=data.digest,
+        split=split,
+        classes=data.classes,
+        images=tuple(
+            Labelled(data.path_of(item), item.path, places[item.label], item.group, item.sha256) for item in chosen
+        ),
+        training_images=len(data.of("train")),
+        left_out=len(items) - len(chosen),
+        record_look=record_look if tests else None,
+    )
+
+
+def free_place(folder: Path) -> Path:
+    """The first of folder/1.json, folder/2.json, … that is free."""
+    number = 1
+    while (place := folder / f"{number}.json").exists():
+        number += 1
+    return place
+
+
+def show_report(report: Report) -> None:
+    """The tables on stdout, then the cautions on stderr."""
+    show(*_tables(report))
+    for caution in report.cautions:
+        about = f"{caution.row}: " if caution.row else ""
+        say(f"! {about}{caution.found}; {caution.advice}", style="yellow")
+    looks = [row.test_look for row in report.rows if row.test_look is not None]
+    if looks and report.data is not None:
+        say(f"test images used: {len(report.data.images)}, look no. {max(looks)} at them", style="bold")
+
+
+def _tables(report: Report) -> Iterator[RenderableType]:
+    batch, threads = report.settings.batch_sizes[0], report.settings.threads[0]
+    yield styled(f"{report.machine.get('cpu', '')}, {count(threads, 'thread')}, batch {batch}", "dim")
+    yield ""
+    yield _latency_table(report, batch, threads)
+    if report.data is not None:
+        about = f"{count(len(report.data.images), 'image')} of {report.data.name}, {report.data.split}"
+        yield ""
+        yield styled(about + (" (selected on these images)" if report.data.selected_on else ""), "dim")
+        yield ""
+        yield _parity_table(report)
+    if len(report.settings.batch_sizes) * len(report.settings.threads) > 1:
+        yield ""
+        yield _sweep_table(report)
+
+
+def _latency_table(report: Report, batch: int, threads: int) -> Table:
+    table = grid()
+    headings = ("", "infer p50", "95 %", "p90", "p99", "end to end", "decode", "against the reference")
+    _head(table, (*headings, "images/s", "cold start", "memory", "size"))
+    for row in report.rows:
+        infer, whole, decode = (row.latency(stage, batch, threads) for stage in ("infer", "end_to_end", "preprocess"))
+        interval = infer.p50_interval_ms if infer else None
+        offline = [each for each in row.scenarios if each.name == "offline"]
+        table.add_row(
+            styled(row.name, "cyan"),
+            _ms(infer.p50_ms if infer else None),
+            f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE,
+            _ms(infer.p90_ms if infer else None, _TOO_FEW),
+            _ms(infer.p99_ms if infer else None, _TOO_FEW),
+            _ms(whole.p50_ms if whole else None),
+            _ms(decode.p50_ms if decode else None),
+            _against(report, row, batch, threads),
+            f"{offline[-1].images_per_s:.0f}" if offline else _NONE,
+            f"{row.cold_start.total_ms / 1000:.2f} s" if row.cold_start else _NONE,
+            f"{row.peak_memory_mib:.0f} MiB" if row.peak_memory_mib is not None else _NONE,
+            size(row.bundle_bytes) if row.bundle_bytes is not None else _NONE,
+        )
+    return table
+
+
+def _against(report: Report, row: Row, batch: int, threads: int) -> str:
+    """Whether the row is faster than the reference, as a sentence of four words."""
+    where = ("infer", batch, threads)
+    if row.name == report.reference:
+        floors = [each.floor for each in report.same_against_same if (each.stage, each.batch, each.threads) == where]
+        return f"reference (±{100 * (floors[0] - 1):.1f} %)" if floors else "reference"
+    for each in report.comparisons:
+        if each.row == row.name and (each.stage, each.batch, each.threads) == where:
+            bounds = f"× {each.ratio:.3f} [{each.interval.low:.3f}, {each.interval.high:.3f}]"
+            return f"{bounds} {each.verdict}"
+    return _NONE
+
+
+def _parity_table(report: Report) -> Table:
+    table = grid()
+    _head(table, ("", "top-1", "95 %", "macro-F1", "ECE", "Δtop-1", "agreement", "flips", "KL", "parity"))
+    for row in report.rows:
+        found, parity = row.evaluation, row.parity
+        if found is None:
+            table.add_row(styled(row.name, "cyan"), _NONE)
+            continue
+        bounds = found.top1_interval
+        cells = [f"{found.top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
+        cells += [f"{found.macro_f1:.3f}", _NONE if found.ece is None else f"{found.ece:.3f}"]
+        if parity is None:
+            table.add_row(styled(row.name, "cyan"), *cells, "reference")
+            continue
+        cells += [f"{parity.top1_change_points:+.2f}", f"{parity.agreement:.1%}"]
+        cells += [f"{parity.right_to_wrong} − {parity.wrong_to_right} +"]
+        cells += [_NONE if parity.mean_kl is None else f"{parity.mean_kl:.1e}"]
+        table.add_row(styled(row.name, "cyan"), *cells, verdict(parity.verdict))
+    return table
+
+
+def _sweep_table(report: Report) -> Table:
+    """Median milliseconds an image for each batch size and number of threads."""
+    table = grid()
+    sweep = [(batch, threads) for threads in report.settings.threads for batch in report.settings.batch_sizes]
+    _head(table, ("ms an image", *(f"batch {batch}, {count(threads, 'thread')}" for batch, threads in sweep)))
+    for row in report.rows:
+        found = [row.latency("infer", batch, threads) for batch, threads in sweep]
+        table.add_row(styled(row.name, "cyan"), *(_ms(each.p50_ms / each.batch if each else None) for each in found))
+    return table
+
+
+def _head(table: Table, headings: Sequence[str]) -> None:
+    table.add_row(*(styled(heading, "dim") for heading in headings))
+
+
+def _ms(value: float | None, missing: str = _NONE) -> str:
+    return missing if value is None else f"{value:.2f} ms"
