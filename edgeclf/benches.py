@@ -69,6 +69,9 @@ def show_report(report: Report) -> None:
     for caution in report.cautions:
         about = f"{caution.row}: " if caution.row else ""
         say(f"! {about}{caution.found}; {caution.advice}", style="yellow")
+    for row in report.rows:
+        if row.parity is not None and row.parity.verdict != "pass":
+            say(f"{row.parity.verdict.upper()}: {row.name}: {row.parity.reason}", style="bold yellow")
     looks = [row.test_look for row in report.rows if row.test_look is not None]
     if looks and report.data is not None:
         say(f"test images used: {len(report.data.images)}, look no. {max(looks)} at them", style="bold")

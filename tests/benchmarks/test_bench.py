@@ -1,0 +1,320 @@
+"""A whole bench on tiny bundles: proven first, asked about the same images, timed, told in a report that reads back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+from edgeclf_benchmarks import bench, rounds, summing_up
+from edgeclf_benchmarks.answers import Labelled, LabelledImages
+from edgeclf_benchmarks.bench import measure
+from edgeclf_benchmarks.cold_start import ColdStart, measure_cold_start
+from edgeclf_benchmarks.conditions import look
+from edgeclf_benchmarks.draft import Draft
+from edgeclf_benchmarks.power import Meter
+from edgeclf_benchmarks.profiles import BenchOptions
+from edgeclf_benchmarks.report import Report, read_report, report_document, write_report
+from edgeclf_benchmarks.summing_up import report_of
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.writer import hash_file
+
+QUICK = BenchOptions(profile="quick", rounds=2, threads=(1,), duration_s=0.1)
+
+
+def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bool = False) -> LabelledImages:
+    """Eight pictures with the classes that the bundle of seed 0 answers, but for the first."""
+    folder.mkdir()
+    images = []
+    for number, picture in enumerate(tiny.pictures()):
+        path = folder / f"{number}.png"
+        picture.save(path)
+        if broken and number == 3:
+            path.write_bytes(b"no picture")
+        images.append(path)
+    bundle = tiny.build(folder / "teacher", "reference")
+    pixels = bundle.manifest.pixels
+    assert pixels is not None
+    right = [
+        tiny.LABELS[int(tiny.reference_logits("reference", pixels.load(path)[0][None]).argmax())]
+        if path.stat().st_size > 20
+        else tiny.LABELS[0]
+        for path in images
+    ]
+    places = {label: place for place, label in enumerate(classes)}
+    right[0] = next(label for label in tiny.LABELS if label != right[0])
+    return LabelledImages(
+        name="views",
+        digest="d" * 64,
+        split="test",
+        classes=classes,
+        images=tuple(
+            Labelled(path, path.name, places[label], None, hash_file(path))
+            for path, label in zip(images, right, strict=True)
+        ),
+        training_images=17,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
+    """Two bundles with the same weights and one with others, on images whose classes are in another order."""
+    root = tmp_path_factory.mktemp("bench")
+    bundles = [tiny.build(root / name, "reference", seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    looks: list[str] = []
+
+    def record_look(bundle: Bundle) -> int:
+        looks.append(bundle.name)
+        return looks.count(bundle.name)
+
+    data = labelled(root / "views", ("sky", "leaf", "pagoda"))
+    meter = Meter("a rail", lambda: 5.0, idle_s=0.0)
+    return measure(
+        bundles, replace(QUICK, batch_sizes=(1, 2), meter=meter), data=replace(data, record_look=record_look)
+    )
+
+
+@pytest.fixture(scope="module")
+def report(measured: Draft) -> Report:
+    return report_of(measured, "edgeclf bench a b c")
+
+
+def test_the_report_reads_back_as_it_was_written(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == report
+    assert report.complete and report.schema == 1
+
+
+def test_answers_are_in_the_order_of_the_datas_classes_and_judged_right(report: Report) -> None:
+    assert report.data is not None
+    a = report.row("a")
+    assert a.answers is not None and a.evaluation is not None
+    right = [image.number for image in report.data.images]
+    assert [found == wanted for found, wanted in zip(a.answers.numbers, right, strict=True)] == [False, *[True] * 7]
+    assert a.evaluation.top1 == pytest.approx(7 / 8)
+    assert a.evaluation.classes == report.data.classes
+    assert a.labels == tiny.LABELS
+
+
+def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> None:
+    a, b, c = report.rows
+    assert report.reference == "a" and a.parity is None
+    assert b.parity is not None and c.parity is not None
+    assert (b.parity.agreement, b.parity.flips, b.parity.mean_kl) == (1.0, 0.0, 0.0)
+    assert b.parity.verdict == "inconclusive"
+    assert c.parity.agreement < 1 and c.parity.top1_change_points < 0
+    assert b.parity.images_needed is not None and b.parity.images_needed > 8
+
+
+def test_each_row_was_proven_timed_and_started_cold(report: Report) -> None:
+    for row in report.rows:
+        assert row.proof is not None and row.proof.verdict == "pass"
+        assert row.cold_start is not None and row.cold_start.total_ms == pytest.approx(
+            sum(row.cold_start.samples_ms[0])
+        )
+        assert row.peak_memory_mib is not None and row.peak_memory_mib > 5
+        for stage in ("preprocess", "infer", "end_to_end"):
+            found = row.latency(stage, 1, 1)
+            assert found is not None and len(found.rounds_ms) == 2
+            assert found.samples == sum(map(len, found.rounds_ms)) == sum(map(len, found.started_s))
+        assert row.latency("infer", 2, 1) is not None and row.latency("end_to_end", 2, 1) is None
+        assert {each.name for each in row.scenarios} == {"single-stream", "offline"}
+        assert row.engine["threads"] == "1"
+        assert row.bundle_bytes is not None and row.model_bytes is not None and row.model_bytes < row.bundle_bytes
+
+
+def test_the_reference_runs_against_itself_and_the_others_against_it(report: Report) -> None:
+    where = {(each.stage, each.batch) for each in report.same_against_same}
+    assert where == {("infer", 1), ("end_to_end", 1), ("preprocess", 1), ("infer", 2)}
+    assert {(each.row, each.base) for each in report.comparisons} == {("b", "a"), ("c", "a")}
+    assert all(each.floor >= 1 and len(each.round_ratios) == 2 for each in report.same_against_same)
+    assert all(row.name in "abc" for row in report.rows)
+
+
+def test_power_comes_from_the_boards_meter(report: Report) -> None:
+    for row in report.rows:
+        assert row.power is not None
+        assert (row.power.source, row.power.idle_w, row.power.mean_w) == ("a rail", 5.0, 0.0)
+
+
+def test_looks_at_test_images_are_recorded_once_a_bundle(report: Report) -> None:
+    assert [row.test_look for row in report.rows] == [1, 1, 1]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No long look at the machine, no fresh processes, few calls: for tests that ask for none of those."""
+    monkeypatch.setattr(bench, "look", lambda: look(seconds=0.0))
+    monkeypatch.setattr(summing_up, "look", lambda: look(seconds=0.0))
+    monkeypatch.setattr(rounds, "MOST_TURNS", 1)
+    canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
+    monkeypatch.setattr(bench, "measure_cold_start", lambda bundle, options, runs: (canned, 10.0))
+
+
+@pytest.mark.usefixtures("short")
+def test_without_data_latency_alone_is_measured_and_the_report_says_so(tmp_path: Path) -> None:
+    report = report_of(measure([tiny.build(tmp_path / "a")], QUICK), "")
+    (row,) = report.rows
+    assert report.data is None
+    assert (row.evaluation, row.answers, row.parity) == (None, None, None)
+    assert row.latency("infer", 1, 1) is not None
+    assert any(each.about == "data" and "latency alone" in each.found for each in report.cautions)
+
+
+@pytest.mark.usefixtures("short")
+def test_an_image_that_can_not_be_read_is_named_and_counts_for_no_row(tmp_path: Path) -> None:
+    data = labelled(tmp_path / "views", broken=True)
+    report = report_of(measure([tiny.build(tmp_path / "a")], QUICK, data=data), "")
+    assert report.data is not None
+    assert list(report.data.unreadable) == ["3.png"] and len(report.data.images) == 7
+    assert any(each.about == "unreadable" for each in report.cautions)
+
+
+def test_an_image_that_changed_since_the_split_is_refused(tmp_path: Path) -> None:
+    data = labelled(tmp_path / "views")
+    tiny.pictures()[5].save(data.images[2].path)
+    with pytest.raises(DataError, match=r"2\.png: changed since the split"):
+        measure([tiny.build(tmp_path / "a")], QUICK, data=data)
+
+
+def test_bundles_of_other_classes_than_the_data_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    bundle = tiny.build(tmp_path / "a", labels=("leaf", "<script>", "sky"))
+    with pytest.raises(DataError, match="not the same") as caught:
+        measure([bundle], QUICK, data=labelled(tmp_path / "views"))
+    assert "<script>" in str(caught.value) and "pagoda" in str(caught.value)
+    assert not bundle.sidecar.exists()
+
+
+@pytest.mark.usefixtures("short")
+def test_a_bundle_that_fails_its_proof_is_not_timed_and_a_reference_that_does_ends_it(tmp_path: Path) -> None:
+    good = tiny.build(tmp_path / "good")
+    tiny.build(tmp_path / "bad")
+    bad = tiny.replace_weights(tmp_path / "bad", seed=1)
+    report = report_of(measure([good, bad], QUICK), "")
+    row = report.row("bad")
+    assert row.proof is not None and row.proof.verdict == "fail"
+    assert (row.latencies, row.scenarios, row.cold_start) == ((), (), None)
+    assert any(each.about == "proof" and each.row == "bad" for each in report.cautions)
+    with pytest.raises(GateError, match="bad, the reference, fails its proof"):
+        measure([good, bad], QUICK, reference=bad)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("phase", ["verify", "ask", "measure_cold_start", "measure_rounds", "run_scenario"])
+def test_an_interruption_leaves_a_report_that_says_so(
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, phase, stop)
+    draft = measure([tiny.build(tmp_path / "a")], QUICK, data=labelled(tmp_path / "views"))
+    report = report_of(draft, "")
+    write_report(report, tmp_path / "report.json")
+    assert not read_report(tmp_path / "report.json").complete
+    assert draft.stopped is not None
+    assert any(each.about == "interrupted" for each in report.cautions)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_same_bundle_twice_makes_two_rows(tmp_path: Path) -> None:
+    bundle = tiny.build(tmp_path / "a")
+    report = report_of(measure([bundle, bundle], QUICK), "")
+    assert [row.name for row in report.rows] == ["a", "a (2)"]
+
+
+@pytest.mark.usefixtures("short")
+def test_a_graph_of_a_fixed_batch_is_timed_in_its_chunks(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    bundle = tiny.build(tmp_path / "a", "onnx", batch=1)
+    report = report_of(measure([bundle], replace(QUICK, batch_sizes=(3,))), "")
+    assert report.rows[0].latency("infer", 3, 1) is not None
+
+
+@pytest.mark.usefixtures("short")
+def test_the_plain_loop_answers_as_its_pytorch_bundle_and_only_at_batch_1(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    bundle = tiny.build(tmp_path / "a", "pytorch")
+    report = report_of(measure([bundle], replace(QUICK, batch_sizes=(1, 2)), data=labelled(tmp_path / "views")), "")
+    row = report.row("plain loop")
+    assert row.kind == "plain-loop" and row.parity is not None
+    assert row.parity.agreement == 1.0 and (row.parity.mean_kl or 0) < 1e-5
+    assert row.latency("end_to_end", 1, 1) is not None and row.latency("infer", 2, 1) is None
+    none = measure([bundle], replace(QUICK, plain_loop=False))
+    assert [part.name for part in none.parts] == ["a"]
+
+
+def test_the_plain_loops_pixels_are_the_contracts(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgeclf_benchmarks.plain import transform_of
+
+    bundle = tiny.build(tmp_path / "a", "pytorch")
+    pixels, normalization = bundle.manifest.pixels, bundle.manifest.normalization
+    assert pixels is not None and normalization is not None
+    for picture in tiny.pictures():
+        wanted = (pixels.apply(picture) / 255 - np.array(normalization.mean)) / np.array(normalization.std)
+        assert np.allclose(transform_of(bundle)(picture).numpy().transpose(1, 2, 0), wanted, atol=1e-5)
+
+
+def test_a_fresh_process_that_fails_is_a_fault_of_the_backend(tmp_path: Path) -> None:
+    bundle = tiny.build(tmp_path / "a")
+    (tmp_path / "a" / "model.npz").write_bytes(b"x" * (tmp_path / "a" / "model.npz").stat().st_size)
+    with pytest.raises(BackendError, match="changed since the export"):
+        measure_cold_start(bundle, QUICK.first, 1)
+
+
+def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path: Path) -> None:
+    from edgeclf_benchmarks.contenders import BundleContender
+    from edgeclf_benchmarks.scenarios import RULES, run_scenario
+
+    contender = BundleContender("a", tiny.build(tmp_path / "a"))
+    files = [tiny.encoded(picture) for picture in tiny.pictures()]
+    found = [run_scenario(contender, each, files, QUICK.first, seconds=0.0, whole=True) for each in RULES.values()]
+    assert [each.name for each in found] == ["single-stream", "multi-stream", "offline"]
+    assert [(each.queries, each.images) for each in found] == [(64, 64), (662, 5296), (1536, 24_576)]
+    assert [each.latency_ms is None for each in found] == [False, False, True]
+    assert all(not each.by_the_rules and each.note == "0 s of 600 s" for each in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"batch_sizes": (0,)}, "batch sizes"),
+        ({"threads": (100_000,)}, "threads must be"),
+        ({"rounds": 1}, "two rounds"),
+        ({"margin_points": 0.0}, "margin"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(changes: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(UsageError, match=wanted):
+        BenchOptions(**changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("{", "not JSON"),
+        ("[]", "no bench report"),
+        ('{"schema": 1, "kind": "evaluation"}', "no bench report"),
+        ('{"schema": 2, "kind": "bench"}', "update edgeclf"),
+        ('{"schema": 1, "kind": "bench"}', "missing"),
+    ],
+)
+def test_a_file_that_is_no_report_is_refused_in_one_sentence(content: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(DataError, match=wanted):
+        read_report(tmp_path / "report.json")
+
+
+def test_a_report_whose_answers_do_not_fit_its_images_is_refused(report: Report, tmp_path: Path) -> None:
+    content = report_document(report)
+    content["data"]["images"].pop()
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="8 answers of 'a' for 7 images"):
+        read_report(tmp_path / "report.json")

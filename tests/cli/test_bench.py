@@ -1,0 +1,158 @@
+"""`edgeclf bench` as it is typed: what it writes, what it refuses, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeclf.cli import run
+from edgeclf_benchmarks.report import read_report
+
+Make = Callable[..., Path]
+QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
+
+
+@pytest.fixture
+def classes(tmp_path: Path, photos: Path) -> Path:
+    """A folder a colour, ten pictures each."""
+    from PIL import Image, ImageEnhance
+
+    root = tmp_path / "colours-data"
+    for colour in ("red", "green", "blue"):
+        (root / colour).mkdir(parents=True)
+        for number in range(10):
+            with Image.open(photos / f"{colour}.png") as image:
+                ImageEnhance.Brightness(image).enhance(0.7 + 0.03 * number).save(root / colour / f"{number}.png")
+    return root
+
+
+def test_bench_with_data_writes_a_report_and_counts_the_look(
+    bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "report.json"
+    assert run(["bench", str(bundle), "--data", str(classes), *QUICK, "-o", str(place)]) == 0
+    found = capsys.readouterr()
+    assert "colours" in found.out and "top-1" in found.out
+    assert "test images used: 6, look no. 1" in found.err and "about" in found.err
+    report = read_report(place)
+    assert report.data is not None and report.data.classes == ("blue", "green", "red")
+    assert report.rows[0].evaluation is not None and report.rows[0].evaluation.top1 == 1.0
+    assert (bundle.parent / "colours.proofs" / "test-uses.jsonl").exists()
+
+
+def test_json_is_the_report(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["bench", str(bundle), *QUICK, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["verb"] == "bench" and document["report"]["kind"] == "bench"
+    assert document["report"] == json.loads((tmp_path / document["written"]).read_text())
+
+
+def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path) -> None:
+    place = make_bundle(tmp_path / "bundles" / "a")
+    (tmp_path / "bundles" / "a.proofs").mkdir()
+    paths = [str(place), str(tmp_path / "bundles" / "a.proofs")]
+    assert run(["bench", *paths, *QUICK, "-o", str(tmp_path / "r.json")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "wanted"),
+    [
+        (["--profile", "fast"], 2, "no profile 'fast'"),
+        (["--quick", "--profile", "mlperf"], 2, "not both"),
+        (["--batch-sizes", "1,x"], 2, "--batch-sizes wants"),
+        (["--threads", "0"], 2, "--threads wants"),
+        (["--images", "many"], 2, "--images wants"),
+        (["--margin", "0"], 2, "margin"),
+        (["--data", "missing"], 2, "missing"),
+        (["--reference", "missing"], 3, "no such bundle"),
+        (["--split", "tests"], 2, "no split 'tests'"),
+        (["-o", "."], 2, "exists"),
+        (["--device", "tpu"], 4, "device"),
+    ],
+)
+def test_what_can_not_be_meant_gets_one_line(
+    options: list[str],
+    code: int,
+    wanted: str,
+    make_bundle: Make,
+    classes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx = ["--data", str(classes)] if "--split" in options else []
+    target = make_bundle(tmp_path / "b")
+    if "tpu" in options:
+        import tiny
+
+        target = tiny.build(tmp_path / "onnx", "onnx").path
+    assert run(["bench", str(target), *options, *onnx]) == code
+    error = capsys.readouterr().err.strip().splitlines()
+    assert wanted in error[-1]
+    assert not list(tmp_path.glob("benches/*"))
+
+
+def test_a_bundle_of_other_classes_than_the_data_is_refused(
+    make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_bundle(tmp_path / "other", labels=("red", "green", "\x1b[31mblue"))
+    assert run(["bench", str(other), "--data", str(classes), *QUICK, "-o", str(tmp_path / "r.json")]) == 3
+    error = capsys.readouterr().err
+    assert "not the same" in error and "\x1b" not in error
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_busy_machine_fails_only_with_strict_env_and_the_report_is_there(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf_benchmarks import bench, summing_up
+    from edgeclf_benchmarks.conditions import Conditions
+
+    busy = Conditions("2026-11-23T15:04:05Z", 9.0, 3.5, 4, 4)
+    for module in (bench, summing_up):
+        monkeypatch.setattr(module, "look", lambda: busy)
+    place = tmp_path / "r.json"
+    assert run(["bench", str(bundle), *QUICK, "-o", str(place)]) == 0
+    assert "keep 3.5 of 4 cores busy" in capsys.readouterr().err
+    assert run(["bench", str(bundle), *QUICK, "-o", str(place), "--force", "--strict-env"]) == 1
+    assert "--strict-env" in capsys.readouterr().err
+    assert any(each.about == "load" for each in read_report(place).cautions)
+
+
+def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Path, tmp_path: Path) -> None:
+    wrong = make_bundle(tmp_path / "wrong", wrong=True)
+    place = tmp_path / "r.json"
+    assert run(["bench", str(bundle), str(wrong), *QUICK, "-o", str(place)]) == 1
+    assert read_report(place).row("wrong").latencies == ()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_report_that_is_marked_incomplete(
+    number: signal.Signals, code: int, bundle: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "r.json"
+    command = [sys.executable, "-m", "edgeclf", "bench", str(bundle), "--threads", "1", "-o", str(place)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ}
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"round 1" in line:
+            process.send_signal(number)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == code, rest
+    assert b"incomplete" in rest and b"Traceback" not in rest
+    report = read_report(place)
+    assert not report.complete
+    assert report.rows[0].proof is not None and report.rows[0].cold_start is not None
