@@ -67,7 +67,7 @@ def measure(data: Path, side: int, rounds: int, probe_epochs: int) -> dict[str, 
 def _plain(split: Path, side: int, epochs: int, *options: str) -> list[float]:
     """Seconds of each epoch."""
     sizes = ("--img-size", str(side), "--epochs", str(epochs))
-    found = run_json("edgeclf_benchmarks.plain_loop", str(split), *sizes, *options, folder=split.parent)
+    found = run_json("edgeclf_benchmarks.plain_training", str(split), *sizes, *options, folder=split.parent)
     return [epoch["seconds"] for epoch in found]
 
 

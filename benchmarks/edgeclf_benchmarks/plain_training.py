@@ -1,6 +1,6 @@
 """The training loop of a tutorial, as the measure of speed: PIL, torchvision's transforms, fp32, one loop.
 
-    python -m edgeclf_benchmarks.plain_loop split.json --img-size 96 --epochs 2 [--frozen]
+    python -m edgeclf_benchmarks.plain_training split.json --img-size 96 --epochs 2 [--frozen]
 
 Written as one finds it in introductions: resize, random crop, flip and colour jitter in a DataLoader's workers, AdamW,
 label smoothing, clipped gradients, a validation pass each epoch; with --frozen only the new head learns, and the frozen
