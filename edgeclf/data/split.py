@@ -83,16 +83,26 @@ def read_source(source: Path) -> Dataset:
     """The samples of a folder, a CSV or a split manifest, for those who look at data without splitting them."""
     if source.suffix.lower() != ".json":
         return read_dataset(source)
-    manifest = load_manifest(source)
+    return dataset_of(load_manifest(source))
+
+
+def dataset_of(manifest: SplitManifest) -> Dataset:
+    """The samples of a manifest."""
     samples = tuple(Sample(manifest.path_of(item), item.label, item.split, item.group) for item in manifest.items)
     return Dataset(Path(manifest.root), samples, manifest.classes, 0)
 
 
 def training_dataset(manifest: SplitManifest) -> Dataset:
     """The training images alone, for statistics that must not see the others."""
-    items = manifest.of("train")
-    samples = tuple(Sample(manifest.path_of(item), item.label, item.split, item.group) for item in items)
-    return Dataset(Path(manifest.root), samples, manifest.classes, 0)
+    return dataset_of(replace(manifest, items=manifest.of("train")))
+
+
+def copies_across_splits(manifest: SplitManifest) -> int:
+    """How many images have the bytes of an image in another split."""
+    splits: dict[str, set[str]] = {}
+    for item in manifest.items:
+        splits.setdefault(item.sha256, set()).add(item.split)
+    return sum(len(splits[item.sha256]) > 1 for item in manifest.items)
 
 
 def split_dataset(

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.sources import SPLITS, some
-from edgeclf.data.split import Item, SplitManifest
+from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf.judging.ledger import TestUse, record_test_use
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.session import open_session
@@ -144,8 +144,8 @@ def load_each(pixels: Pixels, data: SplitManifest, items: Sequence[Item]) -> Ite
 
     def load(item: Item) -> NDArray[np.uint8] | str:
         try:
-            return pixels.load(data.path_of(item))[0]
-        except ImageError as error:
+            return pixels.load(verify_item(data, item))[0]
+        except DataError as error:  # no image, or not the one that the split was made with
             return str(error)
 
     return in_threads(load, items)

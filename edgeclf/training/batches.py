@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,7 @@ class TrainingBatches:
         return len(self._order)
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file, BackendError for a dead worker."""
+        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file."""
         self._order.epoch = epoch
         batches = iter(self._loader)
         while True:
@@ -153,13 +154,20 @@ class TrainingBatches:
                 batch = next(batches, None)
             except DataError as error:  # a worker's error comes with the worker's traceback in its text
                 raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from error
-            except RuntimeError as error:
-                if "worker" not in str(error):
-                    raise
-                raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
             if batch is None:
                 return
             yield batch
+
+
+@contextmanager
+def dead_workers_named() -> Iterator[None]:
+    """Turns torch's error for a dead data worker, which comes up wherever the main thread is, into BackendError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
 
 
 def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -65,6 +65,20 @@ class Studio:
         self._amp = amp_type(config.amp, device)
         self._val_pixels: list[NDArray[np.uint8]] | None = None
         self._check()
+        if not config.freezes_batch_norm(len(self.train)) and config.strategy != "linear-probe":
+            self._refuse_single_pictures(min(config.batch_size, len(self.train)))
+
+    def _refuse_single_pictures(self, batch_size: int) -> None:
+        """Raises UsageError where BatchNorm would learn from one picture, whose variance is none."""
+        import torch
+
+        normalizes = any(
+            isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in self.network.module.modules()
+        )
+        if batch_size == 1 and normalizes:
+            raise UsageError(
+                "BatchNorm can't learn from one picture; give --batch-size 2 or more, or --batch-norm freeze"
+            )
 
     def _check(self) -> None:
         """Raises UsageError where the network can't take the pictures, or the strategy not the network."""

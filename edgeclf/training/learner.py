@@ -113,6 +113,7 @@ class Learner:
         self._watch.warn(
             f"out of memory with {tried} pictures at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
             f"the same batch of {images}"
+            + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
         )
 
     def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float) -> float:
@@ -150,8 +151,7 @@ class Learner:
     def _check(self, loss: float, epoch: int, *, fresh: bool) -> None:
         if not math.isfinite(loss):
             raise GateError(
-                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; the last good epoch "
-                "is kept in the run. Try a lower --lr, a lower --clip, or --amp off"
+                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
         expected = math.log(self._studio.classes)
         plain = self._config.loss == "cross-entropy" and self._class_weights is None
@@ -160,8 +160,12 @@ class Learner:
                 f"the first loss is {loss:.2f}; a fresh head on {self._studio.classes} classes gives {expected:.2f}"
             )
 
+    def _remedies(self) -> str:
+        clip = "a lower --clip" if self._config.clip else "--clip 1"
+        return f"a lower --lr, {clip}{'' if self._config.amp == 'off' else ', or --amp off'}"
+
     def judge(self) -> dict[str, float]:
-        """Validation figures of the weights that would be kept."""
+        """Validation figures of the weights that would be kept. Raises GateError where they answer no numbers."""
         own = None
         if self._ema is not None:
             own = copy_state(self._studio.network.module)
@@ -169,6 +173,11 @@ class Learner:
         scores = score(self._inputs.val_logits(), self._studio.val.labels)
         if own is not None:
             self._studio.network.module.load_state_dict(own)
+        if not math.isfinite(scores["val_loss"]):
+            raise GateError(
+                f"the network answers validation pictures with {scores['val_loss']} after the phase "
+                f"'{self._phase.name}' diverged; try {self._remedies()}"
+            )
         if self._config.schedule == "plateau":
             self._scheduler.step(scores["val_loss"])
         return scores

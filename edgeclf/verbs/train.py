@@ -12,7 +12,7 @@ import typer
 from edgeclf.console import progress, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.training.run import Run
@@ -51,9 +51,12 @@ def train(
     img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step.")] = 32,
     lr: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Peak rate of what learns.", show_default="by strategy")
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Peak rate of the network (linear-probe: of the head).", show_default="by strategy"
+        ),
     ] = None,
-    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of two-phase's first phase.")] = 1e-3,
+    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of a head on frozen features.")] = 1e-3,
     augment: Annotated[str, typer.Option(metavar="R", help="none, light, standard or strong.")] = "standard",
     hflip: Annotated[bool | None, typer.Option(help="Horizontal flips.", show_default="as the recipe")] = None,
     vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
@@ -95,7 +98,7 @@ def train(
     ] = 0,
     select: Annotated[str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1.")] = "macro-f1",
     normalize: Annotated[
-        str, typer.Option(metavar="N", help="By the backbone's statistics, or the data's.")
+        str, typer.Option(metavar="N", help="By the statistics of the backbone, or of the data: backbone or data.")
     ] = "backbone",
     batch_norm: Annotated[
         str, typer.Option(metavar="B", help="freeze: keep pretrained BatchNorm statistics; learn; auto: by data size.")
@@ -146,6 +149,8 @@ def train(
         folder = resume
     elif model is None:
         raise UsageError("name a backbone with --model; `edgeclf models` lists some")
+    elif name is not None and (not name or "/" in name or name.startswith(".")):
+        raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")
     else:
         folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
     with ExitStack() as stack:
@@ -156,7 +161,7 @@ def train(
             else:
                 resolved = TrainConfig(**{**chosen, "switches": switches})
                 run = train_run(resolved, open_data(data, seed=seed), folder, watcher)
-        except (KeyboardInterrupt, BackendError):
+        except (KeyboardInterrupt, BackendError, DataError):
             _say_how_to_go_on(folder)
             raise
     _show(run, as_json=as_json)

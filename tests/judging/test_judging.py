@@ -252,3 +252,15 @@ def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
     assert run(["eval", "photos-hog", str(photos), "--operating-point", "precision=1"]) == GateError.exit_code
     assert "no threshold reaches precision=1 on 18 validation images" in capfd.readouterr().err
     assert not list(tmp_path.glob("photos-hog-*"))
+
+
+def test_an_image_that_changed_since_the_split_counts_for_nothing(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(photos, tmp_path / "changed"))
+    data = open_data(folder)
+    first, second = (data.path_of(item) for item in data.of("test")[:2])
+    shutil.copyfile(second, first)
+    judged = judge_bundle(bundle, data, "test")
+    assert [each.error.partition(": ")[2] for each in judged.unreadable] == [
+        "changed since the split was made; split anew, or bring the old file back"
+    ]
+    assert judged.evaluation.images == len(data.of("test")) - 1

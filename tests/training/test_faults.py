@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgeclf.training.config import TrainConfig
 from edgeclf.training.network import Network
 from edgeclf.training.run import Run
 from edgeclf.training.train import resume, train
-from edgeclf_runtime.errors import BackendError, DataError
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 
 Make = Callable[..., TrainConfig]
 _FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
@@ -156,3 +157,51 @@ def test_a_cpu_without_memory_is_recognised() -> None:
         torch.empty(1 << 56, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    chosen = config(strategy="two-phase", lr=1e30, clip=0.0, optimizer="sgd", epochs=3)
+    with pytest.raises(GateError, match=r"--clip 1.*keeps the best epoch before"):
+        train(chosen, data, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert run.finished and run.outcome().best_epoch <= 3
+    assert all(torch.isfinite(tensor.float()).all() for tensor in run.weights().values())
+    assert run.exportable().labels == data.classes
+
+
+def test_a_network_that_answers_no_numbers_is_never_published(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    """One batch an epoch: the loss is seen before the step that ruins the weights."""
+    ruinous = config(strategy="full", lr=1e38, clip=0.0, optimizer="sgd", epochs=1, batch_size=64)
+    with pytest.raises(GateError, match="lower --lr"):
+        train(ruinous, data, tmp_path / "run")
+    assert not Run(tmp_path / "run").finished
+
+
+def test_batch_norm_learns_from_no_single_picture(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--batch-size 2 or more"):
+        train(config(strategy="full", batch_size=1), data, tmp_path / "run")
+    assert train(config(strategy="full", batch_size=1, batch_norm="freeze", epochs=1), data, tmp_path / "run").finished
+
+
+def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+    first = train(config(strategy="linear-probe"), data, tmp_path / "first")
+    train(config(strategy="linear-probe"), data, tmp_path / "second")
+    first.write_json("model.json", first.read_json("model.json"))  # as an operating point does
+    assert Run.newest(tmp_path).name == "second"
+
+
+def test_a_class_without_training_images_is_refused_and_copies_across_splits_are_warned_of(
+    config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+) -> None:
+    lacking = replace(data, items=tuple(i for i in data.items if not (i.label == "red" and i.split == "train")))
+    with pytest.raises(DataError, match="classes that train lacks: 'red'"):
+        train(config(), lacking, tmp_path / "run")
+    twin = replace(data.of("val")[0], path="blue/twin.png", sha256=data.of("train")[0].sha256)
+    watcher = recorder()
+    doubled = replace(data, items=(*data.items[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
+    train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
+    assert any("2 images lie in more than one split" in text for text in watcher.warnings)
