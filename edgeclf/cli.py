@@ -20,6 +20,7 @@ from edgeclf.verbs import (
     baseline,
     bench,
     build,
+    compare,
     data,
     demo,
     doctor,
@@ -30,6 +31,7 @@ from edgeclf.verbs import (
     models,
     pack,
     predict,
+    recommend,
     train,
     verify,
 )
@@ -43,6 +45,7 @@ _OTHER_NAMES = {
     "check": "verify",
     "classify": "predict",
     "convert": "export",
+    "diff": "compare",
     "infer": "predict",
     "info": "inspect",
     "show": "inspect",
@@ -94,6 +97,8 @@ app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
 app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
 app.command("eval", rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
 app.command("bench", rich_help_panel=ON_A_DEVICE)(bench.bench)
+app.command("compare", rich_help_panel=ON_A_DEVICE)(compare.compare)
+app.command("recommend", rich_help_panel=ON_A_DEVICE)(recommend.recommend)
 app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)

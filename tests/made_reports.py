@@ -1,0 +1,135 @@
+"""Bench reports made by hand: no engine runs, the figures are computed as bench computes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeclf_benchmarks.conditions import Caution, Conditions
+from edgeclf_benchmarks.intervals import Interval
+from edgeclf_benchmarks.metrics import evaluate
+from edgeclf_benchmarks.parity import Judged, parity_of
+from edgeclf_benchmarks.report import Data, Image, Report, Settings, write_report
+from edgeclf_benchmarks.rows import Answers, Row
+from edgeclf_benchmarks.speed import Comparison, SameAgainstSame, ratio_of, speed_of
+from edgeclf_benchmarks.timing import Latency, Stage, summarise
+
+CLASSES = ("cat", "dog", "eel")
+_ROUNDS, _PAIRS = 20, 10
+
+
+def latency(stage: Stage, ms: float, *, seed: int, noise: float = 0.02, pairs: int = _PAIRS) -> Latency:
+    """Calls of about `ms`: noisy rounds of noisy calls."""
+    random = np.random.default_rng(seed)
+    rounds = ms * np.exp(random.normal(0, noise / 2, (_ROUNDS, 1)) + random.normal(0, noise, (_ROUNDS, pairs)))
+    started = [[0.01 * place for place in range(pairs)] for _ in range(_ROUNDS)]
+    return summarise(stage, 1, 2, rounds.tolist(), started, None)
+
+
+def made_report(
+    rows: dict[str, tuple[float, int]],
+    *,
+    images: int = 600,
+    classes: tuple[str, ...] = CLASSES,
+    cpu: str = "Quiet CPU",
+    data: str | None = "photos",
+    seed: int = 0,
+    noise: float = 0.02,
+    floor: float = 1.02,
+    pairs: int = _PAIRS,
+) -> Report:
+    """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly)."""
+    labels = np.arange(images) % len(classes)
+    judged = {name: _judged(labels, wrong, classes) for name, (_, wrong) in rows.items()}
+    reference = next(iter(rows))
+    made = []
+    for place, (name, (ms, _)) in enumerate(rows.items()):
+        timed = latency("infer", ms, seed=seed + place, noise=noise, pairs=pairs)
+        found = judged[name]
+        row = Row(
+            name=name,
+            kind="bundle",
+            digest=f"{place:064x}",
+            target="onnx",
+            backbone="tiny",
+            weights="none",
+            weights_precision="fp32",
+            compute_precision="fp32",
+            scores="softmax",
+            engine={"onnxruntime": "1.20"},
+            labels=classes,
+            input_px=(32, 32),
+            bundle_bytes=(place + 1) * 5_000_000,
+            training_seconds=60.0,
+            training_images=1200,
+            latencies=(
+                timed,
+                latency("preprocess", 1.0, seed=seed + 50),
+                latency("end_to_end", ms + 1, seed=seed + 90),
+            ),
+        )
+        if data is not None:
+            row = replace(
+                row,
+                answers=Answers(tuple(map(int, found.numbers)), (0.9,) * images),
+                evaluation=found.evaluation,
+                parity=None
+                if name == reference
+                else parity_of(found, judged[reference], labels, name=reference, digest="0" * 64),
+            )
+        made.append(row)
+    return _report(tuple(made), reference, _data(data, labels, classes), cpu, floor)
+
+
+def _judged(labels: np.ndarray, wrong: int, classes: tuple[str, ...]) -> Judged:  # type: ignore[type-arg]
+    answers = labels.copy()
+    answers[:wrong] = (answers[:wrong] + 1) % len(classes)
+    logits = (4 * np.eye(len(classes))[answers]).astype(np.float32)
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Judged(scores.astype(np.float64), evaluate(logits, labels, classes, auc_interval=False))
+
+
+def _data(name: str | None, labels: np.ndarray, classes: tuple[str, ...]) -> Data | None:  # type: ignore[type-arg]
+    if name is None:
+        return None
+    images = tuple(Image(f"{place}.png", int(number)) for place, number in enumerate(labels))
+    return Data(name, f"{name:x>64}", "test", classes, images)
+
+
+def _report(rows: tuple[Row, ...], reference: str, data: Data | None, cpu: str, floor: float) -> Report:
+    base = rows[0].latencies[0]
+    comparisons = []
+    for row in rows[1:]:
+        found = ratio_of(row.latencies[0].rounds_ms, base.rounds_ms)
+        assert found is not None
+        verdict = speed_of(found.value, found.interval, floor)
+        figures = (found.value, found.interval, floor, verdict, found.by_round)
+        comparisons.append(Comparison(row.name, reference, "infer", 1, 2, *figures))
+    now = Conditions("2026-01-02T03:04:05Z", 0.1, 0.0, 2, 2, governor="performance")
+    same = SameAgainstSame(reference, "infer", 1, 2, 1.0, Interval(1 / floor, floor, "bootstrap"), floor, (1.0,))
+    return Report(
+        created_utc="2026-01-02T03:04:05Z",
+        complete=True,
+        command="edgeclf bench a b",
+        edgeclf="0.1.0",
+        seconds=60.0,
+        machine={"cpu": cpu, "architecture": "x86_64", "cores": "2"},
+        machine_id=f"{cpu:x>12}"[:12],
+        before=now,
+        after=now,
+        cautions=(Caution("load", "other processes keep 0.5 of 2 cores busy", "stop them"),),
+        settings=Settings("default", _ROUNDS, _PAIRS, 5, (1,), (2,), "cpu", "latency", None, 0),
+        reference=reference,
+        data=data,
+        rows=rows,
+        same_against_same=(same,),
+        comparisons=tuple(comparisons),
+    )
+
+
+def saved(report: Report, path: Path) -> Path:
+    """The path, once the report is there."""
+    write_report(report, path)
+    return path
