@@ -7,6 +7,7 @@ promises too much. The last two need a Python 3.10; all of them need the package
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -117,6 +118,48 @@ def test_the_help_of_a_verb_is_whole(bare: Environment) -> None:
     assert result.returncode == 0, result.stderr
     assert "[default: " in result.stdout
     assert "\\[" not in result.stdout  # Typer before 0.22 with rich escapes for no reader
+
+
+def test_bench_runs_on_a_bundle(bare: Environment) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import tiny; from pathlib import Path; tiny.build(Path('b'), 'onnx')"
+    )
+    made = bare.run("python", "-c", code)
+    assert made.returncode == 0, made.stderr
+    result = bare.run("edgeclf", "bench", "b", "--quick", "--rounds", "2", "--duration", "0.2", "-o", "report.json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((bare.folder / "report.json").read_text())
+    assert report["complete"] and report["rows"][0]["proof"]["verdict"] == "pass"
+
+
+def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import tiny; from pathlib import Path\n"
+        "tiny.build(Path('labelled'), 'onnx')\n"
+        "for number, picture in enumerate(tiny.pictures(24)):\n"
+        "    place = Path('views', tiny.LABELS[number % 3])\n"
+        "    place.mkdir(parents=True, exist_ok=True)\n"
+        "    picture.save(place / f'{number}.png')\n"
+    )
+    made = bare.run("python", "-c", code)
+    assert made.returncode == 0, made.stderr
+    command = [
+        "bench",
+        "labelled",
+        "--data",
+        "views",
+        "--quick",
+        "--rounds",
+        "2",
+        "--duration",
+        "0.2",
+        "-o",
+        "data.json",
+    ]
+    result = bare.run("edgeclf", *command)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((bare.folder / "data.json").read_text())
+    assert report["rows"][0]["evaluation"]["images"] == 3
 
 
 def test_the_runtime_passes_its_tests(bare: Environment) -> None:

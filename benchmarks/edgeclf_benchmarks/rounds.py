@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeclf_benchmarks.contenders import Contender, Opened
+from edgeclf_benchmarks.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.timing import FEWEST_WARM_UP, Call, Stage, WarmUp, call_ms, warm_up
 from edgeclf_runtime.engine import SessionOptions
 
-FEWEST_ROUNDS, MOST_TURNS = 5, 10
+MOST_TURNS = 10
 _LEAD_MS = 5.0  # by then the spinning threads of other engines have gone to sleep
 _DIFFERENT_INPUTS = 16
 

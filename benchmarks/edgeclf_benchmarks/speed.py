@@ -13,6 +13,7 @@ from edgeclf_benchmarks.intervals import Interval
 from edgeclf_benchmarks.percentiles import bootstrap_method, resample_medians
 from edgeclf_benchmarks.timing import Stage
 
+FEWEST_ROUNDS = 5  # with fewer the bootstrap's interval is too narrow to call a difference one
 Speed = Literal["faster", "slower", "no difference shown"]
 
 
@@ -90,10 +91,12 @@ def floor_of(same: Ratio) -> float:
     return max(same.interval.high, 1 / same.interval.low)
 
 
-def speed_of(ratio: float, interval: Interval, floor: float) -> Speed:
-    """ "faster" or "slower" only where the interval leaves out 1 and the ratio is beyond the floor."""
-    if interval.high < 1 and ratio < 1 / floor:
+def speed_of(found: Ratio, floor: float) -> Speed:
+    """ "faster" or "slower" only with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
+    if len(found.by_round) < FEWEST_ROUNDS:
+        return "no difference shown"
+    if found.interval.high < 1 and found.value < 1 / floor:
         return "faster"
-    if interval.low > 1 and ratio > floor:
+    if found.interval.low > 1 and found.value > floor:
         return "slower"
     return "no difference shown"

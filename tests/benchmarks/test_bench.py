@@ -21,6 +21,7 @@ from edgeclf_benchmarks.power import Meter
 from edgeclf_benchmarks.profiles import BenchOptions
 from edgeclf_benchmarks.report import Report, read_report, report_document, write_report
 from edgeclf_benchmarks.summing_up import report_of
+from edgeclf_benchmarks.timing import warm_up
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.writer import hash_file
@@ -125,7 +126,7 @@ def test_each_row_was_proven_timed_and_started_cold(report: Report) -> None:
             assert found.samples == sum(map(len, found.rounds_ms)) == sum(map(len, found.started_s))
         assert row.latency("infer", 2, 1) is not None and row.latency("end_to_end", 2, 1) is None
         assert {each.name for each in row.scenarios} == {"single-stream", "offline"}
-        assert row.engine["threads"] == "1"
+        assert row.engine["engine"] == "numpy"
         assert row.bundle_bytes is not None and row.model_bytes is not None and row.model_bytes < row.bundle_bytes
 
 
@@ -153,6 +154,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "look", lambda: look(seconds=0.0))
     monkeypatch.setattr(summing_up, "look", lambda: look(seconds=0.0))
     monkeypatch.setattr(rounds, "MOST_TURNS", 1)
+    monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))
     canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
     monkeypatch.setattr(bench, "measure_cold_start", lambda bundle, options, runs: (canned, 10.0))
 
@@ -279,7 +281,7 @@ def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path:
     assert [each.name for each in found] == ["single-stream", "multi-stream", "offline"]
     assert [(each.queries, each.images) for each in found] == [(64, 64), (662, 5296), (1536, 24_576)]
     assert [each.latency_ms is None for each in found] == [False, False, True]
-    assert all(not each.by_the_rules and each.note == "0 s of 600 s" for each in found)
+    assert all(not each.by_the_rules and each.note.endswith(" of 600 s") for each in found)
 
 
 @pytest.mark.parametrize(

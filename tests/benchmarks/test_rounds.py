@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgeclf_benchmarks import rounds, timing
 from edgeclf_benchmarks.contenders import Opened
-from edgeclf_benchmarks.rounds import FEWEST_ROUNDS, MOST_TURNS, TURNS, Plan, Record, measure_rounds
+from edgeclf_benchmarks.rounds import MOST_TURNS, TURNS, Plan, Record, measure_rounds
+from edgeclf_benchmarks.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.timing import FEWEST_WARM_UP, summarise, warm_up
 from edgeclf_runtime.engine import SessionOptions
 
