@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
-    options = SessionOptions(threads=arguments.threads)
+    options = SessionOptions(device="cpu", threads=arguments.threads)
     opened = [Bundle.open(path) for path in arguments.bundles]
     figures = [measure_overhead(bundle, options, arguments.pairs, arguments.rounds) for bundle in opened]
     for figure in figures:

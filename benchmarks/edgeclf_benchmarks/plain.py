@@ -19,7 +19,7 @@ from PIL import Image
 from edgeclf_benchmarks.contenders import Opened, pixels_of
 from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS, Builder, build_module
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.records import from_json
 from edgeclf_runtime.torchvision_guard import guard_torchvision
@@ -44,7 +44,7 @@ class PlainLoop:
         builder = from_json(Builder, json.loads(self.bundle.read(MODEL)), f"{self.bundle.path}/{MODEL}")
         module = build_module(builder)
         module.load_state_dict(load(self.bundle.read(WEIGHTS)), strict=True)
-        device = torch.device(options.device)
+        device = torch.device("cpu" if options.device == OWN_DEVICE else options.device)
         module = module.to(device).eval()
         transform = transform_of(self.bundle)
 
@@ -57,7 +57,7 @@ class PlainLoop:
             with torch.no_grad():
                 return np.asarray(module(tensor.to(device)).cpu().numpy())
 
-        facts = {"engine": "torch", "engine_version": torch.__version__, "device": options.device}
+        facts = {"engine": "torch", "engine_version": torch.__version__, "device": str(device)}
         return Opened(prepare, infer, lambda: None, "fp32", {**facts, "threads": str(options.thread_count)})
 
 
