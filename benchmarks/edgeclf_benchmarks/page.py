@@ -30,7 +30,8 @@ font-weight:600} tbody th{font-weight:600;min-width:9em;overflow-wrap:anywhere} 
 .matrix .right{background:color-mix(in srgb,var(--c2) calc(var(--share)*.4),transparent)}
 .matrix .wrong{background:color-mix(in srgb,var(--bad) calc(var(--share)*.6),transparent)}
 .pass{color:var(--good)} .fail{color:var(--bad);font-weight:700} .inconclusive{color:var(--open)}
-figure{margin:1em 0} svg{width:100%;max-width:720px;height:auto;font:13px system-ui,sans-serif} svg text{fill:var(--ink)}
+figure{margin:1em 0} svg{width:100%;max-width:720px;height:auto;font:13px system-ui,sans-serif}
+svg text{fill:var(--ink)}
 .grid{stroke:var(--line);fill:none} .axis{stroke:var(--dim);fill:none} .front{stroke:var(--dim);fill:none;
 stroke-dasharray:5 4} .bars,.line{fill:none;stroke-width:2} svg .number{fill:var(--label);font-weight:700;
 text-anchor:middle} .before{fill:var(--c0);opacity:.4} .infer{fill:var(--c0)} .mark{stroke:var(--ink);stroke-width:2}
