@@ -21,6 +21,7 @@ CLASSES = ("cat", "dog", "eel")
 _ROUNDS, _PAIRS = 20, 10
 
 
+@cache
 def latency(stage: Stage, ms: float, *, seed: int, noise: float = 0.02, pairs: int = _PAIRS) -> Latency:
     """Calls of about `ms`: noisy rounds of noisy calls."""
     random = np.random.default_rng(seed)
