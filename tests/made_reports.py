@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edgeclf_benchmarks.conditions import Caution, Conditions
 from edgeclf_benchmarks.intervals import Interval
 from edgeclf_benchmarks.metrics import evaluate
-from edgeclf_benchmarks.parity import Judged, parity_of
+from edgeclf_benchmarks.parity import Judged, Parity, parity_of
 from edgeclf_benchmarks.report import Data, Image, Report, Settings, write_report
 from edgeclf_benchmarks.rows import Answers, Row
 from edgeclf_benchmarks.speed import Comparison, SameAgainstSame, ratio_of, speed_of
@@ -20,6 +21,7 @@ CLASSES = ("cat", "dog", "eel")
 _ROUNDS, _PAIRS = 20, 10
 
 
+@cache
 def latency(stage: Stage, ms: float, *, seed: int, noise: float = 0.02, pairs: int = _PAIRS) -> Latency:
     """Calls of about `ms`: noisy rounds of noisy calls."""
     random = np.random.default_rng(seed)
@@ -42,7 +44,7 @@ def made_report(
 ) -> Report:
     """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly)."""
     labels = np.arange(images) % len(classes)
-    judged = {name: _judged(labels, wrong, classes) for name, (_, wrong) in rows.items()}
+    judged = {name: _judged(images, wrong, classes) for name, (_, wrong) in rows.items()}
     reference = next(iter(rows))
     made = []
     for place, (name, (ms, _)) in enumerate(rows.items()):
@@ -77,18 +79,27 @@ def made_report(
                 evaluation=found.evaluation,
                 parity=None
                 if name == reference
-                else parity_of(found, judged[reference], labels, name=reference, digest="0" * 64),
+                else _parity(images, rows[name][1], rows[reference][1], classes, reference),
             )
         made.append(row)
     return _report(tuple(made), reference, _data(data, labels, classes), cpu, floor)
 
 
-def _judged(labels: np.ndarray, wrong: int, classes: tuple[str, ...]) -> Judged:  # type: ignore[type-arg]
+@cache
+def _judged(images: int, wrong: int, classes: tuple[str, ...]) -> Judged:
+    labels = np.arange(images) % len(classes)
     answers = labels.copy()
     answers[:wrong] = (answers[:wrong] + 1) % len(classes)
     logits = (4 * np.eye(len(classes))[answers]).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Judged(scores.astype(np.float64), evaluate(logits, labels, classes, auc_interval=False))
+
+
+@cache
+def _parity(images: int, wrong: int, wrong_before: int, classes: tuple[str, ...], reference: str) -> Parity:
+    labels = np.arange(images) % len(classes)
+    row, other = _judged(images, wrong, classes), _judged(images, wrong_before, classes)
+    return parity_of(row, other, labels, name=reference, digest="0" * 64)
 
 
 def _data(name: str | None, labels: np.ndarray, classes: tuple[str, ...]) -> Data | None:  # type: ignore[type-arg]

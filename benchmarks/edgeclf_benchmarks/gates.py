@@ -57,8 +57,8 @@ def _drop(entry: Entry, before: Entry | None) -> Figure | None:
     if parity is None:
         return None
     change = parity.top1_change_interval_points
-    interval = None if change is None else Interval(-change.high, -change.low, change.method)
-    return Figure(-parity.top1_change_points, interval)
+    interval = None if change is None else Interval(0 - change.high, 0 - change.low, change.method)  # 0 -: no "-0"
+    return Figure(0 - parity.top1_change_points, interval)
 
 
 def _ratio(entry: Entry, before: Entry | None) -> Figure | None:

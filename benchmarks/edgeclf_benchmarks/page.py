@@ -65,8 +65,8 @@ def page(compared: Compared) -> str:
 def _parts(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[str]:
     yield f'<h2>Verdict</h2><ul class="verdict">{"".join(f"<li>{text(each)}</li>" for each in compared.verdict)}</ul>'
     if compared.gates:
-        gates = [(gate.expression, gate.row, gate.verdict, gate.line) for gate in compared.gates]
-        yield table("Gates", ("fails if", "row", "verdict", "found"), gates)
+        gates = [(gate.line, gate.verdict) for gate in compared.gates]
+        yield table("Gates", ("fails if: row: found", "verdict"), gates)
     if picture := pareto(entries):
         yield f"<h2>Latency against accuracy</h2>{picture}{_legend(entries)}"
     yield f"<h2>Figures</h2>{_figures('Speed, accuracy and cost of each row', SPEED, entries)}{_fine_print(compared)}"

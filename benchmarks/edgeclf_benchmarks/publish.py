@@ -27,8 +27,8 @@ def summary(compared: Compared) -> str:
     entries = entries_of(compared.sources)
     parts = ["# edgeclf compare\n", "".join(f"- {markdown(each)}\n" for each in compared.verdict)]
     if compared.gates:
-        gates = [(gate.expression, gate.row, gate.verdict, gate.line) for gate in compared.gates]
-        parts += ["## Gates\n", markdown_table(("fails if", "row", "verdict", "found"), gates)]
+        gates = [(gate.line, gate.verdict) for gate in compared.gates]
+        parts += ["## Gates\n", markdown_table(("fails if: row: found", "verdict"), gates)]
     for heading, columns, some in (
         ("Figures", SPEED, entries),
         ("Parity with the reference", PARITY, tuple(each for each in entries if each.row.parity is not None)),

@@ -1,0 +1,139 @@
+"""Reports side by side: what is merged, what is refused, and a page that obeys no name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_reports import made_report, saved
+
+from edgeclf_benchmarks.compare import Compared, check_alike, entries_of, read_sources
+from edgeclf_benchmarks.drawing import undominated
+from edgeclf_benchmarks.findings import sentences
+from edgeclf_benchmarks.page import page
+from edgeclf_benchmarks.publish import publish, summary
+from edgeclf_benchmarks.recommend import Limits, recommend
+from edgeclf_benchmarks.report import Report
+from edgeclf_runtime.errors import DataError, UsageError
+
+ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40), "int8": (3.0, 60)}
+EVIL = "<script>alert(1)</script>|[red]=cmd\x1b[31m\u202e"
+
+
+def _compared(folder: Path, *reports: Report) -> Compared:
+    paths = [saved(report, folder / f"{place}.json") for place, report in enumerate(reports)]
+    sources = read_sources(paths)
+    verdict = sentences(sources, entries_of(sources), ())
+    return Compared(
+        created_utc="now", edgeclf="0", command="edgeclf compare", verdict=verdict, gates=(), sources=sources
+    )
+
+
+def test_rows_of_several_machines_get_names_of_their_own(tmp_path: Path) -> None:
+    compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board"), made_report(ROWS, seed=5))
+    names = [entry.name for entry in entries_of(compared.sources)]
+    assert len(set(names)) == 9
+    assert {"onnx @ Quiet CPU #1", "onnx @ Board", "onnx @ Quiet CPU #3"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (made_report(ROWS, data="films"), "different data"),
+        (made_report(ROWS, images=300), "different images"),
+        (made_report(ROWS, classes=("dog", "cat", "eel")), "labels in different orders"),
+        (made_report(ROWS, classes=("ant", "bee", "fly")), "different tasks"),
+    ],
+)
+def test_what_cannot_stand_side_by_side_is_refused_in_one_line(other: Report, said: str) -> None:
+    with pytest.raises(DataError, match=said) as refusal:
+        check_alike(made_report(ROWS), other, "a.json", "b.json")
+    assert "\n" not in str(refusal.value)
+
+
+def test_one_label_and_several_labels_are_different_tasks() -> None:
+    report = made_report(ROWS)
+    several = replace(report, rows=tuple(replace(row, scores="sigmoid") for row in report.rows))
+    with pytest.raises(DataError, match="different tasks"):
+        check_alike(report, several, "a.json", "b.json")
+
+
+def test_the_same_report_twice_another_schema_and_a_merged_report_are_refused(tmp_path: Path) -> None:
+    path = saved(made_report(ROWS), tmp_path / "a.json")
+    with pytest.raises(UsageError, match="same report"):
+        read_sources([path, path])
+    newer = tmp_path / "newer.json"
+    newer.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
+    with pytest.raises(DataError, match="schema 2"):
+        read_sources([path, newer])
+    publish(_compared(tmp_path, made_report(ROWS)), tmp_path / "out")
+    with pytest.raises(DataError, match="merged by compare"):
+        read_sources([tmp_path / "out" / "report.json"])
+
+
+def test_the_verdict_names_the_fastest_that_is_as_good_and_what_is_worse(tmp_path: Path) -> None:
+    first, second = _compared(tmp_path, made_report(ROWS)).verdict
+    assert first.startswith("int8 is worse than torch")
+    assert "onnx, 5.0" in second and "times as fast as torch" in second
+
+
+def test_a_report_without_data_goes_along_and_is_said_to_tell_nothing_of_accuracy(tmp_path: Path) -> None:
+    compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, data=None, cpu="Board"))
+    assert any("1.json measured latency alone" in each for each in compared.verdict)
+    assert "Latency against accuracy" in page(compared)
+
+
+class _Reader(HTMLParser):
+    """The tags and the attributes of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_names_that_would_inject_are_text_in_page_and_markdown(tmp_path: Path) -> None:
+    report = made_report({"torch": (12.0, 40), EVIL: (5.0, 44)}, classes=(EVIL, '"><img src=x onerror=y>', "eel"))
+    compared = _compared(tmp_path, report)
+    read = _Reader(html := page(compared))
+    assert not {"script", "img", "link", "iframe"} & set(read.tags)
+    assert not {name for name in read.attributes if name.startswith("on")}
+    assert "&lt;script&gt;alert(1)" in html
+    written = summary(compared)
+    assert "<" not in written and r"\|\[red\]\=cmd" in written
+    for shown in (html, written):
+        assert "\x1b" not in shown and "\u202e" not in shown
+
+
+def test_the_page_refers_to_nothing_outside_itself(tmp_path: Path) -> None:
+    html = page(_compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board")))
+    assert not {"src", "href", "action", "data"} & _Reader(html).attributes
+    assert not re.search(r"https?:|url\(|@import", html)
+    assert "default-src 'none'" in html
+    assert html.count("<table") == html.count("<caption") >= 8
+    assert html.index("Verdict") < html.index("<svg") < html.index("Figures")
+
+
+def test_too_few_samples_are_said_to_be_too_few(tmp_path: Path) -> None:
+    assert "n too small" in page(_compared(tmp_path, made_report(ROWS)))
+
+
+def test_the_front_holds_only_what_nothing_beats_in_both() -> None:
+    assert undominated([(3, 0.9), (1, 0.8), (2, 0.7), (4, 0.9)]) == [(1, 0.8), (3, 0.9)]
+
+
+def test_the_pick_is_the_fastest_within_limits_and_the_rest_have_a_reason(tmp_path: Path) -> None:
+    entries = entries_of(_compared(tmp_path, made_report(ROWS)).sources)
+    (choice,) = recommend(entries, Limits(max_ms=10))
+    assert choice.pick == "onnx"
+    assert "above 10" in choice.left_out["torch"] and "worse than torch" in choice.left_out["int8"]
+    (none,) = recommend(entries, Limits(min_top1=0.93))  # 0.933, but the interval goes below
+    assert none.pick is None and "may be" in none.left_out["onnx"]

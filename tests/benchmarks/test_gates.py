@@ -1,0 +1,87 @@
+"""Gates fail for what is beyond noise, and for nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from made_reports import made_report
+
+from edgeclf_benchmarks.compare import Entry, Source, entries_of
+from edgeclf_benchmarks.gates import judge, parse_rule
+from edgeclf_benchmarks.report import Report
+from edgeclf_runtime.errors import DataError, UsageError
+
+ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40)}
+
+
+def _entries(report: Report) -> tuple[Entry, ...]:
+    return entries_of([Source("a.json", "0", report)])
+
+
+def _verdict(rule: str, report: Report, baseline: Report | None = None, row: str = "onnx") -> str:
+    older = () if baseline is None else _entries(baseline)
+    gates = judge([parse_rule(rule)], _entries(report), older)
+    return next(gate.verdict for gate in gates if gate.row == row)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("p50_ms>4", "fail"),
+        ("p50_ms>6", "pass"),
+        ("p90_ms>4", "fail"),
+        ("p90_ms > 9", "pass"),
+        ("top1<0.99", "fail"),
+        ("top1<0.5", "pass"),
+        ("top1<0.94", "inconclusive"),
+        ("bundle_mb>9", "fail"),
+        ("bundle_mb>11", "pass"),
+        ("flips>0", "pass"),
+        ("p50_ratio>0.3", "fail"),
+        ("p50_ratio>0.9", "pass"),
+    ],
+)
+def test_each_gate_tells_pass_fail_and_noise_apart(rule: str, expected: str) -> None:
+    assert _verdict(rule, made_report(ROWS)) == expected
+
+
+def test_a_slowdown_of_15_percent_is_caught() -> None:
+    slower = made_report({"torch": (12.0, 40), "onnx": (5.75, 40)}, seed=9)
+    assert _verdict("p50_ratio>1.05", slower, made_report(ROWS)) == "fail"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_repeat_without_a_change_raises_no_alarm(seed: int) -> None:
+    repeat, before = made_report(ROWS, seed=100 + 7 * seed), made_report(ROWS)
+    for rule in ("p50_ratio>1.05", "top1_drop>0", "flips>0"):
+        assert _verdict(rule, repeat, before) != "fail"
+
+
+def test_a_ratio_within_what_a_bundle_shows_against_itself_is_no_failure() -> None:
+    slower = made_report({"torch": (12.0, 40), "onnx": (5.75, 40)}, seed=9, floor=1.3)
+    assert _verdict("p50_ratio>1.05", slower, made_report(ROWS)) == "inconclusive"
+
+
+def test_one_point_of_top1_lost_on_the_same_images_is_caught() -> None:
+    before = made_report(ROWS, images=3000)
+    after = made_report({"torch": (12.0, 40), "onnx": (5.0, 75)}, images=3000)
+    assert _verdict("top1_drop>0.5", after, before) == "fail"
+    assert _verdict("top1_drop>2", after, before) == "pass"
+    assert _verdict("top1_drop>1", after, before) == "inconclusive"
+    assert _verdict("flips>30", after, before) == "fail"
+
+
+def test_a_baseline_of_another_machine_judges_no_latency() -> None:
+    with pytest.raises(DataError, match="p50_ratio"):
+        _verdict("p50_ratio>1.1", made_report(ROWS), made_report(ROWS, cpu="Board"))
+
+
+@pytest.mark.parametrize("rule", ["p99_ms>9", "images_per_s<5", "top1<0.5"])
+def test_a_gate_that_judges_nothing_is_an_error_and_no_pass(rule: str) -> None:
+    with pytest.raises(DataError, match="no row can be judged"):
+        _verdict(rule, made_report(ROWS, data=None))
+
+
+@pytest.mark.parametrize("rule", ["p50>12", "p50_ms", "p50_ms>fast", "top1<93", "p50_ms>nan", ""])
+def test_a_gate_that_cannot_be_meant_is_refused(rule: str) -> None:
+    with pytest.raises(UsageError):
+        parse_rule(rule)
