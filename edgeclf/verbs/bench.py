@@ -11,7 +11,7 @@ import typer
 
 from edgeclf.console import say, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, ComputePrecision, Device, Force, session_options, shell_word
+from edgeclf.verbs.options import OWN_DEVICE, AsJson, ComputePrecision, Device, Force, session_options, shell_word
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def bench(
         str | None,
         typer.Option(metavar="N,N…", help="Threads of one inference; several: a sweep.", show_default="all cores"),
     ] = None,
-    device: Device = "cpu",
+    device: Device = OWN_DEVICE,
     compute_precision: ComputePrecision = None,
     plain_loop: Annotated[
         bool,

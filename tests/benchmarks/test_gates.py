@@ -52,7 +52,7 @@ def test_a_slowdown_of_15_percent_is_caught() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_repeat_without_a_change_raises_no_alarm(seed: int) -> None:
     repeat, before = made_report(ROWS, seed=100 + 7 * seed), made_report(ROWS)
-    for rule in ("p50_ratio>1.05", "top1_drop>0", "flips>0"):
+    for rule in ("p50_ratio>1", "top1_drop>0", "flips>0"):
         assert _verdict(rule, repeat, before) != "fail"
 
 
