@@ -152,6 +152,9 @@ def export(
     given = Source(source, model, weights, labels, img_size, seed, look, bit_depth, window)
     given.check()
     if given.kind == "bundle" and target is None:
+        needless = {"precision": precision != "fp32", "workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
+        if misplaced := [option for option, value in needless.items() if value not in (None, False)]:
+            raise UsageError(f"--{misplaced[0]} changes nothing of {source}, which is a bundle already; leave it out")
         _lay_out_alone(str(source), layout, output, max_batch, force=force, as_json=as_json)
         return
     options = ExportOptions(

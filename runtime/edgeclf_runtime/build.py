@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from edgeclf_runtime.backends.trt import check_device
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.cuda import Gpu, open_cuda
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError
+from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
+from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError, UsageError
 from edgeclf_runtime.latency import median_call_ms, one_picture
 from edgeclf_runtime.machine import jetson_refusal, now_utc
 from edgeclf_runtime.manifest import Manifest
@@ -103,6 +104,8 @@ def build(
     if refusal := jetson_refusal():
         raise BackendError(refusal)
     if bundle.manifest.target == TARGET:
+        if options.device != OWN_DEVICE:
+            check_device(options.device)  # before the minutes that a build takes
         return _build_engine(bundle, settings or settings_of(bundle), options, destination, force, report)
     report(f"{bundle.path} is built: {bundle.manifest.target} bundles run as they are; verified and measured here")
     proof = verify(bundle, options)
@@ -122,14 +125,15 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, report: Report) ->
         return bundle
     destination = place_of(bundle, library, gpu)
     report(f"{bundle.path} is STALE: {'; '.join(reasons)}")
+    replaces = False
     if destination.exists():
         earlier = Bundle.open(destination)
-        if earlier.manifest.derived_from == _origin(bundle) and not any(
-            each.kind == "error" for each in differences(read_facts(earlier), here)
-        ):
+        replaces = earlier.manifest.derived_from == _origin(bundle)
+        if replaces and not any(each.kind == "error" for each in differences(read_facts(earlier), here)):
             report(f"{destination}, built for this machine before, takes its place")
             return earlier
-    return build(bundle, facts.settings, options, destination=destination, report=report).bundle
+    # after a smaller update the new engine has the old one's name, and takes its place
+    return build(bundle, facts.settings, options, destination=destination, force=replaces, report=report).bundle
 
 
 def settings_of(bundle: Bundle) -> BuildSettings:
@@ -174,6 +178,8 @@ def _build_engine(
     gpu, library = _find_gpu_and_tensorrt(bundle)
     _refuse_bf16(bundle, library, gpu)
     place = destination or place_of(bundle, library, gpu)
+    if bundle.manifest.state == "portable" and place.resolve() == bundle.path.resolve():
+        raise UsageError(f"{place} is the portable bundle itself, which stays as it is; give another --output")
     report(
         f"{bundle.path} is {bundle.manifest.state}; building {place.name} with {library.flavour} {library.version} on "
         f"{gpu.name}, batches of 1 to {settings.max_batch}; this can take minutes"

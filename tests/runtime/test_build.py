@@ -279,3 +279,25 @@ def test_another_bundle_that_answers_otherwise_has_a_failed_proof(bundle: Bundle
 def test_a_bundle_that_takes_no_pictures_can_not_be_measured(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="takes no pictures"):
         latency.one_picture(replace(bundle.manifest, pixels=None))
+
+
+def test_after_a_small_update_the_new_engine_takes_the_stale_ones_place(portable: Bundle, gpu: FakeGpu) -> None:
+    made = build(portable).bundle
+    with updated(gpu, "10.3.1", bytes([10, 3, 1, 30])).installed():
+        fresh = rebuild_if_stale(made, SessionOptions(), lambda sentence: None)
+        assert fresh.path == made.path and fresh.digest != made.digest
+        with open_session(fresh) as session:
+            assert session.facts["engine_version"] == "10.3.1"
+
+
+def test_the_portable_bundle_is_never_overwritten_by_its_engine(portable: Bundle, gpu: FakeGpu) -> None:
+    with pytest.raises(UsageError, match="the portable bundle itself"):
+        build(portable, destination=portable.path, force=True)
+    assert Bundle.open(portable.path).digest == portable.digest
+
+
+def test_the_dla_and_the_cpu_are_refused_before_anything_is_built(portable: Bundle, gpu: FakeGpu) -> None:
+    for device in ("dla", "dla:0", "cpu"):
+        with pytest.raises(BackendError, match="leave --device out"):
+            build(portable, options=SessionOptions(device=device))
+    assert not list(portable.path.parent.glob("*-sm*"))

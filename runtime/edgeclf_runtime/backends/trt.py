@@ -111,10 +111,7 @@ class TrtEngine:
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
-    if options.device.partition(":")[0] == "dla":
-        raise BackendError("edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out")
-    if options.device != "cuda":
-        raise BackendError(f"a TensorRT engine runs on cuda, not on {options.device!r}; leave --device out")
+    check_device(options.device)
     if refusal := jetson_refusal():
         raise BackendError(refusal)
     facts = read_facts(bundle)
@@ -139,10 +136,18 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     return opened
 
 
+def check_device(device: str) -> None:
+    """Raises BackendError for any device but the GPU."""
+    if device.partition(":")[0] == "dla":
+        raise BackendError("edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out")
+    if device != "cuda":
+        raise BackendError(f"a TensorRT engine runs on cuda, not on {device!r}; leave --device out")
+
+
 def stale_sentence(bundle: Bundle, reasons: list[str]) -> str:
     return (
         f"{bundle.path} is built, but not for this machine: {'; '.join(reasons)}. Build it again with: "
-        f"edgeclf build {bundle.path} (or give --rebuild-if-stale)"
+        f"edgeclf build --force {bundle.path} (predict, verify and eval: or give --rebuild-if-stale)"
     )
 
 
