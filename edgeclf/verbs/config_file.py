@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import BackendError, UsageError
 def _apply(context: typer.Context, file: Path | None) -> Path | None:
     """Makes the table named like the verb that verb's defaults, before the other options are looked at."""
     if file is not None and not context.resilient_parsing:
-        context.default_map = read_options(file, str(context.info_name), known_options(context))
+        context.default_map = read_options(file, str(context.command.name), known_options(context))
     return file
 
 

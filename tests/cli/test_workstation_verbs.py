@@ -97,7 +97,13 @@ def readme_commands(root: Path) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines]
 
 
-def test_the_readme_types_only_verbs_and_options_that_exist(root: Path) -> None:
+def test_the_readme_types_only_verbs_and_options_that_exist(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = re.search(r"\$ cat (\S+\.toml)\n(.*?)\n\$ ", (root / "README.md").read_text(), re.DOTALL)
+    assert shown is not None
+    (tmp_path / shown[1]).write_text(shown[2])
+    monkeypatch.chdir(tmp_path)
     top: Any = typer.main.get_command(cli.app)
     commands = readme_commands(root)
     assert len(commands) > 15
