@@ -19,7 +19,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.cuda import Gpu, open_cuda
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError
-from edgeclf_runtime.latency import median_call_ms, one_picture
+from edgeclf_runtime.latency import median_call_ms, one_input
 from edgeclf_runtime.machine import jetson_refusal, now_utc
 from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
@@ -55,7 +55,7 @@ class Outcome:
     saved_at
         Where the proof lies if it is not inside the bundle; None also where that place can't be written.
     median_ms
-        One picture, pixels to logits, decoding not counted.
+        One picture, pixels to logits, or one text, tokens to embedding; decoding and tokenizing not counted.
     audit
         What a new engine computes in, as its inspector tells.
     remarks
@@ -157,9 +157,9 @@ def place_of(bundle: Bundle, library: Library, gpu: Gpu) -> Path:
 
 
 def median_ms(bundle: Bundle, options: SessionOptions) -> float:
-    """Median milliseconds of one picture through the bundle's engine on this machine."""
+    """Median milliseconds of one picture or text through the bundle's engine on this machine."""
     with open_session(bundle, options) as session:
-        return median_call_ms([partial(session, one_picture(bundle.manifest))])[0]
+        return median_call_ms([partial(session, one_input(bundle.manifest))])[0]
 
 
 def _build_engine(
