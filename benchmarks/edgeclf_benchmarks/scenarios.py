@@ -105,7 +105,7 @@ def sum_up(pattern: Pattern, batch: int, threads: int, taken: Sequence[float], s
     images = len(taken) * batch
     lacking = []
     if seconds < RULED_S:
-        lacking.append(f"{seconds:.0f} s of {RULED_S:.0f}")
+        lacking.append(f"{seconds:.0f} s of {RULED_S:.0f} s")
     if images < pattern.fewest_images:
         lacking.append(f"{images} images of {pattern.fewest_images}")
     if len(taken) < pattern.fewest_queries:

@@ -92,7 +92,7 @@ def floor_of(same: Ratio) -> float:
 
 
 def speed_of(found: Ratio, floor: float) -> Speed:
-    """ "faster" or "slower" only with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
+    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
     if len(found.by_round) < FEWEST_ROUNDS:
         return "no difference shown"
     if found.interval.high < 1 and found.value < 1 / floor:
