@@ -79,14 +79,14 @@ def show_report(report: Report) -> None:
 
 def _tables(report: Report) -> Iterator[RenderableType]:
     batch, threads = report.settings.batch_sizes[0], report.settings.threads[0]
-    yield styled(f"{report.machine.get('cpu', '')}, {count(threads, 'thread')}, batch {batch}", "dim")
-    yield ""
+    yield styled(f"pixels to logits, batch {batch}, {count(threads, 'thread')}, {report.machine.get('cpu', '')}", "dim")
     yield _latency_table(report, batch, threads)
-    if report.data is not None:
+    yield ""
+    yield _cost_table(report, batch, threads)
+    if report.data is not None and any(row.evaluation for row in report.rows):
         about = f"{count(len(report.data.images), 'image')} of {report.data.name}, {report.data.split}"
         yield ""
         yield styled(about + (" (selected on these images)" if report.data.selected_on else ""), "dim")
-        yield ""
         yield _parity_table(report)
     if len(report.settings.batch_sizes) * len(report.settings.threads) > 1:
         yield ""
@@ -95,21 +95,31 @@ def _tables(report: Report) -> Iterator[RenderableType]:
 
 def _latency_table(report: Report, batch: int, threads: int) -> Table:
     table = grid()
-    headings = ("", "infer p50", "95 %", "p90", "p99", "end to end", "decode", "against the reference")
-    _head(table, (*headings, "images/s", "cold start", "memory", "size"))
+    _head(table, ("", "p50", "95 %", "p90", "p99", "against the reference"))
     for row in report.rows:
-        infer, whole, decode = (row.latency(stage, batch, threads) for stage in ("infer", "end_to_end", "preprocess"))
-        interval = infer.p50_interval_ms if infer else None
+        found = row.latency("infer", batch, threads)
+        interval = found.p50_interval_ms if found else None
+        table.add_row(
+            styled(row.name, "cyan"),
+            _ms(found.p50_ms if found else None),
+            f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE,
+            _ms(found.p90_ms if found else None, _TOO_FEW),
+            _ms(found.p99_ms if found else None, _TOO_FEW),
+            _against(report, row, batch, threads),
+        )
+    return table
+
+
+def _cost_table(report: Report, batch: int, threads: int) -> Table:
+    table = grid()
+    _head(table, ("", "end to end", "decode", "images/s", "cold start", "memory", "size"))
+    for row in report.rows:
+        whole, decode = (row.latency(stage, batch, threads) for stage in ("end_to_end", "preprocess"))
         offline = [each for each in row.scenarios if each.name == "offline"]
         table.add_row(
             styled(row.name, "cyan"),
-            _ms(infer.p50_ms if infer else None),
-            f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE,
-            _ms(infer.p90_ms if infer else None, _TOO_FEW),
-            _ms(infer.p99_ms if infer else None, _TOO_FEW),
             _ms(whole.p50_ms if whole else None),
             _ms(decode.p50_ms if decode else None),
-            _against(report, row, batch, threads),
             f"{offline[-1].images_per_s:.0f}" if offline else _NONE,
             f"{row.cold_start.total_ms / 1000:.2f} s" if row.cold_start else _NONE,
             f"{row.peak_memory_mib:.0f} MiB" if row.peak_memory_mib is not None else _NONE,
@@ -119,15 +129,14 @@ def _latency_table(report: Report, batch: int, threads: int) -> Table:
 
 
 def _against(report: Report, row: Row, batch: int, threads: int) -> str:
-    """Whether the row is faster than the reference, as a sentence of four words."""
+    """How the row's time compares with the reference's; for the reference, what it shows against itself."""
     where = ("infer", batch, threads)
     if row.name == report.reference:
         floors = [each.floor for each in report.same_against_same if (each.stage, each.batch, each.threads) == where]
-        return f"reference (±{100 * (floors[0] - 1):.1f} %)" if floors else "reference"
+        return f"reference (against itself: ±{100 * (floors[0] - 1):.1f} %)" if floors else "reference"
     for each in report.comparisons:
         if each.row == row.name and (each.stage, each.batch, each.threads) == where:
-            bounds = f"× {each.ratio:.3f} [{each.interval.low:.3f}, {each.interval.high:.3f}]"
-            return f"{bounds} {each.verdict}"
+            return f"{each.ratio:.3f} × ({each.interval.low:.3f}–{each.interval.high:.3f}): {each.verdict}"
     return _NONE
 
 

@@ -46,7 +46,7 @@ def _cautions_of(row: Row) -> Iterator[Caution]:
         found = f"it fails its proof on this machine, and was not timed: {'; '.join(row.proof.reasons)}"
         yield Caution("proof", found, "export it again", row.name)
     for latency in row.latencies:
-        what = f"{latency.stage}, batch {latency.batch}, {latency.threads} threads"
+        what = f"{latency.stage}, batch {latency.batch}, threads {latency.threads}"
         if latency.slowed:
             found = f"{what}: {100 * (latency.drift - 1):.0f} % slower at the end than at the start"
             yield Caution("slowed", found, "cool the machine, stop other work", row.name)

@@ -87,7 +87,8 @@ class Draft:
         return time.perf_counter() - self.started
 
     def left_s(self) -> float:
-        return self.target_s - self.elapsed_s()
+        """About what is left of the time; never less than the rounds will take at least."""
+        return max(self.target_s - self.elapsed_s(), self.profile.fewest_rounds_s)
 
 
 def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
