@@ -182,6 +182,11 @@ def top_accuracy(found: NDArray[np.float64], labels: NDArray[np.integer], top: i
     return float((best == labels[:, None]).any(axis=1).mean())
 
 
+def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+    """Mean gap between top probability and accuracy over equal bins (Guo et al., ICML 2017)."""
+    return _calibration_error(reliability(probabilities, labels))
+
+
 def auc_per_class(found: NDArray[np.float64], labels: NDArray[np.integer]) -> list[float | None]:
     """Area under each class's one-vs-rest ROC curve; None where the class has no image, or all of them."""
     areas = _weighted_aucs(np.ones((1, len(labels))), labels, found)[:, 0]

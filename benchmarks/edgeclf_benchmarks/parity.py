@@ -103,7 +103,7 @@ def parity_of(
     right, wanted = row.numbers == labels, reference.numbers == labels
     lost, gained = int((wanted & ~right).sum()), int((right & ~wanted).sum())
     resampling = Resampling(images, number_groups(groups), seed=seed)
-    lower, upper, spread = _bounds(right, wanted, resampling)
+    lower, upper, spread = bounds_of_change(right, wanted, resampling)
     margin = margin_points / 100
     verdict = judge_change(lower, upper, margin)
     more = images_to_settle(lost, gained, images, margin, spread=spread) if verdict == "inconclusive" else None
@@ -134,7 +134,9 @@ def parity_of(
     )
 
 
-def _bounds(right: NDArray[np.bool_], wanted: NDArray[np.bool_], resampling: Resampling) -> tuple[float, float, float]:
+def bounds_of_change(
+    right: NDArray[np.bool_], wanted: NDArray[np.bool_], resampling: Resampling
+) -> tuple[float, float, float]:
     """One-sided 95 % bounds of the change of top-1, and how much wider they are than those of independent images."""
     images = len(right)
     lost, gained = int((wanted & ~right).sum()), int((right & ~wanted).sum())

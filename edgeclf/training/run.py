@@ -5,16 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.data.sources import SPLITS
 from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.judging.ledger import record_test_use
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import TrainConfig
 from edgeclf_export.exportable import Exportable, Training
+from edgeclf_export.labelled import LabelledData, LabelledImage
 from edgeclf_export.trained import Architecture, exportable_from_training
 from edgeclf_export.weights import read_state
 from edgeclf_runtime.errors import DataError, UsageError
@@ -157,7 +160,25 @@ class Run:
         )
         data = self.data()
         files = tuple(data.path_of(item) for item in data.of("val"))
-        return exportable_from_training(self.architecture(), self.weights(), training, files)
+        exportable = exportable_from_training(self.architecture(), self.weights(), training, files)
+        return replace(exportable, data=self._labelled(data, exportable.labels))
+
+    def _labelled(self, data: SplitManifest, classes: Sequence[str]) -> LabelledData:
+        """The splits as the exporter takes them; a look at the test images is counted in the run."""
+        numbers = {label: number for number, label in enumerate(classes)}
+        train, val, test = (
+            tuple(
+                LabelledImage(data.path_of(item), numbers[item.label], item.sha256, item.group)
+                for item in data.of(split)
+            )
+            for split in SPLITS
+        )
+
+        def count_look(subject: str) -> str:
+            use = record_test_use(self.path, subject=subject, data_sha256=data.digest, images=len(test), verb="export")
+            return str(use)
+
+        return LabelledData(train, val, test, f"run {self.name}", count_look)
 
     def history(self) -> list[dict[str, Any]]:
         """One object an epoch, as they were written."""

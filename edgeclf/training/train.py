@@ -13,7 +13,6 @@ from edgeclf.data.split import (
     training_dataset,
 )
 from edgeclf.data.stats import data_normalization, measure
-from edgeclf.judging.calibration import fit_temperature
 from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.curves import draw_curves
@@ -23,6 +22,7 @@ from edgeclf.training.inputs import Studio
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.trainer import Trainer
 from edgeclf.training.watcher import Watcher
+from edgeclf_benchmarks.temperature import fit_temperature
 from edgeclf_export.trained import load_for_training, rebuild
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json

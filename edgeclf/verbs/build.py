@@ -131,7 +131,7 @@ def _settings(bundle: Bundle, given: dict[str, int | bool], output: Path | None)
     target = bundle.manifest.target
     if target == TARGET:
         return replace(settings_of(bundle), **given)  # type: ignore[arg-type]
-    misplaced = [*given, *(["output"] if output else [])]
+    misplaced = [*given, *(["output"] if output and not bundle.manifest.candidates else [])]
     if misplaced:
         raise UsageError(
             f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for tensorrt bundles; {bundle.path} is for "

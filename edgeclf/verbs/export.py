@@ -15,6 +15,8 @@ from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exporter import Exported, ExportOptions
+    from edgeclf_export.quantize.material import Int8Options
+    from edgeclf_runtime.ladder import Floor
     from edgeclf_runtime.trt.builder import BuildSettings
 
 _LAYOUTS = ("bundle", "triton")
@@ -50,7 +52,33 @@ def export(
             show_default="onnx",
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="P", help="fp32, fp16, or bf16 where the target has it.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="P",
+            help="fp32, fp16, bf16 where the target has it; int8: held to --max-drop; auto: the fastest that holds it.",
+        ),
+    ] = "fp32",
+    calib_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="int8: images to calibrate on, best a folder a label.",
+            show_default="the run's training images",
+        ),
+    ] = None,
+    calib_images: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="int8: how many of them.", show_default="300")
+    ] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", help="int8: points that top-1 may fall; 99%: the share that must be left.", show_default="1.0"
+        ),
+    ] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
@@ -131,6 +159,11 @@ def export(
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
     Up to nine of the images, without their metadata, travel in the bundle, so that a device can prove it too.
 
+    int8 climbs a ladder: ranges, bias correction, the worst layers in float. Each rung is judged on validation images
+    that never calibrate, and the first whose top-1 is shown not to fall by more than --max-drop is kept; the final
+    figure comes from test images, once, counted. auto times what holds against fp32 and keeps the fastest, the others
+    as candidates for `edgeclf build` to choose from on the device.
+
     A TensorRT engine fits one GPU: where there is none, tensorrt gives a portable bundle, which `edgeclf build` makes
     an engine of on the device.
 
@@ -138,6 +171,8 @@ def export(
     Examples:
       edgeclf export runs/flowers -t onnx -t openvino
       edgeclf export --target tensorrt --precision fp16
+      edgeclf export runs/flowers -t openvino --precision auto --max-drop 0.5
+      edgeclf export -m resnet50 -t openvino --precision int8 --calib-data photos/
       edgeclf export bundles/flowers-onnx-fp32 -t tensorrt
       edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino --layout triton
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
@@ -166,10 +201,13 @@ def export(
         opset=opset,
         proof_data=proof_data,
         force=force,
+        int8=_int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
         engine=_engine_settings(opt_batch, max_batch, workspace, tf32, (*(target or ()), layout)),
     )
     _check_layout(layout, options)
     need("export", *NEEDED[given.kind])
+    if options.precision in ("int8", "auto"):
+        need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
     if given.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:
@@ -178,6 +216,48 @@ def export(
     models = _lay_out(layout, made, options)
     show_bundles(exportable, made, models, as_json=as_json)
     finish(made, models, strict=strict)
+
+
+def _int8_options(
+    precision: str,
+    calib_data: Path | None,
+    calib_images: int | None,
+    max_drop: str | None,
+    *,
+    fallback: bool,
+    seed: int,
+) -> Int8Options:
+    """Raises UsageError for an option that the precision has no use for."""
+    from edgeclf_export.quantize.material import Int8Options
+
+    given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
+    misplaced = [name for name, value in given.items() if value is not None]
+    if precision not in ("int8", "auto") and misplaced:
+        raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
+    if precision == "auto" and fallback:
+        raise UsageError("--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 holds")
+    plain = Int8Options()
+    return Int8Options(
+        calib_data=calib_data,
+        calib_images=calib_images or plain.calib_images,
+        floor=plain.floor if max_drop is None else _floor(max_drop),
+        fallback=fallback,
+        seed=seed,
+    )
+
+
+def _floor(text: str) -> Floor:
+    """ "0.5" points, or "99%" of the reference's top-1."""
+    from edgeclf_runtime.ladder import Floor
+
+    try:
+        if text.endswith("%"):
+            return Floor(points=None, share=float(text[:-1]) / 100)
+        return Floor(points=float(text))
+    except ValueError:
+        raise UsageError(
+            f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
+        ) from None
 
 
 def _engine_settings(

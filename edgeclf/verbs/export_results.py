@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.ladder_table import say_doubts, show_ladder
 from edgeclf.verbs.options import shell_word
 from edgeclf_runtime.errors import GateError
 
@@ -28,6 +29,7 @@ def show_bundles(
                 "state": b.state,
                 "checks": b.checks,
                 "proof": b.proof,
+                "ladder": b.ladder,
             }
             for b in made
         ]
@@ -50,6 +52,9 @@ def show_bundles(
             verdict(b.proof.verdict),
         )
     show(table)
+    for b in made:
+        if b.ladder is not None:
+            show_ladder(b.ladder, f"{b.target}: floor {b.ladder.floor}")
     say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
 
 
@@ -57,10 +62,14 @@ def finish(made: Sequence[Exported], models: Sequence[Path] = (), *, strict: boo
     """The last lines. Raises GateError for an inconclusive proof where `strict` asks for a pass."""
     for b in made:
         _say_state(b, made)
+        if b.ladder is not None:
+            say_doubts(b.ladder, str(b.path))
         if b.proof.verdict == "inconclusive":
             say(f"INCONCLUSIVE: {b.path}: {'; '.join(b.proof.reasons)}", style="bold yellow")
     if strict and any(b.proof.verdict == "inconclusive" for b in made):
         raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
+    if strict and any(b.ladder is not None and not b.ladder.rung(b.ladder.chosen).holds for b in made):
+        raise GateError("the floor of int8 is not shown to hold, and --strict asks for that; more images must judge")
     if models:
         suggest_triton(models)
         return

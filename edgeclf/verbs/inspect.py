@@ -12,6 +12,7 @@ from edgeclf_runtime.errors import BundleError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from edgeclf.inspection import FoundProof, Inspection
     from edgeclf_runtime.manifest import Manifest, TensorSpec
@@ -65,11 +66,21 @@ def _show(found: Inspection) -> None:
         styled(found.name, "bold") + styled(f"  {found.manifest.target}, {kind}, {size(found.bytes)}", "not bold dim"),
         "",
         facts,
+        *_ladder(found.manifest),
         styled("proofs", "cyan"),
         _proofs(found.proofs),
         styled("files", "cyan"),
         _files(found),
     )
+
+
+def _ladder(manifest: Manifest) -> list[Table | Text]:
+    """The rungs that were tried for an int8 bundle, and why one was chosen."""
+    from edgeclf.verbs.ladder_table import ladder_table, remarks
+
+    if manifest.ladder is None:
+        return []
+    return [styled("ladder", "cyan"), ladder_table(manifest.ladder), *remarks(manifest.ladder)]
 
 
 def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
@@ -78,7 +89,7 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
     facts = [
         ("task", f"{manifest.task}, {manifest.scores}" + _temperature(manifest)),
         ("state", _STATES[manifest.state]),
-        ("precision", f"stored {stored}, computed {computed}"),
+        ("precision", f"stored {stored}, computed {computed}" + _audited(manifest)),
         ("labels", _labels(manifest.labels)),
         ("input", "; ".join(map(_tensor, manifest.inputs))),
         ("output", "; ".join(map(_tensor, manifest.outputs))),
@@ -95,6 +106,8 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
     facts += [("checked", check) for check in manifest.checks]
     if manifest.calibration is not None:
         facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
+    if manifest.candidates:
+        facts.append(("candidates", ", ".join(candidate.name for candidate in manifest.candidates)))
     if manifest.derived_from is not None:
         facts.append(("derived from", manifest.derived_from))
     if manifest.built_on is not None:
@@ -104,6 +117,14 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
 
 
 _STATES = {"built": "built: runs here and now", "portable": "portable: has to be built on the device first"}
+
+
+def _audited(manifest: Manifest) -> str:
+    from edgeclf_runtime.ladder import shares_in_words
+
+    if manifest.shares is None:
+        return ""
+    return f"; of the multiplications {shares_in_words(manifest.shares)}, as the engine tells"
 
 
 def _temperature(manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeclf_export.audit import audit, check_shares
 from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME
 from edgeclf_export.metadata import without_metadata
 from edgeclf_export.photographs import ProofImages
@@ -36,7 +37,10 @@ def build_bundle(
     draft.mkdir()
     built = target.build(hub, precision, draft)
     golden = write_golden(draft / "golden", images, answers)
-    manifest = _describe(hub, target.name, built, golden)
+    manifest = describe(hub, target.name, built, golden)
+    shares = audit(draft, manifest)
+    check_shares(shares or {}, manifest.compute_precision, target.name)
+    manifest = replace(manifest, shares=shares)
     return manifest, prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
 
 
@@ -75,7 +79,8 @@ def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
     return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
 
 
-def _describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
+def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
+    """The manifest of what a target built, before any proof."""
     exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
     height, width = exportable.pixels.crop_px
     batch = exportable.batch or "batch"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.labelled import LabelledData
 from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
@@ -54,6 +55,8 @@ class Exportable:
         The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
     training, proof_files
         Of a run: what its bundles tell of it, and its validation images, to prove on. Empty: shipped photographs.
+    data
+        Of a run: its labelled images, split by split, for int8.
     parent
         The bundle that it was read from, whose provenance, temperature and thresholds stay; None: there is none.
     """
@@ -73,6 +76,7 @@ class Exportable:
     scores: Literal["softmax", "sigmoid"] = "softmax"
     training: Training | None = None
     proof_files: tuple[Path, ...] = ()
+    data: LabelledData | None = None
     parent: Bundle | None = None
 
     @property

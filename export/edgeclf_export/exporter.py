@@ -18,12 +18,16 @@ from edgeclf_export.graph_session import ABOUT, open_graph
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.photographs import ProofImages, proof_images_of
+from edgeclf_export.quantize.material import Int8Options
+from edgeclf_export.quantize.workbench import QUANTIZERS
+from edgeclf_export.quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.targets import ort, ov, torch_module, trt
 from edgeclf_export.targets.target import Hub, Target
 from edgeclf_export.weights import digest_state
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images import decode
-from edgeclf_runtime.manifest import Normalization, Precision, Reference, State
+from edgeclf_runtime.ladder import Ladder
+from edgeclf_runtime.manifest import Manifest, Normalization, Precision, Reference, State
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import Proof
 from edgeclf_runtime.trt.builder import BuildSettings
@@ -35,9 +39,9 @@ if TYPE_CHECKING:
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnx", ("fp32", "fp16"), ort.build),
-        Target("openvino", ("fp32", "fp16", "bf16"), ov.build),
-        Target("tensorrt", ("fp32", "fp16", "bf16"), trt.build, open_graph, ABOUT),
+        Target("onnx", ("fp32", "fp16", *PRECISIONS), ort.build),
+        Target("openvino", ("fp32", "fp16", "bf16", *PRECISIONS), ov.build),
+        Target("tensorrt", ("fp32", "fp16", "bf16", *PRECISIONS), trt.build, open_graph, ABOUT),
         Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
     )
 }
@@ -57,6 +61,8 @@ class ExportOptions:
         Folder of images to prove on; None: photographs that scikit-image and scikit-learn ship.
     engine
         What TensorRT engines are built for, where one is tried or made.
+    int8
+        For the precisions "int8" and "auto": what calibrates, and the floor that has to hold.
     """
 
     targets: tuple[str, ...] = ("onnx",)
@@ -68,6 +74,7 @@ class ExportOptions:
     proof_data: Path | None = None
     force: bool = False
     engine: BuildSettings = BuildSettings()
+    int8: Int8Options = Int8Options()
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -95,6 +102,7 @@ class Exported:
     weights_precision: Precision
     proof: Proof
     checks: tuple[str, ...]
+    ladder: Ladder | None = None
 
 
 def export_module(
@@ -180,16 +188,36 @@ def export(
             "its weights are damaged, or its training diverged"
         )
     hub = Hub(exportable, options.form, options.opset, options.engine)
+    if options.precision in PRECISIONS:
+        order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
+        for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):
+            yield from _published(place, manifest, proof, options, report)
+        return
     for target, destination in destinations.items():
         report(f"building {target} {options.precision}")
         with writing(destination, force=options.force) as draft:
             manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
             if proof.verdict == "fail":
                 raise GateError(keep_aside(draft, destination, proof))
-            size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-        yield Exported(destination, size, target, manifest.state, manifest.weights_precision, proof, manifest.checks)
-        if manifest.state == "portable" and why_no_engine_here() is None:
-            yield _engine(destination, options, report)
+        yield from _published(destination, manifest, proof, options, report)
+
+
+def _published(
+    place: Path, manifest: Manifest, proof: Proof, options: ExportOptions, report: Callable[[str], None]
+) -> Iterator[Exported]:
+    """A finished bundle, and its engine where this machine can build it."""
+    yield Exported(
+        path=place,
+        bundle_bytes=sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
+        target=manifest.target,
+        state=manifest.state,
+        weights_precision=manifest.weights_precision,
+        proof=proof,
+        checks=manifest.checks,
+        ladder=manifest.ladder,
+    )
+    if manifest.state == "portable" and why_no_engine_here() is None:
+        yield _engine(place, options, report)
 
 
 def _engine(portable: Path, options: ExportOptions, report: Callable[[str], None]) -> Exported:
@@ -213,10 +241,21 @@ def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:
     """Where the bundle of each target goes. Raises UsageError where one exists and may not be replaced."""
     name = options.name or short_name(name)
     places = {target: options.output / f"{name}-{target}-{options.precision}" for target in options.targets}
-    for place in places.values():
+    fallbacks = _fallbacks(places, options).values() if options.precision == "int8" and options.int8.fallback else ()
+    for place in (*places.values(), *fallbacks):
         if os.path.lexists(place) and not options.force:
             raise UsageError(f"{place} exists; give --force to replace it, or another --output or --name")
     return places
+
+
+def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[str, str], Path]:
+    """Where a bundle of 16 bits goes by target and precision: its name tells what it holds."""
+    return {
+        (target, lower): place.with_name(f"{place.name.removesuffix(options.precision)}{lower}")
+        for target, place in places.items()
+        if target in QUANTIZERS
+        for lower in QUANTIZERS[target].lower
+    }
 
 
 def short_name(name: str) -> str:

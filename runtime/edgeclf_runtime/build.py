@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edgeclf_runtime.backends.trt import check_device
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.candidates import TimeCalls, models_of, options_for, race, time_calls, with_candidate, write_files
 from edgeclf_runtime.cuda import Gpu, open_cuda
 from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError, UsageError
@@ -80,6 +81,7 @@ def build(
     destination: Path | None = None,
     force: bool = False,
     report: Report = lambda sentence: None,
+    time: TimeCalls = time_calls,
 ) -> Outcome:
     """A bundle that runs on this machine, proven and measured here.
 
@@ -93,6 +95,8 @@ def build(
         Folder of the new bundle; None: beside the old one, named after the GPU and TensorRT.
     report
         Told what is being done, sentence by sentence.
+    time
+        Times models side by side, where the bundle has several.
 
     Raises
     ------
@@ -103,6 +107,8 @@ def build(
     """
     if refusal := jetson_refusal():
         raise BackendError(refusal)
+    if bundle.manifest.candidates and bundle.manifest.target != TARGET:
+        return _choose_candidate(bundle, options, destination, force, report, time)
     if bundle.manifest.target == TARGET:
         if options.device != OWN_DEVICE:
             check_device(options.device)  # before the minutes that a build takes
@@ -156,14 +162,58 @@ def place_of(bundle: Bundle, library: Library, gpu: Gpu) -> Path:
     name = _BUILT_NAME.sub("", bundle.name)
     flavour = "rtx" if library.flavour == "tensorrt-rtx" else "trt"
     version = ".".join(library.version.split(".")[:2])
-    beside = bundle.path.parent if bundle.path.name not in ("", "..") else bundle.path.resolve().parent
-    return beside / f"{name}-sm{gpu.compute_capability.replace('.', '')}-{flavour}{version}"
+    return beside(bundle) / f"{name}-sm{gpu.compute_capability.replace('.', '')}-{flavour}{version}"
+
+
+def beside(bundle: Bundle) -> Path:
+    """The folder that a bundle lies in."""
+    return bundle.path.parent if bundle.path.name not in ("", "..") else bundle.path.resolve().parent
 
 
 def median_ms(bundle: Bundle, options: SessionOptions) -> float:
     """Median milliseconds of one picture through the bundle's engine on this machine."""
     with open_session(bundle, options) as session:
         return median_call_ms([partial(session, one_picture(bundle.manifest))])[0]
+
+
+def _choose_candidate(
+    bundle: Bundle, options: SessionOptions, destination: Path | None, force: bool, report: Report, time: TimeCalls
+) -> Outcome:
+    """The fastest of the bundle's models here, of those that pass on this machine; a new bundle where it is another."""
+    bundle.check_all()
+    models = models_of(bundle)
+    own = next(iter(models))
+    report(f"{bundle.path} holds {len(models)} models ({', '.join(models)}); verifying and timing each here")
+    proofs = {name: verify(model, options_for(model, options)) for name, model in models.items()}
+    passed = {name: model for name, model in models.items() if proofs[name].verdict != "fail"}
+    remarks = tuple(
+        f"{name} fails here and is left out: {'; '.join(proof.reasons)}"
+        for name, proof in proofs.items()
+        if name not in passed
+    )
+    if not passed:
+        raise GateError(f"{bundle.path}: no model of it passes on this machine; {'; '.join(remarks)}")
+    baseline = "fp32" if "fp32" in passed else next(iter(passed))
+    timed = race(passed, baseline, options, time)
+    chosen = timed.fastest()
+    remarks += tuple(
+        f"{name}: {speed.median_ms:.2f} ms, {1 / speed.ratio:.2f} x {baseline}" for name, speed in timed.speeds.items()
+    )
+    latency = timed.speeds[chosen].median_ms
+    if chosen == own:
+        report(f"{own}, which the bundle has chosen, is the fastest that holds here too")
+        return Outcome(bundle, False, proofs[own], save_proof(bundle, proofs[own]), latency, remarks=remarks)
+    place = destination or beside(bundle) / f"{bundle.name}-{chosen.replace(' ', '-')}"
+    report(f"{chosen} is the fastest that holds here: it becomes {place.name}")
+    why = f"chosen on the device: {1 / timed.speeds[chosen].ratio:.2f} x {baseline} there (noise {timed.noise:.0%})"
+    candidate = next(each for each in bundle.manifest.candidates if each.name == chosen)
+    with writing(place, force=force) as draft:
+        write_files(bundle, candidate, draft)
+        manifest = replace(with_candidate(bundle.manifest, candidate, why), derived_from=bundle.digest)
+        seal(draft, manifest)
+        proof = verify(Bundle.open(draft), options_for(bundle, options))
+        seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
+    return Outcome(Bundle.open(place), True, proof, None, latency, remarks=remarks)
 
 
 def _build_engine(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.ladder import Ladder
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import Proof, Tolerances
 from edgeclf_runtime.records import from_json, to_json
@@ -124,6 +125,23 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """Another model of the same classifier in the bundle, which `build` may choose on the device.
+
+    Its files lie under candidates/`folder`/, named as the target's own.
+    """
+
+    name: str
+    folder: str
+    weights_precision: Precision
+    compute_precision: Precision
+    tolerances: Tolerances
+    temperature: float
+    shares: dict[str, float] | None
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     sha256: str
     bytes: int
@@ -157,6 +175,9 @@ class Manifest:
     calibration: Calibration | None = None
     proof: Proof | None = None
     checks: tuple[str, ...] = ()
+    shares: dict[str, float] | None = None
+    ladder: Ladder | None = None
+    candidates: tuple[Candidate, ...] = ()
     built_on: dict[str, str] | None = None
     derived_from: str | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)

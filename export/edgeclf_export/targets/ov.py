@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edgeclf_export.reasons import first_line
 from edgeclf_export.targets.target import Built, Hub
@@ -25,11 +26,16 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
     if precision == "bf16" and computed != "bf16":
         raise BackendError(f"asked OpenVINO to compute in bf16, this CPU computes in {computed}; export fp32 or fp16")
     stored: Precision = "fp16" if precision == "fp16" else "fp32"
+    save(network, folder, compress=stored == "fp16")
+    return Built(stored, computed)  # type: ignore[arg-type]
+
+
+def save(network: Any, folder: Path, *, compress: bool) -> None:
+    """Writes the network as IR; `compress`: its float weights as fp16. Raises DataError."""
     try:
-        openvino.save_model(network, folder / MODEL, compress_to_fp16=stored == "fp16")
+        import_openvino().save_model(network, folder / MODEL, compress_to_fp16=compress)
     except RuntimeError as error:
         raise DataError(f"{folder.name} can't be written: {first_line(error)}; is the disk full?") from error
-    return Built(stored, computed)  # type: ignore[arg-type]
 
 
 def _refused(error: RuntimeError) -> str:

@@ -22,16 +22,17 @@ _BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), no
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:
     """TensorRT computes in what the graph says, so it is cast. Linted before, too: only ONNX's operators can be."""
-    warnings = check_graph(hub.onnx)
-    model = hub.onnx
-    if precision != "fp32":
-        model = cast_graph(hub.onnx, precision)
-        warnings = check_graph(model)
-    checks = [_linted(warnings), _checked_by_rtx(model, hub.settings)]
+    check_graph(hub.onnx)
+    return write(hub.onnx if precision == "fp32" else cast_graph(hub.onnx, precision), precision, hub.settings, folder)
+
+
+def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -> Built:
+    """The files of a prepared graph, linted, and built by TensorRT-RTX where that is here."""
+    checks = [_linted(check_graph(model)), _checked_by_rtx(model, settings)]
     if precision == "bf16":
         checks.append(_BF16)
     (folder / MODEL).write_bytes(model)
-    (folder / SETTINGS).write_text(json.dumps(to_json(hub.settings), indent=1) + "\n")
+    (folder / SETTINGS).write_text(json.dumps(to_json(settings), indent=1) + "\n")
     return Built(precision, precision, "portable", tuple(checks))  # type: ignore[arg-type]
 
 

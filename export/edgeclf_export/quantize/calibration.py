@@ -1,0 +1,162 @@
+"""Calibration images: real, counted, seeded, class by class in turn, and never one that judges the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.labelled import LabelledImage
+from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.pixels import Pixels
+
+CALIBRATION_IMAGES = 300
+FEW_IMAGES = 64  # below that single pictures set the ranges
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """The images that ranges are measured on, as (N, H, W, 3) uint8 pixels by the bundle's Pixels.
+
+    Attributes
+    ----------
+    sha256
+        SHA-256 of the sorted hashes of the files: the same images give the same digest wherever they lie.
+    source
+        Where they come from and how many there were to choose from.
+    warnings
+        What makes them worth less than they could be, and what to do.
+    """
+
+    files: tuple[Path, ...]
+    pixels: NDArray[np.uint8]
+    sha256: str
+    source: str
+    warnings: tuple[str, ...]
+
+
+def load_calibration(
+    found: Sequence[LabelledImage],
+    judging: Collection[str],
+    pixels: Pixels,
+    *,
+    called: str,
+    most: int = CALIBRATION_IMAGES,
+    seed: int = 0,
+) -> CalibrationImages:
+    """At most `most` of the images, none of whose bytes are among `judging`.
+
+    Parameters
+    ----------
+    judging
+        SHA-256 of every image that validates or tests: those never calibrate, whatever folder they lie in.
+    called
+        Where the images come from, for messages and the manifest.
+
+    Raises
+    ------
+    DataError
+        No image is left to calibrate on, or one can't be read. Random pictures never take their place.
+    """
+    if most < 1:
+        raise UsageError(f"wanted one calibration image or more, found {most}")
+    if not found:
+        raise DataError(f"{called}: no images to calibrate on; int8 needs real ones, {FEW_IMAGES} or more")
+    free = _without(found, judging)
+    if not free:
+        raise DataError(
+            f"{called}: all {len(found)} images judge the model too, and those never calibrate; "
+            "name other images with --calib-data"
+        )
+    chosen = choose(free, most, seed)
+    warnings = []
+    if len(free) < len(found):
+        warnings.append(f"{len(found) - len(free)} of {len(found)} images left out: copies, or images that judge")
+    if len(chosen) < FEW_IMAGES:
+        warnings.append(f"{len(chosen)} calibration images are few, ranges hang on single ones; {FEW_IMAGES} would do")
+    if lacking := len({image.label for image in free}) - len({image.label for image in chosen}):
+        warnings.append(f"{lacking} classes have no calibration image; raise --calib-images")
+    return CalibrationImages(
+        files=tuple(image.path for image in chosen),
+        pixels=load_pixels(chosen, pixels, "the calibration images"),
+        sha256=digest(chosen),
+        source=f"{called}: {len(chosen)} of {len(free)} images",
+        warnings=tuple(warnings),
+    )
+
+
+def choose(found: Sequence[LabelledImage], most: int, seed: int) -> tuple[LabelledImage, ...]:
+    """At most `most` images, one of each class in turn; their order follows from their hashes and the seed alone."""
+    classes: dict[int | None, list[LabelledImage]] = {}
+    for image in sorted(found, key=lambda image: _rank(image, seed)):
+        classes.setdefault(image.label, []).append(image)
+    queues = [
+        iter(images) for _, images in sorted(classes.items(), key=lambda item: -1 if item[0] is None else item[0])
+    ]
+    chosen: list[LabelledImage] = []
+    while queues and len(chosen) < most:
+        queues = [queue for queue in queues if _take(queue, chosen, most)]
+    return tuple(chosen)
+
+
+def part(
+    found: Sequence[LabelledImage], seed: int, share: float = 0.5
+) -> tuple[tuple[LabelledImage, ...], tuple[LabelledImage, ...]]:
+    """Images in two parts, by hash and class by class, for sources without splits: to calibrate on, and to judge on.
+
+    Groups stay together; copies of one file fall into one part.
+    """
+    ranked = sorted(found, key=lambda image: (-1 if image.label is None else image.label, _rank(image, seed)))
+    places: dict[str, bool] = {}
+    parts: tuple[list[LabelledImage], list[LabelledImage]] = ([], [])
+    taken: dict[int | None, list[int]] = {}
+    for image in ranked:
+        counts = taken.setdefault(image.label, [0, 0])
+        key = image.group or image.sha256
+        judges = places.setdefault(key, counts[0] > share * sum(counts))
+        counts[int(judges)] += 1
+        parts[int(judges)].append(image)
+    return tuple(parts[0]), tuple(parts[1])
+
+
+def load_pixels(images: Sequence[LabelledImage], pixels: Pixels, role: str) -> NDArray[np.uint8]:
+    """(N, H, W, 3) uint8. Raises DataError, naming the file, where one can't be read or changed."""
+    loaded = []
+    for image in images:
+        try:
+            data = image.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != image.sha256:
+                raise DataError(f"{image.path}: changed since it was listed; split anew, or bring the old file back")
+            loaded.append(pixels.load(data)[0])
+        except OSError as error:
+            raise DataError(f"{image.path}: {error.strerror}") from error
+        except ImageError as error:
+            raise DataError(f"{image.path}: {error}; take it out of {role}") from error
+    return np.stack(loaded)
+
+
+def digest(images: Sequence[LabelledImage]) -> str:
+    """SHA-256 of the sorted hashes of the files."""
+    return hashlib.sha256("\n".join(sorted(image.sha256 for image in images)).encode()).hexdigest()
+
+
+def _without(found: Sequence[LabelledImage], judging: Collection[str]) -> tuple[LabelledImage, ...]:
+    """Each file once, and none that judges."""
+    kept = {image.sha256: image for image in found if image.sha256 not in judging}
+    return tuple(kept.values())
+
+
+def _rank(image: LabelledImage, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {image.sha256}".encode()).hexdigest()
+
+
+def _take(queue: Iterator[LabelledImage], chosen: list[LabelledImage], most: int) -> bool:
+    """One more image of a class, if there is one and room for it."""
+    image = next(queue, None)
+    if image is not None and len(chosen) < most:
+        chosen.append(image)
+    return image is not None

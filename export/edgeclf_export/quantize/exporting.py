@@ -1,0 +1,197 @@
+"""From a climbed ladder to a bundle: the rung that is kept, the candidates beside it, the figure on test images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.bundling import prove_and_seal, write_golden
+from edgeclf_export.photographs import ProofImages
+from edgeclf_export.quantize.climb import best, blame, climb_int8, float_rung, lower_precision
+from edgeclf_export.quantize.floor import judge
+from edgeclf_export.quantize.material import Int8Options, Material
+from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_export.quantize.workbench import Workbench
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.candidates import FOLDER, Race, TimeCalls, race, time_calls
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.ladder import Harm, Judged, Ladder, Rung
+from edgeclf_runtime.machine import machine_facts
+from edgeclf_runtime.manifest import Calibration, Candidate, Manifest
+from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.writer import MANIFEST, hash_file
+
+TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The trial that becomes the bundle's model, those that go along as candidates, and the ladder that says why."""
+
+    trial: Trial
+    candidates: tuple[Trial, ...]
+    ladder: Ladder
+    calibration: Calibration
+
+
+def choose(
+    trials: Trials,
+    bench: Workbench,
+    material: Material,
+    options: Int8Options,
+    *,
+    auto: bool,
+    report: Callable[[str], None],
+    time: TimeCalls = time_calls,
+) -> Chosen:
+    """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
+
+    Raises GateError where nothing holds; the message names the layers to blame.
+    """
+    int8 = climb_int8(trials, bench, report)
+    blamed = blame(bench, int8)
+    kept = best(int8)
+    timed: Race | None = None
+    if auto:
+        others = [*lower_precision(trials, report), float_rung(trials, "fp32", report)]
+        racing = [*([kept] if kept else []), *(trial for trial in others if trial.is_usable)]
+        tried = [*int8, *others]
+        chosen, timed, why = _fastest(trials, racing, report, time)
+        candidates = tuple(trial for trial in racing if trial is not chosen)
+    elif kept is not None:
+        tried, chosen, candidates = int8, kept, ()
+        why = "the first rung that holds the floor" if kept.rung.holds else "no rung fails, and too few images judge"
+    else:
+        if not options.fallback:
+            raise GateError(_refusal(trials, int8, blamed))
+        others = lower_precision(trials, report)
+        fallen = best(others)
+        if fallen is None:
+            raise GateError(_refusal(trials, [*int8, *others], blamed))
+        tried, chosen, candidates = [*int8, *others], fallen, ()
+        why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
+    ladder = Ladder(
+        floor=options.floor,
+        rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
+        chosen=chosen.rung.name,
+        why=why,
+        blame=blamed,
+        warnings=material.calibration.warnings,
+        final=_final(trials, chosen, material, report),
+        machine=machine_facts(),
+        noise=timed.noise if timed else None,
+    )
+    return Chosen(chosen, candidates, ladder, _calibration(bench, chosen))
+
+
+def write_bundle(
+    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> tuple[Manifest, Proof]:
+    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
+    draft.mkdir()
+    manifest = chosen.trial.manifest
+    if manifest is None:
+        raise ValueError(f"{chosen.trial.rung.name} has no model")
+    _copy(chosen.trial.folder, draft)
+    for trial in chosen.candidates:
+        _copy(trial.folder, draft / FOLDER / trial.folder.name)
+    golden = write_golden(draft / "golden", images, answers)
+    manifest = replace(
+        manifest,
+        golden=golden,
+        shares=chosen.trial.rung.shares,
+        ladder=chosen.ladder,
+        calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
+        candidates=tuple(_candidate(trial, chosen.calibration) for trial in chosen.candidates),
+    )
+    proof = prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
+    return replace(manifest, proof=proof), proof
+
+
+def _fastest(
+    trials: Trials, racing: Sequence[Trial], report: Callable[[str], None], time: TimeCalls
+) -> tuple[Trial, Race | None, str]:
+    """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
+    if trials.target.name == "tensorrt":
+        return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
+    report(f"{trials.target.name}: timing {len(racing)} models in turns")
+    timed = race({trial.rung.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
+    name = timed.fastest()
+    chosen = next(trial for trial in racing if trial.rung.name == name)
+    if name == "fp32":
+        return chosen, timed, f"nothing that holds is faster than fp32 by more than the noise of {timed.noise:.0%}"
+    ratio = timed.speeds[name].ratio
+    return chosen, timed, f"the fastest that holds: {1 / ratio:.2f} x fp32 on this machine (noise {timed.noise:.0%})"
+
+
+def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Rung:
+    speed = timed.speeds.get(trial.rung.name) if timed else None
+    rung = trial.rung
+    if speed is not None:
+        rung = replace(rung, median_ms=speed.median_ms, ratio=speed.ratio)
+    if trial is chosen:
+        return replace(rung, became="model")
+    if any(trial is other for other in candidates):
+        return replace(rung, became="candidate")
+    return replace(rung, became="passed over" if trial.is_usable else "failed")
+
+
+def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[str], None]) -> Judged | None:
+    """The figure on test images, looked at once and counted. Raises GateError where the floor is broken there."""
+    if material.open_test is None or chosen.manifest is None:
+        return None
+    exam, pixels = material.open_test(hash_file(chosen.folder / MANIFEST))
+    report(f"{trials.target.name}: the final figure on {len(pixels)} test images")
+    logits = trials.answers(chosen.folder, chosen.manifest, pixels)
+    final = judge(exam, logits, trials.floor, chosen.manifest.temperature)
+    if final.verdict == "fail" and chosen.rung.precision != "fp32":
+        raise GateError(
+            f"{trials.target.name} {chosen.rung.name} held its floor on validation images, and on test images "
+            f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop"
+        )
+    return final
+
+
+def _refusal(trials: Trials, tried: Sequence[Trial], blamed: Sequence[Harm]) -> str:
+    nearest = max(tried, key=lambda trial: trial.rung.judged.bound_points if trial.rung.judged else float("-inf"))
+    reasons = nearest.rung.problem or "; ".join(nearest.rung.judged.reasons if nearest.rung.judged else ())
+    layers = ", ".join(harm.node for harm in blamed) or "none could be asked"
+    return (
+        f"{trials.target.name}: none of {len(tried)} rungs holds the floor of {trials.floor}; nearest is "
+        f"{nearest.rung.name}: {reasons}. The layers to blame: {layers}. Give --fallback for 16 bits, or a larger "
+        "--max-drop"
+    )
+
+
+def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
+    images = bench.calibration
+    return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
+
+
+def _candidate(trial: Trial, calibration: Calibration) -> Candidate:
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    return Candidate(
+        name=trial.rung.name,
+        folder=trial.folder.name,
+        weights_precision=manifest.weights_precision,
+        compute_precision=manifest.compute_precision,
+        tolerances=manifest.tolerances,
+        temperature=manifest.temperature,
+        shares=trial.rung.shares,
+        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
+    )
+
+
+def _copy(folder: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            shutil.copyfile(path, destination / path.name)

@@ -1,0 +1,136 @@
+"""The gate of INT8: is it as good as its reference on images that it was not calibrated on, and are its scores sane?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.intervals import Resampling, number_groups
+from edgeclf_benchmarks.metrics import expected_calibration_error, to_scores
+from edgeclf_benchmarks.paired import change_bounds, images_to_settle, judge_change
+from edgeclf_benchmarks.parity import bounds_of_change
+from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_runtime.ladder import Floor, Judged
+from edgeclf_runtime.proof import TOLERANCES, Tolerances, Verdict, compare, log_softmax
+
+# Seen on trained networks that held their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
+MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
+_HEADROOM = 1.5  # between the machine that exports and another with other kernels
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Images that judge, and the reference's logits for them. `labels`: None where nobody knows the right classes."""
+
+    reference: NDArray[np.float32]
+    labels: NDArray[np.intp] | None
+    temperature: float
+    groups: Sequence[str | None] | None
+    source: str
+
+    @property
+    def right(self) -> NDArray[np.intp]:
+        """(N,) the classes that count as right: without labels the reference's own."""
+        answers: NDArray[np.intp] = self.reference.argmax(axis=1)
+        return answers if self.labels is None else self.labels
+
+
+def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: float | None = None) -> Judged:
+    """A model's (N, classes) logits against the reference's.
+
+    `temperature`: the model's, where other images fitted it; None: it is fitted on these.
+    """
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        logits = np.where(np.isfinite(logits), logits, np.float32(0))
+    right = exam.right
+    if temperature is None:
+        temperature = exam.temperature if exam.labels is None else fit_temperature(logits, right)
+    was, is_now = exam.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
+    lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
+    change = 100 * (won - lost) / len(right)
+    kl = _divergence(exam.reference / exam.temperature, logits / temperature)
+    ece_reference, ece = _calibration(exam, logits, temperature)
+    margin = floor.margin_points(float(was.mean()))
+    lower, upper, spread = bounds_of_change(is_now, was, Resampling(len(right), number_groups(exam.groups)))
+    insane = _insane(broken, kl, ece_reference, ece)
+    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane)
+    needed = None
+    if verdict == "inconclusive":
+        needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
+    return Judged(
+        images=len(right),
+        source=exam.source,
+        labelled=exam.labels is not None,
+        top1_reference=float(was.mean()),
+        top1=float(is_now.mean()),
+        right_to_wrong=lost,
+        wrong_to_right=won,
+        change_points=change,
+        bound_points=100 * lower,
+        margin_points=margin,
+        mean_kl=float(kl.mean()),
+        p99_kl=float(np.percentile(kl, 99)),
+        ece_reference=ece_reference,
+        ece=ece,
+        temperature=temperature,
+        verdict=verdict,
+        reasons=reasons,
+        images_needed=needed,
+    )
+
+
+def hopeless(images: int, floor: Floor, reference_top1: float) -> bool:
+    """Whether so few images could show nothing, even if not one answer changed."""
+    return change_bounds(0, 0, images)[0] <= -floor.margin_points(reference_top1) / 100
+
+
+def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
+    """What `verify` tolerates on other machines: half as much again as was seen here, on all images that judged."""
+    seen = compare(reference, logits, TOLERANCES["int8"])
+    return Tolerances(
+        relative=max(_HEADROOM * seen.max_relative, TOLERANCES["fp16"].relative),
+        cosine=min(1 - _HEADROOM * (1 - seen.min_cosine), TOLERANCES["fp16"].cosine),
+        kl=max(_HEADROOM * seen.max_kl, TOLERANCES["fp16"].kl),
+    )
+
+
+def _divergence(wanted: NDArray[np.floating], found: NDArray[np.floating]) -> NDArray[np.float64]:
+    log_p, log_q = log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64))
+    return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0))
+
+
+def _calibration(exam: Exam, logits: NDArray[np.float32], temperature: float) -> tuple[float | None, float | None]:
+    if exam.labels is None:
+        return None, None
+    before = expected_calibration_error(to_scores(exam.reference, "softmax", exam.temperature), exam.labels)
+    return before, expected_calibration_error(to_scores(logits, "softmax", temperature), exam.labels)
+
+
+def _insane(broken: int, kl: NDArray[np.float64], before: float | None, after: float | None) -> list[str]:
+    found = []
+    if broken:
+        found.append(f"{broken} of {len(kl)} images gave NaN or infinite outputs")
+    if kl.mean() > MOST_KL:
+        found.append(f"confidences moved: mean KL divergence {kl.mean():.2g} nats, tolerated {MOST_KL:g}")
+    if np.percentile(kl, 99) > MOST_P99_KL:
+        found.append(f"confidences moved: 1 % of images by {np.percentile(kl, 99):.2g} nats, tolerated {MOST_P99_KL:g}")
+    if before is not None and after is not None and after - before > MOST_ECE_RISE:
+        found.append(f"ECE rose from {before:.3f} to {after:.3f} though the temperature was fitted anew")
+    return found
+
+
+def _verdict(
+    change: float, lower: float, upper: float, margin: float, insane: list[str]
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails."""
+    if -change > margin:
+        insane = [f"top-1 fell by {-change:.2f} points, tolerated {margin:.2f}", *insane]
+    if insane:
+        return "fail", tuple(insane)
+    if judge_change(lower, upper, margin) == "pass":
+        return "pass", ()
+    return "inconclusive", (f"top-1 changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out",)

@@ -1,0 +1,67 @@
+"""The ONNX graph as quantizers see it: convolutions and matrix products, their work, the kind of network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Family = Literal["convolutional", "transformer"]
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution or matrix product: its node, what it reads and gives, its multiply-accumulates for one image.
+
+    `weight` names its constant; None: both factors are computed, as in attention.
+    """
+
+    node: str
+    operator: str
+    entry: str
+    weight: str | None
+    output: str
+    macs: int
+
+
+def family(model: Any) -> Family:
+    """Softmax between two products means attention: LayerNorm, softmax and the rest are then left in float."""
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    attends = any(node.op_type == "Softmax" for node in model.graph.node) and len(products) > 1
+    return "transformer" if attends else "convolutional"
+
+
+def layers(model: Any) -> tuple[Layer, ...]:
+    """The convolutions and matrix products of a ModelProto, in order."""
+    return tuple(_layers(model))
+
+
+def _layers(model: Any) -> Iterator[Layer]:
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        item.name: [d.dim_value if d.HasField("dim_value") else 1 for d in item.type.tensor_type.shape.dim]
+        for item in [*inferred.value_info, *inferred.input, *inferred.output]
+    }
+    constants = {item.name: list(item.dims) for item in inferred.initializer}
+    for node in inferred.node:
+        if node.op_type not in WEIGHTED:
+            continue
+        weight = node.input[1] if node.input[1] in constants else None
+        factor = constants.get(node.input[1]) or shapes.get(node.input[1], [])
+        macs = _macs(node, shapes.get(node.input[0], []), factor, shapes.get(node.output[0], []))
+        yield Layer(node.name, node.op_type, node.input[0], weight, node.output[0], macs)
+
+
+def _macs(node: Any, entry: list[int], factor: list[int], output: list[int]) -> int:
+    """Every output number takes as many products as its kernel, or the shared side, has numbers."""
+    if not output or not factor:
+        return 0
+    if node.op_type == "Conv":
+        return math.prod(output) * math.prod(factor[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(entry) * math.prod(factor[1:])
+    return math.prod(output) * (entry[-1] if entry else 1)

@@ -1,0 +1,128 @@
+"""The images of an INT8 export, each with one job: to calibrate, to choose the rung, or to give the final figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.labelled import LabelledImage, read_folder
+from edgeclf_export.quantize.calibration import (
+    CALIBRATION_IMAGES,
+    CalibrationImages,
+    load_calibration,
+    load_pixels,
+    part,
+)
+from edgeclf_export.quantize.floor import Exam
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.ladder import Floor
+
+SELECTED = "selected on these images"
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Options:
+    """What is asked of an INT8 model.
+
+    Attributes
+    ----------
+    calib_data
+        Folder to calibrate on; None: the training images of the run.
+    floor
+        The most that top-1 may fall.
+    fallback
+        Take 16 bits where no int8 rung holds, instead of failing.
+    """
+
+    calib_data: Path | None = None
+    calib_images: int = CALIBRATION_IMAGES
+    floor: Floor = Floor()
+    fallback: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Material:
+    """What calibrates, what chooses (`exam` and its `pixels`), and how to look at the test images, once."""
+
+    calibration: CalibrationImages
+    exam: Exam
+    pixels: NDArray[np.uint8]
+    open_test: Callable[[str], tuple[Exam, NDArray[np.uint8]]] | None
+
+
+def gather(exportable: Exportable, options: Int8Options, report: Callable[[str], None]) -> Material:
+    """The images by their jobs; no image has two.
+
+    Raises
+    ------
+    UsageError
+        There is neither a run nor --calib-data to take images from.
+    DataError
+        No image is left to calibrate or to judge on; an image can't be read.
+    """
+    if exportable.scores != "softmax":
+        raise UsageError("int8 has a floor of top-1, and a network of sigmoid scores has no top-1; export fp16")
+    found, judging, test, called = _jobs(exportable, options)
+    hashes = {image.sha256 for image in (*judging, *test)}
+    report("reading the calibration images")
+    calibration = load_calibration(
+        found, hashes, exportable.pixels, called=called, most=options.calib_images, seed=options.seed
+    )
+    report(f"asking the reference about {len(judging)} images that judge")
+    pixels = load_pixels(judging, exportable.pixels, "the images that judge")
+    of_run = exportable.data is not None
+    source = (
+        f"{'validation images of ' + exportable.data.called if exportable.data else 'half of ' + called}, {SELECTED}"
+    )
+    temperature = exportable.training.temperature if exportable.training else None
+    exam = _exam(judging, exportable.answer(pixels), source, temperature)
+    if not test or exportable.data is None:
+        return Material(calibration, exam, pixels, None)
+    count_look = exportable.data.count_look
+
+    def open_test(digest: str) -> tuple[Exam, NDArray[np.uint8]]:
+        told = count_look(digest)
+        shown = load_pixels(test, exportable.pixels, "the test images")
+        return _exam(test, exportable.answer(shown), told, exam.temperature), shown
+
+    return Material(calibration, exam, pixels, open_test if of_run else None)
+
+
+def _jobs(
+    exportable: Exportable, options: Int8Options
+) -> tuple[Sequence[LabelledImage], Sequence[LabelledImage], Sequence[LabelledImage], str]:
+    """(to calibrate, to judge, to test, where the first come from)."""
+    data, folder = exportable.data, options.calib_data
+    if data is not None:
+        if not data.val:
+            raise DataError(f"{data.called} has no validation images, which choose the int8 rung; split it with some")
+        if folder is None:
+            return data.train, data.val, data.test, f"training images of {data.called}"
+        return read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name
+    if folder is None:
+        raise UsageError(
+            "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each "
+            "label), or export a run, which knows its own"
+        )
+    calibrating, judging = part(read_folder(folder, exportable.labels), options.seed)
+    if not judging:
+        raise DataError(f"{folder}: too few images to calibrate on some and to judge on others; add images")
+    return calibrating, judging, (), folder.resolve().name
+
+
+def _exam(
+    images: Sequence[LabelledImage], reference: NDArray[np.float32], source: str, temperature: float | None
+) -> Exam:
+    known = all(image.label is not None for image in images)
+    labels = np.array([image.label for image in images], dtype=np.intp) if known else None
+    if temperature is None:
+        temperature = 1.0 if labels is None else fit_temperature(reference, labels)
+    groups = [image.group for image in images]
+    return Exam(reference, labels, temperature, groups if any(groups) else None, source)

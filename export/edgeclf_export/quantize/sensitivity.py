@@ -1,0 +1,102 @@
+"""Which layers quantization harms: each is quantized alone, in the float network, and the answers compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.quantize.graph import Layer, layers
+from edgeclf_export.quantize.ranges import Ranges, open_quietly
+from edgeclf_runtime.ladder import Harm
+from edgeclf_runtime.proof import log_softmax
+
+IMAGES = 32
+_WEIGHT_LEVELS = 63  # as the quantizers take it: 7 bits with a sign
+_LEVELS = 255
+_OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
+
+
+def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[Harm, ...]:
+    """Every convolution and matrix product with constant weights, the most harmful first.
+
+    `pixels` are calibration images as the graph takes them: images that judge choose nothing here.
+    """
+    import onnx
+
+    network = onnx.load_from_string(model)
+    found = layers(network)
+    pixels = pixels[:IMAGES]
+    wanted = _answers(network, pixels)
+    total = max(1, sum(layer.macs for layer in found))
+    harms = [
+        Harm(layer.node, layer.operator, _divergence(wanted, _answers(variant, pixels)), layer.macs / total)
+        for layer in found
+        if layer.weight is not None and (variant := quantize_alone(network, layer, ranges)) is not None
+    ]
+    return tuple(sorted(harms, key=lambda harm: -harm.mean_kl))
+
+
+def worst(harms: tuple[Harm, ...], share: float, most_macs: float) -> tuple[str, ...]:
+    """The nodes that make up `share` of all layers, most harmful first, with at most `most_macs` of the work."""
+    chosen: list[str] = []
+    macs = 0.0
+    for harm in harms:
+        if len(chosen) >= max(1, round(share * len(harms))):
+            break
+        if macs + harm.macs_share <= most_macs:
+            chosen.append(harm.node)
+            macs += harm.macs_share
+    return tuple(chosen)
+
+
+def quantize_alone(network: Any, layer: Layer, ranges: Ranges) -> Any:
+    """The float network with one layer's input and weights on 8- and 7-bit grids; None: its input has no range."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    if layer.entry not in ranges:
+        return None
+    variant = onnx.ModelProto()
+    variant.CopyFrom(network)
+    place, node = next((i, node) for i, node in enumerate(variant.graph.node) if node.name == layer.node)
+    constant = next(item for item in variant.graph.initializer if item.name == layer.weight)
+    low, high = ranges[layer.entry]
+    scale = np.float32(max((high - low) / _LEVELS, 1e-12))
+    zero = np.uint8(np.clip(round(-low / float(scale)), 0, _LEVELS))
+    axis = _output_axis(node)
+    weights = numpy_helper.to_array(constant)
+    names = {part: f"{layer.node}/alone/{part}" for part in ("scale", "zero", "weights", "q", "dq")}
+    parts = {"scale": scale, "zero": zero, "weights": on_grid(weights, axis)}
+    variant.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), names[k]) for k, v in parts.items())
+    grid = [names["scale"], names["zero"]]
+    variant.graph.node.insert(place, helper.make_node("DequantizeLinear", [names["q"], *grid], [names["dq"]]))
+    variant.graph.node.insert(place, helper.make_node("QuantizeLinear", [layer.entry, *grid], [names["q"]]))
+    node = variant.graph.node[place + 2]
+    node.input[0], node.input[1] = names["dq"], names["weights"]
+    return variant
+
+
+def on_grid(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Weights rounded to 7 bits with one scale a channel of `axis`."""
+    others = tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
+    step = np.maximum(np.abs(weights).max(axis=others, keepdims=True) / _WEIGHT_LEVELS, np.finfo(np.float32).tiny)
+    return np.asarray(np.round(weights / step) * step, dtype=np.float32)
+
+
+def _output_axis(node: Any) -> int:
+    if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
+        return 1
+    return _OUTPUT_AXIS[node.op_type]
+
+
+def _answers(model: Any, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+    session = open_quietly(model.SerializeToString())
+    entry = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {entry: pixels[i : i + 8]})[0] for i in range(0, len(pixels), 8)])
+
+
+def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    log_p, log_q = log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64))
+    return float(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0).mean())

@@ -1,0 +1,94 @@
+"""One rung of the ladder: a model is written, opened as a device would open it, audited and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.audit import LEAST_SHARE, audit
+from edgeclf_export.bundling import describe
+from edgeclf_export.quantize.floor import Exam, judge, measured_tolerances
+from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.ladder import Floor, Rung, shares_in_words
+from edgeclf_runtime.manifest import Golden, Manifest
+from edgeclf_runtime.verify import run_pixels
+from edgeclf_runtime.writer import MANIFEST, seal
+
+_NO_GOLDEN = Golden((), "golden/outputs.npy")  # a trial is a bundle without them
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A rung, and the folder and manifest of its model; `manifest` None: the engine refused it."""
+
+    rung: Rung
+    folder: Path
+    manifest: Manifest | None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a bundle may be made of it: it holds, or too few images leave that open."""
+        judged = self.rung.judged
+        return self.rung.problem is None and judged is not None and judged.verdict != "fail"
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How every rung of one target is tried: on the same images, against the same reference, for the same floor."""
+
+    target: Target
+    hub: Hub
+    exam: Exam
+    pixels: NDArray[np.uint8]
+    floor: Floor
+    workshop: Path
+
+    def attempt(self, name: str, did: str, write: Callable[[Path], Built], *, leave: tuple[str, ...] = ()) -> Trial:
+        """The rung that comes of it. An engine that refuses the model is a rung that failed, not the end."""
+        folder = self.workshop / self.target.name / name.replace(" ", "-")
+        folder.mkdir(parents=True)
+        try:
+            built = write(folder)
+            manifest = describe(self.hub, self.target.name, built, _NO_GOLDEN)
+            seal(folder, manifest)
+            logits = self.answers(folder, manifest, self.pixels)
+        except BackendError as error:
+            rung = Rung(name, name.split()[0], did, leave, None, 0, None, problem=str(error))
+            return Trial(rung, folder, None)
+        judged = judge(self.exam, logits, self.floor)
+        tolerances = manifest.tolerances
+        if built.weights_precision == "int8":
+            tolerances = measured_tolerances(self.exam.reference, logits)
+        manifest = replace(manifest, temperature=judged.temperature, tolerances=tolerances)
+        seal(folder, manifest)
+        shares = audit(folder, manifest)
+        rung = Rung(
+            name=name,
+            precision=built.weights_precision,
+            did=did,
+            float_layers=leave,
+            shares=shares,
+            model_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST),
+            judged=judged,
+            problem=_too_little(shares, built.compute_precision),
+        )
+        return Trial(rung, folder, manifest)
+
+    def answers(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, classes) logits of a written model, opened as a device opens it."""
+        with self.target.open(Bundle.open(folder)) as session:
+            return run_pixels(session, manifest, pixels)
+
+
+def _too_little(shares: dict[str, float] | None, precision: str) -> str | None:
+    if not shares or shares.get(precision, 0.0) >= LEAST_SHARE:
+        return None
+    return (
+        f"only {shares.get(precision, 0.0):.0%} of the multiplications run in {precision} ({shares_in_words(shares)})"
+    )

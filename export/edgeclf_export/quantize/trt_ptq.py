@@ -1,0 +1,117 @@
+"""INT8 for TensorRT: symmetric, no quantized bias, residual additions quantized on one side, the rest in FP16.
+
+TensorRT takes Q/DQ as orders (explicit quantization): where a pair stands decides what is fused. So inputs of
+convolutions and products are quantized, their outputs are not, and of a residual addition the branch that ends in a
+convolution stays as it is, so that convolution, addition and activation become one kernel:
+https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from edgeclf_export.quantize.ranges import Ranges, tensors_data
+from edgeclf_runtime.backends.ort import import_onnxruntime
+
+_QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = ()) -> bytes:
+    """The network with int8 Q/DQ pairs where TensorRT makes use of them. `leave`: nodes that stay in float."""
+    import onnx
+
+    import_onnxruntime()
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+
+    network = onnx.load_from_string(model)
+    constants = {item.name for item in network.graph.initializer}
+    biases = [n.name for n in network.graph.node if n.op_type == "Add" and any(name in constants for name in n.input)]
+    quantizer = QDQQuantizer(
+        network,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=tensors_data(ranges),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[*leave, *biases],
+        op_types_to_quantize=list(_QUANTIZED),
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "AddQDQPairToWeight": True,
+            "DedicatedQDQPair": False,
+            "ForceQuantizeNoInputCheck": True,
+            "OpTypesToExcludeOutputQuantization": sorted({node.op_type for node in network.graph.node}),
+            "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1, "MatMul": 1},
+            "QDQDisableWeightAdjustForInt32Bias": True,
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized = quantizer.model.model
+    _free_one_side(quantized.graph)
+    _drop_unused(quantized.graph)
+    return bytes(quantized.SerializeToString())
+
+
+def rest_in_fp16(model: bytes) -> bytes:
+    """What is not quantized, in FP16 between an input and an output that keep their types."""
+    import onnx
+
+    import_onnxruntime()
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    blocked = [operator for operator in DEFAULT_OP_BLOCK_LIST if operator not in _PAIR]
+    converted = convert_float_to_float16(
+        onnx.load_from_string(model), keep_io_types=True, op_block_list=blocked, disable_shape_infer=False
+    )
+    return bytes(converted.SerializeToString())
+
+
+def _free_one_side(graph: Any) -> None:
+    """Of each residual addition the branch that ends in the deepest product, without its Q/DQ."""
+    makers = {name: node for node in graph.node for name in node.output}
+    depth: dict[str, int] = {}
+    for node in graph.node:
+        depth[node.output[0]] = 1 + max((depth.get(name, 0) for name in node.input), default=0)
+    for node in graph.node:
+        if node.op_type != "Add":
+            continue
+        ends = [(place, _before_pair(name, makers)) for place, name in enumerate(node.input)]
+        products = [
+            (depth[name], place, name)
+            for place, name in ends
+            if name is not None and name in makers and makers[name].op_type in _PRODUCTS
+        ]
+        if products:
+            _, place, name = max(products)
+            node.input[place] = name
+
+
+def _before_pair(name: str, makers: dict[str, Any]) -> str | None:
+    """The tensor that a Q/DQ pair stands behind; None: it is no pair."""
+    for operator in ("DequantizeLinear", "QuantizeLinear"):
+        node = makers.get(name)
+        if node is None or node.op_type != operator:
+            return None
+        name = node.input[0]
+    return name
+
+
+def _drop_unused(graph: Any) -> None:
+    """Pairs that nobody reads any more, and their constants."""
+    while True:
+        used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
+        idle = [node for node in graph.node if node.op_type in _PAIR and not used & set(node.output)]
+        if not idle:
+            break
+        for node in idle:
+            graph.node.remove(node)
+    kept = [item for item in graph.initializer if item.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

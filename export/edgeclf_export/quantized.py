@@ -1,0 +1,78 @@
+"""Bundles of precision int8 or auto: what `exporter` does for the others, with a ladder and a gate before the proof."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.bundling import keep_aside
+from edgeclf_export.photographs import ProofImages
+from edgeclf_export.quantize.exporting import choose, write_bundle
+from edgeclf_export.quantize.material import Int8Options, gather
+from edgeclf_export.quantize.trial import Trials
+from edgeclf_export.quantize.workbench import Workbench
+from edgeclf_export.targets.target import Hub, Target
+from edgeclf_runtime.candidates import TimeCalls, time_calls
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.manifest import Manifest
+from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.writer import writing
+
+if TYPE_CHECKING:
+    from edgeclf_export.exportable import Exportable
+
+PRECISIONS = ("int8", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
+
+    precision: str
+    targets: Mapping[str, Target]
+    places: Mapping[str, Path]
+    fallback_places: Mapping[tuple[str, str], Path]
+    force: bool
+
+
+def export_quantized(
+    exportable: Exportable,
+    order: Order,
+    options: Int8Options,
+    hub: Hub,
+    images: ProofImages,
+    answers: NDArray[np.float32],
+    report: Callable[[str], None],
+    time: TimeCalls = time_calls,
+) -> Iterator[tuple[Path, Manifest, Proof]]:
+    """Yields (path, manifest, proof) of each target's bundle as it is published.
+
+    Raises
+    ------
+    GateError
+        No rung holds the floor, or the finished bundle differs from what was judged.
+    UsageError, DataError
+        As `gather`: images to calibrate and to judge on are missing.
+    """
+    material = gather(exportable, options, report)
+    bench = Workbench(hub, material.calibration)
+    for target, place in order.places.items():
+        with tempfile.TemporaryDirectory() as workshop:
+            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
+            chosen = choose(trials, bench, material, options, auto=order.precision == "auto", report=report, time=time)
+            precision = chosen.trial.rung.precision
+            destination = place
+            if order.precision == "int8" and precision != "int8":
+                destination = order.fallback_places[target, precision]
+            report(f"proving {destination.name}")
+            with writing(destination, force=order.force) as draft:
+                manifest, proof = write_bundle(draft, chosen, trials, images, answers)
+                if proof.verdict == "fail":
+                    raise GateError(keep_aside(draft, destination, proof))
+        yield destination, manifest, proof

@@ -1,0 +1,90 @@
+"""A small residual network, trained for a moment on patches of real photographs, and those patches as files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from patches import LABELS, PATCH_PIXELS, SIDE, TEST, TRAIN, VAL, small_network
+from PIL import Image
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.labelled import LabelledData, LabelledImage
+from edgeclf_export.modules import exportable_from_module
+from edgeclf_export.photographs import shipped_photographs
+from edgeclf_export.quantize.material import Int8Options
+from edgeclf_runtime.ladder import Floor
+from edgeclf_runtime.manifest import Normalization, Reference
+
+Quantize = Callable[..., list[Any]]
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[LabelledImage, ...]]:
+    """Labelled patches by split, a folder a split and class."""
+    root = tmp_path_factory.mktemp("patches")
+    random = np.random.default_rng(0)
+    files = {path.stem: path for path in shipped_photographs()}
+    splits: dict[str, list[LabelledImage]] = {"train": [], "val": [], "test": []}
+    for number, name in enumerate(LABELS):
+        picture = np.asarray(Image.open(files[name]).convert("RGB"))
+        for place in range(TRAIN + VAL + TEST):
+            split = "train" if place < TRAIN else "val" if place < TRAIN + VAL else "test"
+            top, left = (int(random.integers(0, size - 48)) for size in picture.shape[:2])
+            path = root / split / name / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture[top : top + 48, left : left + 48]).resize((SIDE, SIDE)).save(path)
+            splits[split].append(LabelledImage(path, number, hashlib.sha256(path.read_bytes()).hexdigest()))
+    return {split: tuple(images) for split, images in splits.items()}
+
+
+@pytest.fixture(scope="session")
+def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
+    """The network with its data; it answers most patches rightly. Its test images are counted nowhere."""
+    import torch
+
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a network has nothing for a second one
+    module = small_network()
+    images = np.stack([PATCH_PIXELS.load(image.path)[0] for image in patches["train"]])
+    batch = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    labels = torch.tensor([image.label for image in patches["train"]])
+    optimizer = torch.optim.Adam(module.parameters(), 3e-3)
+    module.train()
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(module(batch), labels).backward()
+        optimizer.step()
+    torch.set_num_threads(threads)
+    exportable = exportable_from_module(
+        module.eval(),
+        labels=LABELS,
+        pixels=PATCH_PIXELS,
+        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        backbone="patches",
+        weights="module",
+        reference=Reference("pytorch", "patches"),
+        proof_files=tuple(image.path for image in patches["val"]),
+    )
+    data = LabelledData(patches["train"], patches["val"], patches["test"], "run patches", lambda subject: "look no. 1")
+    onnx = exportable.make_onnx("uint8-nhwc", 18)
+    return replace(exportable, data=data, make_onnx=lambda form, opset: onnx)
+
+
+@pytest.fixture
+def quantize(trained: Exportable, tmp_path: Path) -> Quantize:
+    """Exports the trained network with a floor that so few images can show."""
+
+    def quantize(target: str, precision: str = "int8", points: float = 5.0, **changes: Any) -> list[Any]:
+        settings = Int8Options(floor=Floor(points), **changes)
+        options = ExportOptions((target,), precision, output=tmp_path, name="patches", int8=settings)
+        return list(export(trained, options))
+
+    return quantize

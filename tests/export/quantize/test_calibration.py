@@ -1,0 +1,129 @@
+"""Calibration images are real, balanced, the same every time, and never among those that judge."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from patches import LABELS, PATCH_PIXELS, VAL
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.labelled import LabelledImage, read_folder
+from edgeclf_export.quantize.calibration import choose, load_calibration, part
+from edgeclf_export.quantize.material import Int8Options, gather
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.pixels import Pixels
+
+Patches = dict[str, tuple[LabelledImage, ...]]
+
+
+def silent(step: str) -> None:
+    pass
+
+
+def test_classes_take_turns(patches: Patches) -> None:
+    chosen = choose(patches["train"], 42, seed=0)
+    assert sorted(Counter(image.label for image in chosen).values()) == [10, 10, 11, 11]
+
+
+def test_the_choice_follows_from_hashes_and_seed_alone(patches: Patches) -> None:
+    first = choose(patches["train"], 20, seed=3)
+    elsewhere = [replace(image, path=Path("moved", image.path.name)) for image in reversed(patches["train"])]
+    assert [image.sha256 for image in choose(elsewhere, 20, seed=3)] == [image.sha256 for image in first]
+    assert {image.sha256 for image in choose(patches["train"], 20, seed=4)} != {image.sha256 for image in first}
+
+
+def test_pixels_are_those_of_the_bundle(patches: Patches) -> None:
+    found = load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=5)
+    wanted = np.stack([PATCH_PIXELS.load(path)[0] for path in found.files])
+    assert np.array_equal(found.pixels, wanted) and len(found.files) == 5
+
+
+def test_a_copy_of_an_image_that_judges_never_calibrates(patches: Patches, tmp_path: Path) -> None:
+    copy = tmp_path / "renamed.png"
+    shutil.copy(patches["val"][0].path, copy)
+    smuggled = LabelledImage(copy, 0, hashlib.sha256(copy.read_bytes()).hexdigest())
+    judging = {image.sha256 for image in patches["val"]}
+    found = load_calibration((*patches["train"], smuggled), judging, PATCH_PIXELS, called="training")
+    assert copy not in found.files
+    assert any("1 of" in warning and "left out" in warning for warning in found.warnings)
+
+
+def test_only_images_that_judge_is_an_error(patches: Patches) -> None:
+    judging = {image.sha256 for image in patches["val"]}
+    with pytest.raises(DataError, match="judge the model too"):
+        load_calibration(patches["val"], judging, PATCH_PIXELS, called="calib")
+
+
+def test_no_image_is_an_error_and_no_random_one_takes_its_place(trained: Exportable, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images to calibrate on"):
+        load_calibration((), (), PATCH_PIXELS, called="calib")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        gather(trained, Int8Options(calib_data=tmp_path / "empty"), silent)
+
+
+def test_few_images_warn(patches: Patches) -> None:
+    few = load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=8)
+    assert any("8 calibration images are few" in warning for warning in few.warnings)
+    assert load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=80).warnings == ()
+
+
+def test_a_broken_image_is_named(patches: Patches, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    image = LabelledImage(broken, 0, hashlib.sha256(b"no picture").hexdigest())
+    with pytest.raises(DataError, match=r"broken\.png"):
+        load_calibration((image,), (), PATCH_PIXELS, called="calib")
+
+
+def test_an_image_that_changed_since_the_split_is_refused(patches: Patches) -> None:
+    other = replace(patches["train"][0], sha256="0" * 64)
+    with pytest.raises(DataError, match="changed since"):
+        load_calibration((other,), (), PATCH_PIXELS, called="calib")
+
+
+def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
+    trained: Exportable, patches: Patches
+) -> None:
+    material = gather(trained, Int8Options(calib_images=30), silent)
+    assert set(material.calibration.files) <= {image.path for image in patches["train"]}
+    assert len(material.pixels) == VAL * len(LABELS) and "validation images" in material.exam.source
+
+
+def test_a_folder_is_parted_so_that_no_image_does_both(trained: Exportable, patches: Patches) -> None:
+    folder = patches["train"][0].path.parents[1]
+    alone = replace(trained, data=None)
+    material = gather(alone, Int8Options(calib_data=folder), silent)
+    judging = {PATCH_PIXELS.load(path)[0].tobytes() for path in material.calibration.files}
+    assert not judging & {picture.tobytes() for picture in material.pixels}
+    assert material.exam.labels is not None and material.open_test is None
+
+
+def test_groups_and_copies_stay_together() -> None:
+    images = [LabelledImage(Path(str(i)), 0, f"{i % 5}", f"patient {i % 5}") for i in range(20)]
+    calibrating, judging = part(images, seed=0)
+    assert not {image.group for image in calibrating} & {image.group for image in judging}
+
+
+def test_without_a_run_and_without_a_folder_it_says_what_to_give(trained: Exportable) -> None:
+    with pytest.raises(UsageError, match="--calib-data"):
+        gather(replace(trained, data=None), Int8Options(), silent)
+
+
+def test_folders_named_half_like_labels_are_refused(patches: Patches, tmp_path: Path) -> None:
+    for name in ("astronaut", "stranger"):
+        (tmp_path / name).mkdir()
+        shutil.copy(patches["val"][0].path, tmp_path / name)
+    with pytest.raises(DataError, match="'stranger' is no label"):
+        read_folder(tmp_path, LABELS)
+
+
+def test_the_pixel_contract_is_not_the_calibrators_to_choose(patches: Patches) -> None:
+    other = Pixels("exact", (16, 16), (16, 16))
+    assert load_calibration(patches["train"], (), other, called="training", most=2).pixels.shape == (2, 16, 16, 3)

@@ -1,0 +1,100 @@
+"""The gate: what holds the floor passes, what breaks it fails, what nobody can know is inconclusive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeclf_export.quantize.floor import Exam, hopeless, judge, measured_tolerances
+from edgeclf_runtime.ladder import Floor
+
+
+def exam(images: int, *, labelled: bool = True) -> Exam:
+    """Five classes; the reference is right on nine of ten images, and as sure as it should be."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 5, images)
+    logits = random.normal(0, 0.3, (images, 5)).astype(np.float32)
+    answered = np.where(np.arange(images) % 10 == 0, (labels + 1) % 5, labels)
+    logits[np.arange(images), answered] += 3.6
+    return Exam(logits, labels if labelled else None, 1.0, None, "validation")
+
+
+def flipped(found: Exam, wrong: int) -> NDArray[np.float32]:
+    """The reference's logits with its first `wrong` right answers pushed to another class."""
+    logits = found.reference.copy()
+    right = np.flatnonzero(logits.argmax(axis=1) == found.right)[:wrong]
+    logits[right] = np.roll(logits[right], 1, axis=1)
+    return logits
+
+
+def test_the_same_answers_pass_with_enough_images() -> None:
+    found = exam(1000)
+    judged = judge(found, found.reference, Floor(1.0))
+    assert judged.verdict == "pass" and judged.change_points == 0 and judged.bound_points < 0
+
+
+def test_the_same_answers_are_inconclusive_with_few_images_and_the_number_missing_is_said() -> None:
+    found = exam(40)
+    judged = judge(found, found.reference, Floor(1.0))
+    assert judged.verdict == "inconclusive"
+    assert judged.images_needed is not None and judged.images_needed > 200
+    assert hopeless(40, Floor(1.0), 0.9) and not hopeless(1000, Floor(1.0), 0.9)
+
+
+def test_a_drop_beyond_the_margin_fails() -> None:
+    found = exam(1000)
+    judged = judge(found, flipped(found, 30), Floor(1.0))
+    assert judged.verdict == "fail" and judged.right_to_wrong == 30
+    assert "top-1 fell by 3.00 points" in judged.reasons[0]
+
+
+def test_a_drop_within_the_margin_whose_bound_is_not_is_left_open() -> None:
+    found = exam(1000)
+    judged = judge(found, flipped(found, 8), Floor(1.0))
+    assert judged.verdict == "inconclusive" and judged.bound_points < -1.0 < judged.change_points
+
+
+def test_confidences_that_moved_fail_although_top1_is_the_same() -> None:
+    found = exam(1000)
+    spoiled = found.reference.copy()
+    spoiled[::2] *= 6
+    judged = judge(found, spoiled, Floor(1.0))
+    assert judged.change_points == 0 and judged.verdict == "fail"
+    assert any("KL" in reason for reason in judged.reasons)
+
+
+def test_the_temperature_is_fitted_anew() -> None:
+    found = exam(1000)
+    hotter = judge(found, found.reference * 3, Floor(1.0))
+    plain = judge(found, found.reference, Floor(1.0))
+    assert hotter.temperature == pytest.approx(3 * plain.temperature, rel=1e-3)
+    assert hotter.ece == pytest.approx(plain.ece, abs=1e-6)
+
+
+def test_nan_fails() -> None:
+    found = exam(1000)
+    broken = found.reference.copy()
+    broken[0, 0] = np.nan
+    judged = judge(found, broken, Floor(1.0))
+    assert judged.verdict == "fail" and "NaN" in " ".join(judged.reasons)
+
+
+def test_without_labels_agreement_with_the_reference_is_what_counts() -> None:
+    found = exam(1000, labelled=False)
+    judged = judge(found, flipped(exam(1000), 5), Floor(1.0))
+    assert not judged.labelled and judged.top1_reference == 1.0
+    assert judged.top1 == pytest.approx(0.995) and judged.ece is None
+
+
+def test_a_share_is_taken_of_the_reference() -> None:
+    assert Floor(points=None, share=0.99).margin_points(0.8) == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="either points or a share"):
+        Floor(points=1.0, share=0.99)
+
+
+def test_tolerances_for_other_machines_hold_what_was_seen_here() -> None:
+    found = exam(100)
+    moved = found.reference + np.float32(0.2) * np.sign(found.reference)
+    tolerances = measured_tolerances(found.reference, moved)
+    assert 0.02 < tolerances.relative < 0.4

@@ -1,0 +1,164 @@
+"""From the trained network to a bundle that holds its floor, or to none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from patches import LABELS, TEST
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.quantize import exporting, ort_ptq, workbench
+from edgeclf_runtime import build as builds
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.candidates import models_of, race
+from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.ladder import Floor
+from edgeclf_runtime.manifest import parse_manifest
+from edgeclf_runtime.verify import verify
+
+Quantize = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quantizer that cuts every range to a fiftieth."""
+    honest = ort_ptq.quantize
+
+    def quantize(model: bytes, ranges: dict[str, tuple[float, float]], **options: Any) -> bytes:
+        return honest(model, {name: (low / 50, high / 50) for name, (low, high) in ranges.items()}, **options)
+
+    monkeypatch.setattr(workbench.ort_ptq, "quantize", quantize)
+
+
+def timed(milliseconds: dict[str, float]) -> Callable[[Sequence[Callable[[], object]]], list[list[float]]]:
+    """Times as if measured: of int8, 16 bits, fp32 and fp32 again, in the order that a race has."""
+
+    def time(calls: Sequence[Callable[[], object]]) -> list[list[float]]:
+        names = ["int8", "fp16", "fp32"][-(len(calls) - 1) :]
+        return [[milliseconds[name] for name in names] + [milliseconds["fp32"]]] * 3
+
+    return time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def clock(**milliseconds: float) -> None:
+        monkeypatch.setattr(
+            exporting, "race", lambda bundles, base, options, _: race(bundles, base, options, timed(milliseconds))
+        )
+
+    return clock
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantize) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "openvino": "nncf"}[target])
+    (made,) = quantize(target)
+    manifest = Bundle.open(made.path).manifest
+    assert (manifest.weights_precision, manifest.compute_precision) == ("int8", "int8")
+    assert manifest.calibration is not None and manifest.calibration.images == 160
+    assert manifest.shares is not None and manifest.shares["int8"] >= 0.8
+    ladder = manifest.ladder
+    assert ladder is not None and ladder.rung(ladder.chosen).holds
+    assert [rung.became for rung in ladder.rungs][-1] == "model" and ladder.why
+    for rung in ladder.rungs:
+        assert rung.judged is not None and rung.shares is not None and rung.model_bytes > 0
+        assert "validation images" in rung.judged.source and "selected on these images" in rung.judged.source
+    assert ladder.final is not None and ladder.final.images == TEST * len(LABELS)
+    assert ladder.final.source == "look no. 1"
+    assert "cpu_features" in ladder.machine
+    assert parse_manifest(manifest.to_bytes(), "again") == manifest
+    assert verify(Bundle.open(made.path)).verdict == "pass"
+
+
+def test_a_spoiled_quantization_never_ships_and_the_layers_to_blame_are_named(
+    spoiled: None, quantize: Quantize, tmp_path: Path
+) -> None:
+    with pytest.raises(GateError, match=r"none of \d+ rungs holds the floor") as refused:
+        quantize("onnx")
+    assert refused.value.exit_code == 1
+    assert "layers to blame: node_" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_fallback_16_bits_take_its_place_under_their_own_name(spoiled: None, quantize: Quantize) -> None:
+    (made,) = quantize("onnx", fallback=True)
+    manifest = Bundle.open(made.path).manifest
+    assert made.path.name == "patches-onnx-fp16" and manifest.weights_precision == "fp16"
+    assert manifest.ladder is not None and manifest.ladder.blame and manifest.calibration is None
+    tried = {rung.name: rung.became for rung in manifest.ladder.rungs}
+    assert tried.pop("fp16") == "model" and set(tried.values()) == {"failed"} and len(tried) >= 4
+
+
+def test_auto_never_keeps_int8_that_is_slower_than_fp32(quantize: Quantize, clock: Callable[..., None]) -> None:
+    clock(int8=5.0, fp16=4.1, fp32=4.0)
+    (made,) = quantize("onnx", "auto")
+    manifest = Bundle.open(made.path).manifest
+    assert manifest.weights_precision == "fp32" and manifest.ladder is not None
+    assert "nothing that holds is faster" in manifest.ladder.why
+    assert sorted(each.weights_precision for each in manifest.candidates) == ["fp16", "int8"]
+
+
+def test_a_lead_within_the_noise_is_no_lead(quantize: Quantize, clock: Callable[..., None]) -> None:
+    clock(int8=3.95, fp16=4.0, fp32=4.0)
+    (made,) = quantize("onnx", "auto")
+    assert Bundle.open(made.path).manifest.weights_precision == "fp32"
+
+
+def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
+    quantize: Quantize, clock: Callable[..., None]
+) -> None:
+    clock(int8=2.0, fp16=3.0, fp32=4.0)
+    (made,) = quantize("onnx", "auto")
+    bundle = Bundle.open(made.path)
+    assert bundle.manifest.weights_precision == "int8"
+    ladder = bundle.manifest.ladder
+    assert ladder is not None and ladder.rung(ladder.chosen).ratio == pytest.approx(0.5)
+    models = models_of(bundle)
+    assert set(models) == {ladder.chosen, "fp16", "fp32"}
+
+    def slow_int8(calls: Sequence[Callable[[], object]]) -> list[list[float]]:
+        return [[9.0, 3.0, 4.0, 4.0]] * 3
+
+    outcome = builds.build(bundle, time=slow_int8)
+    new = outcome.bundle.manifest
+    assert outcome.made and outcome.bundle.path.name == "patches-onnx-auto-fp16"
+    assert new.weights_precision == "fp16" and new.derived_from == bundle.digest and new.candidates == ()
+    assert new.ladder is not None and new.ladder.chosen == "fp16" and "device" in new.ladder.why
+    assert outcome.proof.verdict == "pass"
+
+    stays = builds.build(bundle, time=lambda calls: [[2.0, 3.0, 4.0, 4.0]] * 3)
+    assert not stays.made and stays.bundle is bundle
+
+
+def test_too_few_images_leave_it_open_loudly_not_silently(trained: Exportable, quantize: Quantize) -> None:
+    (made,) = quantize("onnx", points=0.5)
+    ladder = made.ladder
+    judged = ladder.rung(ladder.chosen).judged
+    assert judged.verdict == "inconclusive" and judged.images_needed > judged.images
+    assert [rung.became for rung in ladder.rungs] == [*["failed"] * (len(ladder.rungs) - 1), "model"]
+
+
+def test_a_network_of_sigmoid_scores_has_no_floor_of_top1(trained: Exportable, tmp_path: Path) -> None:
+    from edgeclf_export.exporter import ExportOptions, export
+
+    with pytest.raises(UsageError, match="no top-1"):
+        list(export(replace(trained, scores="sigmoid"), ExportOptions(("onnx",), "int8", output=tmp_path)))
+
+
+def test_a_floor_broken_on_test_images_fails_the_export(
+    trained: Exportable, quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = exporting.judge
+
+    def judge(exam: Any, logits: Any, floor: Floor, temperature: float | None = None) -> Any:
+        return honest(exam, np.roll(logits, 1, axis=1) if temperature else logits, floor, temperature)
+
+    monkeypatch.setattr(exporting, "judge", judge)
+    with pytest.raises(GateError, match="on test images"):
+        quantize("onnx")

@@ -1,0 +1,139 @@
+"""Ranges, Q/DQ, bias correction, sensitivity: each does what the ladder counts on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from patches import PATCH_PIXELS
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.labelled import LabelledImage
+from edgeclf_export.quantize import ort_ptq, sensitivity, trt_ptq
+from edgeclf_export.quantize.bias import correct_biases
+from edgeclf_export.quantize.graph import family, layers
+from edgeclf_export.quantize.ranges import Activations, least_squares, observe, open_quietly
+from edgeclf_export.trt_lint import lint
+
+
+@pytest.fixture(scope="module")
+def hub(trained: Exportable) -> bytes:
+    return trained.make_onnx("uint8-nhwc", 18)
+
+
+@pytest.fixture(scope="module")
+def images(patches: dict[str, tuple[LabelledImage, ...]]) -> NDArray[np.uint8]:
+    return np.stack([PATCH_PIXELS.load(image.path)[0] for image in patches["train"][::4]])
+
+
+@pytest.fixture(scope="module")
+def seen(hub: bytes, images: NDArray[np.uint8]) -> Activations:
+    return observe(hub, images)
+
+
+def run(model: bytes, images: NDArray[np.uint8]) -> Any:
+    session = open_quietly(model)
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def test_ranges_hold_zero_and_every_value_seen(seen: Activations) -> None:
+    for name, (low, high) in seen.ranges("min-max").items():
+        assert low <= 0 <= high
+        assert low <= seen.values[name].min() and seen.values[name].max() <= high
+
+
+def test_percentiles_leave_a_lone_outlier_out() -> None:
+    values = np.append(np.linspace(0, 1, 100_000, dtype=np.float32), np.float32(50))
+    found = Activations({"x": (0.0, 50.0)}, {"x": values})
+    assert found.ranges("percentile")["x"] == pytest.approx((0, 1), abs=0.01)
+    assert found.ranges("min-max")["x"] == (0.0, 50.0)
+
+
+def test_least_squares_clips_where_that_costs_less() -> None:
+    values = np.append(np.random.default_rng(0).normal(0, 1, 100_000), 40).astype(np.float32)
+    _, high = least_squares(values, float(values.min()), 40.0)
+    assert high < 36
+    assert least_squares(np.zeros(5, np.float32), 0.0, 0.0) == (0.0, 0.0)
+
+
+def test_no_int8_product_can_saturate_without_vnni(hub: bytes, seen: Activations) -> None:
+    """VPMADDUBSW adds two products of uint8 and int8 in int16."""
+    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    weights = ort_ptq.quantized_weights(model)
+    assert len(weights) == len(layers(onnx.load_from_string(hub)))
+    largest = max(int(np.abs(found.astype(np.int64)).max()) for found in weights.values())
+    assert 2 * 255 * largest <= np.iinfo(np.int16).max
+
+
+def test_weights_have_a_scale_for_each_channel(hub: bytes, seen: Activations) -> None:
+    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    scales = [constants[makers[node.input[1]].input[1]] for node in model.graph.node if node.op_type == "Conv"]
+    assert [scale.size for scale in scales] == [16, 32, 32, 16, 64]
+
+
+def test_nodes_that_are_left_in_float_have_float_weights(hub: bytes, seen: Activations) -> None:
+    kept = layers(onnx.load_from_string(hub))[0]
+    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max"), leave=(kept.node,)))
+    node = next(node for node in model.graph.node if node.name == kept.node)
+    constants = {item.name: item for item in model.graph.initializer}
+    assert constants[node.input[1]].data_type == onnx.TensorProto.FLOAT
+
+
+def test_the_small_network_answers_alike_in_int8(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
+    wanted, found = run(hub, images), run(ort_ptq.quantize(hub, seen.ranges("min-max")), images)
+    assert np.abs(wanted - found).max() < 0.2 * np.ptp(wanted)
+
+
+def test_bias_correction_takes_a_planted_shift_out(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
+    shifted = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    conv = next(node for node in shifted.graph.node if node.op_type == "Conv")
+    makers = {name: node for node in shifted.graph.node for name in node.output}
+    bias = next(item for item in shifted.graph.initializer if item.name == makers[conv.input[2]].input[0])
+    spoiled = numpy_helper.to_array(bias) + 3000
+    bias.CopyFrom(numpy_helper.from_array(spoiled.astype(np.int32), bias.name))
+    data = shifted.SerializeToString()
+    wanted = run(hub, images)
+    before = np.abs(run(data, images) - wanted).mean()
+    after = np.abs(run(correct_biases(hub, data, images), images) - wanted).mean()
+    assert after < before / 3
+
+
+def test_sensitivity_finds_the_layer_that_was_made_hard_to_quantize(
+    trained: Exportable, hub: bytes, images: NDArray[np.uint8]
+) -> None:
+    model = onnx.load_from_string(hub)
+    victim = next(layer for layer in layers(model) if layer.operator == "Gemm")
+    weight = next(item for item in model.graph.initializer if item.name == victim.weight)
+    values = numpy_helper.to_array(weight).copy()
+    values[:, 0] += 40 * np.abs(values).max()  # one weight takes the whole grid, the others fall on 0
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    spoiled = model.SerializeToString()
+    harms = sensitivity.measure(spoiled, observe(spoiled, images).ranges("min-max"), images)
+    assert harms[0].node == victim.node
+    assert sum(harm.macs_share for harm in harms) == pytest.approx(1.0)
+
+
+def test_the_worst_layers_keep_within_the_work_that_may_stay_in_float() -> None:
+    harms = tuple(sensitivity.Harm(str(i), "Conv", 1.0 - i / 10, 0.15) for i in range(6))
+    assert sensitivity.worst(harms, 0.5, 0.2) == ("0",)
+    assert sensitivity.worst(harms, 0.5, 1.0) == ("0", "1", "2")
+    assert sensitivity.worst(harms, 0.5, 0.1) == ()
+
+
+def test_attention_is_recognised() -> None:
+    from onnx import helper
+
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("Softmax", ["c"], ["d"])]
+    nodes.append(helper.make_node("MatMul", ["d", "b"], ["e"]))
+    assert family(helper.make_model(helper.make_graph(nodes, "g", [], []))) == "transformer"
+    assert family(helper.make_model(helper.make_graph(nodes[:2], "g", [], []))) == "convolutional"
+
+
+def test_quantized_for_tensorrt_it_passes_the_lint(hub: bytes, seen: Activations) -> None:
+    assert [str(offence) for offence in lint(trt_ptq.quantize(hub, seen.ranges("min-max")))] == []
