@@ -26,8 +26,8 @@ from edgeclf_runtime.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeclf_runtime.build import Outcome
     from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.outcome import Outcome
     from edgeclf_runtime.trt.builder import BuildSettings
 
 _FROM_BUNDLE = "what the bundle says"

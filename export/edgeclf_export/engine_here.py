@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeclf_runtime.build import Outcome, build
+from edgeclf_runtime.build import build
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.cuda import open_cuda
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.machine import gpus, jetson
+from edgeclf_runtime.outcome import Outcome
 from edgeclf_runtime.trt.library import import_tensorrt
 
 _NO_GPU = "there is no NVIDIA GPU here"

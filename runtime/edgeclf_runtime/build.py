@@ -10,21 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from edgeclf_runtime.backends.trt import check_device
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.candidates import TimeCalls, models_of, options_for, race, time_calls, with_candidate, write_files
+from edgeclf_runtime.candidates import TimeCalls, options_for, time_calls
+from edgeclf_runtime.choosing import build_fastest, choose_candidate
 from edgeclf_runtime.cuda import Gpu, open_cuda
 from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError, UsageError
 from edgeclf_runtime.latency import median_call_ms, one_picture
 from edgeclf_runtime.machine import jetson_refusal, now_utc
 from edgeclf_runtime.manifest import Manifest
-from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
+from edgeclf_runtime.outcome import Outcome, Report, beside
+from edgeclf_runtime.proof import TOLERANCES, coarser
 from edgeclf_runtime.records import from_json
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.trt.audit import Audit, audit_layers, check_audit
@@ -39,38 +40,6 @@ TARGET, MODEL, SETTINGS = "tensorrt", "model.onnx", "build.json"
 _BUILT_NAME = re.compile(r"-sm\d+-(?:trt|rtx)[\d.]+$")
 _FIRST_WITH_BF16 = (10, 4)
 _AMPERE = (8, 0)
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What `build` came to.
-
-    Attributes
-    ----------
-    bundle
-        What runs here: the new bundle, or the given one.
-    made
-        Whether it is new.
-    proof
-        How it compares with its golden answers on this machine.
-    saved_at
-        Where the proof lies if it is not inside the bundle; None also where that place can't be written.
-    median_ms
-        One picture, pixels to logits, decoding not counted.
-    audit
-        What a new engine computes in, as its inspector tells.
-    remarks
-        What a user should know: TensorRT's warnings, memory, what the audit could not tell.
-    """
-
-    bundle: Bundle
-    made: bool
-    proof: Proof
-    saved_at: Path | None
-    median_ms: float
-    audit: Audit | None = None
-    remarks: tuple[str, ...] = ()
 
 
 def build(
@@ -108,11 +77,20 @@ def build(
     if refusal := jetson_refusal():
         raise BackendError(refusal)
     if bundle.manifest.candidates and bundle.manifest.target != TARGET:
-        return _choose_candidate(bundle, options, destination, force, report, time)
+        return choose_candidate(bundle, options, destination, force=force, report=report, time=time)
     if bundle.manifest.target == TARGET:
         if options.device != OWN_DEVICE:
             check_device(options.device)  # before the minutes that a build takes
-        return _build_engine(bundle, settings or settings_of(bundle), options, destination, force, report)
+        settings = settings or settings_of(bundle)
+        if bundle.manifest.candidates and bundle.manifest.state == "portable":
+            gpu, library = _find_gpu_and_tensorrt(bundle)
+            place = destination or place_of(bundle, library, gpu)
+
+            def build_one(model: Bundle, place: Path) -> Outcome:
+                return _build_engine(model, settings, options_for(model, options), place, force, report)
+
+            return build_fastest(bundle, place, build_one, options, report=report, time=time)
+        return _build_engine(bundle, settings, options, destination, force, report)
     report(f"{bundle.path} is built: {bundle.manifest.target} bundles run as they are; verified and measured here")
     proof = verify(bundle, options)
     return Outcome(bundle, False, proof, save_proof(bundle, proof), median_ms(bundle, options))
@@ -165,55 +143,10 @@ def place_of(bundle: Bundle, library: Library, gpu: Gpu) -> Path:
     return beside(bundle) / f"{name}-sm{gpu.compute_capability.replace('.', '')}-{flavour}{version}"
 
 
-def beside(bundle: Bundle) -> Path:
-    """The folder that a bundle lies in."""
-    return bundle.path.parent if bundle.path.name not in ("", "..") else bundle.path.resolve().parent
-
-
 def median_ms(bundle: Bundle, options: SessionOptions) -> float:
     """Median milliseconds of one picture through the bundle's engine on this machine."""
     with open_session(bundle, options) as session:
         return median_call_ms([partial(session, one_picture(bundle.manifest))])[0]
-
-
-def _choose_candidate(
-    bundle: Bundle, options: SessionOptions, destination: Path | None, force: bool, report: Report, time: TimeCalls
-) -> Outcome:
-    """The fastest of the bundle's models here, of those that pass on this machine; a new bundle where it is another."""
-    bundle.check_all()
-    models = models_of(bundle)
-    own = next(iter(models))
-    report(f"{bundle.path} holds {len(models)} models ({', '.join(models)}); verifying and timing each here")
-    proofs = {name: verify(model, options_for(model, options)) for name, model in models.items()}
-    passed = {name: model for name, model in models.items() if proofs[name].verdict != "fail"}
-    remarks = tuple(
-        f"{name} fails here and is left out: {'; '.join(proof.reasons)}"
-        for name, proof in proofs.items()
-        if name not in passed
-    )
-    if not passed:
-        raise GateError(f"{bundle.path}: no model of it passes on this machine; {'; '.join(remarks)}")
-    baseline = "fp32" if "fp32" in passed else next(iter(passed))
-    timed = race(passed, baseline, options, time)
-    chosen = timed.fastest()
-    remarks += tuple(
-        f"{name}: {speed.median_ms:.2f} ms, {1 / speed.ratio:.2f} x {baseline}" for name, speed in timed.speeds.items()
-    )
-    latency = timed.speeds[chosen].median_ms
-    if chosen == own:
-        report(f"{own}, which the bundle has chosen, is the fastest that holds here too")
-        return Outcome(bundle, False, proofs[own], save_proof(bundle, proofs[own]), latency, remarks=remarks)
-    place = destination or beside(bundle) / f"{bundle.name}-{chosen.replace(' ', '-')}"
-    report(f"{chosen} is the fastest that holds here: it becomes {place.name}")
-    why = f"chosen on the device: {1 / timed.speeds[chosen].ratio:.2f} x {baseline} there (noise {timed.noise:.0%})"
-    candidate = next(each for each in bundle.manifest.candidates if each.name == chosen)
-    with writing(place, force=force) as draft:
-        write_files(bundle, candidate, draft)
-        manifest = replace(with_candidate(bundle.manifest, candidate, why), derived_from=bundle.digest)
-        seal(draft, manifest)
-        proof = verify(Bundle.open(draft), options_for(bundle, options))
-        seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
-    return Outcome(Bundle.open(place), True, proof, None, latency, remarks=remarks)
 
 
 def _build_engine(

@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from edgeclf_export.casting import cast_graph
 from edgeclf_export.quantize.ranges import Ranges, tensors_data
+from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.ort import import_onnxruntime
+from edgeclf_runtime.errors import DataError
 
 _QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_FP16_PAIRS_OPSET = 19
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -60,17 +64,19 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = ()) -> by
 
 
 def rest_in_fp16(model: bytes) -> bytes:
-    """What is not quantized, in FP16 between an input and an output that keep their types."""
+    """What is not quantized, in FP16, scales and weights too: a cast between a pair and its product would part them.
+
+    Raises DataError where the graph can't be turned into the opset whose pairs may be FP16.
+    """
     import onnx
 
-    import_onnxruntime()
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-
-    blocked = [operator for operator in DEFAULT_OP_BLOCK_LIST if operator not in _PAIR]
-    converted = convert_float_to_float16(
-        onnx.load_from_string(model), keep_io_types=True, op_block_list=blocked, disable_shape_infer=False
-    )
-    return bytes(converted.SerializeToString())
+    try:
+        converted = onnx.version_converter.convert_version(onnx.load_from_string(model), _FP16_PAIRS_OPSET)
+    except RuntimeError as error:
+        raise DataError(
+            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({first_line(error)})"
+        ) from error
+    return cast_graph(bytes(converted.SerializeToString()), "fp16")
 
 
 def _free_one_side(graph: Any) -> None:

@@ -19,6 +19,7 @@ from edgeclf_runtime.candidates import models_of, race
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.ladder import Floor
 from edgeclf_runtime.manifest import parse_manifest
+from edgeclf_runtime.trt.library import import_rtx
 from edgeclf_runtime.verify import verify
 
 Quantize = Callable[..., list[Any]]
@@ -162,3 +163,15 @@ def test_a_floor_broken_on_test_images_fails_the_export(
     monkeypatch.setattr(exporting, "judge", judge)
     with pytest.raises(GateError, match="on test images"):
         quantize("onnx")
+
+
+def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_device(quantize: Quantize) -> None:
+    if import_rtx() is None:
+        pytest.skip("TensorRT-RTX is not here")
+    (made,) = quantize("tensorrt", "auto")
+    manifest = Bundle.open(made.path).manifest
+    assert (manifest.state, manifest.weights_precision) == ("portable", "int8")
+    assert any("linted" in check for check in manifest.checks)
+    assert any("built by TensorRT-RTX" in check for check in manifest.checks)
+    assert [each.weights_precision for each in manifest.candidates] == ["fp16", "fp32"]
+    assert manifest.ladder is not None and "on the device" in manifest.ladder.why
