@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnx", ("fp32", "fp16", *PRECISIONS), ort.build),
-        Target("openvino", ("fp32", "fp16", "bf16", *PRECISIONS), ov.build),
-        Target("tensorrt", ("fp32", "fp16", "bf16", *PRECISIONS), trt.build, open_graph, ABOUT),
+        Target("onnx", ("fp32", "fp16"), ort.build),
+        Target("openvino", ("fp32", "fp16", "bf16"), ov.build),
+        Target("tensorrt", ("fp32", "fp16", "bf16"), trt.build, open_graph, ABOUT),
         Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
     )
 }
@@ -80,9 +80,9 @@ class ExportOptions:
         for target in self.targets:
             if target not in TARGETS:
                 raise UsageError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
-            if self.precision not in TARGETS[target].precisions:
-                choice = ", ".join(TARGETS[target].precisions)
-                raise UsageError(f"{target} has no precision {self.precision!r}; choose one of {choice}")
+            choices = TARGETS[target].precisions + (PRECISIONS if target in QUANTIZERS else ())
+            if self.precision not in choices:
+                raise UsageError(f"{target} has no precision {self.precision!r}; choose one of {', '.join(choices)}")
         if self.form not in get_args(InputForm):
             raise UsageError(f"no input form {self.form!r}; choose one of {', '.join(get_args(InputForm))}")
         if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:

@@ -45,6 +45,7 @@ def quantize(
     nncf = import_nncf()
     core = import_openvino().Core()
     network = core.read_model(model=model)
+    _fold_constants(network)
     attends = family(onnx.load_from_string(model)) == "transformer"
     names = _openvino_names(network, onnx.load_from_string(model), leave)
     with _quiet():
@@ -91,6 +92,15 @@ def _parameters(method: str, corrected: bool) -> Any:
         disable_bias_correction=not corrected,
         activations_range_estimator_params=ranges,
     )
+
+
+def _fold_constants(network: Any) -> None:
+    """A bias read from ONNX is a constant behind a Reshape, and NNCF then finds no bias to correct."""
+    from openvino.passes import ConstantFolding, Manager
+
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(network)
 
 
 def _openvino_names(network: Any, model: Any, leave: Collection[str]) -> list[str]:

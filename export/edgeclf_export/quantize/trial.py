@@ -17,6 +17,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.ladder import Floor, Rung, shares_in_words
 from edgeclf_runtime.manifest import Golden, Manifest
+from edgeclf_runtime.proof import coarser
 from edgeclf_runtime.verify import run_pixels
 from edgeclf_runtime.writer import MANIFEST, seal
 
@@ -65,6 +66,8 @@ class Trials:
         tolerances = manifest.tolerances
         if built.weights_precision == "int8":
             tolerances = measured_tolerances(self.exam.reference, logits)
+        elif built.compute_precision != "fp32":  # the floor is what was asked for, so it decides here too
+            tolerances = coarser(tolerances, measured_tolerances(self.exam.reference, logits))
         manifest = replace(manifest, temperature=judged.temperature, tolerances=tolerances)
         seal(folder, manifest)
         shares = audit(folder, manifest)

@@ -13,11 +13,12 @@ from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.labelled import LabelledImage
-from edgeclf_export.quantize import ort_ptq, sensitivity, trt_ptq
+from edgeclf_export.quantize import ort_ptq, ov_ptq, sensitivity, trt_ptq
 from edgeclf_export.quantize.bias import correct_biases
 from edgeclf_export.quantize.graph import family, layers
 from edgeclf_export.quantize.ranges import Activations, least_squares, observe, open_quietly
 from edgeclf_export.trt_lint import lint
+from edgeclf_runtime.backends.ov import import_openvino
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,28 @@ def test_attention_is_recognised() -> None:
 
 def test_quantized_for_tensorrt_it_passes_the_lint(hub: bytes, seen: Activations) -> None:
     assert [str(offence) for offence in lint(trt_ptq.quantize(hub, seen.ranges("min-max")))] == []
+
+
+def test_nncf_finds_the_biases_that_it_shall_correct(hub: bytes, images: NDArray[np.uint8]) -> None:
+    pytest.importorskip("nncf")
+    core = import_openvino().Core()
+    answers = [
+        core.compile_model(ov_ptq.quantize(hub, images, "min-max", corrected=corrected), "CPU")({0: images})[0]
+        for corrected in (False, True)
+    ]
+    assert np.abs(answers[0] - answers[1]).max() > 1e-4 * np.ptp(answers[0])
+
+
+def test_layers_left_in_float_are_found_in_openvino(hub: bytes, images: NDArray[np.uint8]) -> None:
+    pytest.importorskip("nncf")
+    kept = layers(onnx.load_from_string(hub))[1]
+    quantized = ov_ptq.quantize(hub, images, "min-max", corrected=False, leave=(kept.node,))
+    whole = ov_ptq.quantize(hub, images, "min-max", corrected=False)
+    assert _int8_constants(quantized) == _int8_constants(whole) - 1
+
+
+def _int8_constants(network: Any) -> int:
+    return sum(
+        node.get_type_name() == "Constant" and node.get_element_type().get_type_name() == "i8"
+        for node in network.get_ops()
+    )
