@@ -24,6 +24,7 @@ from edgeclf.verbs import (
     data,
     demo,
     doctor,
+    embed,
     evaluate,
     export,
     inspect,
@@ -34,6 +35,7 @@ from edgeclf.verbs import (
     recommend,
     train,
     verify,
+    zeroshot,
 )
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine import package_version
@@ -89,6 +91,7 @@ app.add_typer(data.app, name="data", rich_help_panel=MAKING)
 app.command("train", rich_help_panel=MAKING)(train.train)
 app.command("lr-find", rich_help_panel=MAKING)(lr_find.lr_find)
 app.command("export", rich_help_panel=MAKING)(export.export)
+app.command("zeroshot", rich_help_panel=MAKING)(zeroshot.zeroshot)
 app.command("baseline", rich_help_panel=MAKING)(baseline.baseline)
 app.command("models", rich_help_panel=MAKING)(models.models)
 app.command("demo", rich_help_panel=MAKING)(demo.demo)
@@ -100,6 +103,7 @@ app.command("bench", rich_help_panel=ON_A_DEVICE)(bench.bench)
 app.command("compare", rich_help_panel=ON_A_DEVICE)(compare.compare)
 app.command("recommend", rich_help_panel=ON_A_DEVICE)(recommend.recommend)
 app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
+app.command("embed", rich_help_panel=ON_A_DEVICE)(embed.embed)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)
 

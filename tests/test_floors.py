@@ -38,7 +38,7 @@ HEAVY = {
     "torch",
     "torchvision",
 }
-ENGINES = {"onnxruntime", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
+ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import partial
 
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.latency import CALLS, median_call_ms, one_picture
+from edgeclf_runtime.latency import CALLS, median_call_ms, one_input
 from edgeclf_runtime.session import open_session
 
 
@@ -18,7 +18,7 @@ def median_latencies_ms(
     """Median milliseconds of one picture through each bundle's engine."""
     with ExitStack() as stack:
         runs = [
-            partial(stack.enter_context(open_session(bundle, options)), one_picture(bundle.manifest))
+            partial(stack.enter_context(open_session(bundle, options)), one_input(bundle.manifest))
             for bundle in bundles
         ]
         return median_call_ms(runs, calls)

@@ -138,10 +138,15 @@ class TrainConfig:
             return self.head_lr
         return self.head_lr / 10
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether nothing was learnt before."""
+        return self.weights in ("random", "clip:random")
+
     def freezes_batch_norm(self, images: int) -> bool:
         """Whether BatchNorm stays in evaluation mode while `images` pictures train the network."""
         if self.batch_norm == "auto":
-            return self.weights != "random" and images < _ENOUGH_FOR_BATCH_NORM
+            return not self.from_scratch and images < _ENOUGH_FOR_BATCH_NORM
         return self.batch_norm == "freeze"
 
     @property

@@ -120,12 +120,12 @@ def _count_parameters(trainer: Trainer) -> tuple[int, int]:
 
 def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
     images = len(data.of("train"))
-    if config.weights == "random" and images < _SCRATCH_NEEDS:
+    if config.from_scratch and images < _SCRATCH_NEEDS:
         watcher.warn(
             f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights nearly always win"
         )
     whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
-    if config.weights != "random" and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
+    if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
     for sentence in config.switches.warnings():
         watcher.warn(sentence)

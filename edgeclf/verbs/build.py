@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, styled, suggest, write_json
+from edgeclf.console import grid, say, show, styled, write_json
 from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
@@ -19,7 +19,6 @@ from edgeclf.verbs.options import (
     Threads,
     say_remarks,
     session_options,
-    shell_word,
 )
 from edgeclf_runtime.errors import UsageError
 
@@ -164,7 +163,10 @@ def _show(outcome: Outcome) -> None:
 def _measured(outcome: Outcome) -> Table:
     table = grid()
     milliseconds = f"{outcome.median_ms:.3g} ms"
-    table.add_row("latency", milliseconds, styled("median of one picture, pixels to logits, decoding apart", "dim"))
+    measured = "median of one picture, pixels to logits, decoding apart"
+    if outcome.bundle.manifest.task == "embed-text":
+        measured = "median of one text, tokens to embedding, tokenizing apart"
+    table.add_row("latency", milliseconds, styled(measured, "dim"))
     if outcome.audit is not None and outcome.audit.shares:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in outcome.audit.shares.items())
         table.add_row("computed in", shares, styled("of the multiplications, as the engine tells", "dim"))
@@ -172,7 +174,7 @@ def _measured(outcome: Outcome) -> Table:
 
 
 def _finish(outcome: Outcome, *, strict: bool) -> None:
-    from edgeclf.verbs.verify import settle
+    from edgeclf.verbs.verify import settle, suggest_use
 
     path = str(outcome.bundle.path)
     for remark in outcome.remarks:
@@ -185,4 +187,4 @@ def _finish(outcome: Outcome, *, strict: bool) -> None:
     else:
         say(f"the proof is not kept: {outcome.bundle.sidecar.parent} can't be written", style="dim")
     settle(path, outcome.proof, strict=strict)
-    suggest(f"edgeclf predict {shell_word(path)} IMAGE")
+    suggest_use(outcome.bundle)

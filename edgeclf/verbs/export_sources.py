@@ -62,8 +62,16 @@ class Source:
             return "file"
         return "bundle" if self.place.endswith(".tar") or Path(self.place, MANIFEST).is_file() else "run"
 
-    def check(self) -> None:
-        """Raises UsageError for options that belong to another kind of source."""
+    def check(self, *, encoders: bool = False) -> None:
+        """Raises UsageError for options that belong to another kind of source; `encoders`: of a CLIP model."""
+        if encoders and (
+            self.model is None or any(given is not None for given in (self.place, self.weights, self.labels))
+        ):
+            raise UsageError(
+                "--part takes the CLIP model --model with --pretrained WHERE, and no run, weights or labels"
+            )
+        if encoders and (self.bit_depth is not None or self.window is not None):
+            raise UsageError("--bit-depth and --window are for classifiers, not for --part")
         if self.model is not None and self.place is not None:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
         if self.kind != "file" and (misplaced := self.look.given()):

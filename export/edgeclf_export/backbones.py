@@ -95,10 +95,10 @@ def load_backbone(
 
 
 def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Module]:
-    """What makes the trained module the one to deploy: MobileOne, RepViT and FastViT fold branches into one."""
+    """What makes the trained module the one to deploy: MobileOne, RepViT and FastViT (MobileCLIP) fold branches."""
 
     def fold(module: torch.nn.Module) -> torch.nn.Module:
-        if builder.library != "timm":
+        if builder.library == "torchvision":
             return module
         from timm.utils.model import reparameterize_model
 

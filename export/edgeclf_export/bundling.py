@@ -11,24 +11,41 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_export.audit import audit, check_shares
-from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME
+from edgeclf_export.exportable import TextExportable
 from edgeclf_export.metadata import without_metadata
 from edgeclf_export.photographs import ProofImages
 from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_export.texts import ProofTexts, write_golden_texts, write_tokenizer
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.machine import now_utc, package_version
-from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, TensorSpec, Thresholds
+from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
 from edgeclf_runtime.writer import seal, set_aside
 
-_VERSIONED = ("edgeclf", "torch", "timm", "torchvision", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
+_VERSIONED = (
+    "edgeclf",
+    "torch",
+    "timm",
+    "torchvision",
+    "open_clip_torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+)
 
 
 def build_bundle(
-    draft: Path, target: Target, precision: str, hub: Hub, images: ProofImages, answers: NDArray[np.float32]
+    draft: Path,
+    target: Target,
+    precision: str,
+    hub: Hub,
+    images: ProofImages | ProofTexts,
+    answers: NDArray[np.float32],
 ) -> tuple[Manifest, Proof]:
     """Builds, seals and proves a bundle in the new folder `draft`; pass or fail, the proof is in its manifest.
 
@@ -36,7 +53,12 @@ def build_bundle(
     """
     draft.mkdir()
     built = target.build(hub, precision, draft)
-    golden = write_golden(draft / "golden", images, answers)
+    if isinstance(images, ProofTexts):
+        golden = write_golden_texts(draft, images, answers)
+    else:
+        golden = write_golden(draft / "golden", images, answers)
+    if isinstance(hub.exportable, TextExportable):
+        write_tokenizer(draft, hub.exportable.tokenizer)
     manifest = describe(hub, target.name, built, golden)
     shares = audit(draft, manifest)
     check_shares(shares or {}, manifest.compute_precision, target.name)
@@ -47,7 +69,7 @@ def build_bundle(
 def prove_and_seal(
     draft: Path,
     manifest: Manifest,
-    images: ProofImages,
+    images: ProofImages | ProofTexts,
     answers: NDArray[np.float32],
     open_bundle: Callable[[Bundle], Session] = open_session,
     proves: str = "",
@@ -60,7 +82,7 @@ def prove_and_seal(
     with open_bundle(Bundle.open(draft)) as session:
         proof = prove(
             manifest,
-            run_pixels(session, manifest, images.pixels),
+            run_pixels(session, manifest, images.batch),
             reference=answers,
             decoding=[],
             images_source=images.source,
@@ -82,22 +104,18 @@ def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
 def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
     """The manifest of what a target built, before any proof."""
     exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
-    height, width = exportable.pixels.crop_px
-    batch = exportable.batch or "batch"
-    if hub.form == "uint8-nhwc":
-        entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
-    else:
-        entry = TensorSpec(INPUT_NAME, "float32", "NCHW", (batch, 3, height, width))
+    contract = exportable.contract(hub.form)
     manifest = Manifest(
-        task="classify",
+        task=contract.task,
         state=built.state,
         target=target,
-        inputs=(entry,),
-        outputs=(TensorSpec(OUTPUT_NAME, "float32", "NC", (batch, len(exportable.labels))),),
-        labels=exportable.labels,
-        scores=exportable.scores,
-        pixels=exportable.pixels,
-        normalization=replace(exportable.normalization, applied_by="graph" if hub.form == "uint8-nhwc" else "caller"),
+        inputs=contract.inputs,
+        outputs=contract.outputs,
+        labels=contract.labels,
+        scores=contract.scores,
+        pixels=contract.pixels,
+        normalization=contract.normalization,
+        prompts=contract.prompts,
         weights_precision=built.weights_precision,
         compute_precision=built.compute_precision,
         tolerances=coarser(TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]),

@@ -1,22 +1,24 @@
-"""What the exporter takes: a classifier, whatever it was made with, and all that its bundles must know of it."""
+"""What the exporter takes: a classifier or an encoder, whatever it was made with, and all its bundles must know."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.hub import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, TOKENS_NAME
 from edgeclf_export.labelled import LabelledData
 from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.manifest import Normalization, Reference, Thresholds
+from edgeclf_runtime.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
 from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.tokenizer import TokenizerTables
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +37,23 @@ class Training:
     thresholds: Thresholds = Thresholds()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What a bundle promises to its caller, whatever engine runs it: the manifest's fields of these names."""
+
+    task: Task
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] = ()
+    scores: Literal["softmax", "sigmoid"] = "softmax"
+    pixels: Pixels | None = None
+    normalization: Normalization | None = None
+    prompts: Prompts | None = None
+
+
 @dataclass(frozen=True)
 class Exportable:
-    """A classifier on its way into bundles.
+    """A classifier, or an encoder of images, on its way into bundles.
 
     Attributes
     ----------
@@ -53,6 +69,10 @@ class Exportable:
         For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
     pixel_reference
         The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
+    embedding_width
+        Of an encoder, which has no labels: the numbers in an embedding.
+    prompts
+        Of a zero-shot classifier: what its words were put into.
     training, proof_files
         Of a run: what its bundles tell of it, and its validation images, to prove on. Empty: shipped photographs.
     data
@@ -74,6 +94,8 @@ class Exportable:
     state: dict[str, torch.Tensor] | None = None
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
     scores: Literal["softmax", "sigmoid"] = "softmax"
+    embedding_width: int | None = None
+    prompts: Prompts | None = None
     training: Training | None = None
     proof_files: tuple[Path, ...] = ()
     data: LabelledData | None = None
@@ -87,8 +109,69 @@ class Exportable:
             return self.parent.name.removesuffix(f"-{manifest.target}-{manifest.weights_precision}")
         return self.training.run if self.training else self.backbone
 
+    def contract(self, form: str) -> Contract:
+        """What its bundles promise with this input form."""
+        height, width = self.pixels.crop_px
+        batch: str | int = self.batch or "batch"
+        if form == "uint8-nhwc":
+            entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
+        else:
+            entry = TensorSpec(INPUT_NAME, "float32", "NCHW", (batch, 3, height, width))
+        name = OUTPUT_NAME if self.embedding_width is None else EMBEDDINGS_NAME
+        return Contract(
+            task="classify" if self.embedding_width is None else "embed-image",
+            inputs=(entry,),
+            outputs=(TensorSpec(name, "float32", "NC", (batch, self.embedding_width or len(self.labels))),),
+            labels=self.labels,
+            scores=self.scores,
+            pixels=self.pixels,
+            normalization=replace(self.normalization, applied_by="graph" if form == "uint8-nhwc" else "caller"),
+            prompts=self.prompts,
+        )
+
     def __post_init__(self) -> None:
+        if self.embedding_width is not None:
+            return
         if not self.labels:
             raise UsageError("no labels; give the name of each class, in order")
         if repeated := [label for label, count in Counter(self.labels).items() if count > 1]:
             raise UsageError(f"the label {repeated[0]!r} is there more than once; each class needs a name of its own")
+
+
+@dataclass(frozen=True)
+class TextExportable:
+    """An encoder of texts on its way into bundles. Its attributes are `Exportable`'s, but for what pictures need.
+
+    Attributes
+    ----------
+    answer
+        The reference's answers: (N, context) int32 tokens -> (N, width) float32 embeddings.
+    tokenizer
+        What turns texts into tokens on the device.
+    """
+
+    backbone: str
+    weights: str
+    name: str
+    embedding_width: int
+    tokenizer: TokenizerTables
+    reference: Reference
+    answer: Callable[[NDArray[np.int32]], NDArray[np.float32]]
+    make_onnx: Callable[[str, int], bytes]
+    batch: int | None = None
+    builder: Builder | None = None
+    state: dict[str, torch.Tensor] | None = None
+    training: Training | None = None
+    parent: Bundle | None = None
+
+    def contract(self, form: str) -> Contract:
+        """What its bundles promise; the input form is about pictures."""
+        batch: str | int = self.batch or "batch"
+        return Contract(
+            task="embed-text",
+            inputs=(TensorSpec(TOKENS_NAME, "int32", "NL", (batch, self.tokenizer.context_length)),),
+            outputs=(TensorSpec(EMBEDDINGS_NAME, "float32", "NC", (batch, self.embedding_width)),),
+        )
+
+
+AnyExportable = Exportable | TextExportable

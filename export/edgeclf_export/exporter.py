@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgeclf_export.bundling import build_bundle, keep_aside
 from edgeclf_export.engine_here import build_here, why_no_engine_here
-from edgeclf_export.exportable import Exportable, InputForm
+from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, TextExportable
 from edgeclf_export.graph_session import ABOUT, open_graph
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
@@ -23,6 +23,7 @@ from edgeclf_export.quantize.workbench import QUANTIZERS
 from edgeclf_export.quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.targets import ort, ov, torch_module, trt
 from edgeclf_export.targets.target import Hub, Target
+from edgeclf_export.texts import ProofTexts, load_proof_texts
 from edgeclf_export.weights import digest_state
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images import decode
@@ -163,7 +164,9 @@ def export_module(
 
 
 def export(
-    exportable: Exportable, options: ExportOptions = ExportOptions(), report: Callable[[str], None] = lambda step: None
+    exportable: AnyExportable,
+    options: ExportOptions = ExportOptions(),
+    report: Callable[[str], None] = lambda step: None,
 ) -> Iterator[Exported]:
     """Yields a proven bundle for each target, as each is published; `report` is told what is being done.
 
@@ -177,18 +180,28 @@ def export(
         A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
     """
     destinations = plan_outputs(exportable.name, options)
-    report("reading the proof images")
-    images = proof_images_of(exportable, options.proof_data)
-    _check_pixels(exportable, images)
-    report("asking the reference")
-    answers = exportable.answer(images.pixels)
+    images: ProofImages | ProofTexts
+    if isinstance(exportable, TextExportable):
+        images = load_proof_texts(exportable.tokenizer, options.proof_data)
+        report("asking the reference")
+        answers = exportable.answer(images.batch)
+    else:
+        report("reading the proof images")
+        images = proof_images_of(exportable, options.proof_data)
+        _check_pixels(exportable, images)
+        report("asking the reference")
+        answers = exportable.answer(images.batch)
     if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
         raise GateError(
-            f"{exportable.backbone} itself gives NaN or infinite logits for {broken} of {len(answers)} images; "
+            f"{exportable.backbone} itself gives NaN or infinite outputs for {broken} of {len(answers)} items; "
             "its weights are damaged, or its training diverged"
         )
     hub = Hub(exportable, options.form, options.opset, options.engine)
     if options.precision in PRECISIONS:
+        if isinstance(exportable, TextExportable) or isinstance(images, ProofTexts) or not exportable.labels:
+            raise UsageError(
+                f"{options.precision} has a floor of top-1 accuracy, and an encoder has no classes; export fp16 or bf16"
+            )
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
         for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):
             yield from _published(place, manifest, proof, options, report)
@@ -225,7 +238,9 @@ def _engine(portable: Path, options: ExportOptions, report: Callable[[str], None
     outcome = build_here(portable, force=options.force, report=report)
     bundle = outcome.bundle
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
-    measured = f"one picture takes {outcome.median_ms:.2f} ms (median), pixels to logits"
+    kind = "text" if bundle.manifest.task == "embed-text" else "picture"
+    way = f"{'tokens' if kind == 'text' else 'pixels'} to {bundle.manifest.outputs[0].name}"
+    measured = f"one {kind} takes {outcome.median_ms:.2f} ms (median), {way}"
     return Exported(
         bundle.path,
         size,

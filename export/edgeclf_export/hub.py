@@ -10,6 +10,7 @@ from edgeclf_runtime.onnx_scan import refuse_external_data
 NEWEST_OPSET, NEWEST_IR = 20, 10  # what ONNX Runtime 1.18 and TensorRT 10.3 read: the oldest devices served
 OLDEST_OPSET = 18
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
+TOKENS_NAME, EMBEDDINGS_NAME = "tokens", "embeddings"  # of encoders
 
 
 def finish_hub(model: Any) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable, Training
-from edgeclf_export.hub import INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_export.hub import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_hub
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.errors import DataError, UsageError
@@ -38,16 +38,20 @@ def exportable_from_module(
     deploy: Callable[[torch.nn.Module], torch.nn.Module] = lambda module: module,
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None,
     scores: Literal["softmax", "sigmoid"] = "softmax",
+    embedding_width: int | None = None,
     training: Training | None = None,
     proof_files: tuple[Path, ...] = (),
 ) -> Exportable:
     """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
 
+    With `embedding_width` an encoder: no labels, and embeddings for logits.
+
     `deploy` gives the module that goes into the ONNX file; the reference, and the pytorch target, stay as trained.
     Raises UsageError where the module gives anything else on a batch of two pictures.
     """
     module = module.eval()
-    _check_output(module, pixels, len(labels))
+    output = OUTPUT_NAME if embedding_width is None else EMBEDDINGS_NAME
+    _check_output(module, pixels, embedding_width or len(labels), output)
     return Exportable(
         backbone=backbone,
         weights=weights,
@@ -56,17 +60,18 @@ def exportable_from_module(
         normalization=normalization,
         reference=reference,
         answer=lambda batch: _run(with_normalization(module, normalization), batch),
-        make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset),
+        make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset, output),
         builder=builder,
         state=module.state_dict() if builder is not None else None,
         pixel_reference=pixel_reference,
         scores=scores,
+        embedding_width=embedding_width,
         training=training,
         proof_files=proof_files,
     )
 
 
-def _check_output(module: torch.nn.Module, pixels: Pixels, classes: int) -> None:
+def _check_output(module: torch.nn.Module, pixels: Pixels, width: int, what: str) -> None:
     import torch
 
     shape = (2, 3, *pixels.crop_px)
@@ -76,10 +81,11 @@ def _check_output(module: torch.nn.Module, pixels: Pixels, classes: int) -> None
         except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
             raise UsageError(f"the module refuses two pictures, {shape} float32: {first_line(error)}") from error
     if not isinstance(output, torch.Tensor):
-        raise UsageError(f"wanted logits (2, {classes}) as one tensor, the module gave a {type(output).__name__}")
-    if output.shape != (2, classes):
+        raise UsageError(f"wanted {what} (2, {width}) as one tensor, the module gave a {type(output).__name__}")
+    if output.shape != (2, width):
         found = tuple(output.shape)
-        raise UsageError(f"wanted logits (2, {classes}) for two pictures and {classes} labels, the module gave {found}")
+        labels = f" and {width} labels" if what == OUTPUT_NAME else ""
+        raise UsageError(f"wanted {what} (2, {width}) for two pictures{labels}, the module gave {found}")
 
 
 def _run(module: torch.nn.Module, pixels: NDArray[np.uint8], batch_size: int = 8) -> NDArray[np.float32]:
@@ -92,8 +98,9 @@ def _run(module: torch.nn.Module, pixels: NDArray[np.uint8], batch_size: int = 8
     return np.concatenate(outputs)
 
 
-def _to_onnx(module: torch.nn.Module, pixels: Pixels, normalization: Normalization, form: str, opset: int) -> bytes:
-    """Through torch's dynamo exporter, with a batch that varies; a sample of one picture would freeze it to 1."""
+def _to_onnx(
+    module: torch.nn.Module, pixels: Pixels, normalization: Normalization, form: str, opset: int, output: str
+) -> bytes:
     import torch
 
     class Contiguous(torch.nn.Module):
@@ -109,16 +116,23 @@ def _to_onnx(module: torch.nn.Module, pixels: Pixels, normalization: Normalizati
     else:
         whole = module
         sample = torch.zeros(2, 3, height, width)
+    return to_onnx(whole, sample, opset, input_name=INPUT_NAME, output_name=output)
+
+
+def to_onnx(module: torch.nn.Module, sample: torch.Tensor, opset: int, *, input_name: str, output_name: str) -> bytes:
+    """Through torch's dynamo exporter, with a batch that varies; a sample of one item would freeze it to 1."""
+    import torch
+
     with _quiet():
         try:
             program = torch.onnx.export(
-                whole,
+                module,
                 (sample,),
                 dynamo=True,
                 dynamic_shapes=({0: "batch"},),
                 opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
+                input_names=[input_name],
+                output_names=[output_name],
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:

@@ -22,6 +22,8 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     UsageError for another bundle, BundleError for a damaged one.
     """
     manifest = bundle.manifest
+    if manifest.task == "embed-text":
+        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --part text")
     pixels, normalization = manifest.pixels, manifest.normalization
     fits = (manifest.target, manifest.weights_precision) == ("onnx", "fp32")
     if not fits or pixels is None or normalization is None or manifest.scores == "margin":
@@ -42,6 +44,8 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         make_onnx=lambda asked, opset: _graph(bundle, form, asked),
         batch=manifest.inputs[0].fixed_batch,
         scores=manifest.scores,
+        embedding_width=None if manifest.task == "classify" else int(manifest.outputs[0].shape[1]),
+        prompts=manifest.prompts,
         proof_files=_write_images(bundle, folder),
         parent=bundle,
     )

@@ -34,6 +34,11 @@ class ProofImages:
     source: str
 
     @property
+    def batch(self) -> NDArray[np.uint8]:
+        """What the engine is given."""
+        return self.pixels
+
+    @property
     def sha256(self) -> str:
         return pixels_digest(self.pixels)
 

@@ -17,7 +17,7 @@ from edgeclf_export.reasons import first_line
 from edgeclf_export.weights import PACKAGES, State
 from edgeclf_runtime.errors import DataError
 
-_HUB = "https://huggingface.co"
+HUB = "https://huggingface.co"
 _WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _PATIENCE_S = 5.0
 
@@ -52,7 +52,7 @@ def _from_timm(name: str, size: dict[str, int]) -> tuple[State, str]:
     config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if not (config.hf_hub_id or config.url):
         raise LookupError("timm publishes none for it")
-    with _impatient_hub(os.environ.get("HF_ENDPOINT", _HUB) if config.hf_hub_id else config.url):
+    with impatient_hub(os.environ.get("HF_ENDPOINT", HUB) if config.hf_hub_id else config.url):
         module = timm.create_model(name, pretrained=True, **size)  # resamples a ViT's position embedding to its size
     return module.state_dict(), f"hub:{config.hf_hub_id or config.url}"
 
@@ -61,13 +61,13 @@ def _from_torchvision(name: str, size: dict[str, int]) -> tuple[State, str]:
     from torchvision import models
 
     published = models.get_model_weights(name).DEFAULT
-    with _impatient_hub(published.url), _without_pickle():
+    with impatient_hub(published.url), _without_pickle():
         module = models.get_model(name, weights=published)
     return module.state_dict(), f"hub:torchvision {published}"
 
 
 @contextlib.contextmanager
-def _impatient_hub(url: str) -> Iterator[None]:
+def impatient_hub(url: str) -> Iterator[None]:
     """Within the block an unreachable hub costs seconds, not the minute of its client's retries, and prints nothing."""
     from huggingface_hub import constants
 

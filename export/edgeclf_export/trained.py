@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeclf_export.backbones import (
     data_config,
@@ -28,6 +32,9 @@ from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
+
+CLIP = "clip:"  # in front of weights: where those of a CLIP model come from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +52,14 @@ class Architecture:
 def load_for_training(
     name: str, weights: str, *, labels: tuple[str, ...], img_size: int | None, seed: int
 ) -> tuple[Architecture, torch.nn.Module]:
-    """The backbone with its weights and a head of its own for `labels`. Raises as `load_backbone` does."""
+    """The backbone with its weights and a head of its own for `labels`. Raises as `load_backbone` does.
+
+    Weights "clip:WHERE": the image tower of a CLIP model.
+    """
     import torch
 
+    if weights.startswith(CLIP):
+        return _load_clip_tower(name, weights.removeprefix(CLIP), labels, img_size, seed)
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
@@ -68,6 +80,39 @@ def load_for_training(
         normalization=Normalization(three(config["mean"]), three(config["std"])),
     )
     return architecture, module
+
+
+def _load_clip_tower(
+    name: str, pretrained: str, labels: tuple[str, ...], img_size: int | None, seed: int
+) -> tuple[Architecture, torch.nn.Module]:
+    """The tower's embedding, of its own length, is what the head sees: at length 1 it would learn too slowly."""
+    from edgeclf_export.clip.models import load_clip
+    from edgeclf_export.clip.towers import image_tower, tower_builder
+
+    clip = load_clip(name, pretrained or None, img_size=img_size, seed=seed)
+    visual, width = clip.model.get_submodule("visual"), int(clip.config["embed_dim"])
+    architecture = Architecture(
+        builder=tower_builder(clip, classes=len(labels), normalize=False),
+        backbone=clip.backbone,
+        weights=f"{CLIP}{clip.weights}",
+        labels=labels,
+        pixels=clip.pixels,
+        normalization=clip.normalization,
+    )
+    return architecture, image_tower(visual, classes=len(labels), width=width, normalize=False)
+
+
+def _pixel_reference(
+    architecture: Architecture, module: torch.nn.Module
+) -> Callable[[Image.Image], NDArray[np.uint8]] | None:
+    """The library's own transform; None where nobody's is like this run's Pixels."""
+    builder = architecture.builder
+    if builder.library == "open_clip":
+        from edgeclf_export.clip.preprocess import open_clip_transform, preprocess_of
+
+        return open_clip_transform(preprocess_of(architecture.pixels, architecture.normalization))
+    config = data_config(builder.library, builder.name, module, architecture.pixels.crop_px[0])
+    return reference_transform(config) if pixels_from_config(config) == architecture.pixels else None
 
 
 def _with_fresh_head(module: torch.nn.Module, state: State) -> State:
@@ -94,8 +139,6 @@ def exportable_from_training(
     """A trained network as the exporter takes it."""
     module = rebuild(architecture, state)
     builder = architecture.builder
-    config = data_config(builder.library, builder.name, module, architecture.pixels.crop_px[0])
-    same = pixels_from_config(config) == architecture.pixels  # else nobody's transform is like this run's Pixels
     return exportable_from_module(
         module,
         backbone=architecture.backbone,
@@ -106,7 +149,7 @@ def exportable_from_training(
         reference=Reference("pytorch", f"{architecture.backbone} {digest_state(module.state_dict())}"),
         builder=builder,
         deploy=fold_branches(builder),
-        pixel_reference=reference_transform(config) if same else None,
+        pixel_reference=_pixel_reference(architecture, module),
         training=training,
         proof_files=proof_files,
     )

@@ -76,7 +76,8 @@ def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool
         (draft / VERSION).mkdir(parents=True)
         for name in _SERVED[manifest.target].files:
             (draft / VERSION / name).write_bytes(bundle.read(name))
-        (draft / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
+        if manifest.labels:
+            (draft / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
         (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
         if facts is not None:
             (draft / ENGINE_FACTS).write_bytes(facts.to_bytes())
@@ -101,7 +102,7 @@ def config(bundle: Bundle, max_batch: int) -> str:
         *_tensor(entry, gathers),
         "]",
         "output [",
-        *_tensor(exit_, gathers, f"label_filename: {_quoted(LABELS)}"),
+        *_tensor(exit_, gathers, *([f"label_filename: {_quoted(LABELS)}"] if manifest.labels else [])),
         "]",
         f"instance_group [ {{ count: 1 kind: {served.kind} }} ]",
         *(["dynamic_batching { }"] if gathers and max_batch > 1 else []),
@@ -110,6 +111,8 @@ def config(bundle: Bundle, max_batch: int) -> str:
 
 
 def _about_input(entry: TensorSpec) -> str:
+    if entry.dtype == "int32":
+        return f"{entry.layout} tokens of a text, as the tokenizer of the bundle gives them"
     if entry.dtype == "uint8":
         return f"{entry.layout} RGB pixels, resized and cropped as {MANIFEST} says; normalisation is in the model"
     return f"{entry.layout} {entry.dtype}, resized, cropped and normalised as {MANIFEST} says"

@@ -21,7 +21,7 @@ from edgeclf_runtime.choosing import build_fastest, choose_candidate
 from edgeclf_runtime.cuda import Gpu, open_cuda
 from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError, UsageError
-from edgeclf_runtime.latency import median_call_ms, one_picture
+from edgeclf_runtime.latency import median_call_ms, one_input
 from edgeclf_runtime.machine import jetson_refusal, now_utc
 from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.outcome import Outcome, Report, beside
@@ -144,9 +144,9 @@ def place_of(bundle: Bundle, library: Library, gpu: Gpu) -> Path:
 
 
 def median_ms(bundle: Bundle, options: SessionOptions) -> float:
-    """Median milliseconds of one picture through the bundle's engine on this machine."""
+    """Median milliseconds of one picture or text through the bundle's engine on this machine."""
     with open_session(bundle, options) as session:
-        return median_call_ms([partial(session, one_picture(bundle.manifest))])[0]
+        return median_call_ms([partial(session, one_input(bundle.manifest))])[0]
 
 
 def _build_engine(

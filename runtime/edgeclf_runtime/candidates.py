@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.latency import median_call_ms, one_picture
+from edgeclf_runtime.latency import median_call_ms, one_input
 from edgeclf_runtime.manifest import Candidate, FileEntry, Manifest
 from edgeclf_runtime.session import open_session
 
@@ -55,7 +55,7 @@ def race(bundles: Mapping[str, Bundle], baseline: str, options: SessionOptions, 
     with ExitStack() as opened:
         calls = [
             partial(
-                opened.enter_context(open_session(bundle, options_for(bundle, options))), one_picture(bundle.manifest)
+                opened.enter_context(open_session(bundle, options_for(bundle, options))), one_input(bundle.manifest)
             )
             for _, bundle in entries
         ]

@@ -81,6 +81,8 @@ class Classifier:
     ) -> Classifier:
         """Opens a bundle (folder or packed file) on its own engine. Raises BundleError or BackendError."""
         opened = Bundle.open(bundle)
+        if opened.manifest.task != "classify":
+            raise BundleError(f"{opened.path}: its task is {opened.manifest.task}, not classify; run `edgeclf embed`")
         return cls(opened, open_session(opened, options), limits)
 
     @property
@@ -120,7 +122,7 @@ class Classifier:
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
         self.session.check_usable()
-        return self._predict(_sources(images), channels, batch_size, top, threshold)
+        return self._predict(image_sources(images), channels, batch_size, top, threshold)
 
     def _predict(
         self, sources: Iterator[ImageSource], channels: str, batch_size: int, top: int, threshold: float | None
@@ -137,7 +139,7 @@ class Classifier:
                     if source is None:
                         exhausted = True
                         break
-                    waiting.append((_name(source, position), self._decoders.submit(self._load, source, channels)))
+                    waiting.append((source_name(source, position), self._decoders.submit(self._load, source, channels)))
                     position += 1
                 group = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
                 yield from self._answer([(name, future.result()) for name, future in group], top, threshold)
@@ -205,19 +207,21 @@ def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np
     return 0.5 * (1.0 + np.tanh(0.5 * values))  # the sigmoid 1 / (1 + exp(-x)) without overflow
 
 
-def _sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """One source after the other; folders give their images."""
     if isinstance(images, (bytes, np.ndarray)) or hasattr(images, "read"):
         yield images  # type: ignore[misc]
     elif isinstance(images, (str, os.PathLike)):
         yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
     elif isinstance(images, Iterable):
         for image in images:
-            yield from _sources(image)
+            yield from image_sources(image)
     else:
         raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
 
 
-def _name(source: ImageSource, position: int) -> str:
+def source_name(source: ImageSource, position: int) -> str:
+    """The path, or what it is and its place."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return f"{'array' if isinstance(source, np.ndarray) else 'file'} {position}"

@@ -28,8 +28,14 @@ def median_call_ms(calls: Sequence[Callable[[], object]], rounds: int = CALLS) -
     return tuple(statistics.median(taken) for taken in samples)
 
 
-def one_picture(manifest: Manifest) -> NDArray[np.generic]:
-    """A batch of one picture of noise, as the graph takes it. Raises UsageError where it takes no pictures."""
+def one_input(manifest: Manifest) -> NDArray[np.generic]:
+    """A batch of one picture of noise, or of one empty text's tokens, as the graph takes it.
+
+    Raises UsageError where it takes neither.
+    """
+    if manifest.task == "embed-text":
+        (_, context) = manifest.inputs[0].shape
+        return np.zeros((1, int(context)), dtype=np.int32)
     if manifest.pixels is None:
         raise UsageError(f"a bundle for {manifest.task} takes no pictures")
     picture = np.random.default_rng(0).integers(0, 256, (1, *manifest.pixels.crop_px, 3)).astype(np.uint8)

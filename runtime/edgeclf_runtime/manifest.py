@@ -78,6 +78,21 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the words of a zero-shot classifier are: each label in place of the {} of each template.
+
+    `source` names the templates; `sha256` is of all prompts. Logits are `logit_scale` times cosine plus `logit_bias`
+    (SigLIP's; None: none), both in the graph.
+    """
+
+    templates: tuple[str, ...]
+    source: str
+    sha256: str
+    logit_scale: float
+    logit_bias: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GoldenImage:
     """A real image, the pixels it must become (lossless) and their hash: decoding and engine are judged apart."""
 
@@ -88,10 +103,15 @@ class GoldenImage:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Golden images and, in the .npy file `outputs`, the reference's answers to them in the same order."""
+    """Golden images and, in the .npy file `outputs`, the reference's answers to them in the same order.
+
+    Of a text encoder: golden `texts`, and the .npy file of the `tokens` that they must become.
+    """
 
     images: tuple[GoldenImage, ...]
     outputs: str
+    texts: tuple[str, ...] = ()
+    tokens: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +192,7 @@ class Manifest:
     golden: Golden
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
+    prompts: Prompts | None = None
     calibration: Calibration | None = None
     proof: Proof | None = None
     checks: tuple[str, ...] = ()

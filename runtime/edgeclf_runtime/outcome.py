@@ -28,7 +28,7 @@ class Outcome:
     saved_at
         Where the proof lies if it is not inside the bundle; None also where that place can't be written.
     median_ms
-        One picture, pixels to logits, decoding not counted.
+        One picture, pixels to logits, or one text, tokens to embedding; decoding and tokenizing not counted.
     audit
         What a new engine computes in, as its inspector tells.
     remarks

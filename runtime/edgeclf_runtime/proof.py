@@ -52,6 +52,9 @@ class Comparison:
 
     A near tie is an image whose two best reference logits lie closer than twice the tolerance: there the tolerated
     deviation alone can swap them. `flips` counts the images outside near ties whose top-1 answer changed.
+
+    Of embeddings, which have no probabilities, both divergences are 0, and the top-1 answer is the item whose reference
+    embedding lies nearest: right where that is the item itself, a near tie where another's is as close as tolerated.
     """
 
     images: int
@@ -117,26 +120,63 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     )
 
 
-def judge(comparison: Comparison, tolerances: Tolerances) -> tuple[Verdict, tuple[str, ...]]:
+def compare_embeddings(
+    reference: NDArray[np.float32], candidate: NDArray[np.float32], tolerances: Tolerances
+) -> Comparison:
+    """(N, width) embeddings of the reference and of the candidate of the same items -> their deviations."""
+    if reference.shape != candidate.shape:
+        raise ValueError(f"embeddings of different shapes: {reference.shape} and {candidate.shape}")
+    finite = np.isfinite(candidate).all(axis=1) & np.isfinite(reference).all(axis=1)
+    if not finite.any():
+        return compare(reference, candidate, tolerances)
+    wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
+    span = np.maximum(np.ptp(wanted, axis=1), np.finfo(np.float32).tiny)
+    similarity = _of_length_1(found) @ _of_length_1(wanted).T
+    among_wanted = _of_length_1(wanted) @ _of_length_1(wanted).T
+    np.fill_diagonal(among_wanted, -np.inf)
+    own = similarity.argmax(axis=1) == np.arange(len(wanted))
+    near_tie = among_wanted.max(axis=1) > tolerances.cosine
+    return Comparison(
+        images=len(reference),
+        max_relative=float((np.abs(wanted - found).max(axis=1) / span).max()),
+        min_cosine=float(similarity.diagonal().min()),
+        mean_kl=0.0,
+        max_kl=0.0,
+        agreement=float(own.sum() / len(reference)),
+        near_ties=int(near_tie.sum()),
+        flips=int((~own & ~near_tie).sum() + (~finite).sum()),
+        non_finite=int((~finite).sum()),
+    )
+
+
+def _of_length_1(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))
+
+
+def judge(
+    comparison: Comparison, tolerances: Tolerances, *, items: str = "images", outputs: str = "logits"
+) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
     c, reasons = comparison, []
     if c.non_finite:
-        reasons.append(f"{c.non_finite} of {c.images} images gave NaN or infinite outputs")
+        reasons.append(f"{c.non_finite} of {c.images} {items} gave NaN or infinite outputs")
     if not c.max_relative <= tolerances.relative:
-        reasons.append(f"logits differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
+        reasons.append(f"{outputs} differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
     if not c.min_cosine >= tolerances.cosine:
-        reasons.append(f"cosine of the logits falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
+        reasons.append(f"cosine of the {outputs} falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
     if not c.max_kl <= tolerances.kl:
         reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
     if c.flips:
-        reasons.append(f"{c.flips} of {c.images} images outside near ties changed their top-1 answer")
+        reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 answer")
     if reasons:
         return "fail", tuple(reasons)
     if c.images < ENOUGH_IMAGES:
         missing = ENOUGH_IMAGES - c.images
-        return "inconclusive", (f"{c.images} images are too few to judge; {missing} more are needed",)
+        return "inconclusive", (f"{c.images} {items} are too few to judge; {missing} more are needed",)
     if c.near_ties == c.images:
-        return "inconclusive", ("every image is a near tie, so top-1 agreement says nothing; add other images",)
+        one = items.removesuffix("s")
+        return "inconclusive", (f"every {one} is a near tie, so top-1 agreement says nothing; add other {items}",)
     return "pass", ()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +15,29 @@ from PIL import Image
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError
+from edgeclf_runtime.golden_texts import golden_tokens, tokens_fault
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
 from edgeclf_runtime.manifest import GoldenImage, Manifest, to_input
-from edgeclf_runtime.proof import TOLERANCES, Proof, coarser, compare, judge
+from edgeclf_runtime.proof import TOLERANCES, Proof, coarser, compare, compare_embeddings, judge
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.writer import writing
 
-IMAGES_SOURCE = "golden images"
+IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
 
 
 def verify(bundle: Bundle, options: SessionOptions = SessionOptions()) -> Proof:
     """This machine's proof: every file's hash, the decoder on the golden images, the engine on their exact pixels.
+
+    Of a text encoder: the tokenizer on the golden texts, the engine on their exact tokens.
 
     Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A
     failed comparison is not raised: it is the verdict.
     """
     bundle.check_all()
     manifest = bundle.manifest
-    batch = _golden_batch(bundle)
+    of_texts = manifest.task == "embed-text"
+    batch: NDArray[Any] = golden_tokens(bundle) if of_texts else _golden_batch(bundle)
     reference = bundle.read_array(manifest.golden.outputs)
     with open_session(bundle, options) as session:
         answers = run_pixels(session, manifest, batch)
@@ -42,8 +47,8 @@ def verify(bundle: Bundle, options: SessionOptions = SessionOptions()) -> Proof:
             manifest,
             answers,
             reference=reference,
-            decoding=[_decoding_fault(bundle, golden, batch[i]) for i, golden in enumerate(manifest.golden.images)],
-            images_source=IMAGES_SOURCE,
+            decoding=tokens_fault(bundle, batch) if of_texts else _decoding_faults(bundle, batch),
+            images_source=TEXTS_SOURCE if of_texts else IMAGES_SOURCE,
             images_sha256=pixels_digest(batch),
             session=session,
         )
@@ -59,18 +64,29 @@ def prove(
     images_sha256: str,
     session: Session,
 ) -> Proof:
-    """The proof that follows from a session's answers, the reference's, and the (image, levels) of decoding faults."""
+    """The proof that follows from a session's answers, the reference's, and the (image, levels) of decoding faults.
+
+    Classifiers are compared by logits, encoders by embeddings.
+    """
     tolerances = manifest.tolerances
     if session.compute_precision != manifest.compute_precision:  # the user asked for another than the bundle's own
         tolerances = coarser(tolerances, TOLERANCES.get(session.compute_precision, tolerances))
-    comparison = compare(reference, answers, tolerances)
-    verdict, reasons = judge(comparison, tolerances)
+    if manifest.task == "classify":
+        comparison = compare(reference, answers, tolerances)
+        verdict, reasons = judge(comparison, tolerances)
+    else:
+        items = "texts" if manifest.task == "embed-text" else "images"
+        comparison = compare_embeddings(reference, answers, tolerances)
+        verdict, reasons = judge(comparison, tolerances, items=items, outputs="embeddings")
     reasons = tuple(f"engine: {reason}" for reason in reasons)
     faults = [fault for fault in decoding if fault is not None]
     worst = max((levels for _, levels in faults), default=0)
     if faults:
         verdict = "fail"
-        reasons += (f"decoding: {len(faults)} images come out up to {worst} levels off, such as {faults[0][0]}",)
+        if manifest.task == "embed-text":
+            reasons += (f"tokenizer: {len(faults)} texts come out as other tokens, such as {faults[0][0]!r}",)
+        else:
+            reasons += (f"decoding: {len(faults)} images come out up to {worst} levels off, such as {faults[0][0]}",)
     return Proof(
         verdict=verdict,
         reasons=reasons,
@@ -87,9 +103,9 @@ def prove(
 
 
 def run_pixels(
-    session: Session, manifest: Manifest, batch: NDArray[np.uint8], *, batch_size: int = 8
+    session: Session, manifest: Manifest, batch: NDArray[Any], *, batch_size: int = 8
 ) -> NDArray[np.float32]:
-    """(N, H, W, 3) uint8 pixels -> outputs, in batches of `batch_size`."""
+    """(N, H, W, 3) uint8 pixels, or (N, context) tokens -> outputs, in batches of `batch_size`."""
     chunks = [batch[start : start + batch_size] for start in range(0, len(batch), batch_size)] or [batch]
     return np.concatenate(list(session.stream(to_input(chunk, manifest.normalization) for chunk in chunks)))
 
@@ -106,7 +122,7 @@ def save_proof(bundle: Bundle, proof: Proof) -> Path | None:
     return destination
 
 
-def pixels_digest(pixels: NDArray[np.uint8]) -> str:
+def pixels_digest(pixels: NDArray[Any]) -> str:
     """SHA-256 of an array's shape and bytes."""
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
@@ -131,6 +147,10 @@ def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
     if pixels_digest(pixels) != golden.pixels_sha256:
         raise BundleError(f"{bundle.path}/{golden.pixels}: this Pillow reads other pixels from a PNG; update Pillow")
     return pixels
+
+
+def _decoding_faults(bundle: Bundle, batch: NDArray[Any]) -> list[tuple[str, int] | None]:
+    return [_decoding_fault(bundle, golden, batch[i]) for i, golden in enumerate(bundle.manifest.golden.images)]
 
 
 def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:

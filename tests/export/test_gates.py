@@ -97,7 +97,7 @@ def test_wrong_weights_fail_and_are_kept_aside_with_their_proof(
 
 
 def test_a_reference_that_gives_nan_is_refused_before_anything_is_built(nan: Exportable, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="tiny itself gives NaN or infinite logits for 9 of 9 images"):
+    with pytest.raises(GateError, match="tiny itself gives NaN or infinite outputs for 9 of 9 items"):
         list(export(nan, ExportOptions(output=tmp_path)))
     assert not list(tmp_path.iterdir())
 

@@ -278,7 +278,7 @@ def test_another_bundle_that_answers_otherwise_has_a_failed_proof(bundle: Bundle
 
 def test_a_bundle_that_takes_no_pictures_can_not_be_measured(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="takes no pictures"):
-        latency.one_picture(replace(bundle.manifest, pixels=None))
+        latency.one_input(replace(bundle.manifest, pixels=None))
 
 
 def test_after_a_small_update_the_new_engine_takes_the_stale_ones_place(portable: Bundle, gpu: FakeGpu) -> None:

@@ -16,7 +16,7 @@ from edgeclf_export.quantize.calibration import CalibrationImages
 from edgeclf_export.quantize.ranges import Activations, observe
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_runtime.ladder import Harm
-from edgeclf_runtime.manifest import Normalization, to_input
+from edgeclf_runtime.manifest import to_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,7 @@ class Workbench:
     @cached_property
     def inputs(self) -> NDArray[np.generic]:
         """The calibration images as the graph takes them."""
-        normalization = self.hub.exportable.normalization
-        by_caller = self.hub.form != "uint8-nhwc"
-        applied = Normalization(normalization.mean, normalization.std, "caller" if by_caller else "graph")
-        return to_input(self.calibration.pixels, applied)
+        return to_input(self.calibration.pixels, self.hub.exportable.contract(self.hub.form).normalization)
 
     @cached_property
     def activations(self) -> Activations:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from edgeclf_export.exportable import Exportable
+from edgeclf_export.exportable import AnyExportable
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.manifest import Precision, State
 from edgeclf_runtime.session import Session, open_session
@@ -16,9 +16,9 @@ from edgeclf_runtime.trt.builder import BuildSettings
 
 @dataclass(frozen=True)
 class Hub:
-    """A classifier and its ONNX file, which is made when the first target asks for it and shared by all of a call."""
+    """A classifier or encoder and its ONNX file, made when the first target asks for it, shared by all of a call."""
 
-    exportable: Exportable
+    exportable: AnyExportable
     form: str
     opset: int
     settings: BuildSettings = BuildSettings()

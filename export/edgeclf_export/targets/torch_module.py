@@ -18,8 +18,8 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
     builder, state = hub.exportable.builder, hub.exportable.state
     if builder is None or state is None:
         raise UsageError(
-            "the pytorch target needs an architecture that timm or torchvision can build again; a module of your own "
-            "or a foreign ONNX file has none: choose onnx or openvino"
+            "the pytorch target needs an architecture that timm, torchvision or open_clip can build again; a module of "
+            "your own, a foreign ONNX file or a text encoder has none: choose onnx or openvino"
         )
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     stored = {

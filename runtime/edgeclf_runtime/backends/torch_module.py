@@ -23,16 +23,20 @@ if TYPE_CHECKING:
     import torch
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
-_SAFE_ARGUMENTS = ("num_classes", "img_size", "in_chans", "aux_logits", "init_weights", "transform_input")
+_SAFE_ARGUMENTS = ("num_classes", "img_size", "in_chans", "aux_logits", "init_weights", "transform_input", "normalize")
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """How to build the architecture again: a library, a name in its register, and plain numbers as arguments."""
+    """How to build the architecture again: a library, a name in its register, and plain numbers as arguments.
 
-    library: Literal["timm", "torchvision"]
+    `config`: of open_clip's image towers, their description as JSON; the name then is for people.
+    """
+
+    library: Literal["timm", "torchvision", "open_clip"]
     name: str
     arguments: dict[str, int | bool] = field(default_factory=dict)
+    config: str | None = None
 
     def __post_init__(self) -> None:
         if unsafe := sorted(set(self.arguments) - set(_SAFE_ARGUMENTS)):
@@ -103,6 +107,8 @@ def build_module(builder: Builder) -> torch.nn.Module:
             if not timm.is_model(builder.name):
                 raise BackendError(f"timm {timm.__version__} has no model {builder.name!r}")
             module: torch.nn.Module = timm.create_model(builder.name, pretrained=False, **builder.arguments)
+        elif builder.library == "open_clip":
+            module = _build_tower(builder)
         else:
             from torchvision import models
 
@@ -110,10 +116,49 @@ def build_module(builder: Builder) -> torch.nn.Module:
                 raise BackendError(f"torchvision has no classifier {builder.name!r}")
             module = models.get_model(builder.name, weights=None, **builder.arguments)
     except ImportError as error:
-        raise missing_engine(builder.library, "export", error) from error
+        extra = "clip" if builder.library == "open_clip" else "export"
+        raise missing_engine(builder.library, extra, error) from error
     except TypeError as error:
         raise BackendError(f"{builder.library} can't build {builder.name} so: {_short(error)}") from error
     return module.eval()
+
+
+def _build_tower(builder: Builder) -> torch.nn.Module:
+    """The image tower that the config describes, behind its head; no weights are fetched for any part of it."""
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    try:
+        config = json.loads(builder.config or "")
+        vision = CLIPVisionCfg(**{**config["vision_cfg"], "timm_model_pretrained": False})
+        visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu", False)))
+    except (ValueError, LookupError, RuntimeError, AssertionError) as error:
+        raise BackendError(f"open_clip can't build {builder.name} so: {_short(error)}") from error
+    classes, normalize = builder.arguments.get("num_classes", 0), bool(builder.arguments.get("normalize", True))
+    return with_head(visual, classes=int(classes), width=int(config["embed_dim"]), normalize=normalize)
+
+
+def with_head(visual: torch.nn.Module, *, classes: int, width: int, normalize: bool) -> torch.nn.Module:
+    """A CLIP image tower (N, 3, H, W) -> (N, width) behind a linear head of `classes`; 0: the embedding itself.
+
+    `normalize`: embeddings of length 1, as CLIP compares them.
+    """
+    import torch
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = visual
+            self.head = torch.nn.Linear(width, classes) if classes else torch.nn.Identity()
+
+        def forward(self, images: torch.Tensor) -> Any:
+            embedding = self.visual(images)
+            if isinstance(embedding, tuple):  # CoCa's tower also gives its tokens
+                embedding = embedding[0]
+            if normalize:
+                embedding = torch.nn.functional.normalize(embedding, dim=-1)
+            return self.head(embedding)
+
+    return Tower().eval()
 
 
 def with_normalization(

@@ -1,0 +1,129 @@
+"""`edgeclf embed`: pictures or texts become vectors in a .npz file, whose products say how alike they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import count, say, suggest, track, write_json
+from edgeclf.verbs.options import (
+    OWN_DEVICE,
+    AsJson,
+    BundlePath,
+    ComputePrecision,
+    Device,
+    Force,
+    Threads,
+    session_options,
+    shell_word,
+)
+from edgeclf_runtime.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf_runtime.embedder import Embedder, Embedding
+
+
+def embed(
+    bundle: BundlePath,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGES]", help="Image files and folders, for an image encoder.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", metavar="TEXT", help="For a text encoder; repeatable.")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option("--texts", metavar="FILE", help="Texts, one a line, for a text encoder.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz file to write.")] = Path(
+        "embeddings.npz"
+    ),
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
+    ] = 1,
+    device: Device = OWN_DEVICE,
+    threads: Threads = None,
+    compute_precision: ComputePrecision = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn pictures or texts into embeddings, with an encoder that `export --part` made.
+
+    The file holds `embeddings` (N, width) of length 1, `sources` (paths or texts) and `space`, which names the weights:
+    embeddings of one space may be compared, and the product of two is their cosine. A bad image gets its one error line
+    and is left out; the exit code is then 3.
+
+    \b
+    Examples:
+      edgeclf embed bundles/ViT-B-32-image-onnx-fp32 photos/ -o photos.npz
+      edgeclf embed bundles/ViT-B-32-text-onnx-fp32 --text "a dog on a beach" -o words.npz
+    """
+    from edgeclf_runtime.embedder import Embedder
+    from edgeclf_runtime.writer import writing
+
+    options = session_options(device, threads, compute_precision)
+    if output.suffix != ".npz":
+        raise UsageError(f"--output wants a name that ends in .npz, found {output}")
+    if os.path.lexists(output) and not force:
+        raise UsageError(f"{output} exists; give --force to replace it, or another --output")
+    spoken = _texts(text or [], texts)
+    if bool(images) == bool(spoken):
+        raise UsageError("name either images, or texts with --text and --texts")
+    with Embedder.open(bundle, options) as embedder:
+        found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, images or [], batch_size)
+    good = [each for each in found if each.vector is not None]
+    if not good:
+        raise DataError(f"none of {count(len(found), 'image')} could be read")
+    with writing(output, force=force) as draft:
+        _save(draft, good, embedder.space)
+    width = len(good[0].vector) if good[0].vector is not None else 0
+    if as_json:
+        write_json("embed", {"written": str(output), "sources": [e.source for e in good], "width": width})
+    say(f"wrote {output}: {count(len(good), 'embedding')} of {width} numbers", style="dim")
+    if len(good) < len(found):
+        raise DataError(f"{len(found) - len(good)} of {count(len(found), 'image')} could not be read and are left out")
+    suggest(f"edgeclf verify {shell_word(bundle)}")
+
+
+def _texts(given: list[str], file: Path | None) -> list[str]:
+    if file is None:
+        return given
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted a text a line") from error
+    if not lines:
+        raise DataError(f"{file}: holds no text; wanted a text a line")
+    return [*given, *lines]
+
+
+def _embed_texts(embedder: Embedder, texts: list[str]) -> list[Embedding]:
+    from edgeclf_runtime.embedder import Embedding
+
+    return [Embedding(text, vector) for text, vector in zip(texts, embedder.embed_texts(texts), strict=True)]
+
+
+def _embed_images(embedder: Embedder, named: list[str], batch_size: int) -> list[Embedding]:
+    from edgeclf.gather import gather_images
+
+    gathered = gather_images(named)
+    if not gathered.paths:
+        raise DataError(f"no images found in {', '.join(gathered.empty)}")
+    found = []
+    answers = embedder.embed_images(gathered.paths, batch_size=batch_size)
+    for each in track(answers, len(gathered.paths), "embed"):
+        if each.error is not None:
+            say(f"edgeclf: {each.source}: {each.error}", style="red")
+        found.append(each)
+    return found
+
+
+def _save(path: Path, found: list[Embedding], space: str) -> None:
+    import numpy as np
+
+    vectors = np.stack([each.vector for each in found if each.vector is not None])
+    sources = [os.fsencode(each.source).decode("utf-8", "replace") for each in found]
+    with path.open("wb") as file:
+        np.savez(file, embeddings=vectors, sources=np.array(sources), space=np.array(space))

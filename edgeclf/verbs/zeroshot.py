@@ -1,0 +1,118 @@
+"""`edgeclf zeroshot`: words become a classifier, by a CLIP model and without a labelled image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeclf.console import count, notices, progress, say
+from edgeclf.verbs.config_file import ConfigFile
+from edgeclf.verbs.encoders import NEEDED, clip_name
+from edgeclf.verbs.options import AsJson, Force, ImgSize, need
+from edgeclf_runtime.errors import UsageError
+
+
+def zeroshot(
+    labels: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="LABELS", help='Words, as "daisy,rose,tulip", or a file with a class name a line.'),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", metavar="NAME|DIR", help="A CLIP model of open_clip, or a folder that holds one."
+        ),
+    ] = "ViT-B-32",
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Its weights: a tag that open_clip publishes, a .safetensors or torch file, TAG=FILE, or random.",
+            show_default="what DIR holds",
+        ),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Sentences around a label: imagenet (80), simple (7), a file with one a line, or one with {} in it.",
+            show_default="a photo of a {}.",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", metavar="TARGET", help="As for export; repeatable.", show_default="onnx"),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P", help="As for export.")] = "fp32",
+    img_size: ImgSize = None,
+    proof_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images to prove on; up to nine go into the bundle.",
+            show_default="shipped photographs",
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")] = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")
+    ] = Path("bundles"),
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Bundles are named NAME-TARGET-PRECISION.", show_default="the model's, -zeroshot"
+        ),
+    ] = None,
+    force: Force = False,
+    config: ConfigFile = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive proof too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a classifier of words with a CLIP model: no labelled image, and no text encoder on the device.
+
+    The words' embeddings, averaged over the templates, become the last layer of the image tower. The bundle is one like
+    any other: predict, eval, verify and pack take it. It is proven against open_clip's own answers to real photographs.
+    Say in the template what the pictures are: "a photo of a {}, a type of flower." beats the bare word.
+
+    \b
+    Examples:
+      edgeclf zeroshot "daisy,rose,tulip" --pretrained laion2b_s34b_b79k -t onnx -t openvino
+      edgeclf zeroshot classes.txt --pretrained weights.safetensors --templates "a photograph of a {} flower"
+      edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
+    """
+    from edgeclf.verbs.export_results import finish, show_bundles
+    from edgeclf_export.clip.models import load_clip
+    from edgeclf_export.clip.prompts import read_templates, read_words
+    from edgeclf_export.clip.zeroshot import zeroshot_classifier
+    from edgeclf_export.exporter import ExportOptions, plan_outputs
+    from edgeclf_export.exporter import export as make_bundles
+
+    words = read_words(labels or [])
+    if len(words) < 2:
+        raise UsageError(f"one label, {words[0]!r}, leaves nothing to tell apart; give two or more")
+    options = ExportOptions(
+        targets=tuple(target or ["onnx"]),
+        precision=precision,
+        output=output,
+        name=name or f"{clip_name(model)}-zeroshot",
+        opset=opset,
+        proof_data=proof_data,
+        force=force,
+    )
+    plan_outputs(model, options)  # before anything is loaded
+    need("clip", *NEEDED)
+    sentences = read_templates(templates)
+    with notices().status("loading the model"):
+        clip = load_clip(model, pretrained, img_size=img_size, seed=seed)
+    with progress() as bars:
+        task = bars.add_task("words", total=len(words))
+        exportable = zeroshot_classifier(clip, words, sentences, lambda done: bars.update(task, completed=done))
+    with notices().status("building") as status:
+        made = list(make_bundles(exportable, options, report=status.update))
+    show_bundles("zeroshot", exportable, made, as_json=as_json)
+    said = f"{len(sentences.sentences)} templates" if len(sentences.sentences) > 1 else repr(sentences.sentences[0])
+    say(f"{count(len(words), 'label')} in {said}; scores: {exportable.scores}", style="dim")
+    finish(made, strict=strict, uses=("predict {} IMAGE", "eval {} DATA"))
