@@ -103,6 +103,10 @@ def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Modu
         from timm.utils.model import reparameterize_model
 
         folded: torch.nn.Module = reparameterize_model(module)
+        if builder.library == "open_clip":
+            from edgeclf_export.clip.attention import with_plain_attention
+
+            return with_plain_attention(folded)
         return folded
 
     return fold

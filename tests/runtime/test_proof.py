@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from edgeclf_runtime.proof import TOLERANCES, Comparison, Tolerances, compare, judge, log_softmax
+from edgeclf_runtime.proof import TOLERANCES, Comparison, Tolerances, compare, compare_embeddings, judge, log_softmax
 
 LOOSE = Tolerances(relative=0.1, cosine=0.9, kl=0.1)
 SOUND = Comparison(8, 0.0, 1.0, 0.0, 0.0, 1.0, 0, 0, 0)
@@ -135,3 +136,33 @@ def test_too_few_images_still_fail_where_they_differ() -> None:
 def test_nothing_but_near_ties_is_inconclusive() -> None:
     verdict, reasons = judge(replace(SOUND, near_ties=8), LOOSE)
     assert verdict == "inconclusive" and "every image is a near tie" in reasons[0]
+
+
+def unit(*rows: tuple[float, ...]) -> NDArray[np.float32]:
+    vectors = np.array(rows, dtype=np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_embeddings_are_compared_by_cosine_range_and_nearest_neighbour() -> None:
+    wanted = unit((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    found = unit((1, 0.1, 0), (0, 1, 0), (0, 1, 0.5))  # the third lies nearest to the second
+    compared = compare_embeddings(wanted, found, TOLERANCES["fp32"])
+    assert compared.min_cosine == pytest.approx(0.5 / np.sqrt(1.25), rel=1e-5)
+    assert compared.max_relative == pytest.approx(1 / np.sqrt(1.25), rel=1e-5)
+    assert (compared.agreement, compared.flips, compared.near_ties) == (pytest.approx(2 / 3), 1, 0)
+    assert (compared.mean_kl, compared.max_kl) == (0.0, 0.0)
+
+
+def test_embeddings_as_alike_as_tolerated_are_near_ties_and_no_flips() -> None:
+    wanted = unit((1, 0, 0), (1, 1e-4, 0), (0, 0, 1))
+    compared = compare_embeddings(wanted, wanted[[1, 0, 2]], TOLERANCES["bf16"])
+    assert (compared.flips, compared.near_ties) == (0, 2)
+
+
+def test_an_embedding_that_is_not_finite_fails() -> None:
+    wanted = unit((1, 0), (0, 1))
+    found = wanted.copy()
+    found[1] = np.nan
+    compared = compare_embeddings(wanted, found, TOLERANCES["fp32"])
+    verdict, reasons = judge(compared, TOLERANCES["fp32"], items="texts", outputs="embeddings")
+    assert verdict == "fail" and reasons[0] == "1 of 2 texts gave NaN or infinite outputs"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.backbones import fold_branches
+from edgeclf_export.clip.attention import with_plain_attention
 from edgeclf_export.clip.models import Clip
 from edgeclf_export.clip.tokens import pack_tokenizer
 from edgeclf_export.clip.towers import image_tower, tower_builder
@@ -90,7 +91,7 @@ def _in_parts(batch: NDArray[Any], answer: Callable[[NDArray[Any]], NDArray[np.f
 def _text_to_onnx(clip: Clip, context_length: int, opset: int) -> bytes:
     import torch
 
-    model: Any = clip.model
+    model: Any = with_plain_attention(clip.model)
 
     class TextTower(torch.nn.Module):
         def __init__(self) -> None:
