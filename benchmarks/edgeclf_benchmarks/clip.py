@@ -5,7 +5,8 @@
     python -m edgeclf_benchmarks.clip bundles/ViT-B-32-image-* -o benchmarks/results/clip.json
 
 The bundles may hold random weights: what they cost is the architecture's. PyTorch's fp32 matrix products reach less
-than half of what the engines' do on CPUs such as AMD EPYC, so ratios to it flatter transformers; the milliseconds don't.
+than half of what the engines' do on CPUs such as AMD EPYC, so ratios to it flatter transformers; the
+milliseconds don't.
 """
 
 from __future__ import annotations

@@ -68,4 +68,5 @@ def _plain(attention: torch.nn.MultiheadAttention) -> torch.nn.Module:
 
 def _by_head(part: torch.Tensor, heads: int) -> torch.Tensor:
     """(N, length, width) -> (N, heads, length, width / heads)"""
-    return part.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+    batch, length, width = part.shape
+    return part.reshape(batch, length, heads, width // heads).transpose(1, 2)
