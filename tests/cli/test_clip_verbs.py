@@ -29,6 +29,7 @@ def test_words_become_a_classifier_that_predicts_verifies_packs_and_inspects(edg
     assert "1 template (given): 'a {} picture'; scale 14.29" in shown
 
 
+@pytest.mark.slow
 def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     made = edgeclf("export", "-m", small_clip(), "--part", "image", "--part", "text")
     assert made.returncode == 0, made.stderr.decode()
