@@ -17,7 +17,7 @@ from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import ask_bundle, count_test_images, load_each
 from edgeclf.judging.ledger import TestUse
 from edgeclf.kernel_svm import PENALTY, cross_validate, fit_svm
-from edgeclf_benchmarks.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_export.bundling import keep_aside, prove_and_seal, write_golden
 from edgeclf_export.photographs import ProofImages
 from edgeclf_runtime.backends.hog_svm import MODEL, Svm

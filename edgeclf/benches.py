@@ -12,9 +12,9 @@ from edgeclf.data.split import open_data
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import items_of
 from edgeclf.judging.ledger import record_test_use
-from edgeclf_benchmarks.answers import Labelled, LabelledImages
-from edgeclf_benchmarks.report import Report
-from edgeclf_benchmarks.rows import Row
+from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_runtime.bundle import Bundle
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.report import judge_bundle
-from edgeclf_benchmarks.intervals import Interval
-from edgeclf_benchmarks.latency import median_latencies_ms
+from edgeclf_benchmarks.measuring.latency import median_latencies_ms
+from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_runtime.bundle import Bundle
 
 BASELINE_TARGET = "hog-svm"

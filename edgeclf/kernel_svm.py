@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.threads import Track, untracked
-from edgeclf_benchmarks.intervals import number_groups
+from edgeclf_benchmarks.statistics.intervals import number_groups
 from edgeclf_runtime.backends.hog_svm import Svm, scale_features
 from edgeclf_runtime.engine import missing_engine
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeclf_benchmarks.conditions import Caution, Conditions
-from edgeclf_benchmarks.intervals import Interval
-from edgeclf_benchmarks.metrics import evaluate
-from edgeclf_benchmarks.parity import Judged, Parity, parity_of
-from edgeclf_benchmarks.report import Data, Image, Report, Settings, write_report
-from edgeclf_benchmarks.rows import Answers, Row
-from edgeclf_benchmarks.speed import Comparison, SameAgainstSame, ratio_of, speed_of
-from edgeclf_benchmarks.timing import Latency, Stage, summarise
+from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
+from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings, write_report
+from edgeclf_benchmarks.measuring.rows import Answers, Row
+from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, ratio_of, speed_of
+from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
+from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.metrics import evaluate
+from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
 
 CLASSES = ("cat", "dog", "eel")
 _ROUNDS, _PAIRS = 20, 10

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.intervals import Interval, wilson
+from edgeclf_benchmarks.statistics.intervals import Interval, wilson
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.manifest import Thresholds
 

@@ -9,7 +9,7 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import ask_bundle, items_of, match_labels
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
-from edgeclf_benchmarks.metrics import to_scores
+from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.writer import seal, writing

@@ -15,8 +15,8 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
 from edgeclf.judging.ledger import TestUse
-from edgeclf_benchmarks.curves import Curves, curves_of
-from edgeclf_benchmarks.metrics import Evaluation, Scores, evaluate, to_scores
+from edgeclf_benchmarks.statistics.curves import Curves, curves_of
+from edgeclf_benchmarks.statistics.metrics import Evaluation, Scores, evaluate, to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError

@@ -14,7 +14,7 @@ from edgeclf.judging.asking import Answers, ask, count_test_images, items_of, ma
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
 from edgeclf.judging.report import Judgement, Subject, judge_answers
 from edgeclf.training.run import MODEL, Run
-from edgeclf_benchmarks.metrics import to_scores
+from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.weights import digest_state
 from edgeclf_runtime.records import to_json

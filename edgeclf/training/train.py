@@ -22,7 +22,7 @@ from edgeclf.training.inputs import Studio
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.trainer import Trainer
 from edgeclf.training.watcher import Watcher
-from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_export.trained import load_for_training, rebuild
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json

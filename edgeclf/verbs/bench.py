@@ -15,9 +15,9 @@ from edgeclf.verbs.options import OWN_DEVICE, AsJson, ComputePrecision, Device, 
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf_benchmarks.draft import Draft
-    from edgeclf_benchmarks.profiles import ProfileName
-    from edgeclf_benchmarks.report import Report
+    from edgeclf_benchmarks.measuring.draft import Draft
+    from edgeclf_benchmarks.measuring.profiles import ProfileName
+    from edgeclf_benchmarks.measuring.report import Report
 
 
 def bench(
@@ -92,11 +92,11 @@ def bench(
       edgeclf bench bundles/cats-* --batch-sizes 1,8 --threads 1,2 -o report.json
     """
     from edgeclf.benches import free_place, labelled_images, show_report
-    from edgeclf_benchmarks.bench import measure
-    from edgeclf_benchmarks.conditions import ENVIRONMENT
-    from edgeclf_benchmarks.profiles import PROFILES, BenchOptions
-    from edgeclf_benchmarks.report import report_document, write_report
-    from edgeclf_benchmarks.summing_up import report_of
+    from edgeclf_benchmarks.measuring.bench import measure
+    from edgeclf_benchmarks.measuring.conditions import ENVIRONMENT
+    from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
+    from edgeclf_benchmarks.measuring.report import report_document, write_report
+    from edgeclf_benchmarks.measuring.summing_up import report_of
     from edgeclf_runtime.bundle import Bundle
 
     named = _profile(profile, quick=quick)
@@ -180,7 +180,7 @@ def _is_sidecar(path: str) -> bool:
 
 
 def _profile(name: str, *, quick: bool) -> ProfileName:
-    from edgeclf_benchmarks.profiles import PROFILES
+    from edgeclf_benchmarks.measuring.profiles import PROFILES
 
     if quick and name not in ("default", "quick"):
         raise UsageError(f"give either --quick or --profile {name}, not both")

@@ -49,11 +49,11 @@ def compare(
       edgeclf compare laptop.json board.json -o comparison --fail-if "p50_ms>12" --fail-if "top1_drop>0.5"
       edgeclf compare new.json --baseline old.json --fail-if "p50_ratio>1.05"
     """
-    from edgeclf_benchmarks.columns import SHORT, told
-    from edgeclf_benchmarks.compare import Compared, check_alike, entries_of, read_sources
-    from edgeclf_benchmarks.findings import sentences
-    from edgeclf_benchmarks.gates import judge, parse_rule
-    from edgeclf_benchmarks.publish import publish
+    from edgeclf_benchmarks.comparing.columns import SHORT, told
+    from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
+    from edgeclf_benchmarks.comparing.findings import sentences
+    from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+    from edgeclf_benchmarks.comparing.publish import publish
     from edgeclf_runtime.machine import now_utc, package_version
 
     if output is not None and output.exists() and not force:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeclf.judging.calibration import OperatingPoint
     from edgeclf.judging.report import Judgement
-    from edgeclf_benchmarks.intervals import Interval
+    from edgeclf_benchmarks.statistics.intervals import Interval
 
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 _NONE = "n/a"

@@ -31,9 +31,9 @@ def recommend(
       edgeclf recommend benches/1.json --max-ms 10 --min-top1 0.9
       edgeclf recommend laptop.json board.json --max-mb 20 --json
     """
-    from edgeclf_benchmarks.compare import entries_of, read_sources
-    from edgeclf_benchmarks.recommend import Limits
-    from edgeclf_benchmarks.recommend import recommend as choose
+    from edgeclf_benchmarks.comparing.compare import entries_of, read_sources
+    from edgeclf_benchmarks.comparing.recommend import Limits
+    from edgeclf_benchmarks.comparing.recommend import recommend as choose
 
     if min_top1 is not None and not 0 <= min_top1 <= 1:
         raise UsageError(f"--min-top1 wants a share of 0 to 1, found {min_top1:g}; 93 % is 0.93")

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import tiny
 
-from edgeclf_benchmarks import bench, rounds, summing_up
-from edgeclf_benchmarks.answers import Labelled, LabelledImages
-from edgeclf_benchmarks.bench import measure
-from edgeclf_benchmarks.cold_start import ColdStart, measure_cold_start
-from edgeclf_benchmarks.conditions import look
-from edgeclf_benchmarks.draft import Draft
-from edgeclf_benchmarks.power import Meter
-from edgeclf_benchmarks.profiles import BenchOptions
-from edgeclf_benchmarks.report import Report, read_report, report_document, write_report
-from edgeclf_benchmarks.summing_up import report_of
-from edgeclf_benchmarks.timing import warm_up
+from edgeclf_benchmarks.measuring import bench, rounds, summing_up
+from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.bench import measure
+from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
+from edgeclf_benchmarks.measuring.conditions import look
+from edgeclf_benchmarks.measuring.draft import Draft
+from edgeclf_benchmarks.measuring.power import Meter
+from edgeclf_benchmarks.measuring.profiles import BenchOptions
+from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
+from edgeclf_benchmarks.measuring.summing_up import report_of
+from edgeclf_benchmarks.measuring.timing import warm_up
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.writer import hash_file
@@ -254,7 +254,7 @@ def test_the_plain_loop_answers_as_its_pytorch_bundle_and_only_at_batch_1(tmp_pa
 
 def test_the_plain_loops_pixels_are_the_contracts(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from edgeclf_benchmarks.plain import transform_of
+    from edgeclf_benchmarks.measuring.plain import transform_of
 
     bundle = tiny.build(tmp_path / "a", "pytorch")
     pixels, normalization = bundle.manifest.pixels, bundle.manifest.normalization
@@ -272,8 +272,8 @@ def test_a_fresh_process_that_fails_is_a_fault_of_the_backend(tmp_path: Path) ->
 
 
 def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path: Path) -> None:
-    from edgeclf_benchmarks.contenders import BundleContender
-    from edgeclf_benchmarks.scenarios import RULES, run_scenario
+    from edgeclf_benchmarks.measuring.contenders import BundleContender
+    from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 
     contender = BundleContender("a", tiny.build(tmp_path / "a"))
     files = [tiny.encoded(picture) for picture in tiny.pictures()]

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from made_reports import made_report, saved
 
-from edgeclf_benchmarks.compare import Compared, check_alike, entries_of, read_sources
-from edgeclf_benchmarks.drawing import undominated
-from edgeclf_benchmarks.findings import sentences
-from edgeclf_benchmarks.page import page
-from edgeclf_benchmarks.publish import publish, summary
-from edgeclf_benchmarks.recommend import Limits, recommend
-from edgeclf_benchmarks.report import Report
+from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
+from edgeclf_benchmarks.comparing.drawing import undominated
+from edgeclf_benchmarks.comparing.findings import sentences
+from edgeclf_benchmarks.comparing.page import page
+from edgeclf_benchmarks.comparing.publish import publish, summary
+from edgeclf_benchmarks.comparing.recommend import Limits, recommend
+from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40), "int8": (3.0, 60)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_benchmarks.conditions import ENVIRONMENT, Conditions, cautions_after, cautions_before, look
+from edgeclf_benchmarks.measuring.conditions import ENVIRONMENT, Conditions, cautions_after, cautions_before, look
 
 QUIET = Conditions("2026-11-23T15:04:05Z", load=0.1, busy_cores=0.0, cores=4, machine_cores=4, free_mib=4000.0)
 FILES = {

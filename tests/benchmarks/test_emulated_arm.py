@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from edgeclf_benchmarks import emulated_arm
-from edgeclf_benchmarks.emulated_arm import CPUS, TOOLS, EmulatedMachine, compare, set_up
+from edgeclf_benchmarks.records import emulated_arm
+from edgeclf_benchmarks.records.emulated_arm import CPUS, TOOLS, EmulatedMachine, compare, set_up
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from made_reports import made_report
 
-from edgeclf_benchmarks.compare import Entry, Source, entries_of
-from edgeclf_benchmarks.gates import judge, parse_rule
-from edgeclf_benchmarks.report import Report
+from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
+from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40)}

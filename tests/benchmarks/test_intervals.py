@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.intervals import Resampling, accuracy_interval, number_groups, wilson
+from edgeclf_benchmarks.statistics.intervals import Resampling, accuracy_interval, number_groups, wilson
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from edgeclf_benchmarks.latency import median_latencies_ms
+from edgeclf_benchmarks.measuring.latency import median_latencies_ms
 from edgeclf_runtime import latency
 from edgeclf_runtime.errors import UsageError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.curves import curves_of
-from edgeclf_benchmarks.metrics import (
+from edgeclf_benchmarks.statistics.curves import curves_of
+from edgeclf_benchmarks.statistics.metrics import (
     auc_per_class,
     evaluate,
     reliability,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.paired import (
+from edgeclf_benchmarks.statistics.paired import (
     Z_ONE_SIDED,
     Z_TWO_SIDED,
     change_bounds,

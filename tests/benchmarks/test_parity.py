@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.metrics import Scores, evaluate, to_scores
-from edgeclf_benchmarks.parity import Judged, Parity, parity_of
+from edgeclf_benchmarks.statistics.metrics import Scores, evaluate, to_scores
+from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
 
 CLASSES = ("x", "y", "z")
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.percentiles import binomial_cdf, median_interval, overlatency_allowed, percentile_bound
+from edgeclf_benchmarks.statistics.percentiles import (
+    binomial_cdf,
+    median_interval,
+    overlatency_allowed,
+    percentile_bound,
+)
 
 
 @pytest.mark.parametrize(("percentile", "fewest"), [(0.90, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks import rounds, timing
-from edgeclf_benchmarks.contenders import Opened
-from edgeclf_benchmarks.rounds import MOST_TURNS, TURNS, Plan, Record, measure_rounds
-from edgeclf_benchmarks.speed import FEWEST_ROUNDS
-from edgeclf_benchmarks.timing import FEWEST_WARM_UP, summarise, warm_up
+from edgeclf_benchmarks.measuring import rounds, timing
+from edgeclf_benchmarks.measuring.contenders import Opened
+from edgeclf_benchmarks.measuring.rounds import MOST_TURNS, TURNS, Plan, Record, measure_rounds
+from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
+from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, summarise, warm_up
 from edgeclf_runtime.engine import SessionOptions
 
 PLAN = Plan(rounds=10, fresh_rounds=5, seconds=60, warm_up_s=1)

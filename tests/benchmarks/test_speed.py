@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.intervals import Interval
-from edgeclf_benchmarks.speed import Ratio, floor_of, log_ratios, ratio_of, speed_of
+from edgeclf_benchmarks.measuring.speed import Ratio, floor_of, log_ratios, ratio_of, speed_of
+from edgeclf_benchmarks.statistics.intervals import Interval
 
 Rounds = list[list[float]]
 

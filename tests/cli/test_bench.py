@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeclf.cli import run
-from edgeclf_benchmarks.report import read_report
+from edgeclf_benchmarks.measuring.report import read_report
 
 Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
@@ -115,8 +115,8 @@ def test_a_bundle_of_other_classes_than_the_data_is_refused(
 def test_a_busy_machine_fails_only_with_strict_env_and_the_report_is_there(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeclf_benchmarks import bench, summing_up
-    from edgeclf_benchmarks.conditions import Conditions
+    from edgeclf_benchmarks.measuring import bench, summing_up
+    from edgeclf_benchmarks.measuring.conditions import Conditions
 
     busy = Conditions("2026-11-23T15:04:05Z", 9.0, 3.5, 4, 4)
     for module in (bench, summing_up):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeclf.demo import Approach, verdict_on
-from edgeclf_benchmarks.intervals import Interval
+from edgeclf_benchmarks.statistics.intervals import Interval
 
 
 def approach(name: str, target: str, accuracy: float, half: float = 0.02) -> Approach:

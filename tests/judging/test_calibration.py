@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from edgeclf.judging.calibration import Wanted, fit_thresholds, parse_wanted
 from edgeclf.judging.report import passes
-from edgeclf_benchmarks.intervals import wilson
-from edgeclf_benchmarks.metrics import negative_log_likelihood, to_scores
-from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_benchmarks.statistics.intervals import wilson
+from edgeclf_benchmarks.statistics.metrics import negative_log_likelihood, to_scores
+from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_runtime.errors import DataError, UsageError
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.intervals import Resampling, number_groups
-from edgeclf_benchmarks.metrics import expected_calibration_error, to_scores
-from edgeclf_benchmarks.paired import change_bounds, images_to_settle, judge_change
-from edgeclf_benchmarks.parity import bounds_of_change
-from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_benchmarks.statistics.intervals import Resampling, number_groups
+from edgeclf_benchmarks.statistics.metrics import expected_calibration_error, to_scores
+from edgeclf_benchmarks.statistics.paired import change_bounds, images_to_settle, judge_change
+from edgeclf_benchmarks.statistics.parity import bounds_of_change
+from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_runtime.ladder import Floor, Judged
 from edgeclf_runtime.proof import TOLERANCES, Tolerances, Verdict, compare, log_softmax
 

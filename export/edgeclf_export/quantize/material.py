@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.temperature import fit_temperature
+from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.labelled import LabelledImage, read_folder
 from edgeclf_export.quantize.calibration import (

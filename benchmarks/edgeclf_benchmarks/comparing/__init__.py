@@ -1,0 +1,1 @@
+"""Reports beside each other: tables, the page, gates, a recommendation."""

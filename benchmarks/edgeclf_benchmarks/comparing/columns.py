@@ -1,0 +1,186 @@
+"""The columns of a comparison, one literal table for the terminal, report.md and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.measuring.speed import Comparison
+
+NONE, TOO_FEW = "n/a", "n too small"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and the cell of an entry."""
+
+    heading: str
+    cell: Callable[[Entry], str]
+
+
+def milliseconds(value: float | None, missing: str = NONE) -> str:
+    """ "3.21 ms"."""
+    return missing if value is None else f"{value:.3g} ms" if value < 1 else f"{value:.2f} ms"
+
+
+def _p50(entry: Entry) -> str:
+    found = entry.latency()
+    if found is None:
+        return NONE if entry.proven else "not proven"
+    interval = found.p50_interval_ms
+    return milliseconds(found.p50_ms) + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else "")
+
+
+def _p90(entry: Entry) -> str:
+    found = entry.latency()
+    return NONE if found is None else milliseconds(found.p90_ms, TOO_FEW)
+
+
+def _p99(entry: Entry) -> str:
+    found = entry.latency()
+    return NONE if found is None else milliseconds(found.p99_ms, TOO_FEW)
+
+
+def _whole(entry: Entry) -> str:
+    found = entry.latency("end_to_end")
+    return NONE if found is None else milliseconds(found.p50_ms)
+
+
+def comparison_of(entry: Entry) -> Comparison | None:
+    """Its inference against its report's reference, where rows are compared."""
+    settings = entry.report.settings
+    where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
+    for each in entry.report.comparisons:
+        if (each.row, each.stage, each.batch, each.threads) == where:
+            return each
+    return None
+
+
+def _against(entry: Entry) -> str:
+    if entry.is_reference:
+        return "reference"
+    found = comparison_of(entry)
+    if found is None:
+        return NONE
+    return f"× {found.ratio:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}] {found.verdict}"
+
+
+def _throughput(entry: Entry) -> str:
+    return NONE if entry.images_per_s is None else f"{entry.images_per_s:.0f}"
+
+
+def _top1(entry: Entry) -> str:
+    found = entry.row.evaluation
+    if found is None:
+        return NONE
+    interval = found.top1_interval
+    return f"{found.top1:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+
+
+def _macro_f1(entry: Entry) -> str:
+    found = entry.row.evaluation
+    return NONE if found is None else f"{found.macro_f1:.3f}"
+
+
+def megabytes(entry: Entry) -> str:
+    """Size of the bundle, decimal megabytes."""
+    return NONE if entry.row.bundle_bytes is None else f"{entry.row.bundle_bytes / 1e6:.1f} MB"
+
+
+def _precision(entry: Entry) -> str:
+    weights, compute = entry.row.weights_precision, entry.row.compute_precision
+    return weights if weights == compute else f"{weights}, computes in {compute}"
+
+
+def _training(entry: Entry) -> str:
+    seconds, images = entry.row.training_seconds, entry.row.training_images
+    if seconds is None:
+        return NONE
+    return f"{seconds:.0f} s" + ("" if images is None else f", {images} images")
+
+
+def _memory(entry: Entry) -> str:
+    return NONE if entry.row.peak_memory_mib is None else f"{entry.row.peak_memory_mib:.0f} MiB"
+
+
+def _cold_start(entry: Entry) -> str:
+    return NONE if entry.row.cold_start is None else f"{entry.row.cold_start.total_ms / 1000:.2f} s"
+
+
+def _energy(entry: Entry) -> str:
+    return NONE if entry.row.power is None else f"{entry.row.power.mj_per_image:.1f} mJ"
+
+
+def _parity(entry: Entry) -> str:
+    return "reference" if entry.is_reference else entry.row.parity.verdict if entry.row.parity else NONE
+
+
+def _change(entry: Entry) -> str:
+    found = entry.row.parity
+    if found is None:
+        return NONE
+    interval = found.top1_change_interval_points
+    return f"{found.top1_change_points:+.2f} points" + (
+        f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval else ""
+    )
+
+
+def _flips(entry: Entry) -> str:
+    found = entry.row.parity
+    if found is None:
+        return NONE
+    return f"{found.right_to_wrong} lost, {found.wrong_to_right} gained of {found.images}"
+
+
+def _agreement(entry: Entry) -> str:
+    return NONE if entry.row.parity is None else f"{entry.row.parity.agreement:.1%}"
+
+
+def _worst(entry: Entry) -> str:
+    found = entry.row.parity
+    if found is None:
+        return NONE
+    if found.worst_class is None or found.worst_class_change_points is None:
+        return "none falls"
+    return f"{found.worst_class} {found.worst_class_change_points:+.1f} points"
+
+
+def _reason(entry: Entry) -> str:
+    return NONE if entry.row.parity is None else entry.row.parity.reason
+
+
+SPEED = (
+    Column("infer p50 [95 %]", _p50),
+    Column("p90", _p90),
+    Column("p99", _p99),
+    Column("end to end p50", _whole),
+    Column("against the reference", _against),
+    Column("images/s", _throughput),
+    Column("top-1 [95 %]", _top1),
+    Column("macro-F1", _macro_f1),
+    Column("size", megabytes),
+    Column("precision", _precision),
+    Column("training", _training),
+    Column("memory", _memory),
+    Column("cold start", _cold_start),
+    Column("energy an image", _energy),
+)
+PARITY = (
+    Column("verdict", _parity),
+    Column("Δtop-1 [95 %]", _change),
+    Column("flips", _flips),
+    Column("agreement", _agreement),
+    Column("worst class", _worst),
+    Column("why", _reason),
+)
+SHORT = tuple(
+    each
+    for each in (*SPEED, *PARITY)
+    if each.heading in ("infer p50 [95 %]", "p99", "images/s", "top-1 [95 %]", "Δtop-1 [95 %]", "size", "verdict")
+)
+
+
+def told(columns: tuple[Column, ...], entries: tuple[Entry, ...]) -> tuple[Column, ...]:
+    """The columns that have something to say of at least one entry."""
+    return tuple(each for each in columns if any(each.cell(entry) != NONE for entry in entries))

@@ -1,0 +1,87 @@
+"""Which measured row to deploy: all that break a limit are left out with the reason, the fastest of the rest is it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeclf_benchmarks.comparing.columns import megabytes, milliseconds
+from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.findings import p50_of
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a row must keep: p50 of inference, top-1 as a share, size of the bundle; None: no limit."""
+
+    max_ms: float | None = None
+    min_top1: float | None = None
+    max_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The pick of one machine (None: nothing fits), why, and each row left out with its reasons."""
+
+    machine: str
+    pick: str | None
+    reason: str
+    left_out: dict[str, str]
+
+
+def recommend(entries: Sequence[Entry], limits: Limits) -> tuple[Choice, ...]:
+    """One choice a machine: the fastest row within the limits, taking the bad end of each interval."""
+    return tuple(
+        _choose(machine, [each for each in entries if each.machine == machine], limits)
+        for machine in dict.fromkeys(entry.machine for entry in entries)
+    )
+
+
+def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
+    faults = {entry.name: "; ".join(_faults(entry, limits)) for entry in entries}
+    fit = sorted((each for each in entries if not faults[each.name]), key=p50_of)
+    left_out = {name: fault for name, fault in faults.items() if fault}
+    if not fit:
+        return Choice(machine, None, "no measured row keeps all limits", left_out)
+    best = fit[0]
+    parts = [f"p50 {milliseconds(p50_of(best))}"]
+    if best.row.evaluation is not None:
+        parts.append(f"top-1 {best.row.evaluation.top1:.3f}")
+    if best.row.bundle_bytes is not None:
+        parts.append(megabytes(best))
+    others = (
+        f"the fastest of {len(fit)} rows that keep all limits" if len(fit) > 1 else "the only row that keeps all limits"
+    )
+    return Choice(machine, best.name, f"{others}: {', '.join(parts)}", left_out)
+
+
+def _faults(entry: Entry, limits: Limits) -> Iterator[str]:
+    """What speaks against a row. A limit must be kept by the whole interval: a promise is not a coin's toss."""
+    row, latency = entry.row, entry.latency()
+    if row.kind != "bundle":
+        yield "no bundle, so nothing to deploy"
+        return
+    if not entry.proven:
+        yield "not proven on this machine"
+    elif latency is None:
+        yield "latency was not measured"
+    elif limits.max_ms is not None:
+        worst = latency.p50_interval_ms.high if latency.p50_interval_ms else latency.p50_ms
+        if worst > limits.max_ms:
+            yield f"p50 may be {worst:.2f} ms, above {limits.max_ms:g}"
+    if row.parity is not None and row.parity.verdict == "fail":
+        yield f"worse than {row.parity.reference} ({row.parity.top1_change_points:+.2f} points)"
+    if limits.min_top1 is not None:
+        yield from _accuracy_fault(entry, limits.min_top1)
+    if limits.max_mb is not None and (row.bundle_bytes is None or row.bundle_bytes > limits.max_mb * 1e6):
+        yield f"{megabytes(entry)}, above {limits.max_mb:g} MB"
+
+
+def _accuracy_fault(entry: Entry, least: float) -> Iterator[str]:
+    found = entry.row.evaluation
+    if found is None:
+        yield "accuracy was not measured (bench with --data)"
+        return
+    worst = found.top1_interval.low if found.top1_interval else found.top1
+    if worst < least:
+        yield f"top-1 is {found.top1:.3f}, and may be {worst:.3f}, below {least:g}"

@@ -1,0 +1,1 @@
+"""One `edgeclf bench`: who is timed, how, and the report of it."""

@@ -1,0 +1,192 @@
+"""Bundles measured side by side on this machine: proof, answers, cold start, latency in rounds, throughput."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from edgeclf_benchmarks.measuring.answers import LabelledImages, ask, check_classes, read_checked, readable
+from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
+from edgeclf_benchmarks.measuring.conditions import look
+from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
+from edgeclf_benchmarks.measuring.draft import Draft, Part, line_up
+from edgeclf_benchmarks.measuring.profiles import BenchOptions
+from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_rounds
+from edgeclf_benchmarks.measuring.scenarios import RULES, Pattern, run_scenario
+from edgeclf_benchmarks.measuring.timing import Stage
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.verify import save_proof, verify
+
+STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
+_TIMED_FILES = 16
+_ENGINE_FACTS = ("engine", "engine_version", "device", "threads")
+
+
+def measure(
+    bundles: Sequence[Bundle],
+    options: BenchOptions = BenchOptions(),
+    *,
+    reference: Bundle | None = None,
+    data: LabelledImages | None = None,
+    tell: Tell = lambda what, seconds_left: None,
+) -> Draft:
+    """Everything that was asked for, or what there was when Ctrl-C came (`stopped` is set then).
+
+    Parameters
+    ----------
+    reference
+        What parity and speed refer to; None: the first pytorch bundle, or else the first bundle.
+    data
+        Labelled images; None: latency alone is measured, on the reference's golden images.
+    tell
+        Hears what is being done and about how many seconds are left.
+
+    Raises
+    ------
+    UsageError, DataError
+        A bundle that is no classifier, or that knows other classes than the data.
+    GateError
+        The reference fails its proof on this machine.
+    """
+    parts, first = line_up(bundles, reference, options)
+    if data is not None:
+        for part in parts:
+            check_classes(part.bundle, data)
+    started = time.perf_counter()
+    draft = Draft(options, parts, first, data, look(), started)
+    try:
+        _prove(draft, tell)
+        if data is not None:
+            _answer(draft, data, tell)
+        _start_cold(draft, tell)
+        _time(draft, tell)
+        _load(draft, tell)
+    except KeyboardInterrupt as stop:
+        draft.stopped = stop
+    return draft
+
+
+def _prove(draft: Draft, tell: Tell) -> None:
+    """Each bundle against its golden images, on this machine; the proof is kept beside it."""
+    for part in draft.parts:
+        if part.is_plain:
+            opened = part.contender.open(draft.options.first)
+            part.engine = opened.engine
+            opened.close()
+            continue
+        tell(f"proof of {part.name}", draft.left_s())
+        part.proof = verify(part.bundle, draft.options.first)
+        part.compute_precision = part.proof.compute_precision
+        part.engine = {key: part.proof.machine[key] for key in _ENGINE_FACTS if key in part.proof.machine}
+        save_proof(part.bundle, part.proof)
+    proof = draft.reference.proof
+    if proof is not None and proof.verdict == "fail":
+        raise GateError(
+            f"{draft.reference.name}, the reference, fails its proof on this machine ({'; '.join(proof.reasons)}); "
+            "give another --reference"
+        )
+
+
+def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
+    """Every row's outputs for every image that can be read; a look at test images is recorded before it is taken."""
+    begun = time.perf_counter()
+    rest_s = draft.left_s()
+    total = len(data.images) * (len(draft.parts) + 1)
+
+    def progress(what: str, before: int) -> Callable[[int], None]:
+        def done(count: int) -> None:
+            share = (before + count) / total
+            left = (time.perf_counter() - begun) * (1 - share) / share
+            tell(f"{what}: {count} of {len(data.images)} images", max(left + draft.profile.fewest_rounds_s, rest_s))
+
+        return done
+
+    images, draft.unreadable = readable(data.images, progress("reading", 0))
+    for number, part in enumerate(draft.parts):
+        if data.record_look is not None and not part.is_plain:
+            part.test_look = data.record_look(part.bundle)
+        done = progress(f"answers of {part.name}", len(data.images) * (number + 1))
+        part.outputs = ask(part.contender, images, draft.options.first, done)
+        draft.images = images
+
+
+def _start_cold(draft: Draft, tell: Tell) -> None:
+    for part in draft.parts:
+        if part.timed and not part.is_plain:
+            tell(f"cold start of {part.name}", draft.left_s())
+            found = measure_cold_start(part.bundle, draft.options.first, draft.profile.cold_starts)
+            part.cold_start, part.peak_mib = found
+
+
+def _time(draft: Draft, tell: Tell) -> None:
+    """Rounds for each number of threads and batch size: all stages at the first, then pixels to logits alone."""
+    options, profile = draft.options, draft.profile
+    sweep = [(batch, threads) for threads in options.thread_counts for batch in options.batch_sizes]
+    contenders: list[Contender] = [part.contender for part in draft.parts if part.timed]
+    reference = draft.reference.contender
+    if isinstance(reference, BundleContender):
+        contenders.append(reference.again())
+        draft.same = reference.again().name
+    later_s = _scenario_s(draft) if options.profile != "mlperf" else 0.0
+    seconds = max(profile.fewest_rounds_s, draft.left_s() - later_s)
+    files = _files(draft)
+    for number, (batch, threads) in enumerate(sweep):
+        stages = STAGES if not number else STAGES[:1]
+        share = seconds / len(sweep)
+        plan = Plan(draft.rounds, profile.fresh_rounds, share, profile.warm_up_s / (number + 1), options.seed + number)
+        record = Record(batch, threads)
+        draft.records.append(record)
+        rest = share * (len(sweep) - number - 1) + _scenario_s(draft)
+        measure_rounds(
+            [each for each in contenders if each.largest_batch is None or batch <= each.largest_batch],
+            files,
+            stages,
+            replace(options.session, threads=threads),
+            plan,
+            record,
+            origin=draft.started,
+            tell=lambda what, left, rest=rest: tell(what, left + rest),  # type: ignore[misc]
+        )
+
+
+def _scenario_s(draft: Draft) -> float:
+    """About how long the scenarios take."""
+    each = draft.options.duration_s or draft.profile.offline_s
+    patterns = len(RULES) if draft.options.profile == "mlperf" else 1
+    return patterns * (each + 1) * sum(part.timed and not part.is_plain for part in draft.parts)
+
+
+def _load(draft: Draft, tell: Tell) -> None:
+    """Throughput of each bundle; under the profile mlperf all of LoadGen's scenarios by its rules."""
+    ruled = draft.options.profile == "mlperf"
+    seconds = draft.options.duration_s or draft.profile.offline_s
+    files, begun, total = _files(draft), time.perf_counter(), _scenario_s(draft)
+    for part in draft.parts:
+        if not part.timed or part.is_plain:
+            continue
+        for pattern in RULES.values():
+            if not ruled and pattern.name != "offline":
+                continue
+            tell(f"{pattern.name} of {part.name}", max(seconds, total - (time.perf_counter() - begun)))
+
+            def work(part: Part = part, pattern: Pattern = pattern) -> int:
+                found = run_scenario(part.contender, pattern, files, draft.options.first, seconds=seconds, whole=ruled)
+                part.scenarios.append(found)
+                return found.images
+
+            if draft.options.meter is not None and pattern.name == "offline":
+                part.power = draft.options.meter.measure(work)
+            else:
+                work()
+
+
+def _files(draft: Draft) -> list[bytes]:
+    """Image files to time with, the same for all: some of the labelled ones, or else the reference's golden images."""
+    if draft.images:
+        chosen = random.Random(draft.options.seed).sample(draft.images, min(_TIMED_FILES, len(draft.images)))
+        return [read_checked(image) for image in chosen]
+    bundle = draft.reference.bundle
+    return [bundle.read(golden.image) for golden in bundle.manifest.golden.images]

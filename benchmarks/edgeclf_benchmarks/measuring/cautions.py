@@ -1,0 +1,56 @@
+"""What limits the figures of a bench, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgeclf_benchmarks.measuring.conditions import Caution, Conditions, cautions_after, cautions_before
+from edgeclf_benchmarks.measuring.draft import Draft
+from edgeclf_benchmarks.measuring.rows import Row
+
+
+def cautions_of(draft: Draft, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
+    """All of a report's cautions, those about the machine first."""
+    yield from cautions_before(draft.before, draft.options.thread_counts)
+    yield from cautions_after(draft.before, after)
+    if draft.stopped is not None:
+        yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
+    if draft.data is None:
+        yield Caution(
+            "data", "no labelled images: latency alone was measured, accuracy and parity were not", "give --data DIR"
+        )
+    elif draft.data.left_out:
+        yield Caution(
+            "images",
+            f"{len(draft.data.images)} images were drawn from {len(draft.data.images) + draft.data.left_out}",
+            "--images all takes all of them",
+        )
+    if draft.unreadable:
+        path, reason = next(iter(draft.unreadable.items()))
+        yield Caution(
+            "unreadable",
+            f"{len(draft.unreadable)} images can't be read, such as {path} ({reason})",
+            "mend or remove them",
+        )
+    for record in draft.records[:1]:
+        if 0 < record.rounds < draft.rounds and draft.stopped is None:
+            yield Caution(
+                "samples", f"{record.rounds} rounds of {draft.rounds} fitted into the time", "give --rounds, and time"
+            )
+    for row in rows:
+        yield from _cautions_of(row)
+
+
+def _cautions_of(row: Row) -> Iterator[Caution]:
+    if row.proof is not None and row.proof.verdict == "fail":
+        found = f"it fails its proof on this machine, and was not timed: {'; '.join(row.proof.reasons)}"
+        yield Caution("proof", found, "export it again", row.name)
+    for latency in row.latencies:
+        what = f"{latency.stage}, batch {latency.batch}, threads {latency.threads}"
+        if latency.slowed:
+            found = f"{what}: {100 * (latency.drift - 1):.0f} % slower at the end than at the start"
+            yield Caution("slowed", found, "cool the machine, stop other work", row.name)
+        warmed = latency.warm_up
+        if warmed is not None and not warmed.settled and latency.stage == "infer":
+            found = f"{what}: not stable after {warmed.seconds:.0f} s of warm-up"
+            yield Caution("warm-up", found, "stop other work", row.name)

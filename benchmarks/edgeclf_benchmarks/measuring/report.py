@@ -1,0 +1,184 @@
+"""Schema 1 of a bench report: what one `edgeclf bench` on one machine measured, to JSON and back.
+
+Times are milliseconds unless a name says otherwise; shares are 0..1; "points" are percentage points. A figure that
+could not be had is None, never 0. The raw samples are kept: every figure here can be computed again. The parts are
+documented where they are measured: `rows.py`, `timing.py`, `parity.py`, `speed.py`, `conditions.py`, …
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
+from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.proof import Verdict
+from edgeclf_runtime.records import from_json, to_json
+from edgeclf_runtime.writer import writing
+
+SCHEMA = 1
+KIND = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How it was measured; equal for all rows.
+
+    Attributes
+    ----------
+    profile
+        "default", "quick" or "mlperf" (LoadGen's SingleStream, MultiStream and Offline).
+    rounds, pairs
+        Rounds, and timed calls of each contender in each of them, at most (a slow contender's round is shorter).
+    fresh_rounds
+        In how many rounds the sessions were opened anew.
+    batch_sizes, threads
+        The sweeps; the first of each is the one that rows are compared at.
+    seed
+        Of the order of contenders, of the bootstrap, and of the noise that stands for images without data.
+    """
+
+    profile: Literal["default", "quick", "mlperf"]
+    rounds: int
+    pairs: int
+    fresh_rounds: int
+    batch_sizes: tuple[int, ...]
+    threads: tuple[int, ...]
+    device: str
+    hint: Literal["latency", "throughput"]
+    compute_precision: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One labelled image: its path from the data's root, the number of its class in `Data.classes`, its group."""
+
+    path: str
+    number: int
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The labelled images that all rows answered, in one order. Classes are in the order of the data.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the split manifest's items (paths, labels, splits, hashes, groups).
+    images
+        Those that could be read; answers of rows are in this order.
+    unreadable
+        Paths that gave no pixels, and why.
+    selected_on
+        These are validation images, so checkpoint, temperature or precision may have been chosen on them.
+    """
+
+    name: str
+    digest: str
+    split: str
+    classes: tuple[str, ...]
+    images: tuple[Image, ...]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    selected_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One --fail-if, as it came out for one row. `found` is None where the report has no such figure."""
+
+    expression: str
+    row: str
+    found: float | None
+    limit: float
+    verdict: Verdict
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that one bench measured.
+
+    Attributes
+    ----------
+    complete
+        False: interrupted; what was measured till then is here.
+    command
+        The command line, as a shell takes it.
+    seconds
+        Wall time of the whole bench.
+    reference
+        Name of the row that parity and comparisons refer to.
+    machine
+        Facts of the machine, as proofs have them; `machine_id` tells machines apart.
+    data
+        None: latency alone was measured.
+    """
+
+    schema: int = SCHEMA
+    kind: Literal["bench"] = "bench"
+    created_utc: str
+    complete: bool
+    command: str
+    edgeclf: str
+    seconds: float
+    machine: dict[str, str]
+    machine_id: str
+    before: Conditions
+    after: Conditions
+    cautions: tuple[Caution, ...]
+    settings: Settings
+    reference: str
+    data: Data | None
+    rows: tuple[Row, ...]
+    same_against_same: tuple[SameAgainstSame, ...]
+    comparisons: tuple[Comparison, ...]
+    gates: tuple[Gate, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError("two rows have the same name")
+        images = len(self.data.images) if self.data is not None else 0
+        for row in self.rows:
+            if row.answers is not None and len(row.answers.numbers) != images:
+                raise ValueError(f"{len(row.answers.numbers)} answers of {row.name!r} for {images} images")
+
+    def row(self, name: str) -> Row:
+        """The row of that name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+
+def report_document(report: Report) -> Any:
+    """The report as JSON, its schema first."""
+    return to_json(report)
+
+
+def write_report(report: Report, path: Path, *, force: bool = False) -> None:
+    """Writes the report in one step. Raises UsageError where `path` exists and `force` is False."""
+    with writing(path, force=force) as draft:
+        draft.write_text(json.dumps(report_document(report), allow_nan=False) + "\n")
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file. Raises DataError for a file that is none, is damaged, or has another schema."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; wanted a report that `edgeclf bench` wrote") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error}); wanted a report that `edgeclf bench` wrote") from error
+    if not isinstance(content, dict) or content.get("kind") != KIND or type(content.get("schema")) is not int:
+        raise DataError(f"{path}: no bench report; `edgeclf bench BUNDLE… -o {path.name}` writes one")
+    if content["schema"] != SCHEMA:
+        advice = "update edgeclf" if content["schema"] > SCHEMA else "measure again"
+        raise DataError(f"{path}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")
+    return from_json(Report, content, str(path))

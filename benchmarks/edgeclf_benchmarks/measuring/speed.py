@@ -1,0 +1,102 @@
+"""Which of two is faster: log ratios of interleaved pairs, against what one bundle shows against itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgeclf_benchmarks.measuring.timing import Stage
+from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
+
+FEWEST_ROUNDS = 5  # with fewer the bootstrap's interval is too narrow to call a difference one
+Speed = Literal["faster", "slower", "no difference shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class SameAgainstSame:
+    """One bundle against itself, in the same rounds: what this machine shows where there is no difference.
+
+    `floor` is the ratio (above 1) beyond which a difference counts: the farther end of the interval of the A/A ratio.
+    """
+
+    row: str
+    stage: Stage
+    batch: int
+    threads: int
+    ratio: float
+    interval: Interval
+    floor: float
+    round_ratios: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Latency of `row` over that of `base`: the median over rounds of the median log ratio of a round's pairs.
+
+    `interval` is a bootstrap over rounds, then pairs (95 %). "faster" and "slower" are said only where it leaves out 1
+    and the ratio lies beyond the `floor` of the same run.
+    """
+
+    row: str
+    base: str
+    stage: Stage
+    batch: int
+    threads: int
+    ratio: float
+    interval: Interval
+    floor: float
+    verdict: Speed
+    round_ratios: tuple[float, ...]
+
+
+Rounds = Sequence[Sequence[float]]
+
+
+def log_ratios(row: Rounds, base: Rounds) -> list[list[float]]:
+    """The logarithm of row / base for each pair of calls, round by round; a call without a partner is left out."""
+    return [
+        [math.log(mine / other) for mine, other in zip(own, others, strict=False)]
+        for own, others in zip(row, base, strict=False)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The median over rounds of the median ratio of a round's pairs, its 95 % interval, and each round's own."""
+
+    value: float
+    interval: Interval
+    by_round: tuple[float, ...]
+
+
+def ratio_of(row: Rounds, base: Rounds, *, seed: int = 0) -> Ratio | None:
+    """Times of `row` over those of `base`, taken in pairs; None with fewer than two rounds."""
+    pairs = [each for each in log_ratios(row, base) if each]
+    drawn = resample_medians(pairs, seed=seed)
+    if drawn is None:
+        return None
+    medians = [float(np.median(each)) for each in pairs]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    interval = Interval(math.exp(low), math.exp(high), bootstrap_method(pairs))
+    return Ratio(math.exp(float(np.median(medians))), interval, tuple(math.exp(each) for each in medians))
+
+
+def floor_of(same: Ratio) -> float:
+    """The ratio, above 1, that one bundle against itself may show: the farther end of its interval."""
+    return max(same.interval.high, 1 / same.interval.low)
+
+
+def speed_of(found: Ratio, floor: float) -> Speed:
+    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
+    if len(found.by_round) < FEWEST_ROUNDS:
+        return "no difference shown"
+    if found.interval.high < 1 and found.value < 1 / floor:
+        return "faster"
+    if found.interval.low > 1 and found.value > floor:
+        return "slower"
+    return "no difference shown"

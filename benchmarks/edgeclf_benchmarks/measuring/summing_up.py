@@ -1,0 +1,229 @@
+"""From what a bench measured to its report: figures, parity, comparisons, and cautions with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from edgeclf_benchmarks.measuring.answers import LabelledImages, in_order_of
+from edgeclf_benchmarks.measuring.cautions import cautions_of
+from edgeclf_benchmarks.measuring.conditions import look
+from edgeclf_benchmarks.measuring.draft import Draft, Part
+from edgeclf_benchmarks.measuring.plain import PlainLoop
+from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
+from edgeclf_benchmarks.measuring.rounds import Record
+from edgeclf_benchmarks.measuring.rows import Answers, Row
+from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
+from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, floor_of, ratio_of, speed_of
+from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
+from edgeclf_benchmarks.statistics.curves import curves_of
+from edgeclf_benchmarks.statistics.metrics import evaluate, to_scores
+from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
+from edgeclf_runtime.machine import machine_facts, machine_id, now_utc, package_version
+from edgeclf_runtime.writer import MANIFEST
+
+
+def report_of(draft: Draft, command: str) -> Report:
+    """The report of a bench, whole or interrupted."""
+    judged = {} if draft.data is None else _judge(draft, draft.data)
+    rows = tuple(_row(draft, part, judged) for part in draft.parts)
+    same = tuple(_same_against_same(draft))
+    facts, after = machine_facts(), look()
+    return Report(
+        created_utc=now_utc(),
+        complete=draft.stopped is None,
+        command=command,
+        edgeclf=package_version("edgeclf") or "",
+        seconds=draft.elapsed_s(),
+        machine=facts,
+        machine_id=machine_id(facts),
+        before=draft.before,
+        after=after,
+        cautions=tuple(cautions_of(draft, rows, after)),
+        settings=_settings(draft),
+        reference=draft.reference.name,
+        data=None if draft.data is None else _data(draft, draft.data),
+        rows=rows,
+        same_against_same=same,
+        comparisons=tuple(_comparisons(draft, same)),
+    )
+
+
+def _settings(draft: Draft) -> Settings:
+    options = draft.options
+    return Settings(
+        profile=options.profile,
+        rounds=draft.records[0].rounds if draft.records else 0,
+        pairs=draft.records[0].pairs if draft.records else 0,
+        fresh_rounds=draft.profile.fresh_rounds,
+        batch_sizes=options.batch_sizes,
+        threads=options.thread_counts,
+        device=options.session.device,
+        hint=options.session.hint,
+        compute_precision=options.session.compute_precision,
+        seed=options.seed,
+    )
+
+
+def _data(draft: Draft, data: LabelledImages) -> Data:
+    return Data(
+        name=data.name,
+        digest=data.digest,
+        split=data.split,
+        classes=data.classes,
+        images=tuple(Image(image.name, image.number, image.group) for image in draft.images),
+        unreadable=draft.unreadable,
+        selected_on=data.split in ("val", "all"),
+    )
+
+
+def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
+    """The answers of every row that has given them, in the data's order of classes."""
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    groups = [image.group for image in draft.images]
+    judged = {}
+    for part in draft.parts:
+        if part.outputs is None:
+            continue
+        manifest = part.bundle.manifest
+        outputs = in_order_of(data.classes, part.outputs, manifest)
+        figures = evaluate(
+            outputs,
+            labels,
+            data.classes,
+            scores=manifest.scores,
+            temperature=manifest.temperature,
+            groups=groups,
+            seed=draft.options.seed,
+            auc_interval=False,
+        )
+        judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures)
+    return judged
+
+
+def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
+    manifest, own = part.bundle.manifest, judged.get(part.name)
+    files = manifest.files
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
+    known = draft.data is not None and manifest.provenance.data_sha256 == draft.data.digest
+    latencies = tuple(_latencies(draft, part))
+    return Row(
+        name=part.name,
+        kind="plain-loop" if isinstance(part.contender, PlainLoop) else "bundle",
+        digest=part.bundle.digest,
+        target=manifest.target,
+        backbone=manifest.provenance.backbone,
+        weights=manifest.provenance.weights,
+        weights_precision=manifest.weights_precision,
+        compute_precision=part.compute_precision,
+        scores=manifest.scores,
+        engine=part.engine,
+        labels=manifest.labels,
+        input_px=(height, width),
+        bundle_bytes=sum(entry.bytes for entry in files.values()),
+        model_bytes=sum(entry.bytes for path, entry in files.items() if not path.startswith(("golden/", MANIFEST))),
+        training_seconds=manifest.provenance.training_seconds,
+        training_images=draft.data.training_images if known and draft.data is not None else None,
+        calibration=manifest.calibration,
+        proof=part.proof,
+        cold_start=part.cold_start,
+        peak_memory_mib=part.peak_mib,
+        latencies=latencies,
+        scenarios=(*_single_stream(part, latencies), *part.scenarios),
+        power=part.power,
+        test_look=part.test_look,
+        answers=None if own is None else _answers(own),
+        evaluation=None if own is None else own.evaluation,
+        curves=()
+        if own is None
+        else curves_of(own.scores, labels, own.evaluation.classes, [each.auc for each in own.evaluation.per_class]),
+        parity=_parity(draft, part, judged),
+    )
+
+
+def _answers(judged: Judged) -> Answers:
+    numbers = judged.numbers
+    confidence = judged.scores.max(axis=1)
+    return Answers(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
+
+
+def _parity(draft: Draft, part: Part, judged: dict[str, Judged]) -> Parity | None:
+    own, reference = judged.get(part.name), judged.get(draft.reference.name)
+    if own is None or reference is None or part is draft.reference:
+        return None
+    return parity_of(
+        own,
+        reference,
+        np.array([image.number for image in draft.images], dtype=np.intp),
+        name=draft.reference.name,
+        digest=draft.reference.bundle.digest,
+        groups=[image.group for image in draft.images],
+        margin_points=draft.options.margin_points,
+        seed=draft.options.seed,
+    )
+
+
+def _latencies(draft: Draft, part: Part) -> Iterator[Latency]:
+    for record in draft.records:
+        for (name, stage), taken in record.taken.items():
+            if name == part.name and any(taken.rounds_ms):
+                yield summarise(
+                    stage,
+                    record.batch,
+                    record.threads,
+                    taken.rounds_ms,
+                    taken.started_s,
+                    taken.warmed,
+                    seed=draft.options.seed,
+                )
+
+
+def _single_stream(part: Part, latencies: Sequence[Latency]) -> Iterator[Scenario]:
+    """The rounds' own calls as LoadGen's single stream, unless that was run by its rules."""
+    if any(each.name == "single-stream" for each in part.scenarios):
+        return
+    for found in latencies:
+        if found.stage == "infer" and found.batch == 1:
+            samples = [sample for taken in found.rounds_ms for sample in taken]
+            yield sum_up(RULES["single-stream"], 1, found.threads, samples, sum(samples) / 1000)
+
+
+def _same_against_same(draft: Draft) -> Iterator[SameAgainstSame]:
+    for record in draft.records:
+        for (name, stage), taken in record.taken.items():
+            again = record.taken.get((draft.same, stage))
+            if name != draft.reference.name or again is None:
+                continue
+            found = ratio_of(again.rounds_ms, taken.rounds_ms, seed=draft.options.seed)
+            if found is not None:
+                yield SameAgainstSame(
+                    name,
+                    stage,
+                    record.batch,
+                    record.threads,
+                    found.value,
+                    found.interval,
+                    floor_of(found),
+                    found.by_round,
+                )
+
+
+def _comparisons(draft: Draft, same: Sequence[SameAgainstSame]) -> Iterator[Comparison]:
+    floors = {(each.stage, each.batch, each.threads): each.floor for each in same}
+    for record in draft.records:
+        yield from _compared(draft, record, floors)
+
+
+def _compared(draft: Draft, record: Record, floors: dict[tuple[Stage, int, int], float]) -> Iterator[Comparison]:
+    base_name = draft.reference.name
+    for (name, stage), taken in record.taken.items():
+        base, floor = record.taken.get((base_name, stage)), floors.get((stage, record.batch, record.threads))
+        if name in (base_name, draft.same) or base is None or floor is None:
+            continue
+        found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=draft.options.seed)
+        if found is not None:
+            verdict = speed_of(found, floor)
+            where = (stage, record.batch, record.threads)
+            yield Comparison(name, base_name, *where, found.value, found.interval, floor, verdict, found.by_round)

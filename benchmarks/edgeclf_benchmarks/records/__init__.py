@@ -1,0 +1,1 @@
+"""Makers of the records in benchmarks/results/: `python -m edgeclf_benchmarks.records.NAME`."""

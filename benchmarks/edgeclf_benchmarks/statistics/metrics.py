@@ -1,0 +1,274 @@
+"""How good answers are: (N, classes) logits and the right classes -> accuracy, F1, AUC, calibration, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.proof import log_softmax
+
+Scores = Literal["softmax", "sigmoid", "margin"]
+BINS, TOP = 15, 5
+_COSTLIEST_AUC_INTERVAL = 2e9  # draws x images x classes; beyond that the bootstrap takes minutes
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """One class against the rest, each figure 0..1; None where there is nothing to divide by.
+
+    `support` counts its images, `answered` how often it was the answer.
+    """
+
+    label: str
+    support: int
+    answered: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Images whose top probability lies in (low, high]: their mean probability, and the share that was right."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a classifier's answers to `images` images are worth. Shares are 0..1; None: not applicable.
+
+    Attributes
+    ----------
+    top5
+        None with 5 classes or fewer.
+    macro_f1
+        Mean over the classes that have images.
+    macro_auc
+        Mean area under the one-vs-rest ROC curves; None where a class has no image.
+    ece, nll
+        Expected calibration error (15 equal bins of the top probability; Guo et al., ICML 2017) and mean negative
+        log-likelihood of the right class in nats; None for margins, which are no probabilities.
+    confusion
+        Row: the right class, column: the answer.
+    groups
+        How many groups the intervals were drawn over; None: images are independent.
+    """
+
+    images: int
+    classes: tuple[str, ...]
+    scores: Scores
+    top1: float
+    top1_interval: Interval | None
+    top5: float | None
+    macro_f1: float
+    macro_f1_interval: Interval | None
+    macro_auc: float | None
+    macro_auc_interval: Interval | None
+    ece: float | None
+    nll: float | None
+    per_class: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[Bin, ...]
+    groups: int | None
+
+
+def evaluate(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    classes: Sequence[str],
+    *,
+    scores: Scores = "softmax",
+    temperature: float = 1.0,
+    groups: Sequence[str | None] | None = None,
+    seed: int = 0,
+    auc_interval: bool = True,
+) -> Evaluation:
+    """The figures for logits (N, C) and right classes (N,), numbers into `classes`.
+
+    Without `auc_interval` the costliest of the intervals is left out.
+
+    Raises DataError where there is no image, or a logit is not finite.
+    """
+    found = to_scores(logits, scores, temperature)
+    labels = _check(found, labels, classes)
+    answers = found.argmax(axis=1)
+    resampling = Resampling(len(labels), number_groups(groups), seed=seed)
+    confusion = confusion_matrix(labels, answers, len(classes))
+    per_class = _figures_per_class(confusion, auc_per_class(found, labels), classes)
+    macro_f1 = float(np.mean([each.f1 for each in per_class if each.f1 is not None]))
+    macro_auc = _mean_of_all([each.auc for each in per_class])
+    cheap = resampling.resamples * found.size <= _COSTLIEST_AUC_INTERVAL
+    bins = reliability(found, labels) if scores != "margin" else ()
+    return Evaluation(
+        images=len(labels),
+        classes=tuple(classes),
+        scores=scores,
+        top1=float((answers == labels).mean()),
+        top1_interval=accuracy_interval(answers == labels, resampling),
+        top5=top_accuracy(found, labels, TOP) if len(classes) > TOP else None,
+        macro_f1=macro_f1,
+        macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, answers)),
+        macro_auc=macro_auc,
+        macro_auc_interval=resampling.interval(lambda weights: weighted_macro_auc(weights, labels, found))
+        if macro_auc is not None and cheap and auc_interval
+        else None,
+        ece=_calibration_error(bins) if bins else None,
+        nll=negative_log_likelihood(logits, labels, temperature) if scores == "softmax" else None,
+        per_class=per_class,
+        confusion=tuple(tuple(int(images) for images in row) for row in confusion),
+        reliability=bins,
+        groups=None if resampling.groups is None else resampling.units,
+    )
+
+
+def to_scores(logits: NDArray[np.floating], scores: Scores, temperature: float = 1.0) -> NDArray[np.float64]:
+    """(N, C) logits -> probabilities at that temperature; margins stay as they are."""
+    values = logits.astype(np.float64)
+    if scores == "margin":
+        return values
+    if scores == "sigmoid":
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values / temperature)))
+    return np.asarray(np.exp(log_softmax(values / temperature)))
+
+
+def negative_log_likelihood(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0
+) -> float:
+    """Mean of -log softmax(logits / temperature) of the right class, in nats."""
+    found = log_softmax(logits.astype(np.float64) / temperature)
+    return float(-found[np.arange(len(labels)), labels].mean())
+
+
+def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.integer], bins: int = BINS) -> tuple[Bin, ...]:
+    """Top probability against accuracy in `bins` equal bins of 0..1."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    table = []
+    for number in range(bins):
+        here = places == number
+        any_here = bool(here.any())
+        table.append(
+            Bin(
+                low=number / bins,
+                high=(number + 1) / bins,
+                images=int(here.sum()),
+                confidence=float(confidence[here].mean()) if any_here else None,
+                accuracy=float(right[here].mean()) if any_here else None,
+            )
+        )
+    return tuple(table)
+
+
+def confusion_matrix(labels: NDArray[np.integer], answers: NDArray[np.integer], classes: int) -> NDArray[np.intp]:
+    """(classes, classes) images; row: the right class, column: the answer."""
+    return np.bincount(labels * classes + answers, minlength=classes**2).reshape(classes, classes)
+
+
+def top_accuracy(found: NDArray[np.float64], labels: NDArray[np.integer], top: int) -> float:
+    """Share of images whose right class is among the `top` best; of equal scores the later classes come first."""
+    best = np.argsort(found, axis=1, kind="stable")[:, -top:]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
+    """Mean gap between top probability and accuracy over equal bins (Guo et al., ICML 2017)."""
+    return _calibration_error(reliability(probabilities, labels))
+
+
+def auc_per_class(found: NDArray[np.float64], labels: NDArray[np.integer]) -> list[float | None]:
+    """Area under each class's one-vs-rest ROC curve; None where the class has no image, or all of them."""
+    areas = _weighted_aucs(np.ones((1, len(labels))), labels, found)[:, 0]
+    return [None if np.isnan(area) else float(area) for area in areas]
+
+
+def weighted_macro_f1(
+    weights: NDArray[np.float64], labels: NDArray[np.integer], answers: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (B,) macro-F1 over the classes with weight; scikit-learn's, for all draws."""
+    classes = int(max(labels.max(), answers.max())) + 1
+    right = labels == answers
+    values = []
+    for row in weights:
+        actual = np.bincount(labels, row, classes)
+        answered = np.bincount(answers, row, classes)
+        hit = np.bincount(labels[right], row[right], classes)
+        there = actual > 0
+        values.append((2 * hit[there] / (actual + answered)[there]).mean())
+    return np.array(values)
+
+
+def weighted_macro_auc(
+    weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (B,) mean one-vs-rest AUC over the classes with weight."""
+    areas = _weighted_aucs(weights, labels, found)
+    there = ~np.isnan(areas)
+    return np.asarray(np.where(there, areas, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
+
+
+def _weighted_aucs(
+    weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (classes, B) one-vs-rest AUC (Mann-Whitney, ties count half); NaN for an empty side."""
+    areas = np.full((found.shape[1], len(weights)), np.nan)
+    for number in range(found.shape[1]):
+        order = np.argsort(found[:, number], kind="stable")
+        scores, own = found[order, number], (labels == number)[order]
+        starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))  # of runs of equal scores
+        drawn = weights[:, order]
+        positive = np.add.reduceat(drawn * own, starts, axis=1)
+        negative = np.add.reduceat(drawn * ~own, starts, axis=1)
+        below = np.cumsum(negative, axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        np.divide((positive * below).sum(axis=1), pairs, out=areas[number], where=pairs > 0)
+    return areas
+
+
+def _check(found: NDArray[np.float64], labels: NDArray[np.integer], classes: Sequence[str]) -> NDArray[np.intp]:
+    if not len(labels):
+        raise DataError("no images to evaluate")
+    if found.shape != (len(labels), len(classes)):
+        raise ValueError(f"wanted scores ({len(labels)}, {len(classes)}), found {found.shape}")
+    if bad := int((~np.isfinite(found)).any(axis=1).sum()):
+        raise DataError(f"NaN or infinite outputs for {bad} of {len(labels)} images; run `edgeclf verify`")
+    return labels.astype(np.intp)
+
+
+def _figures_per_class(
+    confusion: NDArray[np.integer], areas: Sequence[float | None], classes: Sequence[str]
+) -> tuple[ClassFigures, ...]:
+    figures = []
+    for number, label in enumerate(classes):
+        hit, support, answered = (
+            int(confusion[number, number]),
+            int(confusion[number].sum()),
+            int(confusion[:, number].sum()),
+        )
+        precision = hit / answered if answered else None
+        recall = hit / support if support else None
+        f1 = 2 * hit / (support + answered) if support else None
+        figures.append(ClassFigures(label, support, answered, precision, recall, f1, areas[number]))
+    return tuple(figures)
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _calibration_error(bins: Sequence[Bin]) -> float:
+    images = sum(each.images for each in bins)
+    gaps = (each.images * abs((each.accuracy or 0.0) - (each.confidence or 0.0)) for each in bins)  # None: no images
+    return float(sum(gaps) / images)
