@@ -23,6 +23,7 @@ from edgeclf.training.batches import Pictures
 from edgeclf_export.clip.library import import_open_clip, unlogged
 from edgeclf_export.clip.models import CONFIG
 from edgeclf_export.clip.preprocess import normalization_from_preprocess, pixels_from_preprocess
+from edgeclf_runtime.errors import EdgeclfError
 from edgeclf_runtime.manifest import Normalization, to_input
 from edgeclf_runtime.writer import writing
 
@@ -155,16 +156,19 @@ def main() -> None:
     parser.add_argument("--siglip", action="store_true", help="sigmoid loss, with a bias")
     parser.add_argument("--force", action="store_true")
     arguments = parser.parse_args()
-    import_open_clip()
-    with unlogged():
-        loss = train_small_clip(
-            open_data(arguments.data, arguments.seed),
-            arguments.output,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            siglip=arguments.siglip,
-            force=arguments.force,
-        )
+    try:
+        import_open_clip()
+        with unlogged():
+            loss = train_small_clip(
+                open_data(arguments.data, arguments.seed),
+                arguments.output,
+                steps=arguments.steps,
+                seed=arguments.seed,
+                siglip=arguments.siglip,
+                force=arguments.force,
+            )
+    except EdgeclfError as error:
+        sys.exit(f"small_clip: {error}")
     print(f"wrote {arguments.output}: loss {loss:.3f} after {arguments.steps} steps", file=sys.stderr)
 
 
