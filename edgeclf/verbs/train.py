@@ -154,6 +154,8 @@ def train(
         _refuse_changes({**chosen, "switches": switches})
         folder = resume
     elif model is None:
+        if weights.startswith("clip:"):
+            raise UsageError("name the CLIP model with --model, as for zeroshot: ViT-B-32, or the folder that holds it")
         raise UsageError("name a backbone with --model; `edgeclf models` lists some")
     elif name is not None and (not name or "/" in name or name.startswith(".")):
         raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")

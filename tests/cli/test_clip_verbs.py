@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path)
     assert seen["space"] == said["space"]
     assert said["sources"].tolist() == ["red", "a dog"]
     assert [Path(source).name for source in seen["sources"]] == ["blue.png", "green.png", "red.png"]
-    assert (seen["embeddings"] @ said["embeddings"].T).shape == (3, 2)
+    recipe = Path(__file__).parents[2].joinpath("docs", "clip.md").read_text().split("```python")[1].split("```")[0]
+    searched = subprocess.run([sys.executable, "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert len(searched.stdout.splitlines()) == 3 and ".png" in searched.stdout
     verified = edgeclf("verify", "bundles/small-text-onnx-fp32")
     assert verified.returncode == 0 and b"token for token" in verified.stdout
     assert b"next: edgeclf embed bundles/small-text-onnx-fp32 --text TEXT" in verified.stderr
@@ -72,6 +75,8 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
         (("export", "--part", "image"), 2, "--part takes the CLIP model --model"),
         (("export", "-m", "ViT-B-32", "--pretrained", "random"), 2, "give --part image, --part text, or both"),
         (("export", "-m", "ViT-B-32", "--part", "audio"), 2, "no part 'audio'; choose one of image, text"),
+        (("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", "text", "-t", "pytorch"), 2, "pytorch"),
+        (("train", "photos", "--weights", "clip:random"), 2, "name the CLIP model with --model"),
         (("embed", "missing", "--text", "cat"), 3, "no such bundle"),
         (("embed", "missing"), 2, "name either images, or texts"),
         (("embed", "missing", "--text", "cat", "-o", "out.csv"), 2, "a name that ends in .npz"),
