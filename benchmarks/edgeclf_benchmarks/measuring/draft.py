@@ -18,7 +18,8 @@ from edgeclf_benchmarks.measuring.plain import PlainLoop, can_stand_for
 from edgeclf_benchmarks.measuring.power import Power
 from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions, Profile
 from edgeclf_benchmarks.measuring.rounds import Record
-from edgeclf_benchmarks.measuring.scenarios import Scenario
+from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario
+from edgeclf_benchmarks.measuring.spoilt import Spoilt
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.proof import Proof
@@ -69,6 +70,8 @@ class Draft:
     records: list[Record] = field(default_factory=list)
     same: str = ""
     stopped: KeyboardInterrupt | None = None
+    spoilt: Spoilt | None = None
+    spoiling_s: float = 0.0  # first a guess
 
     @property
     def profile(self) -> Profile:
@@ -80,15 +83,24 @@ class Draft:
 
     @property
     def target_s(self) -> float:
-        """What all of it may take: the profile's, and more in proportion where there are more than three bundles."""
-        return self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
+        """What all of it may take: the profile's (more with more than three bundles), and what is extra."""
+        whole = self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
+        return whole + self.spoiling_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
+
+    @property
+    def scenarios_s(self) -> float:
+        """About how long the scenarios take."""
+        each = self.options.duration_s or self.profile.offline_s
+        patterns = len(RULES) if self.options.profile == "mlperf" else 1
+        bundles = sum(not part.is_plain and (part.proof is None or part.timed) for part in self.parts)
+        return patterns * (each + 1) * bundles
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started
 
     def left_s(self) -> float:
-        """About what is left of the time; never less than the rounds will take at least."""
-        return max(self.target_s - self.elapsed_s(), self.profile.fewest_rounds_s)
+        """About what is left of the time; never less than rounds and scenarios will take at least."""
+        return max(self.target_s - self.elapsed_s(), self.profile.fewest_rounds_s + self.scenarios_s)
 
 
 def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
