@@ -42,8 +42,8 @@ def test_conditions_are_the_kernels(system: Path) -> None:
     assert (found.load, found.free_mib, found.frequency_mhz) == (1.5, 2048.0, 1500.0)
     assert found.governor == "performance, schedutil"
     assert found.throttle_events == 7
-    assert found.temperatures_c == {"cpu-thermal": 48.5}
-    assert (found.quota_cores, found.on_battery, found.power_mode) == (1.5, True, "15W")
+    assert found.temperatures_c == {"cpu": 48.5}
+    assert (found.quota_cores, found.on_battery, found.power_mode) == (1.5, True, "15W (2)")
     assert found.busy_cores == 0.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, told
+from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, robustness_columns, told
 from edgeclf_benchmarks.comparing.compare import Compared, entries_of
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
 from edgeclf_benchmarks.comparing.page import page
@@ -29,9 +29,11 @@ def summary(compared: Compared) -> str:
     if compared.gates:
         gates = [(gate.line, gate.verdict) for gate in compared.gates]
         parts += ["## Gates\n", markdown_table(("fails if: row: found", "verdict"), gates)]
+    spoilt = tuple(each for each in entries if each.row.robustness is not None)
     for heading, columns, some in (
         ("Figures", SPEED, entries),
         ("Parity with the reference", PARITY, tuple(each for each in entries if each.row.parity is not None)),
+        ("Top-1 on spoilt images, levels 1 to 3", robustness_columns(spoilt), spoilt),
     ):
         if some:
             shown = told(columns, some)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from edgeclf_benchmarks.measuring.answers import LabelledImages, ask, check_classes, read_checked, readable
@@ -13,9 +14,10 @@ from edgeclf_benchmarks.measuring.conditions import look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
 from edgeclf_benchmarks.measuring.corruptions import spoilings
 from edgeclf_benchmarks.measuring.draft import Draft, Part, line_up
+from edgeclf_benchmarks.measuring.power import Watch
 from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_rounds
-from edgeclf_benchmarks.measuring.scenarios import RULES, Pattern, run_scenario
+from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 from edgeclf_benchmarks.measuring.spoilt import Spoilt, ask_spoilt
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_runtime.bundle import Bundle
@@ -198,16 +200,28 @@ def _load(draft: Draft, tell: Tell) -> None:
             if not ruled and pattern.name != "offline":
                 continue
             tell(f"{pattern.name} of {part.name}", max(seconds, total - (time.perf_counter() - begun)))
+            watch = _watch(draft, part) if pattern.name == "offline" else None
+            found = run_scenario(
+                part.contender,
+                pattern,
+                files,
+                draft.options.first,
+                seconds=seconds,
+                whole=ruled,
+                around=watch or nullcontext(),
+            )
+            part.scenarios.append(found)
+            if watch is not None and draft.options.meter is not None:
+                part.power = draft.options.meter.power(watch, found.images, found.seconds)
 
-            def work(part: Part = part, pattern: Pattern = pattern) -> int:
-                found = run_scenario(part.contender, pattern, files, draft.options.first, seconds=seconds, whole=ruled)
-                part.scenarios.append(found)
-                return found.images
 
-            if draft.options.meter is not None and pattern.name == "offline":
-                part.power = draft.options.meter.measure(work)
-            else:
-                work()
+def _watch(draft: Draft, part: Part) -> Watch | None:
+    """None: nothing tells power, or what does leaves out the processor that this row runs on."""
+    meter = draft.options.meter
+    device = part.engine.get("device", "").lower()
+    if meter is None or (meter.gpu_only and "cuda" not in device and "tensorrt" not in device):
+        return None
+    return meter.watch()
 
 
 def _files(draft: Draft) -> list[bytes]:

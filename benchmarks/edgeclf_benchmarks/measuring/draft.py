@@ -115,6 +115,7 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
     for name, bundle in zip(names, everyone, strict=True):
         pixels_of(bundle)
         parts.append(Part(BundleContender(name, bundle), bundle, bundle.manifest.compute_precision))
+    _check_tasks(parts)
     first = next((part for part in parts if reference is not None and part.bundle.digest == reference.digest), None)
     first = first or next((part for part in parts if part.bundle.manifest.target == "pytorch"), parts[0])
     if options.plain_loop:
@@ -122,6 +123,13 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
         if source is not None:
             parts.append(Part(PlainLoop(source), source, "fp32"))
     return parts, first
+
+
+def _check_tasks(parts: Sequence[Part]) -> None:
+    """Raises UsageError where some answer one label an image and others several."""
+    several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
+    if len(several) > 1:
+        raise UsageError(f"{several[False]} answers one label an image, {several[True]} several; bench them apart")
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:
