@@ -134,7 +134,7 @@ def bench(
     from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
     from edgeclf_benchmarks.measuring.report import report_document, write_report
     from edgeclf_benchmarks.measuring.summing_up import report_of
- 
+
     named = _profile(profile, quick=quick)
     options = BenchOptions(
         profile=named,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, robustness_columns, told
+from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, told
 from edgeclf_benchmarks.comparing.compare import Compared, entries_of
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
 from edgeclf_benchmarks.comparing.page import page
+from edgeclf_benchmarks.comparing.spoilt_columns import robustness_columns
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
