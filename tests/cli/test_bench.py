@@ -21,20 +21,6 @@ Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
 
 
-@pytest.fixture
-def classes(tmp_path: Path, photos: Path) -> Path:
-    """A folder a colour, ten pictures each."""
-    from PIL import Image, ImageEnhance
-
-    root = tmp_path / "colours-data"
-    for colour in ("red", "green", "blue"):
-        (root / colour).mkdir(parents=True)
-        for number in range(10):
-            with Image.open(photos / f"{colour}.png") as image:
-                ImageEnhance.Brightness(image).enhance(0.7 + 0.03 * number).save(root / colour / f"{number}.png")
-    return root
-
-
 def test_bench_with_data_writes_a_report_and_counts_the_look(
     bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
