@@ -88,7 +88,9 @@ def _prove(draft: Draft, tell: Tell) -> None:
             opened.close()
             continue
         tell(f"proof of {part.name}", draft.left_s())
+        begun = time.perf_counter()
         part.proof = verify(part.bundle, draft.options.first)
+        part.opening_s = time.perf_counter() - begun
         part.compute_precision = part.proof.compute_precision
         part.engine = {key: part.proof.machine[key] for key in _ENGINE_FACTS if key in part.proof.machine}
         save_proof(part.bundle, part.proof)
@@ -110,7 +112,7 @@ def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
         def done(count: int) -> None:
             share = (before + count) / total
             left = (time.perf_counter() - begun) * (1 - share) / share
-            later_s = draft.spoiling_s + draft.profile.fewest_rounds_s + draft.scenarios_s
+            later_s = draft.spoiling_s + draft.after_answers_s
             tell(f"{what}: {count} of {len(data.images)} images", max(left + later_s, rest_s))
 
         return done
@@ -142,8 +144,10 @@ def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
     draft.spoilt = Spoilt(ways)
 
     def heard(done: int) -> None:
-        draft.spoiling_s = (time.perf_counter() - begun) * count / done
-        tell(f"corruptions: {done} of {count} images in {len(ways)} ways", draft.left_s())
+        spent = time.perf_counter() - begun
+        draft.spoiling_s = spent * count / done
+        left = max(draft.left_s(), draft.spoiling_s - spent + draft.after_answers_s)
+        tell(f"corruptions: {done} of {count} images in {len(ways)} ways", left)
 
     tell(f"corruptions: {count} images in {len(ways)} ways", draft.left_s())
     bundles = [part.contender for part in draft.parts if isinstance(part.contender, BundleContender)]

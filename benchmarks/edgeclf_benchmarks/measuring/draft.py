@@ -33,6 +33,7 @@ class Part:
     bundle: Bundle
     compute_precision: str
     engine: dict[str, str] = field(default_factory=dict)
+    opening_s: float = 2.0  # to open it and answer golden images; a guess until its proof was taken
     proof: Proof | None = None
     outputs: NDArray[np.float32] | None = None
     test_look: int | None = None
@@ -99,8 +100,16 @@ class Draft:
         return time.perf_counter() - self.started
 
     def left_s(self) -> float:
-        """About what is left of the time; never less than rounds and scenarios will take at least."""
-        return max(self.target_s - self.elapsed_s(), self.profile.fewest_rounds_s + self.scenarios_s)
+        """About what is left of the time; never less than what is still to be done will take at least."""
+        proofs_s = sum(part.opening_s for part in self.parts if part.proof is None and not part.is_plain)
+        return max(self.target_s - self.elapsed_s(), proofs_s + self.after_answers_s)
+
+    @property
+    def after_answers_s(self) -> float:
+        """About what cold starts, rounds and scenarios will take at least."""
+        cold = [part for part in self.parts if not part.is_plain and part.cold_start is None]
+        cold_s = self.profile.cold_starts * sum(part.opening_s for part in cold if part.proof is None or part.timed)
+        return cold_s + self.profile.fewest_rounds_s + self.scenarios_s
 
 
 def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
