@@ -180,7 +180,7 @@ def _robustness(report: Report) -> Iterator[RenderableType]:
     names = tuple(dict.fromkeys(each.name for each in first.entries))
     yield styled(f"top-1 on {count(first.images, 'image')}, spoilt; mean of the levels", "dim")
     table = grid()
-    _head(table, ("", "as they are", *names, "mean", "95 %", "Δ", "95 %", ""))
+    _head(table, ("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", ""))
     for row, found in judged:
         means = [[each.top1 for each in found.entries if each.name == name] for name in names]
         bounds, change = found.mean_top1_interval, found.mean_change_interval_points

@@ -50,7 +50,8 @@ def _cautions_of(row: Row) -> Iterator[Caution]:
         worst = robustness.worst
         where = "" if worst is None else f"; most at {worst.name} {worst.level}: {worst.top1_change_points:+.1f}"
         clean = " though it is as good on clean ones" if parity is not None and parity.verdict == "pass" else ""
-        yield Caution("robustness", f"{robustness.reason}{clean}{where}", "give it a finer precision", row.name)
+        found = f"{robustness.reason}{clean}{where}"
+        yield Caution("robustness", found, "train with a stronger --augment, or take a finer precision", row.name)
     for latency in row.latencies:
         what = f"{latency.stage}, batch {latency.batch}, threads {latency.threads}"
         if latency.slowed:
