@@ -358,7 +358,8 @@ def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path:
         ({"threads": (100_000,)}, "threads must be"),
         ({"rounds": 1}, "two rounds"),
         ({"margin_points": 0.0}, "margin"),
-        ({"spoilt_images": 1}, "two spoilt images"),
+        ({"spoilt_images": 1, "corruptions": ("blur",)}, "two spoilt images"),
+        ({"spoilt_images": 5}, "give --corruptions, too"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(changes: dict[str, Any], wanted: str) -> None:

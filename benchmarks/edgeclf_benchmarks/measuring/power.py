@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -93,10 +94,11 @@ def board_meter(root: Path = ROOT, *, idle_s: float = _IDLE_S) -> Meter | None:
     found = rails(root)
     for names in _SUPPLIES:
         if all(name in found for name in names):
-            return Meter(" + ".join(names), lambda names=names: _sum_of(rails(root), names), idle_s=idle_s)  # type: ignore[misc]
+            return Meter(" + ".join(names), partial(_drawn, root, names), idle_s=idle_s)
     watts = gpu_watts()
     return None if watts is None else Meter("GPU (NVML)", watts, idle_s=idle_s, gpu_only=True)
 
 
-def _sum_of(found: dict[str, float], names: tuple[str, ...]) -> float | None:
+def _drawn(root: Path, names: tuple[str, ...]) -> float | None:
+    found = rails(root)
     return sum(found[name] for name in names) if all(name in found for name in names) else None

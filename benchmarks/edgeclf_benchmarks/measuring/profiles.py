@@ -82,6 +82,8 @@ class BenchOptions:
             raise UsageError(f"two rounds or more tell how sure a figure is, found {self.rounds}")
         if not self.margin_points > 0:
             raise UsageError(f"the margin is a number of points above 0, found {self.margin_points:g}")
+        if self.spoilt_images is not None and not self.corruptions:
+            raise UsageError("a number of spoilt images says nothing alone; give --corruptions, too")
         if self.spoilt_images is not None and self.spoilt_images < 2:
             raise UsageError(f"two spoilt images or more tell how sure a figure is, found {self.spoilt_images}")
         for count in self.thread_counts:
