@@ -78,6 +78,10 @@ def bench(
         bool,
         typer.Option("--plain-loop/--no-plain-loop", help="Beside a pytorch bundle: PIL, torchvision, eager torch."),
     ] = True,
+    thumbnails: Annotated[
+        bool,
+        typer.Option("--thumbnails/--no-thumbnails", help="Keep small copies of images that are answered differently."),
+    ] = True,
     corruptions: Annotated[
         str | None,
         typer.Option(
@@ -146,6 +150,7 @@ def bench(
         margin_points=margin,
         duration_s=duration,
         seed=seed,
+        thumbnails=thumbnails,
         corruptions=() if corruptions is None else parse_corruptions(corruptions),
         spoilt_images=spoilt_images,
     )

@@ -121,6 +121,24 @@ def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> N
     assert b.parity.images_needed is not None and b.parity.images_needed > 8
 
 
+def test_pictures_that_a_row_answers_otherwise_go_along_unless_that_is_not_wanted(
+    measured: Draft, report: Report
+) -> None:
+    assert report.data is not None
+    a, c = (report.row(name).answers for name in "ac")
+    assert a is not None and c is not None
+    changed = {
+        image.path
+        for image, one, other in zip(report.data.images, a.numbers, c.numbers, strict=True)
+        if (one == image.number) != (other == image.number)
+    }
+    assert set(report.data.thumbnails) == changed and changed
+    measured.options = replace(measured.options, thumbnails=False)
+    without = report_of(measured, "edgeclf bench a b c")
+    measured.options = replace(measured.options, thumbnails=True)
+    assert without.data is not None and without.data.thumbnails == {}
+
+
 def test_each_row_was_proven_timed_and_started_cold(report: Report) -> None:
     for row in report.rows:
         assert row.proof is not None and row.proof.verdict == "pass"

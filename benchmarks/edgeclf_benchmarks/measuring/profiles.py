@@ -55,6 +55,8 @@ class BenchOptions:
         Whether a plain loop of PIL, torchvision and eager torch is a row, where a pytorch bundle is among the rows.
     duration_s
         Seconds of each scenario; None: what the profile has.
+    thumbnails
+        Whether the report holds small copies of images on which a row and the reference part ways.
     corruptions, spoilt_images
         How images are spoilt to see how robust rows are, and how many of them; none: not measured. It takes its time
         beyond the profile's.
@@ -71,6 +73,7 @@ class BenchOptions:
     margin_points: float = MARGIN_POINTS
     duration_s: float | None = None
     seed: int = 0
+    thumbnails: bool = True
     corruptions: tuple[Name, ...] = ()
     spoilt_images: int | None = None
     meter: Meter | None = None

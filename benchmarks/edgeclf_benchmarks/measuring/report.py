@@ -77,6 +77,8 @@ class Data:
         Paths that gave no pixels, and why.
     selected_on
         These are validation images, so checkpoint, temperature or precision may have been chosen on them.
+    thumbnails
+        Path -> small JPEG in base64, of some images on which a row and the reference part ways.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Data:
     images: tuple[Image, ...]
     unreadable: dict[str, str] = field(default_factory=dict)
     selected_on: bool = False
+    thumbnails: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeclf_benchmarks.measuring.answers import LabelledImages, in_order_of
 from edgeclf_benchmarks.measuring.cautions import cautions_of
@@ -15,8 +16,9 @@ from edgeclf_benchmarks.measuring.plain import PlainLoop
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
 from edgeclf_benchmarks.measuring.rows import Answers, Row
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
+from edgeclf_benchmarks.measuring.thumbnails import most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import Latency, summarise
-from edgeclf_benchmarks.statistics.curves import curves_of
+from edgeclf_benchmarks.statistics.curves import Curves, curves_of, hardest_of
 from edgeclf_benchmarks.statistics.intervals import Resampling, number_groups
 from edgeclf_benchmarks.statistics.metrics import evaluate, to_scores
 from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
@@ -44,7 +46,7 @@ def report_of(draft: Draft, command: str) -> Report:
         cautions=tuple(cautions_of(draft, rows, after)),
         settings=_settings(draft),
         reference=draft.reference.name,
-        data=None if draft.data is None else _data(draft, draft.data),
+        data=None if draft.data is None else _data(draft, draft.data, judged),
         rows=rows,
         same_against_same=same,
         comparisons=tuple(comparisons(draft, same)),
@@ -67,7 +69,7 @@ def _settings(draft: Draft) -> Settings:
     )
 
 
-def _data(draft: Draft, data: LabelledImages) -> Data:
+def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data:
     return Data(
         name=data.name,
         digest=data.digest,
@@ -76,7 +78,17 @@ def _data(draft: Draft, data: LabelledImages) -> Data:
         images=tuple(Image(image.name, image.number, image.group) for image in draft.images),
         unreadable=draft.unreadable,
         selected_on=data.split in ("val", "all"),
+        thumbnails=_thumbnails(draft, judged) if draft.options.thumbnails else {},
     )
+
+
+def _thumbnails(draft: Draft, judged: dict[str, Judged]) -> dict[str, str]:
+    reference = judged.get(draft.reference.name)
+    if reference is None:
+        return {}
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    others = [each.numbers for name, each in judged.items() if name != draft.reference.name]
+    return thumbnails_of(draft.images, most_telling(labels, reference.numbers, others))
 
 
 def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
@@ -137,12 +149,18 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         test_look=part.test_look,
         answers=None if own is None else _answers(own),
         evaluation=None if own is None else own.evaluation,
-        curves=()
-        if own is None
-        else curves_of(own.scores, labels, own.evaluation.classes, [each.auc for each in own.evaluation.per_class]),
+        curves=() if own is None else _curves(own, labels, judged),
         parity=_parity(draft, part, judged),
         robustness=_robustness(draft, part, judged),
     )
+
+
+def _curves(own: Judged, labels: NDArray[np.intp], judged: dict[str, Judged]) -> tuple[Curves, ...]:
+    """Curves of the same classes for all rows, so that they can be compared."""
+    areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in judged.items()}
+    hardest = hardest_of(list(areas.values()))
+    mine = [each.auc if number in hardest else None for number, each in enumerate(own.evaluation.per_class)]
+    return curves_of(own.scores, labels, own.evaluation.classes, mine)
 
 
 def _answers(judged: Judged) -> Answers:

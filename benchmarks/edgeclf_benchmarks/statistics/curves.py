@@ -24,6 +24,18 @@ class Curves:
     precision_recall: tuple[tuple[float, float], ...]
 
 
+def hardest_of(areas: Sequence[Sequence[float | None]], most: int = MOST_CLASSES) -> set[int]:
+    """Numbers of the `most` classes with the smallest area under the ROC in any of several rows (rows x classes)."""
+    known = [
+        (min(found), number) for number, column in enumerate(zip(*areas, strict=True)) if (found := _given(column))
+    ]
+    return {number for _, number in sorted(known)[:most]}
+
+
+def _given(column: Sequence[float | None]) -> list[float]:
+    return [area for area in column if area is not None]
+
+
 def curves_of(
     scores: NDArray[np.float64],
     labels: NDArray[np.integer],

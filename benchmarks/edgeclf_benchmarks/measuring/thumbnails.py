@@ -1,0 +1,50 @@
+"""Small pictures of images on which rows and their reference part ways: a page shows them where the data is not."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.measuring.answers import Labelled
+from edgeclf_runtime.errors import ImageError
+from edgeclf_runtime.images import decode
+
+MOST, SIDE_PX, QUALITY = 24, 96, 75  # about 3 kB each: the report grows by less than 100 kB
+
+
+def most_telling(labels: NDArray[np.intp], reference: NDArray[np.intp], rows: Sequence[NDArray[np.intp]]) -> list[int]:
+    """Places of all images whose rightness changed in a row, those that most rows lose first, then as they stand.
+
+    All arguments are (N,) class numbers: the right ones, the reference's answers, each other row's answers.
+    """
+    right = reference == labels
+    lost = np.zeros(len(labels), dtype=np.intp)
+    gained = np.zeros(len(labels), dtype=np.intp)
+    for answers in rows:
+        lost += right & (answers != labels)
+        gained += ~right & (answers == labels)
+    order = sorted(range(len(labels)), key=lambda place: (-lost[place], -gained[place], place))
+    return [place for place in order if lost[place] or gained[place]]
+
+
+def thumbnails_of(images: Sequence[Labelled], places: Sequence[int], most: int = MOST) -> dict[str, str]:
+    """Name -> JPEG in base64, at most SIDE_PX wide and high, of the first `most` places; no metadata goes along.
+
+    A picture that went away after it was answered has none: that is no reason to lose what was measured.
+    """
+    found = {}
+    for place in places[:most]:
+        image = images[place]
+        try:
+            picture = decode(image.path).image
+        except ImageError:
+            continue
+        picture.thumbnail((SIDE_PX, SIDE_PX))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=QUALITY)
+        found[image.name] = base64.b64encode(file.getvalue()).decode("ascii")
+    return found
