@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
 
 from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings, write_report
 from edgeclf_benchmarks.measuring.rows import Answers, Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, ratio_of, speed_of
 from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
-from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.curves import curves_of
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling
 from edgeclf_benchmarks.statistics.metrics import evaluate
 from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
+from edgeclf_benchmarks.statistics.robustness import Numbers, Robustness, robustness_of
 
 CLASSES = ("cat", "dog", "eel")
 _ROUNDS, _PAIRS = 20, 10
@@ -26,7 +32,7 @@ def latency(stage: Stage, ms: float, *, seed: int, noise: float = 0.02, pairs: i
     """Calls of about `ms`: noisy rounds of noisy calls."""
     random = np.random.default_rng(seed)
     rounds = ms * np.exp(random.normal(0, noise / 2, (_ROUNDS, 1)) + random.normal(0, noise, (_ROUNDS, pairs)))
-    started = [[0.01 * place for place in range(pairs)] for _ in range(_ROUNDS)]
+    started = [[1.0 * number + 0.01 * place for place in range(pairs)] for number in range(_ROUNDS)]
     return summarise(stage, 1, 2, rounds.tolist(), started, None)
 
 
@@ -41,6 +47,7 @@ def made_report(
     noise: float = 0.02,
     floor: float = 1.02,
     pairs: int = _PAIRS,
+    spoilt: bool = False,
 ) -> Report:
     """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly)."""
     labels = np.arange(images) % len(classes)
@@ -77,12 +84,17 @@ def made_report(
                 row,
                 answers=Answers(tuple(map(int, found.numbers)), (0.9,) * images),
                 evaluation=found.evaluation,
+                curves=curves_of(found.scores, labels, classes, [each.auc for each in found.evaluation.per_class]),
                 parity=None
                 if name == reference
                 else _parity(images, rows[name][1], rows[reference][1], classes, reference),
             )
+        if data is not None and spoilt:
+            before = None if name == reference else rows[reference][1]
+            row = replace(row, robustness=_robustness(images, rows[name][1], before, classes))
         made.append(row)
-    return _report(tuple(made), reference, _data(data, labels, classes), cpu, floor)
+    flipped = max((wrong for _, wrong in rows.values()), default=0)
+    return _report(tuple(made), reference, _data(data, labels, classes, flipped), cpu, floor)
 
 
 @cache
@@ -90,7 +102,8 @@ def _judged(images: int, wrong: int, classes: tuple[str, ...]) -> Judged:
     labels = np.arange(images) % len(classes)
     answers = labels.copy()
     answers[:wrong] = (answers[:wrong] + 1) % len(classes)
-    logits = (4 * np.eye(len(classes))[answers]).astype(np.float32)
+    noise = np.random.default_rng(wrong).normal(0, 0.4, (images, len(classes)))
+    logits = (8 * np.eye(len(classes))[answers] + noise).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Judged(scores.astype(np.float64), evaluate(logits, labels, classes, auc_interval=False))
 
@@ -102,11 +115,36 @@ def _parity(images: int, wrong: int, wrong_before: int, classes: tuple[str, ...]
     return parity_of(row, other, labels, name=reference, digest="0" * 64)
 
 
-def _data(name: str | None, labels: np.ndarray, classes: tuple[str, ...]) -> Data | None:  # type: ignore[type-arg]
+@cache
+def _robustness(images: int, wrong: int, wrong_before: int | None, classes: tuple[str, ...]) -> Robustness:
+    """Each corruption takes more right answers than the one before, each level more than the one below."""
+    names = ("noise", "blur", "jpeg", "brightness", "contrast", "pixelate")
+    ways = [(name, level) for name in names for level in (1, 2, 3)]
+    labels, order = np.arange(images) % len(classes), np.arange(images) % 100
+
+    def answers(wrong: int) -> Numbers:
+        clean = _judged(images, wrong, classes).numbers
+        spoilt = [np.where(order < 2 * place, (labels + 1) % len(classes), clean) for place in range(len(ways))]
+        return Numbers(clean, np.array(spoilt))
+
+    before = None if wrong_before is None else answers(wrong_before)
+    return robustness_of(ways, answers(wrong), before, labels, Resampling(images), margin_points=1.0)
+
+
+def _data(name: str | None, labels: NDArray[np.intp], classes: tuple[str, ...], flipped: int) -> Data | None:
+    """The first ten of the images whose answers change have a thumbnail."""
     if name is None:
         return None
-    images = tuple(Image(f"{place}.png", int(number)) for place, number in enumerate(labels))
-    return Data(name, f"{name:x>64}", "test", classes, images)
+    images = tuple(Image(f"folder/{place}.png", int(number)) for place, number in enumerate(labels))
+    thumbnails = {image.path: _thumbnail(place) for place, image in enumerate(images[max(0, flipped - 10) : flipped])}
+    return Data(name, f"{name:x>64}", "test", classes, images, thumbnails=thumbnails)
+
+
+@cache
+def _thumbnail(place: int) -> str:
+    file = io.BytesIO()
+    Picture.new("RGB", (64, 48), (20 * place, 90, 160)).save(file, "JPEG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _report(rows: tuple[Row, ...], reference: str, data: Data | None, cpu: str, floor: float) -> Report:

@@ -19,7 +19,8 @@ def compare(
         list[Path], typer.Argument(metavar="REPORT…", help="What bench wrote, of one or many machines.")
     ],
     baseline: Annotated[
-        Path | None, typer.Option(metavar="REPORT", help="An older report, for top1_drop, p50_ratio and flips.")
+        Path | None,
+        typer.Option(metavar="REPORT", help="An older report: what changed since, and what gates refer to."),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
@@ -51,15 +52,13 @@ def compare(
     """
     from edgeclf_benchmarks.comparing.columns import SHORT, told
     from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
-    from edgeclf_benchmarks.comparing.findings import sentences
+    from edgeclf_benchmarks.comparing.findings import findings
     from edgeclf_benchmarks.comparing.gates import judge, parse_rule
     from edgeclf_benchmarks.comparing.publish import publish
     from edgeclf_runtime.machine import now_utc, package_version
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists; give --force to replace it, or another --output")
-    if baseline is not None and not fail_if:
-        raise UsageError("--baseline is for gates; give --fail-if, too, or name it among the reports")
     rules = [parse_rule(each) for each in fail_if or ()]
     sources = read_sources(reports)
     older = read_sources([baseline]) if baseline is not None else ()
@@ -67,13 +66,15 @@ def compare(
         check_alike(source.report, sources[0].report, str(baseline), str(reports[0]))
     entries = entries_of(sources)
     gates = judge(rules, entries, entries_of(older))
+    before = older[0] if older else None
     compared = Compared(
         created_utc=now_utc(),
         edgeclf=package_version("edgeclf") or "",
         command=shlex.join(["edgeclf", *sys.argv[1:]]),
-        verdict=sentences(sources, entries, gates),
+        verdict=findings(sources, entries, gates, before),
         gates=gates,
         sources=sources,
+        baseline=before,
     )
     if output is not None:
         publish(compared, output, force=force)
@@ -93,7 +94,7 @@ def compare(
         lines = grid()
         for gate in gates:
             lines.add_row(verdict(gate.verdict), styled(gate.line))
-        show(*(styled(each) for each in compared.verdict), "", table, *(("", lines) if gates else ()))
+        show(*(styled(each.sentence) for each in compared.verdict), "", table, *(("", lines) if gates else ()))
     if output is not None:
         say(f"wrote {output / 'report.html'}, report.md, report.json", style="dim")
     elif not as_json:

@@ -12,11 +12,12 @@ import pytest
 from made_reports import made_report, saved
 
 from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
-from edgeclf_benchmarks.comparing.drawing import undominated
-from edgeclf_benchmarks.comparing.findings import sentences
+from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.page import page
-from edgeclf_benchmarks.comparing.publish import publish, summary
+from edgeclf_benchmarks.comparing.publish import publish
 from edgeclf_benchmarks.comparing.recommend import Limits, recommend
+from edgeclf_benchmarks.comparing.summary import summary
+from edgeclf_benchmarks.comparing.tradeoff import undominated
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.statistics.intervals import Resampling
 from edgeclf_benchmarks.statistics.robustness import Numbers, robustness_of
@@ -29,7 +30,7 @@ EVIL = "<script>alert(1)</script>|[red]=cmd\x1b[31m\u202e"
 def _compared(folder: Path, *reports: Report) -> Compared:
     paths = [saved(report, folder / f"{place}.json") for place, report in enumerate(reports)]
     sources = read_sources(paths)
-    verdict = sentences(sources, entries_of(sources), ())
+    verdict = findings(sources, entries_of(sources), ())
     return Compared(
         created_utc="now", edgeclf="0", command="edgeclf compare", verdict=verdict, gates=(), sources=sources
     )
@@ -79,13 +80,14 @@ def test_the_same_report_twice_another_schema_and_a_merged_report_are_refused(tm
 
 def test_the_verdict_names_the_fastest_that_is_as_good_and_what_is_worse(tmp_path: Path) -> None:
     first, second = _compared(tmp_path, made_report(ROWS)).verdict
-    assert first.startswith("int8 is worse than torch")
-    assert "onnx, 5.0" in second and "times as fast as torch" in second
+    assert first.kind == "fail" and first.sentence.startswith("int8 is worse than torch")
+    assert second.kind == "pass"
+    assert "onnx, 5.0" in second.sentence and "times as fast as torch" in second.sentence
 
 
 def test_a_report_without_data_goes_along_and_is_said_to_tell_nothing_of_accuracy(tmp_path: Path) -> None:
     compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, data=None, cpu="Board"))
-    assert any("1.json measured latency alone" in each for each in compared.verdict)
+    assert any("1.json measured latency alone" in each.sentence for each in compared.verdict)
     assert "Latency against accuracy" in page(compared)
 
 
@@ -100,31 +102,40 @@ def test_a_row_that_only_spoilt_images_tell_from_its_reference_is_named(tmp_path
         for row, pair in zip(report.rows, [(good, None), (Numbers(labels, bad), good)], strict=True)
     ]
     compared = _compared(tmp_path, replace(report, rows=tuple(rows)))
-    assert any("is worse than torch where images are spoilt" in each for each in compared.verdict)
+    assert any("is worse than torch where images are spoilt" in each.sentence for each in compared.verdict)
     text = summary(compared)
-    assert "| 1.000 1.000 0.800 |" in text and "blur 3\\: -20.0 points" in text and "<script>" not in text
+    assert "| blur 3 | 1.000 | 0.800 |" in text and "blur 3\\: -20.0 points" in text and "<script>" not in text
 
 
 class _Reader(HTMLParser):
-    """The tags and the attributes of a page."""
+    """The tags and the attributes of a page; what it refers to, and what can be referred to."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: set[str] = set()
+        self.pictures: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
+        for name, found in ((name, value or "") for name, value in attrs):
+            {"src": self.pictures, "href": self.links, "id": self.ids}.get(name, []).append(found)
 
 
 def test_names_that_would_inject_are_text_in_page_and_markdown(tmp_path: Path) -> None:
     report = made_report({"torch": (12.0, 40), EVIL: (5.0, 44)}, classes=(EVIL, '"><img src=x onerror=y>', "eel"))
+    assert report.data is not None
+    thumbnails = {"folder/43.png": '"><script>', "folder/42.png": "AA=="}
+    report = replace(report, data=replace(report.data, thumbnails=thumbnails))
     compared = _compared(tmp_path, report)
     read = _Reader(html := page(compared))
-    assert not {"script", "img", "link", "iframe"} & set(read.tags)
+    assert not {"script", "link", "iframe"} & set(read.tags)
     assert not {name for name in read.attributes if name.startswith("on")}
+    assert sorted(read.pictures) == ['data:image/jpeg;base64,"><script>', "data:image/jpeg;base64,AA=="]
     assert "&lt;script&gt;alert(1)" in html
     written = summary(compared)
     assert "<" not in written and r"\|\[red\]\=cmd" in written
@@ -134,11 +145,15 @@ def test_names_that_would_inject_are_text_in_page_and_markdown(tmp_path: Path) -
 
 def test_the_page_refers_to_nothing_outside_itself(tmp_path: Path) -> None:
     html = page(_compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board")))
-    assert not {"src", "href", "action", "data"} & _Reader(html).attributes
+    read = _Reader(html)
+    assert not {"action", "data", "srcset", "xlink:href"} & read.attributes
+    assert all(each.startswith("data:image/jpeg;base64,") for each in read.pictures) and read.pictures
+    assert {each.removeprefix("#") for each in read.links} <= set(read.ids)
+    assert len(read.ids) == len(set(read.ids))
     assert not re.search(r"https?:|url\(|@import", html)
     assert "default-src 'none'" in html
     assert html.count("<table") == html.count("<caption") >= 8
-    assert html.index("Verdict") < html.index("<svg") < html.index("Figures")
+    assert html.index('<h2 id="verdict"') < html.index("<svg") < html.index('<h2 id="speed"')
 
 
 def test_too_few_samples_are_said_to_be_too_few(tmp_path: Path) -> None:

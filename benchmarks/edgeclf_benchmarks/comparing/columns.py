@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.tables import Table
 from edgeclf_benchmarks.measuring.speed import Comparison
 
 NONE, TOO_FEW = "n/a", "n too small"
@@ -13,10 +14,11 @@ NONE, TOO_FEW = "n/a", "n too small"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and the cell of an entry."""
+    """A heading, and the cell of an entry; `words`: no figure."""
 
     heading: str
     cell: Callable[[Entry], str]
+    words: bool = False
 
 
 def milliseconds(value: float | None, missing: str = NONE) -> str:
@@ -83,6 +85,20 @@ def _macro_f1(entry: Entry) -> str:
     return NONE if found is None else f"{found.macro_f1:.3f}"
 
 
+def _macro_auc(entry: Entry) -> str:
+    found = entry.row.evaluation
+    return NONE if found is None or found.macro_auc is None else f"{found.macro_auc:.4f}"
+
+
+def _ece(entry: Entry) -> str:
+    found = entry.row.evaluation
+    return NONE if found is None or found.ece is None else f"{found.ece:.3f}"
+
+
+def _target(entry: Entry) -> str:
+    return "plain loop" if entry.row.kind == "plain-loop" else entry.row.target
+
+
 def megabytes(entry: Entry) -> str:
     """Size of the bundle, decimal megabytes."""
     return NONE if entry.row.bundle_bytes is None else f"{entry.row.bundle_bytes / 1e6:.1f} MB"
@@ -109,7 +125,8 @@ def _cold_start(entry: Entry) -> str:
 
 
 def _energy(entry: Entry) -> str:
-    return NONE if entry.row.power is None else f"{entry.row.power.mj_per_image:.1f} mJ"
+    found = entry.row.power
+    return NONE if found is None else f"{found.mj_per_image:.1f} mJ, {found.mean_w:.2f} W over idle ({found.source})"
 
 
 def _parity(entry: Entry) -> str:
@@ -157,30 +174,53 @@ SPEED = (
     Column("end to end p50", _whole),
     Column("against the reference", _against),
     Column("images/s", _throughput),
+)
+ACCURACY = (
     Column("top-1 [95 %]", _top1),
     Column("macro-F1", _macro_f1),
-    Column("size", megabytes),
-    Column("precision", _precision),
+    Column("macro-AUC", _macro_auc),
+    Column("ECE", _ece),
     Column("training", _training),
+)
+COST = (
+    Column("runs on", _target, words=True),
+    Column("precision", _precision, words=True),
+    Column("size", megabytes),
     Column("memory", _memory),
     Column("cold start", _cold_start),
     Column("energy an image", _energy),
 )
 PARITY = (
-    Column("verdict", _parity),
+    Column("verdict", _parity, words=True),
     Column("Δtop-1 [95 %]", _change),
-    Column("flips", _flips),
+    Column("flips", _flips, words=True),
     Column("agreement", _agreement),
-    Column("worst class", _worst),
-    Column("why", _reason),
+    Column("worst class", _worst, words=True),
+    Column("why", _reason, words=True),
 )
+_EVERY = (*SPEED, *ACCURACY, *COST, *PARITY)
 SHORT = tuple(
     each
-    for each in (*SPEED, *PARITY)
+    for each in _EVERY
     if each.heading in ("infer p50 [95 %]", "p99", "images/s", "top-1 [95 %]", "Δtop-1 [95 %]", "size", "verdict")
 )
 
 
-def told(columns: tuple[Column, ...], entries: tuple[Entry, ...]) -> tuple[Column, ...]:
+def told(columns: Sequence[Column], entries: Sequence[Entry]) -> tuple[Column, ...]:
     """The columns that have something to say of at least one entry."""
     return tuple(each for each in columns if any(each.cell(entry) != NONE for entry in entries))
+
+
+def figures(caption: str, columns: Sequence[Column], entries: Sequence[Entry], chosen: Sequence[int]) -> Table | None:
+    """The table of the entries with the numbers `chosen`; None where the columns have nothing to say of them."""
+    some = tuple(entries[number - 1] for number in chosen)
+    shown = told(columns, some)
+    if not shown:
+        return None
+    return Table(
+        caption,
+        ("row", *(column.heading for column in shown)),
+        tuple((entry.name, *(column.cell(entry) for column in shown)) for entry in some),
+        words=tuple(column.heading for column in shown if column.words),
+        marks=tuple(chosen),
+    )

@@ -57,6 +57,14 @@ class Entry:
         return found[-1] if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence of the verdict. "note": nothing that passed or failed, but what limits the figures."""
+
+    kind: Literal["pass", "fail", "inconclusive", "note"]
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """What `edgeclf compare` writes as report.json: schema 1, kind "compare".
@@ -66,11 +74,13 @@ class Compared:
     command
         The command line, as a shell takes it.
     verdict
-        Sentences, the gravest first.
+        What it comes to, the gravest first.
     gates
         Each --fail-if for each row; `row` is the name of an entry.
     sources
         The reports, whole.
+    baseline
+        The older report that gates and the section of changes refer to; None: none was given.
     """
 
     schema: int = SCHEMA
@@ -78,9 +88,10 @@ class Compared:
     created_utc: str
     edgeclf: str
     command: str
-    verdict: tuple[str, ...]
+    verdict: tuple[Finding, ...]
     gates: tuple[Gate, ...]
     sources: tuple[Source, ...]
+    baseline: Source | None = None
 
 
 def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:

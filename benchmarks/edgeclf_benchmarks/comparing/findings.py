@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from edgeclf_benchmarks.comparing.columns import comparison_of, milliseconds
-from edgeclf_benchmarks.comparing.compare import Entry, Source
+from edgeclf_benchmarks.comparing.compare import Entry, Finding, Source
+from edgeclf_benchmarks.comparing.since import unpaired
 from edgeclf_benchmarks.measuring.report import Gate
 
+_MOST_SENTENCES = 3
 
-def sentences(sources: Sequence[Source], entries: Sequence[Entry], gates: Sequence[Gate]) -> tuple[str, ...]:
+
+def findings(
+    sources: Sequence[Source], entries: Sequence[Entry], gates: Sequence[Gate], baseline: Source | None = None
+) -> tuple[Finding, ...]:
     """The verdict: gates, what failed, the best of each machine, and what the reports can't say."""
-    return (*_gates(gates), *_failures(entries), *_best(entries), *_limits(sources))
+    return (
+        *_gates(gates),
+        *_own_gates(sources),
+        *_failures(entries),
+        *_best(entries),
+        *unpaired(entries, baseline),
+        *_limits(sources),
+    )
 
 
 def as_good(entry: Entry) -> bool:
@@ -26,39 +39,67 @@ def p50_of(entry: Entry) -> float:
     return float("inf") if found is None else found.p50_ms
 
 
-def _gates(gates: Sequence[Gate]) -> Iterator[str]:
+def _gates(gates: Sequence[Gate]) -> Iterator[Finding]:
     if not gates:
         return
     failed = [each for each in gates if each.verdict == "fail"]
     open_ = sum(each.verdict == "inconclusive" for each in gates)
     unsettled = f"; {open_} can't be settled" if open_ else ""
     if failed:
-        yield f"Gates: {len(failed)} of {len(gates)} failed{unsettled}. First: {failed[0].line}."
+        yield Finding("fail", f"Gates: {len(failed)} of {len(gates)} failed{unsettled}. First: {failed[0].line}.")
     else:
-        yield f"Gates: none of {len(gates)} failed{unsettled}."
+        kind: Literal["pass", "inconclusive"] = "inconclusive" if open_ else "pass"
+        yield Finding(kind, f"Gates: none of {len(gates)} failed{unsettled}.")
 
 
-def _failures(entries: Sequence[Entry]) -> Iterator[str]:
+def _own_gates(sources: Sequence[Source]) -> Iterator[Finding]:
+    """What a bench asked of itself, and did not get."""
+    for source in sources:
+        if failed := [each for each in source.report.gates if each.verdict == "fail"]:
+            of = f"{len(failed)} of {len(source.report.gates)}"
+            yield Finding("fail", f"{source.file}: {of} gates of its bench failed. First: {failed[0].line}.")
+
+
+def _failures(entries: Sequence[Entry]) -> Iterator[Finding]:
     for entry in entries:
         if entry.row.proof is not None and not entry.proven:
             why = "; ".join(entry.row.proof.reasons) or "its answers differ"
-            yield f"{entry.name} is not proven on its machine, and was not timed: {why}."
-        elif entry.row.parity is not None and entry.row.parity.verdict == "fail":
-            yield f"{entry.name} is worse than {entry.row.parity.reference}: {entry.row.parity.reason}."
-        elif entry.row.parity is not None and entry.row.parity.verdict == "inconclusive":
-            yield f"{entry.name} may be as good as {entry.row.parity.reference}, or not: {entry.row.parity.reason}."
-        spoilt = entry.row.robustness
-        if spoilt is not None and spoilt.verdict == "fail":
-            yield f"{entry.name} is worse than {entry.report.reference} where images are spoilt: {spoilt.reason}."
+            yield Finding("fail", f"{entry.name} is not proven on its machine, and was not timed: {why}.")
+    parities = [(entry, entry.row.parity) for entry in entries if entry.proven and entry.row.parity is not None]
+    failed = [(each.name, parity.reference, parity.reason) for each, parity in parities if parity.verdict == "fail"]
+    yield from _against("fail", "worse than {}", failed)
+    spoilt = [
+        (entry.name, entry.report.reference, entry.row.robustness.reason)
+        for entry in entries
+        if entry.row.robustness is not None and entry.row.robustness.verdict == "fail"
+    ]
+    yield from _against("fail", "worse than {} where images are spoilt", spoilt)
+    doubt = [
+        (each.name, parity.reference, parity.reason) for each, parity in parities if parity.verdict == "inconclusive"
+    ]
+    yield from _against("inconclusive", "perhaps as good as {}, perhaps not", doubt)
 
 
-def _best(entries: Sequence[Entry]) -> Iterator[str]:
+def _against(
+    kind: Literal["fail", "inconclusive"], what: str, judged: Sequence[tuple[str, str, str]]
+) -> Iterator[Finding]:
+    """From name, reference and reason: a sentence a row, or one for all of a reference where they are too many."""
+    for reference in dict.fromkeys(reference for _, reference, _ in judged):
+        found = [(name, reason) for name, other, reason in judged if other == reference]
+        told = what.format(reference)
+        if len(found) <= _MOST_SENTENCES:
+            yield from (Finding(kind, f"{name} is {told}: {reason}.") for name, reason in found)
+        else:
+            yield Finding(kind, f"{len(found)} rows are {told}: {', '.join(name for name, _ in found)}.")
+
+
+def _best(entries: Sequence[Entry]) -> Iterator[Finding]:
     for machine in dict.fromkeys(entry.machine for entry in entries):
         fit = sorted((each for each in entries if each.machine == machine and as_good(each)), key=p50_of)
         if not fit:
-            yield f"On {machine} no row was both timed and as good as its reference."
+            yield Finding("fail", f"On {machine} no row was both timed and as good as its reference.")
             continue
-        yield _best_sentence(fit, machine)
+        yield Finding("pass", _best_sentence(fit, machine))
 
 
 def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
@@ -84,18 +125,18 @@ def _overlap(one: Entry, other: Entry) -> bool:
     return second.p50_interval_ms.low <= first.p50_interval_ms.high
 
 
-def _limits(sources: Sequence[Source]) -> Iterator[str]:
+def _limits(sources: Sequence[Source]) -> Iterator[Finding]:
     for source in sources:
         report = source.report
         if not report.complete:
-            yield f"{source.file} is incomplete: its bench was interrupted."
+            yield Finding("note", f"{source.file} is incomplete: its bench was interrupted.")
         if report.data is None:
-            yield f"{source.file} measured latency alone, and says nothing of accuracy."
+            yield Finding("note", f"{source.file} measured latency alone, and says nothing of accuracy.")
         elif report.data.selected_on:
-            yield f"{source.file} has validation images, which models may have been chosen on."
+            yield Finding("note", f"{source.file} has validation images, which models may have been chosen on.")
     references = {source.report.row(source.report.reference).digest for source in sources}
     if len(references) > 1:
-        yield "The reports have different references: parity and ratios hold within each report only."
+        yield Finding("note", "The reports have different references: parity and ratios hold within each report only.")
     settings = {(each.report.settings.batch_sizes[0], each.report.settings.threads[0]) for each in sources}
     if len(settings) > 1:
-        yield "The reports have different batch sizes or threads: compare latencies with care."
+        yield Finding("note", "The reports have different batch sizes or threads: compare latencies with care.")

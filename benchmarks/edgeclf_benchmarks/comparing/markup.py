@@ -1,19 +1,32 @@
-"""HTML and Markdown of texts from outside, and tables with captions: nothing that a name holds is obeyed."""
+"""Texts from outside in HTML and Markdown: nothing that a name holds is obeyed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from edgeclf_runtime.inert import inert
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~=@:])")
+_JOINTS = re.compile(r"(?<=\w[-_/@])(?=\w)|(?<=\.)(?=[^\W\d])")
 
 
 def text(value: str) -> str:
     """`value` as text of an HTML page, or inside an attribute's double quotes."""
     return escape(inert(value))
+
+
+def name(value: str) -> str:
+    """`value` as text that may be broken at its joints, such as hyphens, rather than in the middle of a word."""
+    return "<wbr>".join(text(part) for part in _JOINTS.split(value))
+
+
+def shortened(value: str, longest: int) -> str:
+    """`value` for a place that has room for `longest` characters."""
+    shown = inert(value)
+    end = longest // 2  # names differ at their ends: backbone-onnx-fp32, backbone-onnx-int8
+    return shown if len(shown) <= longest else f"{shown[: longest - 1 - end]}…{shown[-end:]}"
 
 
 def markdown(value: str) -> str:
@@ -22,29 +35,9 @@ def markdown(value: str) -> str:
     return _MARKDOWN.sub(r"\\\1", safe)
 
 
-def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = "") -> str:
-    """An HTML table of plain texts, which scrolls by itself on a narrow screen; a row's first cell is its heading."""
-    head = "".join(f'<th scope="col">{text(each)}</th>' for each in headings)
-    body = "".join(
-        f'<tr><th scope="row">{text(row[0])}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table class="{kind}">'
-        f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-_SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "inconclusive": "? inconclusive"}
-
-
-def _cell(value: str) -> str:
-    """A verdict gets its sign and colour: colour alone says nothing to many, and in print."""
-    return f'<span class="{value}">{_SIGNS[value]}</span>' if value in _SIGNS else text(value)
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as GitHub reads it."""
-    lines = ["| " + " | ".join(map(markdown, headings)) + " |", "|" + " --- |" * len(headings)]
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
+    """A table as GitHub reads it; the columns at the places `right` are set right."""
+    rule = "".join(" ---: |" if place in right else " --- |" for place in range(len(headings)))
+    lines = ["| " + " | ".join(map(markdown, headings)) + " |", "|" + rule]
     lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"

@@ -4,107 +4,147 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, Column, told
-from edgeclf_benchmarks.comparing.compare import Compared, Entry, entries_of
-from edgeclf_benchmarks.comparing.drawing import ecdf, pareto, stages
-from edgeclf_benchmarks.comparing.markup import table, text
-from edgeclf_benchmarks.comparing.sections import commands, confusions, machines, per_class, warnings
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--dim:#5b6067;--paper:#fff;--line:#d5d8dc;--soft:#f3f5f7;--good:#1b6e3c;
---bad:#b3261e;--open:#8a5a00;--c0:#0b62a4;--c1:#b3470b;--c2:#1b7a46;--c3:#8d2f83;--c4:#6b5b00;--c5:#b0224f;--c6:#3d4fb8;
---c7:#4d5560;--label:#fff}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--dim:#a6adb5;--paper:#15171a;--line:#3a3f45;--soft:#1f2226;
---good:#6fd08c;--bad:#ff8a80;--open:#ffcb6b;--c0:#7cc0f5;--c1:#ffab76;--c2:#7fd6a0;--c3:#e3a1db;--c4:#dccb66;
---c5:#ff9db8;--c6:#aab6ff;--c7:#c0c7d0;--label:#101214}}
-*{box-sizing:border-box} body{font:16px/1.5 system-ui,sans-serif;max-width:76em;margin:0 auto;padding:1em;
-color:var(--ink);background:var(--paper)} h1{font-size:1.5em;line-height:1.25;overflow-wrap:anywhere}
-h2{font-size:1.2em;margin:2em 0 .5em;border-bottom:1px solid var(--line)} p,li,figcaption,summary,caption
-{overflow-wrap:anywhere} .verdict{background:var(--soft);border-left:4px solid var(--c0);padding:.6em 1em .6em 1.8em;
-font-size:1.05em} .dim,figcaption,caption{color:var(--dim)} .wide{overflow-x:auto;margin:.8em 0}
-table{border-collapse:collapse;font-size:.9em;font-variant-numeric:tabular-nums} caption{text-align:left;padding:.3em 0}
-th,td{padding:.3em .8em;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);min-width:3em}
-td{white-space:nowrap} td:last-child,.hashes td{white-space:normal;overflow-wrap:anywhere} thead th{color:var(--dim);
-font-weight:600} tbody th{font-weight:600;min-width:9em;overflow-wrap:anywhere} .hashes td{min-width:8em}
-.matrix td{text-align:right;min-width:2.6em} .matrix tbody th{min-width:4em}
-.matrix .right{background:color-mix(in srgb,var(--c2) calc(var(--share)*.4),transparent)}
-.matrix .wrong{background:color-mix(in srgb,var(--bad) calc(var(--share)*.6),transparent)}
-.pass{color:var(--good)} .fail{color:var(--bad);font-weight:700} .inconclusive{color:var(--open)}
-figure{margin:1em 0} svg{width:100%;max-width:720px;height:auto;font:13px system-ui,sans-serif}
-svg text{fill:var(--ink)}
-.grid{stroke:var(--line);fill:none} .axis{stroke:var(--dim);fill:none} .front{stroke:var(--dim);fill:none;
-stroke-dasharray:5 4} .bars,.line{fill:none;stroke-width:2} svg .number{fill:var(--label);font-weight:700;
-text-anchor:middle} .before{fill:var(--c0);opacity:.4} .infer{fill:var(--c0)} .mark{stroke:var(--ink);stroke-width:2}
-code{overflow-wrap:anywhere;background:var(--soft)} summary{cursor:pointer;padding:.3em 0}
-:focus-visible{outline:3px solid var(--c0);outline-offset:2px}
-@media (max-width:600px){svg{font-size:20px} body{padding:.7em} td:last-child{min-width:12em}}
-@media print{:root{--ink:#000;--paper:#fff;--soft:#fff;--dim:#333;--label:#fff} body{max-width:none;font-size:10pt}
-.wide{overflow:visible} td{white-space:normal} table{font-size:7.5pt} th,td{padding:.2em .4em;min-width:0}
-tbody th,.hashes td,td:last-child{min-width:0} figure,tr,details{break-inside:avoid} h2{break-after:avoid}}
-""" + "".join(
-    f".c{number} .bars,.c{number} .line{{stroke:var(--c{number})}} .c{number} circle{{fill:var(--c{number})}}\n"
-    for number in range(8)
+from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, figures
+from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, entries_of
+from edgeclf_benchmarks.comparing.confusion import confusions
+from edgeclf_benchmarks.comparing.flipped import cards, flipped_images
+from edgeclf_benchmarks.comparing.marks import key
+from edgeclf_benchmarks.comparing.markup import name, text
+from edgeclf_benchmarks.comparing.panels import areas_table, reliability, robustness, roc
+from edgeclf_benchmarks.comparing.sections import (
+    cautions,
+    gates,
+    machines,
+    origins,
+    per_class,
+    settings,
+    speed_caption,
 )
+from edgeclf_benchmarks.comparing.since import since_baseline
+from edgeclf_benchmarks.comparing.spoilt_columns import spoilt_tables
+from edgeclf_benchmarks.comparing.style import STYLE
+from edgeclf_benchmarks.comparing.tables import Table, to_html
+from edgeclf_benchmarks.comparing.timelines import ecdf, stages, trace
+from edgeclf_benchmarks.comparing.tradeoff import pareto
+
+# Nothing is loaded and nothing runs, whatever a name in a report may hold; thumbnails are part of the page.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
+_HEARD = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not settled", "note": "Note"}
+_LONGEST_TITLE = 120
 
 
 def page(compared: Compared) -> str:
     """The whole page."""
     entries = entries_of(compared.sources)
     title = "edgeclf: " + ", ".join(dict.fromkeys(row.name for each in compared.sources for row in each.report.rows))
-    shown = title if len(title) <= 120 else title[:117] + "…"
+    shown = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
+    parts = [(heading, content) for heading, content in _sections(compared, entries) if content]
+    contents = "".join(f'<li><a href="#{_anchor(heading)}">{heading}</a></li>' for heading, _ in parts)
+    body = "".join(
+        f'<section aria-labelledby="{_anchor(heading)}"><h2 id="{_anchor(heading)}">{heading}</h2>{content}</section>'
+        for heading, content in parts
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(shown)}</title><style>{_STYLE}</style></head>\n<body><main><h1>{text(shown)}</h1>"
-        + "".join(_parts(compared, entries))
-        + "</main></body></html>\n"
+        f"<title>{text(shown)}</title><style>{STYLE}</style></head>\n<body>"
+        f'<header><p class="over">edgeclf compare</p><h1>{_headline(entries)}</h1><p class="dim">{_about(compared)}</p>'
+        f'<nav aria-label="Contents"><ul>{contents}</ul></nav></header>\n<main>{body}</main>\n'
+        f'<footer><p class="dim">Written by edgeclf {text(compared.edgeclf)}, {text(compared.created_utc)}, with '
+        f"<code>{text(compared.command)}</code></p></footer></body></html>\n"
     )
 
 
-def _parts(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[str]:
-    yield f'<h2>Verdict</h2><ul class="verdict">{"".join(f"<li>{text(each)}</li>" for each in compared.verdict)}</ul>'
-    if compared.gates:
-        gates = [(gate.line, gate.verdict) for gate in compared.gates]
-        yield table("Gates", ("fails if: row: found", "verdict"), gates)
+def _headline(entries: tuple[Entry, ...]) -> str:
+    """How many rows on which machines."""
+    places = list(dict.fromkeys(entry.machine for entry in entries))
+    rows = "1 classifier" if len(entries) == 1 else f"{len(entries)} classifiers"
+    return f"{rows} on {name(places[0]) if len(places) == 1 else f'{len(places)} machines'}"
+
+
+def _about(compared: Compared) -> str:
+    """The data, and when it was measured."""
+    data = next((each.report.data for each in compared.sources if each.report.data is not None), None)
+    days = sorted({each.report.created_utc[:10] for each in compared.sources})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    if data is None:
+        return f"Latency alone, measured {text(when)}"
+    found = f"{len(data.images)} images of {data.name} ({data.split}), {len(data.classes)} classes"
+    return f"{text(found)}, measured {text(when)}"
+
+
+def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[str, str]]:
+    numbers = range(1, len(entries) + 1)
+    against = [number for number in numbers if entries[number - 1].row.parity is not None]
+    whose = key(entries, numbers)
+    yield "Verdict", _verdict(compared)
+    yield "Since the baseline", _table(since_baseline(compared))
     if picture := pareto(entries):
-        yield f"<h2>Latency against accuracy</h2>{picture}{_legend(entries)}"
-    yield f"<h2>Figures</h2>{_figures('Speed, accuracy and cost of each row', SPEED, entries)}{_fine_print(compared)}"
-    against = tuple(entry for entry in entries if entry.row.parity is not None)
-    if against:
-        figures = _figures("Each row and its reference on the same images", PARITY, against)
-        yield f"<h2>Parity with the reference</h2>{figures}"
-    if picture := ecdf(entries):
-        yield f"<h2>Distribution of latency</h2>{picture}{_legend(entries)}"
-    if picture := stages(entries):
-        yield f"<h2>Stages</h2>{picture}{_legend(entries)}"
-    if found := confusions(entries):
-        yield f"<h2>Confusion</h2>{found}"
-    if found := per_class(entries):
-        yield f"<h2>Classes</h2>{found}{_legend(entries)}"
-    yield f"<h2>Warnings</h2>{warnings(compared.sources)}"
-    yield f"<h2>Machines and conditions</h2>{machines(compared.sources)}"
-    yield f"<h2>Commands and hashes</h2>{commands(compared)}"
+        yield "Latency against accuracy", picture
+    speed = _table(figures(speed_caption(compared.sources), SPEED, entries, numbers))
+    yield "Speed", f"{speed}{_FINE_PRINT}"
+    yield "Accuracy", _table(figures("Accuracy, and what training took", ACCURACY, entries, numbers))
+    yield "Parity", _table(figures("Each row and its reference on the same images", PARITY, entries, against))
+    yield "Cost", _table(figures("Size, memory, start and energy", COST, entries, numbers))
+    if pictures := f"{ecdf(entries)}{trace(entries)}{stages(entries)}":
+        yield "Latency in detail", f'{whose}<div class="columns">{pictures}</div>'
+    yield "Confusion", confusions(entries)
+    yield "Classes", _table(per_class(entries))
+    if panels := roc(entries):
+        yield "ROC curves", f"{whose}{panels}{_table(areas_table(entries))}"
+    if panels := reliability(entries):
+        yield "Reliability", f'{panels}<p class="dim">{_RELIABILITY}</p>'
+    yield "Changed answers", _flipped(entries)
+    if panels := robustness(entries):
+        yield "Robustness", f"{whose}{panels}{''.join(map(_table, spoilt_tables(entries)))}"
+    yield "Warnings", _table(cautions(compared.sources)) or "<p>None.</p>"
+    conditions = "".join(map(to_html, machines(compared.sources)))
+    yield "Machines", f"{to_html(settings(compared.sources))}{conditions}"
+    yield "Commands and hashes", "".join(map(to_html, origins(compared)))
 
 
-def _figures(caption: str, columns: tuple[Column, ...], entries: tuple[Entry, ...]) -> str:
-    shown = told(columns, entries)
-    rows = [(entry.name, *(column.cell(entry) for column in shown)) for entry in entries]
-    return table(caption, ("row", *(column.heading for column in shown)), rows)
+_FINE_PRINT = (
+    '<p class="dim">Brackets are 95 % intervals. A percentile is the upper bound of LoadGen\'s early stopping, and is '
+    "shown only with enough samples.</p>"
+)
+_RELIABILITY = (
+    "Bars: the share that was right among answers of that confidence; the line across each bar: their mean confidence. "
+    "A bar below its line is too sure of itself. Narrow bars at the bottom: how many images."
+)
 
 
-def _legend(entries: tuple[Entry, ...]) -> str:
-    """The numbers in the pictures are places in this list."""
-    return f'<ol class="dim">{"".join(f"<li>{text(entry.name)}</li>" for entry in entries)}</ol>'
+def _verdict(compared: Compared) -> str:
+    shown = "".join(map(_finding, compared.verdict))
+    count = sum(len(each.report.cautions) for each in compared.sources)
+    if count:
+        plural = "1 warning limits" if count == 1 else f"{count} warnings limit"
+        shown += f'<li>{_sign("note")}<span>{plural} these figures: <a href="#warnings">what to do</a>.</span></li>'
+    return f'<ul class="verdict">{shown}</ul>{_table(gates(compared))}'
 
 
-def _fine_print(compared: Compared) -> str:
-    settings = " · ".join(
-        f"{each.file}: batch {found.batch_sizes[0]}, {found.threads[0]} threads, {found.rounds} rounds, {found.device}"
-        for each in compared.sources
-        for found in (each.report.settings,)
-    )
-    return (
-        f'<p class="dim">{text(settings)}. Brackets are 95 % intervals. A percentile is the upper bound of LoadGen\'s '
-        "early stopping, and is shown only with enough samples.</p>"
-    )
+def _finding(finding: Finding) -> str:
+    return f"<li>{_sign(finding.kind)}<span>{text(finding.sentence)}</span></li>"
+
+
+def _sign(kind: str) -> str:
+    seen, heard = f'<span aria-hidden="true">{_SIGNS[kind]}</span>', f'<span class="heard">{_HEARD[kind]}:</span>'
+    return f'<span class="sign {kind}">{seen}{heard}</span>'
+
+
+def _table(table: Table | None) -> str:
+    return "" if table is None else to_html(table)
+
+
+def _flipped(entries: tuple[Entry, ...]) -> str:
+    images, count = flipped_images(entries)
+    if not images:
+        return ""
+    some = f"{len(images)} of the {count} images" if count > len(images) else f"All images ({count})"
+    what = "on which a row and its reference part ways; first those that most rows lose."
+    return f'<p class="dim">{some} {what}</p>{cards(entries, images)}'
+
+
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")

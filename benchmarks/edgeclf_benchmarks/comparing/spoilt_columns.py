@@ -1,21 +1,37 @@
-"""The columns of a comparison on spoilt images, for report.md and the page."""
+"""What a comparison says of spoilt images: columns of the sums, and top-1 by corruption and level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-from edgeclf_benchmarks.comparing.columns import NONE, Column
+from edgeclf_benchmarks.comparing.columns import NONE, Column, figures
 from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.tables import Table
 
 
-def robustness_columns(entries: Sequence[Entry]) -> tuple[Column, ...]:
-    """Of entries that answered spoilt images: top-1 at each level of each corruption, the mean, the paired change."""
-    names = dict.fromkeys(
-        each.name for entry in entries if entry.row.robustness is not None for each in entry.row.robustness.entries
+def spoilt_tables(entries: Sequence[Entry]) -> list[Table | None]:
+    """The sums of each entry that answered spoilt images, then top-1 at each level of each corruption."""
+    spoilt = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
+    sums = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, spoilt)
+    return [sums, _levels(entries, spoilt)] if spoilt else []
+
+
+def _levels(entries: Sequence[Entry], spoilt: Sequence[int]) -> Table:
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for number in spoilt:
+        robustness = entries[number - 1].row.robustness
+        for each in robustness.entries if robustness is not None else ():
+            found.setdefault((each.name, each.level), {})[number] = each.top1
+    rows = [
+        (f"{name} {level}", *(f"{shares[number]:.3f}" if number in shares else NONE for number in spoilt))
+        for (name, level), shares in found.items()
+    ]
+    return Table(
+        "Top-1 by corruption and level (1 mild, 3 strong)",
+        ("corruption", *(entries[number - 1].name for number in spoilt)),
+        tuple(rows),
+        across=(None, *spoilt),
     )
-    levels = (Column(name, partial(_spoilt, name=name)) for name in names)
-    return (Column("images", _spoilt_images), Column("as they are", _clean), *levels, *_ROBUSTNESS)
 
 
 def _spoilt_images(entry: Entry) -> str:
@@ -24,12 +40,6 @@ def _spoilt_images(entry: Entry) -> str:
 
 def _clean(entry: Entry) -> str:
     return NONE if entry.row.robustness is None else f"{entry.row.robustness.clean_top1:.3f}"
-
-
-def _spoilt(entry: Entry, name: str) -> str:
-    """ "0.81 0.72 0.40": levels 1 to 3."""
-    entries = entry.row.robustness.entries if entry.row.robustness else ()
-    return " ".join(f"{each.top1:.3f}" for each in entries if each.name == name) or NONE
 
 
 def _spoilt_mean(entry: Entry) -> str:
@@ -60,8 +70,10 @@ def _spoilt_verdict(entry: Entry) -> str:
 
 
 _ROBUSTNESS = (
+    Column("images", _spoilt_images),
+    Column("as they are", _clean),
     Column("mean [95 %]", _spoilt_mean),
     Column("Δmean [95 %]", _spoilt_change),
-    Column("falls most at", _spoilt_worst),
-    Column("verdict", _spoilt_verdict),
+    Column("falls most at", _spoilt_worst, words=True),
+    Column("verdict", _spoilt_verdict, words=True),
 )

@@ -1,0 +1,164 @@
+"""Pictures of latency: its distribution, its trace over the run, and the stages that it is made of."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import get_args
+
+from edgeclf_benchmarks.comparing.axes import Axis, Paper, figure
+from edgeclf_benchmarks.comparing.columns import milliseconds
+from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.marks import look_of, mark
+from edgeclf_benchmarks.comparing.markup import shortened, text
+from edgeclf_benchmarks.comparing.tables import Table
+from edgeclf_benchmarks.measuring.timing import Latency, Stage
+
+_MOST_STEPS, _MOST_STROKES = 150, 180
+_STRIP, _LANE = 58, 46
+
+
+def ecdf(entries: Sequence[Entry]) -> str:
+    """Share of inference calls that took at most so long, over all timed calls."""
+    taken = [(number, sorted(_samples(found))) for number, found in _timed(entries)]
+    if not taken:
+        return ""
+    low, high = min(samples[0] for _, samples in taken), max(samples[-1] for _, samples in taken)
+    paper = Paper(Axis(low / 1.05, high * 1.05, True), Axis(0.0, 1.0, most=6))
+    parts = list(paper.frame("one inference, ms (logarithmic)", "share of calls"))
+    for place, (number, samples) in enumerate(taken):
+        last = len(samples) - 1
+        kept = sorted({round(step * last / _MOST_STEPS) for step in range(_MOST_STEPS + 1)})
+        path = paper.path([(samples[each], (each + 1) / len(samples)) for each in kept])
+        share = 0.15 + 0.7 * (place + 0.5) / len(taken)  # the marks of lines that lie close stand apart
+        at = paper.across(samples[round(share * last)]), paper.up(share)
+        parts.append(f'<polyline class="line {look_of(number)}" points="{path}"/>{mark(number, *at)}')
+    told = "; ".join(
+        f"{number}: {entries[number - 1].name}, {len(samples)} calls, {samples[0]:.3g} to {samples[-1]:.3g} ms"
+        for number, samples in taken
+    )
+    caption = "How many of the calls took at most so long: further left is faster, steeper is steadier."
+    return figure("Distribution of latency", told, parts, (paper.width, paper.height), caption=caption)
+
+
+def trace(entries: Sequence[Entry]) -> str:
+    """When each call was made and how long it took, a strip an entry; nothing is left out."""
+    timed = _timed(entries)
+    if not timed:
+        return ""
+    begun = [moment for _, found in timed for moments in found.started_s for moment in moments]
+    height = _STRIP * len(timed) + 44
+    paper = Paper(Axis(min(begun), max(begun)), Axis(0.0, 1.0), height=height, top=4, bottom=40, left=112)
+    parts = []
+    for tick in paper.x.ticks():
+        x = paper.across(tick)
+        parts.append(f'<path class="grid" d="M{x:.1f} 4V{height - 40}"/>')
+        parts.append(f'<text class="middle" x="{x:.1f}" y="{height - 22}">{tick:.3g}</text>')
+    centre, seconds = (paper.left + paper.width) / 2, "seconds since the measuring began"
+    parts.append(f'<text class="middle name" x="{centre:g}" y="{height - 5}">{seconds}</text>')
+    for place, (number, found) in enumerate(timed):
+        parts.append(_strip(paper, 4 + _STRIP * place, number, found))
+    told = "; ".join(f"{number}: {entries[number - 1].name}, {_course(found)}" for number, found in timed)
+    caption = "Every timed call in the order taken, between the shortest and the longest of its row (logarithmic); the "
+    caption += "thin line is the median."
+    return figure("Trace of latency", told, parts, (paper.width, height), caption=caption)
+
+
+def _strip(paper: Paper, top: float, number: int, found: Latency) -> str:
+    scale = Axis(found.min_ms, found.max_ms, True)
+    base, high = top + _STRIP - 8, _STRIP - 14
+
+    def up(value: float) -> float:
+        return base - high * scale.share(value)
+
+    strokes = "".join(
+        f"M{paper.across(moment):.1f} {up(least):.1f}V{up(most):.1f}" for moment, least, most in _strokes(found)
+    )
+    right = paper.width - paper.right
+    return (
+        f'<g class="{look_of(number)}"><title>{text(_course(found))}</title>'
+        f'<path class="axis" d="M{paper.left:g} {base + 2:.1f}H{right:g}"/>'
+        f'<path class="grid" d="M{paper.left:g} {up(found.p50_ms):.1f}H{right:g}"/>'
+        f'<path class="dots" d="{strokes}"/></g>'
+        f"{mark(number, 14, base - high / 2)}"
+        f'<text class="end small" x="{paper.left - 6:g}" y="{base + 1:.1f}">{found.min_ms:.3g} ms</text>'
+        f'<text class="end small" x="{paper.left - 6:g}" y="{base - high + 11:.1f}">{found.max_ms:.3g} ms</text>'
+    )
+
+
+def _strokes(found: Latency) -> list[tuple[float, float, float]]:
+    """Moment, shortest and longest call of each of the steps that the run is parted in: outliers stay to be seen."""
+    calls = [
+        (moment, taken)
+        for moments, samples in zip(found.started_s, found.rounds_ms, strict=True)
+        for moment, taken in zip(moments, samples, strict=True)
+    ]
+    size = -(-len(calls) // _MOST_STROKES)
+    groups = [calls[start : start + size] for start in range(0, len(calls), size)]
+    return [
+        (statistics.mean(moment for moment, _ in group), min(ms for _, ms in group), max(ms for _, ms in group))
+        for group in groups
+    ]
+
+
+def _course(found: Latency) -> str:
+    slowed = ", slower at the end than at the start" if found.slowed else ""
+    outliers = "1 outlier" if found.outliers == 1 else f"{found.outliers} outliers"
+    return f"{found.samples} calls, {found.min_ms:.3g} to {found.max_ms:.3g} ms, {outliers}{slowed}"
+
+
+def stages(entries: Sequence[Entry]) -> str:
+    """Medians of preprocessing and inference as one bar an entry, with a mark at the median end to end."""
+    split = [
+        (number, entry, before.p50_ms, infer.p50_ms, entry.latency("end_to_end"))
+        for number, entry in enumerate(entries, 1)
+        if (before := entry.latency("preprocess")) is not None and (infer := entry.latency("infer")) is not None
+    ]
+    if not split:
+        return ""
+    longest = max(max(before + infer, whole.p50_ms if whole else 0.0) for _, _, before, infer, whole in split)
+    parts, told = [], []
+    for lane, (number, entry, prepared, inferred, whole) in enumerate(split):
+        together = f", {whole.p50_ms:.2f} ms end to end" if whole else ""
+        told.append(f"{number}: {entry.name}, preprocess {prepared:.2f} ms, infer {inferred:.2f} ms{together}")
+        ms = (prepared, inferred, whole.p50_ms if whole else None)
+        parts.append(_bar(_LANE * lane, number, entry.row.name, ms, longest))
+    caption = "Median preprocess (hollow), then infer (filled); the mark is the median end to end."
+    return figure("Where the time goes", "; ".join(told), parts, (560, _LANE * len(split)), caption=caption)
+
+
+def _bar(top: int, number: int, name: str, ms: tuple[float, float, float | None], longest: float) -> str:
+    before, infer, whole = ms
+    first, second = (520 * each / longest for each in (before, infer))
+    end = "" if whole is None else f'<path class="tick" d="M{32 + 520 * whole / longest:.1f} {top + 19}v22"/>'
+    figures = f"{before:.2f} + {infer:.2f} ms"
+    return (
+        f'{mark(number, 14, top + 24)}<text x="32" y="{top + 15}"><title>{text(name)}</title>'
+        f'{text(shortened(name, 30))}</text><text class="end" x="552" y="{top + 15}">{figures}</text>'
+        f'<rect class="before" x="32" y="{top + 22}" width="{first:.1f}" height="16"/>'
+        f'<rect class="infer" x="{32 + first:.1f}" y="{top + 22}" width="{second:.1f}" height="16"/>{end}'
+    )
+
+
+def latency_table(entries: Sequence[Entry]) -> Table | None:
+    """What the pictures show, in figures: medians of the stages, the course of the calls."""
+    rows, numbers = [], []
+    for number, entry in enumerate(entries, 1):
+        found = {stage: entry.latency(stage) for stage in get_args(Stage)}
+        infer = found["infer"]
+        if infer is None:
+            continue
+        medians = (milliseconds(None if each is None else each.p50_ms) for each in found.values())
+        rows.append((entry.name, *medians, _course(infer)))
+        numbers.append(number)
+    headings = ("row", "preprocess", "infer", "end to end", "calls of infer")
+    caption = "Medians of the stages, and the course of the calls"
+    return Table(caption, headings, tuple(rows), words=headings[-1:], marks=tuple(numbers)) if rows else None
+
+
+def _timed(entries: Sequence[Entry]) -> list[tuple[int, Latency]]:
+    return [(number, found) for number, entry in enumerate(entries, 1) if (found := entry.latency()) is not None]
+
+
+def _samples(found: Latency) -> list[float]:
+    return [sample for taken in found.rounds_ms for sample in taken]
