@@ -31,7 +31,7 @@ def bare_call(target: str, engine: Any, input_name: str) -> Call:
         session = engine._session
         return lambda batch: session.run(None, {input_name: batch})[0]
     if target == "openvino":
-        request = engine._compiled.create_infer_request()
+        request = engine.model(1).create_infer_request()
         return lambda batch: request.infer({0: batch}, share_inputs=True)[0]
     raise SystemExit(f"no bare call is known for {target}; give onnx or openvino bundles")
 
