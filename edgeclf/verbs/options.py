@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,6 +72,7 @@ def session_options(
     *,
     streams: int | None = None,
     many: bool = False,
+    cache: Path | None = None,
 ) -> SessionOptions:
     """The runtime's options; `many` images, or few.
 
@@ -84,7 +86,9 @@ def session_options(
         raise BackendError(refusal)
     if compute_precision is not None and compute_precision not in PRECISIONS:
         raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
-    return SessionOptions(device.lower(), threads, compute_precision, "throughput" if many else "latency", streams)
+    return SessionOptions(
+        device.lower(), threads, compute_precision, "throughput" if many else "latency", streams, cache
+    )
 
 
 def pixel_mode(name: str) -> PixelMode:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,6 +73,12 @@ def predict(
         ),
     ] = None,
     pixels: PixelsMode = "exact",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep what OpenVINO compiles there: later starts are quicker. Keep others out."
+        ),
+    ] = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
     stdin: Annotated[
@@ -127,7 +134,7 @@ def predict(
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
     many = not watch and (total is None or total >= _MANY_IMAGES)
-    options = session_options(device, threads, compute_precision, streams=streams, many=many)
+    options = session_options(device, threads, compute_precision, streams=streams, many=many, cache=cache)
     limits = Limits(max_megapixels, max_megabytes)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=pixel_mode(pixels)) as classifier, ExitStack() as stack:

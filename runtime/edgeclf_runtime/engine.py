@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -35,6 +36,8 @@ class SessionOptions:
     streams
         Inferences at the same time, which share the threads. None: one for latency; for throughput one a thread, since
         two cores do more on two pictures than together on one.
+    cache
+        Folder where OpenVINO keeps what it compiled, so that the next start is quicker. What lies there is run unchecked.
     """
 
     device: str = OWN_DEVICE
@@ -42,6 +45,7 @@ class SessionOptions:
     compute_precision: str | None = None
     hint: Literal["latency", "throughput"] = "latency"
     streams: int | None = None
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:

@@ -168,6 +168,8 @@ def _resize_region(
     Always across first and then down: Pillow 13 chooses the order itself, by sizes, and the rounding between the two
     passes shows (12 levels were seen in a bicubic resize). In two calls of one pass each, every Pillow gives the same.
     """
+    if size == image.size:
+        return image.crop(region)
     down = _span(image.height, size[1], region[1], region[3], resampling, other_px=region[2] - region[0])
     if down.last - down.first < 0.75 * image.height:  # else the copy costs more than the rows it saves
         image = image.crop((0, down.first, image.width, down.last))

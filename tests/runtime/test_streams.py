@@ -142,3 +142,14 @@ def test_reading_a_folder_twice_gives_the_same_answers_in_the_same_order(shared_
     with Classifier.open(shared_bundle("onnx"), MANY) as classifier:
         first, second = (list(classifier.predict(tmp_path, batch_size=3)) for _ in range(2))
     assert first == second and [Path(p.source).name for p in first] == [f"{i:02}.jpg" for i in range(30)]
+
+
+def test_openvino_starts_from_its_cache_and_answers_the_same(shared_bundle: Shared, tmp_path: Path) -> None:
+    bundle, batch = shared_bundle("openvino"), tiny.random_pixels(1)
+    answers, from_cache = [], []
+    for _ in range(2):
+        with open_session(bundle, SessionOptions(cache=tmp_path / "cache")) as session:
+            engine: Any = session.check_usable()
+            from_cache.append(engine.model(1).get_property("LOADED_FROM_CACHE"))
+            answers.append(session(batch))
+    assert from_cache == [False, True] and np.array_equal(*answers)

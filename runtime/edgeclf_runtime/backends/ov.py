@@ -115,6 +115,8 @@ def compile_settings(options: SessionOptions, precision_hint: str) -> dict[str, 
     if options.device == "cpu":
         settings["INFERENCE_NUM_THREADS"] = options.thread_count
         settings["NUM_STREAMS"] = options.stream_count
+    if options.cache is not None:
+        settings["CACHE_DIR"] = str(options.cache)
     return settings
 
 
