@@ -71,13 +71,9 @@ def session_options(
     compute_precision: str | None,
     *,
     streams: int | None = None,
-    many: bool = False,
     cache: Path | None = None,
 ) -> SessionOptions:
-    """The runtime's options; `many` images, or few.
-
-    Raises UsageError for a precision that nothing has, BackendError on an old JetPack.
-    """
+    """The runtime's options. Raises UsageError for a precision that nothing has, BackendError on an old JetPack."""
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.machine import jetson_refusal
     from edgeclf_runtime.manifest import PRECISIONS
@@ -86,9 +82,7 @@ def session_options(
         raise BackendError(refusal)
     if compute_precision is not None and compute_precision not in PRECISIONS:
         raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
-    return SessionOptions(
-        device.lower(), threads, compute_precision, "throughput" if many else "latency", streams, cache
-    )
+    return SessionOptions(device.lower(), threads, compute_precision, streams=streams, cache=cache)
 
 
 def pixel_mode(name: str) -> PixelMode:

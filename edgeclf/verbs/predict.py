@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,13 +129,14 @@ def predict(
     from edgeclf_runtime.images import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
+    options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
-    many = not watch and (total is None or total >= _MANY_IMAGES)
-    options = session_options(device, threads, compute_precision, streams=streams, many=many, cache=cache)
+    if not watch and (total is None or total >= _MANY_IMAGES):
+        options = replace(options, hint="throughput")
     limits = Limits(max_megapixels, max_megabytes)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=pixel_mode(pixels)) as classifier, ExitStack() as stack:

@@ -37,7 +37,7 @@ class SessionOptions:
         Inferences at the same time, which share the threads. None: one for latency; for throughput one a thread, since
         two cores do more on two pictures than together on one.
     cache
-        Folder where OpenVINO keeps what it compiled, so that the next start is quicker. What lies there is run unchecked.
+        Folder where OpenVINO keeps what it compiled, for a quicker start. What lies there is run unchecked.
     """
 
     device: str = OWN_DEVICE
