@@ -88,6 +88,12 @@ def _tables(report: Report) -> Iterator[RenderableType]:
         yield ""
         yield styled(about + (" (selected on these images)" if report.data.selected_on else ""), "dim")
         yield _parity_table(report)
+    if any(row.robustness for row in report.rows):
+        yield ""
+        yield from _robustness(report)
+    if report.gates:
+        yield ""
+        yield _gates_table(report)
     if len(report.settings.batch_sizes) * len(report.settings.threads) > 1:
         yield ""
         yield _sweep_table(report)
@@ -111,8 +117,9 @@ def _latency_table(report: Report, batch: int, threads: int) -> Table:
 
 
 def _cost_table(report: Report, batch: int, threads: int) -> Table:
+    energy = ("energy an image", "above idle") if any(row.power for row in report.rows) else ()
     table = grid()
-    _head(table, ("", "end to end", "decode", "images/s", "cold start", "memory", "size"))
+    _head(table, ("", "end to end", "decode", "images/s", "cold start", "memory", "size", *energy))
     for row in report.rows:
         whole, decode = (row.latency(stage, batch, threads) for stage in ("end_to_end", "preprocess"))
         offline = [each for each in row.scenarios if each.name == "offline"]
@@ -124,8 +131,13 @@ def _cost_table(report: Report, batch: int, threads: int) -> Table:
             f"{row.cold_start.total_ms / 1000:.2f} s" if row.cold_start else _NONE,
             f"{row.peak_memory_mib:.0f} MiB" if row.peak_memory_mib is not None else _NONE,
             size(row.bundle_bytes) if row.bundle_bytes is not None else _NONE,
+            *_energy(row)[: len(energy)],
         )
     return table
+
+
+def _energy(row: Row) -> tuple[str, str]:
+    return (_NONE, _NONE) if row.power is None else (f"{row.power.mj_per_image:.1f} mJ", f"{row.power.mean_w:.2f} W")
 
 
 def _against(report: Report, row: Row, batch: int, threads: int) -> str:
@@ -158,6 +170,35 @@ def _parity_table(report: Report) -> Table:
         cells += [f"{parity.right_to_wrong} − {parity.wrong_to_right} +"]
         cells += [_NONE if parity.mean_kl is None else f"{parity.mean_kl:.1e}"]
         table.add_row(styled(row.name, "cyan"), *cells, verdict(parity.verdict))
+    return table
+
+
+def _robustness(report: Report) -> Iterator[RenderableType]:
+    """Top-1 on spoilt images: for each corruption the mean over its levels."""
+    judged = [(row, row.robustness) for row in report.rows if row.robustness is not None]
+    first = judged[0][1]
+    names = tuple(dict.fromkeys(each.name for each in first.entries))
+    yield styled(f"top-1 on {count(first.images, 'image')}, spoilt; mean of the levels", "dim")
+    table = grid()
+    _head(table, ("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", ""))
+    for row, found in judged:
+        means = [[each.top1 for each in found.entries if each.name == name] for name in names]
+        bounds, change = found.mean_top1_interval, found.mean_change_interval_points
+        cells = [f"{found.clean_top1:.3f}", *(f"{sum(each) / len(each):.3f}" for each in means)]
+        cells += [f"{found.mean_top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
+        if found.verdict is None or found.mean_change_points is None:
+            table.add_row(styled(row.name, "cyan"), *cells, "reference")
+            continue
+        cells += [f"{found.mean_change_points:+.2f}"]
+        cells += [f"{change.low:+.2f}…{change.high:+.2f}" if change else _NONE]
+        table.add_row(styled(row.name, "cyan"), *cells, verdict(found.verdict))
+    yield table
+
+
+def _gates_table(report: Report) -> Table:
+    table = grid()
+    for gate in report.gates:
+        table.add_row(verdict(gate.verdict), styled(gate.line))
     return table
 
 

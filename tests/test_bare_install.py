@@ -153,6 +153,8 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
         "2",
         "--duration",
         "0.2",
+        "--corruptions",
+        "all",
         "-o",
         "data.json",
     ]
@@ -160,6 +162,7 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
     assert result.returncode == 0, result.stderr
     report = json.loads((bare.folder / "data.json").read_text())
     assert report["rows"][0]["evaluation"]["images"] == 3
+    assert len(report["rows"][0]["robustness"]["entries"]) == 18
 
 
 def test_the_runtime_passes_its_tests(bare: Environment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,18 @@ import typer
 
 from edgeclf.console import say, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import OWN_DEVICE, AsJson, ComputePrecision, Device, Force, session_options, shell_word
-from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf.verbs.options import (
+    OWN_DEVICE,
+    AsJson,
+    ComputePrecision,
+    Device,
+    Force,
+    RebuildIfStale,
+    open_bundle,
+    session_options,
+    shell_word,
+)
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf_benchmarks.measuring.draft import Draft
@@ -67,6 +78,25 @@ def bench(
         bool,
         typer.Option("--plain-loop/--no-plain-loop", help="Beside a pytorch bundle: PIL, torchvision, eager torch."),
     ] = True,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST|all",
+            help="Accuracy on spoilt images, too: noise, blur, jpeg, brightness, contrast, pixelate; 3 levels each.",
+        ),
+    ] = None,
+    spoilt_images: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help="Images to spoil.", show_default="200; 50 with --quick"),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="REPORT", help="An older report, for top1_drop, p50_ratio and flips.")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GATE", help='Exit with 1 if so beyond noise, such as "p50_ms>12"; see compare.'),
+    ] = None,
+    rebuild_if_stale: RebuildIfStale = False,
     strict_env: Annotated[
         bool, typer.Option("--strict-env", help="Exit with 1 where the machine was busy, hot, on battery, …")
     ] = False,
@@ -90,14 +120,20 @@ def bench(
       edgeclf bench bundles/cats-onnx-fp32 bundles/cats-openvino-fp32 bundles/cats-pytorch-fp32 --data photos/
       edgeclf bench bundles/cats-onnx-fp32 --quick
       edgeclf bench bundles/cats-* --batch-sizes 1,8 --threads 1,2 -o report.json
+      edgeclf bench bundles/cats-* --data photos/ --corruptions all
+      edgeclf bench bundles/cats-int8 --baseline old.json --fail-if "p50_ratio>1.05"
     """
+    from edgeclf.bench_progress import Teller
     from edgeclf.benches import free_place, labelled_images, show_report
+    from edgeclf_benchmarks.comparing.own_gates import read_gates
     from edgeclf_benchmarks.measuring.bench import measure
     from edgeclf_benchmarks.measuring.conditions import ENVIRONMENT
+    from edgeclf_benchmarks.measuring.corruptions import parse_corruptions
+    from edgeclf_benchmarks.measuring.draft import line_up
+    from edgeclf_benchmarks.measuring.power import board_meter
     from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
     from edgeclf_benchmarks.measuring.report import report_document, write_report
     from edgeclf_benchmarks.measuring.summing_up import report_of
-    from edgeclf_runtime.bundle import Bundle
 
     named = _profile(profile, quick=quick)
     options = BenchOptions(
@@ -110,53 +146,43 @@ def bench(
         margin_points=margin,
         duration_s=duration,
         seed=seed,
+        corruptions=() if corruptions is None else parse_corruptions(corruptions),
+        spoilt_images=spoilt_images,
     )
+    gates = read_gates(fail_if or (), baseline)
     place = output or free_place(Path("benches"))
     if place.exists() and not force:
         raise UsageError(f"{place} exists; give --force to replace it, or another --output")
-    opened = [Bundle.open(path) for path in bundles if not _is_sidecar(path)]  # bundles/* names those, too
-    first = None if reference is None else Bundle.open(reference)
+    opened = [
+        open_bundle(path, options.first, rebuild_if_stale=rebuild_if_stale)
+        for path in bundles
+        if not _is_sidecar(path)  # bundles/* names those, too
+    ]
+    first = None if reference is None else open_bundle(reference, options.first, rebuild_if_stale=rebuild_if_stale)
+    rows = [part.name for part in line_up(opened, first, options)[0]]
     most = _most(images, PROFILES[named].images)
     labelled = None if data is None else labelled_images(data, split, most=most, seed=seed, track=track)
-    with _Teller() as teller:
+    gates.check(rows, labelled)
+    options = replace(options, meter=board_meter())
+    with Teller() as teller:
         draft = measure(opened, options, reference=first, data=labelled, tell=teller)
-    report = report_of(draft, shlex.join(["edgeclf", *sys.argv[1:]]))
+    report, refusal = report_of(draft, shlex.join(["edgeclf", *sys.argv[1:]])), None
+    try:
+        report = gates.judged(report, place.name) if report.complete else report
+    except DataError as error:  # what was measured is kept first
+        refusal = error
     write_report(report, place, force=force)
     if as_json:
         write_json("bench", {"report": report_document(report), "written": str(place)})
     else:
         show_report(report)
     _finish(draft, report, place)
+    if refusal is not None:
+        raise refusal
+    if failed := [each for each in report.gates if each.verdict == "fail"]:
+        raise GateError(f"{len(failed)} of {len(report.gates)} gates failed, the first: {failed[0].line}")
     if strict_env and (spoilt := [each for each in report.cautions if each.about in ENVIRONMENT]):
         raise GateError(f"{spoilt[0].found}, and --strict-env asks for a quiet machine; {spoilt[0].advice}")
-
-
-class _Teller:
-    """Says what is being done and how long it will still take: a line that changes, a few lines off a terminal."""
-
-    def __init__(self) -> None:
-        from edgeclf.console import notices
-
-        console = notices()
-        self._status = console.status("looking at the machine")
-        self._moves = console.is_terminal
-        self._said = ""
-
-    def __call__(self, what: str, seconds_left: float) -> None:
-        left = f"about {_time(seconds_left)} left"
-        self._status.update(f"{what}, {left}")
-        phase = what.split(" ")[0]
-        if not self._moves and phase != self._said:
-            say(f"{what}, {left}", style="dim")
-            self._said = phase
-
-    def __enter__(self) -> _Teller:
-        if self._moves:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
 
 
 def _finish(draft: Draft, report: Report, place: Path) -> None:
@@ -210,13 +236,3 @@ def _most(text: str | None, usual: int) -> int | None:
     if not text.isdigit() or not int(text):
         raise UsageError(f"--images wants a number above 0, or all; found {text!r}")
     return int(text)
-
-
-def _time(seconds: float) -> str:
-    """ "40 s", "2 min 10 s", "1 h 30 min"."""
-    whole = max(1, round(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60 // 10 * 10} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

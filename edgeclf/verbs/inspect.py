@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import count, grid, inert, mark, show, size, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import AsJson, BundlePath, shell_word
-from edgeclf_runtime.errors import BundleError
+from edgeclf.console import count, grid, inert, mark, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
+from edgeclf_runtime.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +26,18 @@ _BUILT_ON = ("jetson", "gpu", "cpu", "engine", "engine_version", "system")
 def inspect(
     bundle: BundlePath,
     labels: Annotated[bool, typer.Option("--labels", help="List the labels only, all of them, one a line.")] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="A model card as Markdown instead, from measured data only.")
+    ] = False,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="REPORT", help="For the card: what bench or eval wrote of it; may be given often."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.md", help="Write the card there.", show_default="stdout"),
+    ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a bundle is, without running it.
@@ -35,17 +49,24 @@ def inspect(
     Examples:
       edgeclf inspect bundles/cats-onnx
       edgeclf inspect cats.tar --labels
+      edgeclf inspect bundles/cats-onnx --card --report benches/1.json -o cats.md
     """
     from edgeclf.inspection import inspect_bundle
     from edgeclf_runtime.bundle import Bundle
 
+    if card and (as_json or labels):
+        raise UsageError("give one of --card, --json and --labels")
+    if not card and (report or output is not None):
+        raise UsageError("--report and --output are for the model card; give --card, too")
     opened = Bundle.open(bundle)
     if labels and not as_json:
         for label in opened.manifest.labels:
             print(inert(label))
         return
     found = inspect_bundle(opened)
-    if as_json:
+    if card:
+        _write_card(found, report or [], output, force=force)
+    elif as_json:
         from edgeclf_runtime.records import to_json
 
         write_json("inspect", to_json(found))
@@ -55,6 +76,20 @@ def inspect(
     if changed:
         raise BundleError(f"{bundle}/{changed[0]}: changed since the export (SHA-256 differs); copy it again")
     suggest(f"edgeclf {'verify' if opened.manifest.state == 'built' else 'build'} {shell_word(bundle)}")
+
+
+def _write_card(found: Inspection, reports: Sequence[Path], output: Path | None, *, force: bool) -> None:
+    from edgeclf.card_evidence import read_evidence
+    from edgeclf.model_card import model_card
+    from edgeclf_runtime.writer import writing
+
+    content = model_card(found, read_evidence(reports, found.digest))
+    if output is None:
+        print(content, end="")
+        return
+    with writing(output, force=force) as draft:
+        draft.write_text(content, encoding="utf-8")
+    say(f"wrote {output}", style="dim")
 
 
 def _show(found: Inspection) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
-from edgeclf_benchmarks.measuring import bench, rounds, summing_up
+from edgeclf_benchmarks.measuring import bench, rounds, spoilt, summing_up
 from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
 from edgeclf_benchmarks.measuring.conditions import look
+from edgeclf_benchmarks.measuring.contenders import BundleContender
+from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
 from edgeclf_benchmarks.measuring.draft import Draft
 from edgeclf_benchmarks.measuring.power import Meter
 from edgeclf_benchmarks.measuring.profiles import BenchOptions
@@ -63,6 +66,10 @@ def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bo
     )
 
 
+def opened_picture(path: Path) -> Image.Image:
+    return tiny.opened(path.read_bytes())
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
     """Two bundles with the same weights and one with others, on images whose classes are in another order."""
@@ -75,10 +82,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
         return looks.count(bundle.name)
 
     data = labelled(root / "views", ("sky", "leaf", "pagoda"))
-    meter = Meter("a rail", lambda: 5.0, idle_s=0.0)
-    return measure(
-        bundles, replace(QUICK, batch_sizes=(1, 2), meter=meter), data=replace(data, record_look=record_look)
-    )
+    drawn = [5.0]
+    meter = Meter("a rail", lambda: drawn[0], idle_s=0.0)
+    drawn[0] = 7.0
+    options = replace(QUICK, batch_sizes=(1, 2), meter=meter, corruptions=("noise", "contrast"), spoilt_images=5)
+    return measure(bundles, options, data=replace(data, record_look=record_look))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +149,27 @@ def test_the_reference_runs_against_itself_and_the_others_against_it(report: Rep
 def test_power_comes_from_the_boards_meter(report: Report) -> None:
     for row in report.rows:
         assert row.power is not None
-        assert (row.power.source, row.power.idle_w, row.power.mean_w) == ("a rail", 5.0, 0.0)
+        assert (row.power.source, row.power.idle_w, row.power.mean_w) == ("a rail", 5.0, 2.0)
+        offline = next(each for each in row.scenarios if each.name == "offline")
+        assert row.power.mj_per_image == pytest.approx(2000 * offline.seconds / offline.images)
+
+
+def test_all_bundles_answer_the_same_spoilt_images_as_the_runtime_would(report: Report, measured: Draft) -> None:
+    a, b, c = (row.robustness for row in report.rows)
+    assert a is not None and b is not None and c is not None and measured.spoilt is not None
+    assert [(each.name, each.level) for each in a.entries] == [
+        (name, level) for name in ("noise", "contrast") for level in (1, 2, 3)
+    ]
+    assert (a.images, len(measured.spoilt.places), a.verdict) == (5, 5, None)
+    assert (b.mean_change_points, {each.agreement for each in b.entries}) == (0.0, {1.0})
+    assert min(each.agreement or 0.0 for each in c.entries) < 1
+    pixels = measured.parts[2].bundle.manifest.pixels
+    assert pixels is not None
+    for place, found in zip(measured.spoilt.places, measured.spoilt.numbers("c")[4], strict=True):
+        image = measured.images[place]
+        picture = spoil(opened_picture(image.path), Spoiling("contrast", 2), image.sha256)
+        logits = tiny.reference_logits("reference", pixels.apply(picture)[None], seed=1)
+        assert ("sky", "leaf", "pagoda")[found] == tiny.LABELS[int(logits.argmax())]
 
 
 def test_looks_at_test_images_are_recorded_once_a_bundle(report: Report) -> None:
@@ -225,6 +253,44 @@ def test_an_interruption_leaves_a_report_that_says_so(
 
 
 @pytest.mark.usefixtures("short")
+def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spoilt, "_IMAGES", 2)
+    asked: list[str] = []
+    answers = spoilt._answers
+
+    def until_the_second_block(contender: BundleContender, *arguments: Any) -> Any:
+        asked.append(contender.name)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return answers(contender, *arguments)
+
+    monkeypatch.setattr(spoilt, "_answers", until_the_second_block)
+    bundles = [tiny.build(tmp_path / name) for name in "ab"]
+    draft = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
+    report = report_of(draft, "")
+    assert not report.complete
+    assert [row.robustness.images if row.robustness else None for row in report.rows] == [2, 2]
+
+
+def test_spoilt_images_need_labelled_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--corruptions.*--data"):
+        measure([tiny.build(tmp_path / "a")], replace(QUICK, corruptions=("blur",)))
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("what", ["encoder", "several labels"])
+def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
+    one, other = tiny.build(tmp_path / "one"), tiny.build(tmp_path / "other")
+    changes: dict[str, Any] = {"scores": "sigmoid"} if what == "several labels" else {"task": "embed-image"}
+    other = tiny.reseal(tmp_path / "other", **changes)
+    with pytest.raises(UsageError, match=r"several; bench them apart|its task is embed-image") as refusal:
+        measure([one, other], QUICK)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("short")
 def test_the_same_bundle_twice_makes_two_rows(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "a")
     report = report_of(measure([bundle, bundle], QUICK), "")
@@ -248,6 +314,7 @@ def test_the_plain_loop_answers_as_its_pytorch_bundle_and_only_at_batch_1(tmp_pa
     assert row.kind == "plain-loop" and row.parity is not None
     assert row.parity.agreement == 1.0 and (row.parity.mean_kl or 0) < 1e-5
     assert row.latency("end_to_end", 1, 1) is not None and row.latency("infer", 2, 1) is None
+    assert row.robustness is None
     none = measure([bundle], replace(QUICK, plain_loop=False))
     assert [part.name for part in none.parts] == ["a"]
 
@@ -291,6 +358,8 @@ def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path:
         ({"threads": (100_000,)}, "threads must be"),
         ({"rounds": 1}, "two rounds"),
         ({"margin_points": 0.0}, "margin"),
+        ({"spoilt_images": 1, "corruptions": ("blur",)}, "two spoilt images"),
+        ({"spoilt_images": 5}, "give --corruptions, too"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(changes: dict[str, Any], wanted: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_reports import made_report, saved
 
@@ -17,6 +18,8 @@ from edgeclf_benchmarks.comparing.page import page
 from edgeclf_benchmarks.comparing.publish import publish, summary
 from edgeclf_benchmarks.comparing.recommend import Limits, recommend
 from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_benchmarks.statistics.intervals import Resampling
+from edgeclf_benchmarks.statistics.robustness import Numbers, robustness_of
 from edgeclf_runtime.errors import DataError, UsageError
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40), "int8": (3.0, 60)}
@@ -84,6 +87,22 @@ def test_a_report_without_data_goes_along_and_is_said_to_tell_nothing_of_accurac
     compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, data=None, cpu="Board"))
     assert any("1.json measured latency alone" in each for each in compared.verdict)
     assert "Latency against accuracy" in page(compared)
+
+
+def test_a_row_that_only_spoilt_images_tell_from_its_reference_is_named(tmp_path: Path) -> None:
+    report = made_report({"torch": (12.0, 40), EVIL: (5.0, 40)})
+    labels = np.zeros(300, dtype=np.intp)
+    good, bad = Numbers(labels, np.zeros((3, 300), dtype=np.intp)), np.zeros((3, 300), dtype=np.intp)
+    bad[2, :60] = 1
+    ways = [("blur", level) for level in (1, 2, 3)]
+    rows = [
+        replace(row, robustness=robustness_of(ways, *pair, labels, Resampling(300), margin_points=1.0))
+        for row, pair in zip(report.rows, [(good, None), (Numbers(labels, bad), good)], strict=True)
+    ]
+    compared = _compared(tmp_path, replace(report, rows=tuple(rows)))
+    assert any("is worse than torch where images are spoilt" in each for each in compared.verdict)
+    text = summary(compared)
+    assert "| 1.000 1.000 0.800 |" in text and "blur 3\\: -20.0 points" in text and "<script>" not in text
 
 
 class _Reader(HTMLParser):

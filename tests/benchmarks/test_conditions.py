@@ -42,9 +42,19 @@ def test_conditions_are_the_kernels(system: Path) -> None:
     assert (found.load, found.free_mib, found.frequency_mhz) == (1.5, 2048.0, 1500.0)
     assert found.governor == "performance, schedutil"
     assert found.throttle_events == 7
-    assert found.temperatures_c == {"cpu-thermal": 48.5}
-    assert (found.quota_cores, found.on_battery, found.power_mode) == (1.5, True, "15W")
+    assert found.temperatures_c == {"cpu": 48.5}
+    assert (found.quota_cores, found.on_battery, found.power_mode) == (1.5, True, "15W (2)")
     assert found.busy_cores == 0.0
+
+
+def test_on_arm_what_slows_processors_down_counts_and_a_fan_does_not(tmp_path: Path) -> None:
+    for number, (kind, state) in enumerate([("pwm-fan", 200), ("cpufreq-cpu0", 2), ("17000000.gpu", 1)]):
+        device = tmp_path / f"sys/class/thermal/cooling_device{number}"
+        device.mkdir(parents=True)
+        (device / "type").write_text(f"{kind}\n")
+        (device / "cur_state").write_text(f"{state}\n")
+    found = look(tmp_path, seconds=0.0)
+    assert (found.cooling_steps, found.throttle_events) == (3, None)
 
 
 def test_what_the_kernel_does_not_tell_is_missing(tmp_path: Path) -> None:
@@ -62,6 +72,7 @@ def test_what_the_kernel_does_not_tell_is_missing(tmp_path: Path) -> None:
         ({"governor": "powersave"}, 4, "governor"),
         ({"on_battery": True}, 4, "battery"),
         ({"free_mib": 100.0}, 4, "memory"),
+        ({"cooling_steps": 3}, 4, "throttled"),
     ],
 )
 def test_each_fault_of_the_machine_is_said_with_what_to_do(changes: dict[str, float], threads: int, about: str) -> None:
@@ -79,5 +90,8 @@ def test_heat_and_work_that_came_meanwhile_are_found_at_the_end() -> None:
     assert not cautions_after(before, before)
     (heat,) = cautions_after(before, replace(before, throttle_events=5))
     assert heat.about == "throttled" and "2 times" in heat.found
+    cool = replace(QUIET, cooling_steps=0)
+    (steps,) = cautions_after(cool, replace(cool, cooling_steps=2))
+    assert steps.about == "throttled" and "2 steps" in steps.found
     (load,) = cautions_after(before, replace(before, busy_cores=3.0))
     assert load.about == "load"

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeclf_benchmarks.statistics.auc import auc_per_class, weighted_macro_auc
 from edgeclf_benchmarks.statistics.curves import curves_of
 from edgeclf_benchmarks.statistics.metrics import (
-    auc_per_class,
     evaluate,
     reliability,
     to_scores,
-    weighted_macro_auc,
     weighted_macro_f1,
 )
 from edgeclf_runtime.errors import DataError

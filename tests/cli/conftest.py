@@ -135,6 +135,20 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def classes(tmp_path: Path, photos: Path) -> Path:
+    """A folder a colour, ten pictures each."""
+    from PIL import ImageEnhance
+
+    root = tmp_path / "colours-data"
+    for colour in ("red", "green", "blue"):
+        (root / colour).mkdir(parents=True)
+        for number in range(10):
+            with Image.open(photos / f"{colour}.png") as image:
+                ImageEnhance.Brightness(image).enhance(0.7 + 0.03 * number).save(root / colour / f"{number}.png")
+    return root
+
+
+@pytest.fixture
 def edgeclf(tmp_path: Path) -> Run:
     """Runs the command line in a fresh process, standing in `tmp_path`; gives exit code, stdout and stderr as bytes."""
 

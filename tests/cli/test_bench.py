@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,20 +19,6 @@ from edgeclf_benchmarks.measuring.report import read_report
 
 Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
-
-
-@pytest.fixture
-def classes(tmp_path: Path, photos: Path) -> Path:
-    """A folder a colour, ten pictures each."""
-    from PIL import Image, ImageEnhance
-
-    root = tmp_path / "colours-data"
-    for colour in ("red", "green", "blue"):
-        (root / colour).mkdir(parents=True)
-        for number in range(10):
-            with Image.open(photos / f"{colour}.png") as image:
-                ImageEnhance.Brightness(image).enhance(0.7 + 0.03 * number).save(root / colour / f"{number}.png")
-    return root
 
 
 def test_bench_with_data_writes_a_report_and_counts_the_look(
@@ -77,6 +66,8 @@ def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path
         (["--split", "tests"], 2, "no split 'tests'"),
         (["-o", "."], 2, "exists"),
         (["--device", "tpu"], 4, "device"),
+        (["--corruptions", "fog"], 2, "no corruption 'fog'"),
+        (["--corruptions", "all"], 2, "give --data, too"),
     ],
 )
 def test_what_can_not_be_meant_gets_one_line(
@@ -112,21 +103,79 @@ def test_a_bundle_of_other_classes_than_the_data_is_refused(
     assert not (tmp_path / "r.json").exists()
 
 
-def test_a_busy_machine_fails_only_with_strict_env_and_the_report_is_there(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("about", "before", "after", "said"),
+    [
+        ("load", {"busy_cores": 3.5}, {"busy_cores": 3.5}, "keep 3.5 of 4 cores busy"),
+        ("battery", {"on_battery": True}, {}, "runs on its battery"),
+        ("throttled", {"throttle_events": 3}, {"throttle_events": 5}, "heat slowed the CPU down 2 times"),
+        ("threads", {"cores": 0}, {}, "1 threads on 0 cores"),
+    ],
+)
+def test_a_fault_of_the_machine_is_told_and_fails_only_with_strict_env(
+    about: str,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    said: str,
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from edgeclf_benchmarks.measuring import bench, summing_up
     from edgeclf_benchmarks.measuring.conditions import Conditions
 
-    busy = Conditions("2026-11-23T15:04:05Z", 9.0, 3.5, 4, 4)
-    for module in (bench, summing_up):
-        monkeypatch.setattr(module, "look", lambda: busy)
+    quiet = Conditions("2026-11-23T15:04:05Z", 0.1, 0.0, 4, 4)
+    monkeypatch.setattr(bench, "look", lambda: replace(quiet, **before))
+    monkeypatch.setattr(summing_up, "look", lambda: replace(quiet, **after))
     place = tmp_path / "r.json"
     assert run(["bench", str(bundle), *QUICK, "-o", str(place)]) == 0
-    assert "keep 3.5 of 4 cores busy" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+    assert any(each.about == about and said in each.found for each in read_report(place).cautions)
     assert run(["bench", str(bundle), *QUICK, "-o", str(place), "--force", "--strict-env"]) == 1
     assert "--strict-env" in capsys.readouterr().err
-    assert any(each.about == "load" for each in read_report(place).cautions)
+    assert place.exists()
+
+
+def test_corruptions_are_in_the_table_and_in_the_report(
+    make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(make_bundle(tmp_path / name)) for name in ("one", "two")]
+    place, spoilt = tmp_path / "r.json", ("--corruptions", "noise,blur", "--spoilt-images", "4")
+    command = ["bench", *paths, "--data", str(classes), "--split", "all", *spoilt, *QUICK, "-o", str(place)]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "top-1 on 4 images, spoilt" in out and "noise" in out and "jpeg" not in out
+    first, second = (row.robustness for row in read_report(place).rows)
+    assert first is not None and second is not None
+    assert (first.images, len(first.entries), second.mean_change_points) == (4, 6, 0.0)
+
+
+def test_names_of_bundles_and_classes_are_inert_on_a_terminal(
+    make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "<b>[red]\x1b[31m"
+    os.rename(classes / "red", classes / evil)
+    target = make_bundle(tmp_path / "=cmd\x1b[2J", labels=(evil, "green", "blue"))
+    assert run(["bench", str(target), "--data", str(classes), *QUICK, "-o", str(tmp_path / "r.json")]) == 0
+    found = capsys.readouterr()
+    assert "\x1b" not in found.out + found.err
+    assert "=cmd\\x1b[2J" in found.out
+
+
+def test_a_stale_engine_is_built_again_where_that_is_asked_for(
+    make_bundle: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf_runtime import build
+    from edgeclf_runtime.bundle import Bundle
+
+    stale, fresh = make_bundle(tmp_path / "stale"), make_bundle(tmp_path / "fresh")
+    monkeypatch.setattr(build, "rebuild_if_stale", lambda bundle, options, report: Bundle.open(fresh))
+    place = tmp_path / "r.json"
+    assert run(["bench", str(stale), *QUICK, "-o", str(place)]) == 0
+    assert read_report(place).rows[0].name == "stale"
+    assert run(["bench", str(stale), "--rebuild-if-stale", *QUICK, "-o", str(place), "--force"]) == 0
+    assert read_report(place).rows[0].name == "fresh"
 
 
 def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +27,9 @@ class Figure:
 _HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
 
 
-def same_hardware(one: Report, other: Report) -> bool:
-    """Whether latencies may be set in proportion. Versions may differ: that is what a baseline is for."""
-    return all(one.machine.get(key) == other.machine.get(key) for key in _HARDWARE)
+def same_hardware(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether latencies on two machines may be set in proportion. Versions may differ: a baseline is there for that."""
+    return all(one.get(key) == other.get(key) for key in _HARDWARE)
 
 
 def floor_at(report: Report) -> float | None:

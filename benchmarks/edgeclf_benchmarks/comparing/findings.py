@@ -47,6 +47,9 @@ def _failures(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{entry.name} is worse than {entry.row.parity.reference}: {entry.row.parity.reason}."
         elif entry.row.parity is not None and entry.row.parity.verdict == "inconclusive":
             yield f"{entry.name} may be as good as {entry.row.parity.reference}, or not: {entry.row.parity.reason}."
+        spoilt = entry.row.robustness
+        if spoilt is not None and spoilt.verdict == "fail":
+            yield f"{entry.name} is worse than {entry.report.reference} where images are spoilt: {spoilt.reason}."
 
 
 def _best(entries: Sequence[Entry]) -> Iterator[str]:

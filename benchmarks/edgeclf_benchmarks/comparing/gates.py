@@ -63,7 +63,7 @@ def _drop(entry: Entry, before: Entry | None) -> Figure | None:
 
 def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
     if before is not None:
-        return latency_change(entry, before) if same_hardware(entry.report, before.report) else None
+        return latency_change(entry, before) if same_hardware(entry.report.machine, before.report.machine) else None
     settings = entry.report.settings
     where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
     for each in entry.report.comparisons:
@@ -99,6 +99,7 @@ NAMES: dict[str, Name] = {
     "bundle_mb": Name(" MB", _size, "its size is not known"),
     "flips": Name(" images", _flips, f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"),
 }
+RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
 _EXPRESSION = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
 
 
@@ -146,16 +147,13 @@ def _partner(entry: Entry, baseline: Sequence[Entry]) -> Entry | None:
     return next((each for each in baseline if each.row.name == entry.row.name), None)
 
 
-_RELATIVE = ("top1_drop", "p50_ratio", "flips")
-
-
 def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) -> Gate | None:
     """None: a relative figure of the reference itself, which is nothing to judge."""
     if not entry.proven:
         return _line(rule, entry, None, "fail", "not proven on its machine, so not measured")
-    if rule.name in _RELATIVE and has_baseline and before is None:
+    if rule.name in RELATIVE and has_baseline and before is None:
         return _line(rule, entry, None, "inconclusive", "not in the baseline")
-    if rule.name in _RELATIVE and not has_baseline and entry.is_reference:
+    if rule.name in RELATIVE and not has_baseline and entry.is_reference:
         return None
     figure = NAMES[rule.name].find(entry, before)
     if figure is None:

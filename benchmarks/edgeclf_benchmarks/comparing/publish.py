@@ -9,6 +9,7 @@ from edgeclf_benchmarks.comparing.columns import PARITY, SPEED, told
 from edgeclf_benchmarks.comparing.compare import Compared, entries_of
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
 from edgeclf_benchmarks.comparing.page import page
+from edgeclf_benchmarks.comparing.spoilt_columns import robustness_columns
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
@@ -29,9 +30,11 @@ def summary(compared: Compared) -> str:
     if compared.gates:
         gates = [(gate.line, gate.verdict) for gate in compared.gates]
         parts += ["## Gates\n", markdown_table(("fails if: row: found", "verdict"), gates)]
+    spoilt = tuple(each for each in entries if each.row.robustness is not None)
     for heading, columns, some in (
         ("Figures", SPEED, entries),
         ("Parity with the reference", PARITY, tuple(each for each in entries if each.row.parity is not None)),
+        ("Top-1 on spoilt images, levels 1 to 3", robustness_columns(spoilt), spoilt),
     ):
         if some:
             shown = told(columns, some)

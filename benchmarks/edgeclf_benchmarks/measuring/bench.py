@@ -5,23 +5,28 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from edgeclf_benchmarks.measuring.answers import LabelledImages, ask, check_classes, read_checked, readable
 from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
 from edgeclf_benchmarks.measuring.conditions import look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
+from edgeclf_benchmarks.measuring.corruptions import spoilings
 from edgeclf_benchmarks.measuring.draft import Draft, Part, line_up
-from edgeclf_benchmarks.measuring.profiles import BenchOptions
+from edgeclf_benchmarks.measuring.power import Watch
+from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_rounds
-from edgeclf_benchmarks.measuring.scenarios import RULES, Pattern, run_scenario
+from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
+from edgeclf_benchmarks.measuring.spoilt import Spoilt, ask_spoilt
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.verify import save_proof, verify
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16
+_ROUGHLY_S = 0.02  # a spoilt image for one row, until the first have been timed
 _ENGINE_FACTS = ("engine", "engine_version", "device", "threads")
 
 
@@ -52,15 +57,20 @@ def measure(
         The reference fails its proof on this machine.
     """
     parts, first = line_up(bundles, reference, options)
+    if data is None and options.corruptions:
+        raise UsageError("spoilt images (--corruptions) are made of labelled ones; give --data, too")
     if data is not None:
         for part in parts:
             check_classes(part.bundle, data)
     started = time.perf_counter()
     draft = Draft(options, parts, first, data, look(), started)
+    if data is not None:
+        draft.spoiling_s = _ROUGHLY_S * len(parts) * _spoilt_count(options, len(data.images))
     try:
         _prove(draft, tell)
         if data is not None:
             _answer(draft, data, tell)
+            _spoil(draft, data, tell)
         _start_cold(draft, tell)
         _time(draft, tell)
         _load(draft, tell)
@@ -78,7 +88,9 @@ def _prove(draft: Draft, tell: Tell) -> None:
             opened.close()
             continue
         tell(f"proof of {part.name}", draft.left_s())
+        begun = time.perf_counter()
         part.proof = verify(part.bundle, draft.options.first)
+        part.opening_s = time.perf_counter() - begun
         part.compute_precision = part.proof.compute_precision
         part.engine = {key: part.proof.machine[key] for key in _ENGINE_FACTS if key in part.proof.machine}
         save_proof(part.bundle, part.proof)
@@ -100,7 +112,8 @@ def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
         def done(count: int) -> None:
             share = (before + count) / total
             left = (time.perf_counter() - begun) * (1 - share) / share
-            tell(f"{what}: {count} of {len(data.images)} images", max(left + draft.profile.fewest_rounds_s, rest_s))
+            later_s = draft.spoiling_s + draft.after_answers_s
+            tell(f"{what}: {count} of {len(data.images)} images", max(left + later_s, rest_s))
 
         return done
 
@@ -111,6 +124,34 @@ def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
         done = progress(f"answers of {part.name}", len(data.images) * (number + 1))
         part.outputs = ask(part.contender, images, draft.options.first, done)
         draft.images = images
+
+
+def _spoilt_count(options: BenchOptions, readable: int) -> int:
+    """How many pictures the spoiling makes of so many readable images."""
+    most = options.spoilt_images or PROFILES[options.profile].spoilt_images
+    return min(most, readable) * len(spoilings(options.corruptions))
+
+
+def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
+    """Each bundle's answers to some of the images, spoilt in each way; the plain loop would answer as its bundle."""
+    options = draft.options
+    ways = spoilings(options.corruptions)
+    if not ways:
+        return
+    begun = time.perf_counter()
+    count = _spoilt_count(options, len(draft.images)) // len(ways)
+    places = sorted(random.Random(options.seed).sample(range(len(draft.images)), count))
+    draft.spoilt = Spoilt(ways)
+
+    def heard(done: int) -> None:
+        spent = time.perf_counter() - begun
+        draft.spoiling_s = spent * count / done
+        left = max(draft.left_s(), draft.spoiling_s - spent + draft.after_answers_s)
+        tell(f"corruptions: {done} of {count} images in {len(ways)} ways", left)
+
+    tell(f"corruptions: {count} images in {len(ways)} ways", draft.left_s())
+    bundles = [part.contender for part in draft.parts if isinstance(part.contender, BundleContender)]
+    ask_spoilt(bundles, draft.images, places, data.classes, options.first, draft.spoilt, heard)
 
 
 def _start_cold(draft: Draft, tell: Tell) -> None:
@@ -130,8 +171,7 @@ def _time(draft: Draft, tell: Tell) -> None:
     if isinstance(reference, BundleContender):
         contenders.append(reference.again())
         draft.same = reference.again().name
-    later_s = _scenario_s(draft) if options.profile != "mlperf" else 0.0
-    seconds = max(profile.fewest_rounds_s, draft.left_s() - later_s)
+    seconds = max(profile.fewest_rounds_s, draft.left_s() - draft.scenarios_s)
     files = _files(draft)
     for number, (batch, threads) in enumerate(sweep):
         stages = STAGES if not number else STAGES[:1]
@@ -139,7 +179,7 @@ def _time(draft: Draft, tell: Tell) -> None:
         plan = Plan(draft.rounds, profile.fresh_rounds, share, profile.warm_up_s / (number + 1), options.seed + number)
         record = Record(batch, threads)
         draft.records.append(record)
-        rest = share * (len(sweep) - number - 1) + _scenario_s(draft)
+        rest = share * (len(sweep) - number - 1) + draft.scenarios_s
         measure_rounds(
             [each for each in contenders if each.largest_batch is None or batch <= each.largest_batch],
             files,
@@ -152,18 +192,11 @@ def _time(draft: Draft, tell: Tell) -> None:
         )
 
 
-def _scenario_s(draft: Draft) -> float:
-    """About how long the scenarios take."""
-    each = draft.options.duration_s or draft.profile.offline_s
-    patterns = len(RULES) if draft.options.profile == "mlperf" else 1
-    return patterns * (each + 1) * sum(part.timed and not part.is_plain for part in draft.parts)
-
-
 def _load(draft: Draft, tell: Tell) -> None:
     """Throughput of each bundle; under the profile mlperf all of LoadGen's scenarios by its rules."""
     ruled = draft.options.profile == "mlperf"
     seconds = draft.options.duration_s or draft.profile.offline_s
-    files, begun, total = _files(draft), time.perf_counter(), _scenario_s(draft)
+    files, begun, total = _files(draft), time.perf_counter(), draft.scenarios_s
     for part in draft.parts:
         if not part.timed or part.is_plain:
             continue
@@ -171,16 +204,28 @@ def _load(draft: Draft, tell: Tell) -> None:
             if not ruled and pattern.name != "offline":
                 continue
             tell(f"{pattern.name} of {part.name}", max(seconds, total - (time.perf_counter() - begun)))
+            watch = _watch(draft, part) if pattern.name == "offline" else None
+            found = run_scenario(
+                part.contender,
+                pattern,
+                files,
+                draft.options.first,
+                seconds=seconds,
+                whole=ruled,
+                around=watch or nullcontext(),
+            )
+            part.scenarios.append(found)
+            if watch is not None and draft.options.meter is not None:
+                part.power = draft.options.meter.power(watch, found.images, found.seconds)
 
-            def work(part: Part = part, pattern: Pattern = pattern) -> int:
-                found = run_scenario(part.contender, pattern, files, draft.options.first, seconds=seconds, whole=ruled)
-                part.scenarios.append(found)
-                return found.images
 
-            if draft.options.meter is not None and pattern.name == "offline":
-                part.power = draft.options.meter.measure(work)
-            else:
-                work()
+def _watch(draft: Draft, part: Part) -> Watch | None:
+    """None: nothing tells power, or what does leaves out the processor that this row runs on."""
+    meter = draft.options.meter
+    device = part.engine.get("device", "").lower()
+    if meter is None or (meter.gpu_only and "cuda" not in device and "tensorrt" not in device):
+        return None
+    return meter.watch()
 
 
 def _files(draft: Draft) -> list[bytes]:

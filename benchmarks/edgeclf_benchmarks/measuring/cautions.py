@@ -45,6 +45,13 @@ def _cautions_of(row: Row) -> Iterator[Caution]:
     if row.proof is not None and row.proof.verdict == "fail":
         found = f"it fails its proof on this machine, and was not timed: {'; '.join(row.proof.reasons)}"
         yield Caution("proof", found, "export it again", row.name)
+    robustness, parity = row.robustness, row.parity
+    if robustness is not None and robustness.verdict == "fail":
+        worst = robustness.worst
+        where = "" if worst is None else f"; most at {worst.name} {worst.level}: {worst.top1_change_points:+.1f}"
+        clean = " though it is as good on clean ones" if parity is not None and parity.verdict == "pass" else ""
+        found = f"{robustness.reason}{clean}{where}"
+        yield Caution("robustness", found, "train with a stronger --augment, or take a finer precision", row.name)
     for latency in row.latencies:
         what = f"{latency.stage}, batch {latency.batch}, threads {latency.threads}"
         if latency.slowed:

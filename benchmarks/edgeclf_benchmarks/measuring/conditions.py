@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeclf_runtime.machine import now_utc
+from edgeclf_runtime.power import power_mode, temperatures
 
 # What --strict-env does not forgive: the machine, not the data, spoils the figures.
 ENVIRONMENT = ("battery", "governor", "load", "memory", "quota", "slowed", "threads", "throttled")
@@ -52,11 +53,13 @@ class Conditions:
     frequency_mhz
         Mean frequency of the cores now.
     throttle_events
-        Times the CPU was slowed down because of heat since it was switched on (x86), or cooling steps now (ARM).
+        Times the CPU was slowed down because of heat since it was switched on (x86).
+    cooling_steps
+        By how many steps processors are slowed down because of heat now (ARM); fans don't count.
     temperatures_c
         Zone -> degrees Celsius.
     power_mode
-        A Jetson's power mode, such as "MAXN" or "15W".
+        A Jetson's power mode with its number, such as "MAXN_SUPER (2)".
     on_battery
         Whether a battery is being used up.
     free_mib
@@ -72,6 +75,7 @@ class Conditions:
     governor: str | None = None
     frequency_mhz: float | None = None
     throttle_events: int | None = None
+    cooling_steps: int | None = None
     temperatures_c: dict[str, float] = field(default_factory=dict)
     power_mode: str | None = None
     on_battery: bool | None = None
@@ -88,6 +92,7 @@ def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
         others = max(0.0, ((busy - before) / _TICKS_PER_S - own) / seconds)
     load = re.match(r"[\d.]+", _read(root / "proc/loadavg"))
     free = re.search(r"^MemAvailable:\s+(\d+)", _read(root / "proc/meminfo"), re.MULTILINE)
+    events = _throttle_events(root)
     return Conditions(
         taken_utc=now_utc(),
         load=float(load[0]) if load else None,
@@ -97,9 +102,10 @@ def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
         quota_cores=_quota(root),
         governor=", ".join(sorted(set(_texts(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")))) or None,
         frequency_mhz=_frequency(root),
-        throttle_events=_throttle_events(root),
-        temperatures_c=_temperatures(root),
-        power_mode=_power_mode(root),
+        throttle_events=events,
+        cooling_steps=_cooling_steps(root) if events is None else None,
+        temperatures_c=temperatures(root),
+        power_mode=power_mode(root),
         on_battery=_on_battery(root),
         free_mib=int(free[1]) / 1024 if free else None,
     )
@@ -133,6 +139,10 @@ def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution,
                 "set it: sudo cpupower frequency-set -g performance (on a Jetson: sudo jetson_clocks)",
             )
         )
+    if found.cooling_steps:
+        cautions.append(
+            Caution("throttled", f"heat slows processors down by {found.cooling_steps} steps already", "cool it")
+        )
     if found.on_battery:
         cautions.append(Caution("battery", "the machine runs on its battery", "plug it in"))
     if found.free_mib is not None and found.free_mib < _LEAST_FREE_MIB:
@@ -149,6 +159,9 @@ def cautions_after(before: Conditions, after: Conditions) -> tuple[Caution, ...]
             cautions.append(
                 Caution("throttled", f"heat slowed the CPU down {events} times", "cool it, and measure again")
             )
+    if before.cooling_steps == 0 and after.cooling_steps:
+        steps = f"at the end heat slowed processors down by {after.cooling_steps} steps"
+        cautions.append(Caution("throttled", steps, "cool it, and measure again"))
     busy = after.busy_cores
     if busy is not None and busy > _BUSY_SHARE * after.cores and not _was_busy(before):
         cautions.append(
@@ -189,29 +202,19 @@ def _frequency(root: Path) -> float | None:
 
 def _throttle_events(root: Path) -> int | None:
     counts = _texts(root, "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
-    counts = counts or _texts(root, "sys/class/thermal/cooling_device*/cur_state")
     return sum(int(text) for text in counts if text.isdigit()) if counts else None
 
 
-def _temperatures(root: Path) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
-        name, value = _read(zone / "type").strip(), _read(zone / "temp").strip()
-        if name and re.fullmatch(r"-?\d+", value):
-            found[name] = int(value) / 1000
-    return found
+def _cooling_steps(root: Path) -> int | None:
+    """What the kernel's cooling devices do now (https://docs.kernel.org/driver-api/thermal/sysfs-api.html)."""
+    slowing = [each for each in sorted(root.glob("sys/class/thermal/cooling_device*")) if not _is_fan(each)]
+    states = [text for each in slowing if (text := _read(each / "cur_state").strip()).isdigit()]
+    return sum(map(int, states)) if states else None
 
 
-def _power_mode(root: Path) -> str | None:
-    """The name of a Jetson's power mode, from the number in nvpmodel's status and the list in its configuration."""
-    status = re.search(r"pmode:(\d+)", _read(root / "var/lib/nvpmodel/status"))
-    if not status:
-        return None
-    number = int(status[1])
-    names: dict[int, str] = {}
-    for each, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", _read(root / "etc/nvpmodel.conf")):
-        names[int(each)] = name
-    return names.get(number, f"mode {number}")
+def _is_fan(cooling_device: Path) -> bool:
+    """A fan cools without slowing anything down; all others (cpufreq, devfreq, …) do it by slowing."""
+    return "fan" in _read(cooling_device / "type").lower()
 
 
 def _on_battery(root: Path) -> bool | None:

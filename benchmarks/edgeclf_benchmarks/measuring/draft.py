@@ -18,7 +18,8 @@ from edgeclf_benchmarks.measuring.plain import PlainLoop, can_stand_for
 from edgeclf_benchmarks.measuring.power import Power
 from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions, Profile
 from edgeclf_benchmarks.measuring.rounds import Record
-from edgeclf_benchmarks.measuring.scenarios import Scenario
+from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario
+from edgeclf_benchmarks.measuring.spoilt import Spoilt
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.proof import Proof
@@ -32,6 +33,7 @@ class Part:
     bundle: Bundle
     compute_precision: str
     engine: dict[str, str] = field(default_factory=dict)
+    opening_s: float = 2.0  # to open it and answer golden images; a guess until its proof was taken
     proof: Proof | None = None
     outputs: NDArray[np.float32] | None = None
     test_look: int | None = None
@@ -69,6 +71,8 @@ class Draft:
     records: list[Record] = field(default_factory=list)
     same: str = ""
     stopped: KeyboardInterrupt | None = None
+    spoilt: Spoilt | None = None
+    spoiling_s: float = 0.0  # first a guess
 
     @property
     def profile(self) -> Profile:
@@ -80,15 +84,32 @@ class Draft:
 
     @property
     def target_s(self) -> float:
-        """What all of it may take: the profile's, and more in proportion where there are more than three bundles."""
-        return self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
+        """What all of it may take: the profile's (more with more than three bundles), and what is extra."""
+        whole = self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
+        return whole + self.spoiling_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
+
+    @property
+    def scenarios_s(self) -> float:
+        """About how long the scenarios take."""
+        each = self.options.duration_s or self.profile.offline_s
+        patterns = len(RULES) if self.options.profile == "mlperf" else 1
+        bundles = sum(not part.is_plain and (part.proof is None or part.timed) for part in self.parts)
+        return patterns * (each + 1) * bundles
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started
 
     def left_s(self) -> float:
-        """About what is left of the time; never less than the rounds will take at least."""
-        return max(self.target_s - self.elapsed_s(), self.profile.fewest_rounds_s)
+        """About what is left of the time; never less than what is still to be done will take at least."""
+        proofs_s = sum(part.opening_s for part in self.parts if part.proof is None and not part.is_plain)
+        return max(self.target_s - self.elapsed_s(), proofs_s + self.after_answers_s)
+
+    @property
+    def after_answers_s(self) -> float:
+        """About what cold starts, rounds and scenarios will take at least."""
+        cold = [part for part in self.parts if not part.is_plain and part.cold_start is None]
+        cold_s = self.profile.cold_starts * sum(part.opening_s for part in cold if part.proof is None or part.timed)
+        return cold_s + self.profile.fewest_rounds_s + self.scenarios_s
 
 
 def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
@@ -103,6 +124,7 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
     for name, bundle in zip(names, everyone, strict=True):
         pixels_of(bundle)
         parts.append(Part(BundleContender(name, bundle), bundle, bundle.manifest.compute_precision))
+    _check_tasks(parts)
     first = next((part for part in parts if reference is not None and part.bundle.digest == reference.digest), None)
     first = first or next((part for part in parts if part.bundle.manifest.target == "pytorch"), parts[0])
     if options.plain_loop:
@@ -110,6 +132,13 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
         if source is not None:
             parts.append(Part(PlainLoop(source), source, "fp32"))
     return parts, first
+
+
+def _check_tasks(parts: Sequence[Part]) -> None:
+    """Raises UsageError where some answer one label an image and others several."""
+    several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
+    if len(several) > 1:
+        raise UsageError(f"{several[False]} answers one label an image, {several[True]} several; bench them apart")
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:

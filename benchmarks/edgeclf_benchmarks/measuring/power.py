@@ -1,4 +1,4 @@
-"""Energy of an inference, where the board tells its power."""
+"""Energy of an inference, where the board tells its power: a Jetson's supply rail, or an NVIDIA GPU's own figure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
 
-Watts = Callable[[], float]  # what the board draws now
+from edgeclf_benchmarks.measuring.nvml import gpu_watts
+from edgeclf_runtime.power import ROOT, rails
+
+Watts = Callable[[], "float | None"]  # what is drawn now; None: it can't be told just now
 _EVERY_S, _IDLE_S = 0.05, 2.0
+# What a Jetson draws in all: the supply of Orin Nano and NX, of Thor; AGX Orin has no one rail, but these three inputs.
+_SUPPLIES = (("VDD_IN",), ("VIN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Where the board tells it: mean watts above idle while inferring, and the energy of one image."""
+    """Where the board tells it: mean watts above idle while inferring, and the energy of one image.
+
+    `source` is the rail, or "GPU (NVML)", which leaves out the rest of the machine.
+    """
 
     source: str
     idle_w: float
@@ -22,37 +33,72 @@ class Power:
 
 
 class Meter:
-    """Samples `watts` in a thread of its own; the mean while nothing runs is taken as idle when it is made."""
+    """Tells power above idle, which is the mean while nothing runs, `idle_s` long, taken when the meter is made.
 
-    def __init__(self, source: str, watts: Watts, *, idle_s: float = _IDLE_S) -> None:
-        self.source = source
-        self._watts = watts
-        self.idle_w = self._mean(lambda: time.sleep(idle_s))
+    `gpu_only`: what runs on the CPU is not in the figure.
+    """
 
-    def measure(self, work: Callable[[], int]) -> Power:
-        """The power while `work` runs, which returns how many images it answered."""
-        start, images = time.perf_counter(), 0
+    def __init__(self, source: str, watts: Watts, *, idle_s: float = _IDLE_S, gpu_only: bool = False) -> None:
+        self.source, self.gpu_only, self._watts = source, gpu_only, watts
+        with Watch(watts) as idle:
+            time.sleep(idle_s)
+        self.idle_w = idle.mean_w
 
-        def counted() -> None:
-            nonlocal images
-            images = work()
+    def watch(self) -> Watch:
+        """A context manager that looks on while its block runs."""
+        return Watch(self._watts)
 
-        above = self._mean(counted) - self.idle_w
-        seconds = time.perf_counter() - start
+    def power(self, seen: Watch, images: int, seconds: float) -> Power | None:
+        """The power of `images` in `seconds`; None where nothing was told, or nothing above idle."""
+        if self.idle_w is None or seen.mean_w is None or seen.mean_w <= self.idle_w:
+            return None
+        above = seen.mean_w - self.idle_w
         return Power(self.source, self.idle_w, above, 1000 * above * seconds / images)
 
-    def _mean(self, work: Callable[[], None]) -> float:
-        samples, done = [self._watts()], threading.Event()
 
-        def sample() -> None:
-            while not done.wait(_EVERY_S):
-                samples.append(self._watts())
+class Watch:
+    """Samples what is drawn, in a thread of its own, while its block runs."""
 
-        sampler = threading.Thread(target=sample, name="edgeclf-power", daemon=True)
-        sampler.start()
-        try:
-            work()
-        finally:
-            done.set()
-            sampler.join()
-        return sum(samples) / len(samples)
+    def __init__(self, watts: Watts) -> None:
+        self._watts = watts
+        self._samples: list[float] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="edgeclf-power", daemon=True)
+
+    @property
+    def mean_w(self) -> float | None:
+        """None: nothing was told meanwhile."""
+        return sum(self._samples) / len(self._samples) if self._samples else None
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            found = self._watts()
+            if found is not None:
+                self._samples.append(found)
+            if self._done.wait(_EVERY_S):
+                return
+
+
+def board_meter(root: Path = ROOT, *, idle_s: float = _IDLE_S) -> Meter | None:
+    """What tells power on this machine; None: nothing does. Takes `idle_s`, in which nothing should run."""
+    found = rails(root)
+    for names in _SUPPLIES:
+        if all(name in found for name in names):
+            return Meter(" + ".join(names), partial(_drawn, root, names), idle_s=idle_s)
+    watts = gpu_watts()
+    return None if watts is None else Meter("GPU (NVML)", watts, idle_s=idle_s, gpu_only=True)
+
+
+def _drawn(root: Path, names: tuple[str, ...]) -> float | None:
+    found = rails(root)
+    return sum(found[name] for name in names) if all(name in found for name in names) else None

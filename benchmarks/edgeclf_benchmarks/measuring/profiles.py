@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeclf_benchmarks.measuring.corruptions import Name
 from edgeclf_benchmarks.measuring.power import Meter
 from edgeclf_benchmarks.measuring.scenarios import RULED_S
 from edgeclf_benchmarks.statistics.parity import MARGIN_POINTS
@@ -28,12 +29,13 @@ class Profile:
     cold_starts: int
     offline_s: float
     images: int
+    spoilt_images: int
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "default": Profile(20, 5, 150, 50, 10, 3, 2.0, 1000),
-    "quick": Profile(10, 3, 40, 10, 2, 1, 0.5, 200),
-    "mlperf": Profile(20, 5, 150, 50, 10, 3, RULED_S, 1000),
+    "default": Profile(20, 5, 150, 50, 10, 3, 2.0, 1000, 200),
+    "quick": Profile(10, 3, 40, 10, 2, 1, 0.5, 200, 50),
+    "mlperf": Profile(20, 5, 150, 50, 10, 3, RULED_S, 1000, 200),
 }
 
 
@@ -53,6 +55,9 @@ class BenchOptions:
         Whether a plain loop of PIL, torchvision and eager torch is a row, where a pytorch bundle is among the rows.
     duration_s
         Seconds of each scenario; None: what the profile has.
+    corruptions, spoilt_images
+        How images are spoilt to see how robust rows are, and how many of them; none: not measured. It takes its time
+        beyond the profile's.
     meter
         Tells the board's power; None: it can't be told here.
     """
@@ -66,6 +71,8 @@ class BenchOptions:
     margin_points: float = MARGIN_POINTS
     duration_s: float | None = None
     seed: int = 0
+    corruptions: tuple[Name, ...] = ()
+    spoilt_images: int | None = None
     meter: Meter | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +82,10 @@ class BenchOptions:
             raise UsageError(f"two rounds or more tell how sure a figure is, found {self.rounds}")
         if not self.margin_points > 0:
             raise UsageError(f"the margin is a number of points above 0, found {self.margin_points:g}")
+        if self.spoilt_images is not None and not self.corruptions:
+            raise UsageError("a number of spoilt images says nothing alone; give --corruptions, too")
+        if self.spoilt_images is not None and self.spoilt_images < 2:
+            raise UsageError(f"two spoilt images or more tell how sure a figure is, found {self.spoilt_images}")
         for count in self.thread_counts:
             replace(self.session, threads=count)  # checks it
 

@@ -39,7 +39,7 @@ class Settings:
     batch_sizes, threads
         The sweeps; the first of each is the one that rows are compared at.
     seed
-        Of the order of contenders, of the bootstrap, and of the noise that stands for images without data.
+        Of the draw of images (also of those to spoil), of the order of contenders, of the bootstrap.
     """
 
     profile: Literal["default", "quick", "mlperf"]

@@ -10,9 +10,9 @@ from edgeclf_benchmarks.measuring.power import Power
 from edgeclf_benchmarks.measuring.scenarios import Scenario
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_benchmarks.statistics.curves import Curves
-from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.metrics import Evaluation, Scores
 from edgeclf_benchmarks.statistics.parity import Parity
+from edgeclf_benchmarks.statistics.robustness import Robustness
 from edgeclf_runtime.manifest import Calibration
 from edgeclf_runtime.proof import Proof
 
@@ -23,23 +23,6 @@ class Answers:
 
     numbers: tuple[int, ...]
     confidence: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Corruption:
-    """How a row fares on images that were spoilt in one way at one level (1 mild .. 3 strong).
-
-    `flips_from_clean`: images right without the corruption and wrong with it; `agreement`: with the reference row on
-    the same spoilt images, None for the reference itself.
-    """
-
-    name: str
-    level: int
-    images: int
-    top1: float
-    top1_interval: Interval | None
-    flips_from_clean: int
-    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +51,8 @@ class Row:
         The how-manieth look at these test images by this bundle this was; None: no test images.
     parity
         None: it is the reference, or there were no labelled images.
+    robustness
+        On spoilt images; None: not asked for (--corruptions), or the plain loop, which runs a bundle's weights.
     """
 
     name: str
@@ -98,7 +83,7 @@ class Row:
     evaluation: Evaluation | None = None
     curves: tuple[Curves, ...] = ()
     parity: Parity | None = None
-    corruptions: tuple[Corruption, ...] = ()
+    robustness: Robustness | None = None
 
     def latency(self, stage: Stage, batch: int, threads: int) -> Latency | None:
         """The figures of one stage at one batch size and number of threads; None: not measured."""

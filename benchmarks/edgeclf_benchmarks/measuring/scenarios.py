@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -71,10 +71,12 @@ def run_scenario(
     *,
     seconds: float,
     whole: bool = False,
+    around: AbstractContextManager[object] = nullcontext(),
 ) -> Scenario:
     """One scenario for `seconds`; `whole`: as many queries and images as the rules ask, however long that takes.
 
-    The offline scenario gets a session that is tuned for throughput.
+    The offline scenario gets a session that is tuned for throughput. `around` is open while queries are timed, not
+    while the session opens and warms up.
     """
     batch = min(pattern.batch, contender.largest_batch or pattern.batch)
     with closing(
@@ -84,14 +86,15 @@ def run_scenario(
         for number in range(FEWEST_WARM_UP):
             opened.infer(prepared[number % len(prepared)])
         taken: list[float] = []
-        start = time.perf_counter()
-        while True:
-            batch_input = prepared[len(taken) % len(prepared)]
-            taken.append(call_ms(lambda: opened.infer(batch_input)))  # noqa: B023 - called at once
-            spent = time.perf_counter() - start
-            enough = len(taken) >= pattern.fewest_queries and len(taken) * batch >= pattern.fewest_images
-            if spent >= seconds and (enough or not whole):
-                break
+        with around:
+            start = time.perf_counter()
+            while True:
+                batch_input = prepared[len(taken) % len(prepared)]
+                taken.append(call_ms(lambda: opened.infer(batch_input)))  # noqa: B023 - called at once
+                spent = time.perf_counter() - start
+                enough = len(taken) >= pattern.fewest_queries and len(taken) * batch >= pattern.fewest_images
+                if spent >= seconds and (enough or not whole):
+                    break
     return sum_up(pattern, batch, options.thread_count, taken, spent)
 
 

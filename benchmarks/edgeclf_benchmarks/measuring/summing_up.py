@@ -8,18 +8,19 @@ import numpy as np
 
 from edgeclf_benchmarks.measuring.answers import LabelledImages, in_order_of
 from edgeclf_benchmarks.measuring.cautions import cautions_of
+from edgeclf_benchmarks.measuring.comparisons import comparisons, same_against_same
 from edgeclf_benchmarks.measuring.conditions import look
 from edgeclf_benchmarks.measuring.draft import Draft, Part
 from edgeclf_benchmarks.measuring.plain import PlainLoop
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
-from edgeclf_benchmarks.measuring.rounds import Record
 from edgeclf_benchmarks.measuring.rows import Answers, Row
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
-from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, floor_of, ratio_of, speed_of
-from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
+from edgeclf_benchmarks.measuring.timing import Latency, summarise
 from edgeclf_benchmarks.statistics.curves import curves_of
+from edgeclf_benchmarks.statistics.intervals import Resampling, number_groups
 from edgeclf_benchmarks.statistics.metrics import evaluate, to_scores
 from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
+from edgeclf_benchmarks.statistics.robustness import Numbers, Robustness, robustness_of
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.writer import MANIFEST
 
@@ -28,7 +29,7 @@ def report_of(draft: Draft, command: str) -> Report:
     """The report of a bench, whole or interrupted."""
     judged = {} if draft.data is None else _judge(draft, draft.data)
     rows = tuple(_row(draft, part, judged) for part in draft.parts)
-    same = tuple(_same_against_same(draft))
+    same = tuple(same_against_same(draft))
     facts, after = machine_facts(), look()
     return Report(
         created_utc=now_utc(),
@@ -46,7 +47,7 @@ def report_of(draft: Draft, command: str) -> Report:
         data=None if draft.data is None else _data(draft, draft.data),
         rows=rows,
         same_against_same=same,
-        comparisons=tuple(_comparisons(draft, same)),
+        comparisons=tuple(comparisons(draft, same)),
     )
 
 
@@ -140,6 +141,7 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         if own is None
         else curves_of(own.scores, labels, own.evaluation.classes, [each.auc for each in own.evaluation.per_class]),
         parity=_parity(draft, part, judged),
+        robustness=_robustness(draft, part, judged),
     )
 
 
@@ -162,6 +164,25 @@ def _parity(draft: Draft, part: Part, judged: dict[str, Judged]) -> Parity | Non
         groups=[image.group for image in draft.images],
         margin_points=draft.options.margin_points,
         seed=draft.options.seed,
+    )
+
+
+def _robustness(draft: Draft, part: Part, judged: dict[str, Judged]) -> Robustness | None:
+    """None for what was not asked, and where an interruption came before the first images."""
+    spoilt = draft.spoilt
+    if spoilt is None or not spoilt.places or part.name not in spoilt.answers:
+        return None
+    own, other = (
+        Numbers(judged[each.name].numbers[spoilt.places], spoilt.numbers(each.name)) for each in (part, draft.reference)
+    )
+    images = [draft.images[place] for place in spoilt.places]
+    return robustness_of(
+        [(way.name, way.level) for way in spoilt.ways],
+        own,
+        None if part is draft.reference else other,
+        np.array([image.number for image in images], dtype=np.intp),
+        Resampling(len(images), number_groups([image.group for image in images]), seed=draft.options.seed),
+        margin_points=draft.options.margin_points,
     )
 
 
@@ -188,42 +209,3 @@ def _single_stream(part: Part, latencies: Sequence[Latency]) -> Iterator[Scenari
         if found.stage == "infer" and found.batch == 1:
             samples = [sample for taken in found.rounds_ms for sample in taken]
             yield sum_up(RULES["single-stream"], 1, found.threads, samples, sum(samples) / 1000)
-
-
-def _same_against_same(draft: Draft) -> Iterator[SameAgainstSame]:
-    for record in draft.records:
-        for (name, stage), taken in record.taken.items():
-            again = record.taken.get((draft.same, stage))
-            if name != draft.reference.name or again is None:
-                continue
-            found = ratio_of(again.rounds_ms, taken.rounds_ms, seed=draft.options.seed)
-            if found is not None:
-                yield SameAgainstSame(
-                    name,
-                    stage,
-                    record.batch,
-                    record.threads,
-                    found.value,
-                    found.interval,
-                    floor_of(found),
-                    found.by_round,
-                )
-
-
-def _comparisons(draft: Draft, same: Sequence[SameAgainstSame]) -> Iterator[Comparison]:
-    floors = {(each.stage, each.batch, each.threads): each.floor for each in same}
-    for record in draft.records:
-        yield from _compared(draft, record, floors)
-
-
-def _compared(draft: Draft, record: Record, floors: dict[tuple[Stage, int, int], float]) -> Iterator[Comparison]:
-    base_name = draft.reference.name
-    for (name, stage), taken in record.taken.items():
-        base, floor = record.taken.get((base_name, stage)), floors.get((stage, record.batch, record.threads))
-        if name in (base_name, draft.same) or base is None or floor is None:
-            continue
-        found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=draft.options.seed)
-        if found is not None:
-            verdict = speed_of(found, floor)
-            where = (stage, record.batch, record.threads)
-            yield Comparison(name, base_name, *where, found.value, found.interval, floor, verdict, found.by_round)

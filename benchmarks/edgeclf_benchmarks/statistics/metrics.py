@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_benchmarks.statistics.auc import auc_per_class, weighted_macro_auc
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import log_softmax
@@ -187,12 +188,6 @@ def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArr
     return _calibration_error(reliability(probabilities, labels))
 
 
-def auc_per_class(found: NDArray[np.float64], labels: NDArray[np.integer]) -> list[float | None]:
-    """Area under each class's one-vs-rest ROC curve; None where the class has no image, or all of them."""
-    areas = _weighted_aucs(np.ones((1, len(labels))), labels, found)[:, 0]
-    return [None if np.isnan(area) else float(area) for area in areas]
-
-
 def weighted_macro_f1(
     weights: NDArray[np.float64], labels: NDArray[np.integer], answers: NDArray[np.integer]
 ) -> NDArray[np.float64]:
@@ -207,33 +202,6 @@ def weighted_macro_f1(
         there = actual > 0
         values.append((2 * hit[there] / (actual + answered)[there]).mean())
     return np.array(values)
-
-
-def weighted_macro_auc(
-    weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(B, N) weights -> (B,) mean one-vs-rest AUC over the classes with weight."""
-    areas = _weighted_aucs(weights, labels, found)
-    there = ~np.isnan(areas)
-    return np.asarray(np.where(there, areas, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1))
-
-
-def _weighted_aucs(
-    weights: NDArray[np.float64], labels: NDArray[np.integer], found: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(B, N) weights -> (classes, B) one-vs-rest AUC (Mann-Whitney, ties count half); NaN for an empty side."""
-    areas = np.full((found.shape[1], len(weights)), np.nan)
-    for number in range(found.shape[1]):
-        order = np.argsort(found[:, number], kind="stable")
-        scores, own = found[order, number], (labels == number)[order]
-        starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))  # of runs of equal scores
-        drawn = weights[:, order]
-        positive = np.add.reduceat(drawn * own, starts, axis=1)
-        negative = np.add.reduceat(drawn * ~own, starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        np.divide((positive * below).sum(axis=1), pairs, out=areas[number], where=pairs > 0)
-    return areas
 
 
 def _check(found: NDArray[np.float64], labels: NDArray[np.integer], classes: Sequence[str]) -> NDArray[np.intp]:

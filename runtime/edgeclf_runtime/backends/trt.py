@@ -147,7 +147,7 @@ def check_device(device: str) -> None:
 def stale_sentence(bundle: Bundle, reasons: list[str]) -> str:
     return (
         f"{bundle.path} is built, but not for this machine: {'; '.join(reasons)}. Build it again with: "
-        f"edgeclf build {bundle.path} --force (predict, verify and eval: or give --rebuild-if-stale)"
+        f"edgeclf build {bundle.path} --force (predict, verify, eval and bench: or give --rebuild-if-stale)"
     )
 
 

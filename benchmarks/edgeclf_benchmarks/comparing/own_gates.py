@@ -1,0 +1,67 @@
+"""The gates of a bench itself: whether they can be answered is checked before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeclf_benchmarks.comparing.changes import same_hardware
+from edgeclf_benchmarks.comparing.compare import Source, check_alike, entries_of, read_sources
+from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, judge, parse_rule
+from edgeclf_benchmarks.measuring.answers import LabelledImages
+from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.machine import machine_facts
+
+_LABELLED = ("top1", "top1_drop", "flips")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGates:
+    """Rules, and the older report that relative ones refer to; None: the bench's own reference."""
+
+    rules: tuple[Rule, ...]
+    baseline: Source | None
+
+    def check(self, rows: Sequence[str], data: LabelledImages | None) -> None:
+        """Raises UsageError or DataError for what the rows of this bench, on this data, could never answer."""
+        for rule in self.rules:
+            if rule.name in _LABELLED and data is None:
+                raise UsageError(f"{rule.expression!r} judges answers to labelled images; give --data, too")
+            if rule.name in RELATIVE and self.baseline is None and len(rows) < 2:
+                raise UsageError(f"{rule.expression!r} compares; give a second bundle, or --baseline")
+        if self.baseline is not None:
+            self._check_baseline(self.baseline, rows, data)
+
+    def _check_baseline(self, baseline: Source, rows: Sequence[str], data: LabelledImages | None) -> None:
+        older, names = baseline.report, {rule.name for rule in self.rules}
+        known = [row.name for row in older.rows]
+        if not set(known) & set(rows):
+            raise DataError(f"{baseline.file} has no row of these ({', '.join(rows)}); its rows: {', '.join(known)}")
+        if "p50_ratio" in names and not same_hardware(machine_facts(), older.machine):
+            raise DataError(f"{baseline.file} is of another machine, so p50_ratio can't be judged; bench it here first")
+        if data is None or not names & {"top1_drop", "flips"}:
+            return
+        if older.data is None:
+            raise DataError(f"{baseline.file} measured latency alone; bench the baseline with --data, too")
+        if (older.data.digest, older.data.split) != (data.digest, data.split):
+            raise DataError(
+                f"{baseline.file} is of other images ({older.data.name}, {older.data.split}, {older.data.digest[:12]}) "
+                f"than these ({data.name}, {data.split}, {data.digest[:12]}); give both the same --data and --split"
+            )
+
+    def judged(self, report: Report, file: str) -> Report:
+        """The report with its gates. Raises DataError for a baseline of other images, and for what no row answers."""
+        older = () if self.baseline is None else entries_of([self.baseline])
+        if self.baseline is not None:
+            check_alike(self.baseline.report, report, self.baseline.file, file)
+        return replace(report, gates=judge(self.rules, entries_of([Source(file, "", report)]), older))
+
+
+def read_gates(expressions: Sequence[str], baseline: Path | None) -> OwnGates:
+    """The gates as they are typed. Raises UsageError, and DataError for a baseline that can't be read."""
+    rules = tuple(parse_rule(each) for each in expressions)
+    if baseline is not None and not rules:
+        raise UsageError("--baseline is for gates; give --fail-if, too")
+    return OwnGates(rules, None if baseline is None else read_sources([baseline])[0])
