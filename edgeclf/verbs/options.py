@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from edgeclf_runtime.errors import BackendError, UsageError
 if TYPE_CHECKING:
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.engine import SessionOptions
+    from edgeclf_runtime.pixels import PixelMode
 
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
@@ -45,6 +47,10 @@ RebuildIfStale = Annotated[
         help="Build a TensorRT engine again, into a new bundle, where it no longer fits this machine.",
     ),
 ]
+PixelsMode = Annotated[
+    str,
+    typer.Option(metavar="MODE", help="exact: those of the reference; fast: large JPEGs read at a part of their size."),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads of one inference.", show_default="all cores"),
@@ -59,7 +65,14 @@ ComputePrecision = Annotated[
 ]
 
 
-def session_options(device: str, threads: int | None, compute_precision: str | None) -> SessionOptions:
+def session_options(
+    device: str,
+    threads: int | None,
+    compute_precision: str | None,
+    *,
+    streams: int | None = None,
+    cache: Path | None = None,
+) -> SessionOptions:
     """The runtime's options. Raises UsageError for a precision that nothing has, BackendError on an old JetPack."""
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.machine import jetson_refusal
@@ -69,7 +82,14 @@ def session_options(device: str, threads: int | None, compute_precision: str | N
         raise BackendError(refusal)
     if compute_precision is not None and compute_precision not in PRECISIONS:
         raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
-    return SessionOptions(device=device.lower(), threads=threads, compute_precision=compute_precision)
+    return SessionOptions(device.lower(), threads, compute_precision, streams=streams, cache=cache)
+
+
+def pixel_mode(name: str) -> PixelMode:
+    """Raises UsageError for another word than exact and fast."""
+    if name not in ("exact", "fast"):
+        raise UsageError(f"no pixels {name!r}; choose one of exact, fast")
+    return name  # type: ignore[return-value]
 
 
 def open_bundle(path: str, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:

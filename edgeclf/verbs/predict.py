@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,9 +21,11 @@ from edgeclf.verbs.options import (
     ComputePrecision,
     Device,
     Force,
+    PixelsMode,
     RebuildIfStale,
     Threads,
     open_bundle,
+    pixel_mode,
     say_remarks,
     session_options,
     shell_word,
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from edgeclf.answers import Answers, Totals
     from edgeclf.gather import Images
     from edgeclf_runtime.classifier import Classifier, Prediction
+
+_MANY_IMAGES = 16  # from here on it pays to answer several at the same time
 
 
 def predict(
@@ -48,10 +54,32 @@ def predict(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
-    ] = 1,
+        str,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N|auto",
+            help="Images handed to the engine at a time; auto: tries out how many.",
+        ),
+    ] = "1",
     device: Device = OWN_DEVICE,
     threads: Threads = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Inferences at the same time, which share the threads.",
+            show_default="one a thread for many images, else 1",
+        ),
+    ] = None,
+    pixels: PixelsMode = "exact",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep what OpenVINO compiles there: later starts are quicker. Keep others out."
+        ),
+    ] = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
     stdin: Annotated[
@@ -101,23 +129,24 @@ def predict(
     from edgeclf_runtime.images import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
-    options = session_options(device, threads, compute_precision)
+    options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
+    if not watch and (total is None or total >= _MANY_IMAGES):
+        options = replace(options, hint="throughput")
+    limits = Limits(max_megapixels, max_megabytes)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with (
-        Classifier.open(opened, options, limits=Limits(max_megapixels, max_megabytes)) as classifier,
-        ExitStack() as stack,
-    ):
+    with Classifier.open(opened, options, limits=limits, mode=pixel_mode(pixels)) as classifier, ExitStack() as stack:
         _check_threshold(threshold, classifier)
         say_remarks(classifier.session.facts)
         writers = _writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = _Run(writers)
         try:
-            answers = _answers(classifier, groups, run, batch_size=batch_size, top=top, threshold=threshold)
+            images_at_a_time = _batch_size(batch_size, classifier)
+            answers = _answers(classifier, groups, run, batch_size=images_at_a_time, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
             for prediction in answers if scrolls else track(answers, total, "predict"):
                 run.write(prediction)
@@ -128,8 +157,23 @@ def predict(
             run.totals.finished = True
         finally:
             run.close()
-        verified = _verified_here(classifier)
-    _close(run.totals, str(opened.path), csv, verified=verified, forgiving=watch)
+        proof = None if _verified_here(classifier) else f"verify {shell_word(str(opened.path))}"
+    if proof and pixels != "exact":
+        proof += f" --pixels {pixels}"
+    _close(run.totals, csv, proof=proof, forgiving=watch)
+
+
+def _batch_size(given: str, classifier: Classifier) -> int:
+    """A number, or "auto": the smallest batch that comes near the most images a second here."""
+    from edgeclf_runtime.batching import fastest_batch
+
+    if given == "auto":
+        found = fastest_batch(classifier.session, classifier.bundle.manifest)
+        say(f"batches of {found}", style="dim")
+        return found
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
+    return int(given)
 
 
 class _Run:
@@ -240,21 +284,21 @@ def _verified_here(classifier: Classifier) -> bool:
     from edgeclf.inspection import find_proofs
     from edgeclf_runtime.machine import machine_facts, machine_id
 
-    here = machine_id({**machine_facts(), **classifier.session.facts})
+    here = machine_id({**machine_facts(), **classifier.facts})
     proofs = find_proofs(classifier.bundle)
     return any(found.machine == here and found.proof and found.proof.verdict == "pass" for found in proofs)
 
 
-def _close(totals: Totals, bundle: str, csv: str | None, *, verified: bool, forgiving: bool) -> None:
-    """The last lines, and exit code 3 if something could not be read."""
+def _close(totals: Totals, csv: str | None, *, proof: str | None, forgiving: bool) -> None:
+    """The last lines, the verb that makes a `proof` that is missing here, and exit code 3 for what can't be read."""
     images = count(totals.images, "image")
     if totals.images > 1 or totals.others:
         passed_over = f", {count(totals.others, 'other file')} passed over" if totals.others else ""
         say(images + passed_over, style="dim")
     if csv not in (None, "-"):
         say(f"wrote {csv}", style="dim")
-    if not verified:
-        suggest(f"edgeclf verify {shell_word(bundle)}   (not yet proven on this machine)")
+    if proof:
+        suggest(f"edgeclf {proof}   (not yet proven on this machine)")
     if forgiving or not (totals.errors or totals.empty_folders):
         return
     if totals.images + totals.empty_folders == 1:

@@ -11,10 +11,12 @@ from edgeclf.verbs.options import (
     BundlePath,
     ComputePrecision,
     Device,
+    PixelsMode,
     RebuildIfStale,
     Strict,
     Threads,
     open_bundle,
+    pixel_mode,
     say_remarks,
     session_options,
     shell_word,
@@ -39,6 +41,7 @@ def verify(
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
+    pixels: PixelsMode = "exact",
     rebuild_if_stale: RebuildIfStale = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -47,6 +50,7 @@ def verify(
 
     Checks every file's hash, decodes the golden images and compares the pixels, runs the engine and compares its
     outputs with the reference's. The proof is kept beside the bundle, one file a machine. Exit code 1: it failed.
+    Fast pixels have a proof of their own: decoder and engine together, tolerances that are wider.
 
     \b
     Examples:
@@ -58,7 +62,7 @@ def verify(
 
     options = session_options(device, threads, compute_precision)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    proof = prove_here(opened, options)
+    proof = prove_here(opened, options, pixel_mode(pixels))
     saved = save_proof(opened, proof)
     if as_json:
         about = {"path": str(opened.path), "digest": opened.digest, "files": len(opened.manifest.files)}
@@ -124,7 +128,10 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
     if proof.decoding_faults and not of_texts:
         decoded += f", others up to {proof.max_pixel_levels} levels off"
     row(True, "files", f"{count(len(manifest.files), 'file')} unchanged", "SHA-256 of each")
-    row(not proof.decoding_faults, "tokenizer" if of_texts else "decoding", decoded, exactly)
+    if proof.machine.get("pixels") == "fast":
+        row(True, "fast pixels", f"up to {proof.max_pixel_levels} levels off", "judged by the outputs")
+    else:
+        row(not proof.decoding_faults, "tokenizer" if of_texts else "decoding", decoded, exactly)
     if compared.non_finite:
         row(False, "finite", f"{count(compared.non_finite, item)} gave NaN or infinity", "none")
     largest, outputs = f"{compared.max_relative:.1e} of their range", "logits" if classifies else "embeddings"

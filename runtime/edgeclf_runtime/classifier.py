@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, ImageError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits, find_images
 from edgeclf_runtime.manifest import Manifest, to_input
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.pixels import PixelMode, Pixels, mode_facts
 from edgeclf_runtime.proof import log_softmax
 from edgeclf_runtime.session import Session, open_session
 
@@ -56,20 +58,50 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
 
-_Loaded = tuple["NDArray[np.uint8] | None", "str | None", tuple[str, ...]]
+_GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
+
+
+class _Loaded(NamedTuple):
+    """An image on its way: its pixels, or its error."""
+
+    name: str
+    pixels: NDArray[np.uint8] | None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class _Scored(NamedTuple):
+    """Images that went to the engine together, and the scores of those that could be read, in order."""
+
+    images: list[_Loaded]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A group of images that workers were given, and how it becomes scored: waits for them."""
+
+    futures: tuple[Future[Any], ...]
+    finish: Callable[[], _Scored]
 
 
 class Classifier:
-    """A bundle ready to answer. One classifier serves several threads; each call of `predict` keeps its own order."""
+    """A bundle ready to answer. One classifier serves several threads; each call of `predict` keeps its own order.
 
-    def __init__(self, bundle: Bundle, session: Session, limits: Limits) -> None:
+    Of a session with one stream, workers decode ahead while the engine, with all its threads, answers in the caller's.
+    Of one with more streams each worker decodes and infers, so that no thread waits for another.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, limits: Limits, mode: PixelMode = "exact") -> None:
         if bundle.manifest.task != "classify" or bundle.manifest.pixels is None:
             raise BundleError(f"{bundle.path}: its task is {bundle.manifest.task}, not classify")
         self.bundle = bundle
         self.session = session
         self._pixels: Pixels = bundle.manifest.pixels
         self._limits = limits
-        self._decoders = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="edgeclf-decode")
+        self._mode: PixelMode = mode
+        self._worker_count = len(os.sched_getaffinity(0)) if session.streams == 1 else session.streams
+        self._workers = ThreadPoolExecutor(self._worker_count, thread_name_prefix="edgeclf-worker")
 
     @classmethod
     def open(
@@ -78,16 +110,27 @@ class Classifier:
         options: SessionOptions = SessionOptions(),
         *,
         limits: Limits = Limits(),
+        mode: PixelMode = "exact",
     ) -> Classifier:
-        """Opens a bundle (folder or packed file) on its own engine. Raises BundleError or BackendError."""
+        """Opens a bundle (folder or packed file) on its own engine; `mode` is for `Pixels.load`.
+
+        Many images are answered soonest with SessionOptions(hint="throughput"), one with the default.
+
+        Raises BundleError or BackendError.
+        """
         opened = Bundle.open(bundle)
         if opened.manifest.task != "classify":
             raise BundleError(f"{opened.path}: its task is {opened.manifest.task}, not classify; run `edgeclf embed`")
-        return cls(opened, open_session(opened, options), limits)
+        return cls(opened, open_session(opened, options), limits, mode)
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.bundle.manifest.labels
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The session's facts and the mode of the pixels, as this machine's proofs have them."""
+        return {**self.session.facts, **mode_facts(self._mode)}
 
     def predict(
         self,
@@ -127,41 +170,46 @@ class Classifier:
     def _predict(
         self, sources: Iterator[ImageSource], channels: str, batch_size: int, top: int, threshold: float | None
     ) -> Iterator[Prediction]:
-        waiting: deque[tuple[str, Future[_Loaded]]] = deque()
-        ahead = 2 * batch_size + 2  # enough to keep the decoders busy while the engine runs; bounds the memory
-        exhausted = False
-        position = 0
+        groups = _grouped(sources, batch_size)
+        ahead = _GROUPS_AHEAD * self._worker_count if self.session.streams > 1 else 1 + _GROUPS_AHEAD
+        waiting: deque[_Work] = deque()
         try:
-            while waiting or not exhausted:
-                self.session.check_usable()  # after a fork the decoding threads are gone, and waiting would not end
-                while not exhausted and len(waiting) < ahead:
-                    source = next(sources, None)
-                    if source is None:
-                        exhausted = True
-                        break
-                    waiting.append((source_name(source, position), self._decoders.submit(self._load, source, channels)))
-                    position += 1
-                group = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-                yield from self._answer([(name, future.result()) for name, future in group], top, threshold)
+            while True:
+                self.session.check_usable()  # after a fork the workers are gone, and waiting would not end
+                waiting.extend(self._begin(group, channels) for group in islice(groups, ahead - len(waiting)))
+                if not waiting:
+                    return
+                yield from self._answer(waiting.popleft().finish(), top, threshold)
         finally:
-            for _, future in waiting:
-                future.cancel()
+            for work in waiting:
+                for future in work.futures:
+                    future.cancel()
 
-    def _load(self, source: ImageSource, channels: str) -> _Loaded:
+    def _begin(self, group: list[tuple[str, ImageSource]], channels: str) -> _Work:
+        if self.session.streams == 1:
+            loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in group)
+            return _Work(loading, lambda: self._score([future.result() for future in loading]))
+        whole = self._workers.submit(lambda: self._score([self._load(*each, channels) for each in group]))
+        return _Work((whole,), whole.result)
+
+    def _load(self, name: str, source: ImageSource, channels: str) -> _Loaded:
         try:
-            pixels, notes = self._pixels.load(source, channels=channels, limits=self._limits)
+            pixels, notes = self._pixels.load(source, channels=channels, limits=self._limits, mode=self._mode)
         except ImageError as error:
-            return None, str(error), ()
-        return pixels, None, notes
+            return _Loaded(name, None, str(error))
+        return _Loaded(name, pixels, notes=notes)
 
-    def _answer(self, group: list[tuple[str, _Loaded]], top: int, threshold: float | None) -> Iterator[Prediction]:
-        batch = [pixels for _, (pixels, _, _) in group if pixels is not None]
-        scores = iter(self.scores(np.stack(batch)) if batch else ())
-        for name, (pixels, error, notes) in group:
-            if pixels is None:
-                yield Prediction(name, None, (), error)
+    def _score(self, images: list[_Loaded]) -> _Scored:
+        batch = [image.pixels for image in images if image.pixels is not None]
+        return _Scored(images, self.scores(np.stack(batch)) if batch else np.empty((0, len(self.labels))))
+
+    def _answer(self, scored: _Scored, top: int, threshold: float | None) -> Iterator[Prediction]:
+        scores = iter(scored.scores)
+        for image in scored.images:
+            if image.pixels is None:
+                yield Prediction(image.name, None, (), image.error)
             else:
-                yield self._decide(name, next(scores), notes, top, threshold)
+                yield self._decide(image.name, next(scores), image.notes, top, threshold)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(N, H, W, 3) uint8 that went through the bundle's Pixels -> (N, classes) probabilities (or margins)."""
@@ -184,7 +232,7 @@ class Classifier:
         return Prediction(name, self.labels[best] if known else UNKNOWN, listed, notes=notes)
 
     def close(self) -> None:
-        self._decoders.shutdown(cancel_futures=True)
+        self._workers.shutdown(cancel_futures=True)
         self.session.close()
 
     def __enter__(self) -> Classifier:
@@ -218,6 +266,13 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[Image
             yield from image_sources(image)
     else:
         raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
+
+
+def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[list[tuple[str, ImageSource]]]:
+    """(name, source) in groups of `size`, the last one shorter."""
+    named = ((source_name(source, position), source) for position, source in enumerate(sources))
+    while group := list(islice(named, size)):
+        yield group
 
 
 def source_name(source: ImageSource, position: int) -> str:

@@ -11,9 +11,11 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,16 @@ _TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = [turn for orientation, turn in _TURNS.items() if orientation >= 5]
+_TURNED: dict[Image.Transpose, Callable[..., tuple[float, float]]] = {  # where a turn puts the point (x, y)
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda x, y, width, height: (width - x, y),
+    Image.Transpose.ROTATE_180: lambda x, y, width, height: (width - x, height - y),
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda x, y, width, height: (x, height - y),
+    Image.Transpose.TRANSPOSE: lambda x, y, width, height: (y, x),
+    Image.Transpose.ROTATE_270: lambda x, y, width, height: (height - y, x),
+    Image.Transpose.TRANSVERSE: lambda x, y, width, height: (height - y, width - x),
+    Image.Transpose.ROTATE_90: lambda x, y, width, height: (y, width - x),
 }
 # What Pillow's parsers raise on damaged files, depending on the format and on which byte it is.
 _PARSER_ERRORS = (
@@ -87,12 +99,26 @@ class Limits:
             )
 
 
+class Reduced(NamedTuple):
+    """How a picture that was decoded small lies in its image: its last row and column may lie half beyond its border.
+
+    `full_px` is its own (width, height), `box` what it covers of the image: left, top, right, bottom.
+    """
+
+    full_px: tuple[int, int]
+    box: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An RGB picture, upright, 8 bits a channel, and what had to be decided on the way (`notes`, for the user)."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
+    reduced: Reduced | None = None
+
+
+Reduce = Callable[[int, int], "tuple[int, int]"]
 
 
 def find_images(folder: Path) -> tuple[list[Path], int]:
@@ -119,6 +145,7 @@ def decode(
     value_range: tuple[float, float] | None = None,
     channels: str = "rgb",
     limits: Limits = Limits(),
+    reduce: Reduce | None = None,
 ) -> Decoded:
     """The picture in a path, bytes, a binary file or an array.
 
@@ -130,6 +157,9 @@ def decode(
         Stored values that become 0 and 255 where a channel has more than 8 bits; None: all of its bits.
     channels
         Order of an array's colours, "rgb" or "bgr". Files say theirs themselves.
+    reduce
+        (width, height) of a picture -> the least that may be left of it: JPEGs are then decoded at 1/2, 1/4 or 1/8,
+        which leaves out most of their work. None: every picture is decoded whole.
 
     Raises
     ------
@@ -142,7 +172,7 @@ def decode(
     limits.check_bytes(len(data))
     if not data:
         raise ImageError("the file is empty (0 bytes)")
-    return _decode_bytes(data, background, value_range, limits)
+    return _decode_bytes(data, background, value_range, limits, reduce)
 
 
 def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
@@ -176,6 +206,7 @@ def _decode_bytes(
     background: tuple[int, int, int],
     value_range: tuple[float, float] | None,
     limits: Limits,
+    reduce: Reduce | None,
 ) -> Decoded:
     notes: list[str] = []
     try:
@@ -186,8 +217,9 @@ def _decode_bytes(
                 notes.append(f"{frames} frames: the first is used")
             if value_range is not None:
                 _check_stored_values(opened)
+            reduced = None if reduce is None or opened.format != "JPEG" else _draft(opened, reduce)
             opened.load()
-            return Decoded(_to_rgb(_upright(opened), background, value_range), tuple(notes))
+            return Decoded(_to_rgb(_upright(opened), background, value_range), tuple(notes), reduced)
     except UnidentifiedImageError:
         raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning under python -W error
@@ -196,11 +228,31 @@ def _decode_bytes(
         raise ImageError(f"damaged image: {error or type(error).__name__}") from error
 
 
+def _draft(image: ImageFile.ImageFile, reduce: Reduce) -> Reduced | None:
+    """Has a JPEG decoded small, if `reduce` lets it; None: it will be whole."""
+    turn = _turn(image)
+    full_px = (image.height, image.width) if turn in _SIDEWAYS else image.size
+    least = reduce(*full_px)
+    drafted = image.draft(None, (least[1], least[0]) if turn in _SIDEWAYS else least)
+    if drafted is None or image.size in (full_px, full_px[::-1]):
+        return None
+    left, top, right, bottom = drafted[1]
+    if turn is None:
+        return Reduced(full_px, (left, top, right, bottom))
+    place = partial(_TURNED[turn], width=image.width, height=image.height)
+    (x0, y0), (x1, y1) = place(left, top), place(right, bottom)
+    return Reduced(full_px, (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as EXIF or XMP says. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
-    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
-    turn = _TURNS.get(orientation)
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return _TURNS.get(orientation)
 
 
 def _check_stored_values(image: ImageFile.ImageFile) -> None:

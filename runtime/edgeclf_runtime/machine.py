@@ -24,7 +24,7 @@ _FEATURES: tuple[str, ...] = (
     "amx_int8",
 )
 _FEATURES += ("asimd", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
-_PASSING = ("clocks", "cores", "memory_gib", "power_mode", "python", "remarks", "system", "threads")
+_PASSING = ("clocks", "cores", "memory_gib", "power_mode", "python", "remarks", "streams", "system", "threads")
 _OLDEST_L4T = 36  # JetPack 6
 
 

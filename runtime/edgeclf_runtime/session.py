@@ -52,9 +52,11 @@ class Session:
         What the engine computes in, read back from it.
     facts
         Engine, version, device and threads, for proofs and reports.
+    streams
+        How many calls at the same time the engine is tuned for.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, streams: int = 1) -> None:
         self._engine: Engine | None = engine
         self._input, self._output = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
         self._dtype = np.dtype(self._input.dtype)
@@ -62,7 +64,8 @@ class Session:
         self._largest = self._input.fixed_batch
         self._process = os.getpid()
         self.compute_precision = engine.compute_precision
-        self.facts = engine.facts
+        self.facts = engine.facts if streams == 1 else {**engine.facts, "streams": str(streams)}
+        self.streams = streams
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """(N, …) of the manifest's dtype and layout -> (N, …) float32; classifiers: (N, H, W, 3) uint8 -> logits."""
@@ -159,4 +162,4 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
             f"asked {bundle.manifest.target} to compute in {wanted}, it computes in {engine.compute_precision} on this "
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
         )
-    return Session(bundle, engine)
+    return Session(bundle, engine, options.stream_count)

@@ -24,6 +24,7 @@ import tiny
 
 from edgeclf_runtime.bundle import Bundle, pack
 from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.images import Limits
 from edgeclf_runtime.manifest import Thresholds
@@ -31,9 +32,9 @@ from edgeclf_runtime.manifest import Thresholds
 Shared = Callable[[str], Bundle]
 
 
-@pytest.fixture
-def classifier(shared_bundle: Shared) -> Iterator[Classifier]:
-    with Classifier.open(shared_bundle("reference")) as opened:
+@pytest.fixture(params=[1, 3], ids=["one stream", "three streams"])
+def classifier(request: pytest.FixtureRequest, shared_bundle: Shared) -> Iterator[Classifier]:
+    with Classifier.open(shared_bundle("reference"), SessionOptions(threads=3, streams=request.param)) as opened:
         yield opened
 
 
@@ -98,16 +99,17 @@ def test_order_and_answers_do_not_depend_on_the_batch_size(
 def test_order_is_kept_where_decoding_finishes_in_another(
     classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "_decoders", ThreadPoolExecutor(4))
+    monkeypatch.setattr(classifier, "_workers", ThreadPoolExecutor(4))
+    monkeypatch.setattr(classifier, "_worker_count", 4)
     load = classifier._load
     later_ones_are_done = threading.Event()
 
-    def first_one_last(source: Any, channels: str) -> Any:
+    def first_one_last(name: str, source: Any, channels: str) -> Any:
         if source == sorted(folder.iterdir())[0]:
             assert later_ones_are_done.wait(30)
         elif source == sorted(folder.iterdir())[2]:
             later_ones_are_done.set()
-        return load(source, channels)
+        return load(name, source, channels)
 
     monkeypatch.setattr(classifier, "_load", first_one_last)
     assert [Path(p.source).name for p in classifier.predict(folder)] == [f"{i:02}.jpg" for i in range(12)]
@@ -274,7 +276,7 @@ def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
     predictions = classifier.predict(endless(), batch_size=2)
     for _ in range(10):
         next(predictions)
-    assert taken <= 10 + 2 * 2 + 2 + 2
+    assert taken <= 10 + 2 * 3 * 2  # two groups of two for each of at most three workers
 
 
 def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) -> None:
@@ -284,9 +286,9 @@ def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) 
         next(predictions)
         predictions.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 30
-    while classifier._decoders._work_queue.qsize() and time.monotonic() < deadline:
+    while classifier._workers._work_queue.qsize() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert classifier._decoders._work_queue.qsize() == 0
+    assert classifier._workers._work_queue.qsize() == 0
     assert threading.active_count() <= 2 + len(os.sched_getaffinity(0)) * 8
     assert len(list(classifier.predict([picture] * 3))) == 3
 

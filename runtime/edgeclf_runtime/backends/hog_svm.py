@@ -98,7 +98,7 @@ class HogSvmEngine:
         self._parts = [slice(end - count, end) for end, count in zip(ends, svm.support_counts, strict=True)]
         largest_row = max(len(svm.support_vectors), len(svm.intercepts))
         self._chunk = max(1, min(_LARGEST_CHUNK, _WORKING_NUMBERS // largest_row))
-        obeyed = set_blas_threads(options.thread_count)
+        obeyed = set_blas_threads(options.threads_per_stream)
         self.facts = {
             "engine": "numpy",
             "engine_version": np.__version__,

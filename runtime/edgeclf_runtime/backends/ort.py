@@ -65,7 +65,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.thread_count
+    settings.intra_op_num_threads = options.threads_per_stream  # of 1, a call computes in the thread that makes it
     settings.add_session_config_entry("session.load_model_format", "ONNX")
     settings.log_severity_level = 3  # errors; warnings about fallback are turned into errors below
     if options.device != "cpu":

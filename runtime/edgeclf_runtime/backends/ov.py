@@ -1,9 +1,10 @@
-"""OpenVINO backend: IR from memory, the precision always asked for by name, one infer request per thread."""
+"""OpenVINO backend: IR from memory, the precision always asked for by name, one infer request per thread and shape."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,25 +23,43 @@ _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "float32": "fp32", "floa
 
 
 class OvEngine:
-    """A compiled model. Requests are not shared between threads: a busy one gave wrong outputs (seen in 2026.4)."""
+    """A model compiled for one item, and on demand for any number: a fixed shape runs faster (2 to 21 % were seen).
 
-    def __init__(self, compiled: openvino.CompiledModel, precision: str, facts: dict[str, str]) -> None:
-        self._compiled = compiled
+    Requests are not shared between threads: a busy one gave wrong outputs (seen in 2026.4).
+    """
+
+    def __init__(
+        self,
+        single: openvino.CompiledModel,
+        compile_for: Callable[[int | None], openvino.CompiledModel],
+        precision: str,
+        facts: dict[str, str],
+    ) -> None:
+        self._compile_for = compile_for
+        self._compiled: dict[int | None, openvino.CompiledModel] = {1: single}
+        self._lock = threading.Lock()
         self._local = threading.local()
         self.compute_precision = precision
         self.facts = facts
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        size = 1 if len(batch) == 1 else None
+        requests: dict[Any, Any] = self._local.__dict__  # of this thread
+        if size not in requests:
+            requests[size] = self.model(size).create_infer_request()
         # share_inputs: no copy of the batch, which outlives the call; outputs are copied and so the caller's own
-        output: NDArray[np.float32] = request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
+        output: NDArray[np.float32] = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
         return output
+
+    def model(self, size: int | None) -> openvino.CompiledModel:
+        with self._lock:
+            if size not in self._compiled:
+                self._compiled[size] = self._compile_for(size)
+            return self._compiled[size]
 
     def close(self) -> None:
         self._local = threading.local()
-        del self._compiled
+        self._compiled.clear()
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
@@ -53,15 +72,20 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
     precision = options.compute_precision or bundle.manifest.compute_precision
     if precision not in HINTS:
         raise BackendError(f"no precision {precision!r} for openvino; choose one of {', '.join(HINTS)}")
-    model, weights = bundle.read(MODEL), bundle.read(WEIGHTS)
-    # from the same call OpenVINO would also read ONNX, external data included
-    if not model.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise BundleError(f"{bundle.path}/{MODEL}: not an OpenVINO IR (XML)")
-    try:
-        network = core.read_model(model=model, weights=weights)
-        compiled = core.compile_model(network, device, compile_settings(options, HINTS[precision]))
-    except RuntimeError as error:
-        raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({_first_line(error)})") from error
+    settings = compile_settings(options, HINTS[precision])
+
+    def compile_for(size: int | None) -> openvino.CompiledModel:
+        try:
+            network = _read_network(core, bundle)
+            shape = network.input(0).partial_shape
+            if size is not None and shape[0].is_dynamic:
+                shape[0] = size
+                network.reshape(shape)
+            return core.compile_model(network, device, settings)
+        except RuntimeError as error:
+            raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({_first_line(error)})") from error
+
+    compiled = compile_for(1)
     got = read_precision(compiled)
     if precision in ("int8", "mixed") and got == "fp32":
         got = precision  # the hint speaks of what is not quantized; the share of int8 layers is audited at export
@@ -71,7 +95,15 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         "device": str(compiled.get_property("EXECUTION_DEVICES")[0]),
         "threads": str(options.thread_count),
     }
-    return OvEngine(compiled, got, facts)
+    return OvEngine(compiled, compile_for, got, facts)
+
+
+def _read_network(core: openvino.Core, bundle: Bundle) -> openvino.Model:
+    model = bundle.read(MODEL)
+    # from the same call OpenVINO would also read ONNX, external data included
+    if not model.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise BundleError(f"{bundle.path}/{MODEL}: not an OpenVINO IR (XML)")
+    return core.read_model(model=model, weights=bundle.read(WEIGHTS))
 
 
 def compile_settings(options: SessionOptions, precision_hint: str) -> dict[str, Any]:
@@ -82,6 +114,9 @@ def compile_settings(options: SessionOptions, precision_hint: str) -> dict[str, 
     }
     if options.device == "cpu":
         settings["INFERENCE_NUM_THREADS"] = options.thread_count
+        settings["NUM_STREAMS"] = options.stream_count
+    if options.cache is not None:
+        settings["CACHE_DIR"] = str(options.cache)
     return settings
 
 

@@ -81,7 +81,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
         raise BackendError("asked torch for cuda, it finds none; drop --device to run on the cpu")
     if options.device not in ("cpu", "cuda"):
         raise BackendError(f"no device {options.device!r} for pytorch; choose one of cpu, cuda")
-    torch.set_num_threads(options.thread_count)
+    torch.set_num_threads(options.threads_per_stream)
     where = f"{bundle.path}/{MODEL}"
     try:
         builder = from_json(Builder, json.loads(bundle.read(MODEL)), where)

@@ -1,0 +1,155 @@
+"""Many pictures at the same time: every engine's streams, the pixels of the fast mode, batches of the fastest size."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from edgeclf_runtime import batching
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.images import decode
+from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.session import Session, open_session
+from edgeclf_runtime.verify import save_proof, verify
+
+Shared = Callable[[str], Bundle]
+MANY = SessionOptions(threads=2, hint="throughput")
+
+
+@pytest.mark.parametrize("target", tiny.TARGETS)
+def test_with_two_streams_every_engine_answers_as_with_one(target: str, shared_bundle: Shared) -> None:
+    pictures = [np.asarray(picture) for picture in tiny.pictures(9)]
+    found = []
+    for options in (SessionOptions(threads=2), MANY):
+        with Classifier.open(shared_bundle(target), options) as classifier:
+            found.append(list(classifier.predict(pictures, batch_size=2)))
+    for alone, together in zip(*found, strict=True):
+        assert alone.label == together.label
+        assert np.allclose([s.probability for s in alone.scores], [s.probability for s in together.scores], atol=1e-5)
+
+
+def test_streams_share_the_threads() -> None:
+    shares = [SessionOptions(threads=4, streams=streams).threads_per_stream for streams in (1, 2, 3, 4)]
+    assert shares == [4, 2, 1, 1]
+    assert SessionOptions(threads=4).stream_count == 1
+    assert SessionOptions(threads=4, hint="throughput").stream_count == 4
+    with pytest.raises(UsageError, match="streams must be 1 to 4"):
+        SessionOptions(threads=4, streams=5)
+
+
+def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) -> None:
+    with Classifier.open(shared_bundle("reference"), MANY) as classifier:
+        both_are_here = threading.Barrier(2, timeout=30)
+        scores = classifier.scores
+
+        def scores_of_both(pixels: Any) -> Any:
+            both_are_here.wait()
+            return scores(pixels)
+
+        classifier.scores = scores_of_both  # type: ignore[method-assign]
+        assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))) == 4
+
+
+def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: Shared) -> None:
+    def broken(pixels: Any) -> Any:
+        raise BackendError("out of memory")
+
+    with Classifier.open(shared_bundle("reference"), MANY) as classifier:
+        classifier.scores = broken  # type: ignore[method-assign]
+        with pytest.raises(BackendError, match="out of memory"):
+            list(classifier.predict([np.asarray(p) for p in tiny.pictures(12)]))
+
+
+def test_openvino_proves_what_it_runs_for_one_picture_and_for_several(shared_bundle: Shared) -> None:
+    bundle = shared_bundle("openvino")
+    batch = tiny.random_pixels(9)
+    with open_session(bundle) as session:
+        engine: Any = session.check_usable()
+        together, alone = session(batch), np.concatenate([session(batch[i : i + 1]) for i in range(9)])
+        assert engine.model(1) is not engine.model(None)
+    assert np.allclose(together, alone, atol=1e-4)
+
+
+def _photograph(size: tuple[int, int]) -> Image.Image:
+    """Smooth shapes with some noise, as a camera's."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (12, 18, 3)).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)).astype(float)
+    return Image.fromarray(np.clip(smooth + random.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_fast_pixels_of_a_large_jpeg_are_near_the_exact_ones(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = tiny.encoded(_photograph((1201, 801)), quality=95, exif=exif)
+    pixels = Pixels("shorter", (96, 96), (80, 80))
+    exact, fast = (pixels.load(data, mode=mode)[0].astype(int) for mode in ("exact", "fast"))
+    assert 0 < np.abs(exact - fast).mean() < 1 and np.abs(exact - fast).max() <= 14
+    reduced = decode(data, reduce=pixels._least_size)
+    assert min(reduced.image.size) >= 2 * 96 and max(reduced.image.size) < 801
+    assert reduced.reduced is not None and sorted(reduced.reduced.full_px) == [801, 1201]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_small_pictures_and_other_formats_are_the_same_in_both_modes(kind: str) -> None:
+    size = (900, 600) if kind == "PNG" else (190, 150)
+    data = tiny.encoded(_photograph(size), kind)
+    pixels = Pixels("shorter", (96, 96), (80, 80))
+    assert np.array_equal(pixels.load(data)[0], pixels.load(data, mode="fast")[0])
+
+
+def test_fast_pixels_have_a_proof_of_their_own(bundle: Bundle) -> None:
+    exact, fast = verify(bundle), verify(bundle, mode="fast")
+    assert "pixels" not in exact.machine and fast.machine["pixels"] == "fast"
+    places = {save_proof(bundle, exact), save_proof(bundle, fast)}
+    assert len(places) == 2 and None not in places
+    with Classifier.open(bundle, mode="fast") as classifier:
+        assert classifier.facts["pixels"] == "fast"
+
+
+def test_the_smallest_batch_near_the_best_is_taken(monkeypatch: pytest.MonkeyPatch, shared_bundle: Shared) -> None:
+    rates = {1: 100.0, 2: 150.0, 4: 196.0, 8: 200.0, 16: 180.0}
+
+    def rate(session: Session, manifest: Any, size: int) -> float:
+        return rates[size]
+
+    monkeypatch.setattr(batching, "_images_per_s", rate)
+    bundle = shared_bundle("reference")
+    with open_session(bundle) as session:
+        assert batching.fastest_batch(session, bundle.manifest) == 4
+
+
+def test_a_batch_size_is_found_by_measuring_all_streams(shared_bundle: Shared) -> None:
+    bundle = shared_bundle("reference")
+    with open_session(bundle, MANY) as session:
+        assert batching.fastest_batch(session, bundle.manifest) in batching.SIZES
+
+
+def test_reading_a_folder_twice_gives_the_same_answers_in_the_same_order(shared_bundle: Shared, tmp_path: Path) -> None:
+    for i, picture in enumerate(tiny.pictures(30)):
+        (tmp_path / f"{i:02}.jpg").write_bytes(tiny.encoded(picture))
+    with Classifier.open(shared_bundle("onnx"), MANY) as classifier:
+        first, second = (list(classifier.predict(tmp_path, batch_size=3)) for _ in range(2))
+    assert first == second and [Path(p.source).name for p in first] == [f"{i:02}.jpg" for i in range(30)]
+
+
+def test_openvino_starts_from_its_cache_and_answers_the_same(shared_bundle: Shared, tmp_path: Path) -> None:
+    bundle, batch = shared_bundle("openvino"), tiny.random_pixels(1)
+    answers, from_cache = [], []
+    for _ in range(2):
+        with open_session(bundle, SessionOptions(cache=tmp_path / "cache")) as session:
+            engine: Any = session.check_usable()
+            from_cache.append(engine.model(1).get_property("LOADED_FROM_CACHE"))
+            answers.append(session(batch))
+    assert from_cache == [False, True] and np.array_equal(*answers)
