@@ -11,13 +11,12 @@ import typer
 from edgeclf.console import notices, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import embed_words, export_encoders
+from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exporter import Exported, ExportOptions
-    from edgeclf_export.quantize.material import Int8Options
-    from edgeclf_runtime.ladder import Floor
     from edgeclf_runtime.trt.builder import BuildSettings
 
 _LAYOUTS = ("bundle", "triton")
@@ -68,26 +67,10 @@ def export(
             help="fp32, fp16, bf16 where the target has it; int8: held to --max-drop; auto: the fastest that holds it.",
         ),
     ] = "fp32",
-    calib_data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="int8: images to calibrate on, best a folder a label.",
-            show_default="the run's training images",
-        ),
-    ] = None,
-    calib_images: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="int8: how many of them.", show_default="300")
-    ] = None,
-    max_drop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="D", help="int8: points that top-1 may fall; 99%: the share that must be left.", show_default="1.0"
-        ),
-    ] = None,
-    fallback: Annotated[
-        bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
-    ] = False,
+    calib_data: CalibData = None,
+    calib_images: CalibImages = None,
+    max_drop: MaxDrop = None,
+    fallback: Fallback = False,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
@@ -212,7 +195,7 @@ def export(
         opset=opset,
         proof_data=proof_data,
         force=force,
-        int8=_int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
+        int8=int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
         engine=_engine_settings(opt_batch, max_batch, workspace, tf32, (*(target or ()), layout)),
     )
     _check_layout(layout, options)
@@ -223,8 +206,7 @@ def export(
         finish(made, models, strict=strict, uses=(embed_words(part or ()), "pack {}"))
         return
     need("export", *NEEDED[given.kind])
-    if options.precision in ("int8", "auto"):
-        need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
+    check_int8(options, brings_images=given.kind == "run")
     if given.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:
@@ -233,48 +215,6 @@ def export(
     models = _lay_out(layout, made, options)
     show_bundles("export", exportable, made, models, as_json=as_json)
     finish(made, models, strict=strict)
-
-
-def _int8_options(
-    precision: str,
-    calib_data: Path | None,
-    calib_images: int | None,
-    max_drop: str | None,
-    *,
-    fallback: bool,
-    seed: int,
-) -> Int8Options:
-    """Raises UsageError for an option that the precision has no use for."""
-    from edgeclf_export.quantize.material import Int8Options
-
-    given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
-    misplaced = [name for name, value in given.items() if value is not None]
-    if precision not in ("int8", "auto") and misplaced:
-        raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
-    if precision == "auto" and fallback:
-        raise UsageError("--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 holds")
-    plain = Int8Options()
-    return Int8Options(
-        calib_data=calib_data,
-        calib_images=calib_images or plain.calib_images,
-        floor=plain.floor if max_drop is None else _floor(max_drop),
-        fallback=fallback,
-        seed=seed,
-    )
-
-
-def _floor(text: str) -> Floor:
-    """ "0.5" points, or "99%" of the reference's top-1."""
-    from edgeclf_runtime.ladder import Floor
-
-    try:
-        if text.endswith("%"):
-            return Floor(points=None, share=float(text[:-1]) / 100)
-        return Floor(points=float(text))
-    except ValueError:
-        raise UsageError(
-            f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
-        ) from None
 
 
 def _engine_settings(

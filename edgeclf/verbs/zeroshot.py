@@ -10,6 +10,7 @@ import typer
 from edgeclf.console import count, notices, progress, say
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import NEEDED, clip_name
+from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need
 from edgeclf_runtime.errors import UsageError
 
@@ -46,6 +47,10 @@ def zeroshot(
         typer.Option("--target", "-t", metavar="TARGET", help="As for export; repeatable.", show_default="onnx"),
     ] = None,
     precision: Annotated[str, typer.Option(metavar="P", help="As for export.")] = "fp32",
+    calib_data: CalibData = None,
+    calib_images: CalibImages = None,
+    max_drop: MaxDrop = None,
+    fallback: Fallback = False,
     img_size: ImgSize = None,
     proof_data: Annotated[
         Path | None,
@@ -81,6 +86,7 @@ def zeroshot(
     Examples:
       edgeclf zeroshot "daisy,rose,tulip" --pretrained laion2b_s34b_b79k -t onnx -t openvino
       edgeclf zeroshot classes.txt --pretrained weights.safetensors --templates "a photograph of a {} flower"
+      edgeclf zeroshot classes.txt --pretrained laion2b_s34b_b79k -t openvino --precision int8 --calib-data photos/
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
     from edgeclf.verbs.export_results import finish, show_bundles
@@ -101,9 +107,11 @@ def zeroshot(
         opset=opset,
         proof_data=proof_data,
         force=force,
+        int8=int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
     )
     plan_outputs(model, options)  # before anything is loaded
     need("clip", *NEEDED)
+    check_int8(options, brings_images=False)
     sentences = read_templates(templates)
     with notices().status("loading the model"):
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)

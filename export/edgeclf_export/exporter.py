@@ -179,6 +179,8 @@ def export(
     GateError
         A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
     """
+    if isinstance(exportable, TextExportable) or not exportable.labels:
+        refuse_int8_of_encoder(options.precision)
     destinations = plan_outputs(exportable.name, options)
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
@@ -197,11 +199,7 @@ def export(
             "its weights are damaged, or its training diverged"
         )
     hub = Hub(exportable, options.form, options.opset, options.engine)
-    if options.precision in PRECISIONS:
-        if isinstance(exportable, TextExportable) or isinstance(images, ProofTexts) or not exportable.labels:
-            raise UsageError(
-                f"{options.precision} has a floor of top-1 accuracy, and an encoder has no classes; export fp16 or bf16"
-            )
+    if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
         for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):
             yield from _published(place, manifest, proof, options, report)
@@ -271,6 +269,12 @@ def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[st
         if target in QUANTIZERS
         for lower in QUANTIZERS[target].lower
     }
+
+
+def refuse_int8_of_encoder(precision: str) -> None:
+    """Raises UsageError for int8 and auto."""
+    if precision in PRECISIONS:
+        raise UsageError(f"{precision} has a floor of top-1, and an encoder has no classes; export fp16 or bf16")
 
 
 def short_name(name: str) -> str:

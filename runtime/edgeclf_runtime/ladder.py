@@ -20,7 +20,7 @@ class Floor:
     def __post_init__(self) -> None:
         if (self.points is None) == (self.share is None):
             raise ValueError("a floor is either points or a share")
-        if not (0 < (self.points or 1) <= 100 and 0 < (self.share or 0.5) < 1):
+        if not (self.share is None or 0 < self.share < 1) or not (self.points is None or 0 < self.points <= 100):
             raise ValueError(f"a floor lies above 0 and up to 100 points or below 100 %, found {self}")
 
     def margin_points(self, reference_top1: float) -> float:

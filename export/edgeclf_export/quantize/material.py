@@ -24,6 +24,10 @@ from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.ladder import Floor
 
 SELECTED = "selected on these images"
+NO_IMAGES = (
+    "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each label), "
+    "or export a run, which knows its own"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,7 @@ def _jobs(
             return data.train, data.val, data.test, f"training images of {data.called}"
         return read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name
     if folder is None:
-        raise UsageError(
-            "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each "
-            "label), or export a run, which knows its own"
-        )
+        raise UsageError(NO_IMAGES)
     calibrating, judging = part(read_folder(folder, exportable.labels), options.seed)
     if not judging:
         raise DataError(f"{folder}: too few images to calibrate on some and to judge on others; add images")

@@ -1,0 +1,105 @@
+"""Options of INT8 that `export` and `zeroshot` share: what calibrates, and the floor that has to hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.verbs.options import need
+from edgeclf_runtime.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf_export.exporter import ExportOptions
+    from edgeclf_export.quantize.material import Int8Options
+    from edgeclf_runtime.ladder import Floor
+
+CalibData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="int8: images to calibrate on, best a folder a label.",
+        show_default="the run's training images",
+    ),
+]
+CalibImages = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="int8: how many of them.", show_default="300")
+]
+MaxDrop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D", help="int8: points that top-1 may fall; 99%: the share that must be left.", show_default="1.0"
+    ),
+]
+Fallback = Annotated[
+    bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
+]
+
+
+def int8_options(
+    precision: str,
+    calib_data: Path | None,
+    calib_images: int | None,
+    max_drop: str | None,
+    *,
+    fallback: bool,
+    seed: int,
+) -> Int8Options:
+    """What was typed.
+
+    Raises
+    ------
+    UsageError
+        An option that the precision has no use for, or a floor that is none.
+    DataError
+        --calib-data is no folder.
+    """
+    from edgeclf_export.quantize.material import Int8Options
+    from edgeclf_export.quantized import PRECISIONS
+
+    given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
+    misplaced = [name for name, value in given.items() if value is not None]
+    if precision not in PRECISIONS and misplaced:
+        raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
+    if precision == "auto" and fallback:
+        raise UsageError("--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 holds")
+    if calib_data is not None and not calib_data.is_dir():
+        raise DataError(f"--calib-data wants a folder of images, and {calib_data} is none")
+    plain = Int8Options()
+    return Int8Options(
+        calib_data=calib_data,
+        calib_images=calib_images or plain.calib_images,
+        floor=plain.floor if max_drop is None else _floor(max_drop),
+        fallback=fallback,
+        seed=seed,
+    )
+
+
+def check_int8(options: ExportOptions, *, brings_images: bool) -> None:
+    """What int8 needs, before anything is loaded. `brings_images`: the source is a run, which knows its own.
+
+    Raises UsageError where nobody named images, BackendError where a package is missing.
+    """
+    from edgeclf_export.quantize.material import NO_IMAGES
+    from edgeclf_export.quantized import PRECISIONS
+
+    if options.precision not in PRECISIONS:
+        return
+    if options.int8.calib_data is None and not brings_images:
+        raise UsageError(NO_IMAGES)
+    need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
+
+
+def _floor(text: str) -> Floor:
+    """ "0.5" points, or "99%" of the reference's top-1."""
+    from edgeclf_runtime.ladder import Floor
+
+    try:
+        if text.endswith("%"):
+            return Floor(points=None, share=float(text[:-1]) / 100)
+        return Floor(points=float(text))
+    except ValueError:
+        raise UsageError(
+            f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
+        ) from None
