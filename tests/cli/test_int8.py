@@ -44,6 +44,7 @@ def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str
     ]
 
 
+@pytest.mark.slow
 def test_words_become_an_int8_classifier_on_images_of_the_words(edgeclf: Run, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for label, colour in {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (30, 60, 230)}.items():
