@@ -15,7 +15,7 @@ from edgeclf_export.quantize.floor import Exam, judge, measured_tolerances
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError
-from edgeclf_runtime.ladder import Floor, Rung, shares_in_words
+from edgeclf_runtime.ladder import Floor, Rung, in_a_path, shares_in_words
 from edgeclf_runtime.manifest import Golden, Manifest
 from edgeclf_runtime.proof import TOLERANCES, Tolerances, coarser
 from edgeclf_runtime.verify import run_pixels
@@ -52,7 +52,7 @@ class Trials:
 
     def attempt(self, name: str, did: str, write: Callable[[Path], Built], *, leave: tuple[str, ...] = ()) -> Trial:
         """The rung that comes of it. An engine that refuses the model is a rung that failed, not the end."""
-        folder = self.workshop / self.target.name / name.replace(" ", "-")
+        folder = self.workshop / self.target.name / in_a_path(name)
         folder.mkdir(parents=True)
         try:
             built = write(folder)

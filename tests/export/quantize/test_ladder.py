@@ -134,6 +134,8 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
     assert outcome.made and outcome.bundle.path.name == "patches-onnx-auto-fp16"
     assert new.weights_precision == "fp16" and new.derived_from == bundle.digest and new.candidates == ()
     assert new.ladder is not None and new.ladder.chosen == "fp16" and "device" in new.ladder.why
+    assert [rung.name for rung in new.ladder.rungs if rung.became == "model"] == ["fp16"]
+    assert ladder.final is not None and new.ladder.final is None  # the test images judged another model
     assert outcome.proof.verdict == "pass"
 
     stays = builds.build(bundle, time=lambda calls: [[2.0, 3.0, 4.0, 4.0]] * 3)
