@@ -24,7 +24,7 @@ def export_encoders(
     """Proven bundles NAME-PART-TARGET-PRECISION of the parts asked for. Raises UsageError for another part."""
     from edgeclf_export.clip.encoders import PARTS, image_encoder, text_encoder
     from edgeclf_export.clip.models import load_clip
-    from edgeclf_export.exporter import export, plan_outputs
+    from edgeclf_export.exporter import export, plan_outputs, refuse_int8_of_encoder
 
     if not parts:
         raise UsageError("--pretrained is for CLIP's encoders: give --part image, --part text, or both")
@@ -32,6 +32,7 @@ def export_encoders(
         raise UsageError(f"no part {wrong[0]!r}; choose one of {', '.join(PARTS)}")
     if len(parts) > 1 and options.proof_data is not None:
         raise UsageError("--proof-data holds images or texts, not both; export one --part at a time")
+    refuse_int8_of_encoder(options.precision)
     need("clip", *NEEDED)
     name = options.name or clip_name(model)
     planned = {part: replace(options, name=f"{name}-{part}") for part in dict.fromkeys(parts)}

@@ -11,14 +11,7 @@ import typer
 from edgeclf.console import notices, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import embed_words, export_encoders
-from edgeclf.verbs.int8_options import (
-    CalibData,
-    CalibImages,
-    Fallback,
-    MaxDrop,
-    int8_options,
-    need_quantizers,
-)
+from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need
 from edgeclf_runtime.errors import UsageError
 
@@ -213,7 +206,7 @@ def export(
         finish(made, models, strict=strict, uses=(embed_words(part or ()), "pack {}"))
         return
     need("export", *NEEDED[given.kind])
-    need_quantizers(options)
+    check_int8(options, brings_images=given.kind == "run")
     if given.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:

@@ -1,4 +1,4 @@
-"""Options of --precision int8 and auto, for the verbs that make bundles."""
+"""Options of INT8 that `export` and `zeroshot` share: what calibrates, and the floor that has to hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.verbs.options import need
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exporter import ExportOptions
@@ -35,7 +35,6 @@ MaxDrop = Annotated[
 Fallback = Annotated[
     bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
 ]
-_PRECISIONS = ("int8", "auto")
 
 
 def int8_options(
@@ -47,15 +46,26 @@ def int8_options(
     fallback: bool,
     seed: int,
 ) -> Int8Options:
-    """Raises UsageError for an option that the precision has no use for."""
+    """What was typed.
+
+    Raises
+    ------
+    UsageError
+        An option that the precision has no use for, or a floor that is none.
+    DataError
+        --calib-data is no folder.
+    """
     from edgeclf_export.quantize.material import Int8Options
+    from edgeclf_export.quantized import PRECISIONS
 
     given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
     misplaced = [name for name, value in given.items() if value is not None]
-    if precision not in _PRECISIONS and misplaced:
+    if precision not in PRECISIONS and misplaced:
         raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
     if precision == "auto" and fallback:
         raise UsageError("--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 holds")
+    if calib_data is not None and not calib_data.is_dir():
+        raise DataError(f"--calib-data wants a folder of images, and {calib_data} is none")
     plain = Int8Options()
     return Int8Options(
         calib_data=calib_data,
@@ -64,6 +74,21 @@ def int8_options(
         fallback=fallback,
         seed=seed,
     )
+
+
+def check_int8(options: ExportOptions, *, brings_images: bool) -> None:
+    """What int8 needs, before anything is loaded. `brings_images`: the source is a run, which knows its own.
+
+    Raises UsageError where nobody named images, BackendError where a package is missing.
+    """
+    from edgeclf_export.quantize.material import NO_IMAGES
+    from edgeclf_export.quantized import PRECISIONS
+
+    if options.precision not in PRECISIONS:
+        return
+    if options.int8.calib_data is None and not brings_images:
+        raise UsageError(NO_IMAGES)
+    need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
 
 
 def _floor(text: str) -> Floor:
@@ -78,9 +103,3 @@ def _floor(text: str) -> Floor:
         raise UsageError(
             f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
         ) from None
-
-
-def need_quantizers(options: ExportOptions) -> None:
-    """Raises BackendError, with the line that installs them, where int8 is asked for and its libraries are missing."""
-    if options.precision in _PRECISIONS:
-        need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))

@@ -28,7 +28,7 @@ def remarks(ladder: Ladder) -> list[Text]:
     if ladder.final is not None:
         lines.append(styled(f"on test images: {in_words(ladder.final)} ({ladder.final.source})"))
     elif judged := ladder.rung(ladder.chosen).judged:
-        lines.append(styled(f"no test images: the figures are on {judged.source}", "dim"))
+        lines.append(styled(f"not judged on test images: the figures are on {judged.source}", "dim"))
     if ladder.blame:
         worst = ", ".join(f"{harm.node} ({harm.operator}, KL {harm.mean_kl:.1g})" for harm in ladder.blame)
         lines.append(styled(f"harmed most by int8: {worst}", "dim"))

@@ -10,7 +10,7 @@ import typer
 from edgeclf.console import count, notices, progress, say
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import NEEDED, clip_name
-from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, int8_options, need_quantizers
+from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
 from edgeclf.verbs.options import AsJson, Force, ImgSize, need
 from edgeclf_runtime.errors import UsageError
 
@@ -86,6 +86,7 @@ def zeroshot(
     Examples:
       edgeclf zeroshot "daisy,rose,tulip" --pretrained laion2b_s34b_b79k -t onnx -t openvino
       edgeclf zeroshot classes.txt --pretrained weights.safetensors --templates "a photograph of a {} flower"
+      edgeclf zeroshot classes.txt --pretrained laion2b_s34b_b79k -t openvino --precision int8 --calib-data photos/
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
     from edgeclf.verbs.export_results import finish, show_bundles
@@ -110,7 +111,7 @@ def zeroshot(
     )
     plan_outputs(model, options)  # before anything is loaded
     need("clip", *NEEDED)
-    need_quantizers(options)
+    check_int8(options, brings_images=False)
     sentences = read_templates(templates)
     with notices().status("loading the model"):
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)

@@ -17,8 +17,8 @@ from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, Text
 from edgeclf_export.graph_session import ABOUT, open_graph
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
-from edgeclf_export.photographs import ProofImages, proof_images_of
-from edgeclf_export.quantize.material import Int8Options
+from edgeclf_export.photographs import ProofImages, load_proof_images, proof_images_of
+from edgeclf_export.quantize.material import Int8Options, share_out
 from edgeclf_export.quantize.workbench import QUANTIZERS
 from edgeclf_export.quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.targets import ort, ov, torch_module, trt
@@ -179,6 +179,8 @@ def export(
     GateError
         A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
     """
+    if isinstance(exportable, TextExportable) or not exportable.labels:
+        refuse_int8_of_encoder(options.precision)
     destinations = plan_outputs(exportable.name, options)
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
@@ -187,7 +189,7 @@ def export(
         answers = exportable.answer(images.batch)
     else:
         report("reading the proof images")
-        images = proof_images_of(exportable, options.proof_data)
+        images = _proof_images(exportable, options)
         _check_pixels(exportable, images)
         report("asking the reference")
         answers = exportable.answer(images.batch)
@@ -197,11 +199,7 @@ def export(
             "its weights are damaged, or its training diverged"
         )
     hub = Hub(exportable, options.form, options.opset, options.engine)
-    if options.precision in PRECISIONS:
-        if isinstance(exportable, TextExportable) or isinstance(images, ProofTexts) or not exportable.labels:
-            raise UsageError(
-                f"{options.precision} has a floor of top-1 accuracy, and an encoder has no classes; export fp16 or bf16"
-            )
+    if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
         for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):
             yield from _published(place, manifest, proof, options, report)
@@ -273,9 +271,25 @@ def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[st
     }
 
 
+def refuse_int8_of_encoder(precision: str) -> None:
+    """Raises UsageError for int8 and auto."""
+    if precision in PRECISIONS:
+        raise UsageError(f"{precision} has a floor of top-1, and an encoder has no classes; export fp16 or bf16")
+
+
 def short_name(name: str) -> str:
     """`timm/resnet18` -> resnet18, `models/mine.onnx` -> mine."""
     return Path(name).name.removesuffix(".onnx")
+
+
+def _proof_images(exportable: Exportable, options: ExportOptions) -> ProofImages:
+    """What proves the bundles. Int8 of a folder: its half that judges, for ranges fit pictures like those they saw."""
+    asked = options.precision in PRECISIONS and options.proof_data is None
+    if not asked or exportable.proof_files:
+        return proof_images_of(exportable, options.proof_data)
+    jobs = share_out(exportable, options.int8)
+    files = tuple(image.path for image in jobs.judge)
+    return load_proof_images(exportable.pixels, files=files, called=f"{jobs.called}, the half that judges")
 
 
 def _check_pixels(exportable: Exportable, images: ProofImages) -> None:

@@ -103,7 +103,7 @@ def with_candidate(manifest: Manifest, candidate: Candidate, why: str = "") -> M
     """
     ladder = manifest.ladder
     if ladder is not None and why:
-        ladder = replace(ladder, chosen=candidate.name, why=why)
+        ladder = ladder.chosen_again(candidate.name, why)
     return replace(
         manifest,
         weights_precision=candidate.weights_precision,

@@ -10,6 +10,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.candidates import TimeCalls, models_of, options_for, race, with_candidate, write_files
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.ladder import in_a_path
 from edgeclf_runtime.outcome import Outcome, Report, beside
 from edgeclf_runtime.verify import save_proof, verify
 from edgeclf_runtime.writer import seal, writing
@@ -28,7 +29,7 @@ def build_fastest(
     outcomes: dict[str, Outcome] = {}
     remarks: list[str] = []
     for name, model in models_of(bundle).items():
-        own = place if not outcomes and not remarks else place.with_name(f"{place.name}-{name.replace(' ', '-')}")
+        own = place if not outcomes and not remarks else place.with_name(f"{place.name}-{in_a_path(name)}")
         try:
             outcomes[name] = build_one(model, own)
         except GateError as error:
@@ -80,7 +81,7 @@ def choose_candidate(
     if chosen == own:
         report(f"{own}, which the bundle has chosen, is the fastest that holds here too")
         return Outcome(bundle, False, proofs[own], save_proof(bundle, proofs[own]), latency, remarks=remarks)
-    place = destination or beside(bundle) / f"{bundle.name}-{chosen.replace(' ', '-')}"
+    place = destination or beside(bundle) / f"{bundle.name}-{in_a_path(chosen)}"
     report(f"{chosen} is the fastest that holds here: it becomes {place.name}")
     why = f"chosen on the device: {1 / timed.speeds[chosen].ratio:.2f} x {baseline} there (noise {timed.noise:.0%})"
     candidate = next(each for each in bundle.manifest.candidates if each.name == chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeclf_runtime.proof import Verdict
@@ -20,7 +20,7 @@ class Floor:
     def __post_init__(self) -> None:
         if (self.points is None) == (self.share is None):
             raise ValueError("a floor is either points or a share")
-        if not (0 < (self.points or 1) <= 100 and 0 < (self.share or 0.5) < 1):
+        if not (self.share is None or 0 < self.share < 1) or not (self.points is None or 0 < self.points <= 100):
             raise ValueError(f"a floor lies above 0 and up to 100 points or below 100 %, found {self}")
 
     def margin_points(self, reference_top1: float) -> float:
@@ -140,6 +140,22 @@ class Ladder:
 
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.rungs if rung.name == name)
+
+    def chosen_again(self, name: str, why: str) -> Ladder:
+        """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""
+        rungs = tuple(replace(rung, became=_became_again(rung, name)) for rung in self.rungs)
+        return replace(self, rungs=rungs, chosen=name, why=why, final=None)
+
+
+def _became_again(rung: Rung, chosen: str) -> Became:
+    if rung.name == chosen:
+        return "model"
+    return "failed" if rung.became == "failed" else "passed over"
+
+
+def in_a_path(name: str) -> str:
+    """A rung's name for files and folders: "int8 min-max + bias" -> int8-min-max-bias."""
+    return name.replace(" + ", "-").replace(" ", "-")
 
 
 def shares_in_words(shares: dict[str, float]) -> str:

@@ -46,8 +46,12 @@ FAST_PIXELS = TOLERANCES["bf16"]
 
 
 def coarser(*tolerances: Tolerances) -> Tolerances:
-    """The one that tolerates more: what is stored in one precision and computed in another has the faults of both."""
-    return max(tolerances, key=lambda found: found.relative)
+    """What tolerates all of them: what is stored in one precision and computed in another has the faults of both."""
+    return Tolerances(
+        relative=max(each.relative for each in tolerances),
+        cosine=min(each.cosine for each in tolerances),
+        kl=max(each.kl for each in tolerances),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def refused(capsys: Captured, folder: Path) -> Refused:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["-t", "pytorch", "--precision", "int8"], "pytorch has no precision 'int8'; choose one of fp32, fp16, bf16"),
+        (["-t", "tensorrt", "--precision", "int4"], "tensorrt has no precision 'int4'; choose one of fp32, fp16, bf16"),
         (["-t", "tensorrt", "--max-batch", "2", "--opt-batch", "4"], "1 to the largest batch"),
         (["-t", "onnx", "--opt-batch", "2"], "--opt-batch is for --target tensorrt"),
         (["-t", "onnx", "--workspace", "64"], "--workspace is for --target tensorrt"),

@@ -24,7 +24,7 @@ class Opened:
     """A contender that is ready.
 
     `prepare` turns the bytes of image files into the input of one call (decode and geometry); `infer` turns that into
-    (N, classes) outputs in the host's memory.
+    (N, classes) outputs in the host's memory, in as many threads at a time as it has `streams`.
     """
 
     prepare: Callable[[Sequence[bytes]], Any]
@@ -32,6 +32,7 @@ class Opened:
     close: Callable[[], None]
     compute_precision: str
     engine: dict[str, str]
+    streams: int = 1
 
 
 class Contender(Protocol):
@@ -59,7 +60,7 @@ class BundleContender:
         def prepare(files: Sequence[bytes]) -> NDArray[np.generic]:
             return to_input(np.stack([pixels.load(data)[0] for data in files]), manifest.normalization)
 
-        return Opened(prepare, session, session.close, session.compute_precision, session.facts)
+        return Opened(prepare, session, session.close, session.compute_precision, session.facts, session.streams)
 
     def again(self) -> BundleContender:
         """The same under another name, to see what there is to see where there is no difference."""

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgeclf_runtime.errors import GateError
+
 
 def run_json(module: str, *arguments: str, folder: Path) -> Any:
     """The document that `python -m module arguments` prints on stdout, run in `folder`; its notices pass through."""
@@ -21,3 +23,15 @@ def run_json(module: str, *arguments: str, folder: Path) -> Any:
 def edgeclf(*arguments: str, folder: Path) -> Any:
     """The document of one verb with --json."""
     return run_json("edgeclf", *arguments, "--json", folder=folder)
+
+
+def gated(*arguments: str, folder: Path) -> Any:
+    """As `edgeclf`, but a gate that fails is a finding: {"refused": the sentence that it failed with}."""
+    command = [sys.executable, "-m", "edgeclf", *arguments, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode == GateError.exit_code:
+        return {"refused": done.stderr.strip().splitlines()[-1]}
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} ended with {done.returncode}")
+    return json.loads(done.stdout)

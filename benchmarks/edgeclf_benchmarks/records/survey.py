@@ -39,11 +39,12 @@ def measure(backbone: str, folder: Path, options: list[str]) -> dict[str, Any]:
         "floors": {
             f"{each.threads}": round(each.floor, 4) for each in report.same_against_same if each.stage == "infer"
         },
-        "rows": [_figures(report, row) for row in report.rows],
+        "rows": [figures_of_row(report, row) for row in report.rows],
     }
 
 
-def _figures(report: Report, row: Row) -> dict[str, Any]:
+def figures_of_row(report: Report, row: Row) -> dict[str, Any]:
+    """One row of a report, rounded, with its ratio to the reference."""
     return {
         "row": row.name,
         "target": row.target,

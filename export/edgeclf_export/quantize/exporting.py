@@ -24,7 +24,7 @@ from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.ladder import Harm, Judged, Ladder, Rung
 from edgeclf_runtime.machine import machine_facts
 from edgeclf_runtime.manifest import Calibration, Candidate, Manifest
-from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.proof import Proof, Tolerances
 from edgeclf_runtime.writer import MANIFEST, hash_file
 
 TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
@@ -60,13 +60,17 @@ def choose(
     timed: Race | None = None
     if auto:
         others = [*lower_precision(trials, report), float_rung(trials, "fp32", report)]
-        racing = [*([kept] if kept else []), *(trial for trial in others if trial.is_usable)]
+        racing = _racing([*([kept] if kept else []), *others], fp32=others[-1])
         tried = [*int8, *others]
         chosen, timed, why = _fastest(trials, racing, report, time)
         candidates = tuple(trial for trial in racing if trial is not chosen)
     elif kept is not None:
         tried, chosen, candidates = int8, kept, ()
-        why = "the first rung that holds the floor" if kept.rung.holds else "no rung fails, and too few images judge"
+        why = (
+            "the first rung that holds the floor"
+            if kept.rung.holds
+            else "nearest to the floor; too few images judge to show that any rung holds it"
+        )
     else:
         if not options.fallback:
             raise GateError(_refusal(trials, int8, blamed))
@@ -105,13 +109,22 @@ def write_bundle(
     manifest = replace(
         manifest,
         golden=golden,
+        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
         shares=chosen.trial.rung.shares,
         ladder=chosen.ladder,
         calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
-        candidates=tuple(_candidate(trial, chosen.calibration) for trial in chosen.candidates),
+        candidates=tuple(
+            _candidate(trial, chosen.calibration, trials.tolerances(trial, images.batch, answers))
+            for trial in chosen.candidates
+        ),
     )
     proof = prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
     return replace(manifest, proof=proof), proof
+
+
+def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
+    """Who may win by speed: what holds the floor; where images are too few for fp32 to hold it, what does not fail."""
+    return [trial for trial in tried if (trial.rung.holds if fp32.rung.holds else trial.is_usable)]
 
 
 def _fastest(
@@ -126,8 +139,9 @@ def _fastest(
     chosen = next(trial for trial in racing if trial.rung.name == name)
     if name == "fp32":
         return chosen, timed, f"nothing that holds is faster than fp32 by more than the noise of {timed.noise:.0%}"
-    ratio = timed.speeds[name].ratio
-    return chosen, timed, f"the fastest that holds: {1 / ratio:.2f} x fp32 on this machine (noise {timed.noise:.0%})"
+    holds = "holds" if chosen.rung.holds else "does not fail"
+    times = 1 / timed.speeds[name].ratio
+    return chosen, timed, f"the fastest that {holds}: {times:.2f} x fp32 on this machine (noise {timed.noise:.0%})"
 
 
 def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Rung:
@@ -174,7 +188,7 @@ def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
     return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
 
 
-def _candidate(trial: Trial, calibration: Calibration) -> Candidate:
+def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances) -> Candidate:
     manifest = trial.manifest
     if manifest is None:
         raise ValueError(f"{trial.rung.name} has no model")
@@ -183,7 +197,7 @@ def _candidate(trial: Trial, calibration: Calibration) -> Candidate:
         folder=trial.folder.name,
         weights_precision=manifest.weights_precision,
         compute_precision=manifest.compute_precision,
-        tolerances=manifest.tolerances,
+        tolerances=tolerances,
         temperature=manifest.temperature,
         shares=trial.rung.shares,
         calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,

@@ -24,6 +24,10 @@ from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.ladder import Floor
 
 SELECTED = "selected on these images"
+NO_IMAGES = (
+    "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each label), "
+    "or export a run, which knows its own"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class Int8Options:
     floor: Floor = Floor()
     fallback: bool = False
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Images to calibrate on, to judge and to test with; `called` is where the first come from."""
+
+    calibrate: Sequence[LabelledImage]
+    judge: Sequence[LabelledImage]
+    test: Sequence[LabelledImage]
+    called: str
 
 
 @dataclass(frozen=True)
@@ -69,52 +83,52 @@ def gather(exportable: Exportable, options: Int8Options, report: Callable[[str],
     """
     if exportable.scores != "softmax":
         raise UsageError("int8 has a floor of top-1, and a network of sigmoid scores has no top-1; export fp16")
-    found, judging, test, called = _jobs(exportable, options)
-    hashes = {image.sha256 for image in (*judging, *test)}
+    data, jobs = exportable.data, share_out(exportable, options)
+    judges = {image.sha256 for image in (*jobs.judge, *jobs.test)}
     report("reading the calibration images")
     calibration = load_calibration(
-        found, hashes, exportable.pixels, called=called, most=options.calib_images, seed=options.seed
+        jobs.calibrate, judges, exportable.pixels, called=jobs.called, most=options.calib_images, seed=options.seed
     )
-    report(f"asking the reference about {len(judging)} images that judge")
-    pixels = load_pixels(judging, exportable.pixels, "the images that judge")
-    of_run = exportable.data is not None
-    source = (
-        f"{'validation images of ' + exportable.data.called if exportable.data else 'half of ' + called}, {SELECTED}"
-    )
+    report(f"asking the reference about {len(jobs.judge)} images that judge")
+    pixels = load_pixels(jobs.judge, exportable.pixels, "the images that judge")
+    source = f"validation images of {data.called}" if data is not None else f"half of {jobs.called}"
     temperature = exportable.training.temperature if exportable.training else None
-    exam = _exam(judging, exportable.answer(pixels), source, temperature)
-    if not test or exportable.data is None:
+    exam = _exam(jobs.judge, exportable.answer(pixels), f"{source}, {SELECTED}", temperature)
+    if not jobs.test or data is None:
         return Material(calibration, exam, pixels, None)
-    count_look = exportable.data.count_look
+    count_look = data.count_look
 
     def open_test(digest: str) -> tuple[Exam, NDArray[np.uint8]]:
         told = count_look(digest)
-        shown = load_pixels(test, exportable.pixels, "the test images")
-        return _exam(test, exportable.answer(shown), told, exam.temperature), shown
+        shown = load_pixels(jobs.test, exportable.pixels, "the test images")
+        return _exam(jobs.test, exportable.answer(shown), told, exam.temperature), shown
 
-    return Material(calibration, exam, pixels, open_test if of_run else None)
+    return Material(calibration, exam, pixels, open_test)
 
 
-def _jobs(
-    exportable: Exportable, options: Int8Options
-) -> tuple[Sequence[LabelledImage], Sequence[LabelledImage], Sequence[LabelledImage], str]:
-    """(to calibrate, to judge, to test, where the first come from)."""
+def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
+    """Images by their jobs: a run's by its splits, a folder's in two halves.
+
+    Raises
+    ------
+    UsageError
+        There is neither a run nor --calib-data to take images from.
+    DataError
+        No image is left to judge on.
+    """
     data, folder = exportable.data, options.calib_data
     if data is not None:
         if not data.val:
             raise DataError(f"{data.called} has no validation images, which choose the int8 rung; split it with some")
         if folder is None:
-            return data.train, data.val, data.test, f"training images of {data.called}"
-        return read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name
+            return Jobs(data.train, data.val, data.test, f"training images of {data.called}")
+        return Jobs(read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name)
     if folder is None:
-        raise UsageError(
-            "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each "
-            "label), or export a run, which knows its own"
-        )
+        raise UsageError(NO_IMAGES)
     calibrating, judging = part(read_folder(folder, exportable.labels), options.seed)
     if not judging:
         raise DataError(f"{folder}: too few images to calibrate on some and to judge on others; add images")
-    return calibrating, judging, (), folder.resolve().name
+    return Jobs(calibrating, judging, (), folder.resolve().name)
 
 
 def _exam(

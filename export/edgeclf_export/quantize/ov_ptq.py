@@ -85,8 +85,10 @@ def _parameters(method: str, corrected: bool) -> Any:
 
     ranges = RangeEstimatorParametersSet.MINMAX
     if method == "percentile":
-        tail = StatisticsCollectorParameters(StatisticsType.QUANTILE, AggregatorType.MEAN, quantile_outlier_prob=1e-4)
-        ranges = RangeEstimatorParameters(min=tail, max=tail)
+        # the widest of the images' own tails: their mean cuts half of the images, and cost 22 points where it was tried
+        low = StatisticsCollectorParameters(StatisticsType.QUANTILE, AggregatorType.MIN, quantile_outlier_prob=1e-4)
+        high = StatisticsCollectorParameters(StatisticsType.QUANTILE, AggregatorType.MAX, quantile_outlier_prob=1e-4)
+        ranges = RangeEstimatorParameters(min=low, max=high)
     return AdvancedQuantizationParameters(
         overflow_fix=OverflowFix.ENABLE,
         disable_bias_correction=not corrected,

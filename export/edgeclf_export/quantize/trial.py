@@ -15,9 +15,9 @@ from edgeclf_export.quantize.floor import Exam, judge, measured_tolerances
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError
-from edgeclf_runtime.ladder import Floor, Rung, shares_in_words
+from edgeclf_runtime.ladder import Floor, Rung, in_a_path, shares_in_words
 from edgeclf_runtime.manifest import Golden, Manifest
-from edgeclf_runtime.proof import coarser
+from edgeclf_runtime.proof import TOLERANCES, Tolerances, coarser
 from edgeclf_runtime.verify import run_pixels
 from edgeclf_runtime.writer import MANIFEST, seal
 
@@ -52,7 +52,7 @@ class Trials:
 
     def attempt(self, name: str, did: str, write: Callable[[Path], Built], *, leave: tuple[str, ...] = ()) -> Trial:
         """The rung that comes of it. An engine that refuses the model is a rung that failed, not the end."""
-        folder = self.workshop / self.target.name / name.replace(" ", "-")
+        folder = self.workshop / self.target.name / in_a_path(name)
         folder.mkdir(parents=True)
         try:
             built = write(folder)
@@ -87,6 +87,21 @@ class Trials:
         """(N, classes) logits of a written model, opened as a device opens it."""
         with self.target.open(Bundle.open(folder)) as session:
             return run_pixels(session, manifest, pixels)
+
+    def tolerances(self, trial: Trial, pixels: NDArray[np.uint8], answers: NDArray[np.float32]) -> Tolerances:
+        """Those of the images that judged and of the proof's, with which devices verify, where these differ more.
+
+        What is further off than int8 of any kind may be is not tolerated: there the proof shall fail.
+        """
+        manifest = trial.manifest
+        if manifest is None:
+            raise ValueError(f"{trial.rung.name} has no model")
+        if manifest.weights_precision != "int8":
+            return manifest.tolerances
+        seen = measured_tolerances(answers, self.answers(trial.folder, manifest, pixels))
+        most = TOLERANCES["int8"]
+        known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
+        return coarser(manifest.tolerances, seen) if known else manifest.tolerances
 
 
 def _too_little(shares: dict[str, float] | None, precision: str) -> str | None:

@@ -93,6 +93,14 @@ def test_a_share_is_taken_of_the_reference() -> None:
         Floor(points=1.0, share=0.99)
 
 
+@pytest.mark.parametrize(
+    "impossible", [{"points": 0.0}, {"points": 101.0}, {"points": float("nan")}, {"share": 1.0}, {"share": 0.0}]
+)
+def test_a_floor_that_nothing_or_anything_holds_is_none(impossible: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="above 0 and up to 100 points"):
+        Floor(**{"points": None, **impossible})
+
+
 def test_tolerances_for_other_machines_hold_what_was_seen_here() -> None:
     found = exam(100)
     moved = found.reference + np.float32(0.2) * np.sign(found.reference)

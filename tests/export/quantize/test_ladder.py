@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from patches import LABELS, TEST
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.quantize import exporting, ort_ptq, workbench
+from edgeclf_export.quantize.material import Int8Options
 from edgeclf_runtime import build as builds
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.candidates import models_of, race
@@ -131,10 +134,43 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
     assert outcome.made and outcome.bundle.path.name == "patches-onnx-auto-fp16"
     assert new.weights_precision == "fp16" and new.derived_from == bundle.digest and new.candidates == ()
     assert new.ladder is not None and new.ladder.chosen == "fp16" and "device" in new.ladder.why
+    assert [rung.name for rung in new.ladder.rungs if rung.became == "model"] == ["fp16"]
+    assert ladder.final is not None and new.ladder.final is None  # the test images judged another model
     assert outcome.proof.verdict == "pass"
 
     stays = builds.build(bundle, time=lambda calls: [[2.0, 3.0, 4.0, 4.0]] * 3)
     assert not stays.made and stays.bundle is bundle
+
+
+@pytest.mark.parametrize("fp32_holds", [True, False])
+def test_what_is_not_shown_to_hold_never_wins_by_speed_where_more_could_be_shown(fp32_holds: bool) -> None:
+    def trial(name: str, holds: bool) -> exporting.Trial:
+        judged = SimpleNamespace(verdict="pass" if holds else "inconclusive")
+        rung = SimpleNamespace(name=name, problem=None, judged=judged, holds=holds)
+        return exporting.Trial(rung, Path(), None)  # type: ignore[arg-type]
+
+    tried = [trial("int8", holds=False), trial("bf16", holds=False), trial("fp32", holds=fp32_holds)]
+    racing = [each.rung.name for each in exporting._racing(tried, fp32=tried[-1])]
+    assert racing == (["fp32"] if fp32_holds else ["int8", "bf16", "fp32"])
+
+
+def test_a_folder_proves_int8_on_the_half_that_judges(trained: Exportable, tmp_path: Path) -> None:
+    stranger = replace(trained, data=None, proof_files=())
+    folder = trained.proof_files[0].parents[2]
+    options = ExportOptions(("onnx",), "int8", output=tmp_path, int8=Int8Options(calib_data=folder / "train"))
+    (made,) = export(stranger, options)
+    assert made.proof.images_source.startswith("train, the half that judges: ")
+    judged = made.ladder.rung(made.ladder.chosen).judged  # type: ignore[union-attr]
+    assert judged is not None and judged.images >= made.proof.comparison.images
+
+
+def test_an_encoder_is_refused_before_its_reference_is_asked(trained: Exportable, tmp_path: Path) -> None:
+    def answer(pixels: Any) -> Any:
+        raise AssertionError("asked")
+
+    encoder = replace(trained, labels=(), embedding_width=4, answer=answer)
+    with pytest.raises(UsageError, match="an encoder has no classes"):
+        list(export(encoder, ExportOptions(("onnx",), "int8", output=tmp_path)))
 
 
 def test_too_few_images_leave_it_open_loudly_not_silently(trained: Exportable, quantize: Quantize) -> None:
@@ -146,8 +182,6 @@ def test_too_few_images_leave_it_open_loudly_not_silently(trained: Exportable, q
 
 
 def test_a_network_of_sigmoid_scores_has_no_floor_of_top1(trained: Exportable, tmp_path: Path) -> None:
-    from edgeclf_export.exporter import ExportOptions, export
-
     with pytest.raises(UsageError, match="no top-1"):
         list(export(replace(trained, scores="sigmoid"), ExportOptions(("onnx",), "int8", output=tmp_path)))
 

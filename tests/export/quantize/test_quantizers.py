@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.graph_session import literal_session
 from edgeclf_export.labelled import LabelledImage
 from edgeclf_export.quantize import ort_ptq, ov_ptq, sensitivity, trt_ptq
 from edgeclf_export.quantize.bias import correct_biases
@@ -163,3 +164,8 @@ def _int8_constants(network: Any) -> int:
         node.get_type_name() == "Constant" and node.get_element_type().get_type_name() == "i8"
         for node in network.get_ops()
     )
+
+
+def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(hub: bytes, seen: Activations) -> None:
+    session = literal_session(trt_ptq.rest_in_fp16(trt_ptq.quantize(hub, seen.ranges("min-max"))))
+    assert session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"

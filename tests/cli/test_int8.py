@@ -1,0 +1,60 @@
+"""INT8 as it is typed: what is refused in one line before any work, and words that become an int8 classifier."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clip_models import small_clip
+from PIL import Image
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+MODEL = ("export", "-m", "test_resnet", "--weights", "random")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--precision", "int8"], 2, "int8 needs real images to calibrate and to judge on: give --calib-data DIR"),
+        (["--precision", "auto"], 2, "int8 needs real images"),
+        (["--precision", "int8", "--calib-data", "nowhere"], 3, "wants a folder of images, and nowhere is none"),
+        (["--precision", "fp16", "--calib-data", "."], 2, "--calib-data is for --precision int8 or auto"),
+        (["--precision", "auto", "--calib-data", ".", "--fallback"], 2, "--fallback is for --precision int8"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "0"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "120%"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "nan"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
+    ],
+)
+def test_what_int8_can_not_mean_is_refused_in_one_line(options: list[str], code: int, said: str, edgeclf: Run) -> None:
+    done = edgeclf(*MODEL, *options)
+    assert done.returncode == code and said in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", ["image", "text"])
+def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
+    done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", part, "--precision", "int8")
+    assert done.returncode == 2 and not (tmp_path / "bundles").exists()
+    assert done.stderr.decode().splitlines() == [
+        "edgeclf: int8 has a floor of top-1, and an encoder has no classes; export fp16 or bf16"
+    ]
+
+
+@pytest.mark.slow
+def test_words_become_an_int8_classifier_on_images_of_the_words(edgeclf: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, colour in {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (30, 60, 230)}.items():
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(8):
+            noisy = np.clip(random.normal(colour, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "photos" / label / f"{number}.png")
+    words = ("zeroshot", "red,green,blue", "-m", small_clip(), "--precision", "int8")
+    assert b"give --calib-data DIR" in edgeclf(*words).stderr
+    done = edgeclf(*words, "--calib-data", "photos")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"INCONCLUSIVE" in done.stderr and b"12 calibration images are few" in done.stderr
+    assert edgeclf("verify", "bundles/small-zeroshot-onnx-int8").returncode == 0
