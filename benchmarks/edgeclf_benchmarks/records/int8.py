@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.report import read_report
-from edgeclf_benchmarks.paired import Z_TWO_SIDED, change_bounds
+from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
 from edgeclf_benchmarks.records.commands import edgeclf, gated
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.survey import figures_of_row
