@@ -144,15 +144,16 @@ def to_onnx(module: torch.nn.Module, sample: torch.Tensor, opset: int, *, input_
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its progress and deprecations of its own; an error is raised, not printed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in loggers.items():
+            logger.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:
