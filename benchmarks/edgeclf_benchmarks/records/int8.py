@@ -6,8 +6,9 @@ Runs the commands that a user types. FOLDER holds labelled images with their own
 the record holds already is not measured again: an interrupted run goes on, and each network's figures have their time.
 
 Latency does not depend on the numbers in the weights, so those networks have random ones and a floor that lets every
-answer pass; their accuracy means nothing and is not recorded. Accuracy is that of networks trained on FOLDER: the rung
-is chosen on validation images, and the drop is measured on the test images.
+answer pass; their accuracy means nothing and is not recorded. The rung is: layers that were left in float cost time.
+Accuracy is that of networks trained on FOLDER: the rung is chosen on validation images, and the drop is measured on the
+test images.
 """
 
 from __future__ import annotations
@@ -50,14 +51,24 @@ def measure_latency(network: str, data: Path, folder: Path, options: list[str]) 
     source = ("-m", network, "--weights", "random", "-o", "bundles")
     int8 = ("--calib-data", str(calibration), "--max-drop", _EVERYTHING_PASSES)
     made = edgeclf("export", *source, *_targets("pytorch", *TARGETS), folder=folder)["bundles"]
-    made += edgeclf("export", *source, *_targets(*TARGETS), "--precision", "int8", *int8, folder=folder)["bundles"]
+    quantized = edgeclf("export", *source, *_targets(*TARGETS), "--precision", "int8", *int8, folder=folder)["bundles"]
     chosen = {t: edgeclf("export", *source, "-t", t, "--precision", "auto", *int8, folder=folder) for t in TARGETS}
-    edgeclf("bench", *(b["path"] for b in made), "--threads", "1", *options, "-o", "bench.json", folder=folder)
+    edgeclf(
+        "bench",
+        *(b["path"] for b in (*made, *quantized)),
+        "--threads",
+        "1",
+        *options,
+        "-o",
+        "bench.json",
+        folder=folder,
+    )
     report = read_report(folder / "bench.json")
     rows = [figures_of_row(report, row) for row in report.rows]
     return {
         "weights": "random: only latency is measured, the floor lets every answer pass",
         "calibration_images": _IMAGES // 2,
+        "int8_rungs": {b["target"]: b["ladder"]["chosen"] for b in quantized},
         "busy_cores": report.before.busy_cores,
         "cautions": [f"{each.row or 'machine'}: {each.found}" for each in report.cautions if each.about != "data"],
         "rows": rows,

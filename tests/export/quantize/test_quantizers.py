@@ -169,3 +169,12 @@ def _int8_constants(network: Any) -> int:
 def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(hub: bytes, seen: Activations) -> None:
     session = literal_session(trt_ptq.rest_in_fp16(trt_ptq.quantize(hub, seen.ranges("min-max"))))
     assert session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
+
+
+def test_a_network_without_biases_stays_as_it_is(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
+    bare = onnx.load_from_string(hub)
+    for node in bare.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            del node.input[2:]
+    quantized = ort_ptq.quantize(bare.SerializeToString(), seen.ranges("min-max"))
+    assert correct_biases(bare.SerializeToString(), quantized, images) == quantized
