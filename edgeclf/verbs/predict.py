@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,17 +21,21 @@ from edgeclf.verbs.options import (
     Force,
     RebuildIfStale,
     Threads,
+    need,
     open_bundle,
     say_remarks,
     session_options,
     shell_word,
 )
+from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.answers import Answers, Totals
     from edgeclf.gather import Images
     from edgeclf_runtime.classifier import Classifier, Prediction
+    from edgeclf_runtime.engine import SessionOptions
+    from edgeclf_runtime.images import Limits
 
 
 def predict(
@@ -71,6 +75,10 @@ def predict(
     interval: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="Time between two looks of --watch.")
     ] = 0.5,
+    source: Source = None,
+    frames: Frames = None,
+    every: Every = 1,
+    timeout: StreamTimeout = 10.0,
     max_megapixels: Annotated[
         float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")
     ] = 64,
@@ -78,7 +86,8 @@ def predict(
     csv: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Also write a table as CSV; - prints it instead. With --watch, rows are added."
+            metavar="FILE",
+            help="Also write a table as CSV; - prints it instead. With --watch and --source, rows are added.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -94,6 +103,7 @@ def predict(
       edgeclf predict bundles/cats-onnx photos/ --csv answers.csv
       find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
       edgeclf predict bundles/cats-onnx inbox/ --watch --json
+      edgeclf predict bundles/cats-onnx --source /dev/video0 --top 1
     """
     from PIL import Image
 
@@ -106,6 +116,25 @@ def predict(
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
+    if source is not None:
+        if named or reads_stdin or watch:
+            raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
+        _predict_stream(
+            bundle,
+            source,
+            frames,
+            options,
+            Limits(max_megapixels, max_megabytes),
+            rebuild_if_stale=rebuild_if_stale,
+            every=every,
+            timeout_s=timeout,
+            batch_size=batch_size,
+            top=top,
+            threshold=threshold,
+            as_json=as_json,
+            csv=csv,
+        )
+        return
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with (
@@ -130,6 +159,36 @@ def predict(
             run.close()
         verified = _verified_here(classifier)
     _close(run.totals, str(opened.path), csv, verified=verified, forgiving=watch)
+
+
+def _predict_stream(
+    bundle: str,
+    place: str,
+    frames: str | None,
+    options: SessionOptions,
+    limits: Limits,
+    *,
+    rebuild_if_stale: bool,
+    **how: Any,
+) -> None:
+    """Opens the bundle and answers the frames at `place`."""
+    from edgeclf.streams.sources import find_source
+    from edgeclf.verbs.predict_stream import StreamOptions, predict_stream
+    from edgeclf_runtime.classifier import Classifier
+
+    if frames not in (None, "newest", "all"):
+        raise UsageError(f"no way of taking frames {frames!r}; choose one of newest, all")
+    need("video", "av")
+    found = find_source(place)
+    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
+    with Classifier.open(opened, options, limits=limits) as classifier:
+        _check_threshold(how["threshold"], classifier)
+        say_remarks(classifier.session.facts)
+        newest = found.live if frames is None else frames == "newest"
+        predict_stream(classifier, found, StreamOptions(newest=newest, **how))
+        verified = _verified_here(classifier)
+    if not verified:
+        suggest(f"edgeclf verify {shell_word(str(opened.path))}   (not yet proven on this machine)")
 
 
 class _Run:
