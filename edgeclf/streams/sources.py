@@ -20,7 +20,7 @@ PROTOCOLS = {
     "tcp": "tcp",
     "udp": "udp",
 }
-_AT_ONCE = {"fflags": "nobuffer", "flags": "low_delay"}  # a live picture is worth more now than smooth later
+_AT_ONCE = {"flags": "low_delay"}  # a decoder then holds no frame back; "nobuffer" would lose those that were probed
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def predict_stream(classifier: Classifier, source: StreamSource, options: Stream
             classifier,
             feed,
             source.shown,
-            ahead=not source.live,
+            ahead=not (source.live or options.newest),
             batch_size=options.batch_size,
             top=options.top,
             threshold=options.threshold,
