@@ -184,7 +184,8 @@ def live_line(*, disable: bool = False) -> Iterator[Callable[[str], None]]:
 
     console = notices()
     quiet = disable or not console.is_terminal
-    line = Progress(TextColumn("{task.description}"), console=console, transient=True, disable=quiet)
+    column = TextColumn("{task.description}", markup=False)
+    line = Progress(column, console=console, transient=True, redirect_stdout=False, disable=quiet)
     with line:
         task = line.add_task("")
         yield lambda text: line.update(task, description=inert(text))

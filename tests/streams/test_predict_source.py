@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -109,6 +111,22 @@ def test_sigterm_ends_a_live_stream_with_0(bundle: Bundle, tmp_path: Path, web_c
     killer.cancel()
     assert process.returncode == 0, errors
     assert json.loads(rest.splitlines()[-1])["stream"]["answered"] >= 1
+
+
+def test_the_pace_moves_on_the_terminal_and_stays_out_of_the_answers(bundle: Bundle, video: Path) -> None:
+    terminal, other_end = pty.openpty()
+    options = ("--frames", "newest", "--json")
+    command = [sys.executable, "-m", "edgeclf", "predict", str(bundle.path), "--source", str(video), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=other_end)
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while block := os.read(terminal, 65536):
+            shown += block
+    os.close(terminal)
+    answers, _ = process.communicate(timeout=60)
+    assert json.loads(answers.splitlines()[-1])["stream"]["answered"] >= 1
+    assert shown.count(b"frames/s") >= 2 and b"schema" not in shown
 
 
 @pytest.mark.parametrize(
