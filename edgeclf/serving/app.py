@@ -97,9 +97,7 @@ class _Routes:
 
     async def predict(self, request: Request) -> Response:
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            raise Refused(
-                415, "wanted the image file itself as the body, found a form; curl --data-binary @FILE does it"
-            )
+            raise Refused(415, "wanted the image file itself as the body, found a form; try curl --data-binary @FILE")
         source = request.query_params.get("name", "image")[:_LONGEST_NAME]
         prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
         return _json(document("predict", {"prediction": prediction}))
@@ -119,9 +117,8 @@ class _Routes:
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", "1")
         if name != self._service.name or version != "1":
-            raise Refused(
-                404, f"no model {name[:_LONGEST_NAME]!r} here in such a version; there is {self._service.name!r}, 1"
-            )
+            found = f"{name[:_LONGEST_NAME]!r}, version {version[:_LONGEST_NAME]!r}"
+            raise Refused(404, f"no model {found}; this service has {self._service.name!r}, version '1'")
 
 
 async def _with_errors(handler: Handler, request: Request) -> Response:

@@ -22,6 +22,7 @@ from edgeclf_runtime.manifest import Manifest, TensorSpec
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data",)
+_LONGEST_LENGTH = 20  # digits
 DATATYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
@@ -102,7 +103,8 @@ def _parts(body: bytes, header_length: str | None) -> tuple[bytes, memoryview | 
     """The JSON, and the bytes behind it; None where the request has no binary part."""
     if header_length is None:
         return body, None
-    if not (header_length.isascii() and header_length.isdecimal() and int(header_length[:20]) <= len(body)):
+    decimal = header_length.isascii() and header_length.isdecimal() and len(header_length) <= _LONGEST_LENGTH
+    if not (decimal and int(header_length) <= len(body)):
         raise UsageError(f"{HEADER_LENGTH} is at most the body's {len(body)} bytes, found {_shown(header_length)}")
     length = int(header_length)
     return body[:length], memoryview(body)[length:]

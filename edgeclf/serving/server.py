@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import os
 import socket
 from typing import Any
 
@@ -19,8 +20,10 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
+        # create_server repeats the address in its message, and names that are not found have numbers of their own
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         advice = "give another --host or --port"
-        raise UsageError(f"can't listen on {host}, port {port} ({error.strerror or error}); {advice}") from error
+        raise UsageError(f"can't listen on {host}, port {port} ({reason}); {advice}") from error
 
 
 def url_of(listening: socket.socket) -> str:
