@@ -56,13 +56,9 @@ class Load:
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self._running.port, timeout=60)
                 self._local.connection = connection
-            try:
-                connection.request("POST", path, body)
-                answer = connection.getresponse()
-                found = answer.status, json.loads(answer.read())
-            except (ConnectionError, http.client.HTTPException):  # the service ends a kept connection after 5 s
-                connection.close()
-                continue
+            connection.request("POST", path, body)
+            answer = connection.getresponse()
+            found = answer.status, json.loads(answer.read())
             if found[0] != 503:
                 return found
             assert answer.headers["Retry-After"] == "1"
@@ -142,7 +138,7 @@ def test_thousands_of_requests_with_slow_clients_among_them_leave_memory_flat(bu
     for thread in dawdlers:
         thread.join()
     assert sum(load.found.values()) - load.found["full"] == 8000
-    assert after - before < 16, (before, after)
+    assert after - before < 8, (before, after)
     assert running.stop() == 0
 
 
