@@ -1,4 +1,4 @@
-"""What a video costs beside its frames: frames/s and latency of `predict --source`, of the classifier alone, of decoding.
+"""What a video costs beside its frames: frames/s of `predict --source`, of the classifier alone, of decoding; latency.
 
     python -m edgeclf_benchmarks.records.stream BUNDLE... --image PHOTO -o benchmarks/results/stream.json
 
