@@ -31,13 +31,17 @@ class Batcher:
     """Collects images until `max_batch` are there or the first has waited `max_delay_s`, then calls `infer` once.
 
     A request's images stay together and keep their order. While the engine works the next ones gather, so that under
-    load a batch is full without any waiting. `observe` hears of each batch: images, and seconds of the engine.
+    load a batch is full without any waiting; and nobody waits where no other request is under way, of which `expected`
+    knows the number, those that wait here included. `observe` hears of each batch: images, and seconds of the engine.
     """
 
-    def __init__(self, infer: Infer, *, max_batch: int, max_delay_s: float, observe: Observe) -> None:
+    def __init__(
+        self, infer: Infer, *, max_batch: int, max_delay_s: float, expected: Callable[[], int], observe: Observe
+    ) -> None:
         self._infer = infer
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
+        self._expected = expected
         self._observe = observe
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # None ends the thread
         self._thread = threading.Thread(target=self._work, name="edgeclf-batcher", daemon=True)
@@ -67,8 +71,9 @@ class Batcher:
         jobs, images = [first], len(first.images)
         patience_ends = first.arrived + self._max_delay_s
         while images < self._max_batch:
+            patience_s = patience_ends - time.monotonic() if self._expected() > len(jobs) else 0.0
             try:
-                job = self._jobs.get(timeout=max(0.0, patience_ends - time.monotonic()))
+                job = self._jobs.get(timeout=max(0.0, patience_s))
             except queue.Empty:
                 break
             if job is None:

@@ -21,7 +21,7 @@ class ServiceLimits:
     max_batch
         Images that go through the engine at once, and so the most that one request may hold.
     max_delay_s
-        How long the first image of a batch waits for others.
+        How long the first image of a batch waits for those of other requests that are under way.
     max_queue
         Requests that are read and not yet answered; the next one gets 503.
     max_megabytes, max_megapixels

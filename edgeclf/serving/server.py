@@ -13,17 +13,22 @@ from edgeclf.serving.app import build_app
 from edgeclf.serving.service import Service
 from edgeclf_runtime.errors import UsageError
 
+_BACKLOG = 1024  # connections that wait to be taken; the kernel has a limit of its own
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; clients wait on it until the service runs. Raises UsageError where it can't be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         # create_server repeats the address in its message, and names that are not found have numbers of their own
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         advice = "give another --host or --port"
         raise UsageError(f"can't listen on {host}, port {port} ({reason}); {advice}") from error
+    # connections inherit it; asyncio does so by itself for sockets of its own only, and answers would come 40 ms late
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def url_of(listening: socket.socket) -> str:

@@ -45,6 +45,7 @@ class Service:
             classifier.session,
             max_batch=limits.max_batch,
             max_delay_s=limits.max_delay_s,
+            expected=lambda: self._room.requests,
             observe=self.metrics.count_batch,
         )
 

@@ -35,7 +35,8 @@ def serve(
         int, typer.Option(min=1, max=1024, metavar="N", help="Images handed to the engine at a time.")
     ] = 8,
     max_delay_ms: Annotated[
-        float, typer.Option(min=0, max=10_000, metavar="MS", help="How long an image waits for others to fill a batch.")
+        float,
+        typer.Option(min=0, max=10_000, metavar="MS", help="How long an image waits for others under way."),
     ] = 2.0,
     max_queue: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests that may wait for their answer; the next gets 503.")

@@ -30,15 +30,26 @@ class Engine:
         return batch.astype(np.float32) * 2
 
 
+Infer = Callable[[Array], NDArray[np.float32]]
 Make = Callable[..., Batcher]
+
+
+def batcher_of(engine: Infer, max_batch: int, max_delay_s: float, expected: int) -> Batcher:
+    return Batcher(
+        engine,
+        max_batch=max_batch,
+        max_delay_s=max_delay_s,
+        expected=lambda: expected,
+        observe=lambda images, seconds: None,
+    )
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     made: list[Batcher] = []
 
-    def build(engine: Callable[[Array], NDArray[np.float32]], max_batch: int = 4, max_delay_s: float = 0.0) -> Batcher:
-        made.append(Batcher(engine, max_batch=max_batch, max_delay_s=max_delay_s, observe=lambda images, seconds: None))
+    def build(engine: Infer, max_batch: int = 4, max_delay_s: float = 0.0, expected: int = 100) -> Batcher:
+        made.append(batcher_of(engine, max_batch, max_delay_s, expected))
         return made[-1]
 
     yield build
@@ -96,6 +107,13 @@ def test_the_first_waits_for_others_only_so_long(make: Make) -> None:
     assert engine.batches == [1, 2]
 
 
+def test_nobody_waits_where_no_other_request_is_under_way(make: Make) -> None:
+    engine = Engine()
+    engine.go.set()
+    answer = make(engine, max_delay_s=10.0, expected=1).submit(rows(1))
+    assert answer.result(timeout=8).tolist() == [[2.0]]
+
+
 def test_a_fault_reaches_its_batch_and_the_next_one_is_answered(make: Make) -> None:
     def engine(batch: Array) -> NDArray[np.float32]:
         if batch[0, 0] == 13:
@@ -122,7 +140,7 @@ def test_what_is_cancelled_in_time_costs_nothing(make: Make) -> None:
 
 def test_closing_answers_what_was_submitted() -> None:
     engine = Engine()
-    batcher = Batcher(engine, max_batch=2, max_delay_s=0.0, observe=lambda images, seconds: None)
+    batcher = batcher_of(engine, 2, 0.0, 100)
     futures = [batcher.submit(rows(number)) for number in range(5)]
     engine.go.set()
     batcher.close()

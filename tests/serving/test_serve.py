@@ -17,6 +17,7 @@ import pytest
 import tiny
 
 from edgeclf.cli import run
+from edgeclf.serving.server import listen
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 
@@ -185,6 +186,13 @@ def test_a_port_that_is_taken_is_one_line(bundle: Bundle, capsys: pytest.Capture
     assert errors == [
         f"edgeclf: can't listen on 127.0.0.1, port {port} (Address already in use); give another --host or --port"
     ]
+
+
+def test_answers_leave_at_once() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()) as client:
+        taken, _ = listening.accept()
+        with taken:
+            assert client.fileno() and taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_host_that_is_none_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
