@@ -79,12 +79,19 @@ class Video:
         number, start = 0, time.monotonic()
         for picture in self._pictures():
             if number % self._every == 0:
-                if self._plays and picture.time is not None:
-                    time.sleep(max(0.0, start + picture.time - time.monotonic()))
-                yield Shot(number, picture.time, time.monotonic(), picture)
+                time_s = self._time_s(picture)
+                if self._plays and time_s is not None:
+                    time.sleep(max(0.0, start + time_s - time.monotonic()))
+                yield Shot(number, time_s, time.monotonic(), picture)
             number += 1
         if number == 0:
             raise DataError(f"{self.source.shown}: no frame could be decoded")
+
+    def _time_s(self, picture: Any) -> float | None:
+        """By the stream's clock: up to PyAV 17, frames that the decoder held back have none of their own."""
+        if picture.pts is None or not self._stream.time_base:
+            return None
+        return float(picture.pts * self._stream.time_base)
 
     def _pictures(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
