@@ -5,8 +5,9 @@
 
     ray.init()
     images = ray.data.read_binary_files("photos/", include_paths=True)
+    workers = ray.data.ActorPoolStrategy(size=2)
     answers = images.map_batches(
-        ClassifyWithBundle, fn_constructor_args=("cats.tar",), concurrency=2, num_cpus=1, batch_size=32
+        ClassifyWithBundle, fn_constructor_args=("cats.tar",), compute=workers, num_cpus=1, batch_size=32
     )
     answers.write_parquet("answers/")
 

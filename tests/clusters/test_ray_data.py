@@ -92,8 +92,9 @@ def test_two_workers_of_a_cluster_give_the_rows_of_the_plain_run(bundle: Bundle,
 
         assert not usage_lib.usage_stats_enabled()
         images = ray.data.read_binary_files(str(photos), include_paths=True)
+        workers = ray.data.ActorPoolStrategy(size=2)
         rows = images.map_batches(
-            ClassifyWithBundle, fn_constructor_args=(str(bundle.path),), concurrency=2, num_cpus=1, batch_size=3
+            ClassifyWithBundle, fn_constructor_args=(str(bundle.path),), compute=workers, num_cpus=1, batch_size=3
         ).take_all()
     finally:
         ray.shutdown()
