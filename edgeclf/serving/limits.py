@@ -27,7 +27,7 @@ class ServiceLimits:
     max_megabytes, max_megapixels
         Of one body, and of the image in it.
     timeout_s
-        For a request's headers, for its body, and for its answer: each.
+        For a request's headers, for its body, for its answer, and for a client to go on reading: each.
     max_connections
         Open connections; the next one gets 503.
     """

@@ -67,13 +67,14 @@ def run_service(service: Service, listening: socket.socket) -> None:
             raise
 
 
-def _patient_protocol(headers_s: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP/1.1 on h11, which alone would wait for ever for the headers of a request."""
+def _patient_protocol(patience_s: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP/1.1 on h11, which alone would wait for ever for a request's headers and its answer's reader."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class PatientProtocol(H11Protocol):
         _headers_due: asyncio.TimerHandle | None = None
+        _reading_due: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -84,14 +85,24 @@ def _patient_protocol(headers_s: float) -> type[asyncio.Protocol]:
             self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._headers_due is not None:
-                self._headers_due.cancel()
+            for due in (self._headers_due, self._reading_due):
+                if due is not None:
+                    due.cancel()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._reading_due = self.loop.call_later(patience_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._reading_due is not None:
+                self._reading_due.cancel()
 
         def _watch(self) -> None:
             reads_headers = self.conn.their_state is h11.IDLE
             if reads_headers and self._headers_due is None:
-                self._headers_due = self.loop.call_later(headers_s, self.transport.close)
+                self._headers_due = self.loop.call_later(patience_s, self.transport.close)
             elif not reads_headers and self._headers_due is not None:
                 self._headers_due.cancel()
                 self._headers_due = None

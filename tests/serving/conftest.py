@@ -73,6 +73,12 @@ class Running:
                 return b""
             return found
 
+    def connections(self) -> list[str]:
+        """The service's open connections, as the kernel lists them: its port, established."""
+        rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        own = f":{self.port:04X}"
+        return [row for row in rows if row.split()[1].endswith(own) and row.split()[3] == "01"]
+
     def memory_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024

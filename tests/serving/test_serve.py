@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import signal
@@ -65,9 +66,9 @@ def test_the_protocol_is_spoken(bundle: Bundle, start: Start) -> None:
     assert np.allclose(np.frombuffer(raw.body[length:], "<f4").reshape(3, 3), wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_engines_that_are_not_numpy_serve_too(target: str, tmp_path: Path, start: Start) -> None:
-    running = start(tiny.build(tmp_path / target, target), "--threads", "1")
+@pytest.mark.parametrize("target, fixed", [("onnx", "batch"), ("onnx", 3), ("openvino", "batch")])
+def test_other_engines_and_fixed_batches_serve_too(target: str, fixed: str | int, tmp_path: Path, start: Start) -> None:
+    running = start(tiny.build(tmp_path / target, target, batch=fixed), "--threads", "1")
     batch = tiny.random_pixels(4)
     found = running.infer(batch).json["outputs"][0]["data"]
     assert np.allclose(np.reshape(found, (4, 3)), tiny.reference_logits(target, batch), atol=1e-4)
@@ -131,6 +132,24 @@ def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, sta
     assert time.monotonic() - begun < 30  # the client itself would wait for 60 s
     assert (found["silent"], found["headers"]) == (b"", b"")
     assert found["body"].startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_reads_nothing_is_given_up(bundle: Bundle, start: Start) -> None:
+    running = start(bundle, "--timeout", "1")
+    asked = 4000
+    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * asked)
+        for _ in range(150):
+            if not running.connections():
+                break
+            time.sleep(0.2)
+        assert not running.connections()
+        found = 0
+        with contextlib.suppress(ConnectionResetError):
+            while block := connection.recv(1 << 20):
+                found += block.count(b"HTTP/1.1 200")
+    assert found < asked
+    assert running.ask("/predict", picture()).status == 200
 
 
 def test_names_and_labels_from_outside_break_neither_json_nor_logs(tmp_path: Path, start: Start) -> None:

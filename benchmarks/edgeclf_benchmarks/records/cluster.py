@@ -2,8 +2,8 @@
 
     python -m edgeclf_benchmarks.records.cluster BUNDLE --image PHOTO -o benchmarks/results/cluster.json
 
-Each worker has one thread and one CPU. Ray starts them anew for every run; so a run is made over a quarter of the images
-and over all of them, and the rate is of what lies between. Ray is driven in a process of its own, as a script would.
+Each worker has one thread and one CPU. Ray starts them anew for every run; so a run is made over a quarter of the
+images and over all of them, and the rate is of what lies between. Ray is driven in a process of its own.
 """
 
 from __future__ import annotations
