@@ -33,6 +33,7 @@ from edgeclf.verbs import (
     pack,
     predict,
     recommend,
+    serve,
     train,
     verify,
     zeroshot,
@@ -104,6 +105,7 @@ app.command("compare", rich_help_panel=ON_A_DEVICE)(compare.compare)
 app.command("recommend", rich_help_panel=ON_A_DEVICE)(recommend.recommend)
 app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
 app.command("embed", rich_help_panel=ON_A_DEVICE)(embed.embed)
+app.command("serve", rich_help_panel=ON_A_DEVICE)(serve.serve)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)
 

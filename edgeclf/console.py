@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeclf_runtime.inert import inert as inert
@@ -174,6 +175,20 @@ def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
     """`items`, with a progress bar on stderr while they pass; nothing moves off a terminal."""
     with progress() as bars:
         yield from bars.track(items, total=total, description=what)
+
+
+@contextmanager
+def live_line(*, disable: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that replaces one line at the foot of the terminal; off a terminal it does nothing."""
+    from rich.progress import Progress, TextColumn
+
+    console = notices()
+    quiet = disable or not console.is_terminal
+    column = TextColumn("{task.description}", markup=False)
+    line = Progress(column, console=console, transient=True, redirect_stdout=False, disable=quiet)
+    with line:
+        task = line.add_task("")
+        yield lambda text: line.update(task, description=inert(text))
 
 
 def progress() -> Progress:

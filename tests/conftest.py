@@ -15,18 +15,23 @@ from fake_gpu import FakeGpu
 from edgeclf_runtime.session import BACKENDS
 
 OPTIONAL = {
+    "av",
     "lazy_loader",
     "matplotlib",
     "onnx",
     "open_clip",
     "openvino",
+    "prometheus_client",
+    "ray",
     "safetensors",
     "scipy",
     "skimage",
     "sklearn",
+    "starlette",
     "timm",
     "torch",
     "torchvision",
+    "uvicorn",
 }
 NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.torchvision_guard"}
 

@@ -18,6 +18,8 @@ FLOORS = {  # package -> its folder, from the ground up
     "edgeclf": "edgeclf",
 }
 HEAVY = {
+    "av",
+    "h11",
     "matplotlib",
     "nncf",
     "onnx",
@@ -27,16 +29,20 @@ HEAVY = {
     "open_clip",
     "openvino",
     "pandas",
+    "prometheus_client",
+    "ray",
     "safetensors",
     "scipy",
     "skimage",
     "sklearn",
+    "starlette",
     "tensorrt",
     "tensorrt_rtx",
     "tensorrt_rtx_bindings",
     "timm",
     "torch",
     "torchvision",
+    "uvicorn",
 }
 ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,18 +24,22 @@ from edgeclf.verbs.options import (
     PixelsMode,
     RebuildIfStale,
     Threads,
+    need,
     open_bundle,
     pixel_mode,
     say_remarks,
     session_options,
     shell_word,
 )
+from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.answers import Answers, Totals
     from edgeclf.gather import Images
     from edgeclf_runtime.classifier import Classifier, Prediction
+    from edgeclf_runtime.engine import SessionOptions
+    from edgeclf_runtime.images import Limits
 
 _MANY_IMAGES = 16  # from here on it pays to answer several at the same time
 
@@ -99,6 +103,10 @@ def predict(
     interval: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="Time between two looks of --watch.")
     ] = 0.5,
+    source: Source = None,
+    frames: Frames = None,
+    every: Every = 1,
+    timeout: StreamTimeout = 10.0,
     max_megapixels: Annotated[
         float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")
     ] = 64,
@@ -106,7 +114,8 @@ def predict(
     csv: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Also write a table as CSV; - prints it instead. With --watch, rows are added."
+            metavar="FILE",
+            help="Also write a table as CSV; - prints it instead. With --watch and --source, rows are added.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -122,6 +131,7 @@ def predict(
       edgeclf predict bundles/cats-onnx photos/ --csv answers.csv
       find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
       edgeclf predict bundles/cats-onnx inbox/ --watch --json
+      edgeclf predict bundles/cats-onnx --source /dev/video0 --top 1
     """
     from PIL import Image
 
@@ -134,6 +144,27 @@ def predict(
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both want standard output; give --csv a file")
+    if source is not None:
+        if named or reads_stdin or watch:
+            raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
+        if pixels != "exact":
+            raise UsageError("--pixels fast is for JPEG files; a stream's frames are decoded whole")
+        _predict_stream(
+            bundle,
+            source,
+            frames,
+            options,
+            Limits(max_megapixels, max_megabytes),
+            rebuild_if_stale=rebuild_if_stale,
+            every=every,
+            timeout_s=timeout,
+            batch_size=batch_size,
+            top=top,
+            threshold=threshold,
+            as_json=as_json,
+            csv=csv,
+        )
+        return
     total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
     if not watch and (total is None or total >= _MANY_IMAGES):
         options = replace(options, hint="throughput")
@@ -174,6 +205,38 @@ def _batch_size(given: str, classifier: Classifier) -> int:
     if not given.isdecimal() or int(given) < 1:
         raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
     return int(given)
+
+
+def _predict_stream(
+    bundle: str,
+    place: str,
+    frames: str | None,
+    options: SessionOptions,
+    limits: Limits,
+    *,
+    rebuild_if_stale: bool,
+    batch_size: str,
+    **how: Any,
+) -> None:
+    """Opens the bundle and answers the frames at `place`."""
+    from edgeclf.streams.sources import find_source
+    from edgeclf.verbs.predict_stream import StreamOptions, predict_stream
+    from edgeclf_runtime.classifier import Classifier
+
+    if frames not in (None, "newest", "all"):
+        raise UsageError(f"no way of taking frames {frames!r}; choose one of newest, all")
+    need("video", "av")
+    found = find_source(place)
+    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
+    with Classifier.open(opened, options, limits=limits) as classifier:
+        _check_threshold(how["threshold"], classifier)
+        say_remarks(classifier.session.facts)
+        images_at_a_time = _batch_size(batch_size, classifier)
+        newest = found.live if frames is None else frames == "newest"
+        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=images_at_a_time, **how))
+        verified = _verified_here(classifier)
+    if not verified:
+        suggest(f"edgeclf verify {shell_word(str(opened.path))}   (not yet proven on this machine)")
 
 
 class _Run:

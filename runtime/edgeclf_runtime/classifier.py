@@ -209,16 +209,17 @@ class Classifier:
             if image.pixels is None:
                 yield Prediction(image.name, None, (), image.error)
             else:
-                yield self._decide(image.name, next(scores), image.notes, top, threshold)
+                yield self.decide(image.name, next(scores), image.notes, top, threshold)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(N, H, W, 3) uint8 that went through the bundle's Pixels -> (N, classes) probabilities (or margins)."""
         manifest = self.bundle.manifest
         return probabilities(self.session(to_input(pixels, manifest.normalization)), manifest)
 
-    def _decide(
+    def decide(
         self, name: str, scores: NDArray[np.float64], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
+        """The answer to the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
         if not np.isfinite(scores).all():
             return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
         thresholds = self.bundle.manifest.thresholds
@@ -250,7 +251,7 @@ def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np
         return logits.astype(np.float64)
     values = logits.astype(np.float64) / manifest.temperature
     if manifest.scores == "softmax":
-        with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `_decide` reports
+        with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `decide` reports
             return np.exp(log_softmax(values))
     return 0.5 * (1.0 + np.tanh(0.5 * values))  # the sigmoid 1 / (1 + exp(-x)) without overflow
 

@@ -1,0 +1,97 @@
+"""What a second Ray worker brings: images/s of a bundle over a data set with one and two workers, and without Ray.
+
+    python -m edgeclf_benchmarks.records.cluster BUNDLE --image PHOTO -o benchmarks/results/cluster.json
+
+Each worker has one thread and one CPU. Ray starts them anew for every run; so a run is made over a quarter of the
+images and over all of them, and the rate is of what lies between. Ray is driven in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edgeclf_benchmarks.records.record import spread, write_record
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.engine import SessionOptions
+
+_DRIVER = """
+import json, sys, time
+from edgeclf.clusters.ray_data import ClassifyWithBundle
+import ray
+
+bundle, image, images, runs, most_workers = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+ray.init(num_cpus=most_workers + 1, include_dashboard=False, log_to_driver=False)
+ray.data.DataContext.get_current().enable_progress_bars = False
+data = open(image, "rb").read()
+def seconds(count, workers):
+    rows = ray.data.from_items([{"bytes": data}] * count, override_num_blocks=max(workers, count // 100))
+    start = time.perf_counter()
+    answered = rows.map_batches(
+        ClassifyWithBundle, fn_constructor_args=(bundle,), fn_constructor_kwargs={"top": 1},
+        compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1, batch_size=50,
+    ).materialize().count()
+    assert answered == count, answered
+    return time.perf_counter() - start
+seconds(100, most_workers)  # what Ray does but once
+crowds = range(1, most_workers + 1)
+print(json.dumps([{workers: [seconds(images // 4, workers), seconds(images, workers)] for workers in crowds}
+                  for _ in range(runs)]))
+"""
+
+
+def run_ray(bundle: Path, image: Path, images: int, runs: int, workers: int) -> list[dict[str, list[float]]]:
+    """For each run and number of workers: seconds of a quarter of the images, and of all."""
+    arguments = [str(bundle), str(image), str(images), str(runs), str(workers)]
+    done = subprocess.run([sys.executable, "-c", _DRIVER, *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"the run with Ray ended with {done.returncode}")
+    found: list[dict[str, list[float]]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run_plain(bundle: Path, image: Path, images: int) -> float:
+    """Images/s of one process with one thread for the engine."""
+    data = image.read_bytes()
+    with Classifier.open(bundle, SessionOptions(threads=1)) as classifier:
+        list(classifier.predict([data] * 20, top=1))
+        start = time.perf_counter()
+        for _ in classifier.predict([data] * images, top=1):
+            pass
+        return images / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--image", type=Path, required=True, metavar="PHOTO")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    bundle, image = given.bundle.resolve(), given.image.resolve()
+    plain = [run_plain(bundle, image, given.images) for _ in range(given.runs)]
+    found = run_ray(bundle, image, given.images, given.runs, given.workers)
+    counted = given.images - given.images // 4
+    rates = {workers: [counted / (run[workers][1] - run[workers][0]) for run in found] for workers in found[0]}
+    figures: dict[str, Any] = {
+        "bundle": bundle.name,
+        "images": given.images,
+        "plain_images_per_s": spread(plain, 1),
+        "images_per_s": {f"{workers} workers": spread(each, 1) for workers, each in rates.items()},
+        "whole_s": {f"{workers} workers": spread([run[workers][1] for run in found], 1) for workers in rates},
+        "speed_up": round(statistics.median(rates[str(given.workers)]) / statistics.median(rates["1"]), 3),
+    }
+    print(json.dumps(figures, indent=1))
+    write_record(given.output, "edgeclf_benchmarks.records.cluster", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Clusters: a bundle over a data set on several processes or machines."""

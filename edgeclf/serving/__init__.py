@@ -1,0 +1,1 @@
+"""Serving: a bundle behind HTTP. Limits, dynamic batching, the Open Inference Protocol, the application, its server."""

@@ -1,0 +1,146 @@
+"""The routes of a service: the Open Inference Protocol under /v2, /predict for image files, /metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.console import document, say
+from edgeclf.serving.inference_protocol import EXTENSIONS, HEADER_LENGTH, model_metadata
+from edgeclf.serving.limits import Refused
+from edgeclf.serving.service import Service
+from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
+from edgeclf_runtime.machine import package_version
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+Handler = Callable[["Request"], Awaitable["Response"]]
+_MOST_CLASSES = 1_000_000
+_LONGEST_NAME = 1_000
+
+
+def build_app(service: Service) -> Starlette:
+    """The ASGI application of `service`."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+    from starlette.routing import Route
+
+    routes = _Routes(service)
+    model, version = "/v2/models/{name}", "/versions/{version}"
+    listed = [
+        Route("/v2", routes.server, methods=["GET"]),
+        Route("/v2/health/live", routes.live, methods=["GET"]),
+        Route("/v2/health/ready", routes.ready, methods=["GET"]),
+        Route("/predict", routes.counted("predict", routes.predict), methods=["POST"]),
+        Route("/metrics", routes.metrics, methods=["GET"]),
+    ]
+    for place in (model, model + version):
+        listed += [
+            Route(place, routes.counted("model", routes.model), methods=["GET"]),
+            Route(f"{place}/ready", routes.counted("model", routes.model_ready), methods=["GET"]),
+            Route(f"{place}/infer", routes.counted("infer", routes.infer), methods=["POST"]),
+        ]
+    faults: Any = {HTTPException: routes.no_route, ClientDisconnect: routes.client_left}
+    return Starlette(routes=listed, exception_handlers=faults)
+
+
+class _Routes:
+    """One method a route. Whatever comes from outside leaves as JSON in plain ASCII."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def counted(self, endpoint: str, handler: Handler) -> Handler:
+        """`handler` with its errors as answers, counted and timed."""
+
+        async def answer(request: Request) -> Response:
+            start, status = time.perf_counter(), 500
+            try:
+                response = await _with_errors(handler, request)
+                status = response.status_code
+                return response
+            finally:
+                self._service.metrics.count_request(endpoint, status, time.perf_counter() - start)
+
+        return answer
+
+    async def server(self, request: Request) -> Response:
+        about = {"name": "edgeclf", "version": package_version("edgeclf") or "unknown", "extensions": list(EXTENSIONS)}
+        return _json(about)
+
+    async def live(self, request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        return _json({"ready": True})  # the port opens to requests once the engine has answered
+
+    async def model(self, request: Request) -> Response:
+        self._check_model(request)
+        return _json(model_metadata(self._service.manifest, self._service.name))
+
+    async def model_ready(self, request: Request) -> Response:
+        self._check_model(request)
+        return _json({"name": self._service.name, "ready": True})
+
+    async def infer(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        self._check_model(request)
+        body, headers = await self._service.infer(request.stream(), request.headers.get(HEADER_LENGTH))
+        return Response(body, headers=headers)
+
+    async def predict(self, request: Request) -> Response:
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise Refused(415, "wanted the image file itself as the body, found a form; try curl --data-binary @FILE")
+        source = request.query_params.get("name", "image")[:_LONGEST_NAME]
+        prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
+        return _json(document("predict", {"prediction": prediction}))
+
+    async def metrics(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        text, kind = self._service.metrics.text()
+        return Response(text, headers={"Content-Type": kind})
+
+    async def no_route(self, request: Request, error: Any) -> Response:
+        return _json({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
+
+    async def client_left(self, request: Request, error: Exception) -> Response:
+        return _json({"error": "the client left"}, 499)  # nobody reads it
+
+    def _check_model(self, request: Request) -> None:
+        name, version = request.path_params["name"], request.path_params.get("version", "1")
+        if name != self._service.name or version != "1":
+            found = f"{name[:_LONGEST_NAME]!r}, version {version[:_LONGEST_NAME]!r}"
+            raise Refused(404, f"no model {found}; this service has {self._service.name!r}, version '1'")
+
+
+async def _with_errors(handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(request)
+    except Refused as refused:
+        return _json({"error": str(refused)}, refused.status, refused.headers)
+    except (UsageError, DataError) as error:
+        return _json({"error": str(error)}, 400)
+    except EdgeclfError as error:
+        say(f"edgeclf: {error}", style="red")
+        return _json({"error": str(error)}, 500)
+
+
+def _top(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:7]) <= _MOST_CLASSES):
+        raise UsageError(f"top is a number from 1 on, found {text[:20]!r}")
+    return int(text[:7])
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    from starlette.responses import Response
+
+    text = json.dumps(value, allow_nan=False)
+    return Response(text, status, headers={"Content-Type": "application/json", **(headers or {})})

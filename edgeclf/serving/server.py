@@ -1,0 +1,110 @@
+"""The server under a service: its socket, uvicorn's settings, and an end that lets running requests finish."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import os
+import socket
+from typing import Any
+
+from edgeclf.serving.app import build_app
+from edgeclf.serving.service import Service
+from edgeclf_runtime.errors import UsageError
+
+_BACKLOG = 1024  # connections that wait to be taken; the kernel has a limit of its own
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; clients wait on it until the service runs. Raises UsageError where it can't be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        # create_server repeats the address in its message, and names that are not found have numbers of their own
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        advice = "give another --host or --port"
+        raise UsageError(f"can't listen on {host}, port {port} ({reason}); {advice}") from error
+    # connections inherit it; asyncio does so by itself for sockets of its own only, and answers would come 40 ms late
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def run_service(service: Service, listening: socket.socket) -> None:
+    """Answers requests until SIGTERM or SIGINT; then those that are under way are finished, and it returns."""
+    import uvicorn
+
+    limits = service.limits
+    config = uvicorn.Config(
+        build_app(service),
+        http=_patient_protocol(limits.timeout_s),
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # uvicorn would write a line for every request that is no HTTP
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=limits.max_connections + 1,  # uvicorn refuses from this number on
+        timeout_graceful_shutdown=math.ceil(2 * limits.timeout_s) + 1,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        if not server.should_exit:  # else the signal that uvicorn has served, sent once more
+            raise
+
+
+def _patient_protocol(patience_s: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP/1.1 on h11, which alone would wait for ever for a request's headers and its answer's reader."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class PatientProtocol(H11Protocol):
+        _headers_due: asyncio.TimerHandle | None = None
+        _reading_due: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            for due in (self._headers_due, self._reading_due):
+                if due is not None:
+                    due.cancel()
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._reading_due = self.loop.call_later(patience_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._reading_due is not None:
+                self._reading_due.cancel()
+
+        def _watch(self) -> None:
+            reads_headers = self.conn.their_state is h11.IDLE
+            if reads_headers and self._headers_due is None:
+                self._headers_due = self.loop.call_later(patience_s, self.transport.close)
+            elif not reads_headers and self._headers_due is not None:
+                self._headers_due.cancel()
+                self._headers_due = None
+
+    return PatientProtocol

@@ -1,0 +1,120 @@
+"""The work of a service, apart from its routes: bodies read within limits, decoded in threads, answered in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.serving.batcher import Batcher
+from edgeclf.serving.inference_protocol import parse_request, render_answer
+from edgeclf.serving.limits import Refused, Room, ServiceLimits
+from edgeclf.serving.metrics import Metrics
+from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.images import Limits
+from edgeclf_runtime.manifest import to_input
+from edgeclf_runtime.pixels import Pixels
+
+T = TypeVar("T")
+_DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
+
+
+class Service:
+    """A classifier that answers requests of one event loop. Nothing that takes long runs in that loop."""
+
+    def __init__(self, classifier: Classifier, name: str, limits: ServiceLimits) -> None:
+        if classifier.bundle.manifest.pixels is None:
+            raise BundleError(f"{classifier.bundle.path}: it says nothing of its pixels; export it again")
+        self.classifier = classifier
+        self.manifest = classifier.bundle.manifest
+        self.name = name
+        self.limits = limits
+        self._pixels: Pixels = classifier.bundle.manifest.pixels
+        self._image_limits = Limits(limits.max_megapixels, limits.max_megabytes)
+        self._room = Room(limits)
+        self.metrics = Metrics({"name": name, "digest": classifier.bundle.digest, "target": self.manifest.target})
+        self.metrics.waiting.set_function(lambda: self._room.requests)
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="edgeclf-serve")
+        self._batcher = Batcher(
+            classifier.session,
+            max_batch=limits.max_batch,
+            max_delay_s=limits.max_delay_s,
+            expected=lambda: self._room.requests,
+            observe=self.metrics.count_batch,
+        )
+
+    def warm_up(self) -> None:
+        """Answers grey pictures: the first request is then as fast as the next, and a fault of the engine shows now."""
+        grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
+        for count in (1, self.limits.max_batch):
+            self.classifier.scores(np.repeat(grey, count, axis=0))
+
+    async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of the answer to one request of the Open Inference Protocol."""
+        with self._room.body() as take:
+            body = await self._read(chunks, take)
+            with self._room.place():
+                return await self._in_time(self._infer(body, header_length), "an answer", 504)
+
+    async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
+        asked = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
+        outputs = await self._outputs(asked.batch)
+        return await self._in_thread(render_answer, self.name, self.manifest, asked, outputs)
+
+    async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
+        """The answer to one image file. Raises ImageError where it is none."""
+        with self._room.body() as take:
+            body = await self._read(chunks, take)
+            with self._room.place():
+                return await self._in_time(self._predict(body, source, top), "an answer", 504)
+
+    async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
+        pixels, notes = await self._in_thread(self._load, body)
+        outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
+        prediction = self.classifier.decide(source, probabilities(outputs, self.manifest)[0], notes, top, None)
+        if prediction.error is not None:
+            raise BackendError(prediction.error)
+        return prediction
+
+    def _load(self, body: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        return self._pixels.load(body, limits=self._image_limits)
+
+    async def _outputs(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        return await asyncio.wrap_future(self._batcher.submit(batch))
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    async def _in_time(self, work: Awaitable[T], what: str, status: int) -> T:
+        try:
+            return await asyncio.wait_for(work, self.limits.timeout_s)
+        except asyncio.TimeoutError:  # the builtin TimeoutError from Python 3.11 on
+            raise Refused(status, f"no {what} within {self.limits.timeout_s:g} s", closes=status == 408) from None
+
+    async def _read(self, chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> bytes:
+        return await self._in_time(self._read_all(chunks, take), "whole body", 408)
+
+    async def _read_all(self, chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> bytes:
+        body, found = bytearray(), 0
+        async for chunk in chunks:
+            found += len(chunk)
+            if found <= self.limits.body_bytes:
+                take(len(chunk))
+                body += chunk
+            elif found > _DRAINED_BODIES * self.limits.body_bytes:
+                break
+        if found > self.limits.body_bytes:
+            limit = f"{self.limits.max_megabytes:g} MB (--max-megabytes)"
+            raise Refused(413, f"wanted a body of at most {limit}, found more", closes=True)
+        return bytes(body)
+
+    def close(self) -> None:
+        """Ends the threads; the classifier is the caller's."""
+        self._batcher.close()
+        self._threads.shutdown(cancel_futures=True)

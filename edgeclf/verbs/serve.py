@@ -1,0 +1,100 @@
+"""`edgeclf serve`: a bundle behind HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgeclf.console import say, write_json
+from edgeclf.verbs.options import (
+    OWN_DEVICE,
+    BundlePath,
+    ComputePrecision,
+    Device,
+    RebuildIfStale,
+    Threads,
+    need,
+    open_bundle,
+    say_remarks,
+    session_options,
+    shell_word,
+)
+
+
+def serve(
+    bundle: BundlePath,
+    host: Annotated[
+        str, typer.Option(metavar="NAME", help="Where to listen; beyond the loopback anybody there may ask.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0: one that is free.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model's name in /v2/models.", show_default="the bundle's")
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=1024, metavar="N", help="Images handed to the engine at a time.")
+    ] = 8,
+    max_delay_ms: Annotated[
+        float,
+        typer.Option(min=0, max=10_000, metavar="MS", help="How long an image waits for others under way."),
+    ] = 2.0,
+    max_queue: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests that may wait for their answer; the next gets 503.")
+    ] = 128,
+    max_connections: Annotated[int, typer.Option(min=1, metavar="N", help="Open connections.")] = 512,
+    max_megabytes: Annotated[float, typer.Option(min=0.001, metavar="N", help="Refuse larger bodies.")] = 16,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.0001, metavar="N", help="Refuse images of more pixels than this.")
+    ] = 64,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="For a request's headers, body, and answer: each."),
+    ] = 30.0,
+    device: Device = OWN_DEVICE,
+    threads: Threads = None,
+    compute_precision: ComputePrecision = None,
+    rebuild_if_stale: RebuildIfStale = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print where it listens as one JSON document.")] = False,
+) -> None:
+    """Answer HTTP requests: image files, and tensors in the Open Inference Protocol (KServe v2).
+
+    POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
+    probes, /metrics for Prometheus. There is no password and no TLS: beyond one machine, put a proxy in front.
+    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. It needs the extra "serve".
+
+    \b
+    Examples:
+      edgeclf serve bundles/cats-onnx --threads 2
+      curl --data-binary @cat.jpg http://127.0.0.1:8000/predict?top=3
+    """
+    from PIL import Image
+
+    from edgeclf.serving.limits import ServiceLimits
+    from edgeclf.serving.server import is_loopback, listen, run_service, url_of
+    from edgeclf.serving.service import Service
+    from edgeclf_runtime.classifier import Classifier
+
+    need("serve", "starlette", "uvicorn", "prometheus_client")
+    Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
+    options = session_options(device, threads, compute_precision)
+    limits = ServiceLimits(
+        max_batch, max_delay_ms / 1000, max_queue, max_megabytes, max_megapixels, timeout, max_connections
+    )
+    with listen(host, port) as listening:
+        opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
+        with Classifier.open(opened, options) as classifier:
+            say_remarks(classifier.session.facts)
+            service = Service(classifier, name or opened.name, limits)
+            try:
+                service.warm_up()
+                url = url_of(listening)
+                if not is_loopback(listening):
+                    say(f"{url} is open to other machines, without password or TLS", style="yellow")
+                if as_json:
+                    write_json("serve", {"url": url, "model": service.name, "digest": opened.digest})
+                say(f"listening on {url}, model {service.name}; Ctrl-C ends it", style="dim")
+                say(f"next: curl --data-binary @IMAGE {shell_word(url + '/predict')}", style="dim")
+                run_service(service, listening)
+            finally:
+                service.close()
+    say("stopped", style="dim")
