@@ -1,6 +1,6 @@
 """A video or camera, opened with PyAV (FFmpeg): its frames in order, upright, as RGB.
 
-Cameras and RTSP were never run by the authors, who had neither; files, HTTP, TCP and UDP were.
+Cameras, RTSP, RTP, RTMP and https were never run by the authors, who had none; files, HTTP, TCP and UDP were.
 """
 
 from __future__ import annotations
