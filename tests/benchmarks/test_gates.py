@@ -75,6 +75,12 @@ def test_a_baseline_of_another_machine_judges_no_latency() -> None:
         _verdict("p50_ratio>1.1", made_report(ROWS), made_report(ROWS, cpu="Board"))
 
 
+@pytest.mark.parametrize("rule", ["top1_drop>1", "flips>0"])
+def test_a_baseline_without_answers_is_named_as_what_is_lacking(rule: str) -> None:
+    with pytest.raises(DataError, match="do not both have answers to labelled images"):
+        _verdict(rule, made_report(ROWS), made_report(ROWS, data=None))
+
+
 @pytest.mark.parametrize("rule", ["p99_ms>9", "images_per_s<5", "top1<0.5"])
 def test_a_gate_that_judges_nothing_is_an_error_and_no_pass(rule: str) -> None:
     with pytest.raises(DataError, match="no row can be judged"):
