@@ -30,12 +30,20 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "0"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "120%"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "nan"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "99"], 2, "to keep 99 % of it, give 99%"),
         (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
     ],
 )
 def test_what_int8_can_not_mean_is_refused_in_one_line(options: list[str], code: int, said: str, edgeclf: Run) -> None:
     done = edgeclf(*MODEL, *options)
     assert done.returncode == code and said in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run) -> None:
+    assert edgeclf(*MODEL).returncode == 0
+    done = edgeclf("export", "bundles/test_resnet-onnx-fp32", "-t", "onnx", "--precision", "int8", "--calib-data", ".")
+    assert done.returncode == 2 and b"export from the run, model or file that this one came from" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
