@@ -10,7 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.changes import Figure, flips, floor_at, latency_change, same_hardware, top1_drop
+from edgeclf_benchmarks.comparing.changes import (
+    Figure,
+    flips,
+    floor_at,
+    latency_change,
+    rounds_of,
+    same_hardware,
+    top1_drop,
+)
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.statistics.intervals import Interval
@@ -35,7 +43,7 @@ class Name:
 
 def _p50(entry: Entry, _: Entry | None) -> Figure | None:
     found = entry.latency()
-    return None if found is None else Figure(found.p50_ms, found.p50_interval_ms)
+    return None if found is None else Figure(found.p50_ms, found.p50_interval_ms, rounds=rounds_of(found))
 
 
 def _p90(entry: Entry, _: Entry | None) -> Figure | None:
@@ -72,7 +80,7 @@ def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
     where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
     for each in entry.report.comparisons:
         if (each.row, each.stage, each.batch, each.threads) == where:
-            return Figure(each.ratio, each.interval, each.floor or floor_at(entry.report))
+            return Figure(each.ratio, each.interval, each.floor or floor_at(entry.report), len(each.round_ratios))
     return None
 
 
@@ -176,6 +184,8 @@ def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) ->
 def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if not rule.holds(figure.value):
         return "pass", ""
+    if figure.too_few_rounds:
+        return "inconclusive", f": beyond the limit, but {figure.rounds} rounds are too few to tell"
     if figure.interval is not None and not (rule.holds(figure.interval.low) and rule.holds(figure.interval.high)):
         return "inconclusive", ": beyond the limit, but its interval is not"
     if rule.name == "p50_ratio" and figure.floor is not None and _within_floor(figure, figure.floor):
