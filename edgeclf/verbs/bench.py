@@ -154,6 +154,9 @@ def bench(
         corruptions=() if corruptions is None else parse_corruptions(corruptions),
         spoilt_images=spoilt_images,
     )
+    most = _most(images, PROFILES[named].images)
+    if images is not None and data is None:
+        raise UsageError("--images is for labelled images; give --data, too")
     gates = read_gates(fail_if or (), baseline)
     place = output or free_place(Path("benches"))
     if place.exists() and not force:
@@ -165,7 +168,6 @@ def bench(
     ]
     first = None if reference is None else open_bundle(reference, options.first, rebuild_if_stale=rebuild_if_stale)
     rows = [part.name for part in line_up(opened, first, options)[0]]
-    most = _most(images, PROFILES[named].images)
     labelled = None if data is None else labelled_images(data, split, most=most, seed=seed, track=track)
     gates.check(rows, labelled)
     options = replace(options, meter=board_meter())

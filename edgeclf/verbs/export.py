@@ -183,7 +183,8 @@ def export(
     if given.kind == "bundle" and target is None:
         needless = {"precision": precision != "fp32", "workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
         if misplaced := [option for option, value in needless.items() if value not in (None, False)]:
-            raise UsageError(f"--{misplaced[0]} changes nothing of {source}, which is a bundle already; leave it out")
+            advice = "leave it out, or give --target for another bundle"
+            raise UsageError(f"--{misplaced[0]} changes nothing of {source}, which is a bundle already; {advice}")
         _lay_out_alone(str(source), layout, output, max_batch, force=force, as_json=as_json)
         return
     options = ExportOptions(
@@ -206,7 +207,7 @@ def export(
         finish(made, models, strict=strict, uses=(embed_words(part or ()), "pack {}"))
         return
     need("export", *NEEDED[given.kind])
-    check_int8(options, brings_images=given.kind == "run")
+    check_int8(options, brings_images=given.kind == "run", is_bundle=given.kind == "bundle")
     if given.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:

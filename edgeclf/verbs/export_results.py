@@ -79,7 +79,8 @@ def finish(
             say(f"INCONCLUSIVE: {b.path}: {'; '.join(b.proof.reasons)}", style="bold yellow")
     if strict and any(b.proof.verdict == "inconclusive" for b in made):
         raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
-    if strict and any(b.ladder is not None and not b.ladder.rung(b.ladder.chosen).holds for b in made):
+    floors = [b.ladder.decisive for b in made if b.ladder is not None]
+    if strict and any(judged is not None and judged.verdict != "pass" for judged in floors):
         raise GateError("the floor of int8 is not shown to hold, and --strict asks for that; more images must judge")
     if models:
         suggest_triton(models)

@@ -32,6 +32,7 @@ MaxDrop = Annotated[
         metavar="D", help="int8: points that top-1 may fall; 99%: the share that must be left.", show_default="1.0"
     ),
 ]
+_NO_FLOOR = 50.0  # points: whoever types 90 means 90 %
 Fallback = Annotated[
     bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
 ]
@@ -76,16 +77,21 @@ def int8_options(
     )
 
 
-def check_int8(options: ExportOptions, *, brings_images: bool) -> None:
+def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool = False) -> None:
     """What int8 needs, before anything is loaded. `brings_images`: the source is a run, which knows its own.
 
-    Raises UsageError where nobody named images, BackendError where a package is missing.
+    Raises UsageError where nobody named images or the source is a bundle, BackendError where a package is missing.
     """
     from edgeclf_export.quantize.material import NO_IMAGES
     from edgeclf_export.quantized import PRECISIONS
 
     if options.precision not in PRECISIONS:
         return
+    if is_bundle:
+        raise UsageError(
+            f"{options.precision} is judged on images that the reference answers too, and a bundle knows its answers "
+            "to the golden images alone; export from the run, model or file that this one came from"
+        )
     if options.int8.calib_data is None and not brings_images:
         raise UsageError(NO_IMAGES)
     need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
@@ -98,8 +104,11 @@ def _floor(text: str) -> Floor:
     try:
         if text.endswith("%"):
             return Floor(points=None, share=float(text[:-1]) / 100)
-        return Floor(points=float(text))
+        floor = Floor(points=float(text))
     except ValueError:
         raise UsageError(
             f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
         ) from None
+    if floor.points is not None and floor.points >= _NO_FLOOR:
+        raise UsageError(f"--max-drop {text} lets top-1 fall by {text} points; to keep {text} % of it, give {text}%")
+    return floor

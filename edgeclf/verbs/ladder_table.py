@@ -23,8 +23,11 @@ def show_ladder(ladder: Ladder, title: str) -> None:
 
 
 def remarks(ladder: Ladder) -> list[Text]:
-    """Lines below the table: why, the figure on test images, the layers that int8 harmed most."""
+    """Lines below the table: why, why others failed, the figure on test images, the layers that int8 harmed most."""
     lines = [styled(f"{ladder.chosen}: {ladder.why}")]
+    for rung in ladder.rungs:
+        if rung.problem is None and rung.judged is not None and rung.judged.verdict == "fail":
+            lines.append(styled(f"{rung.name} failed: {'; '.join(rung.judged.reasons)}", "dim"))
     if ladder.final is not None:
         lines.append(styled(f"on test images: {in_words(ladder.final)} ({ladder.final.source})"))
     elif judged := ladder.rung(ladder.chosen).judged:
@@ -47,11 +50,11 @@ def say_doubts(ladder: Ladder, path: str) -> None:
     """On stderr: warnings about images, and an open verdict said loudly."""
     for warning in ladder.warnings:
         say(f"warning: {warning}", style="yellow")
-    judged = ladder.rung(ladder.chosen).judged
+    judged = ladder.decisive
     if judged is not None and judged.verdict == "inconclusive":
         more = f"; {judged.images_needed:,} images would settle it" if judged.images_needed else ""
-        reasons = "; ".join(judged.reasons)
-        say(f"INCONCLUSIVE: {path}: {reasons} with {count(judged.images, 'image')}{more}", style="bold yellow")
+        about = f"{'; '.join(judged.reasons)} with {count(judged.images, 'image')} ({judged.source}){more}"
+        say(f"INCONCLUSIVE: {path}: {about}", style="bold yellow")
 
 
 def in_words(judged: Judged) -> str:

@@ -141,6 +141,15 @@ class Ladder:
     def rung(self, name: str) -> Rung:
         return next(rung for rung in self.rungs if rung.name == name)
 
+    @property
+    def decisive(self) -> Judged | None:
+        """What the floor rests on: the figure on test images, which chose nothing, or else that of the chosen rung.
+
+        None for fp32, which is the reference itself.
+        """
+        chosen = self.rung(self.chosen)
+        return None if chosen.precision == "fp32" else self.final or chosen.judged
+
     def chosen_again(self, name: str, why: str) -> Ladder:
         """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""
         rungs = tuple(replace(rung, became=_became_again(rung, name)) for rung in self.rungs)

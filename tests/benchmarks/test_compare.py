@@ -156,6 +156,14 @@ def test_the_page_refers_to_nothing_outside_itself(tmp_path: Path) -> None:
     assert html.index('<h2 id="verdict"') < html.index("<svg") < html.index('<h2 id="speed"')
 
 
+def test_the_headline_counts_machines_not_reports(tmp_path: Path) -> None:
+    again = _compared(tmp_path, made_report(ROWS), made_report(ROWS, seed=5))
+    assert "<h1>6 classifiers on one machine, 2 reports</h1>" in page(again)
+    (tmp_path / "board").mkdir()
+    others = _compared(tmp_path / "board", made_report(ROWS), made_report(ROWS, cpu="Board"), made_report(ROWS, seed=5))
+    assert "<h1>9 classifiers on 2 machines</h1>" in page(others)
+
+
 def test_too_few_samples_are_said_to_be_too_few(tmp_path: Path) -> None:
     assert "n too small" in page(_compared(tmp_path, made_report(ROWS)))
 
@@ -171,3 +179,16 @@ def test_the_pick_is_the_fastest_within_limits_and_the_rest_have_a_reason(tmp_pa
     assert "above 10" in choice.left_out["torch"] and "worse than torch" in choice.left_out["int8"]
     (none,) = recommend(entries, Limits(min_top1=0.93))  # 0.933, but the interval goes below
     assert none.pick is None and "may be" in none.left_out["onnx"]
+
+
+def test_the_pick_is_told_with_what_was_not_shown_of_it(tmp_path: Path) -> None:
+    few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
+    (choice,) = recommend(entries_of(_compared(tmp_path, few).sources), Limits())
+    assert choice.pick is not None and "not shown to be as good as torch" in choice.reason
+    assert f"not told apart from {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
+    spoilt = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, spoilt=True)
+    rows = tuple(
+        replace(row, robustness=row.robustness and replace(row.robustness, verdict="fail")) for row in spoilt.rows
+    )
+    (choice,) = recommend(entries_of(_compared(tmp_path / "spoilt", replace(spoilt, rows=rows)).sources), Limits())
+    assert choice.pick == "int8" and "worse than torch where images are spoilt" in choice.reason

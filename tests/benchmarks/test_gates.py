@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from made_reports import made_report
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import judge, parse_rule
 from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_benchmarks.measuring.timing import summarise
 from edgeclf_runtime.errors import DataError, UsageError
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40)}
@@ -61,6 +64,26 @@ def test_a_ratio_within_what_a_bundle_shows_against_itself_is_no_failure() -> No
     assert _verdict("p50_ratio>1.05", slower, made_report(ROWS)) == "inconclusive"
 
 
+@pytest.mark.parametrize("rule", ["p50_ms>4", "p50_ratio>1.05"])
+def test_times_of_too_few_rounds_fail_no_gate(rule: str) -> None:
+    slow = made_report({"torch": (12.0, 40), "onnx": (7.0, 40)}, seed=9)
+    assert _verdict(rule, slow, made_report(ROWS)) == "fail"
+    assert _verdict(rule, _cut(slow, rounds=3), made_report(ROWS)) == "inconclusive"
+    assert _verdict(rule, _cut(slow, rounds=1), made_report(ROWS)) == "inconclusive"
+
+
+def _cut(report: Report, rounds: int) -> Report:
+    """As if it had been interrupted after so many rounds."""
+    rows = []
+    for row in report.rows:
+        cut = [
+            summarise(each.stage, 1, 2, each.rounds_ms[:rounds], each.started_s[:rounds], None)
+            for each in row.latencies
+        ]
+        rows.append(replace(row, latencies=tuple(cut)))
+    return replace(report, rows=tuple(rows))
+
+
 def test_one_point_of_top1_lost_on_the_same_images_is_caught() -> None:
     before = made_report(ROWS, images=3000)
     after = made_report({"torch": (12.0, 40), "onnx": (5.0, 75)}, images=3000)
@@ -73,6 +96,12 @@ def test_one_point_of_top1_lost_on_the_same_images_is_caught() -> None:
 def test_a_baseline_of_another_machine_judges_no_latency() -> None:
     with pytest.raises(DataError, match="p50_ratio"):
         _verdict("p50_ratio>1.1", made_report(ROWS), made_report(ROWS, cpu="Board"))
+
+
+@pytest.mark.parametrize("rule", ["top1_drop>1", "flips>0"])
+def test_a_baseline_without_answers_is_named_as_what_is_lacking(rule: str) -> None:
+    with pytest.raises(DataError, match="do not both have answers to labelled images"):
+        _verdict(rule, made_report(ROWS), made_report(ROWS, data=None))
 
 
 @pytest.mark.parametrize("rule", ["p99_ms>9", "images_per_s<5", "top1<0.5"])

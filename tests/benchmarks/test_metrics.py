@@ -10,8 +10,10 @@ from edgeclf_benchmarks.statistics.auc import auc_per_class, weighted_macro_auc
 from edgeclf_benchmarks.statistics.curves import curves_of
 from edgeclf_benchmarks.statistics.metrics import (
     evaluate,
+    expected_calibration_error,
     reliability,
     to_scores,
+    weighted_calibration_error,
     weighted_macro_f1,
 )
 from edgeclf_runtime.errors import DataError
@@ -102,6 +104,15 @@ def test_calibration_error_by_hand() -> None:
     found = evaluate(logits, np.array([0, 0, 1, 1]), ["x", "y"])
     assert found.ece == pytest.approx(3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * abs(0 - 0.6))
     assert sum(each.images for each in found.reliability) == 4
+
+
+def test_weighted_calibration_error_is_that_of_the_drawn_images() -> None:
+    random = np.random.default_rng(0)
+    chances = to_scores(random.normal(size=(50, 3)).astype(np.float32), "softmax")
+    labels, drawn = random.integers(0, 3, 50), random.integers(0, 50, 50)
+    weights = np.stack([np.ones(50), np.bincount(drawn, minlength=50)])
+    wanted = [expected_calibration_error(chances, labels), expected_calibration_error(chances[drawn], labels[drawn])]
+    assert weighted_calibration_error(weights, chances, labels) == pytest.approx(wanted)
 
 
 def test_a_sure_answer_falls_into_the_last_bin() -> None:

@@ -11,6 +11,10 @@ import pytest
 from clip_models import small_clip
 from PIL import Image
 
+from edgeclf.verbs.ladder_table import remarks, say_doubts
+from edgeclf_runtime.ladder import Floor, Judged, Ladder, Rung
+from edgeclf_runtime.proof import Verdict
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 MODEL = ("export", "-m", "test_resnet", "--weights", "random")
 
@@ -26,12 +30,20 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "0"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "120%"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "nan"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "99"], 2, "to keep 99 % of it, give 99%"),
         (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
     ],
 )
 def test_what_int8_can_not_mean_is_refused_in_one_line(options: list[str], code: int, said: str, edgeclf: Run) -> None:
     done = edgeclf(*MODEL, *options)
     assert done.returncode == code and said in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run) -> None:
+    assert edgeclf(*MODEL).returncode == 0
+    done = edgeclf("export", "bundles/test_resnet-onnx-fp32", "-t", "onnx", "--precision", "int8", "--calib-data", ".")
+    assert done.returncode == 2 and b"export from the run, model or file that this one came from" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -42,6 +54,39 @@ def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str
     assert done.stderr.decode().splitlines() == [
         "edgeclf: int8 has a floor of top-1, and an encoder has no classes; export fp16 or bf16"
     ]
+
+
+def judged(verdict: Verdict, source: str, *reasons: str) -> Judged:
+    shares = (0.9, 0.9, 1, 1, 0.0, -2.0, 1.0, 0.01, 0.1, 0.05, 0.05, 1.0)
+    return Judged(90, source, True, *shares, verdict, reasons, 700 if verdict == "inconclusive" else None)
+
+
+def ladder(rung: Verdict, final: Verdict | None, precision: str = "int8") -> Ladder:
+    failed = Rung("int8 mse", "int8", "", (), None, 1, judged("fail", "validation images", "ECE rose"))
+    kept = Rung("kept", precision, "", (), None, 1, judged(rung, "validation images", "so few"), became="model")
+    on_test = None if final is None else judged(final, "test images", "so few")
+    return Ladder(Floor(), (failed, kept), "kept", "why", (), (), on_test, {})
+
+
+@pytest.mark.parametrize(
+    ("tried", "said"),
+    [
+        (ladder("inconclusive", None), "validation images"),
+        (ladder("pass", "inconclusive"), "test images"),
+        (ladder("inconclusive", "pass"), ""),
+        (ladder("inconclusive", "inconclusive", "fp32"), ""),
+    ],
+)
+def test_an_open_verdict_is_said_of_the_images_that_decide(
+    tried: Ladder, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_doubts(tried, "bundle")
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"({said}); 700 images would settle it" in told) if said else not told
+
+
+def test_a_rung_that_failed_says_why() -> None:
+    assert "int8 mse failed: ECE rose" in [line.plain for line in remarks(ladder("pass", None))]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeclf_export.casting import cast_graph
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.targets.trt import _linted
 from edgeclf_export.trt_lint import Offence, check_graph, lint
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.trt.refusals import ALTERNATIVES
@@ -213,3 +214,10 @@ def test_warnings_are_returned() -> None:
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "test_vit", "mobilenetv3_small_050"])
 def test_the_exporters_own_graphs_are_clean(backbone: str, load: Callable[[str], Exportable]) -> None:
     assert lint(load(backbone).make_onnx("uint8-nhwc", 18)) == []
+
+
+def test_warnings_of_many_nodes_are_told_once() -> None:
+    many = tuple(Offence("warning", "Add", f"add{number}", "is slow", "mend it") for number in range(50))
+    other = Offence("warning", "Conv", "conv", "is slower", "mend it")
+    told = _linted((*many, other))
+    assert told.endswith("but: Add add0: is slow; mend it (50 nodes in all); Conv conv: is slower; mend it")

@@ -11,17 +11,33 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
+from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, number_groups
 from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number, the 95 % interval of it where there is one, and the value up to which it is noise."""
+    """A number, the 95 % interval of it where there is one, and the value up to which it is noise.
+
+    `rounds` is how many it was timed in; None: it is no time.
+    """
 
     value: float
     interval: Interval | None = None
     floor: float | None = None
+    rounds: int | None = None
+
+    @property
+    def too_few_rounds(self) -> bool:
+        """Whether the interval of a time is too narrow to call a difference one."""
+        return self.rounds is not None and self.rounds < FEWEST_ROUNDS
+
+
+def rounds_of(latency: Latency) -> int:
+    """Rounds that have calls: an interruption leaves one empty."""
+    return sum(bool(taken) for taken in latency.rounds_ms)
 
 
 _HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
@@ -53,7 +69,8 @@ def latency_change(now: Entry, before: Entry) -> Figure | None:
     if drawn is not None and drawn_before is not None:
         low, high = np.percentile(drawn / drawn_before, [2.5, 97.5])
         interval = Interval(float(low), float(high), bootstrap_method(mine.rounds_ms))
-    return Figure(mine.p50_ms / other.p50_ms, interval, max(floors, default=None))
+    rounds = min(rounds_of(mine), rounds_of(other))
+    return Figure(mine.p50_ms / other.p50_ms, interval, max(floors, default=None), rounds)
 
 
 def top1_drop(now: Entry, before: Entry) -> Figure | None:

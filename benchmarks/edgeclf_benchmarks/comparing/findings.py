@@ -112,13 +112,14 @@ def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
         figures.append(f"{1 / found.ratio:.2f} times as fast as {found.base}")
     elif found is not None:
         figures.append(f"{found.verdict} against {found.base}" if found.verdict == "slower" else found.verdict)
-    ties = [each.row.name for each in fit[1:] if _overlap(best, each)]
+    ties = [each.row.name for each in fit[1:] if overlap(best, each)]
     alike = f" Not told apart from it: {', '.join(ties)}." if ties else ""
     known = "Fastest of those as good as the reference" if best.row.evaluation is not None else "Fastest"
     return f"{known} on {machine}: {best.row.name}, {', '.join(figures)}.{alike}"
 
 
-def _overlap(one: Entry, other: Entry) -> bool:
+def overlap(one: Entry, other: Entry) -> bool:
+    """Whether the interval of the slower's p50 reaches into that of the faster, `one`."""
     first, second = one.latency(), other.latency()
     if first is None or second is None or first.p50_interval_ms is None or second.p50_interval_ms is None:
         return False

@@ -10,7 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.changes import Figure, flips, floor_at, latency_change, same_hardware, top1_drop
+from edgeclf_benchmarks.comparing.changes import (
+    Figure,
+    flips,
+    floor_at,
+    latency_change,
+    rounds_of,
+    same_hardware,
+    top1_drop,
+)
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.statistics.intervals import Interval
@@ -22,16 +30,20 @@ Find = Callable[[Entry, "Entry | None"], "Figure | None"]
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a gate may ask for: its unit, where it is found, and what to do where it isn't."""
+    """What a gate may ask for: its unit, where it is found, and what to do where it isn't (beside a baseline)."""
 
     unit: str
     find: Find
     lacking: str
+    lacking_since: str = ""
+
+    def why_missing(self, has_baseline: bool) -> str:
+        return self.lacking_since if has_baseline and self.lacking_since else self.lacking
 
 
 def _p50(entry: Entry, _: Entry | None) -> Figure | None:
     found = entry.latency()
-    return None if found is None else Figure(found.p50_ms, found.p50_interval_ms)
+    return None if found is None else Figure(found.p50_ms, found.p50_interval_ms, rounds=rounds_of(found))
 
 
 def _p90(entry: Entry, _: Entry | None) -> Figure | None:
@@ -68,7 +80,7 @@ def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
     where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
     for each in entry.report.comparisons:
         if (each.row, each.stage, each.batch, each.threads) == where:
-            return Figure(each.ratio, each.interval, each.floor or floor_at(entry.report))
+            return Figure(each.ratio, each.interval, each.floor or floor_at(entry.report), len(each.round_ratios))
     return None
 
 
@@ -88,16 +100,19 @@ def _flips(entry: Entry, before: Entry | None) -> Figure | None:
 
 
 _MORE, _LABELLED = "more calls are needed: bench with more --rounds", "bench with --data"
+_ALONE = f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"
+_UNANSWERED = "the report and the baseline do not both have answers to labelled images: bench both with --data"
+_UNTIMED = "the report and the baseline do not both have latency on the same machine: bench both here"
 NAMES: dict[str, Name] = {
     "p50_ms": Name(" ms", _p50, "no latency was measured"),
     "p90_ms": Name(" ms", _p90, f"n too small (64), {_MORE}"),
     "p99_ms": Name(" ms", _p99, f"n too small (662), {_MORE}"),
     "top1": Name("", _top1, _LABELLED),
-    "top1_drop": Name(" points", _drop, f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"),
-    "p50_ratio": Name("", _ratio, "nothing to compare with on this machine: bench two bundles, or give --baseline"),
+    "top1_drop": Name(" points", _drop, _ALONE, _UNANSWERED),
+    "p50_ratio": Name("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _UNTIMED),
     "images_per_s": Name(" images/s", _throughput, "throughput was not measured"),
     "bundle_mb": Name(" MB", _size, "its size is not known"),
-    "flips": Name(" images", _flips, f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"),
+    "flips": Name(" images", _flips, _ALONE, _UNANSWERED),
 }
 RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
 _EXPRESSION = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
@@ -137,7 +152,8 @@ def judge(rules: Sequence[Rule], entries: Sequence[Entry], baseline: Sequence[En
     for rule in rules:
         lines = [_gate(rule, entry, _partner(entry, baseline), bool(baseline)) for entry in entries]
         if all(each is None or (each.found is None and each.verdict != "fail") for each in lines):
-            raise DataError(f"no row can be judged by {rule.expression!r}: {NAMES[rule.name].lacking}")
+            missing = NAMES[rule.name].why_missing(bool(baseline))
+            raise DataError(f"no row can be judged by {rule.expression!r}: {missing}")
         gates += [each for each in lines if each is not None]
     return tuple(gates)
 
@@ -157,7 +173,7 @@ def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) ->
         return None
     figure = NAMES[rule.name].find(entry, before)
     if figure is None:
-        return _line(rule, entry, None, "inconclusive", NAMES[rule.name].lacking)
+        return _line(rule, entry, None, "inconclusive", NAMES[rule.name].why_missing(has_baseline))
     verdict, why = _verdict(rule, figure)
     unit, bounds = NAMES[rule.name].unit, ""
     if figure.interval is not None:
@@ -168,6 +184,8 @@ def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) ->
 def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if not rule.holds(figure.value):
         return "pass", ""
+    if figure.too_few_rounds:
+        return "inconclusive", f": beyond the limit, but {figure.rounds} rounds are too few to tell"
     if figure.interval is not None and not (rule.holds(figure.interval.low) and rule.holds(figure.interval.high)):
         return "inconclusive", ": beyond the limit, but its interval is not"
     if rule.name == "p50_ratio" and figure.floor is not None and _within_floor(figure, figure.floor):

@@ -58,10 +58,14 @@ def page(compared: Compared) -> str:
 
 
 def _headline(entries: tuple[Entry, ...]) -> str:
-    """How many rows on which machines."""
-    places = list(dict.fromkeys(entry.machine for entry in entries))
+    """How many rows on which machines; several reports of one machine don't make several of it."""
+    places, machines = {entry.machine for entry in entries}, {entry.report.machine_id for entry in entries}
     rows = "1 classifier" if len(entries) == 1 else f"{len(entries)} classifiers"
-    return f"{rows} on {name(places[0]) if len(places) == 1 else f'{len(places)} machines'}"
+    if len(places) == 1:
+        return f"{rows} on {name(entries[0].machine)}"
+    return (
+        f"{rows} on {len(machines)} machines" if len(machines) > 1 else f"{rows} on one machine, {len(places)} reports"
+    )
 
 
 def _about(compared: Compared) -> str:

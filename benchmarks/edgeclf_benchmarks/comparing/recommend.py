@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.columns import megabytes, milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.findings import p50_of
+from edgeclf_benchmarks.comparing.findings import overlap, p50_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,18 @@ def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
     others = (
         f"the fastest of {len(fit)} rows that keep all limits" if len(fit) > 1 else "the only row that keeps all limits"
     )
-    return Choice(machine, best.name, f"{others}: {', '.join(parts)}", left_out)
+    return Choice(machine, best.name, "; ".join([f"{others}: {', '.join(parts)}", *_doubts(best, fit[1:])]), left_out)
+
+
+def _doubts(best: Entry, others: Sequence[Entry]) -> Iterator[str]:
+    """What the pick rests on, and was not shown: no reason to leave it out, but one to know of."""
+    parity, robustness = best.row.parity, best.row.robustness
+    if parity is not None and parity.verdict == "inconclusive":
+        yield f"not shown to be as good as {parity.reference}: {parity.reason}"
+    if robustness is not None and robustness.verdict == "fail":
+        yield f"worse than {best.report.reference} where images are spoilt: {robustness.reason}"
+    if alike := [each.name for each in others if overlap(best, each)]:
+        yield f"in latency not told apart from {', '.join(alike)}"
 
 
 def _faults(entry: Entry, limits: Limits) -> Iterator[str]:

@@ -57,6 +57,8 @@ def _speed(ratio: Figure | None) -> Speed | str:
     """A difference only where the whole interval is beyond 1, and the ratio beyond the A/A floor."""
     if ratio is None or ratio.interval is None:
         return NONE
+    if ratio.too_few_rounds:
+        return "no difference shown"
     floor = ratio.floor or 1.0
     if ratio.interval.high < 1 and ratio.value < 1 / floor:
         return "faster"

@@ -83,8 +83,8 @@ class BenchOptions:
             raise UsageError(f"batch sizes lie in 1..1024, found {_listed(self.batch_sizes)}")
         if self.rounds is not None and self.rounds < 2:
             raise UsageError(f"two rounds or more tell how sure a figure is, found {self.rounds}")
-        if not self.margin_points > 0:
-            raise UsageError(f"the margin is a number of points above 0, found {self.margin_points:g}")
+        if not 0 < self.margin_points <= 100:
+            raise UsageError(f"the margin is a number of points above 0 and up to 100, found {self.margin_points:g}")
         if self.spoilt_images is not None and not self.corruptions:
             raise UsageError("a number of spoilt images says nothing alone; give --corruptions, too")
         if self.spoilt_images is not None and self.spoilt_images < 2:

@@ -155,7 +155,7 @@ def negative_log_likelihood(
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.integer], bins: int = BINS) -> tuple[Bin, ...]:
     """Top probability against accuracy in `bins` equal bins of 0..1."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    places = _places(confidence, bins)
     table = []
     for number in range(bins):
         here = places == number
@@ -186,6 +186,15 @@ def top_accuracy(found: NDArray[np.float64], labels: NDArray[np.integer], top: i
 def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> float:
     """Mean gap between top probability and accuracy over equal bins (Guo et al., ICML 2017)."""
     return _calibration_error(reliability(probabilities, labels))
+
+
+def weighted_calibration_error(
+    weights: NDArray[np.float64], probabilities: NDArray[np.float64], labels: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (B,) expected calibration errors, for all draws."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    gaps = np.eye(BINS)[_places(confidence, BINS)] * (confidence - right)[:, None]  # (N, bins)
+    return np.asarray(np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1))
 
 
 def weighted_macro_f1(
@@ -234,6 +243,11 @@ def _figures_per_class(
 def _mean_of_all(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _places(confidence: NDArray[np.float64], bins: int) -> NDArray[np.intp]:
+    """(N,) the bin of each; its upper end belongs to it."""
+    return np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
 def _calibration_error(bins: Sequence[Bin]) -> float:

@@ -14,6 +14,7 @@ from edgeclf_export.exportable import Exportable
 from edgeclf_export.labelled import LabelledImage, read_folder
 from edgeclf_export.quantize.calibration import (
     CALIBRATION_IMAGES,
+    FEW_IMAGES,
     CalibrationImages,
     load_calibration,
     load_pixels,
@@ -125,9 +126,11 @@ def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
         return Jobs(read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name)
     if folder is None:
         raise UsageError(NO_IMAGES)
-    calibrating, judging = part(read_folder(folder, exportable.labels), options.seed)
+    found = read_folder(folder, exportable.labels)
+    calibrating, judging = part(found, options.seed)
     if not judging:
-        raise DataError(f"{folder}: too few images to calibrate on some and to judge on others; add images")
+        told = f"{len(found)} images, too few" if found else "no images"
+        raise DataError(f"{folder}: {told} to calibrate on some and to judge on others; {FEW_IMAGES} for each would do")
     return Jobs(calibrating, judging, (), folder.resolve().name)
 
 

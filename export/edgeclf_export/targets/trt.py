@@ -39,7 +39,11 @@ def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -
 def _linted(warnings: tuple[Offence, ...]) -> str:
     if not warnings:
         return "linted for TensorRT: nothing found"
-    return f"linted for TensorRT, it takes the graph, but: {'; '.join(map(str, warnings))}"
+    alike: dict[tuple[str, str], list[Offence]] = {}
+    for warning in warnings:
+        alike.setdefault((warning.what, warning.instead), []).append(warning)
+    told = (str(first) + (f" ({1 + len(more)} nodes in all)" if more else "") for first, *more in alike.values())
+    return f"linted for TensorRT, it takes the graph, but: {'; '.join(told)}"
 
 
 def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:

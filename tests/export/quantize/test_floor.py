@@ -64,6 +64,29 @@ def test_confidences_that_moved_fail_although_top1_is_the_same() -> None:
     assert any("KL" in reason for reason in judged.reasons)
 
 
+def miscalibrated(images: int, seed: int, spread: float) -> tuple[Exam, NDArray[np.float32]]:
+    """A calibrated reference, and logits that differ from its by noise of `spread`."""
+    random = np.random.default_rng(seed)
+    logits = 2.5 * random.normal(size=(images, 5)).astype(np.float32)
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (random.random((images, 1)) > chances.cumsum(axis=1)).sum(axis=1)
+    noisy = logits + spread * random.normal(size=logits.shape).astype(np.float32)
+    return Exam(logits, labels, 1.0, None, "validation"), noisy
+
+
+def test_a_calibration_error_that_few_images_can_not_tell_from_noise_fails_nobody() -> None:
+    judged = [judge(*miscalibrated(90, seed, 0.25), Floor(20.0)) for seed in range(20)]
+    assert any(each.ece - each.ece_reference > 0.03 for each in judged if each.ece and each.ece_reference)
+    assert not any("ECE" in reason for each in judged for reason in each.reasons)
+
+
+def test_a_calibration_error_that_rose_fails() -> None:
+    found, _ = miscalibrated(1500, 0, 0.0)
+    uneven = found.reference.copy()
+    uneven[::2] *= 3  # no one temperature mends that
+    assert any("ECE rose" in reason for reason in judge(found, uneven, Floor(20.0)).reasons)
+
+
 def test_the_temperature_is_fitted_anew() -> None:
     found = exam(1000)
     hotter = judge(found, found.reference * 3, Floor(1.0))
