@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.report import read_report
-from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
 from edgeclf_benchmarks.records.commands import edgeclf, gated
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.survey import figures_of_row
+from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
 from edgeclf_runtime.machine import now_utc
 
 # Least times faster than PyTorch eager fp32 that OpenVINO int8 shall be, 1 thread, batch 1.
