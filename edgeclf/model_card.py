@@ -11,6 +11,7 @@ from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
 from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.robustness import Robustness
 from edgeclf_runtime.ladder import shares_in_words
+from edgeclf_runtime.proof import Proof
 
 NOT_MEASURED = "not measured"
 _MOST_LABELS, _LOWEST_CLASSES = 100, 10
@@ -177,7 +178,7 @@ def _proofs(found: Inspection) -> Iterator[str]:
         (
             proof.machine.get("jetson") or proof.machine.get("cpu") or each.machine,
             proof.created_utc[:10],
-            f"{proof.comparison.images} of {proof.images_source}",
+            f"{proof.comparison.images} of {proof.images_source}{_fast(proof)}",
             f"{proof.comparison.max_relative:.1e} of range",
             f"{proof.comparison.agreement:.1%}",
             proof.verdict,
@@ -186,9 +187,14 @@ def _proofs(found: Inspection) -> Iterator[str]:
     ]
     reference = found.manifest.reference
     yield f"Against {markdown(reference.kind)} ({markdown(reference.id)}):\n\n"
-    yield markdown_table(("machine", "when", "images", "largest difference", "top-1 agreement", "verdict"), rows)
+    agreement = "top-1 agreement" if found.manifest.task == "classify" else "nearest is itself"
+    yield markdown_table(("machine", "when", "proven on", "largest difference", agreement, "verdict"), rows)
     checks: Sequence[str] = found.manifest.checks
     yield "".join(f"\n- {markdown(each)}" for each in checks) + "\n"
+
+
+def _fast(proof: Proof) -> str:
+    return ", fast pixels" if proof.machine.get("pixels") == "fast" else ""
 
 
 def _share(value: float | None, interval: Interval | None = None) -> str:

@@ -70,6 +70,8 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
     """Raises DataError, showing the difference, unless both have the same names; their order may differ."""
     if set(wanted) == set(found):
         return
+    if not wanted:
+        raise DataError(f"{bundle} is an encoder and has no classes to judge; `edgeclf zeroshot` makes a classifier")
     only_bundle = [repr(label) for label in wanted if label not in set(found)]
     only_data = [repr(label) for label in found if label not in set(wanted)]
     sides = [f"only in the bundle {bundle}: {some(only_bundle)}"] if only_bundle else []

@@ -117,7 +117,7 @@ def bench(
     Each is proven first, and only what answers rightly is timed. With --data every bundle answers the same images:
     accuracy, and parity with the reference. Then latency in interleaved rounds (preprocess, infer, end to end apart),
     cold start, memory, throughput. A difference is called one only where it is beyond what a bundle shows against
-    itself. Ctrl-C leaves a report that is marked incomplete.
+    itself. Image encoders are benched apart, without --data. Ctrl-C leaves a report that is marked incomplete.
 
     \b
     Examples:
@@ -201,7 +201,7 @@ def _finish(draft: Draft, report: Report, place: Path) -> None:
     if failed := [row for row in report.rows if row.proof is not None and row.proof.verdict == "fail"]:
         names = ", ".join(row.name for row in failed)
         raise GateError(f"not proven on this machine, so not timed: {names}; `edgeclf verify` says more")
-    if report.data is None:
+    if report.data is None and draft.reference.bundle.manifest.task == "classify":
         paths = " ".join(shell_word(str(part.bundle.path)) for part in draft.parts if not part.is_plain)
         suggest(f"edgeclf bench {paths} --data DIR   (accuracy and parity, too)")
 

@@ -209,7 +209,8 @@ def _proofs(inspection: Inspection) -> Table:
         proof = found.proof
         machine = proof.machine.get("jetson") or proof.machine.get("cpu", "")
         compared = f"{count(proof.comparison.images, item)}, {outputs} within {proof.comparison.max_relative:.1e}"
-        about = f"{proof.created_utc[:10]}, {compared}, {machine}"
+        fast = "fast pixels, " if proof.machine.get("pixels") == "fast" else ""
+        about = f"{proof.created_utc[:10]}, {fast}{compared}, {machine}"
         if proof.verdict == "pass" and proof.reasons:  # what it proves, where that is less than the engine
             about += f" ({'; '.join(proof.reasons)})"
         table.add_row("", verdict(proof.verdict), styled(where), styled(about))

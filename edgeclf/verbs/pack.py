@@ -9,6 +9,7 @@ import typer
 
 from edgeclf.console import show, size, styled, suggest, write_json
 from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
+from edgeclf.verbs.verify import USES
 from edgeclf_runtime.errors import UsageError
 
 
@@ -43,7 +44,8 @@ def pack(
     else:
         show(styled(f"{packed}  {size(packed_bytes)}"), styled(f"sha256 {digest}"))
     name = shell_word(packed.name)
-    there = [f"edgeclf verify {name}           (there)", f"edgeclf predict {name} IMAGE    (there)"]
+    lines = [f"edgeclf verify {name}", f"edgeclf {USES[opened.manifest.task].format(name)}"]
+    there = [f"{line:<{max(map(len, lines))}}    (there)" for line in lines]
     if opened.manifest.state == "portable":
         there = [f"edgeclf build {name}    (there)"]
     suggest(f"scp {shell_word(str(packed))} DEVICE:", *there)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.proof import Proof
 
+USES = {"classify": "predict {} IMAGE", "embed-image": "embed {} IMAGES", "embed-text": "embed {} --text TEXT"}
 _SENTENCES = {
     "pass": "it answers on this machine as its reference did",
     "fail": "it does not answer on this machine as its reference did",
@@ -78,8 +79,7 @@ def verify(
 
 def suggest_use(bundle: Bundle) -> None:
     """The command that runs the bundle, by its task."""
-    uses = {"classify": "predict {} IMAGE", "embed-image": "embed {} IMAGES", "embed-text": "embed {} --text TEXT"}
-    suggest(f"edgeclf {uses[bundle.manifest.task].format(shell_word(str(bundle.path)))}")
+    suggest(f"edgeclf {USES[bundle.manifest.task].format(shell_word(str(bundle.path)))}")
 
 
 def settle(bundle: str, proof: Proof, *, strict: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -100,8 +100,10 @@ class Classifier:
         self._pixels: Pixels = bundle.manifest.pixels
         self._limits = limits
         self._mode: PixelMode = mode
-        self._worker_count = len(os.sched_getaffinity(0)) if session.streams == 1 else session.streams
+        decoders = min(len(os.sched_getaffinity(0)), session.threads)
+        self._worker_count = decoders if session.streams == 1 else session.streams
         self._workers = ThreadPoolExecutor(self._worker_count, thread_name_prefix="edgeclf-worker")
+        self._closed = False
 
     @classmethod
     def open(
@@ -180,6 +182,10 @@ class Classifier:
                 if not waiting:
                     return
                 yield from self._answer(waiting.popleft().finish(), top, threshold)
+        except (CancelledError, RuntimeError):  # what a pool says that was shut down
+            if self._closed:
+                raise UsageError("the classifier was closed meanwhile; open the bundle again") from None
+            raise
         finally:
             for work in waiting:
                 for future in work.futures:
@@ -233,6 +239,8 @@ class Classifier:
         return Prediction(name, self.labels[best] if known else UNKNOWN, listed, notes=notes)
 
     def close(self) -> None:
+        """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""
+        self._closed = True
         self._workers.shutdown(cancel_futures=True)
         self.session.close()
 

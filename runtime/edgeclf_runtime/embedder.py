@@ -89,7 +89,8 @@ class Embedder:
     def _embed_images(self, sources: Iterator[ImageSource], batch_size: int, channels: str) -> Iterator[Embedding]:
         waiting: deque[tuple[str, Future[_Loaded]]] = deque()
         numbered = enumerate(sources)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="edgeclf-decode") as decoders:
+        most = min(len(os.sched_getaffinity(0)), self.session.threads)
+        with ThreadPoolExecutor(most, thread_name_prefix="edgeclf-decode") as decoders:
             while True:
                 for place, source in islice(numbered, 2 * batch_size + 2 - len(waiting)):
                     waiting.append((source_name(source, place), decoders.submit(self._load, source, channels)))

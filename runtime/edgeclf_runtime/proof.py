@@ -19,7 +19,8 @@ class Tolerances:
     Attributes
     ----------
     relative
-        max |logit difference| over the reference's logit range on that image (dimensionless).
+        max |logit difference| over the reference's logit range on that image, or the median image's where that is
+        wider (dimensionless): two classes in a near tie have hardly a range of their own.
     cosine
         Smallest cosine between the two logit vectors of an image.
     kl
@@ -106,7 +107,8 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     if not finite.any():
         return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
     wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
-    span = np.maximum(np.ptp(wanted, axis=1), np.finfo(np.float32).tiny)
+    ranges = np.ptp(wanted, axis=1)
+    span = np.maximum(ranges, max(float(np.median(ranges)), np.finfo(np.float32).tiny))
     relative = np.abs(wanted - found).max(axis=1) / span
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)

@@ -43,6 +43,9 @@ BACKENDS = {
 }
 
 
+_OF_PARENTS: list[Engine] = []  # kept alive after a fork: OpenVINO would wait for threads that the child has not
+
+
 class Session:
     """Checks, chunks and hands batches to one engine. Safe to call from several threads.
 
@@ -54,9 +57,11 @@ class Session:
         Engine, version, device and threads, for proofs and reports.
     streams
         How many calls at the same time the engine is tuned for.
+    threads
+        What the streams share; decoding takes no more.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, streams: int = 1) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, options: SessionOptions = SessionOptions()) -> None:
         self._engine: Engine | None = engine
         self._input, self._output = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
         self._dtype = np.dtype(self._input.dtype)
@@ -64,8 +69,8 @@ class Session:
         self._largest = self._input.fixed_batch
         self._process = os.getpid()
         self.compute_precision = engine.compute_precision
-        self.facts = engine.facts if streams == 1 else {**engine.facts, "streams": str(streams)}
-        self.streams = streams
+        self.streams, self.threads = options.stream_count, options.thread_count
+        self.facts = engine.facts if self.streams == 1 else {**engine.facts, "streams": str(self.streams)}
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """(N, …) of the manifest's dtype and layout -> (N, …) float32; classifiers: (N, H, W, 3) uint8 -> logits."""
@@ -119,10 +124,14 @@ class Session:
         return np.concatenate(outputs)
 
     def close(self) -> None:
-        """Frees the engine; a second call does nothing."""
-        if self._engine is not None:
+        """Frees the engine; a second call does nothing. In a forked child the engine is the parent's, and stays."""
+        if self._engine is None:
+            return
+        if os.getpid() == self._process:
             self._engine.close()
-            self._engine = None
+        else:
+            _OF_PARENTS.append(self._engine)
+        self._engine = None
 
     def __enter__(self) -> Session:
         return self
@@ -162,4 +171,4 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
             f"asked {bundle.manifest.target} to compute in {wanted}, it computes in {engine.compute_precision} on this "
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
         )
-    return Session(bundle, engine, options.stream_count)
+    return Session(bundle, engine, options)

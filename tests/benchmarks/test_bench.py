@@ -303,9 +303,27 @@ def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_p
     one, other = tiny.build(tmp_path / "one"), tiny.build(tmp_path / "other")
     changes: dict[str, Any] = {"scores": "sigmoid"} if what == "several labels" else {"task": "embed-image"}
     other = tiny.reseal(tmp_path / "other", **changes)
-    with pytest.raises(UsageError, match=r"several; bench them apart|its task is embed-image") as refusal:
+    with pytest.raises(UsageError, match=r"bench them apart") as refusal:
         measure([one, other], QUICK)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("short")
+def test_image_encoders_are_proven_by_their_embeddings_and_timed_without_accuracy(tmp_path: Path) -> None:
+    bundles = [tiny.build(tmp_path / name, task="embed-image", labels=()) for name in "ab"]
+    draft = measure(bundles, QUICK)
+    report = report_of(draft, "")
+    assert report.complete and report.data is None
+    for row in report.rows:
+        assert row.proof is not None and row.proof.verdict == "pass" and row.labels == ()
+        assert row.latency("end_to_end", 1, 1) is not None and row.cold_start is not None
+        assert row.answers is row.evaluation is row.parity is None
+
+
+def test_encoders_have_no_classes_to_judge_by_labelled_images(tmp_path: Path) -> None:
+    encoder = tiny.build(tmp_path / "encoder", task="embed-image", labels=())
+    with pytest.raises(UsageError, match="without --data"):
+        measure([encoder], QUICK, data=labelled(tmp_path / "views"))
 
 
 @pytest.mark.usefixtures("short")

@@ -58,6 +58,13 @@ def test_what_cannot_stand_side_by_side_is_refused_in_one_line(other: Report, sa
     assert "\n" not in str(refusal.value)
 
 
+def test_encoders_and_classifiers_are_different_tasks() -> None:
+    report = made_report(ROWS)
+    encoders = replace(report, data=None, rows=tuple(replace(row, labels=(), answers=None) for row in report.rows))
+    with pytest.raises(DataError, match="different tasks: one label and embeddings; compare them apart"):
+        check_alike(report, encoders, "a.json", "b.json")
+
+
 def test_one_label_and_several_labels_are_different_tasks() -> None:
     report = made_report(ROWS)
     several = replace(report, rows=tuple(replace(row, scores="sigmoid") for row in report.rows))

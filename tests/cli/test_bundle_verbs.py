@@ -192,3 +192,9 @@ def test_normalisation_names_who_does_it() -> None:
     assert "inside the graph: mean 0.485 0.456 0.406" in describe_normalization(Normalization(mean, std))
     assert "left to the caller" in describe_normalization(Normalization(mean, std, "caller"))
     assert describe_normalization(None).startswith("none")
+
+
+def test_inspect_and_the_card_say_which_proof_is_of_fast_pixels(edgeclf: Run, bundle: Path) -> None:
+    assert edgeclf("verify", bundle, "--pixels", "fast").returncode == 0
+    assert b", fast pixels, " in edgeclf("inspect", bundle).stdout
+    assert b"golden images, fast pixels |" in edgeclf("inspect", bundle, "--card").stdout

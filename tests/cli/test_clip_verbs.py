@@ -52,6 +52,8 @@ def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path)
     assert refused.returncode == 3 and b"its task is embed-text, not classify" in refused.stderr
     refused = edgeclf("eval", "bundles/small-image-onnx-fp32", photos)
     assert refused.returncode in (2, 3) and len(refused.stderr.splitlines()) == 1
+    packed = edgeclf("pack", "bundles/small-image-onnx-fp32")
+    assert b"edgeclf embed small-image-onnx-fp32.tar IMAGES" in packed.stderr
 
 
 def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.embedder import Embedder
-from edgeclf_runtime.errors import BundleError, GateError, UsageError
+from edgeclf_runtime.errors import BackendError, BundleError, GateError, UsageError
 from edgeclf_runtime.manifest import parse_manifest
 from edgeclf_runtime.verify import verify
 from edgeclf_runtime.writer import MANIFEST, seal
@@ -162,3 +162,12 @@ def copy_of(bundle: Path, folder: Path) -> Path:
 
 def reseal(folder: Path) -> None:
     seal(folder, parse_manifest((folder / MANIFEST).read_bytes(), str(folder)))
+
+
+def test_a_tower_whose_backbone_lies_on_a_hub_is_refused_and_nothing_is_fetched() -> None:
+    from edgeclf_runtime.backends.torch_module import Builder, build_module
+
+    vision = {"timm_model_name": "hf-hub:someone/something", "image_size": 32}
+    config = json.dumps({"embed_dim": 8, "vision_cfg": vision})
+    with pytest.raises(BackendError, match="has no model 'hf-hub:someone/something'"):
+        build_module(Builder("open_clip", "tower", {"num_classes": 0}, config))

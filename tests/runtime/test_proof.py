@@ -20,8 +20,16 @@ def logits(*rows: list[float]) -> np.ndarray:
 
 
 def test_the_largest_difference_is_counted_in_logit_ranges() -> None:
-    found = compare(logits([0, 4, 2], [0, 40, 0]), logits([0, 4, 3], [0, 41, 0]), LOOSE)
+    found = compare(logits([0, 4, 2], [0, 4, 0]), logits([0, 4, 3], [0, 4.5, 0]), LOOSE)
     assert found.max_relative == pytest.approx(1 / 4)
+
+
+def test_two_classes_in_a_near_tie_are_measured_by_the_range_of_the_other_images() -> None:
+    sure = [[5.0, 1.0], [0.0, 4.0], [1.0, 5.0]]
+    found = compare(logits(*sure, [5.0, 4.99]), logits(*sure, [5.0, 4.9900014]), TOLERANCES["fp32"])
+    assert found.max_relative < 1e-6 and found.flips == 0
+    wide = compare(logits(*sure, [50.0, 0.0]), logits(*sure, [51.0, 0.0]), LOOSE)
+    assert wide.max_relative == pytest.approx(1 / 50)
 
 
 def test_the_cosine_is_the_smallest_of_all_images() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +70,52 @@ def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: 
         classifier.scores = broken  # type: ignore[method-assign]
         with pytest.raises(BackendError, match="out of memory"):
             list(classifier.predict([np.asarray(p) for p in tiny.pictures(12)]))
+
+
+@pytest.mark.parametrize("options", [SessionOptions(threads=2), MANY])
+def test_a_classifier_closed_by_another_thread_ends_the_prediction_with_one_sentence(
+    options: SessionOptions, shared_bundle: Shared
+) -> None:
+    classifier = Classifier.open(shared_bundle("reference"), options)
+    closing = threading.Event()
+
+    def endless() -> Any:
+        for place in range(10_000):
+            if place == 20:
+                closing.set()
+                closer.join(30)
+            yield np.asarray(tiny.pictures(1)[0])
+
+    def close() -> None:
+        closing.wait(30)
+        classifier.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(UsageError, match="open the bundle again"):
+        list(classifier.predict(endless()))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_a_forked_child_closes_its_parents_classifier_without_a_hang(target: str, shared_bundle: Shared) -> None:
+    pictures = [np.asarray(picture) for picture in tiny.pictures(4)]
+    with Classifier.open(shared_bundle(target), SessionOptions(threads=2)) as classifier:
+        assert len(list(classifier.predict(pictures, batch_size=2))) == 4
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a hang dies here, and so fails
+            classifier.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(list(classifier.predict(pictures))) == 4
+
+
+def test_decoding_takes_no_more_threads_than_the_engine(shared_bundle: Shared) -> None:
+    with Classifier.open(shared_bundle("reference"), SessionOptions(threads=1)) as classifier:
+        before = threading.active_count()
+        assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(8)]))) == 8
+        assert threading.active_count() - before <= 1
 
 
 def test_openvino_proves_what_it_runs_for_one_picture_and_for_several(shared_bundle: Shared) -> None:

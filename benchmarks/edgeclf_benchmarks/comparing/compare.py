@@ -161,9 +161,14 @@ def check_alike(first: Report, other: Report, first_name: str, other_name: str) 
 
 
 def _tasks(report: Report) -> list[str]:
-    """One label an image, or several; a margin is one label, too."""
-    kinds = {"several labels" if row.scores == "sigmoid" else "one label" for row in report.rows}
-    return sorted(kinds)
+    """One label an image, or several; a margin is one label, too. Encoders have no labels."""
+    return sorted({_task(row) for row in report.rows})
+
+
+def _task(row: Row) -> str:
+    if not row.labels:
+        return "embeddings"
+    return "several labels" if row.scores == "sigmoid" else "one label"
 
 
 def _differences(mine: Sequence[str], others: Sequence[str]) -> str:

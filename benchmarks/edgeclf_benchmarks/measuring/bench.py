@@ -52,11 +52,13 @@ def measure(
     Raises
     ------
     UsageError, DataError
-        A bundle that is no classifier, or that knows other classes than the data.
+        A bundle that takes no pictures or is of another task than the others; other classes than the data's.
     GateError
         The reference fails its proof on this machine.
     """
     parts, first = line_up(bundles, reference, options)
+    if data is not None and first.bundle.manifest.task != "classify":
+        raise UsageError(f"{first.name} is an encoder and has no classes to judge; bench it without --data")
     if data is None and options.corruptions:
         raise UsageError("spoilt images (--corruptions) are made of labelled ones; give --data, too")
     if data is not None:

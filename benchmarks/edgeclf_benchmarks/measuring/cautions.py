@@ -15,7 +15,11 @@ def cautions_of(draft: Draft, rows: Sequence[Row], after: Conditions) -> Iterato
     yield from cautions_after(draft.before, after)
     if draft.stopped is not None:
         yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
-    if draft.data is None:
+    if draft.reference.bundle.manifest.task != "classify":
+        yield Caution(
+            "data", "encoders: latency alone was measured, no accuracy", "`edgeclf embed` and search judge them"
+        )
+    elif draft.data is None:
         yield Caution(
             "data", "no labelled images: latency alone was measured, accuracy and parity were not", "give --data DIR"
         )

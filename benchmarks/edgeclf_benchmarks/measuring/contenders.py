@@ -24,7 +24,7 @@ class Opened:
     """A contender that is ready.
 
     `prepare` turns the bytes of image files into the input of one call (decode and geometry); `infer` turns that into
-    (N, classes) outputs in the host's memory, in as many threads at a time as it has `streams`.
+    (N, classes or width) outputs in the host's memory, in as many threads at a time as it has `streams`.
     """
 
     prepare: Callable[[Sequence[bytes]], Any]
@@ -68,8 +68,8 @@ class BundleContender:
 
 
 def pixels_of(bundle: Bundle) -> Pixels:
-    """The bundle's pixel contract. Raises UsageError for one that is no image classifier."""
+    """The bundle's pixel contract. Raises UsageError for one that takes no pictures."""
     manifest = bundle.manifest
-    if manifest.task != "classify" or manifest.pixels is None:
-        raise UsageError(f"{bundle.path}: its task is {manifest.task}; bench takes classifiers of pictures")
+    if manifest.pixels is None:
+        raise UsageError(f"{bundle.path}: its task is {manifest.task}; bench takes what answers to pictures")
     return manifest.pixels

@@ -135,7 +135,11 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
 
 
 def _check_tasks(parts: Sequence[Part]) -> None:
-    """Raises UsageError where some answer one label an image and others several."""
+    """Raises UsageError where some classify and others embed, or some answer one label an image and others several."""
+    tasks = {part.bundle.manifest.task: part.name for part in parts}
+    if len(tasks) > 1:
+        told = " and ".join(f"{name} ({task})" for task, name in tasks.items())
+        raise UsageError(f"{told} are of different tasks; bench them apart")
     several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
     if len(several) > 1:
         raise UsageError(f"{several[False]} answers one label an image, {several[True]} several; bench them apart")

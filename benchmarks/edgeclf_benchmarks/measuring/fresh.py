@@ -22,6 +22,7 @@ def answer_once(asked: dict[str, Any]) -> dict[str, float]:
     """Milliseconds of each step, and the peak of this process's memory in MiB."""
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.classifier import Classifier
+    from edgeclf_runtime.embedder import Embedder
     from edgeclf_runtime.engine import SessionOptions
 
     import_engine(asked["target"])
@@ -30,9 +31,11 @@ def answer_once(asked: dict[str, Any]) -> dict[str, float]:
         device=asked["device"], threads=asked["threads"], compute_precision=asked["compute_precision"]
     )
     bundle = Bundle.open(asked["bundle"])
-    with Classifier.open(bundle, options) as classifier:
+    classifies = bundle.manifest.task == "classify"
+    with Classifier.open(bundle, options) if classifies else Embedder.open(bundle, options) as opened:
         loaded = time.monotonic_ns()
-        (_,) = classifier.predict(bundle.read(bundle.manifest.golden.images[0].image), top=1)
+        picture = bundle.read(bundle.manifest.golden.images[0].image)
+        (_,) = opened.predict(picture) if isinstance(opened, Classifier) else opened.embed_images(picture)
         answered = time.monotonic_ns()
     return {
         "process_ms": (FIRST_LINE_NS - asked["started_ns"]) / 1e6,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_benchmarks.measuring.contenders import pixels_of
 from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
@@ -46,10 +47,10 @@ def measure_overhead(bundle: Bundle, options: SessionOptions, pairs: int, rounds
     manifest = bundle.manifest
     engine = BACKENDS[manifest.target].open_engine(bundle, options)
     bare = bare_call(manifest.target, engine, manifest.inputs[0].name)
-    assert manifest.pixels is not None  # classifiers take pictures
-    batch = np.random.default_rng(0).integers(0, 256, (1, *manifest.pixels.crop_px, 3)).astype(np.uint8)
-    picture = np.random.default_rng(0).integers(0, 256, (*manifest.pixels.resize_px, 3)).astype(np.uint8)
-    with Classifier(bundle, Session(bundle, engine), Limits()) as classifier:
+    pixels = pixels_of(bundle)
+    batch = np.random.default_rng(0).integers(0, 256, (1, *pixels.crop_px, 3)).astype(np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (*pixels.resize_px, 3)).astype(np.uint8)
+    with Classifier(bundle, Session(bundle, engine, options), Limits()) as classifier:
 
         def predict(_: NDArray[np.uint8]) -> Any:
             return list(classifier.predict(picture))

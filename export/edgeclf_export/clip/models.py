@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.clip.checkpoints import Checkpoint, find_checkpoint, find_in_folder, load_checkpoint
+from edgeclf_export.clip.checkpoints import RANDOM, Checkpoint, find_checkpoint, find_in_folder, load_checkpoint
 from edgeclf_export.clip.library import import_open_clip, unlogged
 from edgeclf_export.clip.preprocess import normalization_from_preprocess, open_clip_transform, pixels_from_preprocess
 from edgeclf_export.published import HUB, impatient_hub
@@ -147,7 +147,7 @@ def load_clip(model: str, pretrained: str | None, *, img_size: int | None = None
 def _beside(folder: Path, pretrained: str | None, seed: int) -> Checkpoint:
     if pretrained is None:
         return find_in_folder(folder)
-    if pretrained == "random":
+    if pretrained == RANDOM:
         return Checkpoint(None, f"random, seed {seed}")
     return Checkpoint(*load_file(Path(pretrained)))
 

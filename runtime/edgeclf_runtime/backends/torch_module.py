@@ -125,13 +125,17 @@ def build_module(builder: Builder) -> torch.nn.Module:
 
 def _build_tower(builder: Builder) -> torch.nn.Module:
     """The image tower that the config describes, behind its head; no weights are fetched for any part of it."""
+    import timm
     from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
     try:
         config = json.loads(builder.config or "")
+        inner = config["vision_cfg"].get("timm_model_name")
+        if inner and not timm.is_model(inner):  # timm would take "hf-hub:…", and ask the hub
+            raise BackendError(f"timm {timm.__version__} has no model {inner!r}")
         vision = CLIPVisionCfg(**{**config["vision_cfg"], "timm_model_pretrained": False})
         visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu", False)))
-    except (ValueError, LookupError, RuntimeError, AssertionError) as error:
+    except (AttributeError, ValueError, LookupError, RuntimeError, AssertionError) as error:
         raise BackendError(f"open_clip can't build {builder.name} so: {_short(error)}") from error
     classes, normalize = builder.arguments.get("num_classes", 0), bool(builder.arguments.get("normalize", True))
     return with_head(visual, classes=int(classes), width=int(config["embed_dim"]), normalize=normalize)
