@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +33,8 @@ from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.answers import Answers, Totals
-    from edgeclf.gather import Images
-    from edgeclf_runtime.classifier import Classifier, Prediction
+    from edgeclf.answers import Totals
+    from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.images import Limits
 
@@ -135,6 +132,7 @@ def predict(
     """
     from PIL import Image
 
+    from edgeclf.verbs.predict_images import Run, answer_groups, find_groups, open_writers
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.images import Limits
 
@@ -165,7 +163,7 @@ def predict(
             csv=csv,
         )
         return
-    total, groups = _groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
+    total, groups = find_groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
     if not watch and (total is None or total >= _MANY_IMAGES):
         options = replace(options, hint="throughput")
     limits = Limits(max_megapixels, max_megabytes)
@@ -173,11 +171,11 @@ def predict(
     with Classifier.open(opened, options, limits=limits, mode=pixel_mode(pixels)) as classifier, ExitStack() as stack:
         _check_threshold(threshold, classifier)
         say_remarks(classifier.session.facts)
-        writers = _writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
-        run = _Run(writers)
+        writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
+        run = Run(writers)
         try:
             images_at_a_time = _batch_size(batch_size, classifier)
-            answers = _answers(classifier, groups, run, batch_size=images_at_a_time, top=top, threshold=threshold)
+            answers = answer_groups(classifier, groups, run, batch_size=images_at_a_time, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
             for prediction in answers if scrolls else track(answers, total, "predict"):
                 run.write(prediction)
@@ -237,101 +235,6 @@ def _predict_stream(
         verified = _verified_here(classifier)
     if not verified:
         suggest(f"edgeclf verify {shell_word(str(opened.path))}   (not yet proven on this machine)")
-
-
-class _Run:
-    """The writers of one run, and what has passed through them."""
-
-    def __init__(self, writers: list[Answers]) -> None:
-        from edgeclf.answers import Totals
-
-        self._writers = writers
-        self.totals = Totals()
-
-    def write(self, prediction: Prediction) -> None:
-        self.totals.images += 1
-        if prediction.error is not None:
-            self.totals.errors += 1
-            say(f"edgeclf: {prediction.source}: {prediction.error}", style="red")
-        for writer in self._writers:
-            writer.write(prediction)
-
-    def note(self, group: Images) -> None:
-        self.totals.others += group.others
-        self.totals.empty_folders += len(group.empty)
-        for folder in group.empty:
-            say(f"edgeclf: no images found in {folder}", style="red")
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close(self.totals)
-
-
-def _groups(
-    named: list[str], *, reads_stdin: bool, null: bool, interval_s: float | None
-) -> tuple[int | None, Iterable[Images]]:
-    """How many images there will be, if that is known, and the images in groups as they come."""
-    from edgeclf.gather import gather_images, read_paths, watch_folders
-
-    if interval_s is not None:
-        if reads_stdin or not named or not all(map(os.path.isdir, named)):
-            raise UsageError("--watch wants one or more folders, and nothing else; name the folders to watch")
-        say(f"watching {', '.join(named)}; Ctrl-C ends it", style="dim")
-        return None, watch_folders(named, interval_s=interval_s)
-    if not named and not reads_stdin:
-        raise UsageError("no images: name files or folders, or give - and paths on standard input")
-    first = gather_images(named)
-    if not reads_stdin:
-        if not first.paths:
-            passed_over = f" ({count(first.others, 'other file')} passed over)" if first.others else ""
-            raise DataError(f"no images found in {', '.join(first.empty)}{passed_over}")
-        return len(first.paths), [first]
-    if sys.stdin is None:
-        raise UsageError("standard input is closed; name the images instead")
-    if sys.stdin.isatty():
-        say("reading paths from the terminal, one a line; Ctrl-D ends them", style="dim")
-    return None, _chain(first, read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
-
-
-def _chain(first: Images, rest: Iterable[Images]) -> Iterator[Images]:
-    yield first
-    yield from rest
-
-
-def _answers(
-    classifier: Classifier, groups: Iterable[Images], run: _Run, *, batch_size: int, top: int, threshold: float | None
-) -> Iterator[Prediction]:
-    for group in groups:
-        run.note(group)
-        yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold)
-        sys.stdout.flush()
-
-
-def _writers(
-    stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
-) -> list[Answers]:
-    from edgeclf.answers import JsonAnswers, JsonLineAnswers, TextAnswers, csv_answers
-
-    manifest = classifier.bundle.manifest
-    top = min(top, len(manifest.labels))
-    writers: list[Answers] = []
-    if csv is not None:
-        writers.append(stack.enter_context(csv_answers(csv, top, append=watch, force=force)))
-    if as_json and watch:
-        writers.append(JsonLineAnswers())
-    elif as_json:
-        about = {
-            "path": str(classifier.bundle.path),
-            "digest": classifier.bundle.digest,
-            "target": manifest.target,
-            "scores": manifest.scores,
-            "compute_precision": classifier.session.compute_precision,
-            "engine": classifier.session.facts,
-        }
-        writers.append(JsonAnswers({"bundle": about}))
-    elif csv != "-":
-        writers.append(TextAnswers(classifier.labels, manifest.scores, top))
-    return writers
 
 
 def _check_threshold(threshold: float | None, classifier: Classifier) -> None:

@@ -20,7 +20,16 @@ from edgeclf_runtime.golden_texts import golden_tokens, tokens_fault
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
 from edgeclf_runtime.manifest import GoldenImage, Manifest, to_input
 from edgeclf_runtime.pixels import PixelMode, mode_facts
-from edgeclf_runtime.proof import FAST_PIXELS, TOLERANCES, Proof, coarser, compare, compare_embeddings, judge
+from edgeclf_runtime.proof import (
+    ENOUGH_IMAGES,
+    FAST_PIXELS,
+    TOLERANCES,
+    Proof,
+    coarser,
+    compare,
+    compare_embeddings,
+    judge,
+)
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.writer import writing
@@ -91,6 +100,8 @@ def prove(
     if manifest.task == "classify":
         comparison = compare(reference, answers, tolerances)
         verdict, reasons = judge(comparison, tolerances)
+        if verdict == "inconclusive" and comparison.images >= ENOUGH_IMAGES and (shown := _shown_by_floor(manifest)):
+            verdict, reasons = "pass", (shown,)
     else:
         items = "texts" if manifest.task == "embed-text" else "images"
         comparison = compare_embeddings(reference, answers, tolerances)
@@ -117,6 +128,14 @@ def prove(
         machine={**machine_facts(), **session.facts},
         created_utc=now_utc(),
     )
+
+
+def _shown_by_floor(manifest: Manifest) -> str | None:
+    """INT8's tolerances are so wide that every image may be a near tie; its top-1 was shown on labelled images."""
+    judged = manifest.ladder.decisive if manifest.ladder else None
+    if judged is None or judged.verdict != "pass":
+        return None
+    return f"top-1 is not judged here, where every image is a near tie, but was at export on {judged.images} images"
 
 
 def run_pixels(

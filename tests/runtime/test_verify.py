@@ -17,9 +17,11 @@ from edgeclf_runtime import pixels as pixels_module
 from edgeclf_runtime.bundle import Bundle, pack
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.ladder import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.manifest import Golden, Normalization, to_input
-from edgeclf_runtime.proof import TOLERANCES, Proof
+from edgeclf_runtime.proof import TOLERANCES, Proof, Tolerances
 from edgeclf_runtime.records import from_json
+from edgeclf_runtime.session import open_session
 from edgeclf_runtime.verify import prove, save_proof, verify
 
 
@@ -136,6 +138,20 @@ def test_pixels_become_what_a_graph_wants_that_does_not_normalise_itself() -> No
     assert found[1, 2, 3, 4] == pytest.approx((pixels[1, 3, 4, 2] / 255 - 0.3) / 0.4, abs=1e-6)
     assert to_input(pixels, replace(by_caller, applied_by="graph")) is pixels
     assert to_input(pixels, None) is pixels
+
+
+def test_where_every_image_is_a_near_tie_int8_rests_on_the_floor_that_it_was_shown_to_hold(bundle: Bundle) -> None:
+    judged = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, "pass", ())
+    rung = Rung("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    ladder = Ladder(Floor(), (rung,), "int8 min-max", "why", (), (), None, {})
+    reference = np.repeat(bundle.read_array(bundle.manifest.golden.outputs), 4, axis=0)
+    wide = replace(bundle.manifest, tolerances=Tolerances(relative=0.9, cosine=0.5, kl=1.0))
+    settings: dict[str, Any] = {"reference": reference, "decoding": [], "images_source": "", "images_sha256": ""}
+    with open_session(bundle) as session:
+        open_proof = prove(wide, reference, session=session, **settings)
+        shown = prove(replace(wide, ladder=ladder), reference, session=session, **settings)
+    assert (open_proof.verdict, shown.verdict) == ("inconclusive", "pass")
+    assert "was at export on 900 images" in shown.reasons[0]
 
 
 def test_a_precision_that_was_asked_for_is_judged_by_its_own_tolerances(bundle: Bundle) -> None:
