@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -173,6 +173,12 @@ class Classifier:
         self, sources: Iterator[ImageSource], channels: str, batch_size: int, top: int, threshold: float | None
     ) -> Iterator[Prediction]:
         groups = _grouped(sources, batch_size)
+        first = list(islice(groups, 2))
+        if [len(group) for group in first] == [1]:  # nothing to overlap: to wake a worker would only take time
+            self.session.check_usable()
+            yield from self._answer(self._score([self._load(*first[0][0], channels)]), top, threshold)
+            return
+        groups = chain(first, groups)
         ahead = _GROUPS_AHEAD * self._worker_count if self.session.streams > 1 else 1 + _GROUPS_AHEAD
         waiting: deque[_Work] = deque()
         try:

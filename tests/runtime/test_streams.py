@@ -62,6 +62,23 @@ def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) ->
         assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))) == 4
 
 
+def test_a_lone_picture_is_answered_in_the_callers_thread(shared_bundle: Shared) -> None:
+    threads = []
+
+    with Classifier.open(shared_bundle("reference"), MANY) as classifier:
+        scores = classifier.scores
+
+        def scores_and_thread(pixels: Any) -> Any:
+            threads.append(threading.current_thread())
+            return scores(pixels)
+
+        classifier.scores = scores_and_thread  # type: ignore[method-assign]
+        picture = np.asarray(tiny.pictures(1)[0])
+        alone, (together, _) = list(classifier.predict(picture)), list(classifier.predict([picture, picture]))
+    assert alone[0].scores == together.scores
+    assert threads[0] is threading.main_thread() and threads[1] is not threading.main_thread()
+
+
 def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: Shared) -> None:
     def broken(pixels: Any) -> Any:
         raise BackendError("out of memory")
