@@ -4,10 +4,10 @@
         -o benchmarks/results/folders.json
 
 The plain loop is PIL, torchvision's transforms and the eager module at batch 1, with the weights of the pytorch bundle
-and all cores. DIR holds pictures of any size; from them come 64 JPEGs of 500x333 and of 1920x1280, with noise as of a
-camera, since an enlarged picture without it is decoded too fast. What a thread needs for one picture, stage by stage,
-gives the most pictures a second that this runtime could reach. Only on a quiet machine: torch's threads spin while they
-wait, and under load the plain loop falls far behind.
+and all cores; a way with one stream shows what an inference a core gains. DIR holds pictures of any size; from them come
+64 JPEGs of 500x333 and of 1920x1280, with noise as of a camera, since an enlarged picture without it is decoded too fast.
+What a thread needs for one picture, stage by stage, gives the most pictures a second that this runtime could reach. Only
+on a quiet machine: torch's threads spin while they wait, and under load the plain loop falls far behind.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def measure(bundles: Sequence[Bundle], files: list[bytes], modes: Sequence[Pixel
     loops: dict[str, Callable[[], object]] = {"plain loop": _plain_loop(bundles[0], files)}
     opened = {}
     for bundle in bundles[1:]:
+        # one inference after the other, by all threads together, while the next pictures are decoded
+        opened[f"{bundle.name}, exact, one stream"] = Classifier.open(bundle, SessionOptions())
         for mode in modes:
             opened[f"{bundle.name}, {mode}"] = Classifier.open(bundle, SessionOptions(hint="throughput"), mode=mode)
     for name, classifier in opened.items():
