@@ -3,11 +3,12 @@
     python -m edgeclf_benchmarks.records.folders PYTORCH_BUNDLE BUNDLE... --images DIR \
         -o benchmarks/results/folders.json
 
-The plain loop is PIL, torchvision's transforms and the eager module at batch 1, with the weights of the pytorch bundle
-and all cores; a way with one stream shows what an inference a core gains. DIR holds pictures of any size; from them come
-64 JPEGs of 500x333 and of 1920x1280, with noise as of a camera, since an enlarged picture without it is decoded too fast.
-What a thread needs for one picture, stage by stage, gives the most pictures a second that this runtime could reach. Only
-on a quiet machine: torch's threads spin while they wait, and under load the plain loop falls far behind.
+The plain loop is PIL, torchvision's transforms and the eager module at batch 1, with the weights of the pytorch
+bundle and all cores; a way with one stream shows what an inference a core gains. DIR holds pictures of any size; from
+them come 64 JPEGs of 500x333 and of 1920x1280, with noise as of a camera, since an enlarged picture without it is
+decoded too fast. What a thread needs for one picture, stage by stage, gives the most pictures a second that this
+runtime could reach. Only on a quiet machine: torch's threads spin while they wait, and under load the plain loop
+falls far behind.
 """
 
 from __future__ import annotations
