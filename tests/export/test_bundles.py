@@ -99,7 +99,7 @@ def test_the_manifest_says_where_everything_comes_from(make: Callable[..., dict[
         ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, tensorrt, pytorch"),
         ({"targets": ("onnx",), "precision": "bf16"}, "onnx has no precision 'bf16'; choose one of fp32, fp16"),
         ({"targets": ("onnx", "openvino"), "precision": "bf16"}, "onnx has no precision 'bf16'"),
-        ({"targets": ("tensorrt",), "precision": "int8"}, "tensorrt has no precision 'int8'; choose one of fp32, fp16"),
+        ({"targets": ("tensorrt",), "precision": "int4"}, "tensorrt has no precision 'int4'; choose one of fp32, fp16"),
         ({"targets": ("pytorch",), "precision": "int4"}, "pytorch has no precision 'int4'; choose one of fp32, f"),
         ({"form": "float-nhwc"}, "no input form 'float-nhwc'; choose one of uint8-nhwc, float-nchw"),
         ({"name": "../elsewhere"}, "can't name a folder"),
