@@ -176,7 +176,7 @@ def test_fp16_of_a_foreign_file(load: Load, tmp_path: Path) -> None:
 
 
 def test_pytorch_has_no_use_for_it(load: Load, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a foreign ONNX file has none: choose onnx or openvino"):
+    with pytest.raises(UsageError, match="a foreign ONNX file or a text encoder has none: choose onnx or openvino"):
         list(export(load(build()), ExportOptions(("pytorch",), output=tmp_path)))
 
 

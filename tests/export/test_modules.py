@@ -44,7 +44,7 @@ def test_it_becomes_proven_bundles(net: Any, export: Export, photographs: list[P
 
 def test_pytorch_is_refused_since_nobody_could_build_it_again(net: Any, export: Export, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"needs an architecture that timm or torchvision can build again.*choose onnx or"
+        UsageError, match=r"needs an architecture that timm, torchvision or open_clip can build again.*choose onnx or"
     ):
         export(net, "pytorch")
     assert not list((tmp_path / "bundles").iterdir())
