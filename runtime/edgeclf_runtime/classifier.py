@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BundleError, ImageError, UsageError
-from edgeclf_runtime.images import ImageSource, Limits, find_images
+from edgeclf_runtime.errors import BundleError, UsageError
+from edgeclf_runtime.images import ImageSource, Limits
 from edgeclf_runtime.manifest import Manifest, to_input
-from edgeclf_runtime.pixels import PixelMode, Pixels, mode_facts
+from edgeclf_runtime.pipeline import ImagePipeline, Loaded
+from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.proof import log_softmax
 from edgeclf_runtime.session import Session, open_session
 
@@ -58,52 +54,16 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
 
-_GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
-
-
-class _Loaded(NamedTuple):
-    """An image on its way: its pixels, or its error."""
-
-    name: str
-    pixels: NDArray[np.uint8] | None
-    error: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-class _Scored(NamedTuple):
-    """Images that went to the engine together, and the scores of those that could be read, in order."""
-
-    images: list[_Loaded]
-    scores: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A group of images that workers were given, and how it becomes scored: waits for them."""
-
-    futures: tuple[Future[Any], ...]
-    finish: Callable[[], _Scored]
-
-
 class Classifier:
-    """A bundle ready to answer. One classifier serves several threads; each call of `predict` keeps its own order.
-
-    Of a session with one stream, workers decode ahead while the engine, with all its threads, answers in the caller's.
-    Of one with more streams each worker decodes and infers, so that no thread waits for another.
-    """
+    """A bundle ready to answer. One classifier serves several threads; each call of `predict` keeps its own order."""
 
     def __init__(self, bundle: Bundle, session: Session, limits: Limits, mode: PixelMode = "exact") -> None:
         if bundle.manifest.task != "classify" or bundle.manifest.pixels is None:
             raise BundleError(f"{bundle.path}: its task is {bundle.manifest.task}, not classify")
         self.bundle = bundle
         self.session = session
-        self._pixels: Pixels = bundle.manifest.pixels
-        self._limits = limits
         self._mode: PixelMode = mode
-        decoders = min(len(os.sched_getaffinity(0)), session.threads)
-        self._worker_count = decoders if session.streams == 1 else session.streams
-        self._workers = ThreadPoolExecutor(self._worker_count, thread_name_prefix="edgeclf-worker")
-        self._closed = False
+        self._pipeline = ImagePipeline(bundle.manifest.pixels, session, limits, mode)
 
     @classmethod
     def open(
@@ -158,70 +118,21 @@ class Classifier:
         threshold
             Probability below which the label is "unknown"; None: what the bundle says.
         """
-        if channels not in ("rgb", "bgr"):
-            raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
-        if batch_size < 1 or top < 1:
-            raise UsageError(f"batch size and top must be at least 1, found {batch_size} and {top}")
+        if top < 1:
+            raise UsageError(f"top must be at least 1, found {top}")
         margins = self.bundle.manifest.scores == "margin"
         if threshold is not None and not (np.isfinite(threshold) and (margins or 0 <= threshold <= 1)):
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
-        self.session.check_usable()
-        return self._predict(image_sources(images), channels, batch_size, top, threshold)
+        answered = self._pipeline.run(images, self.scores, channels=channels, batch_size=batch_size)
+        return (self._predict(image, scores, top, threshold) for image, scores in answered)
 
     def _predict(
-        self, sources: Iterator[ImageSource], channels: str, batch_size: int, top: int, threshold: float | None
-    ) -> Iterator[Prediction]:
-        groups = _grouped(sources, batch_size)
-        first = list(islice(groups, 2))
-        if [len(group) for group in first] == [1]:  # nothing to overlap: to wake a worker would only take time
-            self.session.check_usable()
-            yield from self._answer(self._score([self._load(*first[0][0], channels)]), top, threshold)
-            return
-        groups = chain(first, groups)
-        ahead = _GROUPS_AHEAD * self._worker_count if self.session.streams > 1 else 1 + _GROUPS_AHEAD
-        waiting: deque[_Work] = deque()
-        try:
-            while True:
-                self.session.check_usable()  # after a fork the workers are gone, and waiting would not end
-                waiting.extend(self._begin(group, channels) for group in islice(groups, ahead - len(waiting)))
-                if not waiting:
-                    return
-                yield from self._answer(waiting.popleft().finish(), top, threshold)
-        except (CancelledError, RuntimeError):  # what a pool says that was shut down
-            if self._closed:
-                raise UsageError("the classifier was closed meanwhile; open the bundle again") from None
-            raise
-        finally:
-            for work in waiting:
-                for future in work.futures:
-                    future.cancel()
-
-    def _begin(self, group: list[tuple[str, ImageSource]], channels: str) -> _Work:
-        if self.session.streams == 1:
-            loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in group)
-            return _Work(loading, lambda: self._score([future.result() for future in loading]))
-        whole = self._workers.submit(lambda: self._score([self._load(*each, channels) for each in group]))
-        return _Work((whole,), whole.result)
-
-    def _load(self, name: str, source: ImageSource, channels: str) -> _Loaded:
-        try:
-            pixels, notes = self._pixels.load(source, channels=channels, limits=self._limits, mode=self._mode)
-        except ImageError as error:
-            return _Loaded(name, None, str(error))
-        return _Loaded(name, pixels, notes=notes)
-
-    def _score(self, images: list[_Loaded]) -> _Scored:
-        batch = [image.pixels for image in images if image.pixels is not None]
-        return _Scored(images, self.scores(np.stack(batch)) if batch else np.empty((0, len(self.labels))))
-
-    def _answer(self, scored: _Scored, top: int, threshold: float | None) -> Iterator[Prediction]:
-        scores = iter(scored.scores)
-        for image in scored.images:
-            if image.pixels is None:
-                yield Prediction(image.name, None, (), image.error)
-            else:
-                yield self.decide(image.name, next(scores), image.notes, top, threshold)
+        self, image: Loaded, scores: NDArray[np.floating] | None, top: int, threshold: float | None
+    ) -> Prediction:
+        if scores is None:
+            return Prediction(image.name, None, (), image.error)
+        return self.decide(image.name, scores, image.notes, top, threshold)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(N, H, W, 3) uint8 that went through the bundle's Pixels -> (N, classes) probabilities (or margins)."""
@@ -229,7 +140,7 @@ class Classifier:
         return probabilities(self.session(to_input(pixels, manifest.normalization)), manifest)
 
     def decide(
-        self, name: str, scores: NDArray[np.float64], notes: tuple[str, ...], top: int, threshold: float | None
+        self, name: str, scores: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
         """The answer to the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
         if not np.isfinite(scores).all():
@@ -246,8 +157,7 @@ class Classifier:
 
     def close(self) -> None:
         """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""
-        self._closed = True
-        self._workers.shutdown(cancel_futures=True)
+        self._pipeline.close()
         self.session.close()
 
     def __enter__(self) -> Classifier:
@@ -268,30 +178,3 @@ def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np
         with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `decide` reports
             return np.exp(log_softmax(values))
     return 0.5 * (1.0 + np.tanh(0.5 * values))  # the sigmoid 1 / (1 + exp(-x)) without overflow
-
-
-def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """One source after the other; folders give their images."""
-    if isinstance(images, (bytes, np.ndarray)) or hasattr(images, "read"):
-        yield images  # type: ignore[misc]
-    elif isinstance(images, (str, os.PathLike)):
-        yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
-    elif isinstance(images, Iterable):
-        for image in images:
-            yield from image_sources(image)
-    else:
-        raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
-
-
-def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[list[tuple[str, ImageSource]]]:
-    """(name, source) in groups of `size`, the last one shorter."""
-    named = ((source_name(source, position), source) for position, source in enumerate(sources))
-    while group := list(islice(named, size)):
-        yield group
-
-
-def source_name(source: ImageSource, position: int) -> str:
-    """The path, or what it is and its place."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return f"{'array' if isinstance(source, np.ndarray) else 'file'} {position}"

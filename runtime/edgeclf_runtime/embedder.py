@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.classifier import image_sources, source_name
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BundleError, ImageError, UsageError
+from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits
 from edgeclf_runtime.manifest import to_input
+from edgeclf_runtime.pipeline import ImagePipeline, Loaded
+from edgeclf_runtime.pixels import PixelMode
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.tokenizer import Tokenizer
 
@@ -32,17 +30,15 @@ class Embedding:
     error: str | None = None
 
 
-_Loaded = tuple["NDArray[np.uint8] | None", "str | None"]
-
-
 class Embedder:
     """Serves several threads, as its session does."""
 
-    def __init__(self, bundle: Bundle, session: Session, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, session: Session, limits: Limits, mode: PixelMode = "exact") -> None:
         self.bundle = bundle
         self.session = session
-        self._limits = limits
+        pixels = bundle.manifest.pixels
         self._tokenizer = Tokenizer.of(bundle) if bundle.manifest.task == "embed-text" else None
+        self._pipeline = None if pixels is None else ImagePipeline(pixels, session, limits, mode)
 
     @classmethod
     def open(
@@ -51,13 +47,17 @@ class Embedder:
         options: SessionOptions = SessionOptions(),
         *,
         limits: Limits = Limits(),
+        mode: PixelMode = "exact",
     ) -> Embedder:
-        """Opens a bundle (folder or packed file) on its own engine. Raises BundleError or BackendError."""
+        """Opens a bundle (folder or packed file) on its own engine; `mode` is for `Pixels.load`.
+
+        Raises BundleError or BackendError.
+        """
         opened = Bundle.open(bundle)
         task = opened.manifest.task
         if task == "classify":
             raise BundleError(f"{opened.path}: its task is classify; it has no embeddings, `edgeclf predict` runs it")
-        return cls(opened, open_session(opened, options), limits)
+        return cls(opened, open_session(opened, options), limits, mode)
 
     @property
     def space(self) -> str:
@@ -78,48 +78,19 @@ class Embedder:
 
         Raises UsageError where the bundle takes texts.
         """
-        if self._tokenizer is not None:
+        if self._pipeline is None:
             raise UsageError(
                 f"{self.bundle.path} takes texts, not pictures; export the image encoder with --part image"
             )
-        if batch_size < 1:
-            raise UsageError(f"batch size must be at least 1, found {batch_size}")
-        return self._embed_images(image_sources(images), batch_size, channels)
+        answered = self._pipeline.run(images, self._vectors, channels=channels, batch_size=batch_size)
+        return (_embedding(image, vector) for image, vector in answered)
 
-    def _embed_images(self, sources: Iterator[ImageSource], batch_size: int, channels: str) -> Iterator[Embedding]:
-        waiting: deque[tuple[str, Future[_Loaded]]] = deque()
-        numbered = enumerate(sources)
-        most = min(len(os.sched_getaffinity(0)), self.session.threads)
-        with ThreadPoolExecutor(most, thread_name_prefix="edgeclf-decode") as decoders:
-            while True:
-                for place, source in islice(numbered, 2 * batch_size + 2 - len(waiting)):
-                    waiting.append((source_name(source, place), decoders.submit(self._load, source, channels)))
-                if not waiting:
-                    return
-                group = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-                yield from self._answer([(name, future.result()) for name, future in group])
-
-    def _load(self, source: ImageSource, channels: str) -> _Loaded:
-        pixels = self.bundle.manifest.pixels
-        if pixels is None:
-            return None, "the bundle has no pixel contract; export it again"
-        try:
-            return pixels.load(source, channels=channels, limits=self._limits)[0], None
-        except ImageError as error:
-            return None, str(error)
-
-    def _answer(self, group: list[tuple[str, _Loaded]]) -> Iterator[Embedding]:
-        batch = [pixels for _, (pixels, _) in group if pixels is not None]
-        vectors = iter(())
-        if batch:
-            vectors = iter(_of_length_1(self.session(to_input(np.stack(batch), self.bundle.manifest.normalization))))
-        for name, (pixels, error) in group:
-            vector = None if pixels is None else next(vectors)
-            if vector is not None and not np.isfinite(vector).all():
-                vector, error = None, "the engine gave NaN or infinite outputs; run `edgeclf verify`"
-            yield Embedding(name, vector, error)
+    def _vectors(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _of_length_1(self.session(to_input(pixels, self.bundle.manifest.normalization)))
 
     def close(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
         self.session.close()
 
     def __enter__(self) -> Embedder:
@@ -129,6 +100,14 @@ class Embedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _embedding(image: Loaded, vector: NDArray[np.floating] | None) -> Embedding:
+    if vector is None:
+        return Embedding(image.name, None, image.error)
+    if not np.isfinite(vector).all():
+        return Embedding(image.name, None, "the engine gave NaN or infinite outputs; run `edgeclf verify`")
+    return Embedding(image.name, np.asarray(vector, dtype=np.float32))
 
 
 def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -99,9 +99,9 @@ def test_order_and_answers_do_not_depend_on_the_batch_size(
 def test_order_is_kept_where_decoding_finishes_in_another(
     classifier: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "_workers", ThreadPoolExecutor(4))
-    monkeypatch.setattr(classifier, "_worker_count", 4)
-    load = classifier._load
+    monkeypatch.setattr(classifier._pipeline, "_workers", ThreadPoolExecutor(4))
+    monkeypatch.setattr(classifier._pipeline, "_worker_count", 4)
+    load = classifier._pipeline._load
     later_ones_are_done = threading.Event()
 
     def first_one_last(name: str, source: Any, channels: str) -> Any:
@@ -111,7 +111,7 @@ def test_order_is_kept_where_decoding_finishes_in_another(
             later_ones_are_done.set()
         return load(name, source, channels)
 
-    monkeypatch.setattr(classifier, "_load", first_one_last)
+    monkeypatch.setattr(classifier._pipeline, "_load", first_one_last)
     assert [Path(p.source).name for p in classifier.predict(folder)] == [f"{i:02}.jpg" for i in range(12)]
 
 
@@ -286,9 +286,9 @@ def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) 
         next(predictions)
         predictions.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 30
-    while classifier._workers._work_queue.qsize() and time.monotonic() < deadline:
+    while classifier._pipeline._workers._work_queue.qsize() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert classifier._workers._work_queue.qsize() == 0
+    assert classifier._pipeline._workers._work_queue.qsize() == 0
     assert threading.active_count() <= 2 + len(os.sched_getaffinity(0)) * 8
     assert len(list(classifier.predict([picture] * 3))) == 3
 

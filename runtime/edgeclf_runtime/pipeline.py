@@ -1,0 +1,164 @@
+"""Images on their way through an engine: decoded ahead in threads, answered in order, a bad one alone."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.errors import ImageError, UsageError
+from edgeclf_runtime.images import ImageSource, Limits, find_images
+from edgeclf_runtime.pixels import PixelMode, Pixels
+from edgeclf_runtime.session import Session
+
+_GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
+
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+
+class Loaded(NamedTuple):
+    """An image on its way: its pixels, or its error. `name` is the path, or "array 3" / "file 3" by its place."""
+
+    name: str
+    pixels: NDArray[np.uint8] | None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class _Answered(NamedTuple):
+    """Images that went to the engine together, and the rows of those that could be read, in order."""
+
+    images: list[Loaded]
+    rows: NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A group of images that workers were given, and how it becomes answered: waits for them."""
+
+    futures: tuple[Future[Any], ...]
+    finish: Callable[[], _Answered]
+
+
+class ImagePipeline:
+    """Serves several threads; each call of `run` keeps its own order.
+
+    Of a session with one stream, workers decode ahead while the engine, with all its threads, answers in the caller's.
+    Of one with more streams each worker decodes and infers, so that no thread waits for another.
+    """
+
+    def __init__(self, pixels: Pixels, session: Session, limits: Limits, mode: PixelMode) -> None:
+        self._pixels = pixels
+        self._session = session
+        self._limits = limits
+        self._mode: PixelMode = mode
+        decoders = min(len(os.sched_getaffinity(0)), session.threads)
+        self._worker_count = decoders if session.streams == 1 else session.streams
+        self._workers = ThreadPoolExecutor(self._worker_count, thread_name_prefix="edgeclf-worker")
+        self._closed = False
+
+    def run(
+        self, images: ImageSource | Iterable[ImageSource], infer: Infer, *, channels: str, batch_size: int
+    ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+        """Each image in order with its row of what `infer` gives for (N, H, W, 3) uint8; None: it can't be read.
+
+        Raises UsageError at once where nothing can be run, and later where the pipeline is closed meanwhile.
+        """
+        if channels not in ("rgb", "bgr"):
+            raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
+        if batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, found {batch_size}")
+        self._session.check_usable()
+        return self._run(_grouped(image_sources(images), batch_size), infer, channels)
+
+    def _run(
+        self, groups: Iterator[list[tuple[str, ImageSource]]], infer: Infer, channels: str
+    ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+        first = list(islice(groups, 2))
+        if [len(group) for group in first] == [1]:  # nothing to overlap: to wake a worker would only take time
+            self._session.check_usable()
+            yield from _rows(_answer([self._load(*first[0][0], channels)], infer))
+            return
+        groups = chain(first, groups)
+        ahead = _GROUPS_AHEAD * self._worker_count if self._session.streams > 1 else 1 + _GROUPS_AHEAD
+        waiting: deque[_Work] = deque()
+        try:
+            while True:
+                self._session.check_usable()  # after a fork the workers are gone, and waiting would not end
+                waiting.extend(self._begin(group, infer, channels) for group in islice(groups, ahead - len(waiting)))
+                if not waiting:
+                    return
+                yield from _rows(waiting.popleft().finish())
+        except (CancelledError, RuntimeError):  # what a pool says that was shut down
+            if self._closed:
+                raise UsageError("it was closed meanwhile; open the bundle again") from None
+            raise
+        finally:
+            for work in waiting:
+                for future in work.futures:
+                    future.cancel()
+
+    def _begin(self, group: list[tuple[str, ImageSource]], infer: Infer, channels: str) -> _Work:
+        if self._session.streams == 1:
+            loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in group)
+            return _Work(loading, lambda: _answer([future.result() for future in loading], infer))
+        whole = self._workers.submit(lambda: _answer([self._load(*each, channels) for each in group], infer))
+        return _Work((whole,), whole.result)
+
+    def _load(self, name: str, source: ImageSource, channels: str) -> Loaded:
+        try:
+            pixels, notes = self._pixels.load(source, channels=channels, limits=self._limits, mode=self._mode)
+        except ImageError as error:
+            return Loaded(name, None, str(error))
+        return Loaded(name, pixels, notes=notes)
+
+    def close(self) -> None:
+        """Ends the workers; what another thread's `run` still waits for ends with a UsageError."""
+        self._closed = True
+        self._workers.shutdown(cancel_futures=True)
+
+
+def _answer(images: list[Loaded], infer: Infer) -> _Answered:
+    batch = [image.pixels for image in images if image.pixels is not None]
+    return _Answered(images, infer(np.stack(batch)) if batch else np.empty((0, 0)))
+
+
+def _rows(answered: _Answered) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+    rows = iter(answered.rows)
+    for image in answered.images:
+        yield image, None if image.pixels is None else next(rows)
+
+
+def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """One source after the other; folders give their images."""
+    if isinstance(images, (bytes, np.ndarray)) or hasattr(images, "read"):
+        yield images  # type: ignore[misc]
+    elif isinstance(images, (str, os.PathLike)):
+        yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
+    elif isinstance(images, Iterable):
+        for image in images:
+            yield from image_sources(image)
+    else:
+        raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
+
+
+def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[list[tuple[str, ImageSource]]]:
+    """(name, source) in groups of `size`, the last one shorter."""
+    named = ((source_name(source, position), source) for position, source in enumerate(sources))
+    while group := list(islice(named, size)):
+        yield group
+
+
+def source_name(source: ImageSource, position: int) -> str:
+    """The path, or what it is and its place."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return f"{'array' if isinstance(source, np.ndarray) else 'file'} {position}"
