@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,17 @@ from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
+    Cache,
     ComputePrecision,
     Device,
     Force,
+    MaxMegabytes,
+    MaxMegapixels,
+    PixelsMode,
+    Streams,
     Threads,
+    for_many,
+    pixel_mode,
     session_options,
     shell_word,
 )
@@ -45,6 +53,11 @@ def embed(
     ] = 1,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
+    streams: Streams = None,
+    pixels: PixelsMode = "exact",
+    cache: Cache = None,
+    max_megapixels: MaxMegapixels = 64,
+    max_megabytes: MaxMegabytes = 64,
     compute_precision: ComputePrecision = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -60,10 +73,18 @@ def embed(
       edgeclf embed bundles/ViT-B-32-image-onnx-fp32 photos/ -o photos.npz
       edgeclf embed bundles/ViT-B-32-text-onnx-fp32 --text "a dog on a beach" -o words.npz
     """
+    from PIL import Image
+
+    from edgeclf.gather import gather_images
     from edgeclf_runtime.embedder import Embedder
+    from edgeclf_runtime.images import Limits
     from edgeclf_runtime.writer import writing
 
-    options = session_options(device, threads, compute_precision)
+    Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
+    options, mode = (
+        session_options(device, threads, compute_precision, streams=streams, cache=cache),
+        pixel_mode(pixels),
+    )
     if output.suffix != ".npz":
         raise UsageError(f"--output wants a name that ends in .npz, found {output}")
     if os.path.lexists(output) and not force:
@@ -71,8 +92,12 @@ def embed(
     spoken = _texts(text or [], texts)
     if bool(images) == bool(spoken):
         raise UsageError("name either images, or texts with --text and --texts")
-    with Embedder.open(bundle, options) as embedder:
-        found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, images or [], batch_size)
+    gathered = gather_images(images or [])
+    if not spoken and not gathered.paths:
+        raise DataError(f"no images found in {', '.join(gathered.empty)}")
+    options = for_many(options, len(gathered.paths))
+    with Embedder.open(bundle, options, limits=Limits(max_megapixels, max_megabytes), mode=mode) as embedder:
+        found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, gathered.paths, batch_size)
     good = [each for each in found if each.vector is not None]
     if not good:
         raise DataError(f"none of {count(len(found), 'image')} could be read")
@@ -105,15 +130,9 @@ def _embed_texts(embedder: Embedder, texts: list[str]) -> list[Embedding]:
     return [Embedding(text, vector) for text, vector in zip(texts, embedder.embed_texts(texts), strict=True)]
 
 
-def _embed_images(embedder: Embedder, named: list[str], batch_size: int) -> list[Embedding]:
-    from edgeclf.gather import gather_images
-
-    gathered = gather_images(named)
-    if not gathered.paths:
-        raise DataError(f"no images found in {', '.join(gathered.empty)}")
+def _embed_images(embedder: Embedder, paths: Sequence[str], batch_size: int) -> list[Embedding]:
     found = []
-    answers = embedder.embed_images(gathered.paths, batch_size=batch_size)
-    for each in track(answers, len(gathered.paths), "embed"):
+    for each in track(embedder.embed_images(paths, batch_size=batch_size), len(paths), "embed"):
         if each.error is not None:
             say(f"edgeclf: {each.source}: {each.error}", style="red")
         found.append(each)

@@ -11,8 +11,19 @@ import typer
 from edgeclf.console import notices, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import embed_words, export_encoders
-from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
-from edgeclf.verbs.options import AsJson, Force, ImgSize, need
+from edgeclf.verbs.export_options import (
+    BundlesFolder,
+    CalibData,
+    CalibImages,
+    Fallback,
+    MaxDrop,
+    Opset,
+    ProofData,
+    Seed,
+    check_int8,
+    int8_options,
+)
+from edgeclf.verbs.options import AsJson, Force, ImgSize, Strict, need
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,14 +111,7 @@ def export(
     window: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="Stored values shown as black and white; over 8 bits only.")
     ] = None,
-    proof_data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Images to prove on; up to nine go into the bundle.",
-            show_default="shipped photographs",
-        ),
-    ] = None,
+    proof_data: ProofData = None,
     max_batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Most images of one call, for TensorRT and Triton.", show_default="16"),
@@ -131,18 +135,16 @@ def export(
     layout: Annotated[
         str, typer.Option(metavar="L", help="bundle, or triton: a Triton model repository beside the bundles as well.")
     ] = "bundle",
-    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")] = 0,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")
-    ] = Path("bundles"),
+    opset: Opset = 18,
+    seed: Seed = 0,
+    output: BundlesFolder = Path("bundles"),
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Bundles are named NAME-TARGET-PRECISION.", show_default="the model's"),
     ] = None,
     force: Force = False,
     config: ConfigFile = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive proof too.")] = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Make bundles of a classifier, each proven against the original before it appears.

@@ -38,6 +38,7 @@ Device = Annotated[
         show_default="cuda for tensorrt bundles, else cpu",
     ),
 ]
+_MANY_IMAGES = 16  # from here on it pays to keep each core at an image of its own
 OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeated so that --help loads no numpy
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")]
 RebuildIfStale = Annotated[
@@ -55,6 +56,21 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads of one inference.", show_default="all cores"),
 ]
+Streams = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Inferences at the same time, which share the threads.",
+        show_default="one a thread for many images, else 1",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep what OpenVINO compiles there: later starts are quicker. Keep others out."),
+]
+MaxMegapixels = Annotated[float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")]
+MaxMegabytes = Annotated[float, typer.Option(min=0, metavar="N", help="Refuse larger files.")]
 ComputePrecision = Annotated[
     str | None,
     typer.Option(
@@ -83,6 +99,13 @@ def session_options(
     if compute_precision is not None and compute_precision not in PRECISIONS:
         raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
     return SessionOptions(device.lower(), threads, compute_precision, streams=streams, cache=cache)
+
+
+def for_many(options: SessionOptions, images: int | None) -> SessionOptions:
+    """The options for so many images (None: nobody knows): from some number on several are answered at once."""
+    from dataclasses import replace
+
+    return options if images is not None and images < _MANY_IMAGES else replace(options, hint="throughput")
 
 
 def pixel_mode(name: str) -> PixelMode:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,12 +14,17 @@ from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
+    Cache,
     ComputePrecision,
     Device,
     Force,
+    MaxMegabytes,
+    MaxMegapixels,
     PixelsMode,
     RebuildIfStale,
+    Streams,
     Threads,
+    for_many,
     need,
     open_bundle,
     pixel_mode,
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.images import Limits
-
-_MANY_IMAGES = 16  # from here on it pays to answer several at the same time
 
 
 def predict(
@@ -65,22 +66,9 @@ def predict(
     ] = "1",
     device: Device = OWN_DEVICE,
     threads: Threads = None,
-    streams: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Inferences at the same time, which share the threads.",
-            show_default="one a thread for many images, else 1",
-        ),
-    ] = None,
+    streams: Streams = None,
     pixels: PixelsMode = "exact",
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Keep what OpenVINO compiles there: later starts are quicker. Keep others out."
-        ),
-    ] = None,
+    cache: Cache = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
     stdin: Annotated[
@@ -104,10 +92,8 @@ def predict(
     frames: Frames = None,
     every: Every = 1,
     timeout: StreamTimeout = 10.0,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")
-    ] = 64,
-    max_megabytes: Annotated[float, typer.Option(min=0, metavar="N", help="Refuse larger files.")] = 64,
+    max_megapixels: MaxMegapixels = 64,
+    max_megabytes: MaxMegabytes = 64,
     csv: Annotated[
         str | None,
         typer.Option(
@@ -138,6 +124,7 @@ def predict(
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
+    mode, at_a_time = pixel_mode(pixels), _batch_size(batch_size)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
@@ -145,7 +132,7 @@ def predict(
     if source is not None:
         if named or reads_stdin or watch:
             raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
-        if pixels != "exact":
+        if mode != "exact":
             raise UsageError("--pixels fast is for JPEG files; a stream's frames are decoded whole")
         _predict_stream(
             bundle,
@@ -156,7 +143,7 @@ def predict(
             rebuild_if_stale=rebuild_if_stale,
             every=every,
             timeout_s=timeout,
-            batch_size=batch_size,
+            at_a_time=at_a_time,
             top=top,
             threshold=threshold,
             as_json=as_json,
@@ -164,18 +151,18 @@ def predict(
         )
         return
     total, groups = find_groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
-    if not watch and (total is None or total >= _MANY_IMAGES):
-        options = replace(options, hint="throughput")
+    if not watch:
+        options = for_many(options, total)
     limits = Limits(max_megapixels, max_megabytes)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with Classifier.open(opened, options, limits=limits, mode=pixel_mode(pixels)) as classifier, ExitStack() as stack:
+    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
         _check_threshold(threshold, classifier)
         say_remarks(classifier.session.facts)
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
         try:
-            images_at_a_time = _batch_size(batch_size, classifier)
-            answers = answer_groups(classifier, groups, run, batch_size=images_at_a_time, top=top, threshold=threshold)
+            size = at_a_time or _fastest_batch(classifier)
+            answers = answer_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
             for prediction in answers if scrolls else track(answers, total, "predict"):
                 run.write(prediction)
@@ -187,22 +174,27 @@ def predict(
         finally:
             run.close()
         proof = None if _verified_here(classifier) else f"verify {shell_word(str(opened.path))}"
-    if proof and pixels != "exact":
-        proof += f" --pixels {pixels}"
+    if proof and mode != "exact":
+        proof += f" --pixels {mode}"
     _close(run.totals, csv, proof=proof, forgiving=watch)
 
 
-def _batch_size(given: str, classifier: Classifier) -> int:
-    """A number, or "auto": the smallest batch that comes near the most images a second here."""
-    from edgeclf_runtime.batching import fastest_batch
-
+def _batch_size(given: str) -> int | None:
+    """A number; None for "auto"."""
     if given == "auto":
-        found = fastest_batch(classifier.session, classifier.bundle.manifest)
-        say(f"batches of {found}", style="dim")
-        return found
-    if not given.isdecimal() or int(given) < 1:
+        return None
+    if not (given.isascii() and given.isdecimal() and int(given)):
         raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
     return int(given)
+
+
+def _fastest_batch(classifier: Classifier) -> int:
+    """The smallest batch that comes near the most images a second here."""
+    from edgeclf_runtime.batching import fastest_batch
+
+    found = fastest_batch(classifier.session, classifier.bundle.manifest)
+    say(f"batches of {found}", style="dim")
+    return found
 
 
 def _predict_stream(
@@ -213,7 +205,7 @@ def _predict_stream(
     limits: Limits,
     *,
     rebuild_if_stale: bool,
-    batch_size: str,
+    at_a_time: int | None,
     **how: Any,
 ) -> None:
     """Opens the bundle and answers the frames at `place`."""
@@ -229,9 +221,9 @@ def _predict_stream(
     with Classifier.open(opened, options, limits=limits) as classifier:
         _check_threshold(how["threshold"], classifier)
         say_remarks(classifier.session.facts)
-        images_at_a_time = _batch_size(batch_size, classifier)
+        size = at_a_time or _fastest_batch(classifier)
         newest = found.live if frames is None else frames == "newest"
-        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=images_at_a_time, **how))
+        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
         verified = _verified_here(classifier)
     if not verified:
         suggest(f"edgeclf verify {shell_word(str(opened.path))}   (not yet proven on this machine)")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 
 from edgeclf.answers import Answers, JsonAnswers, JsonLineAnswers, TextAnswers, Totals, csv_answers
 from edgeclf.console import count, say
@@ -61,17 +62,13 @@ def find_groups(
         raise UsageError("standard input is closed; name the images instead")
     if sys.stdin.isatty():
         say("reading paths from the terminal, one a line; Ctrl-D ends them", style="dim")
-    return None, _chain(first, read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
-
-
-def _chain(first: Images, rest: Iterable[Images]) -> Iterator[Images]:
-    yield first
-    yield from rest
+    return None, chain([first], read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
 
 
 def answer_groups(
     classifier: Classifier, groups: Iterable[Images], run: Run, *, batch_size: int, top: int, threshold: float | None
 ) -> Iterator[Prediction]:
+    """The predictions of one group after the other; standard output is flushed after each, for whoever reads along."""
     for group in groups:
         run.note(group)
         yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold)
@@ -81,6 +78,7 @@ def answer_groups(
 def open_writers(
     stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
 ) -> list[Answers]:
+    """Who is told each answer: CSV, JSON, JSON line by line, or text."""
     manifest = classifier.bundle.manifest
     top = min(top, len(manifest.labels))
     writers: list[Answers] = []

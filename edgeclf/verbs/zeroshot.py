@@ -10,8 +10,19 @@ import typer
 from edgeclf.console import count, notices, progress, say
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import NEEDED, clip_name
-from edgeclf.verbs.int8_options import CalibData, CalibImages, Fallback, MaxDrop, check_int8, int8_options
-from edgeclf.verbs.options import AsJson, Force, ImgSize, need
+from edgeclf.verbs.export_options import (
+    BundlesFolder,
+    CalibData,
+    CalibImages,
+    Fallback,
+    MaxDrop,
+    Opset,
+    ProofData,
+    Seed,
+    check_int8,
+    int8_options,
+)
+from edgeclf.verbs.options import AsJson, Force, ImgSize, Strict, need
 from edgeclf_runtime.errors import UsageError
 
 
@@ -52,19 +63,10 @@ def zeroshot(
     max_drop: MaxDrop = None,
     fallback: Fallback = False,
     img_size: ImgSize = None,
-    proof_data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Images to prove on; up to nine go into the bundle.",
-            show_default="shipped photographs",
-        ),
-    ] = None,
-    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")] = 0,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")
-    ] = Path("bundles"),
+    proof_data: ProofData = None,
+    opset: Opset = 18,
+    seed: Seed = 0,
+    output: BundlesFolder = Path("bundles"),
     name: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +75,7 @@ def zeroshot(
     ] = None,
     force: Force = False,
     config: ConfigFile = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive proof too.")] = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a classifier of words with a CLIP model: no labelled image, and no text encoder on the device.

@@ -34,7 +34,8 @@ def test_words_become_a_classifier_that_predicts_verifies_packs_and_inspects(edg
 def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     made = edgeclf("export", "-m", small_clip(), "--part", "image", "--part", "text")
     assert made.returncode == 0, made.stderr.decode()
-    pictures = edgeclf("embed", "bundles/small-image-onnx-fp32", photos, "-o", "pictures.npz")
+    many = ("--streams", "2", "--threads", "2", "--pixels", "fast", "-b", "2")
+    pictures = edgeclf("embed", "bundles/small-image-onnx-fp32", photos, "-o", "pictures.npz", *many)
     assert pictures.returncode == 0, pictures.stderr.decode()
     words = edgeclf("embed", "bundles/small-text-onnx-fp32", "--text", "red", "--text", "a dog", "-o", "words.npz")
     assert words.returncode == 0, words.stderr.decode()
@@ -80,6 +81,10 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
         (("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", "text", "-t", "pytorch"), 2, "pytorch"),
         (("train", "photos", "--weights", "clip:random"), 2, "name the CLIP model with --model"),
         (("embed", "missing", "--text", "cat"), 3, "no such bundle"),
+        (("embed", "missing", "cat.jpg", "--pixels", "quick"), 2, "no pixels 'quick'; choose one of exact, fast"),
+        (("embed", "missing", "cat.jpg", "--threads", "2", "--streams", "3"), 2, "streams must be 1 to 2"),
+        (("predict", "missing", "cat.jpg", "--batch-size", "some"), 2, "a number from 1, or auto, found 'some'"),
+        (("predict", "missing", "cat.jpg", "--pixels", "quick"), 2, "no pixels 'quick'; choose one of exact, fast"),
         (("embed", "missing"), 2, "name either images, or texts"),
         (("embed", "missing", "--text", "cat", "-o", "out.csv"), 2, "a name that ends in .npz"),
     ],

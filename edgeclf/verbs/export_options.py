@@ -1,4 +1,4 @@
-"""Options of INT8 that `export` and `zeroshot` share: what calibrates, and the floor that has to hold."""
+"""Options that `export` and `zeroshot` share: where bundles go, what proves them, and what int8 is held to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from edgeclf_export.quantize.material import Int8Options
     from edgeclf_runtime.ladder import Floor
 
+ProofData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Images to prove on; up to nine go into the bundle.", show_default="shipped photographs"
+    ),
+]
+Opset = Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")]
+BundlesFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")]
 CalibData = Annotated[
     Path | None,
     typer.Option(
