@@ -237,8 +237,8 @@ def _engine_settings(
 
 def _check_layout(layout: str, options: ExportOptions) -> None:
     """Before any work: can this layout be had of these targets, here?"""
-    from edgeclf_export.engine_here import why_no_engine_here
     from edgeclf_export.triton import check_served
+    from edgeclf_export.trt.engine_here import why_no_engine_here
 
     if layout not in _LAYOUTS:
         raise UsageError(f"no layout {layout!r}; choose one of {', '.join(_LAYOUTS)}")

@@ -65,8 +65,8 @@ def int8_options(
     DataError
         --calib-data is no folder.
     """
+    from edgeclf_export.quantize.bundles import PRECISIONS
     from edgeclf_export.quantize.material import Int8Options
-    from edgeclf_export.quantized import PRECISIONS
 
     given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
     misplaced = [name for name, value in given.items() if value is not None]
@@ -91,8 +91,8 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
 
     Raises UsageError where nobody named images or the source is a bundle, BackendError where a package is missing.
     """
+    from edgeclf_export.quantize.bundles import PRECISIONS
     from edgeclf_export.quantize.material import NO_IMAGES
-    from edgeclf_export.quantized import PRECISIONS
 
     if options.precision not in PRECISIONS:
         return

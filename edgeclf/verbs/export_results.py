@@ -114,7 +114,7 @@ def _say_state(b: Exported, made: Sequence[Exported]) -> None:
     for check in (*b.checks, *(b.proof.reasons if b.proof.verdict == "pass" else ())):
         say(f"  {check}", style="dim")
     if b.state == "portable" and not _has_engine(made):
-        from edgeclf_export.engine_here import why_no_engine_here
+        from edgeclf_export.trt.engine_here import why_no_engine_here
 
         say(f"  no engine was built here: {why_no_engine_here()}", style="dim")
 

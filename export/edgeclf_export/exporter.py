@@ -12,18 +12,18 @@ import numpy as np
 from PIL import Image
 
 from edgeclf_export.bundling import build_bundle, keep_aside
-from edgeclf_export.engine_here import build_here, why_no_engine_here
 from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, TextExportable
-from edgeclf_export.graph_session import ABOUT, open_graph
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.photographs import ProofImages, load_proof_images, proof_images_of
+from edgeclf_export.quantize.bundles import PRECISIONS, Order, export_quantized
 from edgeclf_export.quantize.material import Int8Options, share_out
 from edgeclf_export.quantize.workbench import QUANTIZERS
-from edgeclf_export.quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.targets import ort, ov, torch_module, trt
 from edgeclf_export.targets.target import Hub, Target
 from edgeclf_export.texts import ProofTexts, load_proof_texts
+from edgeclf_export.trt.engine_here import build_here, why_no_engine_here
+from edgeclf_export.trt.graph_session import ABOUT, open_graph
 from edgeclf_export.weights import digest_state
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images import decode

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from edgeclf import cli
-from edgeclf_export import engine_here
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.targets import trt
+from edgeclf_export.trt import engine_here
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.trt.library import import_rtx
 

@@ -126,9 +126,9 @@ def no_cuda() -> None:
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' machine has none, whatever this one has."""
-    monkeypatch.setattr("edgeclf_export.engine_here.gpus", lambda: ())
-    monkeypatch.setattr("edgeclf_export.engine_here.jetson", lambda: None)
-    monkeypatch.setattr("edgeclf_export.engine_here.open_cuda", no_cuda)
+    monkeypatch.setattr("edgeclf_export.trt.engine_here.gpus", lambda: ())
+    monkeypatch.setattr("edgeclf_export.trt.engine_here.jetson", lambda: None)
+    monkeypatch.setattr("edgeclf_export.trt.engine_here.open_cuda", no_cuda)
 
 
 @pytest.fixture

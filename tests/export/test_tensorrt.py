@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_export import casting
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import Exported, ExportOptions, export, export_module
-from edgeclf_export.graph_session import ABOUT
 from edgeclf_export.targets import trt
+from edgeclf_export.trt import casting
+from edgeclf_export.trt.graph_session import ABOUT
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, GateError
 from edgeclf_runtime.manifest import Manifest, Normalization, parse_manifest

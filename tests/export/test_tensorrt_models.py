@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from edgeclf_export.backbones import load_backbone
-from edgeclf_export.casting import cast_graph
 from edgeclf_export.survey import known_backbones
-from edgeclf_export.trt_lint import lint
+from edgeclf_export.trt.casting import cast_graph
+from edgeclf_export.trt.lint import lint
 from edgeclf_runtime.trt.builder import BuildSettings, build_plan
 from edgeclf_runtime.trt.library import Library
 

@@ -9,9 +9,8 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#wh
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from edgeclf_export.quantize.graph import WEIGHTED, family
+from edgeclf_export.quantize.graph import family
 from edgeclf_export.quantize.ranges import Ranges, tensors_data
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
@@ -52,18 +51,3 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only:
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return bytes(quantizer.model.model.SerializeToString())
-
-
-def quantized_weights(model: Any) -> dict[str, Any]:
-    """The int8 weights of a Q/DQ ModelProto by their names."""
-    import onnx
-
-    makers = {name: node for node in model.graph.node for name in node.output}
-    constants = {item.name: item for item in model.graph.initializer}
-    found = {}
-    for node in model.graph.node:
-        if node.op_type in WEIGHTED and (dequantize := makers.get(node.input[1])) is not None:
-            item = constants.get(dequantize.input[0]) if dequantize.op_type == "DequantizeLinear" else None
-            if item is not None:
-                found[item.name] = onnx.numpy_helper.to_array(item)
-    return found

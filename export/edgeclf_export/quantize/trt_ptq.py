@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edgeclf_export.casting import cast_graph
 from edgeclf_export.quantize.ranges import Ranges, tensors_data
 from edgeclf_export.reasons import first_line
+from edgeclf_export.trt.casting import cast_graph
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import DataError
 

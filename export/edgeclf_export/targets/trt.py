@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeclf_export.casting import BF16_OPSET, cast_graph
 from edgeclf_export.targets.target import Built, Hub
-from edgeclf_export.trt_lint import Offence, check_graph
+from edgeclf_export.trt.casting import BF16_OPSET, cast_graph
+from edgeclf_export.trt.lint import Offence, check_graph
 from edgeclf_runtime.build import MODEL, SETTINGS
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.trt.builder import BuildSettings, build_plan

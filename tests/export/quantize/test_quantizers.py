@@ -12,13 +12,13 @@ from onnx import numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.graph_session import literal_session
 from edgeclf_export.labelled import LabelledImage
 from edgeclf_export.quantize import ort_ptq, ov_ptq, sensitivity, trt_ptq
 from edgeclf_export.quantize.bias import correct_biases
-from edgeclf_export.quantize.graph import family, layers
+from edgeclf_export.quantize.graph import WEIGHTED, family, layers
 from edgeclf_export.quantize.ranges import Activations, least_squares, observe, open_quietly
-from edgeclf_export.trt_lint import lint
+from edgeclf_export.trt.graph_session import literal_session
+from edgeclf_export.trt.lint import lint
 from edgeclf_runtime.backends.ov import import_openvino
 
 
@@ -65,7 +65,7 @@ def test_least_squares_clips_where_that_costs_less() -> None:
 def test_no_int8_product_can_saturate_without_vnni(hub: bytes, seen: Activations) -> None:
     """VPMADDUBSW adds two products of uint8 and int8 in int16."""
     model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
-    weights = ort_ptq.quantized_weights(model)
+    weights = _int8_weights(model)
     assert len(weights) == len(layers(onnx.load_from_string(hub)))
     largest = max(int(np.abs(found.astype(np.int64)).max()) for found in weights.values())
     assert 2 * 255 * largest <= np.iinfo(np.int16).max
@@ -178,3 +178,16 @@ def test_a_network_without_biases_stays_as_it_is(hub: bytes, seen: Activations, 
             del node.input[2:]
     quantized = ort_ptq.quantize(bare.SerializeToString(), seen.ranges("min-max"))
     assert correct_biases(bare.SerializeToString(), quantized, images) == quantized
+
+
+def _int8_weights(model: Any) -> dict[str, Any]:
+    """The int8 weights of a Q/DQ ModelProto by their names."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {item.name: item for item in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED and (dequantize := makers.get(node.input[1])) is not None:
+            item = constants.get(dequantize.input[0]) if dequantize.op_type == "DequantizeLinear" else None
+            if item is not None:
+                found[item.name] = numpy_helper.to_array(item)
+    return found

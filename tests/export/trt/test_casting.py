@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeclf_export.backbones import load_backbone
-from edgeclf_export.casting import BF16_OPSET, cast_graph, normalizing_nodes
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.graph_session import widened
 from edgeclf_export.photographs import load_proof_images
+from edgeclf_export.trt.casting import BF16_OPSET, cast_graph, normalizing_nodes
+from edgeclf_export.trt.graph_session import widened
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import TOLERANCES, compare, judge

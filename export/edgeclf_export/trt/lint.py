@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgeclf_export.casting import BF16_OPSET
 from edgeclf_export.hub import NEWEST_OPSET
-from edgeclf_export.trt_quantization import lint_quantization
+from edgeclf_export.trt.casting import BF16_OPSET
+from edgeclf_export.trt.quantization import lint_quantization
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.trt.refusals import ALTERNATIVES
 

@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeclf_export.casting import cast_graph
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.targets.trt import _linted
-from edgeclf_export.trt_lint import Offence, check_graph, lint
+from edgeclf_export.trt.casting import cast_graph
+from edgeclf_export.trt.lint import Offence, check_graph, lint
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.trt.refusals import ALTERNATIVES
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from fake_gpu import FakeGpu
 
-from edgeclf_export import engine_here
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.trt import engine_here
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, GateError
 from edgeclf_runtime.manifest import Manifest, parse_manifest
