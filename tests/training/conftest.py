@@ -18,14 +18,13 @@ from edgeclf.training.watcher import Watcher
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors on many threads spend their time waiting for each other, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # for the processes that tests start
-        torch.set_num_threads(1)
-        yield
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tiny tensors on many threads spend their time waiting for each other; one thread's sums repeat bit for bit."""
+    before = torch.get_num_threads()  # of each test: the PyTorch engine that a test opens sets it for the whole process
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes that tests start
+    torch.set_num_threads(1)
+    yield
     torch.set_num_threads(before)
 
 
