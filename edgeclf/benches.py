@@ -142,14 +142,13 @@ def _energy(row: Row) -> tuple[str, str]:
 
 def _against(report: Report, row: Row, batch: int, threads: int) -> str:
     """How the row's time compares with the reference's; for the reference, what it shows against itself."""
-    where = ("infer", batch, threads)
     if row.name == report.reference:
-        floors = [each.floor for each in report.same_against_same if (each.stage, each.batch, each.threads) == where]
-        return f"reference (against itself: ±{100 * (floors[0] - 1):.1f} %)" if floors else "reference"
-    for each in report.comparisons:
-        if each.row == row.name and (each.stage, each.batch, each.threads) == where:
-            return f"{each.ratio:.3f} × ({each.interval.low:.3f}–{each.interval.high:.3f}): {each.verdict}"
-    return _NONE
+        floor = report.floor("infer", batch, threads)
+        return "reference" if floor is None else f"reference (against itself: ±{100 * (floor - 1):.1f} %)"
+    found = report.comparison(row.name, "infer", batch, threads)
+    if found is None:
+        return _NONE
+    return f"{found.ratio:.3f} × ({found.interval.low:.3f}–{found.interval.high:.3f}): {found.verdict}"
 
 
 def _parity_table(report: Report) -> Table:

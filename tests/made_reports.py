@@ -153,7 +153,7 @@ def _report(rows: tuple[Row, ...], reference: str, data: Data | None, cpu: str, 
     for row in rows[1:]:
         found = ratio_of(row.latencies[0].rounds_ms, base.rounds_ms)
         assert found is not None
-        verdict = speed_of(found, floor)
+        verdict = speed_of(found.value, found.interval, len(found.by_round), floor)
         figures = (found.value, found.interval, floor, verdict, found.by_round)
         comparisons.append(Comparison(row.name, reference, "infer", 1, 2, *figures))
     now = Conditions("2026-01-02T03:04:05Z", 0.1, 0.0, 2, 2, governor="performance")

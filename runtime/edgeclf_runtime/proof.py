@@ -112,8 +112,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     relative = np.abs(wanted - found).max(axis=1) / span
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)
-    log_p, log_q = log_softmax(wanted), log_softmax(found)
-    kl = np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
+    kl = kl_divergences(log_softmax(wanted), log_softmax(found))
     same = wanted.argmax(axis=1) == found.argmax(axis=1)
     best = np.sort(wanted, axis=1)[:, -2:]
     near_tie = (best[:, -1] - best[:, 0]) < 2 * tolerances.relative * span
@@ -188,6 +187,11 @@ def judge(
         one = items.removesuffix("s")
         return "inconclusive", (f"every {one} is a near tie, so top-1 agreement says nothing; add other {items}",)
     return "pass", ()
+
+
+def kl_divergences(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, classes) log probabilities -> (N,) KL(wanted || found) in nats; never below 0, as rounding alone could be."""
+    return np.asarray(np.maximum((np.exp(wanted) * (wanted - found)).sum(axis=1), 0.0))
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -419,6 +419,14 @@ def test_a_file_that_is_no_report_is_refused_in_one_sentence(content: str, wante
         read_report(tmp_path / "report.json")
 
 
+def test_a_report_with_a_call_that_took_no_time_is_refused(report: Report, tmp_path: Path) -> None:
+    content = report_document(report)
+    content["rows"][0]["latencies"][0]["rounds_ms"][0][0] = 0.0
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="took no time"):
+        read_report(tmp_path / "report.json")
+
+
 def test_a_report_whose_answers_do_not_fit_its_images_is_refused(report: Report, tmp_path: Path) -> None:
     content = report_document(report)
     content["data"]["images"].pop()

@@ -11,7 +11,6 @@ from edgeclf_benchmarks.statistics.paired import (
     Z_ONE_SIDED,
     Z_TWO_SIDED,
     change_bounds,
-    images_for_half_width,
     images_to_settle,
     judge_change,
     mcnemar_p,
@@ -60,14 +59,6 @@ def test_the_lower_bound_holds_in_about_95_of_100_draws() -> None:
     draws = random.multinomial(800, [0.015, 0.01, 0.975], size=2000)
     held = np.mean([change_bounds(lost, gained, 800)[0] <= -0.005 for lost, gained, _ in draws.tolist()])
     assert 0.93 <= held <= 0.97
-
-
-@pytest.mark.parametrize(
-    ("discordance", "half_width", "images"),
-    [(0.02, 0.005, 3074), (0.02, 0.01, 769), (0.005, 0.005, 769), (0.005, 0.01, 193)],
-)
-def test_how_many_images_a_half_width_takes(discordance: float, half_width: float, images: int) -> None:
-    assert images_for_half_width(discordance, half_width) == images
 
 
 def test_a_planted_drop_of_one_point_is_found() -> None:

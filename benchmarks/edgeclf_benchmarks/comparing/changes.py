@@ -13,7 +13,7 @@ from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.measuring.timing import Latency
-from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, number_groups
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, mean_of, number_groups
 from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
 
 
@@ -48,11 +48,9 @@ def same_hardware(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(one.get(key) == other.get(key) for key in _HARDWARE)
 
 
-def floor_at(report: Report) -> float | None:
+def _floor_at(report: Report) -> float | None:
     """The A/A floor of inference where rows are compared; None: not measured."""
-    where = ("infer", report.settings.batch_sizes[0], report.settings.threads[0])
-    found = [each.floor for each in report.same_against_same if (each.stage, each.batch, each.threads) == where]
-    return found[0] if found else None
+    return report.floor("infer", report.settings.batch_sizes[0], report.settings.threads[0])
 
 
 def latency_change(now: Entry, before: Entry) -> Figure | None:
@@ -63,7 +61,7 @@ def latency_change(now: Entry, before: Entry) -> Figure | None:
     mine, other = now.latency(), before.latency()
     if mine is None or other is None:
         return None
-    floors = [floor for each in (now, before) if (floor := floor_at(each.report)) is not None]
+    floors = [floor for each in (now, before) if (floor := _floor_at(each.report)) is not None]
     interval = None
     drawn, drawn_before = resample_medians(mine.rounds_ms, seed=1), resample_medians(other.rounds_ms, seed=2)
     if drawn is not None and drawn_before is not None:
@@ -82,7 +80,7 @@ def top1_drop(now: Entry, before: Entry) -> Figure | None:
     lost = 100 * (other.astype(np.float64) - mine)
     groups = number_groups([image.group for image in now.report.data.images])
     resampling = Resampling(len(lost), groups)
-    interval = resampling.interval(lambda weights: (weights @ lost) / weights.sum(axis=1))
+    interval = resampling.interval(mean_of(lost))
     return Figure(float(lost.mean()), interval)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.tables import Table
-from edgeclf_benchmarks.measuring.speed import Comparison
 
 NONE, TOO_FEW = "n/a", "n too small"
 
@@ -49,20 +48,10 @@ def _whole(entry: Entry) -> str:
     return NONE if found is None else milliseconds(found.p50_ms)
 
 
-def comparison_of(entry: Entry) -> Comparison | None:
-    """Its inference against its report's reference, where rows are compared."""
-    settings = entry.report.settings
-    where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
-    for each in entry.report.comparisons:
-        if (each.row, each.stage, each.batch, each.threads) == where:
-            return each
-    return None
-
-
 def _against(entry: Entry) -> str:
     if entry.is_reference:
         return "reference"
-    found = comparison_of(entry)
+    found = entry.comparison()
     if found is None:
         return NONE
     return f"× {found.ratio:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}] {found.verdict}"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from edgeclf_benchmarks.measuring.report import Gate, Report, read_report
 from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.speed import Comparison
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.writer import hash_file
@@ -49,6 +50,11 @@ class Entry:
         """At the batch size and the threads that rows are compared at."""
         settings = self.report.settings
         return self.row.latency(stage, settings.batch_sizes[0], settings.threads[0])
+
+    def comparison(self) -> Comparison | None:
+        """Its inference against its report's reference, at the same."""
+        settings = self.report.settings
+        return self.report.comparison(self.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
 
     @property
     def images_per_s(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from edgeclf_benchmarks.comparing.columns import comparison_of, milliseconds
+from edgeclf_benchmarks.comparing.columns import milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry, Finding, Source
 from edgeclf_benchmarks.comparing.since import unpaired
 from edgeclf_benchmarks.measuring.report import Gate
@@ -107,7 +107,7 @@ def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
     figures = [milliseconds(p50_of(best))]
     if best.row.evaluation is not None:
         figures.append(f"top-1 {best.row.evaluation.top1:.3f}")
-    found = comparison_of(best)
+    found = best.comparison()
     if found is not None and found.verdict == "faster":
         figures.append(f"{1 / found.ratio:.2f} times as fast as {found.base}")
     elif found is not None:

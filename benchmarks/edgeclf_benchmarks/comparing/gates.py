@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from edgeclf_benchmarks.comparing.changes import (
     Figure,
     flips,
-    floor_at,
     latency_change,
     rounds_of,
     same_hardware,
@@ -29,7 +28,7 @@ Find = Callable[[Entry, "Entry | None"], "Figure | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class Quantity:
     """What a gate may ask for: its unit, where it is found, and what to do where it isn't (beside a baseline)."""
 
     unit: str
@@ -76,12 +75,8 @@ def _drop(entry: Entry, before: Entry | None) -> Figure | None:
 def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
     if before is not None:
         return latency_change(entry, before) if same_hardware(entry.report.machine, before.report.machine) else None
-    settings = entry.report.settings
-    where = (entry.row.name, "infer", settings.batch_sizes[0], settings.threads[0])
-    for each in entry.report.comparisons:
-        if (each.row, each.stage, each.batch, each.threads) == where:
-            return Figure(each.ratio, each.interval, each.floor or floor_at(entry.report), len(each.round_ratios))
-    return None
+    found = entry.comparison()
+    return None if found is None else Figure(found.ratio, found.interval, found.floor, len(found.round_ratios))
 
 
 def _throughput(entry: Entry, _: Entry | None) -> Figure | None:
@@ -103,16 +98,16 @@ _MORE, _LABELLED = "more calls are needed: bench with more --rounds", "bench wit
 _ALONE = f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"
 _UNANSWERED = "the report and the baseline do not both have answers to labelled images: bench both with --data"
 _UNTIMED = "the report and the baseline do not both have latency on the same machine: bench both here"
-NAMES: dict[str, Name] = {
-    "p50_ms": Name(" ms", _p50, "no latency was measured"),
-    "p90_ms": Name(" ms", _p90, f"n too small (64), {_MORE}"),
-    "p99_ms": Name(" ms", _p99, f"n too small (662), {_MORE}"),
-    "top1": Name("", _top1, _LABELLED),
-    "top1_drop": Name(" points", _drop, _ALONE, _UNANSWERED),
-    "p50_ratio": Name("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _UNTIMED),
-    "images_per_s": Name(" images/s", _throughput, "throughput was not measured"),
-    "bundle_mb": Name(" MB", _size, "its size is not known"),
-    "flips": Name(" images", _flips, _ALONE, _UNANSWERED),
+NAMES: dict[str, Quantity] = {
+    "p50_ms": Quantity(" ms", _p50, "no latency was measured"),
+    "p90_ms": Quantity(" ms", _p90, f"n too small (64), {_MORE}"),
+    "p99_ms": Quantity(" ms", _p99, f"n too small (662), {_MORE}"),
+    "top1": Quantity("", _top1, _LABELLED),
+    "top1_drop": Quantity(" points", _drop, _ALONE, _UNANSWERED),
+    "p50_ratio": Quantity("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _UNTIMED),
+    "images_per_s": Quantity(" images/s", _throughput, "throughput was not measured"),
+    "bundle_mb": Quantity(" MB", _size, "its size is not known"),
+    "flips": Quantity(" images", _flips, _ALONE, _UNANSWERED),
 }
 RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
 _EXPRESSION = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")

@@ -8,7 +8,7 @@ from edgeclf_benchmarks.comparing.changes import Figure, flips, latency_change, 
 from edgeclf_benchmarks.comparing.columns import NONE, milliseconds
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, Source, entries_of
 from edgeclf_benchmarks.comparing.tables import Table
-from edgeclf_benchmarks.measuring.speed import Speed
+from edgeclf_benchmarks.measuring.speed import Speed, speed_of
 
 
 def since_baseline(compared: Compared) -> Table | None:
@@ -55,16 +55,9 @@ def _bounds(figure: Figure, form: str, *, turned: bool = False) -> str:
 
 def _speed(ratio: Figure | None) -> Speed | str:
     """A difference only where the whole interval is beyond 1, and the ratio beyond the A/A floor."""
-    if ratio is None or ratio.interval is None:
+    if ratio is None or ratio.interval is None or ratio.rounds is None:
         return NONE
-    if ratio.too_few_rounds:
-        return "no difference shown"
-    floor = ratio.floor or 1.0
-    if ratio.interval.high < 1 and ratio.value < 1 / floor:
-        return "faster"
-    if ratio.interval.low > 1 and ratio.value > floor:
-        return "slower"
-    return "no difference shown"
+    return speed_of(ratio.value, ratio.interval, ratio.rounds, ratio.floor or 1.0)
 
 
 def unpaired(entries: Sequence[Entry], baseline: Source | None) -> Iterator[Finding]:

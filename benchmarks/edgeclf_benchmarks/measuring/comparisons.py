@@ -46,6 +46,6 @@ def _compared(draft: Draft, record: Record, floors: dict[tuple[Stage, int, int],
             continue
         found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=draft.options.seed)
         if found is not None:
-            verdict = speed_of(found, floor)
+            verdict = speed_of(found.value, found.interval, len(found.by_round), floor)
             where = (stage, record.batch, record.threads)
             yield Comparison(name, base_name, *where, found.value, found.interval, floor, verdict, found.by_round)

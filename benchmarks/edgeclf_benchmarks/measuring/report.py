@@ -15,6 +15,7 @@ from typing import Any, Literal
 from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
+from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import Verdict
 from edgeclf_runtime.records import from_json, to_json
@@ -158,6 +159,18 @@ class Report:
             if row.name == name:
                 return row
         raise KeyError(name)
+
+    def comparison(self, row: str, stage: Stage, batch: int, threads: int) -> Comparison | None:
+        """That row's time against the reference's; None where the two weren't compared."""
+        wanted = (row, stage, batch, threads)
+        found = (each for each in self.comparisons if (each.row, each.stage, each.batch, each.threads) == wanted)
+        return next(found, None)
+
+    def floor(self, stage: Stage, batch: int, threads: int) -> float | None:
+        """The ratio that the reference may show against itself; None where that wasn't measured."""
+        wanted = (stage, batch, threads)
+        found = (each.floor for each in self.same_against_same if (each.stage, each.batch, each.threads) == wanted)
+        return next(found, None)
 
 
 def report_document(report: Report) -> Any:

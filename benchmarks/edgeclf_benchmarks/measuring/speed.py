@@ -91,12 +91,12 @@ def floor_of(same: Ratio) -> float:
     return max(same.interval.high, 1 / same.interval.low)
 
 
-def speed_of(found: Ratio, floor: float) -> Speed:
+def speed_of(ratio: float, interval: Interval, rounds: int, floor: float) -> Speed:
     """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
-    if len(found.by_round) < FEWEST_ROUNDS:
+    if rounds < FEWEST_ROUNDS:
         return "no difference shown"
-    if found.interval.high < 1 and found.value < 1 / floor:
+    if interval.high < 1 and ratio < 1 / floor:
         return "faster"
-    if found.interval.low > 1 and found.value > floor:
+    if interval.low > 1 and ratio > floor:
         return "slower"
     return "no difference shown"

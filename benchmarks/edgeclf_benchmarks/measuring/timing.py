@@ -70,6 +70,10 @@ class Latency:
     slowed: bool
     warm_up: WarmUp | None
 
+    def __post_init__(self) -> None:
+        if min((self.p50_ms, *(taken for each in self.rounds_ms for taken in each))) <= 0:
+            raise ValueError(f"a {self.stage!r} call that took no time; a latency is above 0 ms")
+
 
 def call_ms(call: Call) -> float:
     """Milliseconds of one call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,18 +67,27 @@ class Resampling:
             counts = random.multinomial(self.units, chances, size=min(block, self.resamples - start))
             yield (counts if self.groups is None else counts[:, self.groups]).astype(np.float64)
 
+    def draws(self, statistic: Statistic) -> NDArray[np.float64]:
+        """(resamples,) what `statistic`, a function of weights (B, N) -> (B,), comes to in each draw."""
+        return np.concatenate([statistic(weights) for weights in self.weights()])
+
     def interval(self, statistic: Statistic) -> Interval | None:
-        """The interval of `statistic`, a function of weights (B, N) -> (B,).
+        """The interval of `statistic`, over all draws.
 
         None for fewer than two units, and where every draw gives the same: that certainty would be false.
         """
         if self.units < 2:
             return None
-        values = np.concatenate([statistic(weights) for weights in self.weights()])
+        values = self.draws(statistic)
         if np.nanmin(values) == np.nanmax(values):
             return None
         low, high = np.nanpercentile(values, [2.5, 97.5])
         return Interval(float(low), float(high), self.method)
+
+
+def mean_of(values: NDArray[Any]) -> Statistic:
+    """The mean of (N,) values, as a statistic."""
+    return lambda weights: (weights @ values) / weights.sum(axis=1)
 
 
 def number_groups(groups: Sequence[str | None] | None) -> NDArray[np.intp] | None:
@@ -96,4 +106,4 @@ def accuracy_interval(right: NDArray[np.bool_], resampling: Resampling) -> Inter
     if right.all() or not right.any():
         found = wilson(resampling.units * float(right.all()), resampling.units)
         return Interval(found.low, found.high, f"Wilson over {resampling.units} groups of images")
-    return resampling.interval(lambda weights: (weights @ right) / weights.sum(axis=1))
+    return resampling.interval(mean_of(right))

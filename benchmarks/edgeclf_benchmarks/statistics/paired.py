@@ -8,8 +8,8 @@ from collections.abc import Callable
 from edgeclf_benchmarks.statistics.percentiles import binomial_cdf
 from edgeclf_runtime.proof import Verdict
 
-Z_ONE_SIDED = 1.6448536269514722  # 95 %
 Z_TWO_SIDED = 1.959963984540054
+Z_ONE_SIDED = 1.6448536269514722  # 95 %
 _MOST_IMAGES = 10_000_000
 _HALVINGS = 60
 
@@ -74,11 +74,6 @@ def images_to_settle(lost: int, gained: int, images: int, margin: float, *, spre
         return judge_change(lower, upper, margin) != "inconclusive"
 
     return _first_true(settled, images, _MOST_IMAGES)
-
-
-def images_for_half_width(discordance: float, half_width: float) -> int:
-    """Images for a 95 % interval of that half-width, where a share `discordance` of the images changes its answer."""
-    return math.ceil(Z_TWO_SIDED**2 * discordance / half_width**2)
 
 
 def _first_true(settled: Callable[[int], bool], low: int, high: int) -> int | None:

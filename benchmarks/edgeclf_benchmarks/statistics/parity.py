@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, number_groups
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, mean_of, number_groups
 from edgeclf_benchmarks.statistics.metrics import Evaluation
 from edgeclf_benchmarks.statistics.paired import (
     change_bounds,
@@ -16,7 +16,7 @@ from edgeclf_benchmarks.statistics.paired import (
     judge_change,
     mcnemar_p,
 )
-from edgeclf_runtime.proof import Verdict
+from edgeclf_runtime.proof import Verdict, kl_divergences
 
 MARGIN_POINTS = 1.0
 _SMALLEST = 1e-12  # a probability of 0 would make the divergence infinite
@@ -146,7 +146,7 @@ def bounds_of_change(
     units = resampling.units
     fewest = change_bounds(lost * units / images, gained * units / images, units)  # as if a group were one image
     change = right.astype(np.float64) - wanted
-    drawn = np.concatenate([(weights @ change) / weights.sum(axis=1) for weights in resampling.weights()])
+    drawn = resampling.draws(mean_of(change))
     if drawn.min() == drawn.max():
         return *fewest, (images / units) ** 0.5
     low, high = np.percentile(drawn, [5, 95])
@@ -157,15 +157,15 @@ def bounds_of_change(
 def _interval(right: NDArray[np.bool_], wanted: NDArray[np.bool_], resampling: Resampling) -> Interval | None:
     """Paired bootstrap of the change of top-1 in points; None where no image changed."""
     change = 100 * (right.astype(np.float64) - wanted)
-    return resampling.interval(lambda weights: (weights @ change) / weights.sum(axis=1))
+    return resampling.interval(mean_of(change))
 
 
 def _divergences(reference: Judged, row: Judged) -> NDArray[np.float64] | None:
     """(N,) KL(reference || row) in nats; None unless both give probabilities that sum to 1."""
     if reference.evaluation.scores != "softmax" or row.evaluation.scores != "softmax":
         return None
-    p, q = (np.maximum(each.scores, _SMALLEST) for each in (reference, row))
-    return np.asarray(np.maximum((p * (np.log(p) - np.log(q))).sum(axis=1), 0.0))
+    wanted, found = (np.log(np.maximum(each.scores, _SMALLEST)) for each in (reference, row))
+    return kl_divergences(wanted, found)
 
 
 def _worst_class(row: Evaluation, reference: Evaluation) -> tuple[str | None, float | None]:

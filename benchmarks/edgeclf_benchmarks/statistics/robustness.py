@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval, mean_of
 from edgeclf_benchmarks.statistics.paired import change_bounds, judge_change
 from edgeclf_runtime.proof import Verdict
 
@@ -119,9 +119,9 @@ def robustness_of(
         if reference is None
         else 100 * (float(clean.mean()) - float((reference.clean == labels).mean())),
         mean_top1=float(share.mean()),
-        mean_top1_interval=_mean_interval(share, resampling),
+        mean_top1_interval=resampling.interval(mean_of(share)),
         mean_change_points=None if change is None else float(change.mean()),
-        mean_change_interval_points=None if change is None else _mean_interval(change, resampling),
+        mean_change_interval_points=None if change is None else resampling.interval(mean_of(change)),
         lower_bound_points=lower,
         margin_points=margin_points,
         verdict=verdict,
@@ -142,12 +142,8 @@ def _against(
         entry,
         agreement=float(same.mean()),
         top1_change_points=float(change.mean()),
-        top1_change_interval_points=_mean_interval(change, resampling),
+        top1_change_interval_points=resampling.interval(mean_of(change)),
     )
-
-
-def _mean_interval(values: NDArray[np.float64], resampling: Resampling) -> Interval | None:
-    return resampling.interval(lambda weights: (weights @ values) / weights.sum(axis=1))
 
 
 def _judge(
@@ -156,7 +152,7 @@ def _judge(
     """One-sided bound of the mean change, whether it is within the margin, and why; None for the reference."""
     if change is None:
         return None, None, ""
-    drawn = np.concatenate([(weights @ change) / weights.sum(axis=1) for weights in resampling.weights()])
+    drawn = resampling.draws(mean_of(change))
     lower, upper = (float(bound) for bound in np.percentile(drawn, [5, 95]))
     if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
         lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))

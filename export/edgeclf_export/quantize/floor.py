@@ -14,7 +14,7 @@ from edgeclf_benchmarks.statistics.paired import change_bounds, images_to_settle
 from edgeclf_benchmarks.statistics.parity import bounds_of_change
 from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_runtime.ladder import Floor, Judged
-from edgeclf_runtime.proof import TOLERANCES, Tolerances, Verdict, compare, log_softmax
+from edgeclf_runtime.proof import TOLERANCES, Tolerances, Verdict, compare, kl_divergences, log_softmax
 
 # Seen on trained networks that held their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
 MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
@@ -52,7 +52,8 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     was, is_now = exam.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
     lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
     change = 100 * (won - lost) / len(right)
-    kl = _divergence(exam.reference / exam.temperature, logits / temperature)
+    wanted, found = exam.reference / exam.temperature, logits / temperature
+    kl = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
     margin = floor.margin_points(float(was.mean()))
     resampling = Resampling(len(right), number_groups(exam.groups))
     lower, upper, spread = bounds_of_change(is_now, was, resampling)
@@ -99,11 +100,6 @@ def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float
     )
 
 
-def _divergence(wanted: NDArray[np.floating], found: NDArray[np.floating]) -> NDArray[np.float64]:
-    log_p, log_q = log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64))
-    return np.asarray(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0))
-
-
 def _calibration(
     exam: Exam, logits: NDArray[np.float32], temperature: float, resampling: Resampling
 ) -> tuple[float | None, float | None, float | None]:
@@ -112,13 +108,12 @@ def _calibration(
         return None, None, None
     labels = exam.labels
     was, is_now = to_scores(exam.reference, "softmax", exam.temperature), to_scores(logits, "softmax", temperature)
-    rises = np.concatenate(
-        [
-            weighted_calibration_error(weights, is_now, labels) - weighted_calibration_error(weights, was, labels)
-            for weights in resampling.weights()
-        ]
-    )
-    least = float(np.percentile(rises, 5))
+
+    def rise(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_both = (weighted_calibration_error(weights, scores, labels) for scores in (is_now, was))
+        return next(of_both) - next(of_both)
+
+    least = float(np.percentile(resampling.draws(rise), 5))
     return expected_calibration_error(was, labels), expected_calibration_error(is_now, labels), least
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgeclf_export.quantize.graph import Layer, layers
 from edgeclf_export.quantize.ranges import Ranges, open_quietly
 from edgeclf_runtime.ladder import Harm
-from edgeclf_runtime.proof import log_softmax
+from edgeclf_runtime.proof import kl_divergences, log_softmax
 
 IMAGES = 32
 _WEIGHT_LEVELS = 63  # as the quantizers take it: 7 bits with a sign
@@ -98,5 +98,5 @@ def _answers(model: Any, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    log_p, log_q = log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64))
-    return float(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0).mean())
+    divergences = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
+    return float(divergences.mean())
