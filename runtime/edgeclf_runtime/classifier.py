@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from edgeclf_runtime.images import ImageSource, Limits
 from edgeclf_runtime.manifest import Manifest, to_input
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
 from edgeclf_runtime.pixels import PixelMode, mode_facts
-from edgeclf_runtime.proof import log_softmax
 from edgeclf_runtime.session import Session, open_session
 
 UNKNOWN = "unknown"
@@ -143,7 +143,7 @@ class Classifier:
         self, name: str, scores: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
         """The answer to the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
-        if not np.isfinite(scores).all():
+        if not math.isfinite(scores.sum()):
             return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
         thresholds = self.bundle.manifest.thresholds
         order = np.argsort(-scores, kind="stable")[:top]
@@ -152,8 +152,9 @@ class Classifier:
         known = least is None or scores[best] >= least
         if known and threshold is None and thresholds.per_class is not None:
             known = scores[best] >= thresholds.per_class[best]
-        listed = tuple(Score(self.labels[i], float(scores[i])) for i in order)
-        return Prediction(name, self.labels[best] if known else UNKNOWN, listed, notes=notes)
+        labels = self.labels
+        listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
+        return Prediction(name, labels[best] if known else UNKNOWN, listed, notes=notes)
 
     def close(self) -> None:
         """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""
@@ -173,8 +174,12 @@ def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np
     """(N, classes) logits -> softmax or sigmoid of logits / temperature; margins stay as they are."""
     if manifest.scores == "margin":
         return logits.astype(np.float64)
-    values = logits.astype(np.float64) / manifest.temperature
-    if manifest.scores == "softmax":
-        with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `decide` reports
-            return np.exp(log_softmax(values))
-    return 0.5 * (1.0 + np.tanh(0.5 * values))  # the sigmoid 1 / (1 + exp(-x)) without overflow
+    values = logits.astype(np.float64)
+    values /= manifest.temperature
+    if manifest.scores == "sigmoid":
+        return 0.5 * (1.0 + np.tanh(0.5 * values))  # 1 / (1 + exp(-x)) without overflow
+    with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `decide` reports
+        values -= values.max(axis=1, keepdims=True)
+        np.exp(values, out=values)
+        values /= values.sum(axis=1, keepdims=True)
+    return values

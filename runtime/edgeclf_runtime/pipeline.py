@@ -128,7 +128,9 @@ class ImagePipeline:
 
 def _answer(images: list[Loaded], infer: Infer) -> _Answered:
     batch = [image.pixels for image in images if image.pixels is not None]
-    return _Answered(images, infer(np.stack(batch)) if batch else np.empty((0, 0)))
+    if not batch:
+        return _Answered(images, np.empty((0, 0)))
+    return _Answered(images, infer(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)))
 
 
 def _rows(answered: _Answered) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:

@@ -75,6 +75,8 @@ class Pixels:
         "fast" reads a large JPEG at half, a quarter or an eighth of its size, at least twice the one wanted; its pixels
         are some levels off. Other files, and small ones, come out the same.
         """
+        if isinstance(source, np.ndarray) and (cut := self._cut(source, channels, limits)) is not None:
+            return cut, ()
         decoded = decode(
             source,
             background=self.background,
@@ -102,6 +104,19 @@ class Pixels:
             canvas.paste(kept, (pad_left, pad_top))
             kept = canvas
         return np.array(kept, dtype=np.uint8)
+
+    def _cut(self, array: NDArray[np.generic], channels: str, limits: Limits) -> NDArray[np.uint8] | None:
+        """What `apply` would keep of 8-bit RGB of the size that the resize aims at; None for all other arrays."""
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+            return None
+        height, width = array.shape[:2]
+        crop_height, crop_width = self.crop_px
+        if height < crop_height or width < crop_width or self._resized_size(width, height) != (width, height):
+            return None
+        limits.check_size(width, height)
+        left, top = _centre(width, crop_width)[0], _centre(height, crop_height)[0]
+        kept = array[top : top + crop_height, left : left + crop_width]
+        return np.array(kept if channels == "rgb" else kept[:, :, ::-1], dtype=np.uint8, order="C")
 
     def _least_size(self, width: int, height: int) -> tuple[int, int]:
         """Twice (width, height) after the resize: what is decoded smaller than that shows its DCT's blocks."""

@@ -227,6 +227,29 @@ def test_slivers_stay_within_a_level_of_the_whole_resize(width: int, height: int
     assert np.abs(found - wanted).max() <= 1
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+@pytest.mark.parametrize(
+    ("pixels", "size"),
+    [
+        (Pixels("shorter", (256, 256), (224, 224), "bilinear"), (256, 401)),
+        (Pixels("cover", (235, 235), (224, 224), "bicubic"), (301, 235)),
+        (Pixels("exact", (160, 288), (160, 288), "bicubic"), (160, 288)),
+        (Pixels("fit", (224, 224), (224, 224), "bicubic"), (150, 224)),  # padded
+        (Pixels("shorter", (256, 256), (224, 224), "bilinear"), (257, 401)),  # resized
+    ],
+)
+def test_arrays_of_the_networks_size_are_cut_as_pictures_are(
+    pixels: Pixels, size: tuple[int, int], channels: str
+) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    before = frame.copy()
+    found, notes = pixels.load(frame, channels=channels)
+    wanted = pixels.apply(Image.fromarray(np.ascontiguousarray(frame if channels == "rgb" else frame[:, :, ::-1])))
+    np.testing.assert_array_equal(found, wanted)
+    found[:] = 0  # a copy: a camera's buffer is not written to
+    assert notes == () and found.flags.c_contiguous and (frame == before).all()
+
+
 def test_a_sliver_costs_no_more_memory_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(1, 5000)
     computed = count_resized_pixels(monkeypatch)
