@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.images import ImageSource, Limits, Reduced, decode
+from edgeclf_runtime.simd_resize import resize_box, resizer_facts
 
 PixelMode = Literal["exact", "fast"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -27,6 +28,7 @@ _RESAMPLING = {
     "hamming": Image.Resampling.HAMMING,
 }
 
+_JUMPING = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # at ties, where a shifted origin rounds otherwise
 _LARGEST_RESIZE_PX = 64_000_000
 _WIDEST_SUPPORT_PX = 3  # lanczos, the widest of them
 
@@ -72,8 +74,8 @@ class Pixels:
     ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Decodes `source`; returns the (H, W, 3) uint8 RGB array and the decoder's notes. Raises ImageError.
 
-        "fast" reads a large JPEG at half, a quarter or an eighth of its size, at least twice the one wanted; its pixels
-        are some levels off. Other files, and small ones, come out the same.
+        "fast" reads a large JPEG at half, a quarter or an eighth of its size, at least twice the one wanted, so that
+        its pixels are some levels off; and it resizes by `simd_resize`, which puts those of other pictures a level off.
         """
         if isinstance(source, np.ndarray) and (cut := self._cut(source, channels, limits)) is not None:
             return cut, ()
@@ -85,9 +87,9 @@ class Pixels:
             limits=limits,
             reduce=self._least_size if mode == "fast" else None,
         )
-        return self.apply(decoded.image, decoded.reduced), decoded.notes
+        return self.apply(decoded.image, mode, decoded.reduced), decoded.notes
 
-    def apply(self, image: Image.Image, reduced: Reduced | None = None) -> NDArray[np.uint8]:
+    def apply(self, image: Image.Image, mode: PixelMode = "exact", reduced: Reduced | None = None) -> NDArray[np.uint8]:
         """RGB picture of any size -> (H, W, 3) uint8."""
         width, height = self._resized_size(*(reduced.full_px if reduced else image.size))
         crop_height, crop_width = self.crop_px
@@ -95,10 +97,11 @@ class Pixels:
         top, pad_top = _centre(height, crop_height)
         right, bottom = min(width, left + crop_width), min(height, top + crop_height)
         region, resampling = (left, top, right, bottom), _RESAMPLING[self.interpolation]
-        if reduced is None:
+        if mode == "exact" or (width, height) == image.size or (reduced is None and resampling in _JUMPING):
             kept = _resize_region(image, (width, height), region, resampling)
         else:
-            kept = _resize_reduced(image, reduced.box, (width, height), region, resampling)
+            box = reduced.box if reduced else (0, 0, *image.size)
+            kept = _resize_inexactly(image, box, (width, height), region, resampling)
         if kept.size != (crop_width, crop_height):
             canvas = Image.new("RGB", (crop_width, crop_height), self.padding)
             canvas.paste(kept, (pad_left, pad_top))
@@ -140,7 +143,7 @@ class Pixels:
 
 def mode_facts(mode: PixelMode) -> dict[str, str]:
     """For the facts of a machine: a proof with other pixels is another machine's. Exact ones need no word."""
-    return {} if mode == "exact" else {"pixels": mode}
+    return {} if mode == "exact" else {"pixels": mode, **resizer_facts()}
 
 
 def _centre(found: int, wanted: int) -> tuple[int, int]:
@@ -150,7 +153,7 @@ def _centre(found: int, wanted: int) -> tuple[int, int]:
     return 0, (wanted - found) // 2
 
 
-def _resize_reduced(
+def _resize_inexactly(
     image: Image.Image,
     box: tuple[float, float, float, float],
     size: tuple[int, int],
@@ -162,7 +165,7 @@ def _resize_reduced(
     left, top, right, bottom = region
     read = (box[0] + left * across, box[1] + top * down, box[0] + right * across, box[1] + bottom * down)
     within = (*read[:2], min(read[2], image.width), min(read[3], image.height))  # rounding may end beyond
-    return image.resize((right - left, bottom - top), resampling, box=within)
+    return resize_box(image, (right - left, bottom - top), within, resampling)
 
 
 class _Span(NamedTuple):
@@ -206,10 +209,9 @@ def _span(
     Pillow rounds a resize's source box to float32, and at fractional coordinates pixels then differ. So the region is
     widened to output coordinates that fall on whole source pixels: multiples of output / gcd(source, output). Only a
     sliver such as 3x5000 keeps the fractional box (a level off), since its whole resize would take hundreds of MB.
-    Nearest and box sampling jump at ties, where a shifted origin rounds otherwise: their axis is resized whole.
+    Nearest and box sampling jump at ties: their axis is resized whole.
     """
-    whole = resampling in (Image.Resampling.NEAREST, Image.Resampling.BOX)
-    step = output_px if whole else output_px // math.gcd(source_px, output_px)
+    step = output_px if resampling in _JUMPING else output_px // math.gcd(source_px, output_px)
     start, end = first // step * step, -(-last // step) * step
     if (end - start) * other_px > _LARGEST_RESIZE_PX:
         start, end = first, last

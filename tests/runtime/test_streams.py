@@ -14,13 +14,13 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf_runtime import batching
+from edgeclf_runtime import batching, simd_resize
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images import decode
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.pixels import Interpolation, Pixels, mode_facts
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.verify import save_proof, verify
 
@@ -166,12 +166,25 @@ def test_fast_pixels_of_a_large_jpeg_are_near_the_exact_ones(orientation: int) -
     assert reduced.reduced is not None and sorted(reduced.reduced.full_px) == [801, 1201]
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_small_pictures_and_other_formats_are_the_same_in_both_modes(kind: str) -> None:
+def test_small_pictures_and_other_formats_are_a_level_off_at_most(kind: str, interpolation: Interpolation) -> None:
     size = (900, 600) if kind == "PNG" else (190, 150)
     data = tiny.encoded(_photograph(size), kind)
-    pixels = Pixels("shorter", (96, 96), (80, 80))
-    assert np.array_equal(pixels.load(data)[0], pixels.load(data, mode="fast")[0])
+    for pixels in (Pixels("shorter", (96, 96), (80, 80), interpolation), Pixels("fit", (96, 96), (96, 96))):
+        exact, fast = (pixels.load(data, mode=mode)[0].astype(int) for mode in ("exact", "fast"))
+        assert np.abs(exact - fast).max() <= 1
+
+
+def test_without_the_package_pillow_resizes_and_the_facts_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cykooz_resizer")
+    data, pixels = tiny.encoded(_photograph((900, 600)), "PNG"), Pixels("shorter", (96, 96), (80, 80))
+    by_simd, simd_facts = pixels.load(data, mode="fast")[0].astype(int), mode_facts("fast")
+    monkeypatch.setattr(simd_resize, "_package", lambda: None)
+    by_pillow, pillow_facts = pixels.load(data, mode="fast")[0].astype(int), mode_facts("fast")
+    assert 0 < np.abs(by_simd - by_pillow).max() <= 1
+    assert simd_facts["resizer"].startswith("cykooz-resizer 4.") and pillow_facts == {"pixels": "fast"}
+    assert mode_facts("exact") == {}
 
 
 def test_fast_pixels_have_a_proof_of_their_own(bundle: Bundle) -> None:
