@@ -33,7 +33,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier, Prediction
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.images import find_images
-from edgeclf_runtime.pixels import PixelMode
+from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.session import open_session
 
 SIZES_PX = {"small": (500, 333), "large": (1920, 1280)}
@@ -92,9 +92,21 @@ def measure(bundles: Sequence[Bundle], files: list[bytes], modes: Sequence[Pixel
             }
             for name in loops
         },
+        "fast_pixels_off_levels": _deviation(bundles[0], files),
         "stages_ms_one_thread": {
             f"{bundle.name}, {mode}": _stages(bundle, files[:16], mode) for bundle in bundles[1:] for mode in modes
         },
+    }
+
+
+def _deviation(bundle: Bundle, files: Sequence[bytes]) -> dict[str, Any]:
+    """Levels (of 255) that fast pixels are off the exact ones, and what resized them."""
+    pixels = pixels_of(bundle)
+    off = [np.abs(pixels.load(file)[0].astype(int) - pixels.load(file, mode="fast")[0]) for file in files]
+    return {
+        "max": int(max(each.max() for each in off)),
+        "mean": round(float(np.mean([each.mean() for each in off])), 3),
+        **mode_facts("fast"),
     }
 
 
