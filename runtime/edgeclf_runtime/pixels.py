@@ -74,8 +74,8 @@ class Pixels:
     ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Decodes `source`; returns the (H, W, 3) uint8 RGB array and the decoder's notes. Raises ImageError.
 
-        "fast" reads a large JPEG at half, a quarter or an eighth of its size, at least twice the one wanted, so that
-        its pixels are some levels off; and it resizes by `simd_resize`, which puts those of other pictures a level off.
+        "fast" reads a large JPEG at half, a quarter or an eighth of its size, at least twice the one wanted, and
+        resizes by `simd_resize`: its pixels are some levels off.
         """
         if isinstance(source, np.ndarray) and (cut := self._cut(source, channels, limits)) is not None:
             return cut, ()
