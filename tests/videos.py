@@ -17,10 +17,11 @@ def picture(number: int, size: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
     return pixels
 
 
-def write_video(path: Path, frames: int = 12, codec: str = "mpeg4", rate: int = 10) -> Path:
+def write_video(path: Path, frames: int = 12, codec: str = "mpeg4", rate: int = 10, **options: str) -> Path:
+    """`options` are the muxer's."""
     import av
 
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(frames):

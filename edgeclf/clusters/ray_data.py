@@ -19,6 +19,7 @@ usage statistics, which it sends by default; import it before `ray.init`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,22 +74,31 @@ class ClassifyWithBundle:
         self._column = column
         self._how: dict[str, Any] = {"top": top, "batch_size": batch_size, "threshold": threshold}
         self._classifier = Classifier.open(bundle, SessionOptions(device=device, threads=threads), limits=limits)
+        self._classifier.predict([], **self._how)  # what can't be meant is said before the first batch
 
     def __call__(self, batch: Columns) -> Columns:
         column = self._column or next((name for name in _COLUMNS if name in batch), None)
         if column is None or column not in batch:
             raise UsageError(f"wanted a column {column or ' or '.join(_COLUMNS)}, found {', '.join(batch)}")
-        sources: list[ImageSource] = [_source(value) for value in batch[column]]
-        answers = list(self._classifier.predict(sources, **self._how))
+        answers = self._answers(batch[column])
         kept = {name: values for name, values in batch.items() if name != column or column == "path"}
         return kept | _columns(answers)
 
+    def _answers(self, cells: Iterable[Any]) -> list[Prediction]:
+        """One for each cell, whatever it holds: rows must not shift."""
+        faults = [(cell, _fault(cell)) for cell in cells]
+        sources: list[ImageSource] = [cell for cell, fault in faults if fault is None]
+        found = self._classifier.predict(sources, **self._how)
+        return [next(found) if fault is None else Prediction("", None, (), fault) for _, fault in faults]
 
-def _source(value: Any) -> ImageSource:
-    """A cell as the classifier takes it; Ray hands out numpy's scalars."""
-    if isinstance(value, (bytes, np.ndarray)):
-        return value
-    return str(value)
+
+def _fault(cell: Any) -> str | None:
+    """Why `cell` is not one image, if that shows from outside."""
+    if isinstance(cell, (bytes, np.ndarray)):
+        return None
+    if not isinstance(cell, str):
+        return f"wanted bytes, an array or a path, found {type(cell).__name__}"
+    return "a folder, not an image" if os.path.isdir(cell) else None
 
 
 def _columns(answers: list[Prediction]) -> Columns:

@@ -28,13 +28,13 @@ def build_app(service: Service) -> Starlette:
     """The ASGI application of `service`."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect
     from starlette.routing import Route
 
     routes = _Routes(service)
     model, version = "/v2/models/{name}", "/versions/{version}"
     listed = [
         Route("/v2", routes.server, methods=["GET"]),
+        Route("/v2/", routes.server, methods=["GET"]),  # as the protocol's OpenAPI file has it
         Route("/v2/health/live", routes.live, methods=["GET"]),
         Route("/v2/health/ready", routes.ready, methods=["GET"]),
         Route("/predict", routes.counted("predict", routes.predict), methods=["POST"]),
@@ -46,8 +46,15 @@ def build_app(service: Service) -> Starlette:
             Route(f"{place}/ready", routes.counted("model", routes.model_ready), methods=["GET"]),
             Route(f"{place}/infer", routes.counted("infer", routes.infer), methods=["POST"]),
         ]
-    faults: Any = {HTTPException: routes.no_route, ClientDisconnect: routes.client_left}
-    return Starlette(routes=listed, exception_handlers=faults)
+    faults: Any = {HTTPException: routes.no_route}
+    app = Starlette(routes=listed, exception_handlers=faults)
+    app.router.redirect_slashes = False  # it would send clients of a TLS proxy to http
+    return app
+
+
+def refusal(refused: Refused) -> Response:
+    """The answer to what is refused, wherever that was noticed."""
+    return _json({"error": str(refused)}, refused.status, refused.headers)
 
 
 class _Routes:
@@ -92,12 +99,14 @@ class _Routes:
         from starlette.responses import Response
 
         self._check_model(request)
+        _check_plain(request)
         body, headers = await self._service.infer(request.stream(), request.headers.get(HEADER_LENGTH))
         return Response(body, headers=headers)
 
     async def predict(self, request: Request) -> Response:
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise Refused(415, "wanted the image file itself as the body, found a form; try curl --data-binary @FILE")
+        _check_plain(request)
         source = request.query_params.get("name", "image")[:_LONGEST_NAME]
         prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
         return _json(document("predict", {"prediction": prediction}))
@@ -109,10 +118,12 @@ class _Routes:
         return Response(text, headers={"Content-Type": kind})
 
     async def no_route(self, request: Request, error: Any) -> Response:
-        return _json({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
-
-    async def client_left(self, request: Request, error: Exception) -> Response:
-        return _json({"error": "the client left"}, 499)  # nobody reads it
+        place, headers = repr(request.url.path[:_LONGEST_NAME]), dict(error.headers or {})
+        said = f"nothing is at {place}; there are /predict, /metrics and /v2, with the model {self._service.name!r}"
+        if error.status_code == 405:
+            allowed = " or ".join(sorted(headers.get("Allow", "").split(", ")))
+            said = f"{place} takes {allowed}, found {request.method[:_LONGEST_NAME]}"
+        return _json({"error": said}, error.status_code, headers)
 
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", "1")
@@ -122,15 +133,25 @@ class _Routes:
 
 
 async def _with_errors(handler: Handler, request: Request) -> Response:
+    from starlette.requests import ClientDisconnect
+
     try:
         return await handler(request)
     except Refused as refused:
-        return _json({"error": str(refused)}, refused.status, refused.headers)
+        return refusal(refused)
+    except ClientDisconnect:
+        return _json({"error": "the client left"}, 499)  # nobody reads it; the metrics count it
     except (UsageError, DataError) as error:
         return _json({"error": str(error)}, 400)
     except EdgeclfError as error:
         say(f"edgeclf: {error}", style="red")
         return _json({"error": str(error)}, 500)
+
+
+def _check_plain(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Refused(415, f"wanted a body as it is, found one in {encoding[:_LONGEST_NAME]!r}; send it uncompressed")
 
 
 def _top(text: str) -> int:

@@ -23,6 +23,7 @@ from edgeclf_runtime.manifest import Manifest, TensorSpec
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data",)
 _LONGEST_LENGTH = 20  # digits
+_NOT_OFFERED = ("classification", "shared_memory_region")  # Triton's: passed over, they would get another answer
 DATATYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
@@ -142,7 +143,7 @@ def _values(
     tensor: Mapping[str, Any], raw: memoryview | None, shape: tuple[int, ...], spec: TensorSpec
 ) -> NDArray[np.generic]:
     dtype = np.dtype(spec.dtype).newbyteorder("<")
-    parameters = _object(tensor.get("parameters", {}), "the input's parameters")
+    parameters = _parameters(tensor, "the input's parameters")
     declared = parameters.get("binary_data_size")
     if declared is None:
         return _from_json(tensor.get("data"), shape, np.dtype(spec.dtype))
@@ -188,10 +189,18 @@ def _wants_binary(asked: Mapping[str, Any], output: str) -> bool:
         described = _object(each, "the output")
         if described.get("name") != output:
             raise UsageError(f"no output {_shown(described.get('name'))}; the model has {output!r}")
-        wanted = _object(described.get("parameters", {}), "the output's parameters").get("binary_data", wanted)
+        wanted = _parameters(described, "the output's parameters").get("binary_data", wanted)
     if not isinstance(wanted, bool):
         raise UsageError(f"wanted true or false for the binary output, found {_shown(wanted)}")
     return wanted
+
+
+def _parameters(tensor: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    parameters = _object(tensor.get("parameters", {}), what)
+    for name in _NOT_OFFERED:
+        if name in parameters:
+            raise UsageError(f"no {name!r} among {what}; this service has {', '.join(EXTENSIONS)}")
+    return parameters
 
 
 def _shown(value: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import math
 import os
 import socket
 from typing import Any
 
-from edgeclf.serving.app import build_app
+from edgeclf.serving.app import build_app, refusal
+from edgeclf.serving.limits import Refused, ServiceLimits
 from edgeclf.serving.service import Service
 from edgeclf_runtime.errors import UsageError
 
@@ -47,7 +49,7 @@ def run_service(service: Service, listening: socket.socket) -> None:
     limits = service.limits
     config = uvicorn.Config(
         build_app(service),
-        http=_patient_protocol(limits.timeout_s),
+        http=_patient_protocol(limits),
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -56,7 +58,6 @@ def run_service(service: Service, listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=limits.max_connections + 1,  # uvicorn refuses from this number on
         timeout_graceful_shutdown=math.ceil(2 * limits.timeout_s) + 1,
     )
     server = uvicorn.Server(config)
@@ -67,17 +68,25 @@ def run_service(service: Service, listening: socket.socket) -> None:
             raise
 
 
-def _patient_protocol(patience_s: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP/1.1 on h11, which alone would wait for ever for a request's headers and its answer's reader."""
+def _patient_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP/1.1 on h11, bounded: alone it would wait for ever for a request and for its answer's reader.
+
+    What it refuses by itself is said in JSON, as the routes do.
+    """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
+    most = limits.max_connections
+    full = refusal(Refused(503, f"{most} connections are open; try again (--max-connections {most})", closes=True))
+
     class PatientProtocol(H11Protocol):
-        _headers_due: asyncio.TimerHandle | None = None
+        _request_due: asyncio.TimerHandle | None = None
         _reading_due: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if len(self.connections) > most:
+                self.app = full
             self._watch()
 
         def data_received(self, data: bytes) -> None:
@@ -85,26 +94,36 @@ def _patient_protocol(patience_s: float) -> type[asyncio.Protocol]:
             self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            for due in (self._headers_due, self._reading_due):
+            for due in (self._request_due, self._reading_due):
                 if due is not None:
                     due.cancel()
             super().connection_lost(exc)
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._reading_due = self.loop.call_later(patience_s, self.transport.abort)
+            self._reading_due = self.loop.call_later(limits.timeout_s, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
             if self._reading_due is not None:
                 self._reading_due.cancel()
 
+        def send_400_response(self, msg: str) -> None:
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else the request had its answer
+                body = json.dumps({"error": "the request is no HTTP/1.1"}).encode()
+                kind, length = ("Content-Type", "application/json"), ("Content-Length", str(len(body)))
+                head = h11.Response(status_code=400, headers=[kind, length, ("Connection", "close")])
+                for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
         def _watch(self) -> None:
-            reads_headers = self.conn.their_state is h11.IDLE
-            if reads_headers and self._headers_due is None:
-                self._headers_due = self.loop.call_later(patience_s, self.transport.close)
-            elif not reads_headers and self._headers_due is not None:
-                self._headers_due.cancel()
-                self._headers_due = None
+            """Bounds the time for headers, and for the rest of a body that was answered unread."""
+            waits = self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
+            if waits and self._request_due is None:
+                self._request_due = self.loop.call_later(limits.timeout_s, self.transport.close)
+            elif not waits and self._request_due is not None:
+                self._request_due.cancel()
+                self._request_due = None
 
     return PatientProtocol

@@ -5,6 +5,7 @@ Cameras, RTSP, RTP, RTMP and https were never run by the authors, who had none; 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from edgeclf.streams.sources import StreamSource
 from edgeclf_runtime.errors import DataError
+
+_TELL_LENGTH = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # formats whose head says it; others have it guessed
+_MISSED_S = 1.0  # less is no fault: sound may outlast the pictures, and lengths are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Video:
         self._stream = self._container.streams.video[0]
         # threads over several frames are faster, but each holds one back
         self._stream.thread_type = "SLICE" if source.live else "AUTO"
+        self._ends_s = _promised_end_s(self._container, self._stream)
+        self._reached_s = 0.0
 
     def shots(self) -> Iterator[Shot]:
         """Each frame, or each `every`-th. Raises DataError where the stream breaks off; what came before it came."""
@@ -103,8 +109,14 @@ class Video:
                 yield from self._decoded(lambda: self._stream.codec_context.decode(None))  # what the decoder held back
                 raise
             if packet is None:
-                return
+                break
+            if packet.pts is not None and packet.time_base:
+                self._reached_s = max(self._reached_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             yield from self._decoded(packet.decode)
+        if self._ends_s is not None and self._reached_s < self._ends_s - _MISSED_S:
+            raise DataError(
+                f"{self.source.shown}: ends at {self._reached_s:.1f} s of {self._ends_s:.1f} s; the rest is missing"
+            )
 
     def _decoded(self, decode: Callable[[], list[Any]]) -> Iterator[Any]:
         import av
@@ -133,6 +145,23 @@ class Video:
 
     def close(self) -> None:
         self._container.close()
+
+
+def _promised_end_s(container: Any, stream: Any) -> float | None:
+    """When the pictures end by the file's head; None where it doesn't say. Cut ones end without an error."""
+    if container.format.name not in _TELL_LENGTH:
+        return None
+    start_s = float((stream.start_time or 0) * stream.time_base)
+    if stream.duration:
+        return start_s + float(stream.duration * stream.time_base)
+    # Matroska has lengths of its streams as tags only, and they include the start
+    tagged = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    if tagged:
+        hours, minutes, seconds = map(float, tagged.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if container.duration and len(container.streams) == 1:  # else it is the longest stream's
+        return start_s + float(container.duration) / 1e6
+    return None
 
 
 class _Told:

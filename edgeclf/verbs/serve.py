@@ -20,6 +20,7 @@ from edgeclf.verbs.options import (
     session_options,
     shell_word,
 )
+from edgeclf_runtime.errors import UsageError
 
 
 def serve(
@@ -75,6 +76,8 @@ def serve(
     from edgeclf_runtime.classifier import Classifier
 
     need("serve", "starlette", "uvicorn", "prometheus_client")
+    if name is not None and (not name or "/" in name):
+        raise UsageError(f"--name is one part of a URL's path, without a slash, found {name!r}")
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision)
     limits = ServiceLimits(

@@ -33,6 +33,13 @@ class Loaded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class _Group(NamedTuple):
+    """(name, source) of images that go to the engine together, and what the sources raised behind them, if anything."""
+
+    images: list[tuple[str, ImageSource]]
+    fault: Exception | None = None
+
+
 class _Answered(NamedTuple):
     """Images that went to the engine together, and the rows of those that could be read, in order."""
 
@@ -46,6 +53,12 @@ class _Work:
 
     futures: tuple[Future[Any], ...]
     finish: Callable[[], _Answered]
+    fault: Exception | None
+
+    def rows(self) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+        yield from _rows(self.finish())
+        if self.fault is not None:
+            raise self.fault
 
 
 class ImagePipeline:
@@ -70,7 +83,8 @@ class ImagePipeline:
     ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
         """Each image in order with its row of what `infer` gives for (N, H, W, 3) uint8; None: it can't be read.
 
-        Raises UsageError at once where nothing can be run, and later where the pipeline is closed meanwhile.
+        Raises UsageError at once where nothing can be run, and later where the pipeline is closed meanwhile. What
+        `images` itself raises comes after the answers to those before.
         """
         if channels not in ("rgb", "bgr"):
             raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
@@ -80,12 +94,12 @@ class ImagePipeline:
         return self._run(_grouped(image_sources(images), batch_size), infer, channels)
 
     def _run(
-        self, groups: Iterator[list[tuple[str, ImageSource]]], infer: Infer, channels: str
+        self, groups: Iterator[_Group], infer: Infer, channels: str
     ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
         first = list(islice(groups, 2))
-        if [len(group) for group in first] == [1]:  # nothing to overlap: to wake a worker would only take time
-            self._session.check_usable()
-            yield from _rows(_answer([self._load(*first[0][0], channels)], infer))
+        if [len(group.images) for group in first] == [1] and first[0].fault is None:
+            self._session.check_usable()  # nothing to overlap: to wake a worker would only take time
+            yield from _rows(_answer([self._load(*first[0].images[0], channels)], infer))
             return
         groups = chain(first, groups)
         ahead = _GROUPS_AHEAD * self._worker_count if self._session.streams > 1 else 1 + _GROUPS_AHEAD
@@ -96,7 +110,7 @@ class ImagePipeline:
                 waiting.extend(self._begin(group, infer, channels) for group in islice(groups, ahead - len(waiting)))
                 if not waiting:
                     return
-                yield from _rows(waiting.popleft().finish())
+                yield from waiting.popleft().rows()
         except (CancelledError, RuntimeError):  # what a pool says that was shut down
             if self._closed:
                 raise UsageError("it was closed meanwhile; open the bundle again") from None
@@ -106,12 +120,13 @@ class ImagePipeline:
                 for future in work.futures:
                     future.cancel()
 
-    def _begin(self, group: list[tuple[str, ImageSource]], infer: Infer, channels: str) -> _Work:
+    def _begin(self, group: _Group, infer: Infer, channels: str) -> _Work:
+        images, fault = group
         if self._session.streams == 1:
-            loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in group)
-            return _Work(loading, lambda: _answer([future.result() for future in loading], infer))
-        whole = self._workers.submit(lambda: _answer([self._load(*each, channels) for each in group], infer))
-        return _Work((whole,), whole.result)
+            loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in images)
+            return _Work(loading, lambda: _answer([future.result() for future in loading], infer), fault)
+        whole = self._workers.submit(lambda: _answer([self._load(*each, channels) for each in images], infer))
+        return _Work((whole,), whole.result, fault)
 
     def _load(self, name: str, source: ImageSource, channels: str) -> Loaded:
         try:
@@ -152,11 +167,19 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[Image
         raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
 
 
-def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[list[tuple[str, ImageSource]]]:
-    """(name, source) in groups of `size`, the last one shorter."""
+def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:
+    """Groups of `size`, the last one shorter. A source that fails ends them: its error travels behind what it gave."""
     named = ((source_name(source, position), source) for position, source in enumerate(sources))
-    while group := list(islice(named, size)):
-        yield group
+    while True:
+        images: list[tuple[str, ImageSource]] = []
+        try:
+            images.extend(islice(named, size))  # keeps what came before an error
+        except Exception as fault:  # whatever it is: the caller gets it, once what was taken is answered
+            yield _Group(images, fault)
+            return
+        if not images:
+            return
+        yield _Group(images)
 
 
 def source_name(source: ImageSource, position: int) -> str:

@@ -78,6 +78,25 @@ def test_a_batch_without_images_is_refused(bundle: Bundle) -> None:
         ClassifyWithBundle(str(bundle.path), column="picture")
 
 
+def test_a_cell_that_is_no_image_costs_its_own_row(bundle: Bundle, photos: Path) -> None:
+    picture = str(photos / "0.png")
+    rows = ClassifyWithBundle(str(bundle.path))({"path": column([str(photos), picture, None, "nowhere.png", picture])})
+    assert [label != "" for label in rows["label"]] == [False, True, False, False, True]
+    assert list(rows["error"]) == [
+        "a folder, not an image",
+        "",
+        "wanted bytes, an array or a path, found NoneType",
+        "No such file or directory",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("how", [{"top": 0}, {"batch_size": 0}, {"threshold": 7.0}])
+def test_what_can_not_be_meant_is_said_before_the_first_batch(how: dict[str, Any], bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="found"):
+        ClassifyWithBundle(str(bundle.path), **how)
+
+
 def test_usage_statistics_are_off() -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 

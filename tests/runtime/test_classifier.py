@@ -279,6 +279,25 @@ def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
     assert taken <= 10 + 2 * 3 * 2  # two groups of two for each of at most three workers
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("taken", [0, 1, 2, 5, 30])
+def test_what_was_taken_before_its_source_failed_is_answered_first(
+    taken: int, batch_size: int, classifier: Classifier
+) -> None:
+    picture = np.asarray(tiny.pictures(1)[0])
+
+    def failing() -> Iterator[Any]:
+        yield from [picture] * taken
+        raise OSError("camera gone")
+
+    found = []
+    with pytest.raises(OSError, match="camera gone"):
+        found.extend(classifier.predict(failing(), batch_size=batch_size))
+    assert [prediction.source for prediction in found] == [f"array {number}" for number in range(taken)]
+    assert all(prediction.label for prediction in found)
+    assert len(list(classifier.predict([picture] * 3))) == 3
+
+
 def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) -> None:
     picture = np.asarray(tiny.pictures(1)[0])
     for _ in range(50):

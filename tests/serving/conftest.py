@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -69,8 +70,10 @@ class Running:
                 found = b""
                 while block := connection.recv(65536):
                     found += block
-            except (ConnectionResetError, BrokenPipeError):
-                return b""
+            except OSError as error:
+                if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):  # it hung up meanwhile
+                    return b""
+                raise
             return found
 
     def connections(self) -> list[str]:

@@ -92,6 +92,11 @@ def test_floats_come_as_they_were_sent(tmp_path: Path) -> None:
         ({**request(), "parameters": []}, "the request's parameters must be"),
         ({**request(), "parameters": {"binary_data_output": 1}}, "wanted true or false"),
         ({**request(), "outputs": [{"name": "other"}]}, "no output 'other'; the model has 'logits'"),
+        (
+            {**request(), "outputs": [{"name": "logits", "parameters": {"classification": 3}}]},
+            "no 'classification' among the output's parameters; this service has binary_tensor_data",
+        ),
+        (request(parameters={"shared_memory_region": "a"}), "no 'shared_memory_region' among the input's parameters"),
         ({**request(), "outputs": [{"name": "logits"}] * 2}, "wanted the output 'logits' or none"),
         (request(name="image"), "wanted the input 'pixels' of UINT8"),
         (request(datatype="FP32"), "found 'pixels' of 'FP32'"),

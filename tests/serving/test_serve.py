@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import json
 import signal
@@ -50,6 +51,7 @@ def test_the_protocol_is_spoken(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--name", "tiny-1")
     model = "/v2/models/tiny-1"
     assert running.ask("/v2").json["extensions"] == ["binary_tensor_data"]
+    assert running.ask("/v2/").json == running.ask("/v2").json
     assert running.ask("/v2/health/live").json == {"live": True}
     assert running.ask("/v2/health/ready").json == {"ready": True}
     assert running.ask(f"{model}/ready").json == {"name": "tiny-1", "ready": True}
@@ -92,12 +94,24 @@ def test_what_can_not_be_answered_gets_a_sentence_and_the_service_lives_on(bundl
         (400, "wanted a batch of at most 4, found 5", running.infer(tiny.random_pixels(5))),
         (400, "the request is no JSON", running.ask(infer, b"{")),
         (404, "this service has", running.ask("/v2/models/other/infer", b"{}")),
-        (404, "Not Found", running.ask("/elsewhere")),
-        (405, "Method Not Allowed", running.ask("/predict")),
+        (404, "nothing is at '/elsewhere'; there are /predict", running.ask("/elsewhere")),
+        (404, "nothing is at '/predict/'", running.ask("/predict/", picture())),
+        (405, "'/predict' takes POST, found GET", running.ask("/predict")),
+        (405, "takes GET or HEAD, found POST", running.ask("/v2", b"")),
+        (415, "found one in 'gzip'; send it uncompressed", running.ask(infer, b"{}", Content_Encoding="gzip")),
+        (415, "found one in 'gzip'", running.ask("/predict", picture(), Content_Encoding="gzip")),
     ]
     for status, said, answer in asked:
         assert (answer.status, said in answer.json["error"]) == (status, True), answer
-    assert running.raw(b"\x16\x03\x01 no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+    no_http = running.raw(b"\x16\x03\x01 no HTTP\r\n\r\n")
+    assert no_http.startswith(b"HTTP/1.1 400") and no_http.endswith(b'{"error": "the request is no HTTP/1.1"}')
+    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+        connection.sendall(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, b"nothing is at" in response.read()) == (404, True)
+        connection.sendall(b"no chunk\r\n")
+        assert connection.recv(65536) == b""  # its answer is behind it
     assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
     assert running.ask("/predict", picture()).status == 200
     assert running.errors.read_bytes().count(b"\n") == 2  # what it said as it started
@@ -110,6 +124,24 @@ def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> Non
     assert running.raw(head + chunk * 3 + b"0\r\n\r\n").startswith(b"HTTP/1.1 413")
 
 
+def test_the_connection_beyond_the_limit_gets_503(bundle: Bundle, start: Start) -> None:
+    running = start(bundle, "--max-connections", "2")
+    held = [socket.create_connection(("127.0.0.1", running.port), timeout=60) for _ in range(2)]
+    for connection in held:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    refused = running.ask("/v2")
+    assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
+    assert refused.json["error"] == "2 connections are open; try again (--max-connections 2)"
+    for connection in held:
+        connection.close()
+    for _ in range(150):
+        if running.ask("/v2").status == 200:
+            return
+        time.sleep(0.2)
+    pytest.fail("the connections stay taken")
+
+
 def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--timeout", "1")
     begun = time.monotonic()
@@ -118,6 +150,7 @@ def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, sta
         "silent": b"",
         "headers": b"POST /predict HTTP/1.1\r\nHost",
         "body": b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345",
+        "unread": b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345",
     }
 
     def dawdle(name: str) -> None:
@@ -132,6 +165,7 @@ def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, sta
     assert time.monotonic() - begun < 30  # the client itself would wait for 60 s
     assert (found["silent"], found["headers"]) == (b"", b"")
     assert found["body"].startswith(b"HTTP/1.1 408")
+    assert found["unread"].startswith(b"HTTP/1.1 404")
 
 
 def test_a_client_that_reads_nothing_is_given_up(bundle: Bundle, start: Start) -> None:
@@ -179,6 +213,19 @@ def test_metrics_count_requests_by_endpoint_and_status(bundle: Bundle, start: St
     assert "edgeclf_waiting_requests 0.0" in lines
 
 
+def test_a_client_that_left_is_no_fault_of_the_service(bundle: Bundle, start: Start) -> None:
+    running = start(bundle)
+    running.raw(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345")
+    for _ in range(150):
+        lines = running.ask("/metrics").body.decode().splitlines()
+        if 'edgeclf_requests_total{endpoint="predict",status="499"} 1.0' in lines:
+            break
+        time.sleep(0.2)
+    assert [line.rpartition(" ")[0] for line in lines if line.startswith("edgeclf_requests_total")] == [
+        'edgeclf_requests_total{endpoint="predict",status="499"}'
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_under_way_is_finished_before_the_end(number: int, bundle: Bundle, start: Start) -> None:
     running = start(bundle)
@@ -217,6 +264,13 @@ def test_answers_leave_at_once() -> None:
 def test_a_host_that_is_none_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", str(bundle.path), "--host", "no host"]) == 2
     assert "can't listen on no host, port 8000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_a_name_that_no_url_can_hold_is_one_line(name: str, bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", str(bundle.path), "--name", name]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"edgeclf: --name is one part of a URL's path, without a slash, found {name!r}"]
 
 
 def test_an_engine_that_gives_no_numbers_is_answered_with_500(tmp_path: Path, start: Start) -> None:

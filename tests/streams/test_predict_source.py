@@ -19,8 +19,11 @@ import pytest
 from videos import write_video
 
 from edgeclf.cli import run
+from edgeclf.streams.sources import find_source
+from edgeclf.streams.video import Video
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.errors import DataError
 
 av = pytest.importorskip("av")
 COLOURS = ("red", "green", "blue")
@@ -96,6 +99,23 @@ def test_a_stream_that_breaks_off_exits_with_3_and_keeps_what_came(
     assert len(errors) == 1 and ("nothing came for 1 s" if stays else "broke off") in errors[0]
     assert len((tmp_path / "a.csv").read_text().splitlines()) == len(frames) + 1
     assert "secret" not in (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("batch_size", ["1", "4"])
+def test_a_file_that_was_cut_exits_with_3_and_answers_every_frame_before(
+    batch_size: str, bundle: Bundle, tmp_path: Path, edgeclf: Run
+) -> None:
+    whole = write_video(tmp_path / "whole.mkv", frames=60)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    numbers: list[int] = []
+    with pytest.raises(DataError):
+        numbers.extend(shot.number for shot in Video(find_source(str(cut))).shots())
+    done = edgeclf("predict", bundle.path, "--source", cut, "--json", "-b", batch_size)
+    *frames, last = documents(done)
+    assert done.returncode == 3
+    assert [each["frame"]["number"] for each in frames] == numbers
+    assert last["stream"]["answered"] == len(numbers) and "the rest is missing" in last["stream"]["fault"]
 
 
 def test_sigterm_ends_a_live_stream_with_0(bundle: Bundle, tmp_path: Path, web_camera: Serve) -> None:

@@ -139,6 +139,36 @@ def test_frames_that_the_decoder_holds_come_before_the_error(video: Path) -> Non
     assert seen == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("name, options", [("a.mkv", {}), ("a.mp4", {"movflags": "faststart"})])
+def test_a_file_that_was_cut_says_so_after_its_frames(name: str, options: dict[str, str], tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, frames=60, **options)
+    assert len(frames_of(path)) == 60
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    video = Video(find_source(str(path)))
+    numbers: list[int] = []
+    with pytest.raises(DataError, match=rf"{name}: ends at \d\.\d s of 6\.0 s; the rest is missing"):
+        numbers.extend(shot.number for shot in video.shots())
+    assert numbers == list(range(len(numbers))) and 10 <= len(numbers) < 50
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_sound_that_outlasts_the_pictures_is_no_fault(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000)
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        for number in range(80):  # 5 s of silence
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.rate, frame.pts = 16000, 1024 * number
+            container.mux(sound.encode(frame))
+        container.mux(stream.encode())
+        container.mux(sound.encode())
+    assert len(frames_of(path)) == 20
+
+
 class Unplugged:
     """A container whose camera is gone after some packets."""
 
