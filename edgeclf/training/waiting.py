@@ -1,0 +1,27 @@
+"""The time in which a training waits for its pictures, apart from the time in which it computes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Awaited(Generic[T]):
+    """Passes things on, and adds up the seconds that whoever takes them waits for them."""
+
+    def __init__(self, things: Iterable[T]) -> None:
+        self._things = iter(things)
+        self.waited_s = 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        start = time.perf_counter()
+        try:
+            return next(self._things)
+        finally:
+            self.waited_s += time.perf_counter() - start
