@@ -22,6 +22,7 @@ from edgeclf_runtime.pixels import Pixels
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,26 @@ def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterat
             yield np.stack([future.result() for future in waiting.popleft()])
 
 
-class _Augmented:
-    """What a DataLoader's workers index: (epoch, index) -> picture and label."""
+class Augmented:
+    """What a DataLoader's workers index: (epoch, index) -> picture and label.
+
+    `kept` holds pictures that are prepared already, by index.
+    """
 
     def __init__(self, pictures: Pictures, pixels: Pixels, augmenter: Augmenter) -> None:
         self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
+        self.kept: dict[int, NDArray[np.uint8]] = {}
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, index = key
+        prepared = self.kept[index] if index in self.kept else self._prepare(index)
+        return self._augmenter.finish(prepared, epoch, index), int(self._pictures.labels[index])
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 of the picture before anything random happens to it, to be kept."""
+        return np.asarray(self._prepare(index))
+
+    def _prepare(self, index: int) -> Image.Image | NDArray[np.uint8]:
         manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
         try:
             data = verify_item(manifest, item)
@@ -93,7 +106,7 @@ class _Augmented:
         except ImageError as error:
             path = manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
-        return self._augmenter(image, epoch, index), int(self._pictures.labels[index])
+        return self._augmenter.prepare(image)
 
 
 class _EpochOrder:
@@ -146,10 +159,12 @@ class TrainingBatches:
         from torch.utils.data import DataLoader
 
         self._order = _EpochOrder(pictures, batch_size, seed, weighted, least, processes)
+        self.augmented = Augmented(pictures, pixels, augmenter)
         self._loader: Any = DataLoader(
-            _Augmented(pictures, pixels, augmenter),  # type: ignore[arg-type]
+            self.augmented,  # type: ignore[arg-type]
             batch_sampler=self._order,
             num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # they share the pictures that are kept
             persistent_workers=workers > 0,
             collate_fn=_stack,
             pin_memory=pin,

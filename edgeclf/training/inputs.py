@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from edgeclf.training.augment import Augmenter, seed_of
 from edgeclf.training.batches import TrainingBatches, plain_batches
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.image_cache import cache_budget, decode_once
 from edgeclf.training.processes import Processes
 from edgeclf.training.studio import EVALUATION_BATCH, Studio
+from edgeclf.training.watcher import Watcher
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +60,14 @@ class PictureInputs:
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def decode_once(self, watcher: Watcher) -> None:
+        """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
+        studio, mode = self._studio, self._studio.config.image_cache
+        if mode != "off":
+            budget = cache_budget(mode, studio.processes.local_size)
+            augmented = self._batches.augmented
+            augmented.kept = decode_once(augmented.load, len(studio.train), mode, budget, watcher)
 
     def start(self) -> None:
         import torch

@@ -26,6 +26,7 @@ from edgeclf.training.processes import Processes
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.studio import Studio
 from edgeclf.training.trainer import Trainer
+from edgeclf.training.waiting import waiting_share
 from edgeclf.training.watcher import Watcher
 from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_export.trained import load_for_training, rebuild
@@ -33,7 +34,7 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
-_SCRATCH_NEEDS, _GENTLE_LR = 100_000, 1e-4
+_SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT = 100_000, 1e-4, 0.2
 
 
 def train(
@@ -154,9 +155,13 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
         training_images=len(studio.train),
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
+        waiting_share=waiting_share(state.history),
         temperature=fit_temperature(logits, studio.val.labels),
     )
     run.write_json(MODEL, to_json(outcome))
+    if (share := outcome.waiting_share) is not None:
+        remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
+        trainer.watch.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:

@@ -60,6 +60,8 @@ class Trainer:
             inputs = FeatureInputs(self.studio, self.watch.advance)
         else:
             inputs = PictureInputs(self.studio)
+            if phase.epochs - state.epoch > 1:
+                inputs.decode_once(self.watch)
         learner = Learner(self.studio, phase, inputs, self.watch)
         if state.optimizer is not None:
             learner.restore(state)

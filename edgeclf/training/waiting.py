@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -25,3 +25,10 @@ class Awaited(Generic[T]):
             return next(self._things)
         finally:
             self.waited_s += time.perf_counter() - start
+
+
+def waiting_share(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """Waited for pictures, of the time of all steps of the network; None where only a head learned, on features."""
+    lines = [line for line in history if line["phase"] == "network" and "waiting_s" in line]
+    trained_s = sum(line["training_s"] for line in lines)
+    return round(sum(line["waiting_s"] for line in lines) / trained_s, 4) if trained_s else None

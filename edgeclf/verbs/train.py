@@ -115,6 +115,12 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
     ] = None,
+    image_cache: Annotated[
+        str, typer.Option(metavar="C", help="Pictures stay decoded in memory: auto (all, where they fit), on, off.")
+    ] = "auto",
+    channels_last: Annotated[
+        bool, typer.Option(help="Convolutions with the channels last in memory; changes speed, not what is learnt.")
+    ] = True,
     seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
     config: ConfigFile = None,
     logger: Annotated[
