@@ -99,26 +99,53 @@ def seed_of(*parts: int | str) -> int:
 
 
 class Augmenter:
-    """Decoded picture -> (H, W, 3) uint8, by recipe and switches, random in (seed, epoch, index) only."""
+    """Decoded picture -> (H, W, 3) uint8, by recipe and switches, random in (seed, epoch, index) only.
+
+    In two halves: `prepare` does what is the same each time, so that it can be done once; `finish` draws.
+    """
 
     def __init__(self, recipe: str, switches: Switches, pixels: Pixels, seed: int) -> None:
         self._pixels = pixels
         self._seed = seed
-        self._whole = recipe == "none" and not switches.any
-        self._transform = None if self._whole else _compose(RECIPES[recipe], switches, pixels)
+        self._crop = RECIPES[recipe].crop
+        self._resize = _resize(pixels) if self._crop == "random" else None
+        plain = recipe == "none" and not switches.any
+        self._transform: Any = None if plain else _compose(RECIPES[recipe], switches, pixels)
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> NDArray[np.uint8]:
-        if self._transform is None:
-            return self._pixels.apply(image)
-        import torch
+        return self.finish(self.prepare(image), epoch, index)
 
+    def prepare(self, image: Image.Image) -> Image.Image | NDArray[np.uint8]:
+        """The decoded picture up to where the random part starts: pixels of validation, resized, or as it is."""
+        if self._crop == "pixels":
+            return self._pixels.apply(image)
+        return image if self._resize is None else self._resize(image)
+
+    def finish(self, prepared: Image.Image | NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
+        """What `prepare` gave, or an array of it, augmented."""
+        import torch
+        from PIL import Image
+
+        if isinstance(prepared, np.ndarray) and self._transform is None:
+            return prepared
+        if isinstance(prepared, np.ndarray) and self._crop != "pixels":
+            prepared = Image.fromarray(prepared)
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.default_generator.manual_seed(seed_of(self._seed, epoch, index))  # the GPU's are left alone
-            tensor = self._transform(image)
+            tensor = self._transform(prepared)
         return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
 
 
+def _resize(pixels: Pixels) -> Any:
+    guard_torchvision()
+    from torchvision.transforms import InterpolationMode, v2
+
+    size = pixels.resize_px[0] if pixels.resize == "shorter" else pixels.resize_px
+    return v2.Resize(size, InterpolationMode(pixels.interpolation))
+
+
 def _compose(recipe: Recipe, switches: Switches, pixels: Pixels) -> Any:
+    """What follows `prepare`."""
     guard_torchvision()
     import torch
     from torchvision.transforms import InterpolationMode, v2
@@ -128,10 +155,9 @@ def _compose(recipe: Recipe, switches: Switches, pixels: Pixels) -> Any:
     if recipe.crop == "resized":
         steps.append(v2.RandomResizedCrop(pixels.crop_px, scale=(0.08, 1.0), interpolation=interpolation))
     elif recipe.crop == "random":
-        size = pixels.resize_px[0] if pixels.resize == "shorter" else pixels.resize_px
-        steps += [v2.Resize(size, interpolation), v2.RandomCrop(pixels.crop_px, pad_if_needed=True)]
+        steps.append(v2.RandomCrop(pixels.crop_px, pad_if_needed=True))
     else:
-        steps.append(v2.Lambda(lambda image: v2.functional.to_image(pixels.apply(image))))
+        steps.append(v2.Lambda(v2.functional.to_image))
     if recipe.hflip if switches.hflip is None else switches.hflip:
         steps.append(v2.RandomHorizontalFlip())
     if switches.vflip:

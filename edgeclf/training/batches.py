@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.training.augment import Augmenter, seed_of
+from edgeclf.training.processes import Processes
 from edgeclf_runtime.errors import BackendError, DataError, ImageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.pixels import Pixels
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def part(self, share: slice) -> Pictures:
+        return Pictures(self.manifest, self.items[share], self.labels[share])
 
     def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
         """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
@@ -74,14 +79,26 @@ def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterat
             yield np.stack([future.result() for future in waiting.popleft()])
 
 
-class _Augmented:
-    """What a DataLoader's workers index: (epoch, index) -> picture and label."""
+class Augmented:
+    """What a DataLoader's workers index: (epoch, index) -> picture and label.
+
+    `kept` holds pictures that are prepared already, by index.
+    """
 
     def __init__(self, pictures: Pictures, pixels: Pixels, augmenter: Augmenter) -> None:
         self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
+        self.kept: dict[int, NDArray[np.uint8]] = {}
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, index = key
+        prepared = self.kept[index] if index in self.kept else self._prepare(index)
+        return self._augmenter.finish(prepared, epoch, index), int(self._pictures.labels[index])
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 of the picture before anything random happens to it, to be kept."""
+        return np.asarray(self._prepare(index))
+
+    def _prepare(self, index: int) -> Image.Image | NDArray[np.uint8]:
         manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
         try:
             data = verify_item(manifest, item)
@@ -89,32 +106,39 @@ class _Augmented:
         except ImageError as error:
             path = manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
-        return self._augmenter(image, epoch, index), int(self._pictures.labels[index])
+        return self._augmenter.prepare(image)
 
 
 class _EpochOrder:
-    """What a DataLoader takes its batches from, (epoch, index) for each picture: in another order every epoch."""
+    """What a DataLoader takes its batches from, (epoch, index) for each picture: in another order every epoch.
 
-    def __init__(self, pictures: Pictures, batch_size: int, seed: int, weighted: bool) -> None:
+    All processes draw the same batches, and each takes its share of them.
+    """
+
+    def __init__(
+        self, pictures: Pictures, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
+    ) -> None:
         self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
+        self._least, self._processes = least, processes
         self.epoch = 0
 
     def __len__(self) -> int:
-        """Batches an epoch; a last one of a single picture is left out, since BatchNorm can't learn from it."""
+        """Batches an epoch; a last one of fewer than `least` pictures is left out."""
         whole, rest = divmod(len(self._pictures), self._batch_size)
-        return max(1, whole + (rest > 1))
+        return max(1, whole + (rest >= self._least))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = self._pictures.order(seed_of(self._seed, "order", self.epoch), self._weighted)
         for number in range(len(self)):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            yield [(self.epoch, int(index)) for index in chosen]
+            yield [(self.epoch, int(index)) for index in chosen[self._processes.share(len(chosen))]]
 
 
 class TrainingBatches:
-    """Shuffled, augmented batches of the training split; the order follows from (seed, epoch).
+    """This process's share of shuffled, augmented batches of the training split; the order follows from (seed, epoch).
 
-    The worker processes live as long as this object: starting them anew each epoch costs more than a small epoch.
+    A last batch of fewer than `least` pictures is left out: BatchNorm can't learn from a single one. The worker
+    processes live as long as this object: starting them anew each epoch costs more than a small epoch.
     """
 
     def __init__(
@@ -127,17 +151,23 @@ class TrainingBatches:
         seed: int,
         weighted: bool,
         workers: int,
+        least: int = 2,
+        processes: Processes = Processes(),
+        pin: bool = False,
     ) -> None:
         import torch
         from torch.utils.data import DataLoader
 
-        self._order = _EpochOrder(pictures, batch_size, seed, weighted)
+        self._order = _EpochOrder(pictures, batch_size, seed, weighted, least, processes)
+        self.augmented = Augmented(pictures, pixels, augmenter)
         self._loader: Any = DataLoader(
-            _Augmented(pictures, pixels, augmenter),  # type: ignore[arg-type]
+            self.augmented,  # type: ignore[arg-type]
             batch_sampler=self._order,
             num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # they share the pictures that are kept
             persistent_workers=workers > 0,
             collate_fn=_stack,
+            pin_memory=pin,
             generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
         )
 
@@ -146,7 +176,7 @@ class TrainingBatches:
         return len(self._order)
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """((N, H, W, 3) uint8, (N,) int64) tensors. Raises DataError for a bad file."""
+        """((N, H, W, 3) uint8, (N,) int64) tensors; N may be 0 in a last batch. Raises DataError for a bad file."""
         self._order.epoch = epoch
         batches = iter(self._loader)
         while True:
@@ -173,6 +203,8 @@ def dead_workers_named() -> Iterator[None]:
 def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
+    if not samples:  # the last batch has fewer pictures than there are processes
+        return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
     images, labels = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
 

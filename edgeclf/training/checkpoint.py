@@ -22,7 +22,8 @@ class Checkpoint:
     """The state between two epochs.
 
     `phase` and `epoch` are the next to run; `best` the weights with the best validation figure so far, `history` the
-    records of all epochs. `optimizer` and `scheduler` are those of the current phase, None at its start.
+    records of all epochs. `optimizer` and `scheduler` are those of the current phase, None at its start. All of it is
+    the same in each of the `processes` that trained.
     """
 
     phase: int
@@ -33,6 +34,7 @@ class Checkpoint:
     best_epoch: int = 0
     stale_epochs: int = 0
     seconds: float = 0.0
+    processes: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
     ema: dict[str, torch.Tensor] | None = None
     optimizer: dict[str, Any] | None = None
@@ -40,7 +42,8 @@ class Checkpoint:
     scaler: dict[str, Any] | None = None
 
 
-_PLAIN = ("phase", "epoch", "best_score", "best_epoch", "stale_epochs", "seconds", "history", "scheduler", "scaler")
+_COUNTS = ("phase", "epoch", "best_score", "best_epoch", "stale_epochs", "seconds", "processes")
+_PLAIN = (*_COUNTS, "history", "scheduler", "scaler")
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

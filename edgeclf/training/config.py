@@ -25,6 +25,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "batch_norm": ("auto", "freeze", "learn"),
     "augment": tuple(RECIPES),
     "logger": ("none", "tensorboard"),
+    "image_cache": ("auto", "off", "on"),
 }
 
 
@@ -57,6 +58,9 @@ class TrainConfig:
         pretrained weights below 10,000 training images, where the statistics of few batches unsettle a trained head.
     accumulate
         Batches whose gradients are summed before a step.
+    image_cache
+        Whether training pictures stay decoded in memory, as they are before their augmentation: "auto" all of them
+        where they fit into a quarter of the free memory, "on" as many as fit into half of it.
     ema
         Decay of an exponential moving average of the weights, which is then judged and kept; 0: none.
     """
@@ -97,6 +101,7 @@ class TrainConfig:
     batch_norm: str = "auto"
     device: str = "auto"
     workers: int | None = None
+    image_cache: str = "auto"
     seed: int = 0
     logger: str = "none"
 

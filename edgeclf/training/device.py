@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeclf.training.processes import Processes
 from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -12,17 +13,25 @@ if TYPE_CHECKING:
 _CPU_ALLOCATOR = "can't allocate memory"  # c10/core/impl/alloc_cpu.cpp: a plain RuntimeError
 
 
-def choose_device(asked: str) -> torch.device:
-    """The GPU where there is one and nothing else was asked for. Raises BackendError for a GPU that is not there."""
+def choose_device(asked: str, processes: Processes = Processes()) -> torch.device:
+    """The GPU where there is one and nothing else was asked for; of several processes each takes its own.
+
+    Raises BackendError for a GPU that is not there.
+    """
     import torch
 
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if asked not in ("cpu", "cuda"):
+    if asked not in ("auto", "cpu", "cuda"):
         raise UsageError(f"no device {asked!r} for training; choose one of auto, cpu, cuda")
     if asked == "cuda" and not torch.cuda.is_available():
         raise BackendError("asked torch for cuda, it finds none; leave --device out to train on the cpu")
-    return torch.device(asked)
+    if asked == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if processes.size == 1:
+        return torch.device("cuda")
+    if processes.local_rank >= (found := torch.cuda.device_count()):
+        raise BackendError(f"each process needs a GPU of its own, torch finds {found}; start at most {found} processes")
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
 
 
 def amp_type(amp: str, device: torch.device) -> torch.dtype | None:

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.augment import Augmenter, seed_of
-from edgeclf.training.batches import Pictures, TrainingBatches, plain_batches
+from edgeclf.training.batches import TrainingBatches, plain_batches
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.device import amp_type, free_cached, is_out_of_memory
-from edgeclf.training.network import Network
-from edgeclf_export.trained import Architecture
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf.training.image_cache import cache_budget, decode_once
+from edgeclf.training.processes import Processes
+from edgeclf.training.studio import EVALUATION_BATCH, Studio
+from edgeclf.training.watcher import Watcher
 
 if TYPE_CHECKING:
     import torch
 
-_CACHED_PIXELS_BYTES = 1 << 30
-_EVALUATION_BATCH = 32
 _FEATURE_BATCH = 256
 
 
@@ -34,116 +31,12 @@ class Inputs(Protocol):
         """Puts the network into the mode that this phase trains it in."""
         ...
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: ...
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This process's share of each batch; it may be empty in a last one."""
+        ...
+
     def logits(self, batch: torch.Tensor) -> torch.Tensor: ...
     def val_logits(self) -> NDArray[np.float32]: ...
-
-
-class Studio:
-    """Pictures and network on one device: what both kinds of inputs are made from."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        data: SplitManifest,
-        architecture: Architecture,
-        module: torch.nn.Module,
-        device: torch.device,
-    ) -> None:
-        import torch
-
-        self.config, self.device, self.pixels = config, device, architecture.pixels
-        self.classes = len(architecture.labels)
-        self.train, self.val = Pictures.of(data, "train"), Pictures.of(data, "val")
-        self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.network.module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        normalization = architecture.normalization
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
-        self._scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
-        self._shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
-        self._amp = amp_type(config.amp, device)
-        self._val_pixels: list[NDArray[np.uint8]] | None = None
-        self._check()
-        if not config.freezes_batch_norm(len(self.train)) and config.strategy != "linear-probe":
-            self._refuse_single_pictures(min(config.batch_size, len(self.train)))
-
-    def _refuse_single_pictures(self, batch_size: int) -> None:
-        """Raises UsageError where BatchNorm would learn from one picture, whose variance is none."""
-        import torch
-
-        normalizes = any(
-            isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in self.network.module.modules()
-        )
-        if batch_size == 1 and normalizes:
-            raise UsageError(
-                "BatchNorm can't learn from one picture; give --batch-size 2 or more, or --batch-norm freeze"
-            )
-
-    def _check(self) -> None:
-        """Raises UsageError where the network can't take the pictures, or the strategy not the network."""
-        import torch
-
-        noise = torch.randint(0, 256, (2, *self.pixels.crop_px, 3), generator=torch.Generator().manual_seed(0))
-        whole = self.network.is_heads_on_features(self.normalized(noise))
-        if not whole and self.config.strategy in ("linear-probe", "two-phase"):
-            raise UsageError(
-                "this backbone is more than features and linear heads; choose --strategy full or discriminative"
-            )
-
-    def normalized(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, channels last in memory, as the exported graph does it."""
-        return images.to(self.device).float().permute(0, 3, 1, 2) * self._scale + self._shift
-
-    def autocast(self) -> Any:
-        import torch
-
-        return torch.autocast(self.device.type, self._amp, enabled=self._amp is not None)
-
-    @property
-    def scales_gradients(self) -> bool:
-        import torch
-
-        return self._amp is torch.float16
-
-    def val_batches(self) -> Iterator[NDArray[np.uint8]]:
-        """Validation pictures in order; decoded once where they fit into a GiB."""
-        if self._val_pixels is not None:
-            yield from self._val_pixels
-            return
-        height, width = self.pixels.crop_px
-        fits = len(self.val) * height * width * 3 <= _CACHED_PIXELS_BYTES
-        kept: list[NDArray[np.uint8]] = []
-        for images in plain_batches(self.val, self.pixels, _EVALUATION_BATCH):
-            if fits:
-                kept.append(images)
-            yield images
-        self._val_pixels = kept if fits else None
-
-    def through(self, forward: Any, batches: Iterator[NDArray[np.uint8]]) -> torch.Tensor:
-        """What `forward` gives for all pictures, in evaluation mode, float32 on the CPU."""
-        import torch
-
-        self.network.module.eval()
-        with torch.inference_mode(), self.autocast():
-            parts = [self._forward(forward, torch.from_numpy(images)) for images in batches]
-        return torch.cat(parts).clone()  # outside of inference mode: features are trained on
-
-    def _forward(self, forward: Any, images: torch.Tensor) -> torch.Tensor:
-        """Out of memory, halves the batch."""
-        import torch
-
-        try:
-            answers: torch.Tensor = forward(self.normalized(images)).float().cpu()
-            return answers
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(images) == 1:
-                raise BackendError("out of memory with one picture; try a smaller --img-size") from error
-        free_cached()
-        half = len(images) // 2
-        return torch.cat([self._forward(forward, images[:half]), self._forward(forward, images[half:])])
 
 
 class PictureInputs:
@@ -159,11 +52,22 @@ class PictureInputs:
             batch_size=config.batch_size,
             seed=config.seed,
             weighted=config.sampler == "weighted",
-            workers=_workers(config),
+            workers=_workers(config, studio.processes),
+            least=2 * studio.processes.size if studio.learns_batch_norm else 2,
+            processes=studio.processes,
+            pin=studio.device.type == "cuda",
         )
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def decode_once(self, watcher: Watcher) -> None:
+        """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
+        studio, mode = self._studio, self._studio.config.image_cache
+        if mode != "off":
+            budget = cache_budget(mode, studio.processes.local_size)
+            augmented = self._batches.augmented
+            augmented.kept = decode_once(augmented.load, len(studio.train), mode, budget, watcher)
 
     def start(self) -> None:
         import torch
@@ -183,7 +87,8 @@ class PictureInputs:
         return self._studio.network(batch)
 
     def val_logits(self) -> NDArray[np.float32]:
-        return self._studio.through(self._studio.network.module, self._studio.val_batches()).numpy()
+        studio = self._studio
+        return studio.through(studio.network.module, studio.val_batches(), len(studio.val)).numpy()
 
 
 class FeatureInputs:
@@ -196,14 +101,16 @@ class FeatureInputs:
     def __init__(self, studio: Studio, advance: Any) -> None:
         self._studio = studio
         features = studio.network.features
-        train = plain_batches(studio.train, studio.pixels, _EVALUATION_BATCH)
-        self._features = studio.through(features, _counted(train, advance))
-        self._val_features = studio.through(features, _counted(studio.val_batches(), advance))
+        own = studio.train.part(studio.processes.share(len(studio.train)))
+        train = plain_batches(own, studio.pixels, EVALUATION_BATCH)
+        self._features = studio.through(features, _counted(train, advance), len(studio.train))
+        self._val_features = studio.through(features, _counted(studio.val_batches(), advance), len(studio.val))
 
     @staticmethod
     def passes(studio: Studio) -> int:
-        """Batches of pictures that the constructor works through."""
-        return -(-len(studio.train) // _EVALUATION_BATCH) - (-len(studio.val) // _EVALUATION_BATCH)
+        """Batches of pictures that the constructor works through in the first process, whose share is the largest."""
+        shares = (-(-len(pictures) // studio.processes.size) for pictures in (studio.train, studio.val))
+        return sum(-(-share // EVALUATION_BATCH) for share in shares)
 
     def __len__(self) -> int:
         return max(1, -(-len(self._features) // self._size))
@@ -221,7 +128,8 @@ class FeatureInputs:
         seed = seed_of(self._studio.config.seed, "head", epoch)
         order = torch.from_numpy(self._studio.train.order(seed, self._studio.config.sampler == "weighted"))
         labels = torch.from_numpy(self._studio.train.labels)
-        for chosen in torch.split(order, self._size):
+        for together in torch.split(order, self._size):
+            chosen = together[self._studio.processes.share(len(together))]
             yield self._features[chosen].to(self._studio.device), labels[chosen].to(self._studio.device)
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
@@ -245,8 +153,8 @@ def _counted(batches: Iterator[NDArray[np.uint8]], advance: Any) -> Iterator[NDA
         advance()
 
 
-def _workers(config: TrainConfig) -> int:
-    """Processes that decode and augment: one fewer than the cores, at most 8; none on a single core."""
+def _workers(config: TrainConfig, processes: Processes) -> int:
+    """Processes that decode and augment: one fewer than the cores of this process, at most 8; none on a single core."""
     if config.workers is not None:
         return config.workers
-    return min(8, len(os.sched_getaffinity(0)) - 1)
+    return max(0, min(8, len(os.sched_getaffinity(0)) // processes.local_size - 1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +12,27 @@ from numpy.typing import NDArray
 
 from edgeclf.training.augment import seed_of
 from edgeclf.training.checkpoint import Checkpoint, copy_state
-from edgeclf.training.config import Phase, TrainConfig
+from edgeclf.training.config import Phase
 from edgeclf.training.device import free_cached, is_out_of_memory
-from edgeclf.training.inputs import Inputs, Studio
-from edgeclf.training.losses import balanced_weights, classification_loss, mix, soften
+from edgeclf.training.inputs import Inputs
+from edgeclf.training.losses import balanced_weights, classification_loss, mix, soften, target_weight
+from edgeclf.training.optimizer import make_optimizer, make_schedule
+from edgeclf.training.studio import Studio
+from edgeclf.training.waiting import Awaited
 from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.errors import BackendError, GateError
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the training images: the mean loss, how long it took, how much of that it waited for images."""
+
+    loss: float
+    seconds: float
+    waited_s: float
 
 
 class Learner:
@@ -29,24 +43,10 @@ class Learner:
 
         self._config, self._studio, self._phase, self._inputs, self._watch = studio.config, studio, phase, inputs, watch
         config, network = studio.config, studio.network
-        if phase.on_features:
-            groups: list[dict[str, Any]] = [
-                {
-                    "params": [parameter],
-                    "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
-                    "lr": phase.lr,
-                }
-                for parameter in network.head_parameters
-            ]
-        else:
-            groups = network.parameter_groups(config.strategy, phase.lr, config.weight_decay, config.layer_decay)
-        self._optimizer: Any = (
-            torch.optim.AdamW(groups, lr=phase.lr)
-            if config.optimizer == "adamw"
-            else torch.optim.SGD(groups, lr=phase.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-        )
+        self._optimizer = make_optimizer(config, network, phase)
+        self._learning = [p for group in self._optimizer.param_groups for p in group["params"]]
         self._steps = math.ceil(len(inputs) / config.accumulate)
-        self._scheduler = _schedule(self._optimizer, config, self._steps, phase)
+        self._scheduler = make_schedule(self._optimizer, config, self._steps, phase)
         self._scaler: Any = torch.amp.GradScaler(self._studio.device.type, enabled=self._studio.scales_gradients)
         self._ema: Any = None
         if config.ema and not phase.on_features:
@@ -64,39 +64,49 @@ class Learner:
     def lr(self) -> float:
         return max(float(group["lr"]) for group in self._optimizer.param_groups)
 
-    def train_epoch(self, epoch: int, *, fresh: bool) -> float:
-        """Mean training loss; `fresh`: the head has learned nothing yet.
+    def train_epoch(self, epoch: int, *, fresh: bool) -> Pass:
+        """One pass over the training images; `fresh`: the head has learned nothing yet.
 
-        All randomness follows from (seed, phase, epoch): a resumed epoch repeats itself. Raises GateError where the
-        loss is no number.
+        All randomness follows from (seed, phase, epoch, process): a resumed epoch repeats itself. Raises GateError
+        where the loss is no number.
         """
         import torch
 
-        seed = seed_of(self._config.seed, self._phase.name, epoch)
+        seed = self._studio.processes.own_seed(seed_of(self._config.seed, self._phase.name, epoch))
         torch.manual_seed(seed)  # dropout, stochastic depth
         self._inputs.start()
         self._steps_done = epoch * self._steps
-        total, count = 0.0, 0
+        start = time.perf_counter()
+        batches = Awaited(self._inputs.batches(epoch))
+        total, count, step_loss = 0.0, 0.0, 0.0
         together, last = self._config.accumulate, len(self._inputs) - 1
-        for number, (batch, labels) in enumerate(self._inputs.batches(epoch)):
+        for number, (batch, labels) in enumerate(batches):
             summed = min(together, last + 1 - number // together * together)  # fewer at the end of an epoch
-            loss = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
-            self._check(loss, epoch, fresh=fresh and number == 0)
+            loss, images = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
+            total, count, step_loss = total + loss * images, count + images, step_loss + loss / summed
             if (number + 1) % together == 0 or number == last:
+                step_loss = self._studio.processes.sum_gradients(self._learning, step_loss)
+                self._check(step_loss, epoch, fresh=fresh and number < together)
                 self._step()
-            total, count = total + loss * len(labels), count + len(labels)
+                step_loss = 0.0
             self._watch.advance()
-        return total / count
+        (total,) = self._studio.processes.totals(total)
+        self._average_statistics()
+        return Pass(total / count, time.perf_counter() - start, batches.waited_s)
 
-    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> float:
-        """Adds `factor` times this batch's gradients; out of memory, goes on with smaller parts of it."""
+    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> tuple[float, float]:
+        """Adds `factor` times this batch's gradients; out of memory, goes on with smaller parts of it.
+
+        The loss and the number of images come back, the loss this process's part of the mean over the images of all.
+        """
         targets = soften(labels, self._studio.classes, self._config.label_smoothing)
         if not self._phase.on_features:
             mixup, cutmix = self._config.mixing
             batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
+        images, whole = self._studio.processes.totals(len(labels), target_weight(targets, self._class_weights))
         while True:
             try:
-                return self._backward_parts(batch, targets, factor)
+                return self._backward_parts(batch, targets, factor, whole), images
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -107,6 +117,8 @@ class Learner:
         tried = math.ceil(images / self._micro_batches)
         if tried <= 2:
             raise BackendError(f"out of memory with {tried} pictures at a time; try a smaller --img-size") from error
+        if self._studio.syncs_batch_norm:  # its layers wait for each other: all would have to halve at once
+            raise BackendError(f"out of memory with {tried} pictures a process; try a smaller --batch-size") from error
         self._micro_batches *= 2
         self._optimizer.zero_grad(set_to_none=True)
         free_cached()
@@ -116,9 +128,11 @@ class Learner:
             + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
         )
 
-    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float) -> float:
+    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float, whole: float) -> float:
         size = math.ceil(len(batch) / self._micro_batches)
         total = 0.0
+        if not size:
+            return total
         for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
             with self._studio.autocast():
                 loss = classification_loss(
@@ -126,19 +140,25 @@ class Learner:
                     wanted,
                     focal_gamma=self._config.focal_gamma if self._config.loss == "focal" else None,
                     weights=self._class_weights,
+                    whole=whole,
                 )
-            share = len(part) / len(batch)
-            self._scaler.scale(loss * (share * factor)).backward()
-            total += float(loss.detach()) * share
+            self._scaler.scale(loss * factor).backward()
+            total += float(loss.detach())
         return total
+
+    def _average_statistics(self) -> None:
+        """Gives all processes the mean of their BatchNorm statistics; synchronised ones are the same already."""
+        if self._studio.learns_batch_norm and not self._phase.on_features:
+            modules = [self._studio.network.module] + ([] if self._ema is None else [self._ema.module])
+            statistics = [each for module in modules for each in module.buffers() if each.is_floating_point()]
+            self._studio.processes.average_in_place(statistics)
 
     def _step(self) -> None:
         import torch
 
         self._scaler.unscale_(self._optimizer)
         if self._config.clip:
-            parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self._config.clip)
+            torch.nn.utils.clip_grad_norm_(self._learning, self._config.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
@@ -212,26 +232,6 @@ def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, f
         "val_top1": float((answers == labels).mean()),
         "val_macro_f1": float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)),
     }
-
-
-def _schedule(optimizer: Any, config: TrainConfig, steps: int, phase: Phase) -> Any:
-    """Per step: cosine with linear warm-up, or OneCycle; per epoch: plateau."""
-    from torch.optim import lr_scheduler
-
-    total = max(2, steps * phase.epochs)
-    if config.schedule == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.3, patience=2)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    if config.schedule == "onecycle":
-        return lr_scheduler.OneCycleLR(optimizer, max_lr=rates, total_steps=total + 1)
-    warmup = min(int(config.warmup_epochs * steps), total // 2)
-
-    def factor(step: int) -> float:  # of each group's own peak, however low that is
-        if step < warmup:
-            return 0.05 + 0.95 * step / warmup
-        return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (total - warmup))
-
-    return lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _split(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:

@@ -19,21 +19,32 @@ def soften(labels: torch.Tensor, classes: int, smoothing: float) -> torch.Tensor
     return hard * (1.0 - smoothing) + smoothing / classes
 
 
+def target_weight(targets: torch.Tensor, weights: torch.Tensor | None) -> float:
+    """What (N, classes) targets weigh together: N, or with class weights their weighted sum."""
+    return float(len(targets)) if weights is None else float((targets * weights).sum())
+
+
 def classification_loss(
-    logits: torch.Tensor, targets: torch.Tensor, *, focal_gamma: float | None, weights: torch.Tensor | None
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    focal_gamma: float | None,
+    weights: torch.Tensor | None,
+    whole: float | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy of (N, classes) logits against (N, classes) soft targets; focal with a gamma.
 
     Focal loss weighs each class's term by (1 - p)^gamma (Lin et al., 2017, arXiv:1708.02002). With class weights the
-    mean is weighted too, as torch's own cross-entropy does.
+    mean is weighted too, as torch's own cross-entropy does. For part of a batch, `whole` is the `target_weight` of all
+    of it: the losses of the parts sum to that of the batch.
     """
     log_p = logits.float().log_softmax(dim=1)
     terms = -targets * log_p
     if focal_gamma is not None:
         terms = terms * (1.0 - log_p.exp()) ** focal_gamma
-    if weights is None:
-        return terms.sum(dim=1).mean()
-    return (terms * weights).sum() / (targets * weights).sum()
+    if weights is not None:
+        terms = terms * weights
+    return terms.sum() / (target_weight(targets, weights) if whole is None else whole)
 
 
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

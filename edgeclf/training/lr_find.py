@@ -12,8 +12,9 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.training.augment import seed_of
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.device import choose_device
-from edgeclf.training.inputs import PictureInputs, Studio
+from edgeclf.training.inputs import PictureInputs
 from edgeclf.training.losses import classification_loss, soften
+from edgeclf.training.studio import Studio
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training
 from edgeclf_runtime.errors import DataError

@@ -45,6 +45,21 @@ class Network:
         return cls(module, heads, drop)
 
     @property
+    def has_batch_norm(self) -> bool:
+        import torch
+
+        return any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in self.module.modules())
+
+    def sync_batch_norm(self) -> None:
+        """Lets each BatchNorm learn from the pictures of all processes; on GPUs only, and untried there.
+
+        By timm: torch's own drops the activation that timm's layers hold.
+        """
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(self.module)
+
+    @property
     def head_parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for head in self.heads for parameter in head.parameters()]
 

@@ -37,7 +37,8 @@ LOCK = ".lock"
 class Outcome:
     """What came out: `model.json`, written last.
 
-    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation.
+    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation,
+    `waiting_share` the share of the epochs of the network, without validation, in which it waited for pictures.
     """
 
     schema: int = 1
@@ -46,6 +47,7 @@ class Outcome:
     training_images: int
     data_sha256: str
     scores: dict[str, float]
+    waiting_share: float | None = None
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
 

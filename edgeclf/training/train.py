@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeclf.data.split import (
     SplitManifest,
@@ -18,9 +22,11 @@ from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.curves import draw_curves
 from edgeclf.training.device import choose_device
 from edgeclf.training.event_log import check_logger
-from edgeclf.training.inputs import Studio
+from edgeclf.training.processes import Processes
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
+from edgeclf.training.studio import Studio
 from edgeclf.training.trainer import Trainer
+from edgeclf.training.waiting import waiting_share
 from edgeclf.training.watcher import Watcher
 from edgeclf_benchmarks.statistics.temperature import fit_temperature
 from edgeclf_export.trained import load_for_training, rebuild
@@ -28,11 +34,19 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
-_SCRATCH_NEEDS, _GENTLE_LR = 100_000, 1e-4
+_SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT = 100_000, 1e-4, 0.2
 
 
-def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher = Watcher()) -> Run:
+def train(
+    config: TrainConfig,
+    data: SplitManifest,
+    path: Path,
+    watcher: Watcher = Watcher(),
+    processes: Processes = Processes(),
+) -> Run:
     """Trains a backbone on the training images and keeps what validates best in the run folder `path`.
+
+    Several processes call it with the same arguments, each with its own `processes`; the first one writes.
 
     Raises
     ------
@@ -54,35 +68,46 @@ def train(config: TrainConfig, data: SplitManifest, path: Path, watcher: Watcher
     if config.normalize == "data":
         measured = measure(training_dataset(data))
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
-    studio = Studio(config, data, architecture, module, choose_device(config.device))
+    studio = Studio(config, data, architecture, module, choose_device(config.device, processes), processes)
     run = Run(path)
-    with run.alone():  # nothing that can be foreseen goes wrong from here on
-        start = Checkpoint(0, 0, copy_state(module), {})
-        Run.create(path, config, data, architecture, start)
+    processes.wait()  # all have seen that the folder is free
+    with _held(run, processes):  # nothing that can be foreseen goes wrong from here on
+        start = Checkpoint(0, 0, copy_state(module), {}, processes=processes.size)
+        if processes.is_first:
+            Run.create(path, config, data, architecture, start)
         return _finish(Trainer(run, studio, start, watcher))
 
 
-def resume(path: Path, watcher: Watcher = Watcher()) -> Run:
-    """Ends an interrupted training, bit for bit as it would have ended on the same CPU."""
+def resume(path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes()) -> Run:
+    """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes."""
     run = Run.open(path)
     if run.finished:
         raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
     config, architecture = run.config(), run.architecture()
-    with run.alone():
-        run.sweep()
+    with _held(run, processes):
+        if processes.is_first:
+            run.sweep()
         checkpoint = load_checkpoint(path / CHECKPOINT)
+        if checkpoint.processes != processes.size:
+            watcher.warn(
+                f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on from where it "
+                "was, but not to the same bits"
+            )
+            checkpoint.processes = processes.size
         module = rebuild(architecture, checkpoint.weights)
-        studio = Studio(config, run.data(), architecture, module, choose_device(config.device))
+        data, device = run.data(), choose_device(config.device, processes)
+        studio = Studio(config, data, architecture, module, device, processes)
+        processes.wait()  # all have read the checkpoint
         return _finish(Trainer(run, studio, checkpoint, watcher))
 
 
+def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
+    """The folder, held by the first process for all of them."""
+    return run.alone() if processes.is_first else nullcontext()
+
+
 def _finish(trainer: Trainer) -> Run:
-    run, studio = trainer.run, trainer.studio
-    learning, total = _count_parameters(trainer)
-    trainer.watch.note(
-        f"{run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
-        f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}"
-    )
+    _introduce(trainer)
     diverged = None
     try:
         trainer.run_all()
@@ -90,7 +115,35 @@ def _finish(trainer: Trainer) -> Run:
         if not trainer.checkpoint.best:
             raise
         diverged = error
-    state = trainer.checkpoint
+    logits = trainer.best_val_logits()
+    if trainer.studio.processes.is_first:
+        _write_outcome(trainer, logits)
+    trainer.studio.processes.wait()  # whoever leaves with an error sooner ends the one that writes
+    if diverged is not None:
+        run, best = trainer.run, trainer.checkpoint.best_epoch
+        raise GateError(f"{diverged}; {run.path} keeps the best epoch before, {best}, and can be exported")
+    return trainer.run
+
+
+def _introduce(trainer: Trainer) -> None:
+    studio, processes = trainer.studio, trainer.studio.processes
+    if not processes.is_first:
+        return
+    learning, total = _count_parameters(trainer)
+    together = f", in {processes.size} processes" if processes.size > 1 else ""
+    trainer.watch.note(
+        f"{trainer.run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
+        f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}{together}"
+    )
+    if processes.size > 1 and studio.learns_batch_norm and not studio.syncs_batch_norm:
+        trainer.watch.note(
+            "BatchNorm normalises each process's pictures by themselves, as it can't be synchronised on a cpu; its "
+            "statistics are averaged after each epoch"
+        )
+
+
+def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
+    run, studio, state = trainer.run, trainer.studio, trainer.checkpoint
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
@@ -102,12 +155,13 @@ def _finish(trainer: Trainer) -> Run:
         training_images=len(studio.train),
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
-        temperature=fit_temperature(trainer.best_val_logits(), studio.val.labels),
+        waiting_share=waiting_share(state.history),
+        temperature=fit_temperature(logits, studio.val.labels),
     )
     run.write_json(MODEL, to_json(outcome))
-    if diverged is not None:
-        raise GateError(f"{diverged}; {run.path} keeps the best epoch before, {state.best_epoch}, and can be exported")
-    return run
+    if (share := outcome.waiting_share) is not None:
+        remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
+        trainer.watch.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from edgeclf.training.batches import dead_workers_named
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import Phase, phases_of
 from edgeclf.training.event_log import open_event_log
-from edgeclf.training.inputs import FeatureInputs, Inputs, PictureInputs, Studio
+from edgeclf.training.inputs import FeatureInputs, Inputs, PictureInputs
 from edgeclf.training.learner import Learner
 from edgeclf.training.run import CHECKPOINT, Run
+from edgeclf.training.studio import Studio
 from edgeclf.training.watcher import Watcher
 
 _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
@@ -25,11 +26,15 @@ class Trainer:
     def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, watcher: Watcher) -> None:
         self.config, self.run, self.studio, self.watch = studio.config, run, studio, watcher
         self.checkpoint = checkpoint
-        self._events = open_event_log(self.config.logger, run.path, checkpoint.history)
+        logger = self.config.logger if studio.processes.is_first else "none"
+        self._events = open_event_log(logger, run.path, checkpoint.history)
         self._saved_at = time.perf_counter()
 
     def run_all(self) -> None:
-        """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds."""
+        """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds.
+
+        The first process writes it, and the history; the others hold the same.
+        """
         state = self.checkpoint
         phases = phases_of(self.config)
         while state.phase < len(phases):
@@ -55,18 +60,21 @@ class Trainer:
             inputs = FeatureInputs(self.studio, self.watch.advance)
         else:
             inputs = PictureInputs(self.studio)
+            if phase.epochs - state.epoch > 1:
+                inputs.decode_once(self.watch)
         learner = Learner(self.studio, phase, inputs, self.watch)
         if state.optimizer is not None:
             learner.restore(state)
         while state.epoch < phase.epochs and not 0 < self.config.patience <= state.stale_epochs:
             self.watch.start(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
             with dead_workers_named():
-                lr, loss = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
+                lr, done = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
                 scores = learner.judge()
             seconds = time.perf_counter() - start
             images_per_s = len(self.studio.train) / seconds
-            record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": loss, **scores}
+            record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}
             record |= {"seconds": round(seconds, 3), "images_per_s": round(images_per_s, 1)}
+            record |= {"training_s": round(done.seconds, 3), "waiting_s": round(done.waited_s, 3)}
             state.epoch += 1
             state.seconds += seconds
             state.history.append(record)
@@ -88,6 +96,8 @@ class Trainer:
             state.stale_epochs += 1
 
     def _save(self) -> None:
+        if not self.studio.processes.is_first:
+            return
         save_checkpoint(self.run.path / CHECKPOINT, self.checkpoint)
         self.run.write_history(self.checkpoint.history)
         self._saved_at = time.perf_counter()

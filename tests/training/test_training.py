@@ -179,7 +179,7 @@ def test_a_dead_worker_ends_the_training_without_a_hang(
 
     monkeypatch.setattr(batches, "decode", die)
     with pytest.raises(BackendError, match="worker died"):
-        train(config(strategy="full", workers=1), data, tmp_path / "run")
+        train(config(strategy="full", workers=1, image_cache="off"), data, tmp_path / "run")
 
 
 def test_weights_of_other_classes_start_a_training_with_a_fresh_head(

@@ -28,7 +28,7 @@ class Pictures:
         root = folder / manifest["root"]
         places = {label: number for number, label in enumerate(manifest["classes"])}
         self._items = [(root / i["path"], places[i["label"]]) for i in manifest["items"] if i["split"] == split]
-        self._transform = transform
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self._items)
@@ -36,7 +36,7 @@ class Pictures:
     def __getitem__(self, index: int) -> tuple[Any, int]:
         path, number = self._items[index]
         with Image.open(path) as image:
-            return self._transform(image.convert("RGB")), number
+            return self.transform(image.convert("RGB")), number
 
 
 def transforms_of(side: int) -> tuple[Any, Any]:

@@ -1,0 +1,93 @@
+"""Images a second that well-known backbones train at in bf16, and a two-phase fine-tune from images to a bundle.
+
+    python -m edgeclf_benchmarks.records.training_steps --data FOLDER -o benchmarks/results/training_steps.json
+
+For one GPU; it runs the same way on a CPU, where --quick (tiny pictures, few of them) tries it out. It has run on CPUs
+only so far. Each backbone trains from random weights, all of it, BatchNorm too, on noise that stays decoded in memory
+and is not augmented; the last of the epochs counts, without validation. `images_per_s` is of the whole steps,
+`computed_images_per_s` leaves out what they waited for pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edgeclf_benchmarks.records.commands import edgeclf
+from edgeclf_benchmarks.records.record import write_record
+from edgeclf_benchmarks.records.training import BACKBONE
+
+BACKBONES = ("resnet50", "mobilenetv3_large_100", "efficientnet_b0", "vit_base_patch16_224")
+FROM_RANDOM = ("--weights", "random", "--strategy", "full", "--batch-norm", "learn")
+STEP = (*FROM_RANDOM, "--augment", "none", "--image-cache", "on", "--warmup-epochs", "0", "--epochs", "2")
+
+
+def measure(data: Path, device: str, batch_size: int, side: int, images: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        noise = make_noise(folder / "noise", images, side)
+        rates = {}
+        for name in BACKBONES:
+            sizes = ("--img-size", str(side), "--batch-size", str(batch_size), "--amp", "bf16", "--device", device)
+            found = edgeclf("train", str(noise), "-m", name, *STEP, *sizes, "--name", name, folder=folder)
+            last, trained = found["epochs"][-1], found["outcome"]["training_images"]
+            rates[name] = {
+                "images_per_s": round(trained / last["training_s"], 1),
+                "computed_images_per_s": round(trained / (last["training_s"] - last["waiting_s"]), 1),
+            }
+            print(f"{name}: {rates[name]}", file=sys.stderr)
+        tuned = fine_tune(data.resolve(), device, side, folder)
+    sizes_px = {"img_size_px": side, "batch_size": batch_size, "device": device, "precision": "bf16"}
+    return {**sizes_px, "backbones": rates, "two_phase": tuned}
+
+
+def make_noise(folder: Path, count: int, side: int) -> Path:
+    """A folder of two classes of `count` pictures in all."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        place = folder / f"class-{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    return folder
+
+
+def fine_tune(data: Path, device: str, side: int, folder: Path) -> dict[str, Any]:
+    """Seconds from a folder of images to a proven ONNX bundle, as a user types it."""
+    start = time.perf_counter()
+    options = (*BACKBONE, "--img-size", str(side), "--epochs", "3", "--device", device, "--name", "tuned")
+    trained = edgeclf("train", str(data), *options, folder=folder)
+    trained_s = time.perf_counter() - start
+    edgeclf("export", "runs/tuned", "--target", "onnx", folder=folder)
+    return {
+        "training_images": trained["outcome"]["training_images"],
+        "val_top1_selected": trained["outcome"]["scores"]["val_top1"],
+        "train_s": round(trained_s, 1),
+        "train_and_export_s": round(time.perf_counter() - start, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="for the fine-tune")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu; never another than asked for")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--images", type=int, default=4096, help="of noise")
+    parser.add_argument("--quick", action="store_true", help="pictures of 64 pixels, 32 of them, on the cpu")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    if given.quick:
+        figures = measure(given.data, "cpu", 8, 64, 32)
+    else:
+        figures = measure(given.data, given.device, given.batch_size, 224, given.images)
+    write_record(given.output, "edgeclf_benchmarks.records.training_steps", figures)
+
+
+if __name__ == "__main__":
+    main()
