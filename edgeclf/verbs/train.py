@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -195,7 +196,15 @@ def _say_how_to_go_on(folder: Path) -> None:
         say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
 
 
-def watcher_in(stack: ExitStack) -> Watcher:
+def _epoch_line(record: dict[str, Any]) -> str:
+    return (
+        f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
+        f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
+        f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
+    )
+
+
+def watcher_in(stack: ExitStack, line: Callable[[dict[str, Any]], str] = _epoch_line) -> Watcher:
     """Bars on a terminal, one line an epoch everywhere."""
     from edgeclf.training.watcher import Watcher
 
@@ -217,11 +226,7 @@ def watcher_in(stack: ExitStack) -> Watcher:
 
         def epoch(self, record: dict[str, Any]) -> None:
             bars.update(task, visible=False)
-            say(
-                f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
-                f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
-                f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
-            )
+            say(line(record))
 
     return Bars()
 
