@@ -231,6 +231,10 @@ def _network(
 def _baseline(plan: Plan, fraction: float, subset: SplitManifest, folder: Path) -> tuple[Path, float, Judgement]:
     """HOG + SVM as a bundle; it gets no test images, for it would look at them whatever judges the curve."""
     without_test = replace(subset, items=tuple(item for item in subset.items if item.split != "test"))
+    import sklearn.metrics.pairwise
+    import sklearn.preprocessing
+    import sklearn.svm  # noqa: F401  # now: loading them is no part of the first point's training time
+
     options = BaselineOptions(output=folder, name=f"{fraction:g}", folds=0, seed=plan.seed, force=True)
     made = make_baseline(without_test, options)
     judged = judge_bundle(Bundle.open(made.path), subset, plan.judged_on)

@@ -53,11 +53,12 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
         selected = ", on which epochs were selected" if curve.selected_here else ""
         accuracy.set(xscale="log", xlabel="training images", ylabel="accuracy (top-1), 95 % interval")
         accuracy.set_title(f"{curve.judged_images:,} {_split(curve)} images{selected}", loc="left")
-        seconds.set(xscale="log", yscale="log", xlabel="training images", ylabel="training time (s)")
+        seconds.set(xscale="log", yscale="log", xlabel="training images")
         seconds.set_title("training time", loc="left")
+        seconds.yaxis.set_major_formatter(lambda value, place: f"{value:g} s")
         _place_ticks(accuracy, curve)
         _place_ticks(seconds, curve)
-        accuracy.legend(loc="lower right", fontsize=8)
+        accuracy.legend(loc="best", fontsize=8)
         figure.suptitle(inert(f"{curve.model} on {curve.data}"), x=0.01, ha="left", fontsize=10, fontweight="bold")
         figure.savefig(path, dpi=130, format="png", facecolor="white", metadata={"Software": None})
 

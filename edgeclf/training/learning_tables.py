@@ -58,7 +58,7 @@ def needs_table(curve: LearningCurve) -> Table:
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 100:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.2g} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 

@@ -10,7 +10,7 @@ import typer
 
 from edgeclf.console import say, show, styled, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
+from edgeclf.verbs.options import AsJson, ImgSize, need, need_one_process, shell_word
 from edgeclf.verbs.train import watcher_in
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
@@ -81,6 +81,7 @@ def adapt(
     from edgeclf.training.unlabelled import read_unlabelled
 
     need("train", *NEEDED)
+    need_one_process("adapt")
     if (resume is None) == (unlabelled is None):
         raise UsageError("give UNLABELLED to start an adaptation, or --resume FOLDER to go on with one")
     if resume is None and model is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.console import grid, say, show, styled, suggest, write_json
-from edgeclf.verbs.options import need, shell_word
+from edgeclf.verbs.options import need, need_one_process, shell_word
 from edgeclf_runtime.errors import EdgeclfError, UsageError
 from edgeclf_runtime.writer import writing
 
@@ -33,6 +33,7 @@ def run_curve(plan: Plan | None, data: SplitManifest | None, folder: Path, *, as
     from edgeclf.training.learning_curve import is_curve, resume_curve, start_curve
     from edgeclf.verbs.train import watcher_in
 
+    need_one_process("a learning curve")
     with ExitStack() as stack:
         watcher = watcher_in(stack)
         try:

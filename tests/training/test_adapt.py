@@ -357,6 +357,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tm
     assert process.returncode == 130 and "go on with: edgeclf adapt --resume long" in said and "Traceback" not in said
 
 
+def test_several_processes_are_refused(
+    discs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli_run(["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]) == 2
+    assert "adapt works in one process; start it without torchrun" in capsys.readouterr().err
+
+
 def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: SplitManifest, tmp_path: Path) -> None:
     gone = replace(data, items=tuple(replace(i, path=f"gone/{i.path}") if i.split == "test" else i for i in data.items))
     save_manifest(gone, tmp_path / "split.json")
