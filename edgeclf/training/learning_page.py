@@ -38,8 +38,8 @@ def learning_page(curve: LearningCurve, picture: bytes) -> str:
         '<p class="dim">Data needed: the fewest images whose interval reaches the approach\'s best accuracy; training '
         "time is of these. An approach beats the baseline where its whole interval lies above the baseline's on the "
         "same training images.</p></section>"
-        f'<section><h2>Accuracy and time against images</h2><p><img style="max-width:100%;height:auto" '
-        f'src="data:image/png;base64,{image}" alt="{text(told)}"></p></section>'
+        f'<section><h2>Accuracy and time against images</h2><div><img style="max-width:100%;height:auto" '
+        f'src="data:image/png;base64,{image}" alt="{text(told)}"></div></section>'
         f"<section><h2>Every point</h2>{to_html(points_table(curve))}</section></main>\n"
         f'<footer><p class="dim">{text(curve.created_utc)}; {text(machine)}</p></footer></body></html>\n'
     )

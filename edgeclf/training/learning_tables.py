@@ -12,7 +12,7 @@ def points_table(curve: LearningCurve) -> Table:
     """A row a point, approach by approach, fewest images first."""
     points = [point for approach in curve.approaches for point in curve.of(approach)]
     return Table(
-        "Every point",
+        "By approach, fewest images first",
         ("approach", "images", "share", "accuracy", "macro-F1", "training", "where"),
         tuple(
             (
