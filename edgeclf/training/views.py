@@ -30,8 +30,18 @@ class TwoViews:
         self._transform = _compose(pixels, hflip=hflip, vflip=vflip)
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> NDArray[np.uint8]:
-        import torch
+        return self.finish(self.prepare(image), epoch, index)
 
+    def prepare(self, image: Image.Image) -> Image.Image:
+        """What is the same each time: the crop comes first, so nothing is."""
+        return image
+
+    def finish(self, prepared: Image.Image | NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
+        """The views of what `prepare` gave, or of an array of it."""
+        import torch
+        from PIL import Image
+
+        image = Image.fromarray(prepared) if isinstance(prepared, np.ndarray) else prepared
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.default_generator.manual_seed(seed_of(self._seed, "views", epoch, index))
             views = torch.stack([self._transform(image) for _ in range(2)])
