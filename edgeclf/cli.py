@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from edgeclf.console import one_line, say
 from edgeclf.verbs import (
+    adapt,
     baseline,
     bench,
     build,
@@ -90,6 +91,7 @@ app = typer.Typer(
 MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Run a bundle", "Look around"
 app.add_typer(data.app, name="data", rich_help_panel=MAKING)
 app.command("train", rich_help_panel=MAKING)(train.train)
+app.command("adapt", rich_help_panel=MAKING)(adapt.adapt)
 app.command("lr-find", rich_help_panel=MAKING)(lr_find.lr_find)
 app.command("export", rich_help_panel=MAKING)(export.export)
 app.command("zeroshot", rich_help_panel=MAKING)(zeroshot.zeroshot)

@@ -54,7 +54,7 @@ def allot(
     Where clusters are images and their copies, they are dealt out class by class with largest remainders, which is
     exact; where they are groups of any size and several classes, greedily.
     """
-    order = sorted(clusters, key=lambda cluster: _chance(seed, paths[cluster[0]]))
+    order = sorted(clusters, key=lambda cluster: chance(seed, paths[cluster[0]]))
     dealt = (_deal_greedily if grouped else _deal_by_class)(order, labels, fractions)
     splits: list[Split] = ["train"] * len(labels)
     for cluster, place in zip(order, dealt, strict=True):
@@ -77,7 +77,8 @@ def largest_remainder(count: int, fractions: Sequence[float]) -> list[int]:
     return seats
 
 
-def _chance(seed: int, path: str) -> bytes:
+def chance(seed: int, path: str) -> bytes:
+    """Where a path stands in the random order of a seed, the same on every machine."""
     return hashlib.sha256(f"{seed}\0{path}".encode("utf-8", "surrogatepass")).digest()
 
 

@@ -63,13 +63,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         (draft / STATE).write_text(json.dumps(state))
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes a safetensors file. Raises OSError, as for a full disk."""
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file, with texts in its header. Raises OSError, as for a full disk."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        save_file(tensors, path)
+        save_file(tensors, path, metadata)
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from error
 

@@ -22,6 +22,7 @@ from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.curves import draw_curves
 from edgeclf.training.device import choose_device
 from edgeclf.training.event_log import check_logger
+from edgeclf.training.leakage import keep_adapted, seen_in_adaptation
 from edgeclf.training.processes import Processes
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.studio import Studio
@@ -75,6 +76,7 @@ def train(
         start = Checkpoint(0, 0, copy_state(module), {}, processes=processes.size)
         if processes.is_first:
             Run.create(path, config, data, architecture, start)
+            keep_adapted(run, config.weights)
         return _finish(Trainer(run, studio, start, watcher))
 
 
@@ -181,7 +183,7 @@ def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
     whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
     if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
-    for sentence in config.switches.warnings():
+    for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):
         watcher.warn(sentence)
     if copies := copies_across_splits(data):
         watcher.warn(f"{copies} images lie in more than one split, so figures flatter; `edgeclf data check` lists them")

@@ -81,10 +81,12 @@ def evaluate(
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.split import open_data
+    from edgeclf.judging.asking import items_of
     from edgeclf.judging.calibration import parse_wanted
     from edgeclf.judging.operating_point import place_of, with_operating_point
     from edgeclf.judging.report import judge_bundle, report_document, write_judgement
     from edgeclf.training.judge import judge_run, set_operating_point
+    from edgeclf.training.leakage import seen_by_run
     from edgeclf.training.run import Run
 
     options = session_options(device, threads, compute_precision)
@@ -123,6 +125,8 @@ def evaluate(
         write_json("eval", {"report": report_document(judged), "written": [str(path) for path in written]})
     else:
         _show(judged)
+    if run is not None and (leak := seen_by_run(run, items_of(manifest, split))):
+        say(f"warning: {leak}", style="yellow")
     _finish(judged, folder, [path.name for path in written], subject)
 
 

@@ -148,3 +148,11 @@ def need(extra: str, *modules: str) -> None:
 
     if missing := [module for module in modules if find_spec(module) is None]:
         raise BackendError(f"{missing[0]} is not installed; install it with: pip install 'edgeclf[{extra}]'")
+
+
+def need_one_process(what: str) -> None:
+    """Raises UsageError under torchrun, for what would do the same in each of its processes."""
+    import os
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(f"{what} works in one process; start it without torchrun")

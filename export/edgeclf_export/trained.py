@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from edgeclf_export.backbones import (
     describe_builder,
     find_weights,
     fold_branches,
+    head_layers,
     own_size,
     pixels_from_config,
     reference_transform,
@@ -69,7 +70,7 @@ def load_for_training(
     torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
-        load_into(module, _with_fresh_head(module, state), name)
+        load_into(module, _with_fresh_head(module, state, head_layers(library, name, module.state_dict())), name)
     config = data_config(library, name, module, img_size)
     architecture = Architecture(
         builder=builder,
@@ -115,9 +116,14 @@ def _pixel_reference(
     return reference_transform(config) if pixels_from_config(config) == architecture.pixels else None
 
 
-def _with_fresh_head(module: torch.nn.Module, state: State) -> State:
-    """`state`, the tensors that differ in nothing but the number of classes replaced by the module's own."""
+def _with_fresh_head(module: torch.nn.Module, state: State, heads: Sequence[str]) -> State:
+    """`state`, the tensors that differ in nothing but the number of classes replaced by the module's own.
+
+    Where it has no head at all (of adapted weights, and of timm's own without classes), the module's own is kept.
+    """
     own = module.state_dict()
+    if not any(name.rpartition(".")[0] in heads for name in state):
+        state = {**state, **{name: tensor for name, tensor in own.items() if name.rpartition(".")[0] in heads}}
     fresh = {
         name: own[name]
         for name, tensor in state.items()

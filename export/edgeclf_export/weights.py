@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeclf_export.adapted import read_adapted, weights_in
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.machine import package_version
@@ -62,8 +63,15 @@ def load_package(name: str, backbone: str) -> tuple[State, str]:
 
 
 def load_file(path: Path) -> tuple[State, str]:
-    """The tensors of a safetensors or torch file, and their origin for the manifest. Raises DataError."""
-    return read_state(path), f"file:{path.name} sha256:{hash_file(path)}"
+    """The tensors of a safetensors or torch file, and their origin for the manifest. Raises DataError.
+
+    A folder that `edgeclf adapt` or `edgeclf train` left stands for the weights in it.
+    """
+    path = weights_in(path)
+    state = read_state(path)
+    adapted = read_adapted(path)
+    about = "" if adapted is None else f" ({adapted})"
+    return state, f"file:{path.name} sha256:{hash_file(path)}{about}"
 
 
 def read_state(path: Path) -> State:

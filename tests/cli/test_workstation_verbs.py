@@ -23,6 +23,7 @@ EXPORT = ["export", "-m", "resnet18", "--weights", "random"]
         (["export", "mine.onnx", "--labels", "l.txt", "--img-size", "8"], "export"),
         (["train", "photos", "-m", "resnet18"], "train"),
         (["lr-find", "photos", "-m", "resnet18"], "train"),
+        (["adapt", "photos", "-m", "resnet18"], "train"),
         (["data", "preview", "photos"], "train"),
         (["demo"], "all"),
     ],

@@ -1,0 +1,144 @@
+"""`edgeclf adapt`: unlabelled images and a backbone become weights that a training starts from."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeclf.console import say, show, styled, suggest, track, write_json
+from edgeclf.verbs.config_file import ConfigFile
+from edgeclf.verbs.options import AsJson, ImgSize, need, need_one_process, shell_word
+from edgeclf.verbs.train import watcher_in
+from edgeclf_runtime.errors import BackendError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf.training.adaptation import Adaptation
+
+NEEDED = ("torch", "torchvision", "timm", "safetensors")
+
+
+def adapt(
+    unlabelled: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[UNLABELLED]", help="A folder of images in any folders, or a split: of that the training images."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(metavar="WHERE", help="Where to start: hub, random, a file or a weights package, as for train."),
+    ] = "hub",
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the images.")] = 20,
+    img_size: ImgSize = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=8, metavar="N", help="Images that are held apart in a step.")
+    ] = 128,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Peak rate of AdamW.", show_default="1e-3 for random weights, else 1e-4"),
+    ] = None,
+    embedding: Annotated[int, typer.Option(min=2, metavar="N", help="Dimensions that are compared.")] = 512,
+    hflip: Annotated[bool, typer.Option(help="Views are mirrored; not where left and right mean something.")] = True,
+    vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
+    amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    config: ConfigFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="What it leaves.", show_default="adapted/MODEL"),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on with an interrupted adaptation, bit for bit.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a backbone to images that nobody has labelled, before it is trained on those with labels.
+
+    For pictures unlike those that the weights know: X-rays, microscopy, satellites. Two views of each image, cropped,
+    mirrored and recoloured, shall become the same, and different images different (VICReg); labels play no part. Many
+    images pay, and so do large batches. The weights have no head; they name the images they saw, and train warns where
+    test images were among them. Ctrl-C is safe: the last finished epoch is on disk, and --resume goes on from there.
+
+    \b
+    Examples:
+      edgeclf adapt scans/ -m resnet18
+      edgeclf train labelled/ -m resnet18 --weights adapted/resnet18
+      edgeclf adapt split.json -m vit_tiny_patch16_224 --weights random --epochs 100 -o adapted/vit
+    """
+    from edgeclf.training.adapt import adapt as adapt_backbone
+    from edgeclf.training.adapt import resume as resume_adaptation
+    from edgeclf.training.adaptation import AdaptConfig
+    from edgeclf.training.unlabelled import read_unlabelled
+
+    need("train", *NEEDED)
+    need_one_process("adapt")
+    if (resume is None) == (unlabelled is None):
+        raise UsageError("give UNLABELLED to start an adaptation, or --resume FOLDER to go on with one")
+    if resume is None and model is None:
+        raise UsageError("name a backbone with --model; `edgeclf models` lists some")
+    folder = resume or output or Path("adapted") / str(model).rpartition("/")[2]
+    with ExitStack() as stack:
+        watcher = watcher_in(stack, _epoch_line)
+        try:
+            if unlabelled is None:
+                made = resume_adaptation(folder, watcher)
+            else:
+                asked = AdaptConfig(
+                    model=str(model),
+                    weights=weights,
+                    img_size=img_size,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    lr=lr,
+                    embedding=embedding,
+                    hflip=hflip,
+                    vflip=vflip,
+                    amp=amp,
+                    device=device,
+                    workers=workers,
+                    seed=seed,
+                )
+                made = adapt_backbone(asked, read_unlabelled(unlabelled, track=track), folder, watcher)
+        except (KeyboardInterrupt, BackendError, DataError):
+            _say_how_to_go_on(folder)
+            raise
+    _show(made, as_json=as_json)
+
+
+def _epoch_line(record: dict[str, Any]) -> str:
+    terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
+    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
+    return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    """After an interruption: the last finished epoch is on disk."""
+    from edgeclf.training.adaptation import Adaptation
+
+    if Adaptation.is_at(folder) and not Adaptation(folder).finished:
+        say(f"go on with: edgeclf adapt --resume {shell_word(str(folder))}")
+
+
+def _show(made: Adaptation, *, as_json: bool) -> None:
+    from edgeclf_runtime.records import to_json
+
+    outcome, broken = made.outcome(), made.images().broken
+    if as_json:
+        fields = {name: value for name, value in to_json(outcome).items() if name != "image_hashes"}
+        write_json("adapt", {"folder": str(made.path), "adapted": fields, "broken": broken, "epochs": made.history()})
+    else:
+        show(styled(f"{made.path}: {outcome.backbone} {outcome}, in {outcome.seconds:.1f} s", "bold"))
+    say(f"wrote {made.path}/: model.safetensors without a head, adapted.json, split, history", style="dim")
+    name, size = shell_word(made.config().model), made.config().img_size
+    sized = "" if size is None else f" --img-size {size}"
+    suggest(f"edgeclf train DATA -m {name}{sized} --weights {shell_word(str(made.path))}")
