@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.console import size
 from edgeclf.training.watcher import Watcher
 
 _SHARES = {"auto": 1 / 4, "on": 1 / 2}  # of the memory that is free now
 _SAMPLE, _AHEAD = 32, 64
-_GIB = 1 << 30
 
 
 def decode_once(
@@ -30,8 +30,8 @@ def decode_once(
     expected = sum(picture.nbytes for picture in sample.values()) * count // len(sample)
     if mode == "auto" and expected > budget:
         watcher.note(
-            f"pictures are decoded anew in each epoch: decoded they take about {expected / _GIB:.1f} GiB, "
-            f"{budget / _GIB:.1f} GiB may be used; --image-cache on keeps what fits"
+            f"pictures are decoded anew in each epoch: decoded they take about {size(expected)}, "
+            f"{size(budget)} may be used; --image-cache on keeps what fits"
         )
         return {}
     kept: dict[int, NDArray[np.uint8]] = {}
@@ -43,9 +43,9 @@ def decode_once(
             break
         kept[index] = picture
         watcher.advance()
-    size = sum(picture.nbytes for picture in kept.values()) / _GIB
+    held = size(sum(picture.nbytes for picture in kept.values()))
     whole = "all" if len(kept) == count else f"{len(kept):,} of {count:,}"
-    watcher.note(f"{whole} training pictures stay decoded in memory ({size:.2f} GiB); --image-cache off keeps none")
+    watcher.note(f"{whole} training pictures stay decoded in memory ({held}); --image-cache off keeps none")
     return kept
 
 
