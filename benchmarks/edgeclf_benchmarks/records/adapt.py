@@ -74,7 +74,7 @@ def _round(network: str, side: int, epochs: int, seed: int, folder: Path) -> dic
     told = {
         "seed": seed,
         "adaptation_s": adapted["adapted"]["seconds"],
-        "last_epoch": {key: round(value, 4) for key, value in last.items()},
+        "last_epoch": {key: round(value, 4) for key, value in last.items() if key != "lr"},
         "top1": {arm: _share(found) for arm, found in right.items()},
         "adapted_over_random": _change(right["random"], right["adapted"], images),
         "adapted_over_statistics": _change(right["statistics"], right["adapted"], images),
