@@ -81,15 +81,23 @@ class Room:
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """A function that reserves bytes until the context ends, or raises Refused."""
+        """A function that reserves bytes until the context ends, or raises Refused: then the body holds none."""
         held = 0
 
         def take(count: int) -> None:
             nonlocal held
-            if self.bytes + count > _BODIES * self._limits.body_bytes:
-                raise Refused(503, "too many bytes of other requests are in memory; try again", closes=True)
-            self.bytes += count
             held += count
+            self.bytes += count
+            refused = None
+            if held > self._limits.body_bytes:
+                limit = f"{self._limits.max_megabytes:g} MB (--max-megabytes)"
+                refused = Refused(413, f"wanted a body of at most {limit}, found more", closes=True)
+            elif self.bytes > _BODIES * self._limits.body_bytes:
+                refused = Refused(503, "too many bytes of other requests are in memory; try again", closes=True)
+            if refused is not None:
+                self.bytes -= held
+                held = 0
+                raise refused
 
         try:
             yield take

@@ -101,18 +101,22 @@ class Service:
         return await self._in_time(self._read_all(chunks, take), "whole body", 408)
 
     async def _read_all(self, chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> bytes:
-        body, found = bytearray(), 0
+        kept: list[bytes] = []  # one growing array per body would leave the heap in holes
+        found, refused = 0, None
         async for chunk in chunks:
             found += len(chunk)
-            if found <= self.limits.body_bytes:
-                take(len(chunk))
-                body += chunk
+            if refused is None:
+                try:
+                    take(len(chunk))
+                    kept.append(chunk)
+                except Refused as error:
+                    refused = error
+                    kept.clear()
             elif found > _DRAINED_BODIES * self.limits.body_bytes:
                 break
-        if found > self.limits.body_bytes:
-            limit = f"{self.limits.max_megabytes:g} MB (--max-megabytes)"
-            raise Refused(413, f"wanted a body of at most {limit}, found more", closes=True)
-        return bytes(body)
+        if refused is not None:
+            raise refused
+        return b"".join(kept)
 
     def close(self) -> None:
         """Ends the threads; the classifier is the caller's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -129,13 +130,31 @@ def test_a_body_beyond_the_limit_is_read_to_a_bound_and_not_kept(make: Make) -> 
 
 def test_bodies_of_all_requests_together_are_bounded() -> None:
     room = Room(ServiceLimits(max_megabytes=1))
-    with room.body() as take:
-        take(16_000_000)
+    with ExitStack() as bodies:
+        for _ in range(16):
+            bodies.enter_context(room.body())(1_000_000)
         with room.body() as more, pytest.raises(Refused) as refused:
             more(1)
-        assert refused.value.status == 503
+        assert (refused.value.status, room.bytes) == (503, 16_000_000)
     with room.body() as take:
-        take(16_000_000)
+        take(1_000_000)
+        with pytest.raises(Refused) as refused:
+            take(1)
+        assert (refused.value.status, room.bytes) == (413, 0)
+
+
+def test_a_body_that_finds_no_room_is_read_to_its_end_and_not_kept(make: Make) -> None:
+    async def crowded() -> None:
+        service = make(max_megabytes=0.01)
+        service._room.bytes = 160_000
+        rest = sent(bytes(1000), bytes(1000), bytes(1000))
+        assert (
+            await refusal(service.predict(rest, "late", 1))
+        ).status == 503  # a client in the midst of it sees no 503
+        assert service._room.bytes == 160_000
+        assert [chunk async for chunk in rest] == []
+
+    asyncio.run(crowded())
 
 
 @pytest.mark.parametrize("answer", [RuntimeError("no luck"), MemoryError(), float("nan")])
