@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.images import Limits
+    from edgeclf_runtime.pixels import PixelMode
 
 
 def predict(
@@ -132,14 +133,13 @@ def predict(
     if source is not None:
         if named or reads_stdin or watch:
             raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
-        if mode != "exact":
-            raise UsageError("--pixels fast is for JPEG files; a stream's frames are decoded whole")
         _predict_stream(
             bundle,
             source,
             frames,
             options,
             Limits(max_megapixels, max_megabytes),
+            mode=mode,
             rebuild_if_stale=rebuild_if_stale,
             every=every,
             timeout_s=timeout,
@@ -173,9 +173,7 @@ def predict(
             run.totals.finished = True
         finally:
             run.close()
-        proof = None if _verified_here(classifier) else f"verify {shell_word(str(opened.path))}"
-    if proof and mode != "exact":
-        proof += f" --pixels {mode}"
+        proof = _missing_proof(classifier, mode)
     _close(run.totals, csv, proof=proof, forgiving=watch)
 
 
@@ -204,6 +202,7 @@ def _predict_stream(
     options: SessionOptions,
     limits: Limits,
     *,
+    mode: PixelMode,
     rebuild_if_stale: bool,
     at_a_time: int | None,
     **how: Any,
@@ -218,15 +217,14 @@ def _predict_stream(
     need("video", "av")
     found = find_source(place)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with Classifier.open(opened, options, limits=limits) as classifier:
+    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
         _check_threshold(how["threshold"], classifier)
         say_remarks(classifier.session.facts)
         size = at_a_time or _fastest_batch(classifier)
         newest = found.live if frames is None else frames == "newest"
         predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
-        verified = _verified_here(classifier)
-    if not verified:
-        suggest(f"edgeclf verify {shell_word(str(opened.path))}   (not yet proven on this machine)")
+        proof = _missing_proof(classifier, mode)
+    _suggest_proof(proof)
 
 
 def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
@@ -237,14 +235,22 @@ def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
         raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
 
 
-def _verified_here(classifier: Classifier) -> bool:
-    """Whether this machine, with this engine, has a proof that passed: the exporter's, or its own beside the bundle."""
+def _missing_proof(classifier: Classifier, mode: PixelMode) -> str | None:
+    """What makes a proof of this machine, engine and mode; None where one passed: the exporter's, or one beside it."""
     from edgeclf.inspection import find_proofs
     from edgeclf_runtime.machine import machine_facts, machine_id
 
     here = machine_id({**machine_facts(), **classifier.facts})
     proofs = find_proofs(classifier.bundle)
-    return any(found.machine == here and found.proof and found.proof.verdict == "pass" for found in proofs)
+    if any(found.machine == here and found.proof and found.proof.verdict == "pass" for found in proofs):
+        return None
+    verb = f"edgeclf verify {shell_word(str(classifier.bundle.path))}"
+    return verb if mode == "exact" else f"{verb} --pixels {mode}"
+
+
+def _suggest_proof(proof: str | None) -> None:
+    if proof is not None:
+        suggest(f"{proof}   (not yet proven on this machine)")
 
 
 def _close(totals: Totals, csv: str | None, *, proof: str | None, forgiving: bool) -> None:
@@ -255,8 +261,7 @@ def _close(totals: Totals, csv: str | None, *, proof: str | None, forgiving: boo
         say(images + passed_over, style="dim")
     if csv not in (None, "-"):
         say(f"wrote {csv}", style="dim")
-    if proof:
-        suggest(f"edgeclf {proof}   (not yet proven on this machine)")
+    _suggest_proof(proof)
     if forgiving or not (totals.errors or totals.empty_folders):
         return
     if totals.images + totals.empty_folders == 1:

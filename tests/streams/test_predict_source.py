@@ -54,6 +54,15 @@ def test_every_frame_of_a_file_is_answered_in_order(bundle: Bundle, video: Path,
     assert b"12 frames" in done.stderr and b"frames/s" in done.stderr and b"latency" in done.stderr
 
 
+def test_frames_are_resized_fast_on_demand_and_the_proof_that_lacks_is_that_modes(
+    bundle: Bundle, video: Path, edgeclf: Run
+) -> None:
+    done = edgeclf("predict", bundle.path, "--source", video, "--json", "--pixels", "fast")
+    labels = [each["prediction"]["label"] for each in documents(done)[:-1]]
+    assert done.returncode == 0 and labels == [COLOURS[i % 3] for i in range(12)]
+    assert b"verify" in done.stderr and b"--pixels fast" in done.stderr
+
+
 def test_frames_have_the_answers_that_their_pictures_have(bundle: Bundle, video: Path, edgeclf: Run) -> None:
     done = edgeclf("predict", bundle.path, "--source", video, "--json", "-b", "5")
     with av.open(str(video)) as container, Classifier.open(bundle) as classifier:
