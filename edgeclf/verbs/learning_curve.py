@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.console import grid, say, show, styled, suggest, write_json
 from edgeclf.verbs.options import need, need_one_process, shell_word
 from edgeclf_runtime.errors import EdgeclfError, UsageError
-from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
     from edgeclf.data.split import SplitManifest
@@ -53,6 +52,7 @@ def _publish(curve: LearningCurve, folder: Path) -> None:
     from edgeclf.training.learning_curve import PAGE, PICTURE
     from edgeclf.training.learning_page import learning_page
     from edgeclf.training.learning_picture import draw_learning_curve
+    from edgeclf_runtime.writer import writing
 
     with writing(folder / PICTURE, force=True) as draft:
         draw_learning_curve(curve, draft)
