@@ -194,12 +194,10 @@ class _Learner:
             {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=lr)
+        total = max(2, steps * self._config.epochs) + 1
+        warm_up = max(_WARM_UP, 2 / total)  # a rise of no step, of 10 in all, would be a division by zero in torch
         self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer,
-            lr,
-            total_steps=max(2, steps * self._config.epochs) + 1,
-            pct_start=_WARM_UP,
-            cycle_momentum=False,
+            self._optimizer, lr, total_steps=total, pct_start=warm_up, cycle_momentum=False
         )
         if state.optimizer is not None:
             self._optimizer.load_state_dict(state.optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,7 @@ class TrainingBatches:
             multiprocessing_context="fork" if workers else None,  # they share the pictures that are kept
             persistent_workers=workers > 0,
             collate_fn=_stack,
+            worker_init_fn=_leave_when_told,
             pin_memory=pin,
             generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
         )
@@ -198,6 +200,15 @@ def dead_workers_named() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
+
+
+def _leave_when_told(worker: int) -> None:
+    """In a data worker: SIGTERM ends it as if it had finished.
+
+    `timeout`, systemd and others send it to all processes of a training. A worker that dies of it is an error to torch,
+    which comes up in the main process wherever that is winding down for the same signal.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:

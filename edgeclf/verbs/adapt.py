@@ -77,7 +77,7 @@ def adapt(
     """
     from edgeclf.training.adapt import adapt as adapt_backbone
     from edgeclf.training.adapt import resume as resume_adaptation
-    from edgeclf.training.adaptation import AdaptConfig
+    from edgeclf.training.adaptation import Adaptation, AdaptConfig
     from edgeclf.training.unlabelled import read_unlabelled
 
     need("train", *NEEDED)
@@ -93,6 +93,7 @@ def adapt(
             if unlabelled is None:
                 made = resume_adaptation(folder, watcher)
             else:
+                Adaptation.check_free(folder)  # before thousands of images are read
                 asked = AdaptConfig(
                     model=str(model),
                     weights=weights,

@@ -370,3 +370,21 @@ def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: SplitManif
     save_manifest(gone, tmp_path / "split.json")
     images = read_unlabelled(tmp_path / "split.json")
     assert not images.broken and len(images.pictures) == len(data.of("train"))
+
+
+def test_nine_steps_in_all_are_enough(asked: Asked, unlabelled: Unlabelled, tmp_path: Path) -> None:
+    """A tenth of torch's ten points of a schedule is a warm-up of no step, by which it divides."""
+    made = adapt(asked(epochs=9, batch_size=len(unlabelled.pictures)), unlabelled, tmp_path / "adapted")
+    assert made.finished and len(made.history()) == 9
+
+
+def test_a_folder_that_is_taken_is_said_before_the_images_are_read(
+    asked: Asked, unlabelled: Unlabelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or a fault of these images would end in advice to go on with an adaptation to others."""
+    adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    (tmp_path / "adapted" / "adapted.json").unlink()
+    (tmp_path / "empty").mkdir()
+    code = cli_run(["adapt", str(tmp_path / "empty"), "-m", "test_resnet", "-o", str(tmp_path / "adapted")])
+    said = capsys.readouterr().err
+    assert code == 2 and "holds an adaptation" in said and "go on with: " not in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,11 +26,11 @@ Make = Callable[..., TrainConfig]
 _FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
 
 
-def start_training(folder: Path, pictures: Path, *options: str) -> subprocess.Popen[str]:
-    """A training of many epochs in a process of its own, given back once its second epoch has ended."""
+def start_training(folder: Path, pictures: Path, *options: str, alone: bool = False) -> subprocess.Popen[str]:
+    """A training of many epochs in a process (`alone`: a process group) of its own, after its second epoch."""
     command = [sys.executable, "-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "full", "--epochs", "500", "--name", "long", *options]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=alone)
     history = folder / "runs" / "long" / "history.jsonl"
     deadline = time.monotonic() + 90
     while not (history.exists() and history.read_text().count("\n") >= 2):
@@ -205,3 +206,14 @@ def test_a_class_without_training_images_is_refused_and_copies_across_splits_are
     doubled = replace(data, items=(*data.items[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
     train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
     assert any("2 images lie in more than one split" in text for text in watcher.warnings)
+
+
+def test_sigterm_to_all_processes_of_a_training_ends_it_as_sigterm_to_the_first_does(
+    discs: Path, tmp_path: Path
+) -> None:
+    process = start_training(tmp_path, discs, "--workers", "2", alone=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and said.splitlines()[-1] == "edgeclf: terminated"
+    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    assert len(Run.open(tmp_path / "runs" / "long").history()) >= 2
