@@ -168,6 +168,7 @@ def train(
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.learning_curve import is_curve
     from edgeclf.training.processes import joined
+    from edgeclf.training.run import Run
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
     from edgeclf.training.watcher import Watcher
@@ -203,6 +204,8 @@ def train(
             if data is None:
                 run = resume_run(folder, watcher, processes)
             else:
+                if processes.is_first:
+                    Run.check_free(folder)  # said before anything that is wrong with the data: that run is not this one
                 resolved = TrainConfig(**{**chosen, "switches": switches})
                 run = train_run(resolved, open_data(data, seed=seed), folder, watcher, processes)
     except (KeyboardInterrupt, BackendError, DataError):

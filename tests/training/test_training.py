@@ -361,3 +361,14 @@ def test_what_a_file_asked_for_is_in_the_runs_config(
     config = json.loads((tmp_path / "runs" / "filed" / "config.json").read_text())
     assert (config["img_size"], config["seed"], config["epochs"]) == (32, 3, 1)
     assert config["switches"]["hflip"] is False
+
+
+def test_a_taken_name_is_said_before_anything_of_the_data_and_no_advice_to_resume_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "config.json").write_text("{}")
+    assert cli_run(["train", "missing", "-m", "test_resnet", "--name", "taken"]) == 2
+    said = capsys.readouterr().err
+    assert "runs/taken holds a run" in said and "go on with:" not in said
