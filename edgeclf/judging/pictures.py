@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeclf.console import inert
+from edgeclf.plot_style import GREY, STYLE
 from edgeclf_runtime.engine import missing_engine
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images import decode
@@ -22,22 +23,12 @@ if TYPE_CHECKING:
     from edgeclf.data.split import SplitManifest
     from edgeclf.judging.report import Judgement, Mistake
 
-_BLUE, _ORANGE, _GREY, _RED = "#2b6cb0", "#dd8a2f", "#8a8f98", "#b3261e"
+_BLUE, _ORANGE, _RED = "#2b6cb0", "#dd8a2f", "#b3261e"
 _DPI = 130
 _MOST_NUMBERED, _MOST_NAMED = 25, 60  # classes of a confusion matrix whose counts, whose names fit
 _LONGEST_NAME = 20
 _COLUMNS = 6
 _THUMBNAIL_PX = 160
-_STYLE: Any = {
-    "text.parse_math": False,  # a class may be called "$x^$"
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "legend.frameon": False,
-}
 
 
 def draw_pictures(judgement: Judgement, data: SplitManifest, folder: Path) -> list[str]:
@@ -53,7 +44,7 @@ def draw_pictures(judgement: Judgement, data: SplitManifest, folder: Path) -> li
         figures["reliability.png"] = lambda: draw_reliability(judgement)
     if judgement.worst:
         figures["errors.png"] = lambda: draw_errors(judgement, data)
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
         for name, draw in figures.items():
             draw().savefig(folder / name, dpi=_DPI, bbox_inches="tight", facecolor="white", metadata={"Software": None})
@@ -97,7 +88,7 @@ def draw_curves(judgement: Judgement) -> Figure:
         name = f"{_name(curves.label)}   AUC {curves.auc:.3f}   AP {curves.average_precision:.3f}"
         roc.plot(*zip(*curves.roc, strict=True), color=colour, linestyle=dashes, linewidth=1.4, label=name)
         precision.plot(*zip(*curves.precision_recall, strict=True), color=colour, linestyle=dashes, linewidth=1.4)
-    roc.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+    roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     _square(roc, "false positive rate", "true positive rate", "ROC, one against the rest")
     _square(precision, "recall", "precision", "Precision and recall")
     hidden = len(judgement.evaluation.classes) - len(judgement.curves)
@@ -130,11 +121,11 @@ def draw_reliability(judgement: Judgement) -> Figure:
         linewidth=0.8,
         label="gap to the confidence",
     )
-    above.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="as sure as right")
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as sure as right")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left", fontsize=8)
     above.set_title(_title(judgement, f"ECE {figures.ece:.3f}"), loc="left")
-    below.bar(middles, [each.images for each in filled], width * 0.92, color=_GREY)
+    below.bar(middles, [each.images for each in filled], width * 0.92, color=GREY)
     below.set(ylabel="images", xlabel="confidence: the top class's probability")
     return figure
 
@@ -164,7 +155,7 @@ def _draw_mistake(axes: Axes, mistake: Mistake, path: Path, *, margin: bool) -> 
         picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
         axes.imshow(np.asarray(picture), interpolation="nearest")
     except ImageError:
-        axes.text(0.5, 0.5, "gone", ha="center", va="center", color=_GREY)
+        axes.text(0.5, 0.5, "gone", ha="center", va="center", color=GREY)
     sure = f"{mistake.confidence:.2f}" if margin else f"{mistake.confidence:.1%}"
     axes.set_title(f"{_name(mistake.answer)} {sure}", color=_RED, fontsize=8, loc="center", pad=3)
     caption = f"is {_name(mistake.label)}\n{_name(path.name, 26)}"

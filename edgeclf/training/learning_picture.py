@@ -6,21 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.console import inert
+from edgeclf.plot_style import STYLE
 from edgeclf.training.learning_curve import LearningCurve, Point
 
 _COLOURS = ("#0067a8", "#b84500", "#007455", "#a03a86", "#3b4652")  # those of compare's page
 _MARKS = ("o", "s", "^", "D", "v")
-_GREY = "#8a8f98"
-_STYLE: Any = {
-    "text.parse_math": False,  # a data set may be called "$x^$"
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "legend.frameon": False,
-}
 _APART = 0.012  # of the factor between neighbours' places, so that intervals of one count don't lie on each other
 
 
@@ -29,7 +19,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.4), layout="constrained")
         accuracy, seconds = figure.subplots(1, 2, width_ratios=(3, 2))
         for number, approach in enumerate(curve.approaches):

@@ -10,7 +10,18 @@ import typer
 
 from edgeclf.console import say, show, styled, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, ImgSize, need, need_one_process, shell_word
+from edgeclf.verbs.options import (
+    AsJson,
+    Backbone,
+    ImgSize,
+    TrainDevice,
+    TrainingSeed,
+    Vflip,
+    Workers,
+    need,
+    need_one_process,
+    shell_word,
+)
 from edgeclf.verbs.train import watcher_in
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
@@ -27,9 +38,7 @@ def adapt(
             metavar="[UNLABELLED]", help="A folder of images in any folders, or a split: of that the training images."
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
-    ] = None,
+    model: Backbone = None,
     weights: Annotated[
         str,
         typer.Option(metavar="WHERE", help="Where to start: hub, random, a file or a weights package, as for train."),
@@ -45,13 +54,11 @@ def adapt(
     ] = None,
     embedding: Annotated[int, typer.Option(min=2, metavar="N", help="Dimensions that are compared.")] = 512,
     hflip: Annotated[bool, typer.Option(help="Views are mirrored; not where left and right mean something.")] = True,
-    vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
+    vflip: Vflip = False,
     amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    device: TrainDevice = "auto",
+    workers: Workers = None,
+    seed: TrainingSeed = 0,
     config: ConfigFile = None,
     output: Annotated[
         Path | None,

@@ -23,7 +23,7 @@ from edgeclf.verbs.export_options import (
     check_int8,
     int8_options,
 )
-from edgeclf.verbs.options import AsJson, Force, ImgSize, Strict, need
+from edgeclf.verbs.options import AsJson, Backbone, Force, ImgSize, Strict, need
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def export(
             help="A training run, an onnx bundle, or a classifier from elsewhere; nothing: the newest run.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
-    ] = None,
+    model: Backbone = None,
     weights: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from edgeclf.console import say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
+from edgeclf.verbs.options import AsJson, ImgSize, TrainingSeed, need, shell_word
 from edgeclf.verbs.train import NEEDED, watcher_in
 
 
@@ -22,7 +22,7 @@ def lr_find(
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Pictures a step.")] = 32,
     steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps from 1e-6 to 1.")] = 100,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    seed: TrainingSeed = 0,
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
     as_json: AsJson = False,

@@ -48,9 +48,20 @@ RebuildIfStale = Annotated[
         help="Build a TensorRT engine again, into a new bundle, where it no longer fits this machine.",
     ),
 ]
+Backbone = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
+]
+Vflip = Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")]
+TrainDevice = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
+]
+TrainingSeed = Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")]
 PixelsMode = Annotated[
     str,
-    typer.Option(metavar="MODE", help="exact: those of the reference; fast: large JPEGs read at a part of their size."),
+    typer.Option(
+        metavar="MODE", help="exact: the reference's; fast: large JPEGs at a part of their size, SIMD resize."
+    ),
 ]
 Threads = Annotated[
     int | None,

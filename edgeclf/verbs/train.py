@@ -13,7 +13,7 @@ import typer
 from edgeclf.console import progress, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.learning_curve import plan_of, run_curve
-from edgeclf.verbs.options import AsJson, ImgSize, need, shell_word
+from edgeclf.verbs.options import AsJson, Backbone, ImgSize, TrainDevice, TrainingSeed, Vflip, Workers, need, shell_word
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def train(
             metavar="[DATA]", help="A folder of images by class, a CSV, or a split that `data split` wrote."
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
-    ] = None,
+    model: Backbone = None,
     weights: Annotated[
         str,
         typer.Option(
@@ -69,7 +67,7 @@ def train(
     head_lr: Annotated[float, typer.Option(metavar="RATE", help="Rate of a head on frozen features.")] = 1e-3,
     augment: Annotated[str, typer.Option(metavar="R", help="none, light, standard or strong.")] = "standard",
     hflip: Annotated[bool | None, typer.Option(help="Horizontal flips.", show_default="as the recipe")] = None,
-    vflip: Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")] = False,
+    vflip: Vflip = False,
     rotate: Annotated[float | None, typer.Option(metavar="DEG", help="Rotations up to this angle.")] = None,
     shear: Annotated[float | None, typer.Option(metavar="DEG", help="Shears up to this angle.")] = None,
     jitter: Annotated[float | None, typer.Option(metavar="F", help="Colour jitter by 1 ± F.")] = None,
@@ -114,17 +112,15 @@ def train(
         str, typer.Option(metavar="B", help="freeze: keep pretrained BatchNorm statistics; learn; auto: by data size.")
     ] = "auto",
     amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16, fp16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
-    ] = None,
+    device: TrainDevice = "auto",
+    workers: Workers = None,
     image_cache: Annotated[
         str, typer.Option(metavar="C", help="Pictures stay decoded in memory: auto (all, where they fit), on, off.")
     ] = "auto",
     channels_last: Annotated[
         bool, typer.Option(help="Convolutions with the channels last in memory; changes speed, not what is learnt.")
     ] = True,
-    seed: Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")] = 0,
+    seed: TrainingSeed = 0,
     fraction: Annotated[
         str | None,
         typer.Option(
