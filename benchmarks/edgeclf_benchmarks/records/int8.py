@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.report import read_report
+from edgeclf_benchmarks.records.ceiling import matrix_product_rates, time_by_kernel
 from edgeclf_benchmarks.records.commands import edgeclf, gated
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.survey import figures_of_row
 from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
+from edgeclf_export.survey import measure_backbone
 from edgeclf_runtime.machine import now_utc
 
 # Least times faster than PyTorch eager fp32 that OpenVINO int8 shall be, 1 thread, batch 1.
@@ -74,8 +76,32 @@ def measure_latency(network: str, data: Path, folder: Path, options: list[str]) 
         "rows": rows,
         "times_faster_than_pytorch": {row["row"]: _times_faster(row) for row in rows},
         "goal_openvino_int8": LATENCY[network],
+        "openvino_int8": _against_the_processor(network, folder / quantized[-1]["path"], rows),
         "auto": {target: _choice(document["bundles"][0]["ladder"]) for target, document in chosen.items()},
     }
+
+
+def _against_the_processor(network: str, bundle: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How much of the processor's int8 rate the network has, and how many times faster it could be with all of it."""
+    gmacs = measure_backbone(f"timm/{network}").gmacs
+    rates = matrix_product_rates()
+    reference_ms, int8_ms = (_infer_ms(row) for row in (rows[0], _row_of(bundle.name, rows)))
+    return {
+        "gmacs": gmacs,
+        "gmacs_per_s": round(1e3 * gmacs / int8_ms, 1),
+        "matrix_product_gmacs_per_s": rates,
+        "times_faster_at_the_int8_rate": round(reference_ms * rates["int8"] / (1e3 * gmacs), 2),
+        "kernels": time_by_kernel(bundle),
+    }
+
+
+def _row_of(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in rows if row["row"] == name)
+
+
+def _infer_ms(row: dict[str, Any]) -> float:
+    found: float = next(each["p50_ms"] for each in row["latency"] if (each["stage"], each["batch"]) == ("infer", 1))
+    return found
 
 
 def measure_accuracy(network: str, data: Path, folder: Path, side: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeclf_export.quantize.graph import WEIGHTED, family
 from edgeclf_export.reasons import first_line
+from edgeclf_export.targets.ov import read
 from edgeclf_runtime.backends.ov import import_openvino
 from edgeclf_runtime.engine import missing_engine
 from edgeclf_runtime.errors import BackendError
@@ -43,9 +44,7 @@ def quantize(
     import onnx
 
     nncf = import_nncf()
-    core = import_openvino().Core()
-    network = core.read_model(model=model)
-    _fold_constants(network)
+    network = read(model)
     attends = family(onnx.load_from_string(model)) == "transformer"
     names = _openvino_names(network, onnx.load_from_string(model), leave)
     with _quiet():
@@ -94,15 +93,6 @@ def _parameters(method: str, corrected: bool) -> Any:
         disable_bias_correction=not corrected,
         activations_range_estimator_params=ranges,
     )
-
-
-def _fold_constants(network: Any) -> None:
-    """A bias read from ONNX is a constant behind a Reshape, and NNCF then finds no bias to correct."""
-    from openvino.passes import ConstantFolding, Manager
-
-    passes = Manager()
-    passes.register_pass(ConstantFolding())
-    passes.run_passes(network)
 
 
 def _openvino_names(network: Any, model: Any, leave: Collection[str]) -> list[str]:

@@ -1,0 +1,80 @@
+"""How near an OpenVINO bundle comes to what the processor can do, and where its time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+
+_SIDE = 1024  # of a matrix product that fills the multipliers and fits the caches
+_CALLS = 60
+
+
+def matrix_product_rates() -> dict[str, float]:
+    """10^9 multiply-adds a second of one large oneDNN product, one thread: no network can be computed faster.
+
+    int8 by torch's own operator: its public quantized ones add scales and checks to the product.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = torch.randint(-128, 127, (_SIDE, _SIDE), dtype=torch.int8)
+        real = torch.randn(_SIDE, _SIDE)
+        seconds = {
+            "int8": _median_s(lambda: torch._int_mm(whole, whole)),
+            "fp32": _median_s(lambda: real @ real),
+        }
+    finally:
+        torch.set_num_threads(threads)
+    return {precision: round(_SIDE**3 / each / 1e9, 1) for precision, each in seconds.items()}
+
+
+def time_by_kernel(path: Path) -> list[dict[str, Any]]:
+    """Milliseconds of one picture in each kind of OpenVINO's kernels, one thread, the costliest first."""
+    bundle = Bundle.open(path)
+    core = import_openvino().Core()
+    network = core.read_model(bundle.path / MODEL)
+    entry = bundle.manifest.inputs[0]
+    shape = (1, *(size for size in entry.shape[1:] if isinstance(size, int)))
+    picture = np.random.default_rng(0).integers(0, 256, shape).astype(entry.dtype)
+    network.reshape(picture.shape)
+    settings = compile_settings(SessionOptions(device="cpu", threads=1), HINTS[bundle.manifest.compute_precision])
+    request = core.compile_model(network, "CPU", {**settings, "PERF_COUNT": True}).create_infer_request()
+    seen: dict[tuple[str, str], list[float]] = {}
+    count: Counter[tuple[str, str]] = Counter()
+    for _ in range(_CALLS):
+        request.infer({0: picture})
+        spent: Counter[tuple[str, str]] = Counter()
+        count.clear()
+        for node in request.get_profiling_info():
+            if milliseconds := node.real_time.total_seconds() * 1e3:
+                spent[node.node_type, node.exec_type] += milliseconds
+                count[node.node_type, node.exec_type] += 1
+        for kind, milliseconds in spent.items():
+            seen.setdefault(kind, []).append(milliseconds)
+    medians = {kind: statistics.median(each) for kind, each in seen.items()}
+    return [
+        {"operation": kind[0], "kernel": kind[1], "nodes": count[kind], "ms": round(medians[kind], 3)}
+        for kind in sorted(medians, key=lambda kind: -medians[kind])
+        if medians[kind] >= 0.02
+    ]
+
+
+def _median_s(call: Callable[[], object]) -> float:
+    spent = []
+    for _ in range(_CALLS):
+        start = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
