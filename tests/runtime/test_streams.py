@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tiny
 from PIL import Image
 
 from edgeclf_runtime import batching, simd_resize
+from edgeclf_runtime.backends import ov
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.engine import SessionOptions
@@ -143,6 +145,20 @@ def test_openvino_proves_what_it_runs_for_one_picture_and_for_several(shared_bun
         together, alone = session(batch), np.concatenate([session(batch[i : i + 1]) for i in range(9)])
         assert engine.model(1) is not engine.model(None)
     assert np.allclose(together, alone, atol=1e-4)
+
+
+def test_threads_have_openvino_models_of_their_own_where_the_weights_are_few(
+    shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, batch = shared_bundle("openvino"), tiny.random_pixels(1)
+    for limit, own in ((512, True), (0, False)):
+        monkeypatch.setattr(ov, "_MOST_COPIES_MB", limit)
+        with open_session(bundle, SessionOptions(threads=2, streams=2)) as session:
+            engine: Any = session.check_usable()
+            assert (engine.model(1) is not engine.model(1)) is own
+            with ThreadPoolExecutor(2) as pool:
+                first, *others = pool.map(lambda _: session(batch), range(6))
+            assert all(np.array_equal(first, other) for other in others)
 
 
 def _photograph(size: tuple[int, int]) -> Image.Image:
