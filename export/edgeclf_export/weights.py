@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf_export.adapted import read_adapted, weights_in
+from edgeclf_export.adapted import WEIGHTS, read_adapted, weights_in
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.machine import package_version
@@ -87,10 +87,11 @@ def read_state(path: Path) -> State:
         if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever the file is called
             return _tensors_in(load_safetensors(path), path)
         return _tensors_in(_unpickle_tensors(path), path)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError) as error:
+        unfinished = f"a folder without {WEIGHTS} (if its making was broken off, --resume ends it)"
         raise DataError(
-            f"{path}: no such file; give --weights a .safetensors or torch file, hub, random, or a package: "
-            + ", ".join(PACKAGES)
+            f"{path}: {unfinished if isinstance(error, IsADirectoryError) else 'no such file'}; give --weights a "
+            ".safetensors or torch file, hub, random, or a package: " + ", ".join(PACKAGES)
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise DataError(f"{path}: no weights file, or a damaged one ({first_line(error)})") from error

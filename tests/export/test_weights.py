@@ -156,6 +156,14 @@ def test_weights_that_are_not_there_name_the_choices(weights: str) -> None:
         load_backbone("test_resnet", weights)
 
 
+def test_a_folder_of_what_was_broken_off_names_the_way_on(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").write_bytes(b"0")
+    with pytest.raises(
+        DataError, match=r"a folder without model\.safetensors \(if its making was broken off, --resume ends it\)"
+    ):
+        read_state(tmp_path)
+
+
 def test_a_package_that_is_not_installed_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
