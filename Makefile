@@ -4,10 +4,11 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# In two processes: in one that has loaded every engine before, training died of a segmentation fault (cause not found).
-TESTS := $(PYTHON) -m pytest tests/training && $(PYTHON) -m pytest --ignore tests/training
+# Two processes at a time: in one that has loaded every engine before, training died of a segmentation fault (cause not
+# found), and two cores are done sooner.
+TESTS := $(MAKE) --no-print-directory --jobs 2 --output-sync=line test-training test-others
 
-.PHONY: help demo test test-all test-bare check format clean
+.PHONY: help demo test test-training test-others test-all test-bare check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +25,12 @@ demo: $(READY)
 
 test: $(READY)
 	$(TESTS)
+
+test-training: $(READY)
+	$(PYTHON) -m pytest tests/training
+
+test-others: $(READY)
+	$(PYTHON) -m pytest --ignore tests/training
 
 test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
