@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
 # Two processes at a time: in one that has loaded every engine before, training died of a segmentation fault (cause not
 # found), and two cores are done sooner.
-TESTS := $(MAKE) --no-print-directory --jobs 2 --output-sync=line test-training test-others
+TESTS := $(MAKE) --no-print-directory --jobs 2 test-training test-others
 
 .PHONY: help demo test test-training test-others test-all test-bare check format clean
 .DEFAULT_GOAL := help
