@@ -103,7 +103,7 @@ def measure_backbone(name: str) -> Backbone:
         module(torch.zeros(1, 3, *exportable.pixels.crop_px))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     gmacs = round(counter.get_total_flops() / 2e9, 3)
-    return Backbone(name, exportable.pixels.crop_px, parameters, gmacs, {**CLASSICS, **EDGE}.get(name, ""))
+    return Backbone(name, exportable.pixels.crop_px, parameters, gmacs, {**CLASSICS, **EDGE}[name])
 
 
 def main() -> None:

@@ -19,6 +19,18 @@ _SIDE = 1024  # of a matrix product that fills the multipliers and fits the cach
 _CALLS = 60
 
 
+def count_gmacs(network: str) -> float:
+    """10^9 multiply-adds of one picture in timm's network, as torch counts convolutions and products."""
+    import timm
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module = timm.create_model(network).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, *module.default_cfg["input_size"]))
+    return round(counter.get_total_flops() / 2e9, 3)
+
+
 def matrix_product_rates() -> dict[str, float]:
     """10^9 multiply-adds a second of one large oneDNN product, one thread: no network can be computed faster.
 

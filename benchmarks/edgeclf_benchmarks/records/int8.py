@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.report import read_report
-from edgeclf_benchmarks.records.ceiling import matrix_product_rates, time_by_kernel
+from edgeclf_benchmarks.records.ceiling import count_gmacs, matrix_product_rates, time_by_kernel
 from edgeclf_benchmarks.records.commands import edgeclf, gated
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.survey import figures_of_row
 from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
-from edgeclf_export.survey import measure_backbone
 from edgeclf_runtime.machine import now_utc
 
 # Least times faster than PyTorch eager fp32 that OpenVINO int8 shall be, 1 thread, batch 1.
@@ -83,7 +82,7 @@ def measure_latency(network: str, data: Path, folder: Path, options: list[str]) 
 
 def _against_the_processor(network: str, bundle: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How much of the processor's int8 rate the network has, and how many times faster it could be with all of it."""
-    gmacs = measure_backbone(f"timm/{network}").gmacs
+    gmacs = count_gmacs(network)
     rates = matrix_product_rates()
     reference_ms, int8_ms = (_infer_ms(row) for row in (rows[0], _row_of(bundle.name, rows)))
     return {
