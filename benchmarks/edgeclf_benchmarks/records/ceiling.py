@@ -14,6 +14,7 @@ import numpy as np
 from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 _SIDE = 1024  # of a matrix product that fills the multipliers and fits the caches
 _CALLS = 60
@@ -21,6 +22,7 @@ _CALLS = 60
 
 def count_gmacs(network: str) -> float:
     """10^9 multiply-adds of one picture in timm's network, as torch counts convolutions and products."""
+    guard_torchvision()
     import timm
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -28,7 +30,8 @@ def count_gmacs(network: str) -> float:
     module = timm.create_model(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, *module.default_cfg["input_size"]))
-    return round(counter.get_total_flops() / 2e9, 3)
+    gmacs: float = counter.get_total_flops() / 2e9
+    return round(gmacs, 3)
 
 
 def matrix_product_rates() -> dict[str, float]:
