@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from edgeclf.console import bar, csv_text, document, inert, json_ready, results
-from edgeclf_runtime.classifier import UNKNOWN, Prediction, Score
+from edgeclf_runtime.decision import UNKNOWN, Prediction, Score
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.writer import writing
 

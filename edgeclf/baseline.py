@@ -173,7 +173,7 @@ def _proof_images(data: SplitManifest) -> ProofImages:
             raise DataError(f"{data.path_of(item)}: {pixels}; `edgeclf data check` finds all such images")
     stacked = np.stack([pixels for pixels in loaded if not isinstance(pixels, str)])
     source = f"{Path(data.root).name}: {count} of {len(items)} {split} images"
-    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source)
+    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source, PIXELS)
 
 
 def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -202,7 +202,7 @@ def _make(
     answers = margins.astype(np.float32)
     reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
     manifest = _describe(data, reference, write_golden(draft / "golden", images, answers), training_s)
-    return prove_and_seal(draft, manifest, images, answers)
+    return prove_and_seal(draft, manifest, images, answers)[1]
 
 
 def _describe(data: SplitManifest, reference: Reference, golden: Golden, training_s: float) -> Manifest:

@@ -27,6 +27,7 @@ from edgeclf_runtime.manifest import (
     TensorSpec,
     parse_manifest,
 )
+from edgeclf_runtime.own_outputs import record_own_outputs
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import TOLERANCES
 from edgeclf_runtime.verify import pixels_digest
@@ -61,7 +62,10 @@ def build(
     batch_of_pixels, golden = _write_golden(folder, pixels)
     answers = reference_logits(target, batch_of_pixels, seed)
     np.save(folder / golden.outputs, answers)
-    seal(folder, replace(manifest, golden=golden))
+    manifest = replace(manifest, golden=golden)
+    if manifest.state == "built":
+        manifest = replace(manifest, own=record_own_outputs(folder, manifest, answers, {}, "fp32"))
+    seal(folder, manifest)
     return Bundle.open(folder)
 
 

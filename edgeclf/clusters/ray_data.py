@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.classifier import Classifier, Prediction
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.decision import Prediction
 from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images import ImageSource, Limits

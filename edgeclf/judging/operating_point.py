@@ -12,6 +12,7 @@ from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
 from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.own_outputs import record_predictions_again
 from edgeclf_runtime.writer import seal, writing
 
 
@@ -43,7 +44,9 @@ def with_operating_point(
         point = fit_thresholds(scores, answers.numbers(manifest.labels), wanted, per_class=per_class)
         point.check()
         bundle.copy_files(draft)
-        seal(draft, replace(manifest, thresholds=point.thresholds, derived_from=bundle.digest))
+        manifest = replace(manifest, thresholds=point.thresholds, derived_from=bundle.digest)
+        record_predictions_again(draft, manifest)
+        seal(draft, manifest)
     return Bundle.open(destination), point
 
 

@@ -15,7 +15,8 @@ from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_answer
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
-from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.decision import Prediction, probabilities
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.images import Limits
 from edgeclf_runtime.manifest import to_input

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from edgeclf.console import count, document
 from edgeclf.streams.video import Frame
-from edgeclf_runtime.classifier import Classifier, Prediction
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.decision import Prediction
 
 _REMEMBERED = 10_000  # latencies; a stream may have no end
 

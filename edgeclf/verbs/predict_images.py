@@ -11,7 +11,8 @@ from itertools import chain
 from edgeclf.answers import Answers, JsonAnswers, JsonLineAnswers, TextAnswers, Totals, csv_answers
 from edgeclf.console import count, say
 from edgeclf.gather import Images, gather_images, read_paths, watch_folders
-from edgeclf_runtime.classifier import Classifier, Prediction
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.decision import Prediction
 from edgeclf_runtime.errors import DataError, UsageError
 
 

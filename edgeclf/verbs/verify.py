@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeclf.console import count, grid, mark, say, show, styled, suggest, verdict, write_json
@@ -50,7 +51,8 @@ def verify(
     """Prove a bundle on this machine.
 
     Checks every file's hash, decodes the golden images and compares the pixels, runs the engine and compares its
-    outputs with the reference's. The proof is kept beside the bundle, one file a machine. Exit code 1: it failed.
+    outputs with the reference's, and with those that the bundle itself gave where it was made. The proof is kept beside
+    the bundle, one file a machine. Exit code 1: it failed.
     Fast pixels have a proof of their own: decoder and engine together, tolerances that are wider.
 
     \b
@@ -72,6 +74,8 @@ def verify(
     else:
         show_proof(opened, proof)
     say_remarks(proof.machine)
+    for note in proof.notes:
+        say(f"note: {note}", style="yellow")
     say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
     settle(str(opened.path), proof, strict=strict)
     suggest_use(opened)
@@ -113,6 +117,9 @@ def show_proof(bundle: Bundle, proof: Proof) -> None:
 
 
 def _table(bundle: Bundle, proof: Proof) -> Table:
+    from edgeclf_runtime.ladder import shares_in_words
+    from edgeclf_runtime.session import stored_shares
+
     manifest, compared, tolerances = bundle.manifest, proof.comparison, proof.tolerances
     table = grid()
     table.add_row("", *(styled(heading, "dim") for heading in ("check", "found", "tolerated")))
@@ -134,15 +141,46 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
         row(not proof.decoding_faults, "tokenizer" if of_texts else "decoding", decoded, exactly)
     if compared.non_finite:
         row(False, "finite", f"{count(compared.non_finite, item)} gave NaN or infinity", "none")
+    if shares := stored_shares(bundle):
+        stored = not any(reason.startswith("stored: ") for reason in proof.reasons)
+        row(stored, "stored weights", shares_in_words(shares), manifest.weights_precision)
     largest, outputs = f"{compared.max_relative:.1e} of their range", "logits" if classifies else "embeddings"
     row(compared.max_relative <= tolerances.relative, outputs, largest, f"up to {tolerances.relative:g}")
     row(compared.min_cosine >= tolerances.cosine, "cosine", f"{compared.min_cosine:.7f}", f"from {tolerances.cosine:g}")
     if classifies:
         divergence = f"{compared.max_kl:.1e} nats"
         row(compared.max_kl <= tolerances.kl, "KL divergence", divergence, f"up to {tolerances.kl:g}")
+    _own_rows(row, proof, outputs)
     agreement = "top-1 agreement" if classifies else "nearest is itself"
     row(compared.flips == 0, agreement, f"{compared.agreement:.1%}", "all but near ties")
     ties = f"{compared.near_ties} of {count(compared.images, item)}"
     about = "two best classes too close to tell" if classifies else "another one's embedding is as close"
     table.add_row("", "near ties", ties, styled(about, "dim"))
+    if manifest.own is not None and manifest.own.predictions is not None:
+        same = not any(reason.startswith("predictions: ") for reason in proof.reasons)
+        found = "as where it was made" if same else "others from the same logits"
+        row(same, "predictions", found, "labels, temperature and thresholds of then")
     return table
+
+
+def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs: str) -> None:
+    """The outputs here against those that the bundle gave where it was made, which is the tighter measure."""
+    from edgeclf_runtime.proof import judge_own_distance
+
+    own = proof.own
+    if own is None:
+        return
+    compared, limit = own.comparison, own.tolerances
+    where = "another processor or engine" if own.differs else "the same processor and engine"
+    row(
+        compared.max_relative <= limit.relative and compared.max_kl <= limit.kl,
+        f"own {outputs}",
+        f"{compared.max_relative:.1e} of their range",
+        f"up to {limit.relative:g}: {where}",
+    )
+    row(
+        not judge_own_distance(own),
+        "distance",
+        f"{own.distance:.1e} from the reference",
+        f"{own.distance_at_export:.1e} where it was made",
+    )

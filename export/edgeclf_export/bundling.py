@@ -14,15 +14,17 @@ from edgeclf_export.audit import audit, check_shares
 from edgeclf_export.exportable import TextExportable
 from edgeclf_export.metadata import without_metadata
 from edgeclf_export.photographs import ProofImages
+from edgeclf_export.probes import write_probes
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_export.texts import ProofTexts, write_golden_texts, write_tokenizer
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
+from edgeclf_runtime.own_outputs import record_own_outputs
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.verify import pixels_digest, prove, run_pixels
+from edgeclf_runtime.verify import pixels_digest, prove, run_pixels, verify
 from edgeclf_runtime.writer import seal, set_aside
 
 _VERSIONED = (
@@ -63,7 +65,7 @@ def build_bundle(
     shares = audit(draft, manifest)
     check_shares(shares or {}, manifest.compute_precision, target.name)
     manifest = replace(manifest, shares=shares)
-    return manifest, prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
+    return prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
 
 
 def prove_and_seal(
@@ -73,10 +75,11 @@ def prove_and_seal(
     answers: NDArray[np.float32],
     open_bundle: Callable[[Bundle], Session] = open_session,
     proves: str = "",
-) -> Proof:
-    """Opens the files in `draft` as a device would, compares, and writes the manifest with the proof in it.
+) -> tuple[Manifest, Proof]:
+    """Opens the files in `draft` as a device would, compares, keeps its own outputs, and ends with what `verify` runs.
 
-    Where a device would open something else, `open_bundle` gives what is proven, and `proves` says so in the proof.
+    Returns the manifest as it was sealed, the proof in it. Where a device would open something else, `open_bundle`
+    gives what is proven, and `proves` says so in the proof.
     """
     seal(draft, manifest)
     with open_bundle(Bundle.open(draft)) as session:
@@ -89,10 +92,35 @@ def prove_and_seal(
             images_sha256=images.sha256,
             session=session,
         )
+        own = run_pixels(session, manifest, images.batch[list(images.golden)])  # as `verify` will run them
+        manifest = replace(
+            manifest, own=record_own_outputs(draft, manifest, own, proof.machine, session.compute_precision)
+        )
+    seal(draft, manifest)
+    proof = _and_verified(proof, verify(Bundle.open(draft), open_bundle=lambda bundle, _: open_bundle(bundle)))
     if proves and proof.verdict != "fail":
         proof = replace(proof, reasons=(*proof.reasons, proves))
-    seal(draft, replace(manifest, proof=proof, built_on=proof.machine if manifest.state == "built" else None))
-    return proof
+    manifest = replace(manifest, proof=proof, built_on=proof.machine if manifest.state == "built" else None)
+    seal(draft, manifest)
+    return manifest, proof
+
+
+def _and_verified(proof: Proof, verified: Proof) -> Proof:
+    """The proof on all images, with what `verify` found of the finished bundle; it fails where either does."""
+    proof = replace(
+        proof,
+        decoding_faults=verified.decoding_faults,
+        max_pixel_levels=verified.max_pixel_levels,
+        own=verified.own,
+        notes=verified.notes,
+    )
+    if verified.verdict != "fail":
+        return proof
+    known = proof.reasons if proof.verdict == "fail" else ()
+    new = tuple(reason for reason in verified.reasons if reason not in known)
+    return replace(
+        proof, verdict="fail", reasons=(*known, *(f"{reason} (verify, on the golden images)" for reason in new))
+    )
 
 
 def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
@@ -157,7 +185,7 @@ def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]
         items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
     outputs = "golden/outputs.npy"
     np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
-    return Golden(tuple(items), outputs)
+    return Golden(tuple(items), outputs, probes=write_probes(folder, images.contract))
 
 
 def _write_bare(file: Path, folder: Path, number: int) -> str:

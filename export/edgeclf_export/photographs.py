@@ -27,11 +27,12 @@ GOLDEN_IMAGES = 9  # as many as are shipped
 
 @dataclass(frozen=True)
 class ProofImages:
-    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 pixels by the bundle's Pixels."""
+    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 `pixels` by its `contract`."""
 
     files: tuple[Path, ...]
     pixels: NDArray[np.uint8]
     source: str
+    contract: Pixels
 
     @property
     def batch(self) -> NDArray[np.uint8]:
@@ -88,7 +89,7 @@ def load_proof_images(
     if folder is not None or files:
         place = folder.resolve().name if folder is not None else called
         source = f"{place}: {len(chosen)} of {len(found)} images"
-    return ProofImages(tuple(chosen), np.stack(loaded), source)
+    return ProofImages(tuple(chosen), np.stack(loaded), source, pixels)
 
 
 def proof_images_of(exportable: Exportable, folder: Path | None) -> ProofImages:

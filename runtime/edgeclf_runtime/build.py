@@ -33,7 +33,7 @@ from edgeclf_runtime.trt.builder import BuildSettings, Plan, build_plan
 from edgeclf_runtime.trt.facts import ENGINE_FACTS, EngineFacts, differences, place_here, read_facts
 from edgeclf_runtime.trt.library import Library, import_tensorrt, version_numbers
 from edgeclf_runtime.trt.plan import PLAN, layer_information, load_plan, plan_version
-from edgeclf_runtime.verify import save_proof, verify
+from edgeclf_runtime.verify import keep_own_outputs, save_proof, verify
 from edgeclf_runtime.writer import seal, set_aside, writing
 
 TARGET, MODEL, SETTINGS = "tensorrt", "model.onnx", "build.json"
@@ -173,6 +173,7 @@ def _build_engine(
         audit = _audit(plan, f"{place}/{PLAN}", settings, library)
         facts = _facts(bundle, onnx, plan, audit, settings, library, gpu)
         manifest = _write(bundle, draft, plan, facts)
+        manifest = keep_own_outputs(draft, manifest, options)
         proof = verify(Bundle.open(draft), options)
         seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
         try:
@@ -244,7 +245,13 @@ def _write(bundle: Bundle, draft: Path, plan: Plan, facts: EngineFacts) -> Manif
     if facts.settings.tf32:  # as many bits of mantissa as fp16
         tolerances = coarser(tolerances, TOLERANCES["fp16"])
     manifest = replace(
-        bundle.manifest, state="built", tolerances=tolerances, proof=None, built_on=None, derived_from=_origin(bundle)
+        bundle.manifest,
+        state="built",
+        tolerances=tolerances,
+        own=None,
+        proof=None,
+        built_on=None,
+        derived_from=_origin(bundle),
     )
     seal(draft, manifest)
     return manifest

@@ -112,6 +112,7 @@ def with_candidate(manifest: Manifest, candidate: Candidate, why: str = "") -> M
         temperature=candidate.temperature,
         shares=candidate.shares,
         calibration=candidate.calibration,
+        own=candidate.own,
         ladder=ladder,
         candidates=(),
         proof=None,
@@ -121,10 +122,16 @@ def with_candidate(manifest: Manifest, candidate: Candidate, why: str = "") -> M
 def write_files(bundle: Bundle, candidate: Candidate, folder: Path) -> None:
     """The candidate's files under the engine's names, and everything else but models, into the new `folder`."""
     folder.mkdir()
-    names = {**candidate_files(bundle.manifest, candidate), **{p: p for p in bundle.manifest.files if "golden/" in p}}
+    names = _view_names(bundle.manifest, candidate)
     for name, path in names.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bundle.read(path))
+
+
+def _view_names(manifest: Manifest, candidate: Candidate) -> dict[str, str]:
+    """Names in a bundle whose model is the candidate -> paths in this one: its own files, and the golden items."""
+    golden = {path: path for path in manifest.files if path.startswith("golden/")}
+    return golden | candidate_files(manifest, candidate)
 
 
 class _View:
@@ -132,11 +139,10 @@ class _View:
 
     def __init__(self, bundle: Bundle, candidate: Candidate) -> None:
         manifest = bundle.manifest
-        files = {name: manifest.files[path] for name, path in candidate_files(manifest, candidate).items()}
-        files |= {path: entry for path, entry in manifest.files.items() if path.startswith("golden/")}
         self._bundle = bundle
-        self._paths = {**{path: path for path in files}, **candidate_files(manifest, candidate)}
-        self._files: dict[str, FileEntry] = files
+        self._paths = _view_names(manifest, candidate)
+        self._files: dict[str, FileEntry] = {name: manifest.files[path] for name, path in self._paths.items()}
+        files = self._files
         self._manifest = replace(with_candidate(manifest, candidate), files=files).to_bytes()
 
     def sizes(self) -> dict[str, int]:

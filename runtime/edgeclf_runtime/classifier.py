@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.decision import Prediction, decide, probabilities
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits
-from edgeclf_runtime.manifest import Manifest, to_input
+from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
 from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.session import Session, open_session
-
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A class and its probability (softmax or sigmoid), or its margin where the model has no probabilities."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The answer to one image, or its error.
-
-    Attributes
-    ----------
-    source
-        The path, or "array 3" / "file 3": what was asked, by its place.
-    label
-        The best class; "unknown" below the threshold; None where there is an error.
-    scores
-        The best classes, best first.
-    notes
-        What the decoder had to decide, such as "12 frames: the first is used".
-    """
-
-    source: str
-    label: str | None
-    scores: tuple[Score, ...]
-    error: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 class Classifier:
@@ -142,19 +108,8 @@ class Classifier:
     def decide(
         self, name: str, scores: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
-        """The answer to the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
-        if not math.isfinite(scores.sum()):
-            return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
-        thresholds = self.bundle.manifest.thresholds
-        order = np.argsort(-scores, kind="stable")[:top]
-        best = int(order[0])
-        least = threshold if threshold is not None else thresholds.unknown_below
-        known = least is None or scores[best] >= least
-        if known and threshold is None and thresholds.per_class is not None:
-            known = scores[best] >= thresholds.per_class[best]
-        labels = self.labels
-        listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
-        return Prediction(name, labels[best] if known else UNKNOWN, listed, notes=notes)
+        """The prediction for the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
+        return decide(self.bundle.manifest, name, scores, notes, top=top, threshold=threshold)
 
     def close(self) -> None:
         """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""
@@ -168,18 +123,3 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float64]:
-    """(N, classes) logits -> softmax or sigmoid of logits / temperature; margins stay as they are."""
-    if manifest.scores == "margin":
-        return logits.astype(np.float64)
-    values = logits.astype(np.float64)
-    values /= manifest.temperature
-    if manifest.scores == "sigmoid":
-        return 0.5 * (1.0 + np.tanh(0.5 * values))  # 1 / (1 + exp(-x)) without overflow
-    with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `decide` reports
-        values -= values.max(axis=1, keepdims=True)
-        np.exp(values, out=values)
-        values /= values.sum(axis=1, keepdims=True)
-    return values

@@ -24,6 +24,7 @@ Task = Literal["classify", "embed-image", "embed-text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "mixed"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 State = Literal["portable", "built"]
+ScoreKind = Literal["softmax", "sigmoid", "margin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +103,52 @@ class GoldenImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
-    """Golden images and, in the .npy file `outputs`, the reference's answers to them in the same order.
+class Probe:
+    """A small made picture that shows what photographs don't, and the hash of the pixels that it must become.
 
-    Of a text encoder: golden `texts`, and the .npy file of the `tokens` that they must become.
+    `shows` names it for messages: "a transparent background", "values of 16 bits".
+    """
+
+    image: str
+    pixels_sha256: str
+    shows: str
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden images and, in the .npy file `outputs`, the reference's outputs for them in the same order.
+
+    Of a text encoder: golden `texts`, and the .npy file of the `tokens` that they must become. `probes` are only
+    decoded, never run.
     """
 
     images: tuple[GoldenImage, ...]
     outputs: str
     texts: tuple[str, ...] = ()
     tokens: str | None = None
+    probes: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOutputs:
+    """What the finished model itself gave for the golden items, on the machine that made the bundle.
+
+    Attributes
+    ----------
+    outputs
+        .npy file of its outputs, in the order of the golden items.
+    predictions
+        .json file of the same as a user sees them (`golden_predictions.py`); None: of an encoder.
+    machine
+        What decides how an engine rounds: engine, version, device, processor and its features.
+    compute_precision
+        What the engine computed in.
+    """
+
+    outputs: str
+    predictions: str | None
+    machine: dict[str, str]
+    compute_precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +185,7 @@ class Calibration:
 class Candidate:
     """Another model of the same classifier in the bundle, which `build` may choose on the device.
 
-    Its files lie under candidates/`folder`/, named as the target's own.
+    Its files lie under candidates/`folder`/, named as the target's own; so do those that `own` names.
     """
 
     name: str
@@ -159,6 +196,7 @@ class Candidate:
     temperature: float
     shares: dict[str, float] | None
     calibration: Calibration | None
+    own: OwnOutputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +209,8 @@ class FileEntry:
 class Manifest:
     """All that a device needs to know of a bundle. Labels are in the order of the output's classes.
 
-    `checks`: a sentence for each thing that was tried on it beside the proof, or could not be.
+    `checks`: a sentence for each thing that was tried on it beside the proof, or could not be. `own`: None in bundles
+    that were made before they kept their own outputs.
     """
 
     schema: int = SCHEMA
@@ -181,7 +220,7 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...]
-    scores: Literal["softmax", "sigmoid", "margin"]
+    scores: ScoreKind
     pixels: Pixels | None
     normalization: Normalization | None
     weights_precision: Precision
@@ -199,6 +238,7 @@ class Manifest:
     shares: dict[str, float] | None = None
     ladder: Ladder | None = None
     candidates: tuple[Candidate, ...] = ()
+    own: OwnOutputs | None = None
     built_on: dict[str, str] | None = None
     derived_from: str | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)

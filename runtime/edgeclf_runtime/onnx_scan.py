@@ -1,4 +1,6 @@
-"""Finds external data in an ONNX file without the onnx package: weights belong inside the one hashed file.
+"""What an ONNX file tells without the onnx package: whether it keeps data elsewhere, and how its weights are stored.
+
+Weights belong inside the one hashed file.
 
 Reads the protocol-buffer wire format (https://protobuf.dev/programming-guides/encoding/) along the fields of onnx.proto
 that can hold a tensor. ONNX Runtime 1.23 was seen to load external data from `..`, absolute paths and links.
@@ -6,6 +8,7 @@ that can hold a tensor. ONNX Runtime 1.23 was seen to load external data from `.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from edgeclf_runtime.errors import BundleError
@@ -21,6 +24,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_DIMS, _DATA_TYPE = 1, 2
+_PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 11: "fp64", 16: "bf16"}  # TensorProto.DataType
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _DEEPEST = 64
 
@@ -52,6 +57,45 @@ def _has_external(data: memoryview, message: str, depth: int) -> bool:
         if number in inside and isinstance(value, memoryview) and _has_external(value, inside[number], depth + 1):
             return True
     return False
+
+
+def count_weights(model: bytes) -> dict[str, int]:
+    """Numbers in the graph's tensors of two dimensions or more, by precision: weights, without biases and scales."""
+    counts: dict[str, int] = {}
+    for tensor in _tensors(memoryview(model), "model", 0):
+        dims, kind = _shape_and_type(tensor)
+        if len(dims) >= 2 and kind in _PRECISIONS:
+            counts[_PRECISIONS[kind]] = counts.get(_PRECISIONS[kind], 0) + math.prod(dims)
+    return counts
+
+
+def _tensors(data: memoryview, message: str, depth: int) -> Iterator[memoryview]:
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    if message == "tensor":
+        yield data
+        return
+    inside = _FIELDS.get(message, {})
+    for number, value in _fields(data):
+        if number in inside and isinstance(value, memoryview):
+            yield from _tensors(value, inside[number], depth + 1)
+
+
+def _shape_and_type(tensor: memoryview) -> tuple[list[int], int]:
+    """Dimensions, packed into one field or each in its own, and the number of the data type."""
+    dims: list[int] = []
+    kind = 0
+    for number, value in _fields(tensor):
+        if number == _DATA_TYPE and isinstance(value, int):
+            kind = value
+        elif number == _DIMS and isinstance(value, int):
+            dims.append(value)
+        elif number == _DIMS and isinstance(value, memoryview):
+            position = 0
+            while position < len(value):
+                size, position = _varint(value, position)
+                dims.append(size)
+    return dims, kind
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,17 @@ TOLERANCES = {
 }
 
 
+# Against the outputs that a bundle itself gave where it was made. With the same engine, version and processor every
+# network seen gave them again bit for bit, in all precisions, whatever the threads and the batch; a mean wrong by 0.005
+# moves int8 by 1e-2 at least. Other processors' kernels moved int8 by 4e-2 at most, with weights of 7 bits.
+# docs/proof.md has the figures.
+SAME_PROCESSOR = Tolerances(relative=2e-3, cosine=0.9999, kl=1e-4)
+OTHER_PROCESSOR = {**TOLERANCES, "int8": Tolerances(relative=0.1, cosine=0.99, kl=0.02)}
+FARTHER = (
+    1.5  # the distance from the reference may grow so much, and by a half (KL: a quarter) of what is tolerated here
+)
+
+
 # Seen on EfficientNet-Lite0 with JPEGs of 1920x1280: pixels up to 4 levels off (0.3 on average), logits 1.8e-2.
 FAST_PIXELS = TOLERANCES["bf16"]
 
@@ -53,6 +65,11 @@ def coarser(*tolerances: Tolerances) -> Tolerances:
         cosine=min(each.cosine for each in tolerances),
         kl=max(each.kl for each in tolerances),
     )
+
+
+def stricter(one: Tolerances, other: Tolerances) -> Tolerances:
+    """What both tolerate."""
+    return Tolerances(min(one.relative, other.relative), max(one.cosine, other.cosine), min(one.kl, other.kl))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +95,44 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """One machine's verdict on a bundle, and the tolerances that it was judged by.
+class OwnCheck:
+    """What the bundle computes here against what it computed where it was made, on its golden items.
 
-    `decoding_faults` names golden images whose pixels came out differently.
+    Attributes
+    ----------
+    comparison, tolerances
+        Its outputs here against its own outputs then.
+    differs
+        In words, what makes this machine's rounding another than that one's; empty: nothing, so the limits are tight.
+    distance, distance_at_export
+        Root mean square over the items of the largest deviation from the reference, as a share of its range.
+    kl, kl_at_export
+        Mean Kullback-Leibler divergence from the reference, nats; 0 for embeddings.
+    """
+
+    comparison: Comparison
+    tolerances: Tolerances
+    differs: tuple[str, ...]
+    distance: float
+    distance_at_export: float
+    kl: float
+    kl_at_export: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One machine's verdict on a bundle, and the tolerances that it was evaluated by.
+
+    Attributes
+    ----------
+    comparison, tolerances
+        Its outputs against its reference's.
+    decoding_faults
+        Golden images, and what probes show, whose pixels came out differently.
+    own
+        Its outputs against those that it gave where it was made; None: it kept none.
+    notes
+        What is unusual, and did not decide the verdict.
     """
 
     verdict: Verdict
@@ -95,6 +146,8 @@ class Proof:
     compute_precision: str
     machine: dict[str, str]
     created_utc: str
+    own: OwnCheck | None = None
+    notes: tuple[str, ...] = ()
 
 
 def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tolerances: Tolerances) -> Comparison:
@@ -107,8 +160,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     if not finite.any():
         return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
     wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
-    ranges = np.ptp(wanted, axis=1)
-    span = np.maximum(ranges, max(float(np.median(ranges)), np.finfo(np.float32).tiny))
+    span = _spans(wanted)
     relative = np.abs(wanted - found).max(axis=1) / span
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)
@@ -127,6 +179,12 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
         flips=int((~same & ~near_tie).sum() + (~finite).sum()),
         non_finite=int((~finite).sum()),
     )
+
+
+def _spans(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) each image's range of logits, or the median image's where that is wider."""
+    ranges = np.ptp(logits, axis=1)
+    return np.asarray(np.maximum(ranges, max(float(np.median(ranges)), np.finfo(np.float32).tiny)))
 
 
 def compare_embeddings(
@@ -187,6 +245,73 @@ def judge(
         one = items.removesuffix("s")
         return "inconclusive", (f"every {one} is a near tie, so top-1 agreement says nothing; add other {items}",)
     return "pass", ()
+
+
+def own_tolerances(stored: str, computed: Collection[str], differs: bool) -> Tolerances:
+    """How far outputs may lie from the bundle's own: weights of `stored`, `computed` there and here."""
+    precisions = {stored, *computed}
+    if differs:
+        return coarser(*(OTHER_PROCESSOR.get(each, OTHER_PROCESSOR["int8"]) for each in precisions))
+    return TOLERANCES["fp32"] if precisions == {"fp32"} else SAME_PROCESSOR
+
+
+def check_own(
+    reference: NDArray[np.float32],
+    own: NDArray[np.float32],
+    found: NDArray[np.float32],
+    tolerances: Tolerances,
+    differs: tuple[str, ...],
+    *,
+    classifies: bool,
+) -> OwnCheck:
+    """(N, width) outputs of the reference, of the bundle where it was made, and of the bundle here."""
+    comparing = compare if classifies else compare_embeddings
+    there, here = (_distance(reference, outputs) for outputs in (own, found))
+    kl_there, kl_here = (comparing(reference, outputs, tolerances).mean_kl for outputs in (own, found))
+    return OwnCheck(comparing(own, found, tolerances), tolerances, differs, here, there, kl_here, kl_there)
+
+
+def judge_own(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+    """What is wrong, in words: another computation than where it was made, or one farther from the reference."""
+    limit, c = check.tolerances, check.comparison
+    reasons = []
+    if c.non_finite:
+        reasons.append(f"{c.non_finite} of {c.images} {items} gave NaN or infinite outputs")
+    if not c.max_relative <= limit.relative:
+        reasons.append(f"{outputs} differ by {c.max_relative:.2g} of their range, tolerated {limit.relative:g}")
+    if not c.min_cosine >= limit.cosine:
+        reasons.append(f"cosine of the {outputs} falls to {c.min_cosine:.6f}, tolerated {limit.cosine:g}")
+    if not c.max_kl <= limit.kl:
+        reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {limit.kl:g}")
+    if reasons:
+        reasons = [f"{'; '.join(reasons)} from what this bundle gave where it was made"]
+    return (*reasons, *judge_own_distance(check, items=items, outputs=outputs))
+
+
+def judge_own_distance(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+    """Where the bundle is farther from its reference here than where it was made, on average over the items."""
+    limit, reasons = check.tolerances, []
+    farthest = FARTHER * check.distance_at_export + limit.relative / 2
+    most_kl = FARTHER * check.kl_at_export + limit.kl / 4
+    if not check.distance <= farthest:
+        reasons.append(
+            f"{outputs} lie {check.distance:.2g} of their range from the reference's (root mean square over {items}), "
+            f"{check.distance_at_export:.2g} where it was made, tolerated {farthest:.2g}"
+        )
+    if not check.kl <= most_kl:
+        reasons.append(
+            f"mean KL divergence from the reference is {check.kl:.2g}, {check.kl_at_export:.2g} where it was made, "
+            f"tolerated {most_kl:.2g}"
+        )
+    return tuple(reasons)
+
+
+def _distance(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Root mean square over the items of max |difference| over the reference's range; 1 where nothing is finite."""
+    wanted = reference.astype(np.float64)
+    deviation = np.abs(wanted - found).max(axis=1) / _spans(wanted)
+    finite = deviation[np.isfinite(deviation)]
+    return float(np.sqrt((finite**2).mean())) if len(finite) else 1.0
 
 
 def kl_divergences(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:

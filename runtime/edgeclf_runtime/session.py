@@ -23,7 +23,8 @@ from edgeclf_runtime.errors import BackendError, UsageError
 class Backend:
     """How to open an engine, and what a user installs for it: module to import, oldest version, pip extra.
 
-    `device` is where it computes if nobody says otherwise.
+    `device` is where it computes if nobody says otherwise. `count_weights` reads back, without the engine, how many
+    weights the bundle's files store in each precision; None: the format has one alone.
     """
 
     open_engine: Callable[[Bundle, SessionOptions], Engine]
@@ -31,17 +32,21 @@ class Backend:
     oldest: str
     extra: str
     device: str = "cpu"
+    count_weights: Callable[[Bundle], dict[str, int]] | None = None
 
 
 BACKENDS = {
-    "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx"),
-    "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino"),
-    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda"),
-    "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export"),
+    "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx", count_weights=ort.count_weights),
+    "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino", count_weights=ov.count_weights),
+    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda", ort.count_weights),
+    "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export", count_weights=torch_module.count_weights),
     "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
     "reference": Backend(reference.open_engine, "numpy", "1.24", ""),
 }
 
+
+LEAST_STORED = 0.8  # of the weights; some small layers of a 16-bit model stay in fp32
+LEAST_INT8 = 0.1  # layers that int8 harms stay in float, and a large head may be one
 
 _OF_PARENTS: list[Engine] = []  # kept alive after a fork: OpenVINO would wait for threads that the child has not
 
@@ -172,3 +177,24 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
         )
     return Session(bundle, engine, options)
+
+
+def stored_shares(bundle: Bundle) -> dict[str, float]:
+    """Share (0..1) of the weights that the files store in each precision, the largest first; empty: not readable."""
+    backend = BACKENDS.get(bundle.manifest.target)
+    if backend is None or backend.count_weights is None:
+        return {}
+    counts = backend.count_weights(bundle)
+    total = sum(counts.values())
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return {precision: count / total for precision, count in ranked if count}
+
+
+def stored_faults(bundle: Bundle) -> tuple[str, ...]:
+    """Where the weights are stored otherwise than the manifest says, read back from the files themselves."""
+    shares, claimed = stored_shares(bundle), bundle.manifest.weights_precision
+    least = LEAST_INT8 if claimed in ("int8", "mixed") else LEAST_STORED
+    if not shares or shares.get("int8" if claimed == "mixed" else claimed, 0.0) >= least:
+        return ()
+    found = ", ".join(f"{share:.0%} {precision}" for precision, share in shares.items())
+    return (f"the manifest says {claimed} weights, the files hold {found}",)

@@ -1,10 +1,11 @@
-"""Proves a bundle on this machine from its golden images alone: decoding and engine are judged apart."""
+"""Proves a bundle on this machine from its golden images alone: files, decoding, engine and predictions apart."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,30 +19,49 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError, UsageError
 from edgeclf_runtime.golden_texts import golden_tokens, tokens_fault
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
-from edgeclf_runtime.manifest import GoldenImage, Manifest, to_input
+from edgeclf_runtime.manifest import GoldenImage, Manifest, Probe, to_input
+from edgeclf_runtime.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.proof import (
     ENOUGH_IMAGES,
     FAST_PIXELS,
     TOLERANCES,
+    OwnCheck,
     Proof,
+    Tolerances,
+    Verdict,
     coarser,
     compare,
     compare_embeddings,
     judge,
+    judge_own,
+    stricter,
 )
 from edgeclf_runtime.records import to_json
-from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.session import Session, open_session, stored_faults
+from edgeclf_runtime.writer import seal, writing
 
 IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
 
 
-def verify(bundle: Bundle, options: SessionOptions = SessionOptions(), mode: PixelMode = "exact") -> Proof:
-    """This machine's proof: every file's hash, the decoder on the golden images, the engine on their exact pixels.
+def verify(
+    bundle: Bundle,
+    options: SessionOptions = SessionOptions(),
+    mode: PixelMode = "exact",
+    open_bundle: Callable[[Bundle, SessionOptions], Session] = open_session,
+) -> Proof:
+    """This machine's proof of the bundle. Each question is answered apart, so that a fault is laid at the right door.
 
-    Of a text encoder: the tokenizer on the golden texts, the engine on their exact tokens. In the mode "fast" the
-    engine gets the pixels that this mode gives, so that decoder and engine are judged together, by FAST_PIXELS.
+    - files: every hash; the precision that the weights are really stored in
+    - decoding: the golden images and probes, pixel by pixel; of a text encoder the tokenizer, token by token
+    - engine: on the exact golden pixels, does it compute what it computed where the bundle was made, and is it as near
+      its reference as it was there?
+    - predictions: do labels, temperature and thresholds make the same of the same logits?
+
+    In the mode "fast" the engine gets, beside the exact pixels, those that this mode gives: decoder and engine are
+    then judged together, by FAST_PIXELS.
+
+    `open_bundle` gives the session where a device would open something else: of a portable bundle.
 
     Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A
     failed comparison is not raised: it is the verdict.
@@ -51,23 +71,57 @@ def verify(bundle: Bundle, options: SessionOptions = SessionOptions(), mode: Pix
     of_texts = manifest.task == "embed-text"
     batch: NDArray[Any] = golden_tokens(bundle) if of_texts else _golden_batch(bundle)
     reference = bundle.read_array(manifest.golden.outputs)
-    with open_session(bundle, options) as session:
-        seen = _fast_batch(bundle, batch) if mode == "fast" else batch
-        answers = run_pixels(session, manifest, seen)
-        if answers.shape != reference.shape:
-            raise BundleError(f"{bundle.path}: reference outputs {reference.shape} for answers of {answers.shape}")
+    with open_bundle(bundle, options) as session:
+        outputs = run_pixels(session, manifest, batch)
+        if outputs.shape != reference.shape:
+            raise BundleError(f"{bundle.path}: reference outputs {reference.shape} for outputs of {outputs.shape}")
+        machine = {**machine_facts(), **session.facts}
+        own = compare_with_own(bundle, reference, outputs, machine, session.compute_precision)
+        seen, tolerances, notes = batch, *tolerances_of(manifest)
+        if mode == "fast":
+            seen, tolerances = _fast_batch(bundle, batch), coarser(tolerances, FAST_PIXELS)
+            outputs = run_pixels(session, manifest, seen)
         proof = prove(
-            replace(manifest, tolerances=coarser(manifest.tolerances, FAST_PIXELS)) if mode == "fast" else manifest,
-            answers,
+            manifest,
+            outputs,
             reference=reference,
+            tolerances=tolerances,
             decoding=[] if mode == "fast" else _decoding_faults(bundle, batch),
             images_source=TEXTS_SOURCE if of_texts else IMAGES_SOURCE,
             images_sha256=pixels_digest(batch),
             session=session,
+            own=own,
         )
-        if mode == "exact":
-            return proof
-        return _of_fast_pixels(proof, levels=int(np.abs(seen.astype(np.int16) - batch).max()))
+    faults = (
+        *(f"stored: {fault}" for fault in stored_faults(bundle)),
+        *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
+    )
+    if faults:
+        proof = replace(proof, verdict="fail", reasons=(*_grave(proof), *faults))
+    if own is None:
+        notes += ("made before bundles kept their own outputs, so it is compared with its reference alone",)
+    proof = replace(proof, notes=(*proof.notes, *notes))
+    if mode == "exact":
+        return proof
+    return _of_fast_pixels(proof, levels=int(np.abs(seen.astype(np.int16) - batch).max()))
+
+
+def keep_own_outputs(folder: Path, manifest: Manifest, options: SessionOptions) -> Manifest:
+    """Runs the golden items of the sealed bundle in `folder`, keeps what came out in it and seals it again."""
+    bundle = Bundle.open(folder)
+    batch: NDArray[Any] = golden_tokens(bundle) if manifest.task == "embed-text" else _golden_batch(bundle)
+    with open_session(bundle, options) as session:
+        outputs = run_pixels(session, manifest, batch)
+        machine = {**machine_facts(), **session.facts}
+        own = record_own_outputs(folder, manifest, outputs, machine, session.compute_precision)
+    manifest = replace(manifest, own=own)
+    seal(folder, manifest)
+    return manifest
+
+
+def _grave(proof: Proof) -> tuple[str, ...]:
+    """The reasons of a failure; what else a proof says in its place is no reason for one."""
+    return proof.reasons if proof.verdict == "fail" else ()
 
 
 def _of_fast_pixels(proof: Proof, levels: int) -> Proof:
@@ -80,41 +134,83 @@ def _of_fast_pixels(proof: Proof, levels: int) -> Proof:
     return replace(proof, max_pixel_levels=levels, machine={**proof.machine, **mode_facts("fast")})
 
 
+def tolerances_of(manifest: Manifest) -> tuple[Tolerances, tuple[str, ...]]:
+    """What the reference's outputs are compared by, and notes where the manifest asks for something unusual.
+
+    A manifest may be stricter than TOLERANCES, never more lenient: what somebody relaxed does not rule. INT8, and what
+    an accuracy gate chose, are measured at export, and lenient by nature: there the own outputs decide.
+    """
+    if is_gated(manifest):
+        return manifest.tolerances, ()
+    allowed = coarser(*(TOLERANCES[each] for each in _precisions(manifest)))
+    asked = manifest.tolerances
+    if coarser(asked, allowed) == allowed:
+        return asked, ()
+    kept = stricter(asked, allowed)
+    note = (
+        f"the manifest tolerates more than {' and '.join(sorted(_precisions(manifest)))} needs "
+        f"({_in_words(asked)}); evaluated by {_in_words(kept)}"
+    )
+    return kept, (note,)
+
+
+def _in_words(tolerances: Tolerances) -> str:
+    return f"relative {tolerances.relative:g}, cosine {tolerances.cosine:g}, KL {tolerances.kl:g}"
+
+
+def is_gated(manifest: Manifest) -> bool:
+    """Whether accuracy on labelled images decided at export, and not a tolerance of logits."""
+    ladder = manifest.ladder
+    return manifest.weights_precision == "int8" or (ladder is not None and ladder.decisive is not None)
+
+
+def _precisions(manifest: Manifest) -> set[str]:
+    """What it is stored and computed in; an engine's TF32 has as many bits as fp16."""
+    tf32 = {"fp16"} if manifest.target == "tensorrt" and manifest.state == "built" else set()
+    return {manifest.weights_precision, manifest.compute_precision, *tf32}
+
+
 def prove(
     manifest: Manifest,
-    answers: NDArray[np.float32],
+    outputs: NDArray[np.float32],
     *,
     reference: NDArray[np.float32],
     decoding: list[tuple[str, int] | None],
     images_source: str,
     images_sha256: str,
     session: Session,
+    tolerances: Tolerances | None = None,
+    own: OwnCheck | None = None,
 ) -> Proof:
-    """The proof that follows from a session's answers, the reference's, and the (image, levels) of decoding faults.
+    """The proof that follows from a session's outputs, the reference's, and the (image, levels) of decoding faults.
 
-    Classifiers are compared by logits, encoders by embeddings.
+    Classifiers are compared by logits, encoders by embeddings. `tolerances` None: the manifest's.
     """
-    tolerances = manifest.tolerances
+    tolerances = tolerances or manifest.tolerances
     if session.compute_precision != manifest.compute_precision:  # the user asked for another than the bundle's own
         tolerances = coarser(tolerances, TOLERANCES.get(session.compute_precision, tolerances))
-    if manifest.task == "classify":
-        comparison = compare(reference, answers, tolerances)
-        verdict, reasons = judge(comparison, tolerances)
-        if verdict == "inconclusive" and comparison.images >= ENOUGH_IMAGES and (shown := _shown_by_floor(manifest)):
-            verdict, reasons = "pass", (shown,)
-    else:
-        items = "texts" if manifest.task == "embed-text" else "images"
-        comparison = compare_embeddings(reference, answers, tolerances)
-        verdict, reasons = judge(comparison, tolerances, items=items, outputs="embeddings")
+    classifies = manifest.task == "classify"
+    items, kind = "texts" if manifest.task == "embed-text" else "images", "logits" if classifies else "embeddings"
+    comparison = (compare if classifies else compare_embeddings)(reference, outputs, tolerances)
+    verdict, reasons = judge(comparison, tolerances, items=items, outputs=kind)
+    if own is not None:
+        faults = judge_own(own, items=items, outputs=kind)
+        if verdict == "fail" and is_gated(manifest) and not faults:
+            verdict, reasons = "inconclusive", ()  # measured tolerances of other images: what decides is below
+        if faults:
+            verdict, reasons = "fail", (*(reasons if verdict == "fail" else ()), *faults)
+    if verdict == "inconclusive" and comparison.images >= ENOUGH_IMAGES:
+        verdict, reasons = _by_accuracy_gate(manifest, own, reasons)
     reasons = tuple(f"engine: {reason}" for reason in reasons)
-    faults = [fault for fault in decoding if fault is not None]
-    worst = max((levels for _, levels in faults), default=0)
-    if faults:
+    faulty = [fault for fault in decoding if fault is not None]
+    worst = max((levels for _, levels in faulty), default=0)
+    if faulty:
+        reasons = reasons if verdict == "fail" else ()
         verdict = "fail"
         if manifest.task == "embed-text":
-            reasons += (f"tokenizer: {len(faults)} texts come out as other tokens, such as {faults[0][0]!r}",)
+            reasons += (f"tokenizer: {len(faulty)} texts come out as other tokens, such as {faulty[0][0]!r}",)
         else:
-            reasons += (f"decoding: {len(faults)} images come out up to {worst} levels off, such as {faults[0][0]}",)
+            reasons += (f"decoding: {len(faulty)} images come out up to {worst} levels off, such as {faulty[0][0]}",)
     return Proof(
         verdict=verdict,
         reasons=reasons,
@@ -122,20 +218,27 @@ def prove(
         tolerances=tolerances,
         images_source=images_source,
         images_sha256=images_sha256,
-        decoding_faults=tuple(name for name, _ in faults),
+        decoding_faults=tuple(name for name, _ in faulty),
         max_pixel_levels=worst,
         compute_precision=session.compute_precision,
         machine={**machine_facts(), **session.facts},
         created_utc=now_utc(),
+        own=own,
     )
 
 
-def _shown_by_floor(manifest: Manifest) -> str | None:
+def _by_accuracy_gate(
+    manifest: Manifest, own: OwnCheck | None, reasons: tuple[str, ...]
+) -> tuple[Verdict, tuple[str, ...]]:
     """INT8's tolerances are so wide that every image may be a near tie; its top-1 was shown on labelled images."""
-    judged = manifest.ladder.decisive if manifest.ladder else None
-    if judged is None or judged.verdict != "pass":
-        return None
-    return f"top-1 is not judged here, where every image is a near tie, but was at export on {judged.images} images"
+    gate = manifest.ladder.decisive if manifest.ladder else None
+    if gate is None:
+        return "inconclusive", reasons
+    if gate.verdict == "pass":
+        shown = f"every image is a near tie here; top-1 was evaluated at export, on {gate.images} images"
+        return "pass", (f"it computes what it computed there; {shown}" if own else shown,)
+    more = f"; {gate.images_needed} would settle it" if gate.images_needed else ""
+    return "inconclusive", (f"top-1 was not settled at export, on {gate.images} images{more}",)
 
 
 def run_pixels(
@@ -204,9 +307,25 @@ def _fast_batch(bundle: Bundle, exact: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _decoding_faults(bundle: Bundle, batch: NDArray[Any]) -> list[tuple[str, int] | None]:
+    """(what, largest difference in levels) of each golden item and probe that comes out otherwise than at export."""
     if bundle.manifest.task == "embed-text":
         return tokens_fault(bundle, batch)
-    return [_decoding_fault(bundle, golden, batch[i]) for i, golden in enumerate(bundle.manifest.golden.images)]
+    golden = bundle.manifest.golden
+    return [
+        *(_decoding_fault(bundle, image, batch[i]) for i, image in enumerate(golden.images)),
+        *(_probe_fault(bundle, probe) for probe in golden.probes),
+    ]
+
+
+def _probe_fault(bundle: Bundle, probe: Probe) -> tuple[str, int] | None:
+    pixels = bundle.manifest.pixels
+    if pixels is None:
+        return None
+    try:
+        found, _ = pixels.load(bundle.read(probe.image))
+    except EdgeclfError:
+        return probe.shows, 255
+    return None if pixels_digest(found) == probe.pixels_sha256 else (probe.shows, 255)
 
 
 def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:

@@ -94,7 +94,7 @@ def test_what_can_not_be_compared_is_a_bundle_error(bundle: Bundle) -> None:
     none = Golden((), golden.outputs)
     for damaged, message in (
         (none, "no golden images"),
-        (fewer, r"reference outputs \(8, 3\) for answers of \(3, 3\)"),
+        (fewer, r"reference outputs \(8, 3\) for outputs of \(3, 3\)"),
     ):
         with pytest.raises(BundleError, match=message):
             verify(tiny.reseal(bundle.path, golden=damaged))
@@ -151,7 +151,7 @@ def test_where_every_image_is_a_near_tie_int8_rests_on_the_floor_that_it_was_sho
         open_proof = prove(wide, reference, session=session, **settings)
         shown = prove(replace(wide, ladder=ladder), reference, session=session, **settings)
     assert (open_proof.verdict, shown.verdict) == ("inconclusive", "pass")
-    assert "was at export on 900 images" in shown.reasons[0]
+    assert "evaluated at export, on 900 images" in shown.reasons[0]
 
 
 def test_a_precision_that_was_asked_for_is_judged_by_its_own_tolerances(bundle: Bundle) -> None:

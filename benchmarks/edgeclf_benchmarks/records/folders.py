@@ -30,7 +30,8 @@ from edgeclf_benchmarks.measuring.contenders import pixels_of
 from edgeclf_benchmarks.measuring.plain import PlainLoop, can_stand_for
 from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.classifier import Classifier, Prediction
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.decision import Prediction
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.images import find_images
 from edgeclf_runtime.pixels import PixelMode, mode_facts

@@ -23,8 +23,10 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.ladder import Harm, Judged, Ladder, Rung
 from edgeclf_runtime.machine import machine_facts
-from edgeclf_runtime.manifest import Calibration, Candidate, Manifest
+from edgeclf_runtime.manifest import Calibration, Candidate, Manifest, OwnOutputs
+from edgeclf_runtime.own_outputs import record_own_outputs
 from edgeclf_runtime.proof import Proof, Tolerances
+from edgeclf_runtime.verify import run_pixels
 from edgeclf_runtime.writer import MANIFEST, hash_file
 
 TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
@@ -103,8 +105,11 @@ def write_bundle(
     if manifest is None:
         raise ValueError(f"{chosen.trial.rung.name} has no model")
     _copy(chosen.trial.folder, draft)
+    owns: dict[str, OwnOutputs] = {}
     for trial in chosen.candidates:
-        _copy(trial.folder, draft / FOLDER / trial.folder.name)
+        place = draft / FOLDER / trial.folder.name
+        _copy(trial.folder, place)
+        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
     golden = write_golden(draft / "golden", images, answers)
     manifest = replace(
         manifest,
@@ -114,12 +119,24 @@ def write_bundle(
         ladder=chosen.ladder,
         calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
         candidates=tuple(
-            _candidate(trial, chosen.calibration, trials.tolerances(trial, images.batch, answers))
+            _candidate(
+                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
+            )
             for trial in chosen.candidates
         ),
     )
-    proof = prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
-    return replace(manifest, proof=proof), proof
+    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
+
+
+def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
+    """What a candidate itself gives for the golden images, written beside its files at `place`."""
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    with trials.target.open(Bundle.open(trial.folder)) as session:
+        outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
+        machine = {**machine_facts(), **session.facts}
+        return record_own_outputs(place, manifest, outputs, machine, session.compute_precision)
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
@@ -188,7 +205,7 @@ def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
     return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
 
 
-def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances) -> Candidate:
+def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
     manifest = trial.manifest
     if manifest is None:
         raise ValueError(f"{trial.rung.name} has no model")
@@ -201,6 +218,7 @@ def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances) -
         temperature=manifest.temperature,
         shares=trial.rung.shares,
         calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
+        own=own,
     )
 
 

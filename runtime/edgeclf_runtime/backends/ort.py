@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime import onnx_scan
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions, missing_engine
 from edgeclf_runtime.errors import BackendError, BundleError
@@ -85,6 +86,13 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     _check_provider(session, provider, asked)
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
+
+
+def count_weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights the ONNX file stores in each precision. Of a TensorRT bundle: the file its engine is made of."""
+    if MODEL not in bundle.manifest.files:
+        return {}
+    return onnx_scan.count_weights(bundle.read(MODEL))
 
 
 def _provider_options(device: str, precision: str) -> dict[str, str]:

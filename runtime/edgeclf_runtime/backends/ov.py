@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 MODEL, WEIGHTS = "model.xml", "model.bin"
 HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "mixed": "f32"}
 _MOST_COPIES_MB = 512  # of a bundle whose threads have a model each; those of a larger one share it
+_STORED = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "f64": "fp64", "i8": "int8", "u8": "int8"}
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -117,6 +120,24 @@ def _read_network(core: openvino.Core, bundle: Bundle) -> openvino.Model:
     if not model.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise BundleError(f"{bundle.path}/{MODEL}: not an OpenVINO IR (XML)")
     return core.read_model(model=model, weights=bundle.read(WEIGHTS))
+
+
+def count_weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights the IR stores in each precision: constants of two dimensions or more."""
+    where = f"{bundle.path}/{MODEL}"
+    counts: dict[str, int] = {}
+    try:
+        for layer in ElementTree.fromstring(bundle.read(MODEL)).iter("layer"):
+            data = layer.find("data")
+            if layer.get("type") != "Const" or data is None:
+                continue
+            shape = [int(size) for size in (data.get("shape") or "").split(",") if size.strip()]
+            precision = _STORED.get(data.get("element_type", ""))
+            if len(shape) >= 2 and precision is not None:
+                counts[precision] = counts.get(precision, 0) + math.prod(shape)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise BundleError(f"{where}: not an OpenVINO IR ({error})") from error
+    return counts
 
 
 def compile_settings(options: SessionOptions, precision_hint: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Only this file and `torchvision_guard.py` import torch in the runtime, and only 
 from __future__ import annotations
 
 import json
+import math
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 MODEL, WEIGHTS = "model.json", "model.safetensors"
+_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F64": "fp64", "I8": "int8"}
 _SAFE_ARGUMENTS = ("num_classes", "img_size", "in_chans", "aux_logits", "init_weights", "transform_input", "normalize")
 
 
@@ -95,6 +98,25 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     precision = bundle.manifest.compute_precision
     whole = with_normalization(module, bundle.manifest.normalization, precision).to(options.device)
     return TorchEngine(whole, precision, options)
+
+
+def count_weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights the safetensors file stores in each precision, from its header alone.
+
+    https://huggingface.co/docs/safetensors/index#format
+    """
+    data = bundle.read(WEIGHTS)
+    counts: dict[str, int] = {}
+    try:
+        (size,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8 : 8 + size])
+        for name, tensor in header.items():
+            precision = _STORED.get(tensor["dtype"]) if name != "__metadata__" else None
+            if precision is not None and len(tensor["shape"]) >= 2:
+                counts[precision] = counts.get(precision, 0) + math.prod(tensor["shape"])
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{bundle.path}/{WEIGHTS}: no safetensors file ({error})") from error
+    return counts
 
 
 def build_module(builder: Builder) -> torch.nn.Module:
