@@ -53,16 +53,17 @@ def say_doubts(ladder: Ladder, path: str) -> None:
     judged = ladder.decisive
     if judged is not None and judged.verdict == "inconclusive":
         more = f"; {judged.images_needed:,} images would settle it" if judged.images_needed else ""
-        about = f"{'; '.join(judged.reasons)} with {count(judged.images, 'image')} ({judged.source}){more}"
+        about = f"{'; '.join(judged.reasons)} ({judged.source}){more}"
         say(f"INCONCLUSIVE: {path}: {about}", style="bold yellow")
 
 
 def in_words(judged: Judged) -> str:
-    """ "top-1 0.887 (fp32 0.889), -0.20 points, not below -0.61 (95 %) on 2,000 images"."""
+    """ "top-1 0.887 (fp32 0.889), -0.20 points, not below -0.61 (95 %) on 2,000 images, …"."""
     name = "top-1" if judged.labelled else "agreement"
     return (
         f"{name} {judged.top1:.3f} (reference {judged.top1_reference:.3f}), {judged.change_points:+.2f} points, "
-        f"not below {judged.bound_points:+.2f} (95 %) on {count(judged.images, 'image')}"
+        f"not below {judged.bound_points:+.2f} (95 %) on {count(judged.images, 'image')}, "
+        f"of which one is worth {100 / judged.images:.2g} points"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.labels import IMAGENET_CLASSES, default_labels
-from edgeclf_export.modules import exportable_from_module
+from edgeclf_export.modules import ReferenceInput, exportable_from_module, normalized_by_torchvision
 from edgeclf_export.names import resolve_backbone
 from edgeclf_export.published import load_published, quiet_hub
 from edgeclf_export.weights import PACKAGES, State, digest_state, load_file, load_into, load_package
@@ -92,6 +93,7 @@ def load_backbone(
         builder=builder,
         deploy=fold_branches(builder),
         pixel_reference=reference_transform(config),
+        reference_input=reference_input(config),
     )
 
 
@@ -148,6 +150,27 @@ def reference_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], ND
         # normalize=False ends with a uint8 tensor (3, H, W)
         whole = create_transform(**config, normalize=False)
     return lambda image: np.ascontiguousarray(whole(image).permute(1, 2, 0).numpy())
+
+
+def reference_input(config: Mapping[str, Any]) -> ReferenceInput:
+    """What the library's own evaluation transform makes of (N, H, W, 3) uint8 pixels: (N, 3, H, W) float32."""
+    if "resize_px" in config:
+        return normalized_by_torchvision(Normalization(three(config["mean"]), three(config["std"])))
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        import torch
+        from PIL import Image
+        from timm.data import create_transform
+        from timm.data.transforms import MaybeToTensor
+
+        steps = create_transform(**config).transforms
+        after_geometry = list(dropwhile(lambda step: not isinstance(step, MaybeToTensor), steps))
+        pictures: list[Any] = [Image.fromarray(picture) for picture in pixels]
+        for step in after_geometry:
+            pictures = [step(picture) for picture in pictures]
+        return torch.stack(pictures)
+
+    return prepare
 
 
 def find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from edgeclf_export.hub import INPUT_NAME, NEWEST_OPSET, OUTPUT_NAME, finish_hub
 from edgeclf_export.reasons import first_line
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.manifest import Normalization, Reference, to_input
+from edgeclf_runtime.manifest import Normalization, Reference
 from edgeclf_runtime.onnx_scan import refuse_external_data
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.writer import hash_file
@@ -163,10 +163,10 @@ def _check_answers(network: _Network, answers: NDArray[np.float32], classes: int
 
 
 def _answer(network: _Network, batch: NDArray[np.uint8], normalization: Normalization) -> NDArray[np.float32]:
-    """The file's own logits for pixels that numpy normalised, in ONNX Runtime."""
-    floats = to_input(batch, replace(normalization, applied_by="caller"))
-    if network.layout == "NHWC":
-        floats = np.ascontiguousarray(floats.transpose(0, 2, 3, 1))
+    """The file's own logits in ONNX Runtime, for pixels normalised here, apart from the graph and the runtime."""
+    floats = ((batch / 255.0 - normalization.mean) / normalization.std).astype(np.float32)
+    if network.layout == "NCHW":
+        floats = np.ascontiguousarray(floats.transpose(0, 3, 1, 2))
     size = network.batch or 8
     padding = np.repeat(floats[-1:], -len(floats) % size if network.batch else 0, axis=0)
     padded = np.concatenate([floats, padding])

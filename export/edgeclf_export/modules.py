@@ -20,9 +20,12 @@ from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Normalization, Reference
 from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 if TYPE_CHECKING:
     import torch
+
+ReferenceInput = Callable[[NDArray[np.uint8]], "torch.Tensor"]  # (N, H, W, 3) -> (N, 3, H, W) normalised float32
 
 
 def exportable_from_module(
@@ -41,8 +44,12 @@ def exportable_from_module(
     embedding_width: int | None = None,
     training: Training | None = None,
     proof_files: tuple[Path, ...] = (),
+    reference_input: ReferenceInput | None = None,
 ) -> Exportable:
     """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
+
+    `reference_input` prepares the reference's pictures, by default torchvision with `normalization`. It shares nothing
+    with the normalisation in the graph, so that a fault there shows.
 
     With `embedding_width` an encoder: no labels, and embeddings for logits.
 
@@ -59,7 +66,7 @@ def exportable_from_module(
         pixels=pixels,
         normalization=normalization,
         reference=reference,
-        answer=lambda batch: _run(with_normalization(module, normalization), batch),
+        answer=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
         make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset, output),
         builder=builder,
         state=module.state_dict() if builder is not None else None,
@@ -88,13 +95,31 @@ def _check_output(module: torch.nn.Module, pixels: Pixels, width: int, what: str
         raise UsageError(f"wanted {what} (2, {width}) for two pictures{labels}, the module gave {found}")
 
 
-def _run(module: torch.nn.Module, pixels: NDArray[np.uint8], batch_size: int = 8) -> NDArray[np.float32]:
+def normalized_by_torchvision(normalization: Normalization) -> ReferenceInput:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, by torchvision's own scaling and normalisation."""
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        import torch
+
+        guard_torchvision()
+        from torchvision.transforms import functional
+
+        scaled = functional.convert_image_dtype(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.float32)
+        normalized: torch.Tensor = functional.normalize(scaled, list(normalization.mean), list(normalization.std))
+        return normalized
+
+    return prepare
+
+
+def _run(
+    module: torch.nn.Module, prepare: ReferenceInput, pixels: NDArray[np.uint8], batch_size: int = 8
+) -> NDArray[np.float32]:
     import torch
 
     outputs = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
-            outputs.append(module(torch.from_numpy(pixels[start : start + batch_size])).float().numpy())
+            outputs.append(module(prepare(pixels[start : start + batch_size])).float().numpy())
     return np.concatenate(outputs)
 
 

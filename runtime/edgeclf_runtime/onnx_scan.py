@@ -24,7 +24,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-_DIMS, _DATA_TYPE = 1, 2
+_DIMS, _DATA_TYPE, _TENSOR_NAME = 1, 2, 8
+_NODE_INPUT, _NODE_TYPE = 1, 4
 _PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 11: "fp64", 16: "bf16"}  # TensorProto.DataType
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _DEEPEST = 64
@@ -59,43 +60,61 @@ def _has_external(data: memoryview, message: str, depth: int) -> bool:
     return False
 
 
-def count_weights(model: bytes) -> dict[str, int]:
-    """Numbers in the graph's tensors of two dimensions or more, by precision: weights, without biases and scales."""
+def count_weights(model: bytes, *, quantized_later: bool = False) -> dict[str, int]:
+    """Numbers in the graph's tensors of two dimensions or more, by precision: weights, without biases and scales.
+
+    `quantized_later`: float weights before a QuantizeLinear count as int8, which an engine makes of them when it is
+    built.
+    """
+    data = memoryview(model)
+    later = {bytes(name) for name in _quantized(data)} if quantized_later else set()
     counts: dict[str, int] = {}
-    for tensor in _tensors(memoryview(model), "model", 0):
-        dims, kind = _shape_and_type(tensor)
+    for tensor in _parts(data, "model", "tensor"):
+        dims, kind, name = _described(tensor)
         if len(dims) >= 2 and kind in _PRECISIONS:
-            counts[_PRECISIONS[kind]] = counts.get(_PRECISIONS[kind], 0) + math.prod(dims)
+            precision = "int8" if name in later else _PRECISIONS[kind]
+            counts[precision] = counts.get(precision, 0) + math.prod(dims)
     return counts
 
 
-def _tensors(data: memoryview, message: str, depth: int) -> Iterator[memoryview]:
+def _quantized(data: memoryview) -> Iterator[memoryview]:
+    """Names of what QuantizeLinear nodes quantize: their first inputs."""
+    for node in _parts(data, "model", "node"):
+        fields = list(_fields(node))
+        inputs = [value for number, value in fields if number == _NODE_INPUT and isinstance(value, memoryview)]
+        kinds = [value for number, value in fields if number == _NODE_TYPE and isinstance(value, memoryview)]
+        if inputs and any(bytes(kind) == b"QuantizeLinear" for kind in kinds):
+            yield inputs[0]
+
+
+def _parts(data: memoryview, message: str, wanted: str, depth: int = 0) -> Iterator[memoryview]:
+    """Every message of the kind `wanted` inside one of the kind `message`, those in the branches of nodes too."""
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
-    if message == "tensor":
+    if message == wanted:
         yield data
-        return
     inside = _FIELDS.get(message, {})
-    for number, value in _fields(data):
+    for number, value in _fields(data) if inside else ():
         if number in inside and isinstance(value, memoryview):
-            yield from _tensors(value, inside[number], depth + 1)
+            yield from _parts(value, inside[number], wanted, depth + 1)
 
 
-def _shape_and_type(tensor: memoryview) -> tuple[list[int], int]:
-    """Dimensions, packed into one field or each in its own, and the number of the data type."""
+def _described(tensor: memoryview) -> tuple[list[int], int, bytes]:
+    """Dimensions, packed into one field or each in its own, the number of the data type, and the name."""
     dims: list[int] = []
-    kind = 0
+    kind, name = 0, b""
     for number, value in _fields(tensor):
-        if number == _DATA_TYPE and isinstance(value, int):
-            kind = value
-        elif number == _DIMS and isinstance(value, int):
-            dims.append(value)
-        elif number == _DIMS and isinstance(value, memoryview):
+        if isinstance(value, int):
+            kind = value if number == _DATA_TYPE else kind
+            dims += [value] if number == _DIMS else []
+        elif number == _TENSOR_NAME:
+            name = bytes(value)
+        elif number == _DIMS:
             position = 0
             while position < len(value):
                 size, position = _varint(value, position)
                 dims.append(size)
-    return dims, kind
+    return dims, kind, name
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -38,7 +38,7 @@ class Backend:
 BACKENDS = {
     "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx", count_weights=ort.count_weights),
     "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino", count_weights=ov.count_weights),
-    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda", ort.count_weights),
+    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda", trt.count_weights),
     "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export", count_weights=torch_module.count_weights),
     "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
     "reference": Backend(reference.open_engine, "numpy", "1.24", ""),

@@ -81,7 +81,7 @@ def test_both_faults_are_both_named(bundle: Bundle) -> None:
 def test_few_golden_images_are_inconclusive(bundle: Bundle) -> None:
     golden = bundle.manifest.golden
     np.save(bundle.path / golden.outputs, bundle.read_array(golden.outputs)[:3])
-    proof = verify(tiny.reseal(bundle.path, golden=replace(golden, images=golden.images[:3])))
+    proof = verify(tiny.reseal(bundle.path, golden=replace(golden, images=golden.images[:3]), own=None))
     assert (proof.verdict, proof.reasons) == (
         "inconclusive",
         ("engine: 3 images are too few to judge; 5 more are needed",),

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from edgeclf_export.backbones import fold_branches
 from edgeclf_export.clip.attention import with_plain_attention
 from edgeclf_export.clip.models import Clip
+from edgeclf_export.clip.preprocess import open_clip_input
 from edgeclf_export.clip.tokens import pack_tokenizer
 from edgeclf_export.clip.towers import image_tower, tower_builder
 from edgeclf_export.exportable import Exportable, TextExportable
 from edgeclf_export.hub import EMBEDDINGS_NAME, TOKENS_NAME
 from edgeclf_export.modules import exportable_from_module, to_onnx
-from edgeclf_runtime.manifest import Normalization, Reference, to_input
+from edgeclf_runtime.manifest import Reference
 
 if TYPE_CHECKING:
     import torch
@@ -69,9 +70,8 @@ def reference_of(clip: Clip) -> Reference:
 
 def embed_images(clip: Clip, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, H, W, 3) uint8 -> (N, width), by open_clip's `encode_image`."""
-    by_caller = Normalization(clip.normalization.mean, clip.normalization.std, "caller")
-    encode = _encode(clip, "encode_image")
-    return _in_parts(batch, lambda part: encode(np.asarray(to_input(part, by_caller))))
+    prepare, encode = open_clip_input(clip.preprocess), _encode(clip, "encode_image")
+    return _in_parts(batch, lambda part: encode(prepare(part)))
 
 
 def _encode(clip: Clip, method: str) -> Callable[[NDArray[Any]], NDArray[np.float32]]:

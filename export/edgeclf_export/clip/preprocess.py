@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,3 +65,21 @@ def open_clip_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], ND
         return np.array(image, dtype=np.uint8)
 
     return transform
+
+
+def open_clip_input(config: Mapping[str, Any]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """(N, H, W, 3) uint8 pixels -> (N, 3, H, W) float32, by open_clip's own evaluation transform after its geometry."""
+    import_open_clip()
+    from open_clip.transform import MaybeConvertMode, PreprocessCfg, image_transform_v2
+    from PIL import Image
+
+    steps = image_transform_v2(PreprocessCfg(**config), is_train=False).transforms
+    after_geometry = list(dropwhile(lambda step: not isinstance(step, MaybeConvertMode), steps))
+
+    def prepare(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pictures: list[Any] = [Image.fromarray(picture) for picture in pixels]
+        for step in after_geometry:
+            pictures = [step(picture) for picture in pictures]
+        return np.stack([picture.numpy() for picture in pictures])
+
+    return prepare

@@ -16,6 +16,7 @@ from edgeclf_runtime.pixels import Pixels
 
 CALIBRATION_IMAGES = 300
 FEW_IMAGES = 64  # below that single pictures set the ranges
+_THUMBNAIL_PX, _SAME_LEVELS = 8, 4.0  # a JPEG of quality 60 moved the mean of a block by 3 levels at most
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class CalibrationImages:
         SHA-256 of the sorted hashes of the files: the same images give the same digest wherever they lie.
     source
         Where they come from and how many there were to choose from.
+    different
+        How many of them show another picture than all before: copies that were saved anew have other hashes.
     warnings
         What makes them worth less than they could be, and what to do.
     """
@@ -36,7 +39,19 @@ class CalibrationImages:
     pixels: NDArray[np.uint8]
     sha256: str
     source: str
+    different: int
     warnings: tuple[str, ...]
+
+    @property
+    def too_few(self) -> str | None:
+        """What is wrong with them in one sentence, where they are too few to blame any layer; None: they are enough."""
+        if self.different >= FEW_IMAGES:
+            return None
+        shown = "" if self.different == len(self.files) else f", which show {self.different} different pictures"
+        return (
+            f"ranges were measured on {len(self.files)} images{shown}: give {FEW_IMAGES} different ones or more with "
+            "--calib-data"
+        )
 
 
 def load_calibration(
@@ -80,11 +95,16 @@ def load_calibration(
         warnings.append(f"{len(chosen)} calibration images are few, ranges hang on single ones; {FEW_IMAGES} would do")
     if lacking := len({image.label for image in free}) - len({image.label for image in chosen}):
         warnings.append(f"{lacking} classes have no calibration image; raise --calib-images")
+    loaded = load_pixels(chosen, pixels, "the calibration images")
+    different = count_different(loaded)
+    if different < len(chosen) and different < FEW_IMAGES:
+        warnings.append(f"{len(chosen)} calibration images show only {different} different pictures")
     return CalibrationImages(
         files=tuple(image.path for image in chosen),
-        pixels=load_pixels(chosen, pixels, "the calibration images"),
+        pixels=loaded,
         sha256=digest(chosen),
         source=f"{called}: {len(chosen)} of {len(free)} images",
+        different=different,
         warnings=tuple(warnings),
     )
 
@@ -137,6 +157,23 @@ def load_pixels(images: Sequence[LabelledImage], pixels: Pixels, role: str) -> N
         except ImageError as error:
             raise DataError(f"{image.path}: {error}; take it out of {role}") from error
     return np.stack(loaded)
+
+
+def count_different(pixels: NDArray[np.uint8]) -> int:
+    """How many of the (N, H, W, 3) pictures differ from all before them, by thumbnails: those survive an encoding."""
+    kept: list[NDArray[np.float64]] = []
+    for thumbnail in map(_thumbnail, pixels):
+        if all(np.abs(thumbnail - other).max() > _SAME_LEVELS for other in kept):
+            kept.append(thumbnail)
+    return len(kept)
+
+
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(8, 8, 3): means of blocks; rows and columns that fill no block are left out."""
+    height, width = (max(1, size // _THUMBNAIL_PX) for size in picture.shape[:2])
+    rows, columns = picture.shape[0] // height, picture.shape[1] // width
+    blocks = picture[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)))
 
 
 def digest(images: Sequence[LabelledImage]) -> str:

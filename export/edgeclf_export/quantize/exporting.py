@@ -75,11 +75,11 @@ def choose(
         )
     else:
         if not options.fallback:
-            raise GateError(_refusal(trials, int8, blamed))
+            raise GateError(_refusal(trials, int8, blamed, material))
         others = lower_precision(trials, report)
         fallen = best(others)
         if fallen is None:
-            raise GateError(_refusal(trials, [*int8, *others], blamed))
+            raise GateError(_refusal(trials, [*int8, *others], blamed, material))
         tried, chosen, candidates = [*int8, *others], fallen, ()
         why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
     ladder = Ladder(
@@ -189,13 +189,15 @@ def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[
     return final
 
 
-def _refusal(trials: Trials, tried: Sequence[Trial], blamed: Sequence[Harm]) -> str:
+def _refusal(trials: Trials, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material) -> str:
     nearest = max(tried, key=lambda trial: trial.rung.judged.bound_points if trial.rung.judged else float("-inf"))
     reasons = nearest.rung.problem or "; ".join(nearest.rung.judged.reasons if nearest.rung.judged else ())
-    layers = ", ".join(harm.node for harm in blamed) or "none could be asked"
+    layers = ", ".join(harm.node for harm in blamed) or "none could be measured"
+    # ranges of a few pictures harm every layer: no layer is to blame for them
+    cause = material.calibration.too_few or f"The layers to blame: {layers}"
     return (
         f"{trials.target.name}: none of {len(tried)} rungs holds the floor of {trials.floor}; nearest is "
-        f"{nearest.rung.name}: {reasons}. The layers to blame: {layers}. Give --fallback for 16 bits, or a larger "
+        f"{nearest.rung.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a larger "
         "--max-drop"
     )
 

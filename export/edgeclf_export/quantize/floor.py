@@ -59,7 +59,7 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     lower, upper, spread = bounds_of_change(is_now, was, resampling)
     ece_reference, ece, least_rise = _calibration(exam, logits, temperature, resampling)
     insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
-    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane)
+    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane, len(right))
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
@@ -138,13 +138,14 @@ def _miscalibrated(before: float | None, after: float | None, least_rise: float 
 
 
 def _verdict(
-    change: float, lower: float, upper: float, margin: float, insane: list[str]
+    change: float, lower: float, upper: float, margin: float, insane: list[str], images: int
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails."""
+    worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
     if -change > margin:
-        insane = [f"top-1 fell by {-change:.2f} points, tolerated {margin:.2f}", *insane]
+        insane = [f"top-1 fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
     if insane:
         return "fail", tuple(insane)
     if judge_change(lower, upper, margin) == "pass":
         return "pass", ()
-    return "inconclusive", (f"top-1 changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out",)
+    return "inconclusive", (f"top-1 changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)

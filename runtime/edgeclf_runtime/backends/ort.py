@@ -89,10 +89,16 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
 
 
 def count_weights(bundle: Bundle) -> dict[str, int]:
-    """How many weights the ONNX file stores in each precision. Of a TensorRT bundle: the file its engine is made of."""
-    if MODEL not in bundle.manifest.files:
-        return {}
-    return onnx_scan.count_weights(bundle.read(MODEL))
+    """How many weights the ONNX file stores in each precision. Raises BundleError where it is none."""
+    return count_in_onnx(bundle, quantized_later=False)
+
+
+def count_in_onnx(bundle: Bundle, *, quantized_later: bool) -> dict[str, int]:
+    """As `onnx_scan.count_weights`, of the bundle's ONNX file."""
+    try:
+        return onnx_scan.count_weights(bundle.read(MODEL), quantized_later=quantized_later)
+    except (IndexError, ValueError) as error:
+        raise BundleError(f"{bundle.path}/{MODEL}: not an ONNX file, or a truncated one") from error
 
 
 def _provider_options(device: str, precision: str) -> dict[str, str]:

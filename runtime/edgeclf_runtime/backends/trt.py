@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends.ort import MODEL, count_in_onnx
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.cuda import Cuda, Gpu, open_cuda
 from edgeclf_runtime.engine import SessionOptions
@@ -134,6 +135,11 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
         raise
     opened.facts = _session_facts(here, gpu, found)
     return opened
+
+
+def count_weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights the graph that the engine is made of stores in each precision; quantized ones count as int8."""
+    return count_in_onnx(bundle, quantized_later=True) if MODEL in bundle.manifest.files else {}
 
 
 def check_device(device: str) -> None:
