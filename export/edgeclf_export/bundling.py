@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgeclf_export.probes import write_probes
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_export.texts import ProofTexts, write_golden_texts, write_tokenizer
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.machine import now_utc, package_version
 from edgeclf_runtime.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
@@ -27,6 +29,7 @@ from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels, verify
 from edgeclf_runtime.writer import seal, set_aside
 
+NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is tried on its way, and never published
 _VERSIONED = (
     "edgeclf",
     "torch",
@@ -39,6 +42,35 @@ _VERSIONED = (
     "numpy",
     "pillow",
 )
+
+
+def check_in_fp32(
+    target: Target, hub: Hub, images: ProofImages | ProofTexts, answers: NDArray[np.float32], precision: str
+) -> None:
+    """The golden items through the target's model in fp32, before any precision is taken from it.
+
+    What int8 and 16 bits honestly change would hide a small fault of the graph. Raises GateError.
+    """
+    golden = list(images.golden)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = describe(hub, target.name, target.build(hub, "fp32", folder), NO_GOLDEN)
+        seal(folder, manifest)
+        with target.open(Bundle.open(folder)) as session:
+            proof = prove(
+                manifest,
+                run_pixels(session, manifest, images.batch[golden]),
+                reference=answers[golden],
+                decoding=[],
+                images_source=images.source,
+                images_sha256="",
+                session=session,
+            )
+    if proof.verdict == "fail":
+        raise GateError(
+            f"{target.name}: already in fp32, of which {precision} would be made, the model is not its reference: "
+            f"{'; '.join(proof.reasons)}"
+        )
 
 
 def build_bundle(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from edgeclf_export.bundling import build_bundle, keep_aside
+from edgeclf_export.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, TextExportable
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
@@ -46,6 +46,9 @@ TARGETS = {
         Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
     )
 }
+
+
+_IN_FP32 = {"tensorrt": "onnx"}  # its proof runs the graph in ONNX Runtime anyway, and a build takes seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,10 @@ def export(
             "its weights are damaged, or its training diverged"
         )
     hub = Hub(exportable, options.form, options.opset, options.engine)
+    if options.precision != "fp32":
+        for name in sorted({_IN_FP32.get(target, target) for target in options.targets}):
+            report(f"checking {name} in fp32, of which {options.precision} is made")
+            check_in_fp32(TARGETS[name], hub, images, answers, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
         for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):

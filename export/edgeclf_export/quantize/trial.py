@@ -10,19 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.audit import LEAST_SHARE, audit
-from edgeclf_export.bundling import describe
+from edgeclf_export.bundling import NO_GOLDEN, describe
 from edgeclf_export.quantize.floor import Exam, judge, measured_tolerances
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.errors import BackendError, GateError
+from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.ladder import Floor, Rung, in_a_path, shares_in_words
-from edgeclf_runtime.manifest import Golden, Manifest
-from edgeclf_runtime.proof import TOLERANCES, Tolerances, coarser, compare
-from edgeclf_runtime.proof import judge as judge_logits
+from edgeclf_runtime.manifest import Manifest
+from edgeclf_runtime.proof import TOLERANCES, Tolerances, coarser
 from edgeclf_runtime.verify import run_pixels
 from edgeclf_runtime.writer import MANIFEST, seal
-
-_NO_GOLDEN = Golden((), "golden/outputs.npy")  # a trial is a bundle without them
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Trials:
         folder.mkdir(parents=True)
         try:
             built = write(folder)
-            manifest = describe(self.hub, self.target.name, built, _NO_GOLDEN)
+            manifest = describe(self.hub, self.target.name, built, NO_GOLDEN)
             seal(folder, manifest)
             logits = self.answers(folder, manifest, self.pixels)
         except BackendError as error:
@@ -83,23 +80,6 @@ class Trials:
             problem=_too_little(shares, built.compute_precision),
         )
         return Trial(rung, folder, manifest)
-
-    def check_float(self, pixels: NDArray[np.uint8], answers: NDArray[np.float32]) -> None:
-        """The model before any quantization, in fp32, against the reference's `answers` (N, classes) to `pixels`.
-
-        INT8's own deviation would hide a fault of the graph that it is made of. Raises GateError.
-        """
-        folder = self.workshop / self.target.name / "float"
-        folder.mkdir(parents=True)
-        manifest = describe(self.hub, self.target.name, self.target.build(self.hub, "fp32", folder), _NO_GOLDEN)
-        seal(folder, manifest)
-        comparison = compare(answers, self.answers(folder, manifest, pixels), manifest.tolerances)
-        verdict, reasons = judge_logits(comparison, manifest.tolerances)
-        if verdict == "fail":
-            raise GateError(
-                f"{self.target.name}: the model that int8 would be made of is not its reference even in fp32: "
-                f"{'; '.join(reasons)}"
-            )
 
     def answers(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, classes) logits of a written model, opened as a device opens it."""
