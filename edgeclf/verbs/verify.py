@@ -58,7 +58,7 @@ def verify(
       edgeclf verify bundles/cats-onnx
       edgeclf verify cats.tar --json > proof.json
     """
-    from edgeclf_runtime.verify import save_proof
+    from edgeclf_runtime.proofs import save_proof
     from edgeclf_runtime.verify import verify as prove_here
 
     options = session_options(device, threads, compute_precision)
