@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.pixels import PixelMode
     from edgeclf_runtime.proof import Proof
+    from edgeclf_runtime.signatures import Signature
 
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
@@ -44,6 +45,15 @@ OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeate
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")]
 Unproven = Annotated[
     bool, typer.Option("--unproven", help="Go on where the newest proof of this bundle on this machine failed.")
+]
+PublicKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="PUB",
+        help="Refuse a bundle that this key (minisign's .pub file) has not signed, in NAME.minisig beside it.",
+        show_default=False,
+    ),
 ]
 RebuildIfStale = Annotated[
     bool,
@@ -130,7 +140,21 @@ def pixel_mode(name: str) -> PixelMode:
     return name  # type: ignore[return-value]
 
 
-def open_bundle(path: str, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
+def open_signed(path: str, key: Path | None) -> tuple[Bundle, Signature | None]:
+    """The bundle at `path` and, where there is a `key`, its signature, checked before any other file is read."""
+    from edgeclf.console import say
+    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.signatures import check_signature, read_public_key
+
+    opened = Bundle.open(path)
+    if key is None:
+        return opened, None
+    signature = check_signature(opened, read_public_key(key))
+    say(f"signed with the key {signature.key_id} ({signature.path})", style="dim")
+    return opened, signature
+
+
+def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
     """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, said loudly."""
     from edgeclf.console import say
     from edgeclf_runtime import build
