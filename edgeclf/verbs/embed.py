@@ -70,7 +70,7 @@ def embed(
     The file holds `embeddings` (N, width) of length 1, `sources` (paths or texts) and `space`, which names the weights:
     embeddings of one space may be compared, and the product of two is their cosine. A bad image gets its one error line
     and is left out; the exit code is then 3. Exit code 1: the newest proof of this bundle on this machine failed, and
-    nothing was embedded (--unproven does all the same).
+    nothing was embedded; --unproven goes on.
 
     \b
     Examples:

@@ -111,7 +111,7 @@ def predict(
     """Say what is in images.
 
     A bad image gets its one error line and the others their predictions; the exit code is then 3. Exit code 1: the
-    newest proof of this bundle on this machine failed, and nothing was predicted (--unproven does all the same).
+    newest proof of this bundle on this machine failed, so that nothing was predicted; --unproven goes on.
 
     \b
     Examples:

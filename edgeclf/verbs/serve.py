@@ -65,7 +65,7 @@ def serve(
     POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
     probes, /metrics for Prometheus. There is no password and no TLS: beyond one machine, put a proxy in front.
     SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the newest proof of this
-    bundle on this machine failed (--unproven serves it all the same). It needs the extra "serve".
+    bundle on this machine failed; --unproven goes on. It needs the extra "serve".
 
     \b
     Examples:
