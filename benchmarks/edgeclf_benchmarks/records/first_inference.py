@@ -1,9 +1,10 @@
 """Whether two threads that make the first inference of a process at once come back: an engine alone, and edgeclf's.
 
-    python -m edgeclf_benchmarks.records.first_inference alone:200:BUNDLE edgeclf:500:BUNDLE -o FILE
+    python -m edgeclf_benchmarks.records.first_inference alone:200:BUNDLE imported:500:BUNDLE session:500:BUNDLE -o FILE
 
 Each trial is a process of its own: two threads, a barrier, one inference each. One that takes longer than --timeout
-counts as hung and is killed. `alone` takes the engine's own package, `edgeclf` a session of the bundle.
+counts as hung and is killed. `alone` takes the engine's own package, `imported` does the same with OpenVINO after
+edgeclf's import of it, `session` takes a session of the bundle.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf_benchmarks.records.record import write_record
+from edgeclf_runtime.backends.ov import import_openvino
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.machine import package_version
@@ -59,6 +61,11 @@ def openvino_alone(bundle: Bundle) -> tuple[Infer, Infer]:
     )
 
 
+def openvino_imported(bundle: Bundle) -> tuple[Infer, Infer]:
+    import_openvino()
+    return openvino_alone(bundle)
+
+
 def onnxruntime_alone(bundle: Bundle) -> tuple[Infer, Infer]:
     import onnxruntime
 
@@ -87,7 +94,11 @@ def edgeclf_session(bundle: Bundle) -> tuple[Infer, Infer]:
 
 
 ALONE = {"openvino": openvino_alone, "onnx": onnxruntime_alone, "pytorch": torch_alone}
-WAYS = {"alone": lambda bundle: ALONE[bundle.manifest.target](bundle), "edgeclf": edgeclf_session}
+WAYS = {
+    "alone": lambda bundle: ALONE[bundle.manifest.target](bundle),
+    "imported": openvino_imported,
+    "session": edgeclf_session,
+}
 
 
 def _batch(bundle: Bundle) -> Any:
