@@ -68,7 +68,9 @@ def show_report(report: Report) -> None:
     show(*_tables(report))
     for caution in report.cautions:
         about = f"{caution.row}: " if caution.row else ""
-        say(f"! {about}{caution.found}; {caution.advice}", style="yellow")
+        say(
+            f"! {about}{caution.found}; {caution.advice}", style="bold yellow" if caution.about == "proof" else "yellow"
+        )
     for row in report.rows:
         if row.parity is not None and row.parity.verdict != "pass":
             say(f"{row.parity.verdict.upper()}: {row.name}: {row.parity.reason}", style="bold yellow")

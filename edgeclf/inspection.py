@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.errors import BundleError, DataError
-from edgeclf_runtime.machine import machine_id
+from edgeclf_runtime.errors import BundleError
 from edgeclf_runtime.manifest import Manifest, Normalization
 from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.proof import Proof
-from edgeclf_runtime.records import from_json
+from edgeclf_runtime.proofs import FoundProof, find_proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +19,6 @@ class CheckedFile:
     bytes: int
     sha256: str
     unchanged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FoundProof:
-    """A proof, where it lies and on which machine it was made; `problem` says why it does not count."""
-
-    place: Literal["bundle", "beside"]
-    machine: str
-    proof: Proof | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +64,6 @@ def _is_unchanged(bundle: Bundle, path: str) -> bool:
     except BundleError:
         return False
     return True
-
-
-def find_proofs(bundle: Bundle) -> tuple[FoundProof, ...]:
-    """The exporter's proof in the manifest, then those of other machines beside the bundle, by their ids."""
-    found = []
-    if (own := bundle.manifest.proof) is not None:
-        found.append(FoundProof("bundle", machine_id(own.machine), own))
-    found += [_read_proof(path, bundle.digest) for path in sorted(bundle.sidecar.glob("*.json"))]
-    return tuple(found)
-
-
-def _read_proof(path: Path, digest: str) -> FoundProof:
-    try:
-        record = json.loads(path.read_bytes())
-        if not isinstance(record, dict) or record.get("schema") != 1:
-            return FoundProof("beside", path.stem, None, "no proof of schema 1")
-        if record.get("bundle") != digest:
-            return FoundProof("beside", path.stem, None, "of another bundle of this name")
-        return FoundProof("beside", path.stem, from_json(Proof, record.get("proof"), path.name))
-    except (OSError, ValueError, RecursionError, DataError) as error:
-        return FoundProof("beside", path.stem, None, f"unreadable: {error}")
 
 
 def describe_pixels(pixels: Pixels | None) -> str:

@@ -16,6 +16,7 @@ from edgeclf_runtime.session import BACKENDS
 
 OPTIONAL = {
     "av",
+    "cryptography",
     "lazy_loader",
     "matplotlib",
     "onnx",

@@ -19,6 +19,7 @@ FLOORS = {  # package -> its folder, from the ground up
 }
 HEAVY = {
     "av",
+    "cryptography",
     "h11",
     "matplotlib",
     "nncf",
@@ -45,7 +46,7 @@ HEAVY = {
     "uvicorn",
 }
 ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
-OPTIONAL = {*ENGINES, "cykooz_resizer"}  # what the runtime may load when asked to
+OPTIONAL = {*ENGINES, "cryptography", "cykooz_resizer"}  # what the runtime may load when asked to
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ usage statistics, which it sends by default; import it before `ray.init`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ from edgeclf_runtime.decision import Prediction
 from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images import ImageSource, Limits
+from edgeclf_runtime.proofs import require_no_failed_proof
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -56,6 +58,8 @@ class ClassifyWithBundle:
         Images handed to the engine at a time.
     threads
         Of one inference; give `map_batches` the same `num_cpus`.
+    unproven
+        Go on where the newest proof of this bundle on the worker's machine failed; else that is a GateError.
     """
 
     def __init__(
@@ -69,12 +73,14 @@ class ClassifyWithBundle:
         threshold: float | None = None,
         device: str = OWN_DEVICE,
         limits: Limits = Limits(),
+        unproven: bool = False,
     ) -> None:
         if column is not None and column not in _COLUMNS:
             raise UsageError(f"no column {column!r}; choose one of {', '.join(_COLUMNS)}")
         self._column = column
         self._how: dict[str, Any] = {"top": top, "batch_size": batch_size, "threshold": threshold}
         self._classifier = Classifier.open(bundle, SessionOptions(device=device, threads=threads), limits=limits)
+        require_no_failed_proof(self._classifier.bundle, self._classifier.facts, warnings.warn, unproven=unproven)
         self._classifier.predict([], **self._how)  # what can't be meant is said before the first batch
 
     def __call__(self, batch: Columns) -> Columns:

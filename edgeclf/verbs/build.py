@@ -15,8 +15,10 @@ from edgeclf.verbs.options import (
     ComputePrecision,
     Device,
     Force,
+    PublicKeyFile,
     Strict,
     Threads,
+    open_signed,
     say_remarks,
     session_options,
 )
@@ -76,6 +78,7 @@ def build(
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
+    key: PublicKeyFile = None,
     strict: Strict = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -94,10 +97,9 @@ def build(
       edgeclf build cats-onnx
     """
     from edgeclf_runtime import build as builds
-    from edgeclf_runtime.bundle import Bundle
 
     options = session_options(device, threads, compute_precision)
-    opened = Bundle.open(bundle)
+    opened, _ = open_signed(bundle, key)
     given = {
         "max_batch": max_batch,
         "opt_batch": opt_batch,

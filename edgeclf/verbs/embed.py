@@ -23,8 +23,10 @@ from edgeclf.verbs.options import (
     PixelsMode,
     Streams,
     Threads,
+    Unproven,
     for_many,
     pixel_mode,
+    require_no_failed_proof,
     session_options,
     shell_word,
 )
@@ -59,6 +61,7 @@ def embed(
     max_megapixels: MaxMegapixels = 64,
     max_megabytes: MaxMegabytes = 64,
     compute_precision: ComputePrecision = None,
+    unproven: Unproven = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +69,8 @@ def embed(
 
     The file holds `embeddings` (N, width) of length 1, `sources` (paths or texts) and `space`, which names the weights:
     embeddings of one space may be compared, and the product of two is their cosine. A bad image gets its one error line
-    and is left out; the exit code is then 3.
+    and is left out; the exit code is then 3. Exit code 1: the newest proof of this bundle on this machine failed, and
+    nothing was embedded; --unproven goes on.
 
     \b
     Examples:
@@ -97,6 +101,7 @@ def embed(
         raise DataError(f"no images found in {', '.join(gathered.empty)}")
     options = for_many(options, len(gathered.paths))
     with Embedder.open(bundle, options, limits=Limits(max_megapixels, max_megabytes), mode=mode) as embedder:
+        require_no_failed_proof(embedder.bundle, embedder.facts, unproven=unproven)
         found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, gathered.paths, batch_size)
     good = [each for each in found if each.vector is not None]
     if not good:

@@ -213,7 +213,11 @@ def _proofs(inspection: Inspection) -> Table:
         about = f"{proof.created_utc[:10]}, {fast}{compared}, {machine}"
         if proof.verdict == "pass" and proof.reasons:  # what it proves, where that is less than the engine
             about += f" ({'; '.join(proof.reasons)})"
-        table.add_row("", verdict(proof.verdict), styled(where), styled(about))
+        if found.problem is None:
+            table.add_row("", verdict(proof.verdict), styled(where), styled(about))
+            continue
+        sign = verdict("fail") if found.counts else styled(f"- {proof.verdict}, not counted", "dim")
+        table.add_row("", sign, styled(where), styled(f"{about}; {found.problem}", "" if found.counts else "dim"))
     if not inspection.proofs:
         table.add_row("", "none yet")
     return table

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.pixels import PixelMode
+    from edgeclf_runtime.proof import Proof
+    from edgeclf_runtime.signatures import Signature
 
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
@@ -41,6 +43,18 @@ Device = Annotated[
 _MANY_IMAGES = 16  # from here on it pays to keep each core at an image of its own
 OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeated so that --help loads no numpy
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")]
+Unproven = Annotated[
+    bool, typer.Option("--unproven", help="Go on where the newest proof of this bundle on this machine failed.")
+]
+PublicKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="PUB",
+        help="Refuse a bundle that this key (minisign's .pub file) has not signed, in NAME.minisig beside it.",
+        show_default=False,
+    ),
+]
 RebuildIfStale = Annotated[
     bool,
     typer.Option(
@@ -126,7 +140,21 @@ def pixel_mode(name: str) -> PixelMode:
     return name  # type: ignore[return-value]
 
 
-def open_bundle(path: str, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
+def open_signed(path: str, key: Path | None) -> tuple[Bundle, Signature | None]:
+    """The bundle at `path` and, where there is a `key`, its signature, checked before any other file is read."""
+    from edgeclf.console import say
+    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.signatures import check_signature, read_public_key
+
+    opened = Bundle.open(path)
+    if key is None:
+        return opened, None
+    signature = check_signature(opened, read_public_key(key))
+    say(f"signed with the key {signature.key_id} ({signature.path})", style="dim")
+    return opened, signature
+
+
+def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
     """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, said loudly."""
     from edgeclf.console import say
     from edgeclf_runtime import build
@@ -136,6 +164,17 @@ def open_bundle(path: str, options: SessionOptions, *, rebuild_if_stale: bool) -
     if not rebuild_if_stale:
         return opened
     return build.rebuild_if_stale(opened, options, lambda sentence: say(sentence, style="bold yellow"))
+
+
+def require_no_failed_proof(bundle: Bundle, facts: Mapping[str, str], *, unproven: bool) -> Proof | None:
+    """This machine's newest proof, None where there is none; raises GateError where it failed, unless `unproven`."""
+    from edgeclf.console import say
+    from edgeclf_runtime import proofs
+
+    def warn(sentence: str) -> None:
+        say(sentence, style="bold red" if sentence.startswith("FAILED") else "bold yellow")
+
+    return proofs.require_no_failed_proof(bundle, facts, warn, unproven=unproven)
 
 
 def say_remarks(facts: Mapping[str, str]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import show, size, styled, suggest, write_json
+from edgeclf.console import say, show, size, styled, suggest, write_json
 from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
 from edgeclf.verbs.verify import USES
 from edgeclf_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeclf_runtime.bundle import Bundle
 
 
 def pack(
@@ -19,36 +23,83 @@ def pack(
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default="BUNDLE.tar beside it"),
     ] = None,
+    secret_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign",
+            metavar="KEY",
+            help="Sign it with this minisign secret key, in NAME.minisig beside it; make one with minisign -G -W.",
+            show_default=False,
+        ),
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one .tar of a bundle, for copying to a device.
 
-    build, verify, predict and inspect take the .tar as it is. The same bundle always gives the same bytes.
+    build, verify, predict and inspect take the .tar as it is. The same bundle always gives the same bytes. A signature
+    (--sign; extra "sign") is for `edgeclf verify --key`, and for minisign itself.
 
     \b
-    Example:
+    Examples:
       edgeclf pack bundles/cats-onnx
+      edgeclf pack bundles/cats-onnx --sign edgeclf.key
     """
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.bundle import pack as write_tar
     from edgeclf_runtime.writer import hash_file
 
     opened = Bundle.open(bundle)
-    packed = write_tar(opened, _destination(opened.path, output), force=force)
+    destination = _destination(opened.path, output)
+    signed = None if secret_key is None else _sign(opened, secret_key, destination, force=force)
+    packed = write_tar(opened, destination, force=force)
     packed_bytes, digest = packed.stat().st_size, hash_file(packed)
+    if signed is not None:
+        signed.write(force=force)
     if as_json:
-        write_json(
-            "pack", {"path": str(packed), "bytes": packed_bytes, "sha256": digest, "bundle_digest": opened.digest}
-        )
+        about = {"path": str(packed), "bytes": packed_bytes, "sha256": digest, "bundle_digest": opened.digest}
+        write_json("pack", {**about, "signature": None if signed is None else signed.about})
     else:
         show(styled(f"{packed}  {size(packed_bytes)}"), styled(f"sha256 {digest}"))
+    if signed is not None:
+        say(f"wrote {signed.place}, signed with the key {signed.key_id}", style="dim")
     name = shell_word(packed.name)
-    lines = [f"edgeclf verify {name}", f"edgeclf {USES[opened.manifest.task].format(name)}"]
+    check = f"edgeclf verify {name}" + (" --key PUB" if signed else "")
+    lines = [check, f"edgeclf {USES[opened.manifest.task].format(name)}"]
     there = [f"{line:<{max(map(len, lines))}}    (there)" for line in lines]
     if opened.manifest.state == "portable":
-        there = [f"edgeclf build {name}    (there)"]
-    suggest(f"scp {shell_word(str(packed))} DEVICE:", *there)
+        there = [f"edgeclf build {name}{' --key PUB' if signed else ''}    (there)"]
+    files = [packed] if signed is None else [packed, signed.place]
+    suggest(f"scp {' '.join(shell_word(str(file)) for file in files)} DEVICE:", *there)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A signature that was made and has to be written."""
+
+    place: Path
+    key_id: str
+    content: bytes
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {"path": str(self.place), "key_id": self.key_id}
+
+    def write(self, *, force: bool) -> None:
+        from edgeclf_runtime.writer import writing
+
+        with writing(self.place, force=force) as draft:
+            draft.write_bytes(self.content)
+
+
+def _sign(bundle: Bundle, secret_key: Path, packed: Path, *, force: bool) -> _Signed:
+    """The signature for the bundle that becomes `packed`: what can go wrong does so before that is written."""
+    from edgeclf_runtime.signatures import read_secret_key, sign, signature_path
+
+    key, place = read_secret_key(secret_key), signature_path(packed)
+    if place.exists() and not force:
+        raise UsageError(f"{place} exists; give --force to replace it, or another --output")
+    return _Signed(place, key.id, sign(bundle, key))
 
 
 def _destination(bundle: Path, output: str | None) -> Path:

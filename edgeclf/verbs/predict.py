@@ -24,13 +24,14 @@ from edgeclf.verbs.options import (
     RebuildIfStale,
     Streams,
     Threads,
+    Unproven,
     for_many,
     need,
     open_bundle,
     pixel_mode,
+    require_no_failed_proof,
     say_remarks,
     session_options,
-    shell_word,
 )
 from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import DataError, UsageError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.images import Limits
     from edgeclf_runtime.pixels import PixelMode
+    from edgeclf_runtime.proof import Proof
 
 
 def predict(
@@ -72,6 +74,7 @@ def predict(
     cache: Cache = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
+    unproven: Unproven = False,
     stdin: Annotated[
         bool, typer.Option("--stdin", help="Read paths from standard input, one a line; same as -.")
     ] = False,
@@ -107,7 +110,8 @@ def predict(
 ) -> None:
     """Say what is in images.
 
-    A bad image gets its one error line and the others their answers; the exit code is then 3.
+    A bad image gets its one error line and the others their predictions; the exit code is then 3. Exit code 1: the
+    newest proof of this bundle on this machine failed, so that nothing was predicted; --unproven goes on.
 
     \b
     Examples:
@@ -141,6 +145,7 @@ def predict(
             Limits(max_megapixels, max_megabytes),
             mode=mode,
             rebuild_if_stale=rebuild_if_stale,
+            unproven=unproven,
             every=every,
             timeout_s=timeout,
             at_a_time=at_a_time,
@@ -157,6 +162,7 @@ def predict(
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
         _check_threshold(threshold, classifier)
+        proof = require_no_failed_proof(opened, classifier.facts, unproven=unproven)
         say_remarks(classifier.session.facts)
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
@@ -173,8 +179,8 @@ def predict(
             run.totals.finished = True
         finally:
             run.close()
-        proof = _missing_proof(classifier, mode)
-    _close(run.totals, csv, proof=proof, forgiving=watch)
+        next_step = _next_step(classifier, proof)
+    _close(run.totals, csv, next_step=next_step, forgiving=watch)
 
 
 def _batch_size(given: str) -> int | None:
@@ -204,6 +210,7 @@ def _predict_stream(
     *,
     mode: PixelMode,
     rebuild_if_stale: bool,
+    unproven: bool,
     at_a_time: int | None,
     **how: Any,
 ) -> None:
@@ -219,12 +226,13 @@ def _predict_stream(
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
         _check_threshold(how["threshold"], classifier)
+        proof = require_no_failed_proof(opened, classifier.facts, unproven=unproven)
         say_remarks(classifier.session.facts)
         size = at_a_time or _fastest_batch(classifier)
         newest = found.live if frames is None else frames == "newest"
         predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
-        proof = _missing_proof(classifier, mode)
-    _suggest_proof(proof)
+        next_step = _next_step(classifier, proof)
+    _suggest(next_step)
 
 
 def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
@@ -235,33 +243,30 @@ def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
         raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
 
 
-def _missing_proof(classifier: Classifier, mode: PixelMode) -> str | None:
-    """What makes a proof of this machine, engine and mode; None where one passed: the exporter's, or one beside it."""
-    from edgeclf.inspection import find_proofs
-    from edgeclf_runtime.machine import machine_facts, machine_id
+def _next_step(classifier: Classifier, proof: Proof | None) -> str | None:
+    """What makes the proof of this machine, engine and pixel mode where it is missing or failed."""
+    from edgeclf_runtime.proofs import verify_command
 
-    here = machine_id({**machine_facts(), **classifier.facts})
-    proofs = find_proofs(classifier.bundle)
-    if any(found.machine == here and found.proof and found.proof.verdict == "pass" for found in proofs):
+    if proof is not None and proof.verdict != "fail":
         return None
-    verb = f"edgeclf verify {shell_word(str(classifier.bundle.path))}"
-    return verb if mode == "exact" else f"{verb} --pixels {mode}"
+    why = "not yet proven on this machine" if proof is None else "its proof on this machine failed"
+    return f"{verify_command(classifier.bundle, classifier.facts)}   ({why})"
 
 
-def _suggest_proof(proof: str | None) -> None:
-    if proof is not None:
-        suggest(f"{proof}   (not yet proven on this machine)")
+def _suggest(next_step: str | None) -> None:
+    if next_step is not None:
+        suggest(next_step)
 
 
-def _close(totals: Totals, csv: str | None, *, proof: str | None, forgiving: bool) -> None:
-    """The last lines, the verb that makes a `proof` that is missing here, and exit code 3 for what can't be read."""
+def _close(totals: Totals, csv: str | None, *, next_step: str | None, forgiving: bool) -> None:
+    """The last lines, what to type next, and exit code 3 for what can't be read."""
     images = count(totals.images, "image")
     if totals.images > 1 or totals.others:
         passed_over = f", {count(totals.others, 'other file')} passed over" if totals.others else ""
         say(images + passed_over, style="dim")
     if csv not in (None, "-"):
         say(f"wrote {csv}", style="dim")
-    _suggest_proof(proof)
+    _suggest(next_step)
     if forgiving or not (totals.errors or totals.empty_folders):
         return
     if totals.images + totals.empty_folders == 1:

@@ -14,8 +14,10 @@ from edgeclf.verbs.options import (
     Device,
     RebuildIfStale,
     Threads,
+    Unproven,
     need,
     open_bundle,
+    require_no_failed_proof,
     say_remarks,
     session_options,
     shell_word,
@@ -55,13 +57,15 @@ def serve(
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
+    unproven: Unproven = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print where it listens as one JSON document.")] = False,
 ) -> None:
     """Answer HTTP requests: image files, and tensors in the Open Inference Protocol (KServe v2).
 
     POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
     probes, /metrics for Prometheus. There is no password and no TLS: beyond one machine, put a proxy in front.
-    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. It needs the extra "serve".
+    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the newest proof of this
+    bundle on this machine failed; --unproven goes on. It needs the extra "serve".
 
     \b
     Examples:
@@ -86,6 +90,7 @@ def serve(
     with listen(host, port) as listening:
         opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
         with Classifier.open(opened, options) as classifier:
+            require_no_failed_proof(opened, classifier.facts, unproven=unproven)
             say_remarks(classifier.session.facts)
             service = Service(classifier, name or opened.name, limits)
             try:

@@ -13,16 +13,18 @@ from edgeclf.verbs.options import (
     ComputePrecision,
     Device,
     PixelsMode,
+    PublicKeyFile,
     RebuildIfStale,
     Strict,
     Threads,
     open_bundle,
+    open_signed,
     pixel_mode,
     say_remarks,
     session_options,
     shell_word,
 )
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,6 +46,7 @@ def verify(
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
     pixels: PixelsMode = "exact",
+    key: PublicKeyFile = None,
     rebuild_if_stale: RebuildIfStale = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -53,24 +56,29 @@ def verify(
     Checks every file's hash, decodes the golden images and compares the pixels, runs the engine and compares its
     outputs with the reference's, and with those that the bundle itself gave where it was made. The proof is kept beside
     the bundle, one file a machine. Exit code 1: it failed.
-    Fast pixels have a proof of their own: decoder and engine together, tolerances that are wider.
+    Fast pixels have a proof of their own: decoder and engine together, tolerances that are wider. With --key a bundle
+    without the right signature is refused before any engine sees it (exit code 3; extra "sign").
 
     \b
     Examples:
       edgeclf verify bundles/cats-onnx
       edgeclf verify cats.tar --json > proof.json
+      edgeclf verify cats.tar --key edgeclf.pub
     """
-    from edgeclf_runtime.verify import save_proof
+    from edgeclf_runtime.proofs import save_proof
     from edgeclf_runtime.verify import verify as prove_here
 
+    if key is not None and rebuild_if_stale:
+        raise UsageError("what --rebuild-if-stale builds has no signature; give --key to `edgeclf build` instead")
     options = session_options(device, threads, compute_precision)
-    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
+    found, signature = open_signed(bundle, key)
+    opened = open_bundle(found, options, rebuild_if_stale=rebuild_if_stale)
     proof = prove_here(opened, options, pixel_mode(pixels))
     saved = save_proof(opened, proof)
     if as_json:
         about = {"path": str(opened.path), "digest": opened.digest, "files": len(opened.manifest.files)}
         place = None if saved is None else str(saved)
-        write_json("verify", {"bundle": about, "proof": proof, "saved_at": place})
+        write_json("verify", {"bundle": about, "signature": signature, "proof": proof, "saved_at": place})
     else:
         show_proof(opened, proof)
     say_remarks(proof.machine)

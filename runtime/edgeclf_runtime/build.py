@@ -26,6 +26,7 @@ from edgeclf_runtime.machine import jetson_refusal, now_utc
 from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.outcome import Outcome, Report, beside
 from edgeclf_runtime.proof import TOLERANCES, coarser
+from edgeclf_runtime.proofs import save_proof
 from edgeclf_runtime.records import from_json
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.trt.audit import Audit, audit_layers, check_audit
@@ -33,7 +34,7 @@ from edgeclf_runtime.trt.builder import BuildSettings, Plan, build_plan
 from edgeclf_runtime.trt.facts import ENGINE_FACTS, EngineFacts, differences, place_here, read_facts
 from edgeclf_runtime.trt.library import Library, import_tensorrt, version_numbers
 from edgeclf_runtime.trt.plan import PLAN, layer_information, load_plan, plan_version
-from edgeclf_runtime.verify import keep_own_outputs, save_proof, verify
+from edgeclf_runtime.verify import keep_own_outputs, verify
 from edgeclf_runtime.writer import seal, set_aside, writing
 
 TARGET, MODEL, SETTINGS = "tensorrt", "model.onnx", "build.json"

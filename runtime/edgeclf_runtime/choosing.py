@@ -12,7 +12,8 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.ladder import in_a_path
 from edgeclf_runtime.outcome import Outcome, Report, beside
-from edgeclf_runtime.verify import save_proof, verify
+from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.verify import verify
 from edgeclf_runtime.writer import seal, writing
 
 

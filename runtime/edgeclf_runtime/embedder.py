@@ -16,7 +16,7 @@ from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits
 from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
-from edgeclf_runtime.pixels import PixelMode
+from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.tokenizer import Tokenizer
 
@@ -36,6 +36,7 @@ class Embedder:
     def __init__(self, bundle: Bundle, session: Session, limits: Limits, mode: PixelMode = "exact") -> None:
         self.bundle = bundle
         self.session = session
+        self._mode: PixelMode = mode
         pixels = bundle.manifest.pixels
         self._tokenizer = Tokenizer.of(bundle) if bundle.manifest.task == "embed-text" else None
         self._pipeline = None if pixels is None else ImagePipeline(pixels, session, limits, mode)
@@ -58,6 +59,11 @@ class Embedder:
         if task == "classify":
             raise BundleError(f"{opened.path}: its task is classify; it has no embeddings, `edgeclf predict` runs it")
         return cls(opened, open_session(opened, options), limits, mode)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The session's facts and the mode of the pixels, as this machine's proofs have them."""
+        return {**self.session.facts, **mode_facts(self._mode)}
 
     @property
     def space(self) -> str:

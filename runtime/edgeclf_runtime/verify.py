@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from PIL import Image
 
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BundleError, DataError, EdgeclfError, UsageError
+from edgeclf_runtime.errors import BundleError, EdgeclfError, UsageError
 from edgeclf_runtime.golden_texts import golden_tokens, tokens_fault
-from edgeclf_runtime.machine import machine_facts, machine_id, now_utc
+from edgeclf_runtime.machine import machine_facts, now_utc
 from edgeclf_runtime.manifest import GoldenImage, Manifest, Probe, to_input
 from edgeclf_runtime.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.pixels import PixelMode, mode_facts
@@ -37,9 +36,8 @@ from edgeclf_runtime.proof import (
     judge_own,
     stricter,
 )
-from edgeclf_runtime.records import to_json
 from edgeclf_runtime.session import Session, open_session, stored_faults
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.writer import seal
 
 IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
 
@@ -252,18 +250,6 @@ def run_pixels(
     chunks = [batch[place : place + 1] for place in range(alone)]
     chunks += [batch[start : start + batch_size] for start in range(alone, len(batch), batch_size)] or [batch]
     return np.concatenate(list(session.stream(to_input(chunk, manifest.normalization) for chunk in chunks)))
-
-
-def save_proof(bundle: Bundle, proof: Proof) -> Path | None:
-    """Writes the proof beside the bundle, one file a machine; None where that place is read-only."""
-    destination = bundle.sidecar / f"{machine_id(proof.machine)}.json"
-    record = {"schema": 1, "bundle": bundle.digest, "proof": to_json(proof)}
-    try:
-        with writing(destination, force=True) as draft:
-            draft.write_text(json.dumps(record, indent=1) + "\n")
-    except DataError:
-        return None
-    return destination
 
 
 def pixels_digest(pixels: NDArray[Any]) -> str:

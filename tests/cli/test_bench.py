@@ -35,6 +35,14 @@ def test_bench_with_data_writes_a_report_and_counts_the_look(
     assert (bundle.parent / "colours.proofs" / "test-uses.jsonl").exists()
 
 
+def test_an_inconclusive_proof_is_reported(
+    make_bundle: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = make_bundle(tmp_path / "few", images=3)
+    assert run(["bench", str(few), *QUICK, "-o", str(tmp_path / "r.json")]) == 0
+    assert "few: its proof on this machine is inconclusive: engine: 3 images are too few" in capsys.readouterr().err
+
+
 def test_json_is_the_report(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

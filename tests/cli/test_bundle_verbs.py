@@ -120,6 +120,17 @@ def test_a_strange_proof_beside_the_bundle_is_named_and_not_counted(content: str
     assert found.problem
 
 
+def test_inspect_says_why_a_proof_does_not_count(bundle: Path, edgeclf: Run) -> None:
+    edgeclf("verify", bundle)
+    (proof,) = bundle.with_name("colours.proofs").iterdir()
+    proof.write_text(proof.read_text().replace('"cpu": "', '"cpu": "another '))
+    shown = edgeclf("inspect", bundle).stdout.decode()
+    assert "- pass, not counted" in shown and "changed since it was made" in shown
+    assert "changed since it was made" in edgeclf("inspect", bundle, "--card").stdout.decode()
+    proof.write_text(proof.read_text().replace('"pass"', '"fail"'))
+    assert "✗ fail" in edgeclf("inspect", bundle).stdout.decode()
+
+
 def test_pack_makes_a_file_that_inspect_and_verify_take(bundle: Path, tmp_path: Path, edgeclf: Run) -> None:
     done = edgeclf("pack", "colours")
     packed = tmp_path / "colours.tar"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from clip_models import small_clip
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -55,6 +56,21 @@ def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path)
     assert refused.returncode in (2, 3) and len(refused.stderr.splitlines()) == 1
     packed = edgeclf("pack", "bundles/small-image-onnx-fp32")
     assert b"edgeclf embed small-image-onnx-fp32.tar IMAGES" in packed.stderr
+
+
+def test_an_encoder_whose_proof_failed_here_embeds_nothing_unless_unproven_is_given(
+    edgeclf: Run, photos: Path, tmp_path: Path
+) -> None:
+    tiny.build(tmp_path / "encoder")
+    tiny.reseal(tmp_path / "encoder", task="embed-image")
+    tiny.replace_weights(tmp_path / "encoder", seed=1)
+    assert edgeclf("verify", "encoder").returncode == 1
+    refused = edgeclf("embed", "encoder", photos)
+    assert refused.returncode == 1 and b"failed its proof on this machine" in refused.stderr
+    assert not (tmp_path / "embeddings.npz").exists()
+    done = edgeclf("embed", "encoder", photos, "--unproven")
+    assert done.returncode == 0 and done.stderr.startswith(b"FAILED")
+    assert (tmp_path / "embeddings.npz").exists()
 
 
 def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:

@@ -251,6 +251,45 @@ def test_a_bundle_that_was_never_proven_here_says_so(bundle: Path, photos: Path,
     assert b"edgeclf verify" not in edgeclf("predict", bundle, photos).stderr
 
 
+def test_after_a_failed_verify_nothing_is_predicted_unless_unproven_is_given(
+    tmp_path: Path, photos: Path, make_bundle: Make, edgeclf: Run
+) -> None:
+    wrong = make_bundle(tmp_path / "wrong", wrong=True)
+    assert edgeclf("verify", wrong).returncode == 1
+    refused = edgeclf("predict", wrong, photos, "--json", "--csv", "out.csv")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    (line,) = refused.stderr.decode().splitlines()
+    assert "failed its proof on this machine" in line and "logits differ" in line and "--unproven" in line
+    assert not (tmp_path / "out.csv").exists()
+    done = edgeclf("predict", wrong, photos, "--json", "--unproven")
+    assert done.returncode == 0 and len(_document(done)["predictions"]) == 3
+    first, *_, last = done.stderr.decode().splitlines()
+    assert first.startswith("FAILED") and "logits differ" in first
+    assert "edgeclf verify" in last and "its proof on this machine failed" in last
+    assert edgeclf("predict", wrong, photos, "--pixels", "fast").returncode == 0  # another mode has another proof
+
+
+def test_a_verify_that_passes_clears_the_failed_one(bundle: Path, photos: Path, edgeclf: Run) -> None:
+    edgeclf("verify", bundle)
+    (proof,) = bundle.with_name("colours.proofs").iterdir()
+    proof.write_text(proof.read_text().replace('"pass"', '"fail"'))
+    assert edgeclf("predict", bundle, photos).returncode == 1
+    assert edgeclf("verify", bundle).returncode == 0
+    done = edgeclf("predict", bundle, photos)
+    assert done.returncode == 0 and b"FAILED" not in done.stderr
+
+
+def test_an_inconclusive_proof_is_one_loud_line_and_predict_goes_on(
+    tmp_path: Path, photos: Path, make_bundle: Make, edgeclf: Run
+) -> None:
+    few = make_bundle(tmp_path / "few", images=3)
+    edgeclf("verify", few)
+    done = edgeclf("predict", few, photos)
+    assert done.returncode == 0
+    (line,) = (each for each in done.stderr.decode().splitlines() if "INCONCLUSIVE" in each)
+    assert "5 more are needed" in line
+
+
 def test_answers_go_to_stdout_while_a_progress_bar_runs_on_the_terminal(
     bundle: Path, photos: Path, tmp_path: Path
 ) -> None:

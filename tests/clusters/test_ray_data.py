@@ -13,7 +13,9 @@ import tiny
 from edgeclf.clusters.ray_data import ClassifyWithBundle
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.verify import verify
 
 
 @pytest.fixture
@@ -69,6 +71,16 @@ def test_arrays_are_images_too_and_top_bounds_the_lists(bundle: Bundle) -> None:
     with Classifier.open(bundle) as classifier:
         assert list(rows["label"]) == [each.label for each in classifier.predict(arrays)]
     assert [len(scores) for scores in rows["scores"]] == [1] * 8
+
+
+def test_a_bundle_whose_proof_failed_here_is_refused_unless_unproven(bundle: Bundle, photos: Path) -> None:
+    wrong = tiny.replace_weights(bundle.path, seed=1)
+    save_proof(wrong, verify(wrong))
+    with pytest.raises(GateError, match="failed its proof on this machine"):
+        ClassifyWithBundle(str(wrong.path))
+    with pytest.warns(UserWarning, match="^FAILED"):
+        classify = ClassifyWithBundle(str(wrong.path), unproven=True)
+    assert classify({"path": np.array([str(photos / "0.png")])})["label"][0]
 
 
 def test_a_batch_without_images_is_refused(bundle: Bundle) -> None:

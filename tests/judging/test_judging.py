@@ -84,7 +84,7 @@ def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, vie
 
 
 def test_the_ledger_is_no_proof(linear: Bundle, views: SplitManifest) -> None:
-    from edgeclf.inspection import find_proofs
+    from edgeclf_runtime.proofs import find_proofs
 
     before = find_proofs(linear)
     judge_bundle(linear, views)

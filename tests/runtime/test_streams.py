@@ -23,8 +23,9 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.pixels import Interpolation, Pixels, mode_facts
+from edgeclf_runtime.proofs import save_proof
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.verify import save_proof, verify
+from edgeclf_runtime.verify import verify
 
 Shared = Callable[[str], Bundle]
 MANY = SessionOptions(threads=2, hint="throughput")

@@ -20,9 +20,10 @@ from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.ladder import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.manifest import Golden, Normalization, to_input
 from edgeclf_runtime.proof import TOLERANCES, Proof, Tolerances
+from edgeclf_runtime.proofs import save_proof
 from edgeclf_runtime.records import from_json
 from edgeclf_runtime.session import open_session
-from edgeclf_runtime.verify import prove, save_proof, verify
+from edgeclf_runtime.verify import prove, verify
 
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
@@ -120,7 +121,7 @@ def test_the_proof_lies_beside_the_bundle_and_the_bundle_stays_as_it_was(bundle:
     first, second = save_proof(bundle, proof), save_proof(bundle, proof)
     assert first == second and first is not None and first.parent == bundle.path.parent / "bundle.proofs"
     record = json.loads(first.read_text())
-    assert (record["schema"], record["bundle"]) == (1, bundle.digest)
+    assert (record["schema"], record["bundle"]) == (2, bundle.digest)
     assert from_json(Proof, record["proof"], "proof") == proof
     Bundle.open(bundle.path).check_all()
 

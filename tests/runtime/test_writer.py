@@ -15,7 +15,8 @@ import pytest
 from edgeclf_runtime import writer
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.verify import save_proof, verify
+from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.verify import verify
 from edgeclf_runtime.writer import writing
 
 

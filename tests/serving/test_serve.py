@@ -22,6 +22,8 @@ from edgeclf.cli import run
 from edgeclf.serving.server import listen
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.verify import verify
 
 for module in ("starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(module)
@@ -242,6 +244,18 @@ def test_a_request_under_way_is_finished_before_the_end(number: int, bundle: Bun
     assert found.startswith(b"HTTP/1.1 200")
     assert running.process.wait(60) == 0
     assert running.errors.read_text().splitlines()[-1] == "stopped"
+
+
+def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given(
+    bundle: Bundle, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tiny.replace_weights(bundle.path, seed=1)
+    save_proof(wrong, verify(wrong))
+    assert run(["serve", str(wrong.path), "--port", "0"]) == 1
+    assert "failed its proof on this machine" in capsys.readouterr().err
+    running = start(wrong, "--unproven")
+    assert running.ask("/predict", picture()).status == 200
+    assert running.errors.read_text().startswith("FAILED")
 
 
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,17 @@ def test_frames_are_resized_fast_on_demand_and_the_proof_that_lacks_is_that_mode
     assert b"verify" in done.stderr and b"--pixels fast" in done.stderr
 
 
+def test_after_a_failed_verify_no_frame_is_predicted_unless_unproven_is_given(
+    bundle: Bundle, video: Path, edgeclf: Run
+) -> None:
+    assert edgeclf("verify", bundle.path).returncode == 1  # its golden outputs are of other weights
+    refused = edgeclf("predict", bundle.path, "--source", video, "--json")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"failed its proof on this machine" in refused.stderr
+    done = edgeclf("predict", bundle.path, "--source", video, "--json", "--unproven")
+    assert done.returncode == 0 and len(documents(done)) == 13 and done.stderr.startswith(b"FAILED")
+
+
 def test_frames_have_the_answers_that_their_pictures_have(bundle: Bundle, video: Path, edgeclf: Run) -> None:
     done = edgeclf("predict", bundle.path, "--source", video, "--json", "-b", "5")
     with av.open(str(video)) as container, Classifier.open(bundle) as classifier:

@@ -22,7 +22,8 @@ from edgeclf_benchmarks.measuring.spoilt import Spoilt, ask_spoilt
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import GateError, UsageError
-from edgeclf_runtime.verify import save_proof, verify
+from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.verify import verify
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16

@@ -49,6 +49,9 @@ def _cautions_of(row: Row) -> Iterator[Caution]:
     if row.proof is not None and row.proof.verdict == "fail":
         found = f"it fails its proof on this machine, and was not timed: {'; '.join(row.proof.reasons)}"
         yield Caution("proof", found, "export it again", row.name)
+    if row.proof is not None and row.proof.verdict == "inconclusive":
+        found = f"its proof on this machine is inconclusive: {'; '.join(row.proof.reasons)}"
+        yield Caution("proof", found, "export it with more --proof-data", row.name)
     robustness, parity = row.robustness, row.parity
     if robustness is not None and robustness.verdict == "fail":
         worst = robustness.worst

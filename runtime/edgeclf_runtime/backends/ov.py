@@ -23,6 +23,7 @@ MODEL, WEIGHTS = "model.xml", "model.bin"
 HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "mixed": "f32"}
 _MOST_COPIES_MB = 512  # of a bundle whose threads have a model each; those of a larger one share it
 _STORED = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "f64": "fp64", "i8": "int8", "u8": "int8"}
+_FIRST_ARRAY = threading.Lock()
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -162,13 +163,19 @@ def read_precision(compiled: openvino.CompiledModel) -> str:
 
 
 def import_openvino() -> Any:
-    """The module, imported with its telemetry replaced by OpenVINO's own stub. Raises BackendError."""
+    """The module, with its telemetry replaced by OpenVINO's own stub, fit for threads. Raises BackendError."""
     # OpenVINO falls back to its stub where this import fails; an already imported module stays.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise missing_engine("openvino", "openvino", error) from error
+    # The bindings fill a static table of dtypes at the first inference, and run Python while they do. Two threads that
+    # do so at once deadlock (seen in 2026.4): one waits for the table and holds the interpreter's lock, which the other
+    # needs to fill it. So it is filled here, behind a lock that lets go of the interpreter's while it waits.
+    # docs/upstream-openvino-hang.md
+    with _FIRST_ARRAY:
+        _ = openvino.Tensor(np.zeros(1, np.uint8)).data
     return openvino
 
 
