@@ -9,12 +9,13 @@ A fault is planted twice: in the exporter, which shall not publish such a bundle
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,26 +108,28 @@ def _mean(mean: tuple[float, float, float]) -> Callable[[Any, Normalization], tu
     return lambda module, normalization: (module, replace(normalization, mean=mean))
 
 
-def _swapped_colours(module: Any, normalization: Normalization) -> tuple[Any, Normalization]:
-    return _Before(module), normalization
+def _in_weights(change: Callable[[Any], None]) -> Callable[[Any, Normalization], tuple[Any, Normalization]]:
+    """A fault in the weights of a copy of the network."""
 
-
-def _head(change: Callable[[Any], None]) -> Callable[[Any, Normalization], tuple[Any, Normalization]]:
     def plant(module: Any, normalization: Normalization) -> tuple[Any, Normalization]:
-        import copy
-
         import torch
 
         changed = copy.deepcopy(module)
         with torch.no_grad():
-            change(changed.fc)
+            change(changed)
         return changed, normalization
 
     return plant
 
 
-def _swap_rows(head: Any) -> None:
-    for values in (head.weight, head.bias):
+def _swap_colours(network: Any) -> None:
+    """The first convolution with its input channels turned round: mean and std are the same for each."""
+    weight = network.conv1[0].weight
+    weight.copy_(weight.flip(1).clone())
+
+
+def _swap_rows(network: Any) -> None:
+    for values in (network.fc.weight, network.fc.bias):
         values.copy_(values[[1, 0, *range(2, len(LABELS))]].clone())
 
 
@@ -142,10 +145,10 @@ def _swap_labels(manifest: Manifest) -> Manifest:
 FAULTS = (
     Fault("mean wrong by 0.001", network=_mean((0.501, 0.501, 0.501))),
     Fault("ImageNet's mean for the model's own", network=_mean(_IMAGENET)),
-    Fault("red and blue swapped", network=_swapped_colours),
-    Fault("halved head", network=_head(lambda head: head.weight.mul_(0.5))),
-    Fault("zeroed bias", network=_head(lambda head: head.bias.zero_())),
-    Fault("swapped rows of the head", network=_head(_swap_rows)),
+    Fault("red and blue swapped", network=_in_weights(_swap_colours)),
+    Fault("halved head", network=_in_weights(lambda network: network.fc.weight.mul_(0.5))),
+    Fault("zeroed bias", network=_in_weights(lambda network: network.fc.bias.zero_())),
+    Fault("swapped rows of the head", network=_in_weights(_swap_rows)),
     Fault("wrapper of graph and PyTorch wrong", wrapper=True),
     Fault("fp32 for fp16", claim=True),
     Fault("fp32 for int8", claim=True),
@@ -175,21 +178,6 @@ WHY_NOT = {
 # --- a small trained network and its data ----------------------------------------------------------------------------
 
 
-@cache
-def _Before(module: Any) -> Any:
-    from torch import Tensor, nn
-
-    class ColoursSwapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-
-        def forward(self, images: Tensor) -> Any:
-            return self.module(images.flip(1))
-
-    return ColoursSwapped().eval()
-
-
 @dataclass(frozen=True)
 class Trained:
     """A network of timm's that tells patches of four photographs apart, and those patches."""
@@ -197,12 +185,19 @@ class Trained:
     module: Any
     data: LabelledData
     builder: torch_module.Builder
+    made: dict[str, Exportable] = field(default_factory=dict)
 
     def exportable(self, fault: Fault | None = None) -> Exportable:
-        """The network with the fault in its graph and weights, and none in its reference."""
-        sound = self._as(self.module, HALF)
+        """The network with the fault in its graph and weights, and none in its reference. Made once for all targets."""
+        name = fault.name if fault is not None and (fault.network is not None or fault.wrapper) else ""
+        if name not in self.made:
+            self.made[name] = self._with(fault)
+        return self.made[name]
+
+    def _with(self, fault: Fault | None) -> Exportable:
         if fault is None or fault.network is None:
-            return sound
+            return self._as(self.module, HALF)
+        sound = self.exportable()
         module, normalization = fault.network(self.module, HALF)
         spoilt = self._as(module, normalization)
         return replace(sound, make_onnx=spoilt.make_onnx, state=spoilt.state, normalization=normalization)
@@ -222,7 +217,7 @@ class Trained:
         return replace(made, data=self.data, make_onnx=cache(made.make_onnx))
 
 
-def train(folder: Path, *, patches: int = 80, steps: int = 40) -> Trained:
+def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
     """`patches` of each photograph for each split, and `steps` of training on one thread: a few seconds."""
     import torch
 
@@ -329,7 +324,7 @@ def spoil(trained: Trained, case: Case, sound: Path, fault: Fault, place: Path) 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.trt.import_rtx", lambda: None))
         if fault.wrapper:  # of a finished bundle this is a graph with another mean
-            fault = replace(fault, network=_mean((0.45, 0.45, 0.45)))
+            fault = replace(fault, name="mean of 0.45", network=_mean((0.45, 0.45, 0.45)))
         with tempfile.TemporaryDirectory() as scratch:
             _write_model(trained, case, manifest, fault, Path(scratch))
             for file in Path(scratch).iterdir():
