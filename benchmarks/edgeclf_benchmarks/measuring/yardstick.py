@@ -96,7 +96,7 @@ class NumpyYardstick:
     def open(self, options: SessionOptions) -> Opened:
         wave = np.sin(1.7 * np.arange(1, _FLOATS + 1)).astype(np.float32)
 
-        def infer(_: NDArray[np.float32]) -> NDArray[np.floating]:
+        def infer(batch: NDArray[np.float32]) -> NDArray[np.floating]:
             values = wave
             for _ in range(4):
                 values = np.float32(0.5) * values + np.abs(wave - values)

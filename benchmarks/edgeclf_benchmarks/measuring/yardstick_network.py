@@ -36,13 +36,14 @@ def network_input() -> NDArray[np.float32]:
 def weights() -> dict[str, NDArray[np.float32]]:
     """Of each kind of layer, shared by all blocks. They average, so that activations neither vanish nor grow."""
     shapes = {name: (CHANNELS, CHANNELS // groups, kernel, kernel) for name, kernel, groups in _LAYERS}
-    return {name: _wave(*shape) / np.float32(np.prod(shape[1:])) for name, shape in shapes.items()}
+    return {name: np.divide(_wave(*shape), np.float32(np.prod(shape[1:]))) for name, shape in shapes.items()}
 
 
 def _wave(*shape: int) -> NDArray[np.float32]:
     """Positive numbers around 1. No random generator: numpy doesn't promise that its draws stay the same."""
     count = int(np.prod(shape))
-    return (1 + np.sin(1.7 * np.arange(1, count + 1))).astype(np.float32).reshape(shape)
+    wave: NDArray[np.float32] = (1 + np.sin(1.7 * np.arange(1, count + 1))).astype(np.float32).reshape(shape)
+    return wave
 
 
 @cache
