@@ -12,7 +12,7 @@ import typer
 
 from edgeclf.console import say, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.gate_verdicts import refuse_open_gates
+from edgeclf.verbs.gate_verdicts import check_gates
 from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
@@ -191,7 +191,7 @@ def bench(
     _finish(draft, report, place)
     if refusal is not None:
         raise refusal
-    refuse_open_gates(report.gates, strict=strict)
+    check_gates(report.gates, strict=strict)
     if strict_env and (spoilt := [each for each in report.cautions if each.about in ENVIRONMENT]):
         raise GateError(f"{spoilt[0].found}, and --strict-env asks for a quiet machine; {spoilt[0].advice}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, verdict, write_json
-from edgeclf.verbs.gate_verdicts import refuse_open_gates
+from edgeclf.verbs.gate_verdicts import check_gates
 from edgeclf.verbs.options import AsJson, Force, Strict, shell_word
 from edgeclf_runtime.errors import UsageError
 
@@ -45,7 +45,7 @@ def compare(
     p50_ratio, bundle_mb, flips (images), with >, >=, < or <=. A gate fails only where the whole 95 % interval lies
     beyond the limit, and p50_ratio only beyond what a bundle shows against itself. top1_drop, p50_ratio and flips are
     against the row of the same name in --baseline, or else against the report's reference. Against a baseline p50_ratio
-    is judged by the clock and by the yardstick that every bench times, and inconclusive where the machine or its load
+    is compared by the clock and by the yardstick that every bench times, and inconclusive where the machine or its load
     was another; that ends with 0, with --strict with 1.
 
     \b
@@ -105,4 +105,4 @@ def compare(
         say(f"wrote {output / 'report.html'}, report.md, report.json", style="dim")
     elif not as_json:
         suggest(f"edgeclf compare {' '.join(shell_word(str(each)) for each in reports)} -o DIR   (one page of it all)")
-    refuse_open_gates(gates, strict=strict)
+    check_gates(gates, strict=strict)

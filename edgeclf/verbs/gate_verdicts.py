@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeclf_benchmarks.measuring.report import Gate
 
 
-def refuse_open_gates(gates: Sequence[Gate], *, strict: bool) -> None:
+def check_gates(gates: Sequence[Gate], *, strict: bool) -> None:
     """Raises GateError where a gate failed; with `strict` also where one is inconclusive."""
     if failed := [each for each in gates if each.verdict == "fail"]:
         raise GateError(f"{len(failed)} of {len(gates)} gates failed, the first: {failed[0].line}")

@@ -75,14 +75,14 @@ def test_where_the_yardstick_moved_the_verdict_is_inconclusive_and_says_by_how_m
     assert f"the machine was {number}" in found.line and rest in found.line
 
 
-@pytest.mark.parametrize(("now", "before", "which"), [(1.9, 0.0, "this report"), (0.0, 1.9, "the baseline")])
+@pytest.mark.parametrize(("now", "before", "which"), [(1.9, 0.0, "this run"), (0.0, 1.9, "the baseline's")])
 @pytest.mark.parametrize("times", [1.0, 3.0])
 def test_where_other_processes_were_busy_the_verdict_is_inconclusive(
     now: float, before: float, which: str, times: float
 ) -> None:
     found = gate(report(times, seed=9, busy=now), report(busy=before))
     assert found.verdict == "inconclusive"
-    assert f"other processes kept 1.9 of 2 cores busy in {which}" in found.line
+    assert f"other processes kept 1.9 of 2 cores busy during {which}" in found.line
 
 
 def test_a_little_work_of_others_forbids_no_verdict() -> None:
@@ -104,7 +104,7 @@ def test_a_new_version_of_the_engine_is_measured_by_numpys_yardstick_and_not_by_
     assert gate(slower, report()).verdict == "fail"
 
 
-def test_reports_without_a_yardstick_load_and_are_judged_by_the_clock_where_both_machines_were_quiet(
+def test_reports_without_a_yardstick_load_and_are_compared_by_the_clock_where_both_machines_were_quiet(
     tmp_path: Path,
 ) -> None:
     path = saved(made_report(ROWS), tmp_path / "old.json")
@@ -113,11 +113,13 @@ def test_reports_without_a_yardstick_load_and_are_judged_by_the_clock_where_both
     path.write_text(json.dumps(content))
     old = read_report(path)
     found = gate(report(1.15, seed=9), old)
-    assert found.verdict == "fail" and "no yardstick in both reports" in found.line
+    assert found.verdict == "fail" and "no yardstick in common" in found.line
     assert gate(report(seed=9), old).verdict == "pass"
 
 
-@pytest.mark.parametrize(("busy", "why"), [(1.5, "kept 1.5 of 2 cores busy"), (None, "is not known in the baseline")])
+@pytest.mark.parametrize(
+    ("busy", "why"), [(1.5, "kept 1.5 of 2 cores busy"), (None, "is not known during the baseline's")]
+)
 def test_without_a_yardstick_a_machine_that_was_not_quiet_allows_no_verdict(busy: float | None, why: str) -> None:
     old = made_report(ROWS)
     old = replace(old, before=replace(old.before, busy_cores=busy))

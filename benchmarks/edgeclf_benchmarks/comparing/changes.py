@@ -21,8 +21,8 @@ class Figure:
     ----------
     interval
         95 %, where there is one.
-    floor
-        Of a ratio: up to which it is noise (above 1).
+    noise
+        Of a ratio: up to which it is A/A noise (above 1).
     rounds
         In how many it was timed; None: it is no time.
     images
@@ -39,7 +39,7 @@ class Figure:
 
     value: float
     interval: Interval | None = None
-    floor: float | None = None
+    noise: float | None = None
     rounds: int | None = None
     images: int | None = None
     how: str = ""

@@ -86,7 +86,7 @@ def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
         return None
     why, word = change.incomparable, "" if change.incomparable else change.speed
     if change.proportion is None:
-        how = "by the clock alone (no yardstick in both reports)"
+        how = "by the clock alone (no yardstick in common)"
         return _figure(change.clock, how, undecidable=why, remark=word)
     clock = _figure(change.clock, "by the clock")
     how = f"by the yardstick {change.yardstick}"
@@ -97,7 +97,7 @@ def _figure(times: Times, how: str, *, beside: Figure | None = None, undecidable
     return Figure(
         times.value,
         times.interval,
-        times.floor,
+        times.noise,
         times.rounds,
         how=how,
         beside=beside,
@@ -237,10 +237,10 @@ def _verdict_alone(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     interval = figure.interval
     if interval is not None and not (rule.holds(interval.low) and rule.holds(interval.high)):
         return "inconclusive", ": beyond the limit, but its interval is not"
-    if figure.floor is None or interval is None or figure.rounds is None:
+    if figure.noise is None or interval is None or figure.rounds is None:
         return "fail", ""
-    if speed_of(figure.value, interval, figure.rounds, figure.floor, rule.limit) == "no difference shown":
-        return "inconclusive", f": beyond the limit, but not by more than A/A noise ({figure.floor:.3f})"
+    if speed_of(figure.value, interval, figure.rounds, figure.noise, rule.limit) == "no difference shown":
+        return "inconclusive", f": beyond the limit, but not by more than A/A noise ({figure.noise:.3f})"
     return "fail", ""
 
 

@@ -30,19 +30,19 @@ _HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A ratio of times, its 95 % interval, in how many rounds it was taken, and what is noise (above 1)."""
+    """A ratio of times, its 95 % interval, in how many rounds it was taken, and up to which it is A/A noise."""
 
     value: float
     interval: Interval | None
     rounds: int
-    floor: float
+    noise: float
 
     @property
     def speed(self) -> Speed:
         """ "slower" or "faster" by the rule of every comparison; nothing is shown without an interval."""
         if self.interval is None:
             return "no difference shown"
-        return speed_of(self.value, self.interval, self.rounds, self.floor)
+        return speed_of(self.value, self.interval, self.rounds, self.noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +155,12 @@ def _obstacles(now: Report, before: Report, both: tuple[Yardstick, Yardstick] | 
     if not same_hardware(now.machine, before.machine):
         yield f"another machine ({_named(now)}; the baseline: {_named(before)})"
     yield from _other_settings(now, before)
-    for report, which in ((now, "in this report"), (before, "in the baseline")):
+    for report, which in ((now, "during this run"), (before, "during the baseline's")):
         busy, cores = busy_cores(report), report.before.cores
         if busy is not None and busy > BUSY_SHARE * cores:
             yield f"other processes kept {busy:.1f} of {cores} cores busy {which}; measure on a quiet machine"
         elif busy is None and both is None:
-            yield f"there is no yardstick in both reports, and how busy the machine was is not known {which}"
+            yield f"the reports have no yardstick in common, and how busy the machine was is not known {which}"
     for mine, other in _common_yardsticks(now, before):
         moved = mine.latency.p50_ms / other.latency.p50_ms
         if not 1 / MOST_MOVED <= moved <= MOST_MOVED:

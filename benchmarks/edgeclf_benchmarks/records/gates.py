@@ -169,7 +169,7 @@ def _fails_by_clock(clock: Times) -> bool:
     """What the gate would say without the yardstick, and whatever other processes did."""
     if clock.interval is None:
         return False
-    return speed_of(clock.value, clock.interval, clock.rounds, clock.floor, _RULE.limit) == "slower"
+    return speed_of(clock.value, clock.interval, clock.rounds, clock.noise, _RULE.limit) == "slower"
 
 
 def summed_up(pairs: Sequence[tuple[Report, Report]]) -> dict[str, Any]:
