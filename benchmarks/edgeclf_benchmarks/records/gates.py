@@ -10,6 +10,7 @@ Then reports of the same bundles whose every call takes 15 % longer are compared
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import judge, parse_rule
-from edgeclf_benchmarks.comparing.latency_change import Times, latency_change
+from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
 from edgeclf_benchmarks.measuring.conditions import BUSY_SHARE, look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
 from edgeclf_benchmarks.measuring.draft import Draft, line_up
@@ -238,12 +239,31 @@ def figures(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for other in given.loads
         if load != other
     }
+    found["between_runs"] = {"assumed": BETWEEN_RUNS, **both_ratios(quiet)}
     found["slowed"] = {
         "factor": given.slowdown,
         "busy_cores": _busy(slowed),
         **summed_up(list(zip(slowed, quiet[-len(slowed) :], strict=True))),
     }
     return found
+
+
+def both_ratios(reports: Sequence[Report]) -> dict[str, float | int]:
+    """The smaller of a row's two ratios, clock and yardstick, of each report to each other: what both call slower."""
+    found = []
+    for new, old in itertools.permutations(reports, 2):
+        rows = zip(
+            *(entries_of([Source(name, name, each)]) for name, each in (("new", new), ("old", old))), strict=True
+        )
+        for change in (latency_change(entry, older) for entry, older in rows):
+            assert change is not None and change.proportion is not None
+            found.append(min(change.clock.value, change.proportion.value))
+    return {
+        "comparisons": len(found),
+        "beyond_noise": sum(each > BETWEEN_RUNS for each in found),
+        "p99": round(float(np.percentile(found, 99)), 4),
+        "max": round(max(found), 4),
+    }
 
 
 def _busy(reports: Sequence[Report]) -> dict[str, float | int]:
