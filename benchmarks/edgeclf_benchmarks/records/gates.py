@@ -239,12 +239,11 @@ def figures(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for other in given.loads
         if load != other
     }
-    found["between_runs"] = {"assumed": BETWEEN_RUNS, **both_ratios(quiet)}
-    found["slowed"] = {
-        "factor": given.slowdown,
-        "busy_cores": _busy(slowed),
-        **summed_up(list(zip(slowed, quiet[-len(slowed) :], strict=True))),
-    }
+    if not given.loads[0]:
+        found["between_runs"] = {"assumed": BETWEEN_RUNS, **both_ratios(quiet)}
+    if slowed:
+        pairs = list(zip(slowed, quiet[-len(slowed) :], strict=True))
+        found["slowed"] = {"factor": given.slowdown, "busy_cores": _busy(slowed), **summed_up(pairs)}
     return found
 
 
