@@ -15,6 +15,7 @@ from edgeclf.judging.ledger import record_test_use
 from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_runtime.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -106,11 +107,10 @@ def _latency_table(report: Report, batch: int, threads: int) -> Table:
     _head(table, ("", "p50", "95 %", "p90", "p99", "against the reference"))
     for row in report.rows:
         found = row.latency("infer", batch, threads)
-        interval = found.p50_interval_ms if found else None
         table.add_row(
             styled(row.name, "cyan"),
             _ms(found.p50_ms if found else None),
-            f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE,
+            _range_ms(found),
             _ms(found.p90_ms if found else None, _TOO_FEW),
             _ms(found.p99_ms if found else None, _TOO_FEW),
             _against(report, row, batch, threads),
@@ -121,13 +121,14 @@ def _latency_table(report: Report, batch: int, threads: int) -> Table:
 def _cost_table(report: Report, batch: int, threads: int) -> Table:
     energy = ("energy an image", "above idle") if any(row.power for row in report.rows) else ()
     table = grid()
-    _head(table, ("", "end to end", "decode", "images/s", "cold start", "memory", "size", *energy))
+    _head(table, ("", "end to end", "95 %", "decode", "images/s", "cold start", "memory", "size", *energy))
     for row in report.rows:
         whole, decode = (row.latency(stage, batch, threads) for stage in ("end_to_end", "preprocess"))
         offline = [each for each in row.scenarios if each.name == "offline"]
         table.add_row(
             styled(row.name, "cyan"),
             _ms(whole.p50_ms if whole else None),
+            _range_ms(whole),
             _ms(decode.p50_ms if decode else None),
             f"{offline[-1].images_per_s:.0f}" if offline else _NONE,
             f"{row.cold_start.total_ms / 1000:.2f} s" if row.cold_start else _NONE,
@@ -212,6 +213,12 @@ def _sweep_table(report: Report) -> Table:
         found = [row.latency("infer", batch, threads) for batch, threads in sweep]
         table.add_row(styled(row.name, "cyan"), *(_ms(each.p50_ms / each.batch if each else None) for each in found))
     return table
+
+
+def _range_ms(found: Latency | None) -> str:
+    """The interval of the median."""
+    interval = None if found is None else found.p50_interval_ms
+    return f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE
 
 
 def _head(table: Table, headings: Sequence[str]) -> None:

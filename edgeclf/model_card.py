@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from edgeclf.card_evidence import Evidence, Measured
 from edgeclf.console import size
 from edgeclf.inspection import Inspection
+from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
 from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.robustness import Robustness
@@ -125,7 +126,16 @@ def _speed(evidence: Evidence) -> Iterator[str]:
     if not evidence.benches:
         yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf bench` was given.\n"
         return
-    headings = ("machine", "threads", "p50 [95 %]", "p99", "end to end", "cold start", "memory", "energy an image")
+    headings = (
+        "machine",
+        "threads",
+        "p50 [95 %]",
+        "p99",
+        "end to end [95 %]",
+        "cold start",
+        "memory",
+        "energy an image",
+    )
     yield markdown_table(headings, [_machine(each) for each in evidence.benches])
     for each in evidence.benches:
         for caution in each.report.cautions:
@@ -138,15 +148,12 @@ def _machine(found: Measured) -> tuple[str, ...]:
     report, row = found.report, found.row
     batch, threads = report.settings.batch_sizes[0], report.settings.threads[0]
     infer, whole = (row.latency(stage, batch, threads) for stage in ("infer", "end_to_end"))
-    bounds = infer.p50_interval_ms if infer else None
     return (
         report.machine.get("jetson") or report.machine.get("cpu") or report.machine_id,
         str(threads),
-        NOT_MEASURED
-        if infer is None
-        else f"{infer.p50_ms:.2f} ms" + (f" [{bounds.low:.2f}, {bounds.high:.2f}]" if bounds else ""),
+        median_ms(infer, NOT_MEASURED),
         NOT_MEASURED if infer is None else "n too small" if infer.p99_ms is None else f"{infer.p99_ms:.2f} ms",
-        NOT_MEASURED if whole is None else f"{whole.p50_ms:.2f} ms",
+        median_ms(whole, NOT_MEASURED),
         NOT_MEASURED if row.cold_start is None else f"{row.cold_start.total_ms / 1000:.2f} s",
         NOT_MEASURED if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f} MiB",
         NOT_MEASURED if row.power is None else f"{row.power.mj_per_image:.1f} mJ ({row.power.source})",

@@ -17,6 +17,7 @@ from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings, w
 from edgeclf_benchmarks.measuring.rows import Answers, Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, ratio_of, speed_of
 from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
+from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_benchmarks.statistics.curves import curves_of
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling
 from edgeclf_benchmarks.statistics.metrics import evaluate
@@ -48,8 +49,15 @@ def made_report(
     floor: float = 1.02,
     pairs: int = _PAIRS,
     spoilt: bool = False,
+    yardsticks: dict[str, float] | None = None,
+    engine: str = "onnxruntime 1.20",
+    busy: float | None = None,
 ) -> Report:
-    """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly)."""
+    """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly).
+
+    `yardsticks`: target -> p50 in ms; None: a report from before there were any. `busy`: cores that other processes
+    kept busy in each round; None: not known.
+    """
     labels = np.arange(images) % len(classes)
     judged = {name: _judged(images, wrong, classes) for name, (_, wrong) in rows.items()}
     reference = next(iter(rows))
@@ -94,7 +102,17 @@ def made_report(
             row = replace(row, robustness=_robustness(images, rows[name][1], before, classes))
         made.append(row)
     flipped = max((wrong for _, wrong in rows.values()), default=0)
-    return _report(tuple(made), reference, _data(data, labels, classes, flipped), cpu, floor)
+    report = _report(tuple(made), reference, _data(data, labels, classes, flipped), cpu, floor)
+    return replace(
+        report,
+        yardsticks=tuple(
+            Yardstick(
+                target, "numpy 2" if target == "numpy" else engine, 1, latency("infer", ms, seed=seed + 70 + place)
+            )
+            for place, (target, ms) in enumerate((yardsticks or {}).items())
+        ),
+        rounds_busy_cores=() if busy is None else (busy,) * _ROUNDS,
+    )
 
 
 @cache

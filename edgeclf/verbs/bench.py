@@ -12,6 +12,7 @@ import typer
 
 from edgeclf.console import say, suggest, track, write_json
 from edgeclf.verbs.config_file import ConfigFile
+from edgeclf.verbs.gate_verdicts import check_gates
 from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
@@ -19,6 +20,7 @@ from edgeclf.verbs.options import (
     Device,
     Force,
     RebuildIfStale,
+    Strict,
     open_bundle,
     session_options,
     shell_word,
@@ -100,6 +102,7 @@ def bench(
         list[str] | None,
         typer.Option(metavar="GATE", help='Exit with 1 if so beyond noise, such as "p50_ms>12"; see compare.'),
     ] = None,
+    strict: Strict = False,
     rebuild_if_stale: RebuildIfStale = False,
     strict_env: Annotated[
         bool, typer.Option("--strict-env", help="Exit with 1 where the machine was busy, hot, on battery, …")
@@ -139,6 +142,8 @@ def bench(
     from edgeclf_benchmarks.measuring.report import report_document, write_report
     from edgeclf_benchmarks.measuring.summing_up import report_of
 
+    if strict and not fail_if:
+        raise UsageError("--strict is for gates; give --fail-if, too")
     named = _profile(profile, quick=quick)
     options = BenchOptions(
         profile=named,
@@ -186,8 +191,7 @@ def bench(
     _finish(draft, report, place)
     if refusal is not None:
         raise refusal
-    if failed := [each for each in report.gates if each.verdict == "fail"]:
-        raise GateError(f"{len(failed)} of {len(report.gates)} gates failed, the first: {failed[0].line}")
+    check_gates(report.gates, strict=strict)
     if strict_env and (spoilt := [each for each in report.cautions if each.about in ENVIRONMENT]):
         raise GateError(f"{spoilt[0].found}, and --strict-env asks for a quiet machine; {spoilt[0].advice}")
 

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import AsJson, Force, shell_word
-from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf.verbs.gate_verdicts import check_gates
+from edgeclf.verbs.options import AsJson, Force, Strict, shell_word
+from edgeclf_runtime.errors import UsageError
 
 
 def compare(
@@ -29,6 +30,7 @@ def compare(
             help='Exit with 1 if so beyond noise, such as "p50_ms>12"; may be given often.',
         ),
     ] = None,
+    strict: Strict = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write report.html, report.md and report.json there."),
@@ -42,7 +44,9 @@ def compare(
     file that needs no network. Gates: p50_ms, p90_ms, p99_ms, images_per_s (inference), top1, top1_drop (points),
     p50_ratio, bundle_mb, flips (images), with >, >=, < or <=. A gate fails only where the whole 95 % interval lies
     beyond the limit, and p50_ratio only beyond what a bundle shows against itself. top1_drop, p50_ratio and flips are
-    against the row of the same name in --baseline, or else against the report's reference.
+    against the row of the same name in --baseline, or else against the report's reference. Against a baseline p50_ratio
+    is compared by the clock and by the yardstick that every bench times, and inconclusive where the machine or its load
+    was another; that ends with 0, with --strict with 1.
 
     \b
     Examples:
@@ -60,6 +64,8 @@ def compare(
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists; give --force to replace it, or another --output")
     rules = [parse_rule(each) for each in fail_if or ()]
+    if strict and not rules:
+        raise UsageError("--strict is for gates; give --fail-if, too")
     sources = read_sources(reports)
     older = read_sources([baseline]) if baseline is not None else ()
     for source in older:
@@ -99,5 +105,4 @@ def compare(
         say(f"wrote {output / 'report.html'}, report.md, report.json", style="dim")
     elif not as_json:
         suggest(f"edgeclf compare {' '.join(shell_word(str(each)) for each in reports)} -o DIR   (one page of it all)")
-    if failed := [each for each in gates if each.verdict == "fail"]:
-        raise GateError(f"{len(failed)} of {len(gates)} gates failed, the first: {failed[0].line}")
+    check_gates(gates, strict=strict)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from made_reports import made_report, saved
 
-from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
+from edgeclf_benchmarks.comparing.columns import SPEED
+from edgeclf_benchmarks.comparing.compare import Compared, Source, check_alike, entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.page import page
 from edgeclf_benchmarks.comparing.publish import publish
@@ -199,3 +200,13 @@ def test_the_pick_is_told_with_what_was_not_shown_of_it(tmp_path: Path) -> None:
     )
     (choice,) = recommend(entries_of(_compared(tmp_path / "spoilt", replace(spoilt, rows=rows)).sources), Limits())
     assert choice.pick == "int8" and "worse than torch where images are spoilt" in choice.reason
+
+
+def test_end_to_end_has_its_interval_like_inference() -> None:
+    (entry,) = entries_of([Source("a.json", "0", made_report({"onnx": (5.0, 40)}))])
+    cells = {each.heading: each.cell(entry) for each in SPEED}
+    found = entry.latency("end_to_end")
+    assert found is not None and found.p50_interval_ms is not None
+    low, high = found.p50_interval_ms.low, found.p50_interval_ms.high
+    assert cells["end to end p50 [95 %]"] == f"{found.p50_ms:.2f} ms [{low:.2f}, {high:.2f}]"
+    assert low < found.p50_ms < high

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_benchmarks.measuring.conditions import ENVIRONMENT, Conditions, cautions_after, cautions_before, look
+from edgeclf_benchmarks.measuring import conditions
+from edgeclf_benchmarks.measuring.conditions import (
+    ENVIRONMENT,
+    Conditions,
+    OthersLoad,
+    cautions_after,
+    cautions_before,
+    look,
+)
 
 QUIET = Conditions("2026-11-23T15:04:05Z", load=0.1, busy_cores=0.0, cores=4, machine_cores=4, free_mib=4000.0)
 FILES = {
@@ -95,3 +103,25 @@ def test_heat_and_work_that_came_meanwhile_are_found_at_the_end() -> None:
     assert steps.about == "throttled" and "2 steps" in steps.found
     (load,) = cautions_after(before, replace(before, busy_cores=3.0))
     assert load.about == "load"
+
+
+def test_others_that_were_busy_in_the_rounds_are_named_once(tmp_path: Path) -> None:
+    (found,) = cautions_after(QUIET, replace(QUIET, busy_cores=3.0), rounds_busy=2.0)
+    assert (found.about, found.found) == ("load", "in the rounds other processes kept 2.0 of 4 cores busy")
+    assert cautions_after(QUIET, QUIET, rounds_busy=0.1) == ()
+
+
+def test_the_load_of_others_is_the_kernels_ticks_less_the_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"monotonic": 0.0, "process_time": 0.0}
+    for name in clock:
+        monkeypatch.setattr(conditions.time, name, lambda name=name: clock[name])
+    stat = tmp_path / "proc/stat"
+    stat.parent.mkdir()
+    ticks = conditions._TICKS_PER_S
+    stat.write_text("cpu  0 0 0 800 20 0 0 0 0 0\n")
+    others = OthersLoad(tmp_path)
+    stat.write_text(f"cpu  {3 * ticks} 0 {ticks} 900 20 0 0 {2 * ticks} 0 0\n")
+    clock.update(monotonic=2.0, process_time=1.0)
+    assert others.since_last() == pytest.approx((6 - 1) / 2)  # user, system and stolen time, less one second
+    clock.update(monotonic=4.0)
+    assert others.since_last() == 0.0

@@ -9,7 +9,7 @@ from made_reports import made_report
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import judge, parse_rule
-from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.timing import summarise
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -20,10 +20,14 @@ def _entries(report: Report) -> tuple[Entry, ...]:
     return entries_of([Source("a.json", "0", report)])
 
 
-def _verdict(rule: str, report: Report, baseline: Report | None = None, row: str = "onnx") -> str:
+def _gate(rule: str, report: Report, baseline: Report | None = None, row: str = "onnx") -> Gate:
     older = () if baseline is None else _entries(baseline)
     gates = judge([parse_rule(rule)], _entries(report), older)
-    return next(gate.verdict for gate in gates if gate.row == row)
+    return next(gate for gate in gates if gate.row == row)
+
+
+def _verdict(rule: str, report: Report, baseline: Report | None = None, row: str = "onnx") -> str:
+    return _gate(rule, report, baseline, row).verdict
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,10 @@ def test_one_point_of_top1_lost_on_the_same_images_is_caught() -> None:
     assert _verdict("flips>30", after, before) == "fail"
 
 
-def test_a_baseline_of_another_machine_judges_no_latency() -> None:
-    with pytest.raises(DataError, match="p50_ratio"):
-        _verdict("p50_ratio>1.1", made_report(ROWS), made_report(ROWS, cpu="Board"))
+def test_a_baseline_of_another_machine_makes_the_latency_gate_inconclusive_and_says_which() -> None:
+    gate = _gate("p50_ratio>1.1", made_report(ROWS), made_report(ROWS, cpu="Board"))
+    assert gate.verdict == "inconclusive"
+    assert "another machine (Quiet CPU; the baseline: Board)" in gate.line
 
 
 @pytest.mark.parametrize("rule", ["top1_drop>1", "flips>0"])
@@ -114,3 +119,16 @@ def test_a_gate_that_judges_nothing_is_an_error_and_no_pass(rule: str) -> None:
 def test_a_gate_that_cannot_be_meant_is_refused(rule: str) -> None:
     with pytest.raises(UsageError):
         parse_rule(rule)
+
+
+@pytest.mark.parametrize("rule", ["top1<0.5", "top1_drop>1", "flips>3"])
+@pytest.mark.parametrize("baseline", [None, made_report(ROWS)])
+def test_a_gate_on_predictions_says_how_many_images_and_what_one_is_worth(rule: str, baseline: Report | None) -> None:
+    assert "600 images, 1 prediction is 0.17 points" in _gate(rule, made_report(ROWS), baseline).line
+
+
+def test_a_slower_row_fails_a_limit_only_where_it_is_beyond_it_by_more_than_noise() -> None:
+    slower = made_report({"torch": (12.0, 40), "onnx": (5.4, 40)}, seed=9)
+    gate = _gate("p50_ratio>1.06", slower, made_report(ROWS))
+    assert gate.verdict == "inconclusive" and "slower: beyond the limit, but not by more than A/A noise" in gate.line
+    assert _verdict("p50_ratio>1.01", slower, made_report(ROWS)) == "fail"

@@ -122,8 +122,8 @@ def test_the_baseline_shows_what_changed_and_names_rows_that_came_or_went(tmp_pa
     table = since_baseline(compared)
     assert table is not None
     (row,) = table.rows
-    assert row[0] == "torch" and row[1].endswith(" ms") and row[4] == "slower"
-    assert row[5].startswith("-0.33 points") and row[6] == "2"
+    assert row[0] == "torch" and row[1].endswith(" ms") and row[5] == "slower"
+    assert row[6].startswith("-0.33 points") and row[7] == "2"
     told = [each.sentence for each in compared.verdict]
     assert any("Only in the baseline old.json" in each and "gone" in each for each in told)
     assert any("Not in the baseline old.json" in each and "int8, onnx" in each for each in told)
@@ -134,7 +134,7 @@ def test_latencies_of_another_machine_are_not_set_beside_the_baseline(tmp_path: 
     compared = _compared(tmp_path, made_report(ROWS, cpu="Board"), baseline=made_report(ROWS))
     table = since_baseline(compared)
     assert table is not None
-    assert {row[1] for row in table.rows} == {"n/a"} and {row[4] for row in table.rows} == {"another machine"}
+    assert {row[1] for row in table.rows} == {"n/a"} and {row[5] for row in table.rows} == {"another machine"}
 
 
 def test_gates_of_a_bench_stand_on_the_page_the_failed_first(tmp_path: Path) -> None:

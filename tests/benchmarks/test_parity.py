@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.statistics.metrics import Scores, evaluate, to_scores
+from edgeclf_benchmarks.statistics.paired import change_bounds
 from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
 
 CLASSES = ("x", "y", "z")
@@ -126,3 +127,20 @@ def test_groups_without_any_change_count_as_single_images() -> None:
     together = compared(logits, logits, labels, groups=[str(i // 100) for i in range(400)])
     assert together.lower_bound_points < -20
     assert together.verdict == "inconclusive"
+
+
+def test_an_interval_of_two_one_sided_bounds_is_called_one_of_90_percent_and_tells_its_images() -> None:
+    logits, labels = many(600)
+    row = logits.copy()
+    row[:9] = np.roll(row[:9], 1, axis=1)
+    found = compared(row, logits, labels)
+    assert found.verdict == "inconclusive"
+    right, wanted = (each.argmax(axis=1) == labels for each in (row, logits))
+    low, high = change_bounds(int((wanted & ~right).sum()), int((right & ~wanted).sum()), 600)
+    assert f"{100 * low:+.2f} to {100 * high:+.2f} points (90 %: each end is a one-sided 95 % bound" in found.reason
+    assert "600 images, 1 prediction is 0.17 points" in found.reason
+
+
+def test_a_bound_that_decides_alone_is_called_one_sided() -> None:
+    logits, labels = many(2000)
+    assert "(one-sided 95 %; 2000 images, 1 prediction is 0.05 points)" in compared(logits, logits, labels).reason

@@ -51,7 +51,9 @@ def test_nothing_lost_on_few_images_is_no_proof() -> None:
 
 def test_the_margin_decides() -> None:
     assert _found((0, 10, 20), margin=20.0).verdict == "pass"
-    assert _found((0, 10, 20), margin=10.0).verdict == "inconclusive"
+    doubtful = _found((0, 10, 20), margin=10.0)
+    assert doubtful.verdict == "inconclusive"
+    assert "90 %: each end is a one-sided 95 % bound" in doubtful.reason
 
 
 def test_the_reference_is_compared_with_nothing() -> None:

@@ -96,6 +96,33 @@ def test_every_contender_is_timed_as_often_in_every_round_and_the_times_are_its_
         assert starts == sorted(starts)
 
 
+def test_yardsticks_take_their_turns_in_every_round_but_decode_nothing(clock: Clock) -> None:
+    a, b, log = pair(clock)
+    record, stages = Record(1, 1), ("infer", "end_to_end", "preprocess")
+    measure_rounds(
+        [a],
+        [b"x"],
+        stages,  # type: ignore[arg-type]
+        SessionOptions(threads=1),
+        PLAN,
+        record,
+        origin=0.0,
+        tell=lambda what, left: None,
+        yardsticks=[b],
+    )
+    assert {key for key in record.taken if key[0] == "b"} == {("b", "infer")}
+    timed = record.taken["b", "infer"].rounds_ms
+    assert list(map(len, timed)) == list(map(len, record.taken["a", "infer"].rounds_ms))
+    assert {round(sample, 3) for each in timed for sample in each} == {40.0}
+    assert log.count("open b") == PLAN.fresh_rounds
+
+
+def test_how_busy_others_kept_the_machine_is_kept_round_by_round(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = iter([0.5, 2.0, *[1.0] * 8])
+    monkeypatch.setattr(rounds.OthersLoad, "since_last", lambda self: next(busy))
+    assert run(pair(clock)[:2]).busy_cores == [0.5, 2.0, *[1.0] * 8]
+
+
 def test_sessions_are_opened_anew_in_as_many_rounds_as_asked_and_all_are_closed(clock: Clock) -> None:
     a, b, log = pair(clock)
     run((a, b))

@@ -86,9 +86,18 @@ def test_a_gate_that_nothing_answers_is_an_error_and_the_report_is_kept(
     assert read_report(tmp_path / "new.json").gates == ()
 
 
+def test_an_inconclusive_gate_ends_with_1_only_when_strict(benched: Bench, tmp_path: Path) -> None:
+    old = saved(made_report(ROWS, yardsticks={"numpy": 3.0}, busy=0.0), tmp_path / "old.json")
+    busy = made_report(ROWS, seed=9, yardsticks={"numpy": 3.0}, busy=1.8)
+    given = ("--baseline", str(old), "--fail-if", "p50_ratio>1.05")
+    assert benched(busy, *given) == 0
+    assert benched(busy, *given, "--strict") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "data", "code", "said"),
     [
+        (["--strict"], True, 2, "--strict is for gates"),
         (["--fail-if", "p50>12"], True, 2, "knows no 'p50'"),
         (["--fail-if", "p50_ms"], True, 2, "wants NAME>NUMBER"),
         (["--fail-if", "top1<0.9"], False, 2, "give --data, too"),

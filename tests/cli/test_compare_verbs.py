@@ -40,3 +40,17 @@ def test_recommend_picks_and_says_why_or_ends_with_1(tmp_path: Path, edgeclf: Ru
     assert done.returncode == 0 and b"the only row that keeps all limits" in done.stdout
     assert edgeclf("recommend", "a.json", "--max-ms", "1").returncode == 1
     assert edgeclf("recommend", "a.json", "--min-top1", "93").returncode == 2
+
+
+def test_an_inconclusive_gate_ends_with_0_and_with_1_when_strict(tmp_path: Path, edgeclf: Run) -> None:
+    saved(made_report(ROWS, yardsticks={"numpy": 3.0}, busy=0.0), tmp_path / "old.json")
+    saved(made_report(ROWS, seed=9, yardsticks={"numpy": 9.0}, busy=0.0), tmp_path / "new.json")
+    given = ("compare", "new.json", "--baseline", "old.json", "--fail-if", "p50_ratio>1.05")
+    done = edgeclf(*given)
+    assert done.returncode == 0 and done.stdout.decode().lower().count("inconclusive") >= 2
+    assert b"times slower than for the baseline (yardstick numpy)" in done.stdout
+    strict = edgeclf(*given, "--strict")
+    assert strict.returncode == 1 and b"2 of 2 gates are inconclusive, the first: p50_ratio>1.05" in strict.stderr
+    assert edgeclf("compare", "new.json", "--fail-if", "p50_ms>99", "--strict").returncode == 0
+    refused = edgeclf("compare", "new.json", "--strict")
+    assert refused.returncode == 2 and b"--strict is for gates; give --fail-if, too" in refused.stderr

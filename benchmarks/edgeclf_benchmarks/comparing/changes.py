@@ -1,74 +1,62 @@
-"""A row against the same row of an older report: latency as a ratio, answers in pairs."""
+"""A row against the same row of an older report on the same images: predictions in pairs. And what a gate looks at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
-from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, mean_of, number_groups
-from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number, the 95 % interval of it where there is one, and the value up to which it is noise.
+    """What a gate looks at: a number, and what is known of how sure it is.
 
-    `rounds` is how many it was timed in; None: it is no time.
+    Attributes
+    ----------
+    interval
+        95 %, where there is one.
+    noise
+        Of a ratio: up to which it is A/A noise (above 1).
+    rounds
+        In how many it was timed; None: it is no time.
+    images
+        On how many it was evaluated; None: on none.
+    how
+        By which way it was found, where there are several.
+    beside
+        The same found by another way: a gate passes or fails only where both do.
+    undecidable
+        Why no verdict may be based on it; "": one may.
+    remark
+        What else to print of it.
     """
 
     value: float
     interval: Interval | None = None
-    floor: float | None = None
+    noise: float | None = None
     rounds: int | None = None
+    images: int | None = None
+    how: str = ""
+    beside: Figure | None = None
+    undecidable: str = ""
+    remark: str = ""
 
     @property
     def too_few_rounds(self) -> bool:
         """Whether the interval of a time is too narrow to call a difference one."""
         return self.rounds is not None and self.rounds < FEWEST_ROUNDS
 
-
-def rounds_of(latency: Latency) -> int:
-    """Rounds that have calls: an interruption leaves one empty."""
-    return sum(bool(taken) for taken in latency.rounds_ms)
-
-
-_HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
-
-
-def same_hardware(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether latencies on two machines may be set in proportion. Versions may differ: a baseline is there for that."""
-    return all(one.get(key) == other.get(key) for key in _HARDWARE)
-
-
-def _floor_at(report: Report) -> float | None:
-    """The A/A floor of inference where rows are compared; None: not measured."""
-    return report.floor("infer", report.settings.batch_sizes[0], report.settings.threads[0])
-
-
-def latency_change(now: Entry, before: Entry) -> Figure | None:
-    """p50 now over p50 before, of two runs on one machine; None: not measured in both.
-
-    The calls of two runs are no pairs, so both medians are drawn apart; the floor is the larger of both runs.
-    """
-    mine, other = now.latency(), before.latency()
-    if mine is None or other is None:
-        return None
-    floors = [floor for each in (now, before) if (floor := _floor_at(each.report)) is not None]
-    interval = None
-    drawn, drawn_before = resample_medians(mine.rounds_ms, seed=1), resample_medians(other.rounds_ms, seed=2)
-    if drawn is not None and drawn_before is not None:
-        low, high = np.percentile(drawn / drawn_before, [2.5, 97.5])
-        interval = Interval(float(low), float(high), bootstrap_method(mine.rounds_ms))
-    rounds = min(rounds_of(mine), rounds_of(other))
-    return Figure(mine.p50_ms / other.p50_ms, interval, max(floors, default=None), rounds)
+    @property
+    def spelled(self) -> str:
+        """ "1.148 [1.121, 1.173]", without its unit."""
+        bounds = "" if self.interval is None else f" [{self.interval.low:.4g}, {self.interval.high:.4g}]"
+        return f"{self.value:.4g}{bounds}"
 
 
 def top1_drop(now: Entry, before: Entry) -> Figure | None:
@@ -81,13 +69,13 @@ def top1_drop(now: Entry, before: Entry) -> Figure | None:
     groups = number_groups([image.group for image in now.report.data.images])
     resampling = Resampling(len(lost), groups)
     interval = resampling.interval(mean_of(lost))
-    return Figure(float(lost.mean()), interval)
+    return Figure(float(lost.mean()), interval, images=len(lost))
 
 
 def flips(now: Entry, before: Entry) -> Figure | None:
     """Images whose rightness changed since `before`."""
     found = _rightness(now, before)
-    return None if found is None else Figure(float((found[0] != found[1]).sum()))
+    return None if found is None else Figure(float((found[0] != found[1]).sum()), images=len(found[0]))
 
 
 def _rightness(now: Entry, before: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.tables import Table
+from edgeclf_benchmarks.measuring.timing import Latency
 
 NONE, TOO_FEW = "n/a", "n too small"
 
@@ -25,12 +26,15 @@ def milliseconds(value: float | None, missing: str = NONE) -> str:
     return missing if value is None else f"{value:.3g} ms" if value < 1 else f"{value:.2f} ms"
 
 
+def median_ms(found: Latency | None, missing: str = NONE) -> str:
+    """ "3.21 ms [3.18, 3.25]"."""
+    interval = None if found is None else found.p50_interval_ms
+    bounds = "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    return missing if found is None else milliseconds(found.p50_ms) + bounds
+
+
 def _p50(entry: Entry) -> str:
-    found = entry.latency()
-    if found is None:
-        return NONE if entry.proven else "not proven"
-    interval = found.p50_interval_ms
-    return milliseconds(found.p50_ms) + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else "")
+    return median_ms(entry.latency(), NONE if entry.proven else "not proven")
 
 
 def _p90(entry: Entry) -> str:
@@ -44,8 +48,7 @@ def _p99(entry: Entry) -> str:
 
 
 def _whole(entry: Entry) -> str:
-    found = entry.latency("end_to_end")
-    return NONE if found is None else milliseconds(found.p50_ms)
+    return median_ms(entry.latency("end_to_end"))
 
 
 def _against(entry: Entry) -> str:
@@ -160,7 +163,7 @@ SPEED = (
     Column("infer p50 [95 %]", _p50),
     Column("p90", _p90),
     Column("p99", _p99),
-    Column("end to end p50", _whole),
+    Column("end to end p50 [95 %]", _whole),
     Column("against the reference", _against),
     Column("images/s", _throughput),
 )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgeclf_benchmarks.comparing.columns import milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry, Finding, Source
-from edgeclf_benchmarks.comparing.since import unpaired
+from edgeclf_benchmarks.comparing.since import incomparable, unpaired
 from edgeclf_benchmarks.measuring.report import Gate
 
 _MOST_SENTENCES = 3
@@ -23,6 +23,7 @@ def findings(
         *_failures(entries),
         *_best(entries),
         *unpaired(entries, baseline),
+        *incomparable(entries, baseline),
         *_limits(sources),
     )
 

@@ -1,7 +1,9 @@
 """--fail-if: what a report may not show. A gate fails only where the noise can't explain what was found.
 
-With a figure that has an interval the whole interval must lie beyond the bound; a ratio must lie beyond what a bundle
-shows against itself (the A/A floor), too. What no row can answer is an error: a gate that judges nothing lets all pass.
+With a figure that has an interval the whole interval must lie beyond the limit; a ratio must lie beyond it by more than
+what a bundle shows against itself (A/A noise), too. Across reports the clock and the yardstick must agree, and where
+machine, settings or load differ the verdict is inconclusive. A figure that no row has is an error: a gate that looks at
+nothing lets all pass.
 """
 
 from __future__ import annotations
@@ -10,17 +12,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.changes import (
-    Figure,
-    flips,
-    latency_change,
-    rounds_of,
-    same_hardware,
-    top1_drop,
-)
+from edgeclf_benchmarks.comparing.changes import Figure, flips, top1_drop
 from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.latency_change import Times, latency_change, rounds_of
 from edgeclf_benchmarks.measuring.report import Gate
+from edgeclf_benchmarks.measuring.speed import speed_of
 from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.paired import on_images
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.proof import Verdict
 
@@ -57,7 +55,7 @@ def _p99(entry: Entry, _: Entry | None) -> Figure | None:
 
 def _top1(entry: Entry, _: Entry | None) -> Figure | None:
     found = entry.row.evaluation
-    return None if found is None else Figure(found.top1, found.top1_interval)
+    return None if found is None else Figure(found.top1, found.top1_interval, images=found.images)
 
 
 def _drop(entry: Entry, before: Entry | None) -> Figure | None:
@@ -69,14 +67,43 @@ def _drop(entry: Entry, before: Entry | None) -> Figure | None:
         return None
     change = parity.top1_change_interval_points
     interval = None if change is None else Interval(0 - change.high, 0 - change.low, change.method)  # 0 -: no "-0"
-    return Figure(0 - parity.top1_change_points, interval)
+    return Figure(0 - parity.top1_change_points, interval, images=parity.images)
 
 
 def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
     if before is not None:
-        return latency_change(entry, before) if same_hardware(entry.report.machine, before.report.machine) else None
+        return _ratio_to_baseline(entry, before)
     found = entry.comparison()
-    return None if found is None else Figure(found.ratio, found.interval, found.floor, len(found.round_ratios))
+    if found is None:
+        return None
+    return Figure(found.ratio, found.interval, found.floor, len(found.round_ratios), remark=found.verdict)
+
+
+def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
+    """In proportion to the yardstick, and by the clock beside it; without a yardstick by the clock alone."""
+    change = latency_change(entry, before)
+    if change is None:
+        return None
+    why, word = change.incomparable, "" if change.incomparable else change.speed
+    if change.proportion is None:
+        how = "by the clock alone (no yardstick in common)"
+        return _figure(change.clock, how, undecidable=why, remark=word)
+    clock = _figure(change.clock, "by the clock")
+    how = f"by the yardstick {change.yardstick}"
+    return _figure(change.proportion, how, beside=clock, undecidable=why, remark=word)
+
+
+def _figure(times: Times, how: str, *, beside: Figure | None = None, undecidable: str = "", remark: str = "") -> Figure:
+    return Figure(
+        times.value,
+        times.interval,
+        times.noise,
+        times.rounds,
+        how=how,
+        beside=beside,
+        undecidable=undecidable,
+        remark=remark,
+    )
 
 
 def _throughput(entry: Entry, _: Entry | None) -> Figure | None:
@@ -91,13 +118,15 @@ def _flips(entry: Entry, before: Entry | None) -> Figure | None:
     if before is not None:
         return flips(entry, before)
     parity = entry.row.parity
-    return None if parity is None else Figure(float(parity.right_to_wrong + parity.wrong_to_right))
+    if parity is None:
+        return None
+    return Figure(float(parity.right_to_wrong + parity.wrong_to_right), images=parity.images)
 
 
 _MORE, _LABELLED = "more calls are needed: bench with more --rounds", "bench with --data"
 _ALONE = f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"
 _UNANSWERED = "the report and the baseline do not both have answers to labelled images: bench both with --data"
-_UNTIMED = "the report and the baseline do not both have latency on the same machine: bench both here"
+_UNTIMED = "the report and the baseline do not both have latency"
 NAMES: dict[str, Quantity] = {
     "p50_ms": Quantity(" ms", _p50, "no latency was measured"),
     "p90_ms": Quantity(" ms", _p90, f"n too small (64), {_MORE}"),
@@ -170,30 +199,49 @@ def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) ->
     if figure is None:
         return _line(rule, entry, None, "inconclusive", NAMES[rule.name].why_missing(has_baseline))
     verdict, why = _verdict(rule, figure)
-    unit, bounds = NAMES[rule.name].unit, ""
-    if figure.interval is not None:
-        bounds = f" [{figure.interval.low:.4g}, {figure.interval.high:.4g}]"
-    return _line(rule, entry, figure.value, verdict, f"{figure.value:.4g}{unit}{bounds}{why}")
+    return _line(rule, entry, figure.value, verdict, _spelled(figure, NAMES[rule.name].unit) + why)
+
+
+def _spelled(figure: Figure, unit: str) -> str:
+    """What was found, with all that is known of it."""
+    found = figure.spelled.replace(" ", f"{unit} ", 1) if figure.interval else f"{figure.spelled}{unit}"
+    parts = [f"{found} {figure.how}".rstrip()]
+    if figure.beside is not None:
+        parts.append(f"{figure.beside.spelled} {figure.beside.how}")
+    if figure.images is not None:
+        parts.append(on_images(figure.images))
+    if figure.remark:
+        parts.append(figure.remark)
+    return ", ".join(parts)
 
 
 def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
+    """By both ways to the figure where there are two; where they don't agree it is inconclusive."""
+    if figure.undecidable:
+        return "inconclusive", f": {figure.undecidable}"
+    verdict, why = _verdict_alone(rule, figure)
+    if figure.beside is None:
+        return verdict, why
+    other, other_why = _verdict_alone(rule, figure.beside)
+    if verdict == other:
+        return verdict, why
+    doubt = why if verdict == "inconclusive" else other_why if other == "inconclusive" else ""
+    return "inconclusive", doubt or ": clock and yardstick lie on either side of the limit"
+
+
+def _verdict_alone(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if not rule.holds(figure.value):
         return "pass", ""
     if figure.too_few_rounds:
         return "inconclusive", f": beyond the limit, but {figure.rounds} rounds are too few to tell"
-    if figure.interval is not None and not (rule.holds(figure.interval.low) and rule.holds(figure.interval.high)):
+    interval = figure.interval
+    if interval is not None and not (rule.holds(interval.low) and rule.holds(interval.high)):
         return "inconclusive", ": beyond the limit, but its interval is not"
-    if rule.name == "p50_ratio" and figure.floor is not None and _within_floor(figure, figure.floor):
-        return (
-            "inconclusive",
-            f": beyond the limit, but within what one bundle shows against itself ({figure.floor:.3f})",
-        )
+    if figure.noise is None or interval is None or figure.rounds is None:
+        return "fail", ""
+    if speed_of(figure.value, interval, figure.rounds, figure.noise, rule.limit) == "no difference shown":
+        return "inconclusive", f": beyond the limit, but not by more than A/A noise ({figure.noise:.3f})"
     return "fail", ""
-
-
-def _within_floor(figure: Figure, floor: float) -> bool:
-    low, high = (figure.interval.low, figure.interval.high) if figure.interval else (figure.value, figure.value)
-    return low <= floor and high >= 1 / floor
 
 
 def _line(rule: Rule, entry: Entry, found: float | None, verdict: Verdict, what: str) -> Gate:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeclf_benchmarks.comparing.changes import same_hardware
 from edgeclf_benchmarks.comparing.compare import Source, check_alike, entries_of, read_sources
 from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, judge, parse_rule
+from edgeclf_benchmarks.comparing.latency_change import same_hardware
 from edgeclf_benchmarks.measuring.answers import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from edgeclf_benchmarks.comparing.axes import Axis, Paper, figure
-from edgeclf_benchmarks.comparing.columns import milliseconds
+from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.marks import look_of, mark
 from edgeclf_benchmarks.comparing.markup import shortened, text
@@ -148,10 +148,10 @@ def latency_table(entries: Sequence[Entry]) -> Table | None:
         infer = found["infer"]
         if infer is None:
             continue
-        medians = (milliseconds(None if each is None else each.p50_ms) for each in found.values())
+        medians = map(median_ms, found.values())
         rows.append((entry.name, *medians, _course(infer)))
         numbers.append(number)
-    headings = ("row", "preprocess", "infer", "end to end", "calls of infer")
+    headings = ("row", "preprocess [95 %]", "infer [95 %]", "end to end [95 %]", "calls of infer")
     caption = "Medians of the stages, and the course of the calls"
     return Table(caption, headings, tuple(rows), words=headings[-1:], marks=tuple(numbers)) if rows else None
 

@@ -20,6 +20,7 @@ from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_roun
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 from edgeclf_benchmarks.measuring.spoilt import Spoilt, ask_spoilt
 from edgeclf_benchmarks.measuring.timing import Stage
+from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.proofs import save_proof
@@ -166,7 +167,7 @@ def _start_cold(draft: Draft, tell: Tell) -> None:
 
 
 def _time(draft: Draft, tell: Tell) -> None:
-    """Rounds for each number of threads and batch size: all stages at the first, then pixels to logits alone."""
+    """Rounds for each number of threads and batch size: all stages and yardsticks at the first, then infer alone."""
     options, profile = draft.options, draft.profile
     sweep = [(batch, threads) for threads in options.thread_counts for batch in options.batch_sizes]
     contenders: list[Contender] = [part.contender for part in draft.parts if part.timed]
@@ -174,6 +175,8 @@ def _time(draft: Draft, tell: Tell) -> None:
     if isinstance(reference, BundleContender):
         contenders.append(reference.again())
         draft.same = reference.again().name
+    targets = [part.bundle.manifest.target for part in draft.parts if part.timed]
+    draft.yardsticks, draft.without_yardstick = usable_yardsticks(targets, options.first)
     seconds = max(profile.fewest_rounds_s, draft.left_s() - draft.scenarios_s)
     files = _files(draft)
     for number, (batch, threads) in enumerate(sweep):
@@ -192,6 +195,7 @@ def _time(draft: Draft, tell: Tell) -> None:
             record,
             origin=draft.started,
             tell=lambda what, left, rest=rest: tell(what, left + rest),  # type: ignore[misc]
+            yardsticks=() if number else draft.yardsticks,
         )
 
 

@@ -12,7 +12,11 @@ from edgeclf_benchmarks.measuring.rows import Row
 def cautions_of(draft: Draft, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
     """All of a report's cautions, those about the machine first."""
     yield from cautions_before(draft.before, draft.options.thread_counts)
-    yield from cautions_after(draft.before, after)
+    busy = draft.records[0].busy_cores if draft.records else []
+    yield from cautions_after(draft.before, after, sum(busy) / len(busy) if busy else None)
+    for target, why in draft.without_yardstick.items():
+        found = f"no yardstick ran on the engine of {target} ({why})"
+        yield Caution("yardstick", found, "compare takes numpy's instead, which tells less")
     if draft.stopped is not None:
         yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
     if draft.reference.bundle.manifest.task != "classify":

@@ -39,10 +39,10 @@ def comparisons(draft: Draft, same: Sequence[SameAgainstSame]) -> Iterator[Compa
 
 
 def _compared(draft: Draft, record: Record, floors: dict[tuple[Stage, int, int], float]) -> Iterator[Comparison]:
-    base_name = draft.reference.name
+    base_name, rows = draft.reference.name, {part.name for part in draft.parts}
     for (name, stage), taken in record.taken.items():
         base, floor = record.taken.get((base_name, stage)), floors.get((stage, record.batch, record.threads))
-        if name in (base_name, draft.same) or base is None or floor is None:
+        if name == base_name or name not in rows or base is None or floor is None:
             continue
         found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=draft.options.seed)
         if found is not None:

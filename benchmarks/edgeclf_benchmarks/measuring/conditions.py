@@ -15,7 +15,7 @@ from edgeclf_runtime.power import power_mode, temperatures
 # What --strict-env does not forgive: the machine, not the data, spoils the figures.
 ENVIRONMENT = ("battery", "governor", "load", "memory", "quota", "slowed", "threads", "throttled")
 _LOOK_S = 0.5
-_BUSY_SHARE = 0.15
+BUSY_SHARE = 0.15  # of the cores, kept busy by others: from there on times are not this process's own
 _LEAST_FREE_MIB = 512.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -82,21 +82,36 @@ class Conditions:
     free_mib: float | None = None
 
 
+class OthersLoad:
+    """Cores that other processes keep busy, from one call of `since_last` to the next."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._last = self._now()
+
+    def since_last(self) -> float | None:
+        """0..all cores of the machine; None: the kernel doesn't say. Time that a hypervisor took counts, too."""
+        (clock, own, busy), (clock_now, own_now, busy_now) = self._last, self._now()
+        self._last = (clock_now, own_now, busy_now)
+        if busy is None or busy_now is None or clock_now <= clock:
+            return None
+        return max(0.0, ((busy_now - busy) / _TICKS_PER_S - (own_now - own)) / (clock_now - clock))
+
+    def _now(self) -> tuple[float, float, int | None]:
+        return time.monotonic(), time.process_time(), _busy_ticks(self._root)
+
+
 def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
     """The machine's conditions now, read from the kernel's files under `root`; takes `seconds`."""
-    before, own = _busy_ticks(root), time.process_time()
+    others = OthersLoad(root)
     time.sleep(seconds)
-    busy, own = _busy_ticks(root), time.process_time() - own
-    others = None
-    if before is not None and busy is not None and seconds > 0:
-        others = max(0.0, ((busy - before) / _TICKS_PER_S - own) / seconds)
     load = re.match(r"[\d.]+", _read(root / "proc/loadavg"))
     free = re.search(r"^MemAvailable:\s+(\d+)", _read(root / "proc/meminfo"), re.MULTILINE)
     events = _throttle_events(root)
     return Conditions(
         taken_utc=now_utc(),
         load=float(load[0]) if load else None,
-        busy_cores=others,
+        busy_cores=others.since_last(),
         cores=len(os.sched_getaffinity(0)),
         machine_cores=os.cpu_count() or 1,
         quota_cores=_quota(root),
@@ -115,7 +130,7 @@ def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution,
     """What will spoil the figures, as it is before anything is measured with those numbers of threads."""
     cautions = []
     usable = min(found.cores, found.quota_cores or found.cores)
-    if found.busy_cores is not None and found.busy_cores > _BUSY_SHARE * found.cores:
+    if found.busy_cores is not None and found.busy_cores > BUSY_SHARE * found.cores:
         cautions.append(
             Caution("load", f"other processes keep {found.busy_cores:.1f} of {found.cores} cores busy", "stop them")
         )
@@ -150,8 +165,8 @@ def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution,
     return tuple(cautions)
 
 
-def cautions_after(before: Conditions, after: Conditions) -> tuple[Caution, ...]:
-    """What went wrong while it was measured."""
+def cautions_after(before: Conditions, after: Conditions, rounds_busy: float | None = None) -> tuple[Caution, ...]:
+    """What went wrong while it was measured; `rounds_busy`: cores that others kept busy, mean of the rounds."""
     cautions = []
     if before.throttle_events is not None and after.throttle_events is not None:
         events = after.throttle_events - before.throttle_events
@@ -162,16 +177,16 @@ def cautions_after(before: Conditions, after: Conditions) -> tuple[Caution, ...]
     if before.cooling_steps == 0 and after.cooling_steps:
         steps = f"at the end heat slowed processors down by {after.cooling_steps} steps"
         cautions.append(Caution("throttled", steps, "cool it, and measure again"))
-    busy = after.busy_cores
-    if busy is not None and busy > _BUSY_SHARE * after.cores and not _was_busy(before):
-        cautions.append(
-            Caution("load", f"at the end other processes kept {busy:.1f} of {after.cores} cores busy", "measure again")
-        )
+    for when, busy in (("in the rounds", rounds_busy), ("at the end", after.busy_cores)):
+        if busy is not None and busy > BUSY_SHARE * after.cores and not _was_busy(before):
+            found = f"{when} other processes kept {busy:.1f} of {after.cores} cores busy"
+            cautions.append(Caution("load", found, "measure again"))
+            break
     return tuple(cautions)
 
 
 def _was_busy(found: Conditions) -> bool:
-    return found.busy_cores is not None and found.busy_cores > _BUSY_SHARE * found.cores
+    return found.busy_cores is not None and found.busy_cores > BUSY_SHARE * found.cores
 
 
 def _busy_ticks(root: Path) -> int | None:

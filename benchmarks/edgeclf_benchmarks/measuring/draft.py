@@ -20,6 +20,7 @@ from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions, Profil
 from edgeclf_benchmarks.measuring.rounds import Record
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario
 from edgeclf_benchmarks.measuring.spoilt import Spoilt
+from edgeclf_benchmarks.measuring.yardstick import NAMES, ContenderYardstick
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.proof import Proof
@@ -70,6 +71,8 @@ class Draft:
     unreadable: dict[str, str] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     same: str = ""
+    yardsticks: tuple[ContenderYardstick, ...] = ()
+    without_yardstick: dict[str, str] = field(default_factory=dict)  # target -> why
     stopped: KeyboardInterrupt | None = None
     spoilt: Spoilt | None = None
     spoiling_s: float = 0.0  # first a guess
@@ -146,11 +149,11 @@ def _check_tasks(parts: Sequence[Part]) -> None:
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:
-    """The bundles' names; one that comes again, or is the plain loop's, gets a number."""
+    """The bundles' names; one that comes again, or is the plain loop's or a yardstick's, gets a number."""
     names: list[str] = []
     for bundle in bundles:
         name, number = bundle.name, 2
-        while name in (*names, PLAIN):
+        while name in (*names, PLAIN, *NAMES):
             name, number = f"{bundle.name} ({number})", number + 1
         names.append(name)
     return names

@@ -16,6 +16,7 @@ from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
 from edgeclf_benchmarks.measuring.timing import Stage
+from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import Verdict
 from edgeclf_runtime.records import from_json, to_json
@@ -122,6 +123,10 @@ class Report:
         Facts of the machine, as proofs have them; `machine_id` tells machines apart.
     data
         None: latency alone was measured.
+    yardsticks
+        Fixed loads, timed in the rounds of the rows; (): a report from before there were any, or nothing was timed.
+    rounds_busy_cores
+        Cores that other processes kept busy in each of those rounds; (): not known.
     """
 
     schema: int = SCHEMA
@@ -143,6 +148,8 @@ class Report:
     same_against_same: tuple[SameAgainstSame, ...]
     comparisons: tuple[Comparison, ...]
     gates: tuple[Gate, ...] = ()
+    yardsticks: tuple[Yardstick, ...] = ()
+    rounds_busy_cores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeclf_benchmarks.measuring.conditions import OthersLoad
 from edgeclf_benchmarks.measuring.contenders import Contender, Opened
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, Call, Stage, WarmUp, call_ms, warm_up
@@ -62,13 +63,17 @@ class Taken:
 
 @dataclass(slots=True)
 class Record:
-    """All that one batch size and number of threads gave: (contender, stage) -> what was taken."""
+    """All that one batch size and number of threads gave: (contender, stage) -> what was taken.
+
+    `busy_cores`: what other processes kept busy in each round; empty where the kernel doesn't say.
+    """
 
     batch: int
     threads: int
     taken: dict[tuple[str, Stage], Taken] = field(default_factory=dict)
     rounds: int = 0
     turns: int = 0
+    busy_cores: list[float] = field(default_factory=list)
 
     @property
     def pairs(self) -> int:
@@ -89,13 +94,19 @@ def measure_rounds(
     *,
     origin: float,
     tell: Tell,
+    yardsticks: Sequence[Contender] = (),
 ) -> None:
-    """Fills `record`. `files` are images as they lie on disk; `origin` is the zero of the trace, perf_counter's."""
+    """Fills `record`. `files` are images as they lie on disk; `origin` is the zero of the trace, perf_counter's.
+
+    `yardsticks` take their turns among the contenders, but from input to output alone.
+    """
     order, begun = random.Random(plan.seed), time.perf_counter()
     with ExitStack() as stack:
-        ready = {each.name: _Ready.of(each, options, files, record.batch, stack) for each in contenders}
+        everyone = (*contenders, *yardsticks)
+        ready = {each.name: _Ready.of(each, options, files, record.batch, stack) for each in everyone}
+        fixed = {each.name for each in yardsticks}
         for name, each in ready.items():
-            for stage in stages:
+            for stage in ("infer",) if name in fixed else stages:
                 tell(f"warm-up of {name}", plan.seconds)
                 taken = record.taken.setdefault((name, stage), Taken())
                 taken.warmed, taken.typical_ms = warm_up(each.call(stage, 0), longest_s=plan.warm_up_s / len(stages))
@@ -103,6 +114,7 @@ def measure_rounds(
         budget_s = max(plan.seconds / 3, plan.seconds - (start - begun))
         rounds, turns = _fit(record, plan.rounds, budget_s)
         record.turns = turns
+        others = OthersLoad()
         for number in range(rounds):
             if number >= FEWEST_ROUNDS and time.perf_counter() - start > 1.2 * budget_s:
                 break  # the machine has become slower than it was at the warm-up
@@ -119,17 +131,20 @@ def measure_rounds(
                         ready[name].call("infer", call)()
             _one_round(ready, names, stages, turns, record, origin)
             record.rounds = number + 1
+            if (busy := others.since_last()) is not None:
+                record.busy_cores.append(round(busy, 3))
 
 
 def _one_round(
     ready: dict[str, _Ready], names: Sequence[str], stages: Sequence[Stage], turns: int, record: Record, origin: float
 ) -> None:
     for stage in stages:
-        for name in names:
+        timed = [name for name in names if (name, stage) in record.taken]
+        for name in timed:
             record.taken[name, stage].rounds_ms.append([])
             record.taken[name, stage].started_s.append([])
         for turn in range(turns):
-            for name in names:
+            for name in timed:
                 _one_turn(ready[name], stage, turn, record.taken[name, stage], origin)
 
 

@@ -91,12 +91,15 @@ def floor_of(same: Ratio) -> float:
     return max(same.interval.high, 1 / same.interval.low)
 
 
-def speed_of(ratio: float, interval: Interval, rounds: int, floor: float) -> Speed:
-    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor."""
+def speed_of(ratio: float, interval: Interval, rounds: int, floor: float, limit: float = 1.0) -> Speed:
+    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor.
+
+    With a `limit` other than 1: than that, by the same rule.
+    """
     if rounds < FEWEST_ROUNDS:
         return "no difference shown"
-    if interval.high < 1 and ratio < 1 / floor:
+    if interval.high < limit and ratio < limit / floor:
         return "faster"
-    if interval.low > 1 and ratio > floor:
+    if interval.low > limit and ratio > limit * floor:
         return "slower"
     return "no difference shown"

@@ -18,6 +18,8 @@ from edgeclf_benchmarks.measuring.rows import Answers, Row
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
 from edgeclf_benchmarks.measuring.thumbnails import most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import Latency, summarise
+from edgeclf_benchmarks.measuring.yardstick import Yardstick
+from edgeclf_benchmarks.measuring.yardstick_network import VERSION
 from edgeclf_benchmarks.statistics.curves import Curves, curves_of, hardest_of
 from edgeclf_benchmarks.statistics.intervals import Resampling, number_groups
 from edgeclf_benchmarks.statistics.metrics import evaluate, to_scores
@@ -50,6 +52,8 @@ def report_of(draft: Draft, command: str) -> Report:
         rows=rows,
         same_against_same=same,
         comparisons=tuple(comparisons(draft, same)),
+        yardsticks=tuple(_yardsticks(draft)),
+        rounds_busy_cores=tuple(draft.records[0].busy_cores) if draft.records else (),
     )
 
 
@@ -217,6 +221,21 @@ def _latencies(draft: Draft, part: Part) -> Iterator[Latency]:
                     taken.warmed,
                     seed=draft.options.seed,
                 )
+
+
+def _yardsticks(draft: Draft) -> Iterator[Yardstick]:
+    """What the rounds at which rows are compared took of each."""
+    if not draft.records:
+        return
+    record = draft.records[0]
+    for each in draft.yardsticks:
+        taken = record.taken.get((each.name, "infer"))
+        if taken is None or not any(taken.rounds_ms):
+            continue
+        figures = summarise(
+            "infer", 1, record.threads, taken.rounds_ms, taken.started_s, taken.warmed, seed=draft.options.seed
+        )
+        yield Yardstick(each.target, each.engine, VERSION, figures)
 
 
 def _single_stream(part: Part, latencies: Sequence[Latency]) -> Iterator[Scenario]:

@@ -10,6 +10,7 @@ from edgeclf_runtime.proof import Verdict
 
 Z_TWO_SIDED = 1.959963984540054
 Z_ONE_SIDED = 1.6448536269514722  # 95 %
+TWO_BOUNDS = "90 %: each end is a one-sided 95 % bound"  # what an interval is that joins them
 _MOST_IMAGES = 10_000_000
 _HALVINGS = 60
 
@@ -60,6 +61,11 @@ def judge_change(lower: float, upper: float, margin: float) -> Verdict:
     if lower > -margin:
         return "pass"
     return "fail" if upper < -margin else "inconclusive"
+
+
+def on_images(images: int) -> str:
+    """ "600 images, 1 prediction is 0.17 points": how many were evaluated, and what one of them is worth."""
+    return f"{images} images, 1 prediction is {100 / images:.2g} points"
 
 
 def images_to_settle(lost: int, gained: int, images: int, margin: float, *, spread: float = 1.0) -> int | None:

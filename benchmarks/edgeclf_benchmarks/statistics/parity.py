@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, mean_of, number_groups
 from edgeclf_benchmarks.statistics.metrics import Evaluation
 from edgeclf_benchmarks.statistics.paired import (
+    TWO_BOUNDS,
     change_bounds,
     images_to_settle,
     judge_change,
     mcnemar_p,
+    on_images,
 )
 from edgeclf_runtime.proof import Verdict, kl_divergences
 
@@ -185,8 +187,11 @@ def _difference(mine: float | None, other: float | None) -> float | None:
 
 def _reason(verdict: Verdict, lower: float, upper: float, margin: float, images: int, more: int | None) -> str:
     if verdict == "pass":
-        return f"top-1 falls by less than {margin:g} points: at worst {lower:+.2f} (95 %, {images} images)"
+        return (
+            f"top-1 falls by less than {margin:g} points: at worst {lower:+.2f} (one-sided 95 %; {on_images(images)})"
+        )
     if verdict == "fail":
-        return f"top-1 falls by more than {margin:g} points: at best {upper:+.2f} (95 %, {images} images)"
+        return f"top-1 falls by more than {margin:g} points: at best {upper:+.2f} (one-sided 95 %; {on_images(images)})"
     needed = f"about {more} images of this kind would settle it" if more else "more images would not settle it"
-    return f"top-1 changes by {lower:+.2f} to {upper:+.2f} points (95 %), the margin is {margin:g}; {needed}"
+    bounds = f"{lower:+.2f} to {upper:+.2f} points ({TWO_BOUNDS}; {on_images(images)})"
+    return f"top-1 changes by {bounds}, the margin is {margin:g}; {needed}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, accuracy_interval, mean_of
-from edgeclf_benchmarks.statistics.paired import change_bounds, judge_change
+from edgeclf_benchmarks.statistics.paired import TWO_BOUNDS, change_bounds, judge_change
 from edgeclf_runtime.proof import Verdict
 
 
@@ -157,9 +157,12 @@ def _judge(
     if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
         lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))
     verdict = judge_change(lower, upper, margin)
-    told = f"{lower:+.2f} to {upper:+.2f} points (95 %, {resampling.images} images)"
+    what, number = "top-1 on spoilt images", f"{resampling.images} images"
     if verdict == "pass":
-        return lower, verdict, f"top-1 on spoilt images falls by less than {margin:g} points: at worst {lower:+.2f}"
+        worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"
+        return lower, verdict, f"{what} falls by less than {margin:g} points: {worst}"
     if verdict == "fail":
-        return lower, verdict, f"top-1 on spoilt images falls by more than {margin:g} points: {told}"
-    return lower, verdict, f"top-1 on spoilt images changes by {told}, the margin is {margin:g}"
+        best = f"at best {upper:+.2f} (one-sided 95 %; {number})"
+        return lower, verdict, f"{what} falls by more than {margin:g} points: {best}"
+    bounds = f"{lower:+.2f} to {upper:+.2f} points ({TWO_BOUNDS}; {number})"
+    return lower, verdict, f"{what} changes by {bounds}, the margin is {margin:g}"

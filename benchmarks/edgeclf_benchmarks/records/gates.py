@@ -1,0 +1,274 @@
+"""Whether gates across reports raise alarms where nothing changed, and find what did: pairs of reports under load.
+
+    python -m edgeclf_benchmarks.records.gates BUNDLE... -o benchmarks/results/gates.json
+
+Every report is measured by a process of its own, a few seconds long, beside so many processes that do nothing but
+compute. Each is compared with the one before it, and with one of each other load: p50_ratio>1.05 must fail for none.
+Then reports of the same bundles whose every call takes 15 % longer are compared with those without: there it must fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
+from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
+from edgeclf_benchmarks.measuring.conditions import BUSY_SHARE, look
+from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
+from edgeclf_benchmarks.measuring.draft import Draft, line_up
+from edgeclf_benchmarks.measuring.profiles import BenchOptions
+from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
+from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
+from edgeclf_benchmarks.measuring.speed import speed_of
+from edgeclf_benchmarks.measuring.summing_up import report_of
+from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
+from edgeclf_benchmarks.records.record import spread, write_record
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.engine import SessionOptions
+
+_MODULE = "edgeclf_benchmarks.records.gates"
+_RULE = parse_rule("p50_ratio>1.05")
+_BUSY = "while True: pass"
+_CALM_LOOKS = 4  # half a second each
+_GRAVITY = ("fail", "inconclusive", "pass")
+
+
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """A bundle whose every call takes `factor` times as long: it goes on computing nothing after its answer."""
+
+    inner: BundleContender
+    factor: float
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def largest_batch(self) -> int | None:
+        return self.inner.largest_batch
+
+    def open(self, options: SessionOptions) -> Opened:
+        opened = self.inner.open(options)
+
+        def infer(batch: Any) -> NDArray[np.floating]:
+            begun = time.perf_counter()
+            output = opened.infer(batch)
+            end = begun + self.factor * (time.perf_counter() - begun)
+            while time.perf_counter() < end:
+                pass
+            return output
+
+        return replace(opened, infer=infer)
+
+
+def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: float) -> Report:
+    """A short report: rounds with yardsticks alone, no proof, no cold start. `factor` slows every row down."""
+    options = BenchOptions(profile="quick", threads=(threads,), plain_loop=False)
+    parts, reference = line_up(bundles, None, options)
+    draft = Draft(options, parts, reference, None, look(), time.perf_counter())
+    draft.yardsticks, draft.without_yardstick = usable_yardsticks(
+        [each.manifest.target for each in bundles], options.first
+    )
+    record = Record(1, threads)
+    draft.records.append(record)
+    rows: list[Contender] = []
+    for part in parts:
+        assert isinstance(part.contender, BundleContender)
+        part.engine = {"engine": part.bundle.manifest.target}
+        rows.append(Slowed(part.contender, factor) if factor != 1 else part.contender)
+        if part is reference:
+            again = part.contender.again()
+            draft.same = again.name
+            rows.append(Slowed(again, factor) if factor != 1 else again)
+    files = [reference.bundle.read(golden.image) for golden in reference.bundle.manifest.golden.images]
+    measure_rounds(
+        rows,
+        files,
+        ("infer",),
+        options.first,
+        Plan(draft.rounds, draft.profile.fresh_rounds, seconds, warm_up_s=1.0, seed=time.time_ns() % 2**32),
+        record,
+        origin=draft.started,
+        tell=lambda what, left: None,
+        yardsticks=draft.yardsticks,
+    )
+    return report_of(draft, "edgeclf bench")
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """So many processes that compute without end."""
+    running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+
+
+def await_quiet(seconds: float) -> None:
+    """Returns once others keep few cores busy, or after so many seconds."""
+    end, calm = time.monotonic() + seconds, 0
+    while time.monotonic() < end and calm < _CALM_LOOKS:
+        found = look()
+        calm = calm + 1 if (found.busy_cores or 0.0) <= BUSY_SHARE * found.cores else 0
+
+
+def measured(
+    paths: Sequence[str], given: argparse.Namespace, place: Path, *, factor: float = 1.0, quiet: bool = False
+) -> Report:
+    """The report of a fresh process, or the one that is there already."""
+    if place.exists():
+        return read_report(place)
+    if quiet:
+        await_quiet(given.patience)
+    options = ["--report", str(place), "--threads", str(given.threads), "--seconds", str(given.seconds)]
+    subprocess.run([sys.executable, "-m", _MODULE, *paths, *options, "--factor", str(factor)], check=True)
+    return read_report(place)
+
+
+def compared(new: Report, old: Report) -> list[dict[str, Any]]:
+    """For each row: the gate's verdict, and the ratios that it is made of."""
+    now, before = (entries_of([Source(name, name, each)]) for name, each in (("new", new), ("old", old)))
+    verdicts = {gate.row: gate.verdict for gate in judge([_RULE], now, before)}
+    return [_row(entry, older, verdicts[entry.name]) for entry, older in zip(now, before, strict=True)]
+
+
+def _row(entry: Entry, older: Entry, verdict: str) -> dict[str, Any]:
+    change = latency_change(entry, older)
+    assert change is not None
+    return {
+        "row": entry.name,
+        "verdict": verdict,
+        "clock": round(change.clock.value, 4),
+        "by_yardstick": None if change.proportion is None else round(change.proportion.value, 4),
+        "yardstick": None if change.machine is None else round(change.machine, 4),
+        "fails_by_clock_alone": _fails_by_clock(change.clock),
+        "why": change.incomparable,
+    }
+
+
+def _fails_by_clock(clock: Times) -> bool:
+    """What the gate would say without the yardstick, and whatever other processes did."""
+    if clock.interval is None:
+        return False
+    return speed_of(clock.value, clock.interval, clock.rounds, clock.noise, _RULE.limit) == "slower"
+
+
+def summed_up(pairs: Sequence[tuple[Report, Report]]) -> dict[str, Any]:
+    """Verdicts of pairs (new, old), pair by pair the gravest of its rows, and how far ratios spread."""
+    rows = [compared(new, old) for new, old in pairs]
+    flat = [row for each in rows for row in each]
+    gravest = [next(word for word in _GRAVITY if word in [row["verdict"] for row in each]) for each in rows]
+    return {
+        "pairs": len(pairs),
+        "verdicts": dict(Counter(gravest)),
+        "ratio_by_clock": spread([row["clock"] for row in flat]),
+        "ratio_by_yardstick": spread([row["by_yardstick"] for row in flat]),
+        "yardstick_ratio": spread([row["yardstick"] for row in flat]),
+        "pairs_that_fail_by_clock_alone": sum(any(row["fails_by_clock_alone"] for row in each) for each in rows),
+        "rows": flat,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=4.0, help="of rounds in each report")
+    parser.add_argument("--loads", type=int, nargs="+", default=[0, 2, 8], help="busy processes beside it")
+    parser.add_argument("--pairs", type=int, default=20, help="without a change, at each load")
+    parser.add_argument("--slowed", type=int, default=10, help="pairs with a slowdown")
+    parser.add_argument("--slowdown", type=float, default=1.15)
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds to wait for a quiet machine, each report")
+    parser.add_argument("--reports", type=Path, help="keep the reports in this folder, and take those already there")
+    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--factor", type=float, default=1.0, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.report is not None:
+        bundles = [Bundle.open(path) for path in given.bundles]
+        write_report(measure(bundles, given.threads, given.seconds, given.factor), given.report, force=True)
+        return
+    if given.output is None:
+        parser.error("-o says where the record goes")
+    with tempfile.TemporaryDirectory() as folder:
+        write_record(given.output, _MODULE, figures(given, given.reports or Path(folder)))
+
+
+def figures(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All reports, and what their pairs come to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series: dict[int, list[Report]] = {}
+    slowed: list[Report] = []
+    for load in given.loads:
+        with busy_processes(load):
+            places = [folder / f"load{load}-{number}.json" for number in range(given.pairs + 1)]
+            series[load] = [measured(given.bundles, given, place, quiet=not load) for place in places]
+        print(f"{load} busy processes: {len(series[load])} reports", file=sys.stderr)
+        if load == given.loads[0]:
+            places = [folder / f"slowed-{number}.json" for number in range(given.slowed)]
+            slowed = [measured(given.bundles, given, place, factor=given.slowdown, quiet=True) for place in places]
+    quiet = series[given.loads[0]]
+    found: dict[str, Any] = {"threads": given.threads, "seconds": given.seconds, "gate": _RULE.expression}
+    found["no_change"] = {
+        str(load): {"busy_cores": _busy(reports), **summed_up(list(zip(reports[1:], reports[:-1], strict=True)))}
+        for load, reports in series.items()
+    }
+    found["no_change_other_load"] = {
+        f"{load} against {other}": summed_up(list(zip(series[load], series[other], strict=True)))
+        for load in given.loads
+        for other in given.loads
+        if load != other
+    }
+    if not given.loads[0]:
+        found["between_runs"] = {"assumed": BETWEEN_RUNS, **both_ratios(quiet)}
+    if slowed:
+        pairs = list(zip(slowed, quiet[-len(slowed) :], strict=True))
+        found["slowed"] = {"factor": given.slowdown, "busy_cores": _busy(slowed), **summed_up(pairs)}
+    return found
+
+
+def both_ratios(reports: Sequence[Report]) -> dict[str, float | int]:
+    """The smaller of a row's two ratios, clock and yardstick, of each report to each other: what both call slower."""
+    found = []
+    for new, old in itertools.permutations(reports, 2):
+        rows = zip(
+            *(entries_of([Source(name, name, each)]) for name, each in (("new", new), ("old", old))), strict=True
+        )
+        for change in (latency_change(entry, older) for entry, older in rows):
+            assert change is not None and change.proportion is not None
+            found.append(min(change.clock.value, change.proportion.value))
+    return {
+        "comparisons": len(found),
+        "beyond_noise": sum(each > BETWEEN_RUNS for each in found),
+        "p99": round(float(np.percentile(found, 99)), 4),
+        "max": round(max(found), 4),
+    }
+
+
+def _busy(reports: Sequence[Report]) -> dict[str, float | int]:
+    """Cores that others kept busy in the rounds, one mean a report."""
+    return spread([sum(each.rounds_busy_cores) / max(1, len(each.rounds_busy_cores)) for each in reports])
+
+
+if __name__ == "__main__":
+    main()
