@@ -80,7 +80,7 @@ class ClassifyWithBundle:
         self._column = column
         self._how: dict[str, Any] = {"top": top, "batch_size": batch_size, "threshold": threshold}
         self._classifier = Classifier.open(bundle, SessionOptions(device=device, threads=threads), limits=limits)
-        require_no_failed_proof(self._classifier.bundle, self._classifier.facts, warnings.warn, unproven=unproven)
+        require_no_failed_proof(self._classifier, warnings.warn, unproven=unproven)
         self._classifier.predict([], **self._how)  # what can't be meant is said before the first batch
 
     def __call__(self, batch: Columns) -> Columns:

@@ -101,7 +101,7 @@ def embed(
         raise DataError(f"no images found in {', '.join(gathered.empty)}")
     options = for_many(options, len(gathered.paths))
     with Embedder.open(bundle, options, limits=Limits(max_megapixels, max_megabytes), mode=mode) as embedder:
-        require_no_failed_proof(embedder.bundle, embedder.facts, unproven=unproven)
+        require_no_failed_proof(embedder, unproven=unproven)
         found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, gathered.paths, batch_size)
     good = [each for each in found if each.vector is not None]
     if not good:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.engine import SessionOptions
     from edgeclf_runtime.pixels import PixelMode
     from edgeclf_runtime.proof import Proof
+    from edgeclf_runtime.proofs import Opened
     from edgeclf_runtime.signatures import Signature
 
 BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
@@ -166,7 +167,7 @@ def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale
     return build.rebuild_if_stale(opened, options, lambda sentence: say(sentence, style="bold yellow"))
 
 
-def require_no_failed_proof(bundle: Bundle, facts: Mapping[str, str], *, unproven: bool) -> Proof | None:
+def require_no_failed_proof(opened: Opened, *, unproven: bool) -> Proof | None:
     """This machine's newest proof, None where there is none; raises GateError where it failed, unless `unproven`."""
     from edgeclf.console import say
     from edgeclf_runtime import proofs
@@ -174,7 +175,7 @@ def require_no_failed_proof(bundle: Bundle, facts: Mapping[str, str], *, unprove
     def warn(sentence: str) -> None:
         say(sentence, style="bold red" if sentence.startswith("FAILED") else "bold yellow")
 
-    return proofs.require_no_failed_proof(bundle, facts, warn, unproven=unproven)
+    return proofs.require_no_failed_proof(opened, warn, unproven=unproven)
 
 
 def say_remarks(facts: Mapping[str, str]) -> None:

@@ -162,7 +162,7 @@ def predict(
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
         _check_threshold(threshold, classifier)
-        proof = require_no_failed_proof(opened, classifier.facts, unproven=unproven)
+        proof = require_no_failed_proof(classifier, unproven=unproven)
         say_remarks(classifier.session.facts)
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
@@ -226,7 +226,7 @@ def _predict_stream(
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
         _check_threshold(how["threshold"], classifier)
-        proof = require_no_failed_proof(opened, classifier.facts, unproven=unproven)
+        proof = require_no_failed_proof(classifier, unproven=unproven)
         say_remarks(classifier.session.facts)
         size = at_a_time or _fastest_batch(classifier)
         newest = found.live if frames is None else frames == "newest"
@@ -250,7 +250,7 @@ def _next_step(classifier: Classifier, proof: Proof | None) -> str | None:
     if proof is not None and proof.verdict != "fail":
         return None
     why = "not yet proven on this machine" if proof is None else "its proof on this machine failed"
-    return f"{verify_command(classifier.bundle, classifier.facts)}   ({why})"
+    return f"{verify_command(classifier)}   ({why})"
 
 
 def _suggest(next_step: str | None) -> None:

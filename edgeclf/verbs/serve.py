@@ -90,7 +90,7 @@ def serve(
     with listen(host, port) as listening:
         opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
         with Classifier.open(opened, options) as classifier:
-            require_no_failed_proof(opened, classifier.facts, unproven=unproven)
+            require_no_failed_proof(classifier, unproven=unproven)
             say_remarks(classifier.session.facts)
             service = Service(classifier, name or opened.name, limits)
             try:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edgeclf_runtime.binding import bind, binding_problem
 from edgeclf_runtime.bundle import Bundle
@@ -20,7 +20,20 @@ from edgeclf_runtime.proof import Proof
 from edgeclf_runtime.records import from_json, to_json
 from edgeclf_runtime.writer import writing
 
+if TYPE_CHECKING:
+    from edgeclf_runtime.session import Session
+
 SCHEMA = 2
+
+
+class Opened(Protocol):
+    """A Classifier or an Embedder. `facts` are those of its session and the mode of its pixels."""
+
+    @property
+    def facts(self) -> dict[str, str]: ...
+
+    bundle: Bundle
+    session: Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,10 @@ class FoundProof:
 
 
 def save_proof(bundle: Bundle, proof: Proof) -> Path | None:
-    """Writes the proof beside the bundle, one file a machine; None where that place is read-only."""
-    destination = bundle.sidecar / f"{machine_id(proof.machine)}.json"
+    """Writes the proof beside the bundle, one file a machine and precision; None where that place is read-only."""
+    own = proof.compute_precision == bundle.manifest.compute_precision
+    name = machine_id(proof.machine) + ("" if own else f"-{proof.compute_precision}")
+    destination = bundle.sidecar / f"{name}.json"
     record = bind({"schema": SCHEMA, "bundle": bundle.digest, "proof": to_json(proof)})
     try:
         with writing(destination, force=True) as draft:
@@ -72,43 +87,46 @@ def _read_proof(path: Path, digest: str) -> FoundProof:
         return FoundProof("beside", path.stem, None, f"unreadable: {error}")
 
 
-def newest_proof(bundle: Bundle, session_facts: Mapping[str, str]) -> Proof | None:
-    """The newest proof of this machine, engine and pixel mode that counts; None: there is none.
+def newest_proof(opened: Opened) -> Proof | None:
+    """The newest proof of this machine, engine, precision and pixel mode that counts; None: there is none.
 
-    `session_facts` are those of an open session, such as `Classifier.facts`. A proof beside the bundle is newer than
-    the exporter's.
+    A proof beside the bundle is newer than the exporter's.
     """
-    here = machine_id({**machine_facts(), **session_facts})
-    found = [(each.place, each.proof) for each in find_proofs(bundle) if each.counts and each.machine == here]
+    here = machine_id({**machine_facts(), **opened.facts})
+    found = [(each.place, each.proof) for each in find_proofs(opened.bundle) if each.counts and each.machine == here]
     by_age = [
-        ((place == "beside", proof.created_utc, proof.verdict == "fail"), proof) for place, proof in found if proof
+        ((place == "beside", proof.created_utc, proof.verdict == "fail"), proof)
+        for place, proof in found
+        if proof is not None and proof.compute_precision == opened.session.compute_precision
     ]
     return max(by_age, key=lambda each: each[0], default=(None, None))[1]
 
 
-def require_no_failed_proof(
-    bundle: Bundle, session_facts: Mapping[str, str], warn: Callable[[str], None], *, unproven: bool = False
-) -> Proof | None:
+def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unproven: bool = False) -> Proof | None:
     """This machine's newest proof, None where there is none. One that is inconclusive is reported to `warn`.
 
     Raises GateError where it failed; with `unproven` that is reported, too.
     """
-    proof = newest_proof(bundle, session_facts)
+    proof, path = newest_proof(opened), opened.bundle.path
     if proof is None or proof.verdict == "pass":
         return proof
     reasons = "; ".join(proof.reasons)
     if proof.verdict == "inconclusive":
-        warn(f"INCONCLUSIVE: the proof of {bundle.path} on this machine: {reasons}")
+        warn(f"INCONCLUSIVE: the proof of {path} on this machine: {reasons}")
         return proof
-    failed = f"{bundle.path} failed its proof on this machine ({proof.created_utc[:10]}): {reasons}"
+    failed = f"{path} failed its proof on this machine ({proof.created_utc[:10]}): {reasons}"
     if not unproven:
-        again = verify_command(bundle, proof.machine)
+        again = verify_command(opened)
         raise GateError(f"{failed}; once that is fixed run {again}, or give --unproven to use it as it is")
     warn(f"FAILED: {failed}; used all the same, as --unproven asks")
     return proof
 
 
-def verify_command(bundle: Bundle, session_facts: Mapping[str, str]) -> str:
-    """The command that makes the proof of a session with these facts."""
-    verb = f"edgeclf verify {shlex.quote(str(bundle.path))}"
-    return f"{verb} --pixels fast" if session_facts.get("pixels") == "fast" else verb
+def verify_command(opened: Opened) -> str:
+    """The command that makes the proof of what is opened."""
+    words = ["edgeclf", "verify", str(opened.bundle.path)]
+    if opened.session.compute_precision != opened.bundle.manifest.compute_precision:
+        words += ["--compute-precision", opened.session.compute_precision]
+    if opened.facts.get("pixels") == "fast":
+        words += ["--pixels", "fast"]
+    return shlex.join(words)

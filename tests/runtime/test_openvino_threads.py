@@ -50,5 +50,5 @@ def test_two_threads_that_start_at_once_both_come_back(way: str, shared_bundle: 
     path = str(shared_bundle("openvino").path)
     for _ in range(3):
         command = [sys.executable, "-c", TWO_THREADS, path, way]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

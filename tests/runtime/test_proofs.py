@@ -18,7 +18,7 @@ from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.machine import machine_id
 from edgeclf_runtime.proof import Proof
-from edgeclf_runtime.proofs import find_proofs, newest_proof, require_no_failed_proof, save_proof
+from edgeclf_runtime.proofs import find_proofs, newest_proof, require_no_failed_proof, save_proof, verify_command
 from edgeclf_runtime.verify import verify
 
 Record = dict[str, Any]
@@ -34,14 +34,15 @@ def failed(passed: Proof) -> Proof:
     return replace(passed, verdict="fail", reasons=("engine: logits differ",))
 
 
-def facts(bundle: Bundle) -> dict[str, str]:
-    with Classifier.open(bundle) as classifier:
-        return classifier.facts
-
-
 def verdict_here(bundle: Bundle) -> str | None:
-    found = newest_proof(bundle, facts(bundle))
+    with Classifier.open(bundle) as classifier:
+        found = newest_proof(classifier)
     return None if found is None else found.verdict
+
+
+def check(bundle: Bundle, warn: Callable[[str], None], *, unproven: bool = False) -> Proof | None:
+    with Classifier.open(bundle) as classifier:
+        return require_no_failed_proof(classifier, warn, unproven=unproven)
 
 
 def edit(place: Path | None, change: Callable[[Record], object]) -> None:
@@ -81,6 +82,16 @@ def test_a_failed_proof_beside_the_bundle_outranks_the_pass_in_it(bundle: Bundle
     assert verdict_here(exported) == "fail"
 
 
+def test_each_precision_has_a_proof_of_its_own(bundle: Bundle, passed: Proof, failed: Proof) -> None:
+    """As `verify --compute-precision` makes them."""
+    save_proof(bundle, failed)
+    save_proof(bundle, replace(passed, compute_precision="bf16"))
+    assert verdict_here(bundle) == "fail"
+    save_proof(bundle, passed)
+    save_proof(bundle, replace(failed, compute_precision="bf16"))
+    assert verdict_here(bundle) == "pass"
+
+
 def test_a_proof_of_other_files_of_another_engine_or_mode_says_nothing(bundle: Bundle, failed: Proof) -> None:
     place = save_proof(bundle, failed)
     other = tiny.reseal(bundle.path, temperature=2.0)
@@ -96,9 +107,9 @@ def test_a_failed_proof_stops_before_anything_is_predicted(bundle: Bundle, faile
     save_proof(bundle, failed)
     warned: list[str] = []
     with pytest.raises(GateError, match=r"failed its proof.*logits differ.*edgeclf verify .*--unproven"):
-        require_no_failed_proof(bundle, facts(bundle), warned.append)
+        check(bundle, warned.append)
     assert warned == []
-    assert require_no_failed_proof(bundle, facts(bundle), warned.append, unproven=True) == failed
+    assert check(bundle, warned.append, unproven=True) == failed
     (sentence,) = warned
     assert sentence.startswith("FAILED") and "logits differ" in sentence
 
@@ -106,15 +117,15 @@ def test_a_failed_proof_stops_before_anything_is_predicted(bundle: Bundle, faile
 def test_an_inconclusive_proof_is_reported_with_its_reasons_and_goes_on(bundle: Bundle, passed: Proof) -> None:
     save_proof(bundle, replace(passed, verdict="inconclusive", reasons=("engine: 3 images are too few",)))
     warned: list[str] = []
-    assert require_no_failed_proof(bundle, facts(bundle), warned.append) is not None
+    assert check(bundle, warned.append) is not None
     assert [("INCONCLUSIVE" in each, "3 images are too few" in each) for each in warned] == [(True, True)]
 
 
 def test_a_pass_and_a_missing_proof_are_not_worth_a_word(bundle: Bundle, passed: Proof) -> None:
     warned: list[str] = []
-    assert require_no_failed_proof(bundle, facts(bundle), warned.append) is None
+    assert check(bundle, warned.append) is None
     save_proof(bundle, passed)
-    assert require_no_failed_proof(bundle, facts(bundle), warned.append) == passed
+    assert check(bundle, warned.append) == passed
     assert warned == []
 
 
@@ -217,3 +228,11 @@ def test_each_identifier_makes_another_key(monkeypatch: pytest.MonkeyPatch) -> N
         names.add(binding.machine_key().name)
         assert binding.machine_key() == binding.machine_key()
     assert len(names) == 4
+
+
+def test_the_command_that_makes_a_proof_names_what_is_not_the_bundles_own(bundle: Bundle) -> None:
+    with Classifier.open(bundle) as classifier:
+        assert verify_command(classifier) == f"edgeclf verify {bundle.path}"
+    with Classifier.open(bundle, mode="fast") as classifier:
+        classifier.session.compute_precision = "bf16"
+        assert verify_command(classifier) == f"edgeclf verify {bundle.path} --compute-precision bf16 --pixels fast"

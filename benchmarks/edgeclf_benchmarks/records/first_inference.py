@@ -164,9 +164,11 @@ def main() -> None:
         (series,) = given.series
         two_at_once(WAYS[series.way](Bundle.open(series.path)))
         return
-    figures = [measure(series, given.timeout, given.at_a_time) for series in given.series]
-    if given.output is not None:
-        write_record(given.output, _MODULE, figures)
+    figures = []
+    for series in given.series:
+        figures.append(measure(series, given.timeout, given.at_a_time))
+        if given.output is not None:  # after each, for all of them take long
+            write_record(given.output, _MODULE, figures)
 
 
 if __name__ == "__main__":
