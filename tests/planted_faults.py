@@ -35,6 +35,7 @@ from edgeclf_export.exporter import TARGETS, ExportOptions, export
 from edgeclf_export.labelled import LabelledData, LabelledImage
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.photographs import shipped_photographs
+from edgeclf_export.probes import write_probes
 from edgeclf_export.quantize.calibration import load_calibration
 from edgeclf_export.quantize.material import Int8Options
 from edgeclf_export.quantize.workbench import QUANTIZERS, Recipe, Workbench
@@ -262,7 +263,10 @@ def _draw_patches(folder: Path, count: int) -> LabelledData:
 def export_case(trained: Trained, case: Case, output: Path, fault: Fault | None = None) -> Path:
     """The published bundle. Raises GateError where the exporter finds the fault."""
     if case.target == "hog-svm":
-        return tiny.build(output / "hog-svm", "hog-svm").path
+        folder = tiny.build(output / "hog-svm", "hog-svm").path
+        manifest = Bundle.open(folder).manifest
+        probes = write_probes(folder / "golden", manifest.pixels or PIXELS)  # as `baseline` writes them
+        return tiny.reseal(folder, golden=replace(manifest.golden, probes=probes)).path
     options = ExportOptions(
         (case.target,), case.precision, output=output, name="patches", int8=Int8Options(floor=Floor(points=5.0))
     )
