@@ -11,7 +11,7 @@ import pytest
 from edgeclf_runtime.bundle import Bundle
 
 # OpenVINO's bindings make a NumpyVersion while they fill their table of dtypes. One that gives up the interpreter's
-# lock for a while brings the other thread to the same table, as happens by chance in one process of four.
+# lock for a while brings the other thread to the same table, as happens by chance in a quarter of processes or more.
 TWO_THREADS = """
 import sys, threading, time
 import numpy as np
