@@ -43,6 +43,10 @@ TOLERANCES = {
 }
 
 
+# What was measured of a model that kept its accuracy never came near this (seen: 0.53, 0.88 and 1.2).
+MOST_MEASURED = Tolerances(relative=1.0, cosine=0.5, kl=3.0)
+
+
 # Against the outputs that a bundle itself gave where it was made. With the same engine, version and processor every
 # network seen gave them again bit for bit, in all precisions, whatever the threads and the batch; a mean wrong by 0.005
 # moves int8 by 1e-2 at least. Other processors' kernels moved int8 by 4e-2 at most, with weights of 7 bits.

@@ -24,6 +24,7 @@ from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.proof import (
     ENOUGH_IMAGES,
     FAST_PIXELS,
+    MOST_MEASURED,
     TOLERANCES,
     OwnCheck,
     Proof,
@@ -136,20 +137,16 @@ def tolerances_of(manifest: Manifest) -> tuple[Tolerances, tuple[str, ...]]:
     """What the reference's outputs are compared by, and notes where the manifest asks for something unusual.
 
     A manifest may be stricter than TOLERANCES, never more lenient: what somebody relaxed does not rule. INT8, and what
-    an accuracy gate chose, are measured at export, and lenient by nature: there the own outputs decide.
+    an accuracy gate chose, were measured at export and are lenient by nature; there the own outputs decide.
     """
-    if is_gated(manifest):
-        return manifest.tolerances, ()
-    allowed = coarser(*(TOLERANCES[each] for each in _precisions(manifest)))
-    asked = manifest.tolerances
+    asked, name = manifest.tolerances, " and ".join(sorted(_precisions(manifest)))
+    allowed = MOST_MEASURED if is_gated(manifest) else coarser(*(TOLERANCES[each] for each in _precisions(manifest)))
     if coarser(asked, allowed) == allowed:
         return asked, ()
     kept = stricter(asked, allowed)
-    note = (
-        f"the manifest tolerates more than {' and '.join(sorted(_precisions(manifest)))} needs "
-        f"({_in_words(asked)}); evaluated by {_in_words(kept)}"
+    return kept, (
+        f"the manifest tolerates more than {name} needs ({_in_words(asked)}); evaluated by {_in_words(kept)}",
     )
-    return kept, (note,)
 
 
 def _in_words(tolerances: Tolerances) -> str:

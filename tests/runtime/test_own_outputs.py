@@ -17,7 +17,7 @@ from edgeclf_runtime.ladder import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.machine import machine_facts
 from edgeclf_runtime.manifest import Manifest, Thresholds
 from edgeclf_runtime.own_outputs import record_own_outputs, record_predictions_again
-from edgeclf_runtime.proof import OTHER_PROCESSOR, SAME_PROCESSOR, TOLERANCES, Tolerances
+from edgeclf_runtime.proof import MOST_MEASURED, OTHER_PROCESSOR, SAME_PROCESSOR, TOLERANCES, Tolerances
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.verify import verify
 
@@ -43,7 +43,7 @@ def int8(verdict: str = "pass") -> dict[str, Any]:
     return {
         "weights_precision": "int8",
         "ladder": ladder,
-        "tolerances": Tolerances(relative=0.9, cosine=-1.0, kl=100.0),
+        "tolerances": Tolerances(relative=0.9, cosine=0.6, kl=2.0),
     }
 
 
@@ -147,6 +147,13 @@ def test_relaxed_tolerances_do_not_rule_and_are_noted(bundle: Bundle) -> None:
     assert any("tolerates more than fp32 needs (relative 10" in note for note in proof.notes)
     tiny.replace_weights(bundle.path, seed=1)
     assert verify(tiny.reseal(bundle.path, own=None)).verdict == "fail"
+
+
+def test_relaxed_tolerances_of_int8_are_noted_too(bundle: Bundle) -> None:
+    relaxed = {**int8(), "tolerances": Tolerances(relative=10.0, cosine=-1.0, kl=100.0)}
+    proof = verify(made_here(bundle, reference_of(bundle), **relaxed))
+    assert (proof.verdict, proof.tolerances) == ("pass", MOST_MEASURED)
+    assert any("tolerates more than" in note for note in proof.notes)
 
 
 def test_stricter_tolerances_of_a_manifest_rule(bundle: Bundle) -> None:
