@@ -18,6 +18,7 @@ EXTENSIONS: tuple[str, ...] = (
     *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx", ".jxl"),  # read or refused by name
 )
 
+MODERN_KINDS = ("HEIC", "AVIF", "JPEG 2000", "JPEG XL")  # an error that starts so is about the kind
 _BOX_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),

@@ -16,8 +16,17 @@ from PIL import Image, ImageFile
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.rgb import Colour, to_eight_bits, to_rgb
 
-_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _SAMPLES = 256, 258, 259, 262, 273, 277
-_STRIP_BYTES, _PLANAR, _TILES, _TILE_BYTES, _EXTRA, _FORMAT = 279, 284, 324, 325, 338, 339
+_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIPS, _SAMPLES = 256, 258, 259, 262, 266, 273, 277
+_STRIP_BYTES, _PLANAR, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _PALETTE, _SUBSAMPLING = (
+    279,
+    284,
+    324,
+    325,
+    338,
+    339,
+    320,
+    530,
+)
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {**{kind: struct.calcsize(code) for kind, code in _TYPES.items()}, 2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8}
 _MOST_VALUES = 1 << 22
@@ -31,6 +40,11 @@ _COMPRESSIONS = {
     **{9: "JBIG", 34661: "JBIG", 32773: "PackBits", 32946: "Deflate", 34712: "JPEG 2000", 34887: "LERC"},
     **{34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL", 33003: "JPEG 2000"},
     **{33005: "JPEG 2000", 34892: "lossy JPEG", 34676: "SGI Log", 34677: "SGI Log", 32809: "ThunderScan"},
+}
+
+_PLANE_MODES = {  # photometric, channels, extra ones -> what Pillow calls those that are shown
+    **{(2, 3, ()): "RGB", (2, 4, ()): "RGBA", (2, 4, (0,)): "RGB", (2, 4, (1,)): "RGBa", (2, 4, (2,)): "RGBA"},
+    **{(5, 4, ()): "CMYK", (1, 2, (2,)): "LA", (1, 2, (1,)): "La", (1, 2, (0,)): "L"},
 }
 
 
@@ -75,9 +89,15 @@ class Tags:
         return self.value(_PHOTOMETRIC, 0) == 0 and self.bits in ((12,), (16,), (32,))
 
     @property
-    def deep_planes(self) -> bool:
-        """True for colours of 16 bits that lie one plane after another, which Pillow mixes up."""
-        return self.value(_PLANAR, 1) == 2 and len(self.bits) > 1 and set(self.bits) == {16}
+    def plane_mode(self) -> str:
+        """Pillow's mode for channels that lie one plane after another; "": it has none."""
+        return _PLANE_MODES.get((self.value(_PHOTOMETRIC, 0), len(self.bits), self.values(_EXTRA)), "")
+
+    @property
+    def apart(self) -> bool:
+        """True for planes of 16 bits or with extra ones: Pillow mixes them up or refuses; they are read one by one."""
+        depths, planar = set(self.bits), self.value(_PLANAR, 1) == 2
+        return planar and self.plane_mode != "" and (depths == {16} or (depths == {8} and bool(self.values(_EXTRA))))
 
     def check(self, value_range: tuple[float, float] | None) -> None:
         """Raises ImageError with the reason where pixels have no agreed look."""
@@ -89,28 +109,67 @@ class Tags:
             raise ImageError("complex pixels are no picture; convert the file to 8 or 16 bits")
         if value_range is None and (self.signed or bits == (32,)):
             raise ImageError(f"{self._depth()} integers; say which range to show (a value range)")
+        if value_range is not None and len(bits) > 1 and max(bits) > 8:
+            raise ImageError("16-bit colour can't take a value range (only its upper 8 bits are kept)")
+        shares = self.values(_SUBSAMPLING, (2, 2)) != (1, 1) or self.value(_PLANAR, 1) == 2
+        if shares and self.value(_PHOTOMETRIC, 0) == 6 and self.value(_COMPRESSION, 1) == 1 and len(bits) > 1:
+            raise ImageError("uncompressed YCbCr TIFF with shared colours is not supported; store it as RGB")
+        if self.value(_PLANAR, 1) == 2 and len(bits) > 1 and max(bits) > 8 and not self.apart:
+            raise ImageError(self.refusal() or "damaged image")  # Pillow would mix the planes up
 
     def readable(self) -> bytes:
-        """The file as Pillow reads it: deep grey that is stored as a negative is left as it is stored."""
-        return self.with_values({_PHOTOMETRIC: (1,)}) if self.white_is_zero else self.data
+        """The file as Pillow reads it: of channels that lie apart the first, of a deep negative what is stored."""
+        if self.apart:
+            return self.plane(0)
+        if self.white_is_zero:
+            return self.with_values({_PHOTOMETRIC: (1,)})
+        palette = self.values(_PALETTE) if self.value(_PHOTOMETRIC, 0) == 3 else ()
+        if 0 < max(palette, default=0) < 256:  # entries of 8 bits, as libtiff takes them
+            return self.with_values({_PALETTE: tuple(257 * level for level in palette)})
+        return self.data
+
+    def plane(self, index: int) -> bytes:
+        """One channel of those that lie apart, as a grey TIFF."""
+        new: dict[int, tuple[int, ...]] = {_BITS: self.bits[:1], _SAMPLES: (1,), _PLANAR: (1,), _PHOTOMETRIC: (1,)}
+        new |= {_EXTRA: (), _FORMAT: ()}
+        for tag in (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES):
+            pieces = self.values(tag)
+            count = len(pieces) // len(self.bits)
+            if pieces:
+                new[tag] = pieces[index * count : (index + 1) * count]
+        return self.with_values(new)
 
     def refusal(self) -> str | None:
         """What the file stores that Pillow can't read; None: it is of a usual kind, so it is damaged."""
+        if self.big and self.order == ">":
+            return "big-endian BigTIFF, which Pillow can't read; store it as little-endian BigTIFF or as TIFF"
         number = self.value(_COMPRESSION, 1)
         if number not in (1, 2, 3, 4, 5, 7, 8, 32773, 32946):
             name = _COMPRESSIONS.get(number, f"number {number}")
             return f"TIFF with {name} compression, which this Pillow can't decode; store it with Deflate or LZW"
         photometric, extra = self.value(_PHOTOMETRIC, 0), self.values(_EXTRA)
-        if not self.values(_WIDTH) or (photometric in range(7) and set(self.bits) == {8} and len(extra) < 2):
-            return None
-        if photometric in range(4) and self.bits in ((1,), (2,), (4,), (16,)):
+        odd = bool(extra) and (photometric, len(extra)) != (2, 1)
+        reversed_bits = self.value(_FILL_ORDER, 1) == 2
+        if not self.values(_WIDTH) or (self._is_usual(photometric) and not (odd or reversed_bits or self.signed)):
             return None
         what = f"TIFF of {self._depth()} {_PHOTOMETRICS.get(photometric, f'photometric {photometric}')}"
         if extra:
             what += f" with {len(extra)} extra channel{'s' if len(extra) > 1 else ''}"
         if self.value(_PLANAR, 1) == 2:
             what += " in planes"
+        if reversed_bits:
+            what += " with the lowest bit first"
         return f"{what} is not supported; convert it to grey or RGB of 8 or 16 bits"
+
+    def _is_usual(self, photometric: int) -> bool:
+        usual: dict[tuple[int, ...], range] = {
+            (8,): range(7),
+            (16,): range(2),
+            (1,): range(4),
+            (2,): range(4),
+            (4,): range(4),
+        }
+        return photometric in usual.get((8,) if set(self.bits) == {8} else self.bits, ())
 
     def _depth(self) -> str:
         bits = self.bits
@@ -165,7 +224,7 @@ def load_tiff(
     opened: ImageFile.ImageFile, tags: Tags, background: Colour, value_range: tuple[float, float] | None
 ) -> Image.Image:
     """The RGB image, upright, of a TIFF that Pillow has opened as `Tags.readable` gives it."""
-    if tags.deep_planes:
+    if tags.apart:
         return to_rgb(_load_planes(tags), background, None)
     opened.load()  # Pillow turns it upright
     if len(tags.bits) == 1 and (tags.bits[0] > 8 or tags.signed):
@@ -183,32 +242,16 @@ def _stored_values(image: Image.Image, tags: Tags) -> NDArray[np.generic]:
 
 
 def _load_planes(tags: Tags) -> Image.Image:
-    """Colours of 16 bits in planes as 8-bit RGB, RGBA, CMYK, …: each plane is read as a grey TIFF.
+    """Channels in planes as 8-bit RGB, RGBA, CMYK, …: each plane is read as a grey TIFF.
 
-    Their upper bytes are kept, as Pillow keeps them of 16-bit colours that do not lie in planes.
+    Of 16 bits the upper ones are kept, as Pillow keeps them where the channels of a pixel lie together.
     """
-    count = len(tags.bits)
-    mode = _PLANE_MODES.get((tags.value(_PHOTOMETRIC, 0), count, tags.values(_EXTRA)))
-    if mode is None:
-        raise ImageError(tags.refusal() or "damaged TIFF")
+    mode = tags.plane_mode
     planes = []
     for index in range(len(mode)):
-        new: dict[int, tuple[int, ...]] = {_BITS: (16,), _SAMPLES: (1,), _PLANAR: (1,), _PHOTOMETRIC: (1,)}
-        new |= {_EXTRA: (), _FORMAT: ()}
-        for tag in (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES):
-            pieces = tags.values(tag)
-            a_plane = len(pieces) // count
-            if pieces:
-                new[tag] = pieces[index * a_plane : (index + 1) * a_plane]
-        with Image.open(io.BytesIO(tags.with_values(new)), formats=("TIFF",)) as plane:
-            planes.append(Image.fromarray((np.asarray(plane) >> 8).astype(np.uint8)))
-    if mode == "RGBa":  # colours that are multiplied with alpha; Image.merge does not know it
-        pixels = np.dstack([np.asarray(plane) for plane in planes])
-        return Image.frombytes(mode, planes[0].size, pixels.tobytes()).convert("RGBA")
-    return Image.merge(mode, planes)
-
-
-_PLANE_MODES = {
-    **{(2, 3, ()): "RGB", (2, 4, ()): "RGBA", (2, 4, (0,)): "RGB", (2, 4, (1,)): "RGBa", (2, 4, (2,)): "RGBA"},
-    **{(5, 4, ()): "CMYK", (1, 2, (2,)): "LA", (1, 2, (0,)): "L"},
-}
+        with Image.open(io.BytesIO(tags.plane(index)), formats=("TIFF",)) as plane:
+            values = np.asarray(plane)
+            planes.append((values >> 8).astype(np.uint8) if tags.bits[0] == 16 else values)
+    pixels = np.dstack(planes) if len(planes) > 1 else planes[0]
+    image = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
+    return image.convert(mode.upper()) if mode.endswith("a") else image  # colours that are multiplied with alpha
