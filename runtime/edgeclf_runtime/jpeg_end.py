@@ -12,7 +12,8 @@ from PIL import Image
 _END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 # What stands behind complete data is never decoded. Bits of several patterns find out whether a decoder wants more.
-_TAILS = (b"", b"\x55\xaa\x3c" * 400, b"\xff\0" * 600, b"\x92\x49\x24\xdb" * 300)
+_RESTARTS = b"".join(bytes((0xFF, 0xD0 + number)) + b"\x55\xaa\x3c" * 20 for number in range(8))
+_TAILS = (b"", b"\x55\xaa\x3c" * 400, b"\xff\0" * 600, b"\x92\x49\x24\xdb" * 300, _RESTARTS * 4)
 _NO_LENGTH = (0xD8, 0xD9, 0x01)
 
 
@@ -48,11 +49,11 @@ def _all_scans_begun(data: bytes) -> bool:
         segment = data[place + 2 : place + int.from_bytes(data[place : place + 2], "big")]
         place += 2 + len(segment)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if len(segment) < 6 + 3 * segment[5]:
+            if len(segment) < 6 or len(segment) < 6 + 3 * segment[5]:
                 return False
             missing = {(segment[6 + 3 * i], k) for i in range(segment[5]) for k in range(64)}
         elif marker == 0xDA:
-            if missing is None or len(segment) < 4 + 2 * segment[0]:
+            if missing is None or not segment or len(segment) < 4 + 2 * segment[0]:
                 return False
             first, last, precision = segment[1 + 2 * segment[0] :][:3]
             if precision & 15 == 0:

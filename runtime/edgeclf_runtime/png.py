@@ -39,9 +39,9 @@ def without_bad_metadata(data: bytes) -> tuple[bytes, str] | None:
         return None
     kept, left_out, texts = [memoryview(_SIGNATURE)], [], 0
     for chunk in _chunks(memoryview(data)):
-        texts += len(chunk.body) if chunk.kind in _TEXTS else 0
-        bad = chunk.kind in _METADATA and not (chunk.sound and _unpacks(chunk) and texts <= _LARGEST_TEXTS)
-        if bad:
+        size = _unpacked_bytes(chunk) if chunk.kind in _METADATA and chunk.sound else None
+        texts += size or 0
+        if chunk.kind in _METADATA and (size is None or texts > _LARGEST_TEXTS):
             left_out.append(chunk.kind.decode("ascii"))
         else:
             kept.append(chunk.whole)
@@ -62,27 +62,28 @@ def _chunks(data: memoryview) -> Iterator[_Chunk]:
         place = end
 
 
-def _unpacks(chunk: _Chunk) -> bool:
-    """False for a chunk of metadata that can't be unpacked, or not within Pillow's limit."""
+def _unpacked_bytes(chunk: _Chunk) -> int | None:
+    """The size of a chunk of metadata once it is unpacked; None: it is damaged, or over Pillow's limit."""
     body = bytes(chunk.body)
     if chunk.kind in (b"iCCP", b"zTXt"):
         name, _, rest = body.partition(b"\0")
-        return 1 <= len(name) <= 79 and rest[:1] == b"\0" and _inflates(rest[1:])
+        return _inflated_bytes(rest[1:]) if 1 <= len(name) <= 79 and rest[:1] == b"\0" else None
     if chunk.kind == b"iTXt":
         flag_method_rest = body.partition(b"\0")[2]
         parts = flag_method_rest[2:].split(b"\0", 2)  # language, translated keyword, text
-        return flag_method_rest[:1] != b"\1" or (len(parts) == 3 and _inflates(parts[2]))
+        if flag_method_rest[:1] == b"\1":
+            return _inflated_bytes(parts[2]) if len(parts) == 3 else None
     least = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
-    return len(body) >= least.get(chunk.kind, 0)
+    return len(body) if len(body) >= least.get(chunk.kind, 0) else None
 
 
-def _inflates(packed: bytes) -> bool:
+def _inflated_bytes(packed: bytes) -> int | None:
     try:
         unpacker = zlib.decompressobj()
-        unpacker.decompress(packed, _LARGEST_TEXT)
-        return not unpacker.unconsumed_tail
+        size = len(unpacker.decompress(packed, _LARGEST_TEXT))
+        return None if unpacker.unconsumed_tail else size
     except zlib.error:
-        return False
+        return None
 
 
 def transparent_pixels(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.bool_] | None:

@@ -162,14 +162,14 @@ class Tags:
         return f"{what} is not supported; convert it to grey or RGB of 8 or 16 bits"
 
     def _is_usual(self, photometric: int) -> bool:
-        usual: dict[tuple[int, ...], range] = {
-            (8,): range(7),
-            (16,): range(2),
-            (1,): range(4),
-            (2,): range(4),
-            (4,): range(4),
-        }
-        return photometric in usual.get((8,) if set(self.bits) == {8} else self.bits, ())
+        """True for what Pillow reads where it is not damaged."""
+        bits = self.bits
+        if set(bits) == {8}:
+            return photometric in range(7)
+        if set(bits) == {16}:
+            return (photometric, len(bits)) in ((0, 1), (1, 1), (2, 3), (2, 4), (5, 4)) or self.apart
+        little = self.order == "<" and bits in ((12,), (32,))
+        return photometric in range(4) and (bits in ((1,), (2,), (4,)) or (little and photometric < 2))
 
     def _depth(self) -> str:
         bits = self.bits
@@ -212,7 +212,7 @@ def read_tags(data: bytes) -> Tags | None:
         place += 8 if big else 2
         step, head = (20, "HHQ") if big else (12, "HHI")
         entries: dict[int, tuple[int, int, bytes]] = {}
-        for start in range(place, place + step * min(count, 4096), step):
+        for start in range(place, min(place + step * min(count, 4096), len(data) - step + 1), step):
             tag, kind, number = struct.unpack_from(order + head, data, start)
             entries.setdefault(tag, (kind, number, data[start + struct.calcsize("<" + head) : start + step]))
     except (struct.error, OverflowError):
