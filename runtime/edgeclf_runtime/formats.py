@@ -110,7 +110,11 @@ def refusal(data: bytes) -> str | None:
     return None
 
 
-_BMP_COMPRESSIONS = {3: "bit masks", 4: "embedded JPEG", 5: "embedded PNG", 6: "bit masks", 11: "CMYK", 12: "CMYK RLE"}
+_BMP_COMPRESSIONS = {4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
+_USUAL_MASKS = (
+    *((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)),
+    *((0xFF000000, 0xFF0000, 0xFF00), (0xFF, 0xFF00, 0xFF0000), (0xFF000000, 0xFF00, 0xFF), (0, 0, 0)),
+)
 
 
 def _bmp_refusal(data: bytes) -> str | None:
@@ -125,11 +129,13 @@ def _bmp_refusal(data: bytes) -> str | None:
         (bits,), compression = struct.unpack_from("<H", data, 24), 0
     else:
         bits, compression = struct.unpack_from("<HI", data, 28)
-    if compression in _BMP_COMPRESSIONS:
-        what = f"{bits} bits and {_BMP_COMPRESSIONS[compression]}"
-        if compression in (3, 6) and len(data) >= 66:
-            red, green, blue = struct.unpack_from("<III", data, 54)
-            what += f" (red {red:#x}, green {green:#x}, blue {blue:#x})"
+    if compression in (3, 6):
+        masks = struct.unpack_from("<III", data, 54) if len(data) >= 66 else ()
+        if not masks or masks in _USUAL_MASKS:
+            return None
+        what = f"{bits} bits with the masks {', '.join(f'{mask:#x}' for mask in masks)}"
+    elif compression in _BMP_COMPRESSIONS:
+        what = f"{_BMP_COMPRESSIONS[compression]} data"
     elif bits not in (1, 4, 8, 16, 24, 32):
         what = f"{bits} bits a pixel"
     elif compression not in (0, 1, 2):
