@@ -27,7 +27,8 @@ from edgeclf_runtime.memory_budget import Reserve
 from edgeclf_runtime.orientation import Reduce, Reduced, draft, find_turn
 from edgeclf_runtime.png import transparent_pixels, without_bad_metadata
 from edgeclf_runtime.rgb import array_to_rgb, to_rgb
-from edgeclf_runtime.tiff import Tags, load_tiff, read_tags
+from edgeclf_runtime.tiff import Tags, read_tags
+from edgeclf_runtime.tiff_pixels import load_tiff
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors reach the terminal beside ours
 

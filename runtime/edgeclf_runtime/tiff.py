@@ -5,16 +5,10 @@ Specification: TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tif
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFile
-
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.rgb import Colour, to_eight_bits, to_rgb
 
 _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIPS, _SAMPLES = 256, 258, 259, 262, 266, 273, 277
 _STRIP_BYTES, _PLANAR, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _PALETTE, _SUBSAMPLING = (
@@ -27,6 +21,7 @@ _STRIP_BYTES, _PLANAR, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _PALETTE, _SUBSAMPL
     320,
     530,
 )
+_HEIGHT, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 257, 278, 322, 323
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {**{kind: struct.calcsize(code) for kind, code in _TYPES.items()}, 2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8}
 _MOST_VALUES = 1 << 22
@@ -99,9 +94,18 @@ class Tags:
         depths, planar = set(self.bits), self.value(_PLANAR, 1) == 2
         return planar and self.plane_mode != "" and (depths == {16} or (depths == {8} and bool(self.values(_EXTRA))))
 
+    @property
+    def raw_ycbcr(self) -> bool:
+        """True for YCbCr that is not compressed: what Pillow makes of it depends on its version."""
+        kind = (self.value(_PHOTOMETRIC, 0), self.value(_COMPRESSION, 1), self.bits)
+        return kind == (6, 1, (8, 8, 8))
+
     def check(self, value_range: tuple[float, float] | None) -> None:
         """Raises ImageError with the reason where pixels have no agreed look."""
         sample_format, bits = self.value(_FORMAT, 1), self.bits
+        found, wanted = self._pieces()
+        if found < wanted:
+            raise ImageError(f"damaged image: {found} of {wanted} strips or tiles are there")
         if sample_format == 3:
             what = f"{bits[0]}-bit floating-point pixels" if bits[0] != 32 else "floating-point pixels"
             raise ImageError(f"{what} have no agreed range; convert the file to 8 or 16 bits")
@@ -111,8 +115,7 @@ class Tags:
             raise ImageError(f"{self._depth()} integers; say which range to show (a value range)")
         if value_range is not None and len(bits) > 1 and max(bits) > 8:
             raise ImageError("16-bit colour can't take a value range (only its upper 8 bits are kept)")
-        shares = self.values(_SUBSAMPLING, (2, 2)) != (1, 1) or self.value(_PLANAR, 1) == 2
-        if shares and self.value(_PHOTOMETRIC, 0) == 6 and self.value(_COMPRESSION, 1) == 1 and len(bits) > 1:
+        if self.raw_ycbcr and self.values(_SUBSAMPLING, (2, 2)) != (1, 1):
             raise ImageError("uncompressed YCbCr TIFF with shared colours is not supported; store it as RGB")
         if self.value(_PLANAR, 1) == 2 and len(bits) > 1 and max(bits) > 8 and not self.apart:
             raise ImageError(self.refusal() or "damaged image")  # Pillow would mix the planes up
@@ -123,6 +126,8 @@ class Tags:
             return self.plane(0)
         if self.white_is_zero:
             return self.with_values({_PHOTOMETRIC: (1,)})
+        if self.raw_ycbcr:
+            return self.with_values({_PHOTOMETRIC: (2,)})
         palette = self.values(_PALETTE) if self.value(_PHOTOMETRIC, 0) == 3 else ()
         if 0 < max(palette, default=0) < 256:  # entries of 8 bits, as libtiff takes them
             return self.with_values({_PALETTE: tuple(257 * level for level in palette)})
@@ -171,6 +176,19 @@ class Tags:
         little = self.order == "<" and bits in ((12,), (32,))
         return photometric in range(4) and (bits in ((1,), (2,), (4,)) or (little and photometric < 2))
 
+    def _pieces(self) -> tuple[int, int]:
+        """How many strips or tiles are listed, and how many the size asks for; Pillow leaves the rest black."""
+        width, height = self.value(_WIDTH, 0), self.value(_HEIGHT, 0)
+        planes = len(self.bits) if self.value(_PLANAR, 1) == 2 else 1
+        tiles = self.values(_TILES)
+        if tiles:
+            across, down = self.value(_TILE_WIDTH, 0) or width, self.value(_TILE_HEIGHT, 0) or height
+        else:
+            across, down = width, min(self.value(_STRIP_ROWS, 0) or height, height)
+        if not (across and down):
+            return 0, 0
+        return len(tiles or self.values(_STRIPS)), planes * -(-width // across) * -(-height // down)
+
     def _depth(self) -> str:
         bits = self.bits
         depth = f"{bits[0]}-bit" if len(set(bits)) == 1 else "/".join(map(str, bits[:6])) + "-bit"
@@ -218,40 +236,3 @@ def read_tags(data: bytes) -> Tags | None:
     except (struct.error, OverflowError):
         return None
     return Tags(data, order, big, entries)
-
-
-def load_tiff(
-    opened: ImageFile.ImageFile, tags: Tags, background: Colour, value_range: tuple[float, float] | None
-) -> Image.Image:
-    """The RGB image, upright, of a TIFF that Pillow has opened as `Tags.readable` gives it."""
-    if tags.apart:
-        return to_rgb(_load_planes(tags), background, None)
-    opened.load()  # Pillow turns it upright
-    if len(tags.bits) == 1 and (tags.bits[0] > 8 or tags.signed):
-        levels = to_eight_bits(_stored_values(opened, tags), value_range, (1 << tags.bits[0]) - 1)
-        return Image.fromarray(255 - levels if tags.white_is_zero else levels).convert("RGB")
-    return to_rgb(opened, background, value_range)
-
-
-def _stored_values(image: Image.Image, tags: Tags) -> NDArray[np.generic]:
-    """(H, W) integers of a loaded grey image as the file stores them, with their sign."""
-    values: NDArray[np.generic] = np.asarray(image)
-    if tags.bits == (8,):
-        return values.view(np.int8)
-    return values.view(np.uint32) if tags.bits == (32,) and not tags.signed else values
-
-
-def _load_planes(tags: Tags) -> Image.Image:
-    """Channels in planes as 8-bit RGB, RGBA, CMYK, …: each plane is read as a grey TIFF.
-
-    Of 16 bits the upper ones are kept, as Pillow keeps them where the channels of a pixel lie together.
-    """
-    mode = tags.plane_mode
-    planes = []
-    for index in range(len(mode)):
-        with Image.open(io.BytesIO(tags.plane(index)), formats=("TIFF",)) as plane:
-            values = np.asarray(plane)
-            planes.append((values >> 8).astype(np.uint8) if tags.bits[0] == 16 else values)
-    pixels = np.dstack(planes) if len(planes) > 1 else planes[0]
-    image = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
-    return image.convert(mode.upper()) if mode.endswith("a") else image  # colours that are multiplied with alpha

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images import Limits, decode
@@ -273,6 +274,19 @@ def test_libtiffs_own_warnings_do_not_reach_the_terminal() -> None:
 def test_an_uncompressed_ycbcr_image_of_whole_colours_is_read() -> None:
     image = tiny.pictures(1)[0].convert("YCbCr")
     assert np.array_equal(levels(tiny.encoded(image, "TIFF")), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+def test_uncompressed_ycbcr_is_read_where_no_colours_are_shared(planar: int) -> None:
+    colours = ramp(8, 3).astype(np.uint8)
+    stored = np.asarray(Image.fromarray(colours).convert("YCbCr"))
+    tags = {258: (8,) * 3, 262: (6,), 277: (3,), 284: (planar,), 530: (1, 1)}
+    if planar == 1:
+        found = levels(tiff("<", tags, stored.tobytes()))
+        assert np.abs(found.astype(int) - colours).max() <= 3
+    else:
+        with pytest.raises(ImageError, match="damaged"):  # three planes in one strip
+            decode(tiff("<", tags, stored.tobytes()))
 
 
 def test_16_bit_planes_in_a_bigtiff_are_read() -> None:
