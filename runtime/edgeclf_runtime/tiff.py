@@ -10,18 +10,10 @@ from dataclasses import dataclass
 
 from edgeclf_runtime.errors import ImageError
 
-_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIPS, _SAMPLES = 256, 258, 259, 262, 266, 273, 277
-_STRIP_BYTES, _PLANAR, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _PALETTE, _SUBSAMPLING = (
-    279,
-    284,
-    324,
-    325,
-    338,
-    339,
-    320,
-    530,
-)
-_HEIGHT, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 257, 278, 322, 323
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
+_STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _PALETTE = 273, 277, 278, 279, 284, 320
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_EXTRA, _FORMAT, _SUBSAMPLING = 338, 339, 530
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {**{kind: struct.calcsize(code) for kind, code in _TYPES.items()}, 2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8}
 _MOST_VALUES = 1 << 22
