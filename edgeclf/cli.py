@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -147,7 +148,9 @@ def run(arguments: list[str]) -> int:
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     hook, sys.unraisablehook = sys.unraisablehook, _signal_again
     try:
-        return _run(arguments)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")  # of odd metadata: errors and notes are ours
+            return _run(arguments)
     except BaseException as error:
         return _report(error)
     finally:

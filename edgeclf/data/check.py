@@ -13,7 +13,8 @@ from edgeclf.data.sources import Dataset, Split
 from edgeclf.data.split import load_manifest, read_source
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images import decode
+from edgeclf_runtime.images import Decoded, decode
+from edgeclf_runtime.memory_budget import BUDGET
 from edgeclf_runtime.writer import hash_file
 
 
@@ -120,9 +121,13 @@ def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, track: 
 
 def _look(path: Path) -> _Look:
     try:
-        decoded = decode(path)
+        with BUDGET.share() as reserve:
+            return _describe(decode(path, reserve=reserve))
     except ImageError as error:
         return _Look(b"", (0, 0), error=str(error))
+
+
+def _describe(decoded: Decoded) -> _Look:
     image = decoded.image
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())

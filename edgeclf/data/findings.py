@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeclf.console import count
@@ -11,6 +12,7 @@ from edgeclf.data.balance import balance_warnings, count_labels
 from edgeclf.data.check import Checked, Remark
 from edgeclf.data.sources import SPLITS, some
 from edgeclf.data.split import leaking_groups, split_faults
+from edgeclf_runtime.formats import MODERN_KINDS
 
 Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
 
@@ -29,7 +31,7 @@ def judge(checked: Checked) -> tuple[Finding, ...]:
     has_splits = any(sample.split for sample in checked.dataset.samples)
     return (
         _files(checked),
-        _remarks("decoding", "fault", (*checked.unreadable, *checked.changed), "every image can be read"),
+        _decoding(checked),
         *(_across_splits(checked) if has_splits else []),
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
@@ -44,6 +46,17 @@ def _files(checked: Checked) -> Finding:
     text = f"{len(dataset.samples):,} images in {len(dataset.classes)} classes" + (f": {parts}" if parts else "")
     others = f"; {count(dataset.passed_over, 'other file')} passed over" if dataset.passed_over else ""
     return Finding("files", "pass", text + others)
+
+
+def _decoding(checked: Checked) -> Finding:
+    """How many images can't be read, how many of those for their format, and the first few with the reason."""
+    finding = _remarks("decoding", "fault", (*checked.unreadable, *checked.changed), "every image can be read")
+    if not checked.unreadable:
+        return finding
+    kinds = Counter(remark.text.split(",")[0] for remark in checked.unreadable if remark.text.startswith(MODERN_KINDS))
+    listed = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+    can_not = f"{count(len(checked.unreadable), 'image')} can't be read" + (f" ({listed})" if listed else "")
+    return replace(finding, text=f"{can_not}: {finding.text}")
 
 
 def _across_splits(checked: Checked) -> list[Finding]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images import EXTENSIONS
+from edgeclf_runtime.formats import EXTENSIONS
+from edgeclf_runtime.images import is_passed_over
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_NO_DATA = ("__MACOSX",)  # what an unpacked archive leaves besides hidden folders
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _MOST_NAMED = 3
 
@@ -170,7 +170,7 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path], int]:
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
     for entry in entries:
-        hidden = entry.name.startswith(".") or entry.name in _NO_DATA
+        hidden = is_passed_over(entry.name)
         if not hidden and _is_folder(entry):
             folders.append(folder / entry.name)
         elif not hidden and os.path.splitext(entry.name)[1].lower() in EXTENSIONS and not _is_special(entry):

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.sources import Dataset, Sample
@@ -18,6 +19,7 @@ from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.manifest import Normalization
+from edgeclf_runtime.memory_budget import BUDGET
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAR_STDS, FAR_RATIO = 0.5, 1.5
@@ -186,9 +188,13 @@ def _measured(samples: Sequence[Sample], track: Track) -> Iterable[_Measured]:
 
 def _measure(path: Path) -> _Measured:
     try:
-        image = decode(path).image
+        with BUDGET.share() as reserve:
+            return _of_image(decode(path, reserve=reserve).image)
     except ImageError as error:
         raise DataError(f"{path}: {error}; `edgeclf data check` lists all that can't be read") from error
+
+
+def _of_image(image: Image.Image) -> _Measured:
     levels = np.asarray(image.histogram(), dtype=np.float64).reshape(3, 256)
     red, green, blue = image.split()
     return _Measured(levels / (image.width * image.height), image.size, red == green == blue)

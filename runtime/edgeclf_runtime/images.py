@@ -6,59 +6,34 @@ pixels show the stated background, not the colour hidden under them; float files
 
 from __future__ import annotations
 
-import io
+import logging
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from edgeclf_runtime.errors import DataError, ImageError
+from edgeclf_runtime.formats import EXTENSIONS, FORMATS, known_kind, open_image, refusal
+from edgeclf_runtime.jpeg_end import with_end_marker
+from edgeclf_runtime.libtiff import silence_libtiff
+from edgeclf_runtime.memory_budget import Reserve
+from edgeclf_runtime.orientation import Reduce, Reduced, draft, find_turn
+from edgeclf_runtime.png import transparent_pixels, without_bad_metadata
+from edgeclf_runtime.rgb import array_to_rgb, to_rgb
+from edgeclf_runtime.tiff import Tags, read_tags
+from edgeclf_runtime.tiff_pixels import load_tiff
 
-# Formats that a camera, a scanner or a browser writes. EPS runs Ghostscript, PSD and FITS are no photographs.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EXTENSIONS: tuple[str, ...] = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".mpo",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-)
-EXTENSIONS += (".ppm", ".pgm", ".pbm", ".pnm")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors reach the terminal beside ours
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = [turn for orientation, turn in _TURNS.items() if orientation >= 5]
-_TURNED: dict[Image.Transpose, Callable[..., tuple[float, float]]] = {  # where a turn puts the point (x, y)
-    Image.Transpose.FLIP_LEFT_RIGHT: lambda x, y, width, height: (width - x, y),
-    Image.Transpose.ROTATE_180: lambda x, y, width, height: (width - x, height - y),
-    Image.Transpose.FLIP_TOP_BOTTOM: lambda x, y, width, height: (x, height - y),
-    Image.Transpose.TRANSPOSE: lambda x, y, width, height: (y, x),
-    Image.Transpose.ROTATE_270: lambda x, y, width, height: (height - y, x),
-    Image.Transpose.TRANSVERSE: lambda x, y, width, height: (height - y, width - x),
-    Image.Transpose.ROTATE_90: lambda x, y, width, height: (y, width - x),
-}
+_FRAMED = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
+_RGB_BYTES, _OTHER_BYTES = 8, 12  # a pixel: as decoded, as RGB, and turned or resized
 # What Pillow's parsers raise on damaged files, depending on the format and on which byte it is.
 _PARSER_ERRORS = (
     OSError,
@@ -99,16 +74,6 @@ class Limits:
             )
 
 
-class Reduced(NamedTuple):
-    """How a picture that was decoded small lies in its image: its last row and column may lie half beyond its border.
-
-    `full_px` is its own (width, height), `box` what it covers of the image: left, top, right, bottom.
-    """
-
-    full_px: tuple[int, int]
-    box: tuple[float, float, float, float]
-
-
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An RGB picture, upright, 8 bits a channel, and what had to be decided on the way (`notes`, for the user)."""
@@ -118,16 +83,36 @@ class Decoded:
     reduced: Reduced | None = None
 
 
-Reduce = Callable[[int, int], "tuple[int, int]"]
+class _How(NamedTuple):
+    """The options of `decode` for files."""
+
+    background: tuple[int, int, int]
+    value_range: tuple[float, float] | None
+    limits: Limits
+    reduce: Reduce | None
+    reserve: Reserve | None
+
+
+def is_passed_over(name: str) -> bool:
+    """True for a file or folder that holds nobody's images: hidden ones, and copies that other programs keep."""
+    return name.startswith(".") or name in _COPIES or name.startswith(_THUMBNAILS)
+
+
+_COPIES = ("__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "lost+found")  # archives, network storage
+_THUMBNAILS = ("SYNOPHOTO_THUMB", "SYNOFILE_THUMB")
 
 
 def find_images(folder: Path) -> tuple[list[Path], int]:
-    """The image files under `folder`, sorted, and how many other files and links to folders were passed over."""
+    """The image files under `folder`, sorted, and how many other files and folders that are no user's were passed over.
+
+    Links to folders are passed over, too: they might lead in a circle.
+    """
     found, others = [], 0
     for directory, folders, names in os.walk(folder, onerror=_raise_unreadable):
-        others += sum(os.path.islink(os.path.join(directory, name)) for name in folders)  # might lead in a circle
+        others += sum(is_passed_over(name) or os.path.islink(os.path.join(directory, name)) for name in folders)
+        folders[:] = [name for name in folders if not is_passed_over(name)]
         for name in names:
-            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
+            if Path(name).suffix.lower() in EXTENSIONS and not is_passed_over(name):
                 found.append(Path(directory, name))
             else:
                 others += 1
@@ -146,6 +131,7 @@ def decode(
     channels: str = "rgb",
     limits: Limits = Limits(),
     reduce: Reduce | None = None,
+    reserve: Reserve | None = None,
 ) -> Decoded:
     """The picture in a path, bytes, a binary file or an array.
 
@@ -160,6 +146,8 @@ def decode(
     reduce
         (width, height) of a picture -> the least that may be left of it: JPEGs are then decoded at 1/2, 1/4 or 1/8,
         which leaves out most of their work. None: every picture is decoded whole.
+    reserve
+        Called with the bytes that the pixels of a file will take, before they are decoded; it may wait.
 
     Raises
     ------
@@ -167,23 +155,20 @@ def decode(
         The source is no image of the allowed formats, is damaged, or is over a limit.
     """
     if isinstance(source, np.ndarray):
-        return Decoded(_from_array(source, background, value_range, channels, limits))
+        if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3, 4)) or 0 in source.shape:
+            raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {source.shape}")
+        limits.check_size(source.shape[1], source.shape[0])
+        return Decoded(array_to_rgb(source, background, value_range, channels))
     data = source if isinstance(source, bytes) else _read(source, limits)
     limits.check_bytes(len(data))
     if not data:
         raise ImageError("the file is empty (0 bytes)")
-    return _decode_bytes(data, background, value_range, limits, reduce)
+    return _decode_bytes(data, _How(background, value_range, limits, reduce, reserve))
 
 
 def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
     if not isinstance(source, (str, os.PathLike)):
-        try:
-            data = source.read(int(limits.megabytes * 1e6) + 1)
-        except (OSError, ValueError) as error:  # ValueError: the file is closed
-            raise ImageError(str(error)) from error
-        if not isinstance(data, bytes):
-            raise ImageError("the file object gives text; open it in binary mode ('rb')")
-        return data
+        return _read_file_object(source, int(limits.megabytes * 1e6) + 1)
     try:
         with open(source, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -197,114 +182,98 @@ def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
         raise ImageError(str(error)) from error
 
 
+def _read_file_object(file: BinaryIO, most: int) -> bytes:
+    """From where it stands; one that stands at its end, as after writing, from its start."""
+    try:
+        data = file.read(most)
+        if data == b"" and hasattr(file, "seekable") and file.seekable():
+            file.seek(0)
+            data = file.read(most)
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        raise ImageError(str(error)) from error
+    if not isinstance(data, bytes):
+        raise ImageError("the file object gives text; open it in binary mode ('rb')")
+    return data
+
+
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a named pipe must not hang the caller
 
 
-def _decode_bytes(
-    data: bytes,
-    background: tuple[int, int, int],
-    value_range: tuple[float, float] | None,
-    limits: Limits,
-    reduce: Reduce | None,
-) -> Decoded:
-    notes: list[str] = []
+def _decode_bytes(data: bytes, how: _How) -> Decoded:
+    """Decodes once, and once more where only metadata or the end marker was bad."""
+    tags = read_tags(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            limits.check_size(*opened.size)
-            frames = getattr(opened, "n_frames", 1)
-            if frames > 1 and opened.format in ("GIF", "WEBP", "PNG", "TIFF"):
-                notes.append(f"{frames} frames: the first is used")
-            if value_range is not None:
-                _check_stored_values(opened)
-            reduced = None if reduce is None or opened.format != "JPEG" else _draft(opened, reduce)
-            opened.load()
-            return Decoded(_to_rgb(_upright(opened), background, value_range), tuple(notes), reduced)
-    except UnidentifiedImageError:
-        raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
+        return _decode_once(data, tags, how)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning under python -W error
         raise ImageError(str(error)) from error
     except _PARSER_ERRORS as error:
-        raise ImageError(f"damaged image: {error or type(error).__name__}") from error
+        mended = without_bad_metadata(data) or with_end_marker(data, how.limits.check_size)
+        if mended is None:
+            raise ImageError(_reason(data, tags, error)) from error
+    decoded = _decode_bytes(mended[0], how)
+    return replace(decoded, notes=(*decoded.notes, mended[1]))
 
 
-def _draft(image: ImageFile.ImageFile, reduce: Reduce) -> Reduced | None:
-    """Has a JPEG decoded small, if `reduce` lets it; None: it will be whole."""
-    turn = _turn(image)
-    full_px = (image.height, image.width) if turn in _SIDEWAYS else image.size
-    least = reduce(*full_px)
-    drafted = image.draft(None, (least[1], least[0]) if turn in _SIDEWAYS else least)
-    if drafted is None or image.size in (full_px, full_px[::-1]):
-        return None
-    left, top, right, bottom = drafted[1]
-    if turn is None:
-        return Reduced(full_px, (left, top, right, bottom))
-    place = partial(_TURNED[turn], width=image.width, height=image.height)
-    (x0, y0), (x1, y1) = place(left, top), place(right, bottom)
-    return Reduced(full_px, (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+def _reason(data: bytes, tags: Tags | None, error: BaseException) -> str:
+    found = refusal(data) or (tags.refusal() if tags else None)
+    if found is not None:
+        return found
+    if not isinstance(error, UnidentifiedImageError):
+        return f"damaged image: {error or type(error).__name__}"
+    kind = known_kind(data)
+    if kind is None:
+        return f"not an image of a known format ({', '.join(FORMATS)})"
+    return f"damaged image: the header of this {kind} can't be read"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF or XMP says. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
+def _decode_once(data: bytes, tags: Tags | None, how: _How) -> Decoded:
+    if tags is not None:
+        silence_libtiff()
+        tags.check(how.value_range)
+    with open_image(data if tags is None else tags.readable()) as opened:
+        how.limits.check_size(*opened.size)
+        if how.value_range is not None:
+            _check_stored_values(opened)
+        reduced = None if how.reduce is None or opened.format != "JPEG" else draft(opened, how.reduce)
+        if how.reserve is not None:
+            how.reserve(opened.width * opened.height * (_RGB_BYTES if opened.mode == "RGB" else _OTHER_BYTES))
+        notes = _frames(opened)
+        if tags is not None:
+            return Decoded(load_tiff(opened, tags, how.background, how.value_range), notes)
+        opened.load()
+        turn = find_turn(opened)
+        picture = _shown(opened, data, how)
+        return Decoded(picture if turn is None else picture.transpose(turn), notes, reduced)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return _TURNS.get(orientation)
+def _frames(opened: ImageFile.ImageFile) -> tuple[str, ...]:
+    frames = getattr(opened, "n_frames", 1)
+    if frames < 2:
+        return ()
+    if opened.format == "HEIF":
+        return (f"{frames} images: the primary one is used",)
+    return (f"{frames} frames: the first is used",) if opened.format in _FRAMED else ()
+
+
+def _shown(opened: ImageFile.ImageFile, data: bytes, how: _How) -> Image.Image:
+    """The loaded image as RGB on its background, not turned yet."""
+    if opened.format == "BMP" and opened.mode == "RGBA" and opened.getchannel("A").getextrema() == (0, 0):
+        return opened.convert("RGB")  # a fourth byte that its writer left unused
+    hidden = transparent_pixels(opened, data)
+    if hidden is None:
+        return to_rgb(opened, how.background, how.value_range)
+    del opened.info["transparency"]
+    picture = to_rgb(opened, how.background, how.value_range)
+    picture.paste(how.background, (0, 0), Image.fromarray(hidden))
+    return picture
 
 
 def _check_stored_values(image: ImageFile.ImageFile) -> None:
     """Raises ImageError where Pillow hands out other values than the file stores, so that a value range would miss."""
-    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(image.tile):
+    if image.mode in ("RGB", "RGBA", "LA", "CMYK") and ";16" in str(image.tile):
         raise ImageError("16-bit colour can't take a value range (Pillow keeps its upper 8 bits only)")
     if image.format == "PPM" and image.tile[0][0] != "raw":
         raise ImageError("this PNM can't take a value range (Pillow has stretched its values); store it as PNG or TIFF")
-
-
-def _to_rgb(
-    image: Image.Image, background: tuple[int, int, int], value_range: tuple[float, float] | None
-) -> Image.Image:
-    if image.mode == "F":
-        raise ImageError("floating-point pixels have no agreed range; convert the file to 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray(_to_eight_bits(np.asarray(image), value_range)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*background, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_eight_bits(values: NDArray[np.generic], value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
-    """Integers of more than 8 bits, mapped linearly from `value_range` (None: 0..65535) to 0..255, rounded."""
-    if value_range is None:
-        lowest, highest = 0.0, 65535.0
-        if values.size and (values.max() > 65535 or values.min() < 0):
-            raise ImageError("values beyond 16 bits; say which range to show (a value range)")
-    else:
-        lowest, highest = value_range
-    scaled = (values.astype(np.float32) - lowest) * (255.0 / (highest - lowest))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
-
-
-def _from_array(
-    array: NDArray[np.generic],
-    background: tuple[int, int, int],
-    value_range: tuple[float, float] | None,
-    channels: str,
-    limits: Limits,
-) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
-        raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {array.shape}")
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"wanted uint8 or uint16 pixels, found {array.dtype}; scale them to 0..255 first")
-    limits.check_size(array.shape[1], array.shape[0])
-    if array.dtype == np.uint16:
-        array = _to_eight_bits(array, value_range)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if channels == "bgr" and array.ndim == 3:
-        array = array[:, :, [2, 1, 0, 3][: array.shape[2]]]
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), background, None)
+    if image.format == "JPEG2000" and image.mode.startswith("I"):
+        raise ImageError("JPEG 2000 can't take a value range (Pillow has shifted its values); store it as PNG or TIFF")

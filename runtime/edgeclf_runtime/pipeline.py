@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import ImageError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits, find_images
+from edgeclf_runtime.memory_budget import BUDGET
 from edgeclf_runtime.pixels import PixelMode, Pixels
 from edgeclf_runtime.session import Session
 
@@ -130,7 +131,10 @@ class ImagePipeline:
 
     def _load(self, name: str, source: ImageSource, channels: str) -> Loaded:
         try:
-            pixels, notes = self._pixels.load(source, channels=channels, limits=self._limits, mode=self._mode)
+            with BUDGET.share() as reserve:
+                pixels, notes = self._pixels.load(
+                    source, channels=channels, limits=self._limits, mode=self._mode, reserve=reserve
+                )
         except ImageError as error:
             return Loaded(name, None, str(error))
         return Loaded(name, pixels, notes=notes)

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf_runtime.images import ImageSource, Limits, Reduced, decode
+from edgeclf_runtime.images import ImageSource, Limits, decode
+from edgeclf_runtime.memory_budget import Reserve
+from edgeclf_runtime.orientation import Reduced
 from edgeclf_runtime.simd_resize import resize_box, resizer_facts
 
 PixelMode = Literal["exact", "fast"]
@@ -70,7 +72,13 @@ class Pixels:
             raise ValueError(f"value range must rise, found {self.value_range}")
 
     def load(
-        self, source: ImageSource, *, channels: str = "rgb", limits: Limits = Limits(), mode: PixelMode = "exact"
+        self,
+        source: ImageSource,
+        *,
+        channels: str = "rgb",
+        limits: Limits = Limits(),
+        mode: PixelMode = "exact",
+        reserve: Reserve | None = None,
     ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Decodes `source`; returns the (H, W, 3) uint8 RGB array and the decoder's notes. Raises ImageError.
 
@@ -86,6 +94,7 @@ class Pixels:
             channels=channels,
             limits=limits,
             reduce=self._least_size if mode == "fast" else None,
+            reserve=reserve,
         )
         return self.apply(decoded.image, mode, decoded.reduced), decoded.notes
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edgeclf_runtime.manifest import Thresholds
 
@@ -65,6 +67,38 @@ def test_a_bad_image_errs_alone(bundle: Path, photos: Path, edgeclf: Run) -> Non
     assert (read["images"], read["errors"], read["finished"]) == (6, 3, True)
     errors = [line for line in done.stderr.decode().splitlines() if line.startswith("edgeclf:")]
     assert len(errors) == 4 and errors[-1] == "edgeclf: 3 of 6 images could not be read"
+
+
+def test_images_of_a_kind_that_can_not_be_read_count_and_cost_exit_code_3(
+    bundle: Path, photos: Path, edgeclf: Run
+) -> None:
+    (photos / "phone.jxl").write_bytes(b"\xff\x0a" + bytes(99))
+    done = edgeclf("predict", bundle, photos)
+    assert done.returncode == 3
+    assert b"phone.jxl: JPEG XL, which Pillow can't decode; convert it to JPEG or PNG" in done.stderr
+    assert b"1 of 4 images could not be read" in done.stderr
+
+
+def test_copies_of_other_programs_are_not_predicted(bundle: Path, photos: Path, red: bytes, edgeclf: Run) -> None:
+    for place in (".ipynb_checkpoints/a-checkpoint.png", "@eaDir/red.png/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/a.png"):
+        (photos / place).parent.mkdir(parents=True)
+        (photos / place).write_bytes(red)
+    assert _document(edgeclf("predict", bundle, photos, "--json"))["images"] == 3
+
+
+def test_warnings_of_pillow_and_libtiff_do_not_reach_the_terminal(
+    bundle: Path, photos: Path, tmp_path: Path, edgeclf: Run
+) -> None:
+    with Image.open(photos / "red.png") as image:
+        image.save(tmp_path / "whole.tif", compression="tiff_lzw")
+    data = (tmp_path / "whole.tif").read_bytes()
+    compression = data.index(struct.pack("<HHI", 259, 3, 1))
+    odd = data[:compression] + struct.pack("<HHI", 259, 3, 3) + data[compression + 8 :]  # three, of which it has one
+    for name, content in {"odd.tif": odd, "cut.tif": data[:-20], "cut_in_pixels.tif": data[:60]}.items():
+        (photos / name).write_bytes(content)
+    lines = edgeclf("predict", bundle, photos).stderr.decode().splitlines()
+    known = ("edgeclf: ", "6 images", "next: ", "predicting")
+    assert [line for line in lines if line.strip() and not line.startswith(known)] == []
 
 
 def test_a_single_bad_image_is_one_line(bundle: Path, edgeclf: Run) -> None:

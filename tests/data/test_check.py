@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +183,26 @@ def test_a_manifest_is_checked_with_its_hashes(make_folder: MakeFolder, tmp_path
     checked = check_source(tmp_path / "split.json")
     assert [remark.path for remark in checked.changed] == [manifest.items[0].path]
     assert [remark.path for remark in checked.unreadable] == [manifest.items[1].path]
+
+
+def test_what_phones_write_is_counted_as_unreadable_with_its_kind(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif.as_plugin", None)
+    monkeypatch.setattr("edgeclf_runtime.formats.find_spec", lambda name: None)
+    root = make_folder({"cat": 12, "dog": 12})
+    for name, brand in {
+        "cat/a.heic": b"heic",
+        "cat/b.HEIC": b"heic",
+        "dog/c.jpg": b"heix",
+        "dog/d.avif": b"avif",
+    }.items():
+        (root / name).write_bytes(b"\0\0\0\x14ftyp" + brand + bytes(200))
+    (root / "dog" / "e.png").write_bytes(b"words")
+    checked = check_source(root)
+    assert len(checked.dataset.samples) == 29
+    found = finding(checked, "decoding")
+    assert found.verdict == "fault"
+    assert found.text.startswith(
+        "5 images can't be read (3 HEIC, 1 AVIF): cat/a.heic: HEIC, as phones write it: install"
+    )

@@ -49,6 +49,12 @@ def test_classes_may_be_called_train_and_test(make_folder: MakeFolder) -> None:
     assert {sample.split for sample in found.samples} == {None}
 
 
+def test_copies_of_other_programs_are_no_class_and_no_images(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 1, "dog": 1, "@eaDir": 1, "cat/@eaDir/000.png": 2, "dog/.ipynb_checkpoints": 1})
+    found = read_dataset(root)
+    assert labels(found) == {"cat": 1, "dog": 1}
+
+
 def test_other_files_and_hidden_folders_are_counted_and_passed_over(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 1, "dog": 1, ".thumbnails/cat": 3, "__MACOSX/cat": 2})
     for name in ("notes.txt", "cat/.DS_Store", "cat/Thumbs.db", "dog/._000.png", "loose.jpg"):

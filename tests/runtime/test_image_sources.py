@@ -58,6 +58,32 @@ def test_other_files_are_passed_over_and_counted(tmp_path: Path) -> None:
     assert others == 5
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".ipynb_checkpoints/a-checkpoint.jpg",
+        "sub/.thumbnails/a.png",
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
+        "sub/SYNOPHOTO_THUMB_M.jpg",
+        "__MACOSX/sub/a.jpg",
+        ".git/a.png",
+        "#recycle/a.png",
+    ],
+)
+def test_hidden_folders_and_copies_of_other_programs_hold_no_images(path: str, tmp_path: Path) -> None:
+    (tmp_path / path).parent.mkdir(parents=True)
+    for name in (path, "kept.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    found, others = find_images(tmp_path)
+    assert ([found_path.name for found_path in found], others) == (["kept.jpg"], 1)
+
+
+def test_a_hidden_folder_that_was_named_is_searched(tmp_path: Path) -> None:
+    (tmp_path / ".inbox").mkdir()
+    (tmp_path / ".inbox" / "a.jpg").write_bytes(b"x")
+    assert len(find_images(tmp_path / ".inbox")[0]) == 1
+
+
 @pytest.mark.parametrize("name", ["żółć 图片.jpg", "two  spaces.jpg", "new\nline.jpg", "sur\udcffrogate.jpg", "-n.jpg"])
 def test_any_file_name_can_be_found_and_read(name: str, tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path / name), "wb") as file:

@@ -1,0 +1,53 @@
+"""How much may be decoded at the same time by all threads: large images then wait for each other, small ones never."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_LEAST_BYTES = 1_000_000_000
+_BYTES_A_CORE = 64_000_000  # a photograph of 12 megapixels, as pixels
+_SHARE_OF_MEMORY = 4
+
+Reserve = Callable[[int], None]
+
+
+class MemoryBudget:
+    """A number of bytes that threads share. What alone is larger than all of it waits until it is alone."""
+
+    def __init__(self, total_bytes: int | None = None) -> None:
+        self.total_bytes = total_bytes or _default_bytes()
+        self._taken = 0
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def share(self) -> Iterator[Reserve]:
+        """A function that reserves bytes, and waits for them, once; they are given back at the end."""
+        reserved: list[int] = []
+
+        def reserve(wanted: int) -> None:
+            if reserved:  # a second take might wait for itself
+                return
+            with self._freed:
+                self._freed.wait_for(lambda: not self._taken or self._taken + wanted <= self.total_bytes)
+                self._taken += wanted
+                reserved.append(wanted)
+
+        try:
+            yield reserve
+        finally:
+            if reserved:
+                with self._freed:
+                    self._taken -= reserved[0]
+                    self._freed.notify_all()
+
+
+def _default_bytes() -> int:
+    """1 GB, more on many cores, and at most a quarter of the machine's memory."""
+    wanted = max(_LEAST_BYTES, _BYTES_A_CORE * len(os.sched_getaffinity(0)))
+    return min(wanted, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARE_OF_MEMORY)
+
+
+BUDGET = MemoryBudget()

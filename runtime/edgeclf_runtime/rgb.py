@@ -1,0 +1,69 @@
+"""Decoded pixels of any mode to 8-bit RGB: depth is scaled, not clipped, and transparent pixels show the background."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeclf_runtime.errors import ImageError
+
+Colour = tuple[int, int, int]
+_BAND_PX = 1_000_000  # what is converted at a time, so that a large image needs no further copies of itself
+
+
+def to_rgb(image: Image.Image, background: Colour, value_range: tuple[float, float] | None) -> Image.Image:
+    """An image of any of Pillow's modes -> RGB. Raises ImageError where that has no agreed meaning."""
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; convert the file to 8 or 16 bits")
+    if image.mode in ("LAB", "HSV"):
+        raise ImageError(f"{image.mode} colours are not supported; convert the file to RGB")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray(to_eight_bits(np.asarray(image), value_range)).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return _composited(image, background)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _composited(image: Image.Image, background: Colour) -> Image.Image:
+    whole = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PX // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(image.height, top + rows))).convert("RGBA")
+        canvas = Image.new("RGBA", band.size, (*background, 255))
+        whole.paste(Image.alpha_composite(canvas, band).convert("RGB"), (0, top))
+    return whole
+
+
+def to_eight_bits(
+    values: NDArray[np.generic], value_range: tuple[float, float] | None, highest: int = 65535
+) -> NDArray[np.uint8]:
+    """Integers of more than 8 bits, mapped linearly from `value_range` (None: 0..highest) to 0..255, rounded."""
+    if value_range is None:
+        value_range = (0.0, float(highest))
+        if values.size and (values.max() > highest or values.min() < 0):
+            raise ImageError("values beyond 16 bits; say which range to show (a value range)")
+    lowest, scale = value_range[0], 255.0 / (value_range[1] - value_range[0])
+    scaled = np.empty(values.shape, np.uint8)
+    rows = max(1, _BAND_PX // max(1, values.size // values.shape[0]))
+    for top in range(0, values.shape[0], rows):
+        levels = (values[top : top + rows].astype(np.float32) - lowest) * scale
+        scaled[top : top + rows] = np.clip(np.rint(levels), 0, 255)
+    return scaled
+
+
+def array_to_rgb(
+    array: NDArray[np.generic], background: Colour, value_range: tuple[float, float] | None, channels: str
+) -> Image.Image:
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 -> RGB. Raises ImageError for another dtype."""
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"wanted uint8 or uint16 pixels, found {array.dtype}; scale them to 0..255 first")
+    if array.dtype == np.uint16:
+        array = to_eight_bits(array, value_range)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if channels == "bgr" and array.ndim == 3:
+        array = array[:, :, [2, 1, 0, 3][: array.shape[2]]]
+    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), background, None)
