@@ -1,6 +1,7 @@
 """Bundles spoilt on purpose, their hashes made right again: which verb finds it? `docs/proof.md` has the table.
 
-    python tests/planted_faults.py            # prints the table, and writes it into docs/proof.md
+    python tests/planted_faults.py                        # tries all and writes the table into docs/proof.md: 10 minutes
+    python tests/planted_faults.py "other background"     # writes that row alone
 
 A fault is planted twice: in the exporter, which shall not publish such a bundle, and in a finished bundle, which
 `verify` shall refuse on the device and `bench` shall not time.
@@ -167,6 +168,8 @@ FAULTS = (
     ),
 )
 _OF_SVM = ("halved head", "zeroed bias", "swapped rows of the head")
+_START, _END = "<!-- planted faults -->\n", "<!-- end -->"
+_HEAD = ("| planted | `export` publishes it | `verify` | `bench` |", "| --- | --- | --- | --- |")
 WHY_NOT = {
     "swapped labels": "the labels of a run or of `--labels` are the only ones there are",
     "altered temperature": "the run's own temperature is the only one there is",
@@ -422,16 +425,23 @@ def try_fault(trained: Trained, fault: Fault, sound: dict[Case, Path], folder: P
         yield Found(case, exported, found_by_verify(spoilt, fault), None if portable else found_by_bench(spoilt, fault))
 
 
-def table(found: dict[str, list[Found]]) -> str:
-    lines = ["| planted | `export` publishes it | `verify` | `bench` |", "| --- | --- | --- | --- |"]
-    for name, rows in found.items():
-        cells = [_cell({row.case: getattr(row, verb) for row in rows}) for verb in ("export", "verify", "bench")]
-        if name in WHY_NOT and cells[0].startswith("nothing"):
-            cells[0] = f"yes: {WHY_NOT[name]}"
-        elif cells[0].startswith("found"):
-            cells[0] = cells[0].replace("found", "no, found", 1)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def row(fault: str, found: list[Found]) -> str:
+    """One line of the table."""
+    cells = [_cell({each.case: getattr(each, verb) for each in found}) for verb in ("export", "verify", "bench")]
+    if fault in WHY_NOT and cells[0].startswith("nothing"):
+        cells[0] = f"yes: {WHY_NOT[fault]}"
+    elif cells[0].startswith("found"):
+        cells[0] = f"no: {cells[0]}"
+    return f"| {fault} | {' | '.join(cells)} |"
+
+
+def write_rows(page: Path, rows: dict[str, str]) -> None:
+    """Puts the rows into the table of the page, in the order of FAULTS; others stay as they are."""
+    before, rest = page.read_text(encoding="utf-8").split(_START)
+    old, after = rest.split(_END)
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()[2:]} | rows
+    lines = [*_HEAD, *(known[fault.name] for fault in FAULTS if fault.name in known)]
+    page.write_text(f"{before}{_START}{chr(10).join(lines)}\n{_END}{after}", encoding="utf-8")
 
 
 def _cell(outcomes: dict[Case, bool | None]) -> str:
@@ -447,6 +457,7 @@ def _cell(outcomes: dict[Case, bool | None]) -> str:
 
 
 def main() -> None:
+    chosen = [fault for fault in FAULTS if fault.name in (sys.argv[1:] or [fault.name for fault in FAULTS])]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         trained = train(folder / "patches")
@@ -454,16 +465,10 @@ def main() -> None:
         for case in CASES:
             sound[case] = export_case(trained, case, folder / "sound" / str(case).replace(" ", "-"))
             print(f"sound: {case}: {verify_case(Bundle.open(sound[case])).verdict}", file=sys.stderr)
-        found: dict[str, list[Found]] = {}
-        for fault in FAULTS:
-            found[fault.name] = list(try_fault(trained, fault, sound, folder))
-            print(fault.name, *found[fault.name], sep="\n  ", file=sys.stderr)
-    text = table(found)
-    print(text)
-    page = ROOT / "docs" / "proof.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- planted faults -->\n")
-    _, _, after = rest.partition("<!-- end -->")
-    page.write_text(f"{before}<!-- planted faults -->\n{text}\n<!-- end -->{after}", encoding="utf-8")
+        for fault in chosen:
+            found = list(try_fault(trained, fault, sound, folder))
+            print(row(fault.name, found), *found, sep="\n  ", file=sys.stderr)
+            write_rows(ROOT / "docs" / "proof.md", {fault.name: row(fault.name, found)})
 
 
 if __name__ == "__main__":
