@@ -1,7 +1,7 @@
 """Bundles spoilt on purpose, their hashes made right again: which verb finds it? `docs/proof.md` has the table.
 
-    python tests/planted_faults.py                        # tries all and writes the table into docs/proof.md: 10 minutes
-    python tests/planted_faults.py "other background"     # writes that row alone
+    python tests/planted_faults.py                      # tries all, writes the table into docs/proof.md: 10 minutes
+    python tests/planted_faults.py "other background"   # writes that row alone
 
 A fault is planted twice: in the exporter, which shall not publish such a bundle, and in a finished bundle, which
 `verify` shall refuse on the device and `bench` shall not time.
