@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeclf_runtime.errors import DataError
@@ -40,6 +41,13 @@ def _parse_json(text: str, path: Path) -> list[str]:
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: wanted a JSON list of names, found one that holds something else than text")
     return list(names)
+
+
+def shown_labels(labels: Sequence[str]) -> str:
+    """ "3 labels ('apple', 'pear', 'fig')", the first two and the last of many: what a file was read as."""
+    names = [repr(label) if len(label) <= 40 else repr(label[:40]) + "…" for label in labels]
+    listed = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
+    return f"{len(names)} {'label' if len(names) == 1 else 'labels'} ({', '.join(listed)})"
 
 
 def default_labels(classes: int) -> tuple[str, ...]:
