@@ -78,10 +78,10 @@ class Source:
             raise UsageError("--bit-depth and --window are for classifiers, not for --part")
         if self.model is not None and self.place is not None:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
-        if self.kind != "file" and (misplaced := self.look.given()):
-            raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs, backbones and bundles bring their own")
         if self.model is None and self.place is not None and self.kind == "run":
             refuse_other_formats(self.place)
+        if self.kind != "file" and (misplaced := self.look.given()):
+            raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs, backbones and bundles bring their own")
         if self.model is None and self.weights is not None:
             raise UsageError("--weights is for --model; runs, bundles and ONNX files bring their own")
         own = {"labels": self.labels, "img-size": self.img_size, "bit-depth": self.bit_depth, "window": self.window}
@@ -134,7 +134,7 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
     from edgeclf_export.foreign import load_onnx_classifier
     from edgeclf_export.labels import read_labels
 
-    if labels is None or img_size is None or (look.mean is None) != (look.std is None):
+    if labels is None or img_size is None or not _says_how_pixels_look(source, look):
         raise UsageError(
             f"{source.name} does not tell its classes and pictures: give --labels FILE, --img-size PX, --mean R,G,B "
             f"and --std R,G,B (ImageNet's are {IMAGENET_MEAN} and 0.229,0.224,0.225)"
@@ -155,6 +155,15 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
         channels=channel_order(look.channels),
         output=look.output_name,
     )
+
+
+def _says_how_pixels_look(source: Path, look: Look) -> bool:
+    """Whether mean and std were given, or both left out of a file that needs none."""
+    from edgeclf_export.foreign_input import takes_uint8
+
+    if look.mean is None and look.std is None:
+        return takes_uint8(source)
+    return look.mean is not None and look.std is not None
 
 
 def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:

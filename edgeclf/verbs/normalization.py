@@ -27,9 +27,9 @@ def foreign_normalization(mean: str | None, std: str | None, scale: float | None
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise UsageError(f"--scale wants a factor above 0 such as 1 or 0.00392157 (1/255), found {scale:g}")
     if mean is None or std is None:
-        if scale not in (None, 1.0):
-            raise UsageError("--scale goes with --mean R,G,B and --std R,G,B")
-        return None if scale is None else Normalization((0.0, 0.0, 0.0), (1 / _WHITE,) * 3)
+        if scale is not None:
+            raise UsageError("--scale goes with --mean R,G,B and --std R,G,B, 0,0,0 and 1,1,1 where there are none")
+        return None
     means, stds = _triple(mean, "--mean"), _triple(std, "--std")
     white = 1.0 if scale is None else _WHITE * scale
     _check_scale(mean, std, means, stds, scale, white)

@@ -82,14 +82,14 @@ def load_onnx_classifier(
 class _Network:
     """A parsed ONNX model whose one output is its logits, (N, classes) or with sides of 1 behind.
 
-    `own` runs the file's network as it is, and with `activation` what it gave before the activation was cut off.
-    `model`, which `session` runs, has it in float32; where it is so in the file, both sessions are the same.
+    `model`, which `session` runs, has it in float32. `own` runs it in the other `floats`; None: there are none, or
+    ONNX Runtime has no such operators. `activation` gives what the file gives with its last activation.
     """
 
     path: Path
     model: Any
     session: Any
-    own: Any
+    own: Any | None
     activation: Any
     input: NetworkInput
     floats: tuple[str, ...]
@@ -107,9 +107,10 @@ def _read_network(
     cut = cut_to(model, choice.tensor, elem_type, choice.activation)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
-    own = _open_session(cut, path)
-    session = _open_session(single, path) if floats else own
-    activation = _open_session(whole, path) if choice.activation is not None else None
+    session, own = _open_session(single, path), _open_own_session(cut, path) if floats else None
+    activation = None
+    if choice.activation is not None:
+        activation = _open_session(in_float32(whole) if floats else whole, path)
     return _Network(path, single, session, own, activation, entry, floats, choice.scores), choice.note
 
 
@@ -132,10 +133,12 @@ def _fitting_normalization(network: _Network, given: Normalization | None) -> No
 def _note_on_floats(network: _Network) -> str | None:
     if not network.floats:
         return None
-    found = " and ".join(name.replace("double", "float64") for name in network.floats)
-    return (
-        f"it computes in {found}: its bundles are made from the same weights in float32, compared with its own logits"
-    )
+    found = "compared with its own logits" if network.own else "for onnxruntime can't compute its own logits"
+    return f"it computes in {_words(network.floats)}: its bundles are made from the same weights in float32, {found}"
+
+
+def _words(floats: tuple[str, ...]) -> str:
+    return " and ".join(name.replace("double", "float64") for name in floats)
 
 
 def _open_session(model: Any, path: Path) -> Any:
@@ -146,6 +149,14 @@ def _open_session(model: Any, path: Path) -> Any:
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
         raise DataError(f"{path}: onnxruntime can't load it ({first_line(error)})") from error
+
+
+def _open_own_session(model: Any, path: Path) -> Any:
+    """None where ONNX Runtime can't run the network in its own types: of float64 it lacks convolutions."""
+    try:
+        return _open_session(model, path)
+    except DataError:
+        return None
 
 
 def _check_answers(network: _Network, normalization: Normalization, pixels: Pixels, labels: tuple[str, ...]) -> None:
@@ -192,14 +203,14 @@ def _answer(network: _Network, batch: NDArray[np.uint8], normalization: Normaliz
     """
     values = _input_of(network, batch, normalization)
     answers = _run(network, network.session, values)
-    if not network.floats:
+    if network.own is None:
         return answers
     own = _run(network, network.own, values)
     tolerances = TOLERANCES["fp16" if "float16" in network.floats else "fp32"]
     verdict, reasons = judge(compare(own, answers, tolerances), tolerances)
     if verdict == "fail" and np.isfinite(answers).all():
         raise DataError(
-            f"{network.path}: in float32 it is another classifier than in its own {' and '.join(network.floats)}: "
+            f"{network.path}: in float32 it is another classifier than in its own {_words(network.floats)}: "
             f"{'; '.join(reasons)}; export it again in float32"
         )
     return answers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeclf_export.foreign_file import own_name
+from edgeclf_export.foreign_file import own_name, parse_foreign
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.pixels import Pixels
 
@@ -21,6 +21,15 @@ class NetworkInput:
     layout: Literal["NCHW", "NHWC"]
     kind: str
     batch: int | None
+
+
+def takes_uint8(path: Path) -> bool:
+    """Whether an ONNX file takes uint8 pixels, and so normalises them itself; False where it can't be read."""
+    try:
+        model = parse_foreign(path)
+    except DataError:
+        return False
+    return any(type_name(value) == "uint8" for value in model.graph.input)
 
 
 def find_input(model: Any, pixels: Pixels, path: Path) -> NetworkInput:
