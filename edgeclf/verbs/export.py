@@ -82,7 +82,11 @@ def export(
     fallback: Fallback = False,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
+        typer.Option(
+            metavar="FILE",
+            help="Class names: one a line, JSON, YAML or CSV.",
+            show_default="ImageNet's for 1,000 classes",
+        ),
     ] = None,
     img_size: ImgSize = None,
     input_form: Annotated[

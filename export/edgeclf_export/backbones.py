@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.labels import IMAGENET_CLASSES, default_labels
+from edgeclf_export.labels import IMAGENET_CLASSES, default_labels, shown_labels
 from edgeclf_export.modules import ReferenceInput, exportable_from_module, normalized_by_torchvision
 from edgeclf_export.names import resolve_backbone
 from edgeclf_export.published import load_published, quiet_hub
@@ -80,7 +80,7 @@ def load_backbone(
     if not classes:
         raise UsageError(f"{name} gives features, not classes; choose a backbone with a classifier, or train its head")
     if labels is not None and len(labels) != classes:
-        raise DataError(f"{len(labels)} labels, but {name} with these weights has {classes} classes")
+        raise DataError(f"{shown_labels(labels)}, but {name} with these weights has {classes} classes")
     config = data_config(library, name, module, img_size)
     return exportable_from_module(
         module,

@@ -144,7 +144,7 @@ def test_weights_of_another_width_show_both_shapes(state: dict[str, Any], tmp_pa
 
 def test_labels_that_do_not_fit_the_weights_show_both_counts(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "best.pth")
-    with pytest.raises(DataError, match="2 labels, but test_resnet with these weights has 5 classes"):
+    with pytest.raises(DataError, match=r"2 labels \('a', 'b'\), but test_resnet with these weights has 5 classes"):
         load_backbone("test_resnet", str(tmp_path / "best.pth"), labels=("a", "b"), img_size=64)
 
 
