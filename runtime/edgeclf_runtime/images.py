@@ -76,7 +76,7 @@ _PARSER_ERRORS = (
     zlib.error,
 )
 
-ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, NDArray[np.generic]]
+ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def decode(
     """
     if isinstance(source, np.ndarray):
         return Decoded(_from_array(source, background, value_range, channels, limits))
-    data = source if isinstance(source, bytes) else _read(source, limits)
+    data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source, limits)
     limits.check_bytes(len(data))
     if not data:
         raise ImageError("the file is empty (0 bytes)")
