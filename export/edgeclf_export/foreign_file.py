@@ -36,12 +36,34 @@ def parse_foreign(path: Path) -> Any:
     refuse_external_data(data, str(path))
     try:
         model = onnx.load_from_string(data)
+        _sort_nodes(model.graph)
         onnx.checker.check_model(model)
     except (DecodeError, RuntimeError, onnx.checker.ValidationError) as error:
         raise DataError(f"{path}: no valid ONNX model ({first_line(error)})") from error
     _refuse_quantized(model, path)
     _refuse_other_machines(model, path)
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
+
+
+def _sort_nodes(graph: Any) -> None:
+    """Puts each node behind those that it needs, else in their order: ONNX Runtime's float16 converter does not."""
+    made = {name for node in graph.node for name in node.output if name}
+    known: set[str] = set()
+    waiting, ready = list(graph.node), []
+    while waiting:
+        late = []
+        for node in waiting:
+            if all(name in known or name not in made for name in inputs_of(node)):
+                ready.append(node)
+                known.update(node.output)
+            else:
+                late.append(node)
+        if len(late) == len(waiting):
+            return  # a circle: the checker says so
+        waiting = late
+    if [id(node) for node in ready] != [id(node) for node in graph.node]:
+        del graph.node[:]
+        graph.node.extend(ready)
 
 
 def _converted(model: Any, path: Path) -> Any:
@@ -100,3 +122,13 @@ def _refuse_other_machines(model: Any, path: Path) -> None:
             f"{path}: was optimised by ONNX Runtime for the processor that wrote it ({', '.join(odd[:3])} of "
             f"{_OF_ONE_PROCESSOR}); give the file from before that, every device optimises it for itself"
         )
+
+
+def inputs_of(node: Any) -> Iterator[str]:
+    """Names that a node takes, those that the graphs inside it take from outside, too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+            for inner in graph.node:
+                yield from inputs_of(inner)
+            yield from (value.name for value in graph.output)

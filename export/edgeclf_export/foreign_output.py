@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeclf_export.foreign_file import own_name
+from edgeclf_export.foreign_file import inputs_of, own_name
 from edgeclf_export.foreign_input import describe, shape_of, type_name
 from edgeclf_export.labels import shown_labels
 from edgeclf_runtime.errors import DataError, UsageError
@@ -82,7 +81,7 @@ def cut_to(model: Any, tensor: str, elem_type: int, activation: Any = None) -> A
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(_inputs_of(node))
+            needed.update(inputs_of(node))
     kept.reverse()
     weights = [item for item in graph.initializer if item.name in needed]
     del graph.node[:], graph.output[:], graph.initializer[:]
@@ -168,13 +167,3 @@ def _note(chosen: _Output, listed: str, outputs: int, wanted: str | None) -> str
     if outputs == 1 or wanted is not None:
         return None
     return f"of its outputs {listed}, {chosen.name} was taken; --output-name takes another"
-
-
-def _inputs_of(node: Any) -> Iterator[str]:
-    """Names that a node takes, those that the graphs inside it take from outside, too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            for inner in graph.node:
-                yield from _inputs_of(inner)
-            yield from (value.name for value in graph.output)

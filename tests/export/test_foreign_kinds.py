@@ -154,6 +154,23 @@ def test_float16_before_a_softmax_and_a_cast_is_cut_to_logits(load: Load, tmp_pa
     assert_bundles_give(load(model), wanted, tmp_path, tolerance=0.01)
 
 
+def test_nodes_in_any_order_are_taken_as_onnxruntime_takes_them(load: Load, tmp_path: Path) -> None:
+    model = half(inside_only=True)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[3:], *nodes[:3]])
+    with pytest.raises(onnx.checker.ValidationError, match="topologically sorted"):
+        onnx.checker.check_model(model)
+    assert_bundles_give(load(model), own_logits(model, output="wide"), tmp_path, tolerance=0.01)
+
+
+def test_nodes_that_need_each_other_are_no_model(load: Load) -> None:
+    model = build()
+    model.graph.node[0].input[0] = "kept"
+    with pytest.raises(DataError, match="no valid ONNX model"):
+        load(model)
+
+
 def test_float64_is_taken_in_float32(load: Load, tmp_path: Path) -> None:
     kind = TensorProto.DOUBLE
     model = build(entry=(kind, ["N", 3, 32, 32]), outputs={"logits": (kind, ["N", 5])}, floats=np.float64)
