@@ -97,7 +97,8 @@ def describe_normalization(normalization: Normalization | None) -> str:
         return "none: the graph takes the pixels as they are"
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (normalization.mean, normalization.std))
     who = "inside the graph" if normalization.applied_by == "graph" else "left to the caller"
-    return f"(pixel / 255 - mean) / std, {who}: mean {mean}, std {std}"
+    order = "" if normalization.channels == "rgb" else "; the network takes the channels as B, G, R"
+    return f"(pixel / 255 - mean) / std, {who}: mean {mean}, std {std}{order}"
 
 
 def _colour(levels: tuple[int, int, int]) -> str:

@@ -101,7 +101,7 @@ class ClassifyWithBundle:
 
 def _fault(cell: Any) -> str | None:
     """Why `cell` is not one image, if that shows from outside."""
-    if isinstance(cell, (bytes, np.ndarray)):
+    if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray)):
         return None
     if not isinstance(cell, str):
         return f"wanted bytes, an array or a path, found {type(cell).__name__}"

@@ -22,6 +22,7 @@ from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.manifest import to_input
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.session import open_session
+from edgeclf_runtime.unicode_forms import shown_names
 
 SPLIT_CHOICES = (*SPLITS, "all")
 T = TypeVar("T")
@@ -72,8 +73,8 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
         return
     if not wanted:
         raise DataError(f"{bundle} is an encoder and has no classes to judge; `edgeclf zeroshot` makes a classifier")
-    only_bundle = [repr(label) for label in wanted if label not in set(found)]
-    only_data = [repr(label) for label in found if label not in set(wanted)]
+    only_bundle = shown_names([label for label in wanted if label not in set(found)], beside=found)
+    only_data = shown_names([label for label in found if label not in set(wanted)], beside=wanted)
     sides = [f"only in the bundle {bundle}: {some(only_bundle)}"] if only_bundle else []
     sides += [f"only in the data {data}: {some(only_data)}"] if only_data else []
     raise DataError(

@@ -82,7 +82,11 @@ def export(
     fallback: Fallback = False,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Class names, one a line.", show_default="ImageNet's for 1,000 classes"),
+        typer.Option(
+            metavar="FILE",
+            help="Class names: one a line, JSON, YAML or CSV.",
+            show_default="ImageNet's for 1,000 classes",
+        ),
     ] = None,
     img_size: ImgSize = None,
     input_form: Annotated[
@@ -90,6 +94,26 @@ def export(
     ] = "uint8-nhwc",
     mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel means, of 0..1.")] = None,
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel deviations.")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="For FILE.onnx: factor on pixels 0..255 before --mean and --std; 1: not divided.",
+            show_default="1/255",
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="For FILE.onnx: rgb or bgr, the order that it takes; --mean and --std stay R,G,B.",
+            show_default="rgb",
+        ),
+    ] = None,
+    output_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For FILE.onnx: output with the logits.", show_default="the one that fits"),
+    ] = None,
     crop_pct: Annotated[
         float | None,
         typer.Option(
@@ -176,7 +200,7 @@ def export(
     from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
 
-    look = Look(mean, std, crop_pct, crop_mode, interpolation)
+    look = Look(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
     given = Source(source, model, weights, labels, img_size, seed, look, bit_depth, window)
     encoders = bool(part) or pretrained is not None
     given.check(encoders=encoders)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeclf.console import say
+from edgeclf.verbs.foreign_formats import refuse_other_formats
+from edgeclf.verbs.normalization import IMAGENET_MEAN, channel_order, foreign_normalization
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.writer import MANIFEST
 
@@ -21,7 +23,6 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
     "file": ("onnx", "onnxslim", "onnxruntime"),
     "bundle": ("onnx", "onnxruntime"),
 }
-_IMAGENET_MEAN = "0.485,0.456,0.406"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Look:
     crop_pct: float | None
     crop_mode: str | None
     interpolation: str | None
+    channels: str | None = None
+    scale: float | None = None
+    output_name: str | None = None
 
     def given(self) -> list[str]:
         return [field.name.replace("_", "-") for field in fields(self) if getattr(self, field.name) is not None]
@@ -58,7 +62,7 @@ class Source:
             return "backbone"
         if self.place is None:
             return "run"
-        if self.place.endswith(".onnx"):
+        if self.place.lower().endswith(".onnx"):
             return "file"
         return "bundle" if self.place.endswith(".tar") or Path(self.place, MANIFEST).is_file() else "run"
 
@@ -74,6 +78,8 @@ class Source:
             raise UsageError("--bit-depth and --window are for classifiers, not for --part")
         if self.model is not None and self.place is not None:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
+        if self.model is None and self.place is not None and self.kind == "run":
+            refuse_other_formats(self.place)
         if self.kind != "file" and (misplaced := self.look.given()):
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs, backbones and bundles bring their own")
         if self.model is None and self.weights is not None:
@@ -86,6 +92,8 @@ class Source:
         """The classifier. `folder` is empty and there until the export is over."""
         shown = _value_range(self.bit_depth, self.window)
         exportable = self._load(folder)
+        for note in exportable.notes:
+            say(note)
         if shown is None:
             return exportable
         return replace(exportable, pixels=replace(exportable.pixels, value_range=shown))
@@ -125,34 +133,37 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
     from edgeclf_export.backbones import pixels_from_config
     from edgeclf_export.foreign import load_onnx_classifier
     from edgeclf_export.labels import read_labels
-    from edgeclf_runtime.manifest import Normalization
 
-    if labels is None or img_size is None or look.mean is None or look.std is None:
+    if labels is None or img_size is None or not _says_how_pixels_look(source, look):
         raise UsageError(
             f"{source.name} does not tell its classes and pictures: give --labels FILE, --img-size PX, --mean R,G,B "
-            f"and --std R,G,B (ImageNet's are {_IMAGENET_MEAN} and 0.229,0.224,0.225)"
+            f"and --std R,G,B (ImageNet's are {IMAGENET_MEAN} and 0.229,0.224,0.225)"
         )
-    mean, std = _triple(look.mean, "--mean"), _triple(look.std, "--std")
+    normalization = foreign_normalization(look.mean, look.std, look.scale)
     config = {
         "input_size": (3, img_size, img_size),
         "crop_pct": look.crop_pct or 0.875,
         "crop_mode": look.crop_mode or "center",
         "interpolation": look.interpolation or "bilinear",
-        "mean": mean,
+        "mean": (0.0, 0.0, 0.0) if normalization is None else normalization.mean,
     }
     return load_onnx_classifier(
-        source, labels=read_labels(labels), pixels=pixels_from_config(config), normalization=Normalization(mean, std)
+        source,
+        labels=read_labels(labels),
+        pixels=pixels_from_config(config),
+        normalization=normalization,
+        channels=channel_order(look.channels),
+        output=look.output_name,
     )
 
 
-def _triple(text: str, option: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} wants three numbers such as {_IMAGENET_MEAN}, found {text!r}") from None
-    if not all(map(math.isfinite, (red, green, blue))) or (option == "--std" and min(red, green, blue) <= 0):
-        raise UsageError(f"{option} wants finite numbers{', above 0' if option == '--std' else ''}, found {text!r}")
-    return red, green, blue
+def _says_how_pixels_look(source: Path, look: Look) -> bool:
+    """Whether mean and std were given, or both left out of a file that needs none."""
+    from edgeclf_export.foreign_input import takes_uint8
+
+    if look.mean is None and look.std is None:
+        return takes_uint8(source)
+    return look.mean is not None and look.std is not None
 
 
 def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:

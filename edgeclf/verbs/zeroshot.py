@@ -120,6 +120,8 @@ def zeroshot(
     with progress() as bars:
         task = bars.add_task("words", total=len(words))
         exportable = zeroshot_classifier(clip, words, sentences, lambda done: bars.update(task, completed=done))
+    for note in exportable.notes:
+        say(note, style="yellow")
     with notices().status("building") as status:
         made = list(make_bundles(exportable, options, report=status.update))
     show_bundles("zeroshot", exportable, made, as_json=as_json)

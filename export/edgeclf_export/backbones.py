@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.labels import IMAGENET_CLASSES, default_labels
+from edgeclf_export.labels import IMAGENET_CLASSES, default_labels, shown_labels
 from edgeclf_export.modules import ReferenceInput, exportable_from_module, normalized_by_torchvision
 from edgeclf_export.names import resolve_backbone
 from edgeclf_export.published import load_published, quiet_hub
+from edgeclf_export.state_names import fit_names, notes_on_names, origin_without
 from edgeclf_export.weights import PACKAGES, State, digest_state, load_file, load_into, load_package
 from edgeclf_runtime.backends.torch_module import Builder, build_module
 from edgeclf_runtime.errors import DataError, UsageError
@@ -69,20 +71,23 @@ def load_backbone(
     state, origin = find_weights(library, name, weights, size, seed)
     classes = len(labels) if labels is not None else None
     if state is not None:
+        state, origin = _with_own_head(library, name, state, origin, size)
         classes = _count_classes(library, name, state)
     builder = describe_builder(library, name, classes, size, trained=state is not None)
     torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
+        state, prefix = fit_names(state, module.state_dict())
+        origin = origin_without(origin, prefix)
         _refuse_headless(library, name, module, state)
         load_into(module, state, name)
     classes = _output_classes(builder, module)
     if not classes:
         raise UsageError(f"{name} gives features, not classes; choose a backbone with a classifier, or train its head")
     if labels is not None and len(labels) != classes:
-        raise DataError(f"{len(labels)} labels, but {name} with these weights has {classes} classes")
+        raise DataError(f"{shown_labels(labels)}, but {name} with these weights has {classes} classes")
     config = data_config(library, name, module, img_size)
-    return exportable_from_module(
+    made = exportable_from_module(
         module,
         backbone=f"{library}/{name}",
         weights=origin,
@@ -95,6 +100,7 @@ def load_backbone(
         pixel_reference=reference_transform(config),
         reference_input=reference_input(config),
     )
+    return replace(made, notes=notes_on_names(origin))
 
 
 def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Module]:
@@ -193,6 +199,15 @@ def describe_builder(library: str, name: str, classes: int | None, size: dict[st
         # the published weights, and what was trained from them, want pictures normalised with mean = std = 0.5
         arguments.update(aux_logits=False, init_weights=False, transform_input=trained)
     return Builder(library, name, arguments)  # type: ignore[arg-type]
+
+
+def _with_own_head(library: str, name: str, state: State, origin: str, size: dict[str, int]) -> tuple[State, str]:
+    """The state dict and its origin, without the prefix that hides its head where one does."""
+    if _count_classes(library, name, state) is not None:
+        return state, origin
+    module = build_module(describe_builder(library, name, None, size, trained=True))
+    state, prefix = fit_names(state, module.state_dict())
+    return state, origin_without(origin, prefix)
 
 
 def _count_classes(library: str, name: str, state: State) -> int | None:

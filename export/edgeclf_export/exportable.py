@@ -79,6 +79,8 @@ class Exportable:
         Of a run: its labelled images, split by split, for int8.
     parent
         The bundle that it was read from, whose provenance, temperature and thresholds stay; None: there is none.
+    notes
+        What was decided while it was read, a sentence each, for the user.
     """
 
     backbone: str
@@ -100,6 +102,7 @@ class Exportable:
     proof_files: tuple[Path, ...] = ()
     data: LabelledData | None = None
     parent: Bundle | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_export.bundling import build_bundle, check_in_fp32, keep_aside
@@ -201,6 +202,8 @@ def export(
             f"{exportable.backbone} itself gives NaN or infinite outputs for {broken} of {len(answers)} items; "
             "its weights are damaged, or its training diverged"
         )
+    if isinstance(exportable, Exportable) and exportable.labels:
+        _refuse_one_for_all(exportable, answers)
     hub = Hub(exportable, options.form, options.opset, options.engine)
     if options.precision != "fp32":
         for name in sorted({_IN_FP32.get(target, target) for target in options.targets}):
@@ -218,6 +221,16 @@ def export(
             if proof.verdict == "fail":
                 raise GateError(keep_aside(draft, destination, proof))
         yield from _published(destination, manifest, proof, options, report)
+
+
+def _refuse_one_for_all(exportable: Exportable, answers: NDArray[np.float32]) -> None:
+    """Raises GateError where no image has logits that differ between the classes: nothing can be compared there."""
+    ranges, sizes = np.ptp(answers, axis=1), np.abs(answers).max(axis=1)
+    if len(answers) and (ranges <= 4 * np.finfo(np.float32).eps * sizes).all():
+        raise GateError(
+            f"{exportable.backbone} gives every class the same logit, for each of {len(answers)} images; its weights "
+            "are damaged, or its labels are one"
+        )
 
 
 def _published(

@@ -1,26 +1,28 @@
-"""Class names: from a file, or ImageNet's where a backbone has its 1,000 classes."""
+"""Class names: from a text, JSON, YAML or CSV file, or ImageNet's where a backbone has its 1,000 classes."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from edgeclf_export.label_files import parse_csv, parse_json, parse_yaml
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.unicode_forms import same_but_for_unicode, spelt_out
 
 IMAGENET_CLASSES = 1000
+_YAML_STARTS = ("names:", "---")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Names in class order from a JSON list, or from a text file with one name a line. Raises DataError."""
+    """Names in class order: one a line, a JSON list or object, the names of a YAML file, a CSV. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; wanted a text file with one class name a line") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    names = _parse_json(text, path) if text.lstrip().startswith("[") else text.split("\n")
-    names = [name.strip() for name in names]
+    names = [name.strip() for name in _parse(text, path)]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -29,17 +31,30 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: name {names.index('') + 1} of {len(names)} is empty; wanted one class name a line")
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}: the class {repeated[0]!r} is there {names.count(repeated[0])} times")
+    if alike := same_but_for_unicode(names):
+        raise DataError(
+            f"{path}: the classes {spelt_out(alike[0])} and {spelt_out(alike[1])} differ by their Unicode form alone; "
+            "write both alike, or one of them otherwise"
+        )
     return tuple(names)
 
 
-def _parse_json(text: str, path: Path) -> list[str]:
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: starts with '[' and is no JSON list of names ({error})") from error
-    if not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: wanted a JSON list of names, found one that holds something else than text")
-    return list(names)
+def _parse(text: str, path: Path) -> list[str]:
+    ending, start = path.suffix.lower(), text.lstrip()
+    if start.startswith(("[", "{")) and ending not in (".yaml", ".yml"):
+        return parse_json(text, path)
+    if ending in (".yaml", ".yml") or start.startswith(_YAML_STARTS):
+        return parse_yaml(text, path)
+    if ending in (".csv", ".tsv"):
+        return parse_csv(text, path)
+    return text.split("\n")
+
+
+def shown_labels(labels: Sequence[str]) -> str:
+    """ "3 labels ('apple', 'pear', 'fig')", the first two and the last of many: what a file was read as."""
+    names = [repr(label) if len(label) <= 40 else repr(label[:40]) + "…" for label in labels]
+    listed = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
+    return f"{len(names)} {'label' if len(names) == 1 else 'labels'} ({', '.join(listed)})"
 
 
 def default_labels(classes: int) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.names import resolve_backbone
 from edgeclf_export.published import quiet_hub
+from edgeclf_export.state_names import fit_names, origin_without
 from edgeclf_export.weights import State, digest_state, load_into
 from edgeclf_runtime.backends.torch_module import Builder, build_module
 from edgeclf_runtime.manifest import Normalization, Reference
@@ -70,6 +71,8 @@ def load_for_training(
     torch.manual_seed(seed)
     module = build_module(builder)
     if state is not None:
+        state, prefix = fit_names(state, module.state_dict())
+        origin = origin_without(origin, prefix)
         load_into(module, _with_fresh_head(module, state, head_layers(library, name, module.state_dict())), name)
     config = data_config(library, name, module, img_size)
     architecture = Architecture(

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING
 
 from edgeclf_export.adapted import WEIGHTS, read_adapted, weights_in
 from edgeclf_export.reasons import first_line
+from edgeclf_export.state_names import find_tensors, origin_without, shown_names, without_wrappers
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.machine import package_version
 from edgeclf_runtime.writer import hash_file
 
 if TYPE_CHECKING:
     import torch
+
+# torch then reads the options of the training script, which are plain values, and still refuses all else
+_WITHOUT_NAMESPACE = (
+    'Those are the options of the script that trained it; save the tensors without them: python -c "import argparse, '
+    "torch; torch.serialization.add_safe_globals([argparse.Namespace]); torch.save(torch.load('{}')['model'], "
+    "'weights.pth')\", or the key that they are under in place of 'model'"
+)
 
 State = dict[str, "torch.Tensor"]
 
@@ -68,14 +76,19 @@ def load_file(path: Path) -> tuple[State, str]:
     A folder that `edgeclf adapt` or `edgeclf train` left stands for the weights in it.
     """
     path = weights_in(path)
-    state = read_state(path)
+    state, lay = _read(path)
     adapted = read_adapted(path)
     about = "" if adapted is None else f" ({adapted})"
-    return state, f"file:{path.name} sha256:{hash_file(path)}{about}"
+    return state, f"file:{path.name} sha256:{hash_file(path)}{about}{lay}"
 
 
 def read_state(path: Path) -> State:
     """Tensors by name. Torch files are read with `weights_only=True`: whatever else a pickle holds is refused."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[State, str]:
+    """Tensors by name, and how they lay in the file where that is not as the network has them."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file as load_safetensors
 
@@ -107,33 +120,38 @@ def _unpickle_tensors(path: Path) -> object:
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         found = f"it asks for {wanted[1]}" if wanted else "it is something else, or damaged"
-        raise DataError(
-            f"{path}: wanted tensors alone, but {found}; nothing of it was run. Save its state_dict as safetensors"
-        ) from error
+        advice = "Save its state_dict as safetensors"
+        if wanted and wanted[1] == "argparse.Namespace":
+            advice = _WITHOUT_NAMESPACE.format(path.name)
+        raise DataError(f"{path}: wanted tensors alone, but {found}; nothing of it was run. {advice}") from error
 
 
-def _tensors_in(content: object, path: Path) -> State:
+def _tensors_in(content: object, path: Path) -> tuple[State, str]:
+    """The tensors, and what the manifest tells of how they lay in the file."""
     import torch
 
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):  # where training scripts keep them
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content, key = find_tensors(content)
     if not isinstance(content, Mapping) or not content:
         kind = "an empty one" if content == {} else type(content).__name__
         raise DataError(f"{path}: wanted a state_dict, found {kind}")
     if wrong := [key for key, value in content.items() if not isinstance(value, torch.Tensor)]:
         raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with the state_dict alone")
-    # DistributedDataParallel's and torch.compile's wrappers leave their names
-    return {str(key).removeprefix("module.").removeprefix("_orig_mod."): value for key, value in content.items()}
+    state, prefix = without_wrappers({str(name): value for name, value in content.items()})
+    return state, origin_without(f", key {key!r}" if key else "", prefix)
+
+
+_UNNEEDED = "num_batches_tracked"
 
 
 def load_into(module: torch.nn.Module, state: State, backbone: str) -> None:
-    """Loads every tensor; raises DataError that shows the difference where names or shapes don't fit."""
+    """Loads every tensor; raises DataError that shows the difference where names or shapes don't fit.
+
+    Files of before PyTorch 0.4.1 have no num_batches_tracked, and no inference needs it.
+    """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     differences = [
-        *(f"{name} is missing" for name in wanted if name not in found),
+        *(f"{name} is missing" for name in wanted if name not in found and not name.endswith(_UNNEEDED)),
         *(f"{name} is not in {backbone}" for name in found if name not in wanted),
         *(
             f"{name} has {found[name]}, wanted {wanted[name]}"
@@ -143,8 +161,10 @@ def load_into(module: torch.nn.Module, state: State, backbone: str) -> None:
     ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise DataError(f"the weights are not of {backbone}: {'; '.join(differences[:3])}{more}")
-    module.load_state_dict(state)
+        others = [name for name in found if name not in wanted]
+        own = f"; other names in the file: {shown_names(others)}" if others else ""
+        raise DataError(f"the weights are not of {backbone}: {'; '.join(differences[:3])}{more}{own}")
+    module.load_state_dict(state, strict=False)
 
 
 def digest_state(state: Mapping[str, torch.Tensor]) -> str:

@@ -74,7 +74,7 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, folder, binary file, bytes or array, or an iterable of them.
+            A path, folder, binary file, bytes, bytearray, memoryview or array, or an iterable of them.
         channels
             Order of colours in arrays, "rgb" or "bgr".
         batch_size

@@ -51,7 +51,7 @@ _PARSER_ERRORS = (
     zlib.error,
 )
 
-ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, NDArray[np.generic]]
+ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def decode(
             raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {source.shape}")
         limits.check_size(source.shape[1], source.shape[0])
         return Decoded(array_to_rgb(source, background, value_range, channels))
-    data = source if isinstance(source, bytes) else _read(source, limits)
+    data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source, limits)
     limits.check_bytes(len(data))
     if not data:
         raise ImageError("the file is empty (0 bytes)")

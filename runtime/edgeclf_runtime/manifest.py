@@ -50,11 +50,15 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """(pixel / 255 - mean) / std per channel, in the graph's first layer or left to the caller (float inputs)."""
+    """(pixel / 255 - mean) / std per channel, in the graph's first layer or left to the caller (float inputs).
+
+    `mean` and `std` are of red, green and blue. `channels` is the order in which the network takes them.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     applied_by: Literal["graph", "caller"] = "graph"
+    channels: Literal["rgb", "bgr"] = "rgb"
 
     def __post_init__(self) -> None:
         if not min(self.std) > 0:
@@ -62,11 +66,13 @@ class Normalization:
 
 
 def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> NDArray[np.generic]:
-    """Pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's part."""
+    """RGB pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's."""
     if normalization is None or normalization.applied_by == "graph":
         return batch
     mean, std = (np.asarray(v, dtype=np.float32) for v in (normalization.mean, normalization.std))
     scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    if normalization.channels == "bgr":
+        scaled = scaled[..., ::-1]
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 

@@ -22,6 +22,7 @@ from edgeclf_runtime.session import Session
 
 _GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
 
+_SOURCES = (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
@@ -159,16 +160,29 @@ def _rows(answered: _Answered) -> Iterator[tuple[Loaded, NDArray[np.floating] | 
 
 
 def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """One source after the other; folders give their images."""
-    if isinstance(images, (bytes, np.ndarray)) or hasattr(images, "read"):
+    """One source after the other; folders give their images. Raises UsageError at once where it is none itself."""
+    if not isinstance(images, (*_SOURCES, Iterable)) and not hasattr(images, "read"):
+        raise _no_source(images)
+    if hasattr(images, "__dlpack__") and not isinstance(images, np.ndarray):
+        raise _no_source(images)
+    return _image_sources(images)
+
+
+def _image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
+    if isinstance(images, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(images, "read"):
         yield images  # type: ignore[misc]
     elif isinstance(images, (str, os.PathLike)):
         yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
-    elif isinstance(images, Iterable):
+    else:
         for image in images:
             yield from image_sources(image)
-    else:
-        raise UsageError(f"wanted paths, binary files, bytes or arrays, found {type(images).__name__}")
+
+
+def _no_source(images: object) -> UsageError:
+    found = type(images).__name__
+    if hasattr(images, "__dlpack__"):
+        found += "; give it as a numpy array, (H, W, 3) uint8 (of torch: tensor.permute(1, 2, 0).cpu().numpy())"
+    return UsageError(f"wanted paths, binary files, bytes or arrays, found {found}")
 
 
 def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:

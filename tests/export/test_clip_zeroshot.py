@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -126,6 +127,48 @@ def test_damaged_weights_are_named_before_anything_is_built() -> None:
         clip.model.get_parameter("text_projection").fill_(math.nan)
     with pytest.raises(GateError, match="open_clip/small itself gives NaN or infinite embeddings of words"):
         zeroshot_classifier(clip, WORDS, TEMPLATES)
+
+
+def test_a_text_that_the_model_cuts_is_named_with_the_place(made: Callable[[bool], Exportable]) -> None:
+    long = "dog " * 80 + "end"
+    found = zeroshot_classifier(load_clip(str(small_clip()), None), ("cat", long), Templates(("a {}",), "given"))
+    (note,) = found.notes
+    assert note.startswith("the text of the label 'dog dog dog dog dog  … ") and note.endswith("dog dog dog'")
+    assert re.search(r"has 84 tokens, of which the model reads \d+: it is cut behind '", note)
+    assert made(False).notes == ()
+
+
+def test_many_cut_texts_are_counted() -> None:
+    labels = tuple(f"{number} " + "dog " * 80 for number in range(5))
+    found = zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("{}",), "given"))
+    assert len(found.notes) == 4 and found.notes[3] == "so are those of 2 more labels"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            ("cat", "dog " * 80 + "left", "dog " * 80 + "right"),
+            "are one text to this model .each has 84 tokens",
+        ),
+        (("Cat", "dog", "cat"), "the labels 'Cat' and 'cat' are one text to this model .it reads capitals as small"),
+        (("cat", "dog", "cat  dog", "cat dog"), "'cat  dog' and 'cat dog' are one text to this model"),
+    ],
+)
+def test_labels_that_become_one_to_the_model_are_refused(labels: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("a {}",), "given"))
+
+
+def test_labels_with_the_same_embedding_are_refused() -> None:
+    import torch
+
+    clip = load_clip(str(small_clip()), None)
+    with torch.no_grad():
+        clip.model.get_parameter("token_embedding.weight").zero_()
+        clip.model.get_parameter("positional_embedding").normal_()
+    with pytest.raises(UsageError, match="the labels 'cat' and 'dog' have the same embedding, so that no"):
+        zeroshot_classifier(clip, ("cat", "dog"), Templates(("a {}",), "given"))
 
 
 def test_progress_is_told_label_by_label() -> None:

@@ -11,7 +11,7 @@ import pytest
 from edgeclf_export.exporter import ExportOptions, export_module
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.manifest import Normalization
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.verify import verify
@@ -145,3 +145,18 @@ def test_the_example_in_the_docstring_is_right(net: Any, tmp_path: Path, monkeyp
         "orchard-onnx-fp32",
         "orchard-openvino-fp32",
     ]
+
+
+def test_a_module_that_gives_every_class_the_same_logit_is_named(
+    net: Any, pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...], tmp_path: Path
+) -> None:
+    import copy
+
+    flat = copy.deepcopy(net)
+    with torch.no_grad():
+        flat[4].weight.zero_()
+        flat[4].bias.fill_(24.3)
+    with pytest.raises(
+        GateError, match=r"gives every class the same logit, for each of \d+ images; its weights are dam"
+    ):
+        export_module(flat, pixels, fruit, ExportOptions(output=tmp_path), normalization=normalization)

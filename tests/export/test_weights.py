@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +47,11 @@ def save_safetensors(content: Any, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrapping", ["plain", "state_dict", "state_dict_ema", "model", "module.", "_orig_mod.", "legacy"]
+    "wrapping",
+    [
+        *("plain", "legacy", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."),
+        *("state_dict", "state_dict_ema", "model", "model_state_dict", "net", "ema", "params", "params_ema"),
+    ],
 )
 def test_the_state_dicts_that_training_scripts_save_are_read(
     wrapping: str, state: dict[str, Any], tmp_path: Path
@@ -55,6 +63,90 @@ def test_the_state_dicts_that_training_scripts_save_are_read(
         content = {wrapping: state, "epoch": 3}
     torch.save(content, tmp_path / "best.pth", _use_new_zipfile_serialization=wrapping != "legacy")
     assert digest_state(read_state(tmp_path / "best.pth")) == digest_state(state)
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda state, other: {"model": {"state_dict": state}},
+        lambda state, other: {"model": other, "ema": state, "epoch": 3},
+        lambda state, other: {"ema": {"decay": 0.99, "updates": 3}, "model": state},
+        lambda state, other: {"optimizer": {"state": {}}, "model_state_dict": state},
+        lambda state, other: {**{f"module.{name}": tensor for name, tensor in state.items()}, "n_averaged": other["a"]},
+    ],
+    ids=["nested", "averaged-first", "averaging-options", "optimizer", "AveragedModel"],
+)
+def test_the_part_with_the_weights_is_found(nest: Callable[..., Any], state: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(nest(state, {"a": torch.ones(1)}), tmp_path / "best.pth")
+    assert digest_state(read_state(tmp_path / "best.pth")) == digest_state(state)
+
+
+def renamed(state: dict[str, Any], prefix: str, *, head_too: bool = True) -> dict[str, Any]:
+    return {
+        name if not head_too and name.startswith("fc.") else prefix + name: tensor for name, tensor in state.items()
+    }
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "model.", "net.", "backbone.", "lightning.student.encoder."])
+def test_a_prefix_before_all_names_is_taken_off_and_said(prefix: str, state: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"state_dict": renamed(state, prefix)}, tmp_path / "best.pth")
+    plain = load_backbone("test_resnet", "random", labels=("a", "b", "c", "d", "e"), img_size=64)
+    loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
+    assert loaded.state is not None and digest_state(loaded.state) == digest_state(state)
+    assert loaded.notes == (f"the names in best.pth were taken without {prefix!r}",) and plain.notes == ()
+    assert loaded.weights.endswith(f", names without {prefix!r}")
+
+
+def test_a_prefix_before_all_but_the_head_is_taken_off(state: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(renamed(state, "backbone.", head_too=False), tmp_path / "best.pth")
+    loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
+    assert loaded.state is not None and digest_state(loaded.state) == digest_state(state)
+
+
+def test_a_prefix_is_taken_off_for_training_too(state: dict[str, Any], tmp_path: Path) -> None:
+    from edgeclf_export.trained import load_for_training
+
+    torch.save(renamed(state, "net."), tmp_path / "best.pth")
+    _, module = load_for_training(
+        "test_resnet", str(tmp_path / "best.pth"), labels=("a", "b", "c", "d", "e"), img_size=64, seed=0
+    )
+    assert digest_state(module.state_dict()) == digest_state(state)
+
+
+def test_torchvisions_prefixed_names_fit_too(tmp_path: Path) -> None:
+    trained = load_backbone("torchvision/resnet18", "random", labels=("a", "b", "c"), img_size=64, seed=3)
+    assert trained.state is not None
+    torch.save(renamed(trained.state, "model."), tmp_path / "best.pth")
+    loaded = load_backbone("torchvision/resnet18", str(tmp_path / "best.pth"), img_size=64)
+    assert loaded.reference == trained.reference and len(loaded.labels) == 3
+
+
+def test_weights_without_the_counters_of_batch_normalisation_are_whole(state: dict[str, Any], tmp_path: Path) -> None:
+    older = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    assert len(older) < len(state)
+    torch.save(older, tmp_path / "best.pth")
+    loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
+    assert loaded.state is not None
+    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in older.items())
+
+
+def test_names_that_are_missing_stand_beside_the_files_own(state: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({f"stage{number}": tensor for number, tensor in enumerate(state.values())}, tmp_path / "best.pth")
+    with pytest.raises(
+        DataError, match=r"conv1\.0\.weight is missing; .*; other names in the file: stage0, stage1, stage2, …"
+    ):
+        load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
+
+
+def test_the_options_of_a_training_script_are_never_unpickled_and_the_way_out_works(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.save({"model": state, "args": argparse.Namespace(lr=0.1)}, tmp_path / "best.pth")
+    with pytest.raises(DataError, match=r"it asks for argparse\.Namespace; nothing of it was run.*") as failure:
+        read_state(tmp_path / "best.pth")
+    (command,) = re.findall(r'python -c "(.*?)"', str(failure.value))
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    assert digest_state(read_state(tmp_path / "weights.pth")) == digest_state(state)
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "best.pth", "best"])
@@ -144,7 +236,7 @@ def test_weights_of_another_width_show_both_shapes(state: dict[str, Any], tmp_pa
 
 def test_labels_that_do_not_fit_the_weights_show_both_counts(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "best.pth")
-    with pytest.raises(DataError, match="2 labels, but test_resnet with these weights has 5 classes"):
+    with pytest.raises(DataError, match=r"2 labels \('a', 'b'\), but test_resnet with these weights has 5 classes"):
         load_backbone("test_resnet", str(tmp_path / "best.pth"), labels=("a", "b"), img_size=64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import gc
 import io
 import json
@@ -216,10 +217,44 @@ def test_options_that_can_not_be_meant_are_refused_at_once(
         classifier.predict([], **arguments)
 
 
-@pytest.mark.parametrize("images", [5, None, [None], bytearray(b"x"), object()])
+@pytest.mark.parametrize("images", [5, None, [None], object(), array.array("B", b"x")])
 def test_what_is_no_image_source_is_named(images: Any, classifier: Classifier) -> None:
     with pytest.raises(UsageError, match="wanted paths, binary files, bytes or arrays, found"):
         list(classifier.predict(images))
+
+
+class Tensor:
+    """What torch, TensorFlow and JAX have in common, iterated over its first axis as theirs are."""
+
+    def __dlpack__(self) -> Any:
+        raise AssertionError("not asked for")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("iteration over a 0-d tensor")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_tensor_of_another_library_says_what_to_give(inside: bool, classifier: Classifier) -> None:
+    with pytest.raises(UsageError, match=r"found Tensor; give it as a numpy array, \(H, W, 3\) uint8"):
+        list(classifier.predict([Tensor()] if inside else Tensor()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(), (32, 32, 3), (2, 3, 32, 32)])
+def test_a_torch_tensor_is_refused_at_once(shape: tuple[int, ...], classifier: Classifier) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(UsageError, match="found Tensor; give it as a numpy array") as failure:
+        classifier.predict(torch.zeros(shape, dtype=torch.uint8))
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_of_any_kind_are_an_image(kind: Any, classifier: Classifier) -> None:
+    data = tiny.encoded(tiny.pictures(1)[0], "PNG")
+    wanted = answers(classifier.predict(data))
+    assert answers(classifier.predict(kind(data))) == wanted
+    assert answers(classifier.predict([kind(data), kind(data)])) == wanted * 2
+    (damaged,) = classifier.predict(kind(data[:100]))
+    assert damaged.error is not None
 
 
 def test_a_bundle_of_another_task_is_refused(bundle: Bundle) -> None:

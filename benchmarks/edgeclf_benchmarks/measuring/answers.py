@@ -18,6 +18,7 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.manifest import Manifest
+from edgeclf_runtime.unicode_forms import shown_names
 
 _BATCH = 8
 
@@ -65,8 +66,8 @@ def check_classes(bundle: Bundle, data: LabelledImages) -> None:
     labels, classes = set(bundle.manifest.labels), set(data.classes)
     if labels == classes:
         return
-    here = ", ".join(repr(label) for label in sorted(labels - classes)[:3]) or "none"
-    there = ", ".join(repr(label) for label in sorted(classes - labels)[:3]) or "none"
+    here = ", ".join(shown_names(sorted(labels - classes)[:3], beside=classes - labels)) or "none"
+    there = ", ".join(shown_names(sorted(classes - labels)[:3], beside=labels - classes)) or "none"
     raise DataError(
         f"{bundle.name} has {len(labels)} classes and {data.name} {len(classes)}, not the same (only in the bundle: "
         f"{here}; only in the data: {there}); give --data that it was trained for, or bench it without"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf_export.clip.library import import_open_clip, unlogged
 from edgeclf_export.published import HUB, impatient_hub
 from edgeclf_export.reasons import first_line
+from edgeclf_export.state_names import fit_names
 from edgeclf_export.weights import State, load_file, load_into, read_state
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -87,6 +88,7 @@ def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: 
 
     state = {key: tensor for key, tensor in state.items() if key not in _OF_SCRIPTED_ARCHIVES}
     own = model.state_dict()
+    state, _ = fit_names(state, own)
     try:
         state = convert_state_dict(model, state)
         if "positional_embedding" in state and "positional_embedding" not in own:

@@ -16,16 +16,18 @@ from edgeclf_export.backbones import fold_branches
 from edgeclf_export.clip.encoders import embed_images, reference_of
 from edgeclf_export.clip.models import Clip
 from edgeclf_export.clip.prompts import Templates, prompts_digest
+from edgeclf_export.clip.texts import check_texts, shown_label
 from edgeclf_export.clip.towers import image_tower, tower_builder
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.modules import exportable_from_module
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.manifest import Prompts
 
 if TYPE_CHECKING:
     import torch
 
 _TEXTS_AT_A_TIME = 128
+_EQUAL = 1e-6  # between numbers of vectors of length 1
 
 
 def zeroshot_classifier(
@@ -37,10 +39,13 @@ def zeroshot_classifier(
     """A classifier for `labels` that needs no text encoder: softmax, or sigmoid where the model has a logit bias.
 
     Its reference is open_clip's own computation: its embeddings of the words, its `encode_image`, scale and bias.
+    Raises UsageError where the model reads two labels as one.
     """
     import torch
 
+    notes = check_texts(clip.tokenizer, labels, templates)
     words = embed_words(clip, labels, templates, report)
+    _refuse_equal_vectors(words, labels)
     visual = clip.model.get_submodule("visual")
     module = image_tower(visual, classes=len(labels), width=words.shape[0], normalize=True)
     head = module.get_submodule("head")
@@ -68,7 +73,7 @@ def zeroshot_classifier(
         logit_scale=clip.logit_scale,
         logit_bias=clip.logit_bias,
     )
-    return replace(made, answer=lambda batch: _own_logits(clip, words.numpy(), batch), prompts=prompts)
+    return replace(made, answer=lambda batch: _own_logits(clip, words.numpy(), batch), prompts=prompts, notes=notes)
 
 
 def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, report: Callable[[int], None]) -> torch.Tensor:
@@ -87,6 +92,22 @@ def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, report:
     if not torch.isfinite(words).all():
         raise GateError(f"{clip.backbone} itself gives NaN or infinite embeddings of words; its weights are damaged")
     return words
+
+
+def _refuse_equal_vectors(words: torch.Tensor, labels: Sequence[str]) -> None:
+    """Raises UsageError for two columns that are the same: no picture is nearer to one of them."""
+    import torch
+
+    line = torch.randn(len(words), generator=torch.Generator().manual_seed(0))
+    order = (line @ words).argsort()  # what is equal lies side by side along any line
+    beside = (words[:, order[1:]] - words[:, order[:-1]]).abs().amax(dim=0)
+    if len(beside) and float(beside.min()) < _EQUAL:
+        place = int(beside.argmin())
+        first, second = (labels[number] for number in sorted(order[place : place + 2].tolist()))
+        raise UsageError(
+            f"the labels {shown_label(first)} and {shown_label(second)} have the same embedding, so that no picture "
+            "tells them apart; leave one out, or say it otherwise"
+        )
 
 
 def _filled(sentence: str) -> Callable[[str], str]:
