@@ -78,7 +78,7 @@ def _judged(path: Path, digest: str) -> Accuracy:
     found = _judgement(path)
     if found.subject.digest != digest:
         raise DataError(f"{path} judges {found.subject.name}, not this bundle ({digest[:12]}); eval this bundle itself")
-    remarks = []
+    remarks = ["all images of a folder without splits"] if found.origin == "whole" else []
     if found.selected_on:
         these = found.selected_on == found.evaluation.images
         remarks.append(f"selected on {'these' if these else f'{found.selected_on} of these'} images")
