@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.console import count, grid, say, show, size, styled, verdict
-from edgeclf.data.split import open_data
+from edgeclf.data.held_out import open_held_out
 from edgeclf.data.threads import Track, untracked
-from edgeclf.judging.asking import items_of
+from edgeclf.judging.asking import check_split, items_of
 from edgeclf.judging.ledger import record_test_use
 from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
@@ -27,10 +27,31 @@ _TOO_FEW = "n too small"
 
 
 def labelled_images(
-    source: Path, split: str, *, most: int | None = None, seed: int = 0, track: Track = untracked
+    source: Path,
+    split: str,
+    *,
+    bundles: Sequence[Bundle] = (),
+    present: bool = False,
+    most: int | None = None,
+    seed: int = 0,
+    track: Track = untracked,
 ) -> LabelledImages:
-    """The images of a split for bench, at most `most` of them, drawn by chance; a look at test images is counted."""
-    data = open_data(source, seed, track=track)
+    """The images of a split for bench, at most `most` of them, drawn by chance; a look at test images is counted.
+
+    A source without splits is taken whole, unless one of the bundles was trained on it. `present`: it need not have
+    images of every class of the bundles.
+    """
+    check_split(split)
+    manifests = [bundle.manifest for bundle in bundles]
+    held_out = open_held_out(
+        source,
+        seed,
+        whole=split in ("test", "all"),
+        trained_on={each.provenance.data_sha256 for each in manifests if each.provenance.data_sha256},
+        labels=manifests[0].labels if present and manifests else None,
+        track=track,
+    )
+    data = held_out.data
     items = items_of(data, split)
     chosen = items if most is None or most >= len(items) else tuple(random.Random(seed).sample(items, most))
     places = {label: number for number, label in enumerate(data.classes)}
@@ -53,6 +74,10 @@ def labelled_images(
         training_images=len(data.of("train")),
         left_out=len(items) - len(chosen),
         record_look=record_look if tests else None,
+        origin=held_out.origin,
+        of_images=len(data.items),
+        validation_images=sum(item.split == "val" for item in chosen),
+        classes_present=len({item.label for item in chosen}) if present else None,
     )
 
 
@@ -87,7 +112,7 @@ def _tables(report: Report) -> Iterator[RenderableType]:
     yield ""
     yield _cost_table(report, batch, threads)
     if report.data is not None and any(row.evaluation for row in report.rows):
-        about = f"{count(len(report.data.images), 'image')} of {report.data.name}, {report.data.split}"
+        about = report.data.in_words
         yield ""
         yield styled(about + (" (selected on these images)" if report.data.selected_on else ""), "dim")
         yield _parity_table(report)

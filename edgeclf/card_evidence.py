@@ -78,7 +78,12 @@ def _judged(path: Path, digest: str) -> Accuracy:
     found = _judgement(path)
     if found.subject.digest != digest:
         raise DataError(f"{path} judges {found.subject.name}, not this bundle ({digest[:12]}); eval this bundle itself")
-    remarks = ["selected on these images"] if found.split in ("val", "all") else []
+    remarks = ["all images of a folder without splits"] if found.origin == "whole" else []
+    if found.selected_on:
+        these = found.selected_on == found.evaluation.images
+        remarks.append(f"selected on {'these' if these else f'{found.selected_on} of these'} images")
+    if found.classes_present is not None:
+        remarks.append(f"{found.classes_present} of {len(found.evaluation.classes)} classes present")
     if found.test_use is not None:
         remarks.append(f"look no. {found.test_use.number} at these test images")
     if found.other_data:

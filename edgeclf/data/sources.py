@@ -50,7 +50,7 @@ def parse_split(name: str) -> Split | None:
     return _SPLIT_NAMES.get(name.lower())
 
 
-def read_dataset(source: Path) -> Dataset:
+def read_dataset(source: Path, *, fewest_classes: int = 2) -> Dataset:
     """The labelled images of a folder or a CSV, in a fixed order; no image is opened.
 
     Raises
@@ -58,7 +58,7 @@ def read_dataset(source: Path) -> Dataset:
     UsageError
         `source` is not there.
     DataError
-        It holds no data set: no images, one class only, an empty class, classes that hardly differ, a faulty CSV, …
+        It holds no data set: no images, fewer classes than wanted, an empty class, classes that hardly differ, …
     """
     from edgeclf.data.table import read_table
 
@@ -73,7 +73,7 @@ def read_dataset(source: Path) -> Dataset:
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
     root = source if source.is_dir() else source.parent
     classes = tuple(sorted({sample.label for sample in samples}))
-    _check_classes(classes, source)
+    _check_classes(classes, source, fewest_classes)
     return Dataset(root, tuple(samples), classes, passed_over)
 
 
@@ -195,8 +195,8 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _check_classes(classes: Sequence[str], source: Path) -> None:
-    if len(classes) < 2:
+def _check_classes(classes: Sequence[str], source: Path, fewest: int) -> None:
+    if len(classes) < fewest:
         raise DataError(f"{source}: one class only, {classes[0]!r}; a classifier needs at least two")
     alike: dict[str, str] = {}
     for name in classes:

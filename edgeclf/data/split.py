@@ -111,6 +111,7 @@ def split_dataset(
     seed: int = 0,
     *,
     group_of: Callable[[str], str | None] | None = None,
+    hashes: Sequence[str] | None = None,
     track: Track = untracked,
 ) -> SplitManifest:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
@@ -124,6 +125,8 @@ def split_dataset(
         Shares of train, val and test; of those two that are parted where a source has the third.
     group_of
         The group of a relative path, where the source itself gives no groups.
+    hashes
+        What `hash_samples` gave, where that was called before.
 
     Raises
     ------
@@ -134,13 +137,25 @@ def split_dataset(
     """
     _check_fractions(fractions)
     samples = _grouped(dataset, group_of)
-    hashes = tuple(track(in_threads(_hash, [sample.path for sample in samples]), len(samples), "hash"))
+    hashes = hash_samples(samples, track) if hashes is None else hashes
     if any(sample.split for sample in samples):
         samples = _complete(dataset, samples, hashes, fractions, seed)
     else:
         samples = _allotted(dataset, samples, hashes, fractions, seed)
     if faults := split_faults(samples):
         raise DataError(f"{dataset.root}: {faults[0]}")
+    return manifest_of(dataset, samples, hashes, seed, fractions)
+
+
+def hash_samples(samples: Sequence[Sample], track: Track = untracked) -> tuple[str, ...]:
+    """SHA-256 of each file. Raises DataError for one that can't be read."""
+    return tuple(track(in_threads(_hash, [sample.path for sample in samples]), len(samples), "hash"))
+
+
+def manifest_of(
+    dataset: Dataset, samples: Sequence[Sample], hashes: Sequence[str], seed: int, fractions: Fractions = FRACTIONS
+) -> SplitManifest:
+    """The manifest of samples that have their splits."""
     items = tuple(
         Item(dataset.relative(sample), sample.label, sample.split or "train", sha256, sample.group)
         for sample, sha256 in zip(samples, hashes, strict=True)

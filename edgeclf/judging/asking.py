@@ -56,10 +56,15 @@ class Answers:
         return np.array([places[item.label] for item in self.items], dtype=np.intp)
 
 
-def items_of(data: SplitManifest, split: str) -> tuple[Item, ...]:
-    """The images of a split, or of "all". Raises UsageError for an unknown or empty one."""
+def check_split(split: str) -> None:
+    """Raises UsageError for a split that there is none of."""
     if split not in SPLIT_CHOICES:
         raise UsageError(f"no split {split!r}; choose one of {', '.join(SPLIT_CHOICES)}")
+
+
+def items_of(data: SplitManifest, split: str) -> tuple[Item, ...]:
+    """The images of a split, or of "all". Raises UsageError for an unknown or empty one."""
+    check_split(split)
     items = data.items if split == "all" else tuple(item for item in data.items if item.split == split)
     if not items:
         there = ", ".join(f"{name} {len(data.of(name))}" for name in SPLITS if data.of(name))
@@ -77,9 +82,11 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
     only_data = shown_names([label for label in found if label not in set(wanted)], beside=wanted)
     sides = [f"only in the bundle {bundle}: {some(only_bundle)}"] if only_bundle else []
     sides += [f"only in the data {data}: {some(only_data)}"] if only_data else []
+    advice = "Rename the folders, or evaluate on the data that it was trained for"
+    if not only_data:
+        advice = "--classes present evaluates on the classes that the data has"
     raise DataError(
-        f"{len(wanted)} classes in the bundle, {len(found)} in the data, and not the same; {'; '.join(sides)}. "
-        "Rename the folders, or evaluate on the data that it was trained for"
+        f"{len(wanted)} classes in the bundle, {len(found)} in the data, and not the same; {'; '.join(sides)}. {advice}"
     )
 
 

@@ -15,6 +15,7 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
 from edgeclf.judging.ledger import TestUse
+from edgeclf_benchmarks.measuring.answers import Origin, selected_on
 from edgeclf_benchmarks.statistics.curves import Curves, curves_of
 from edgeclf_benchmarks.statistics.metrics import Evaluation, Scores, evaluate, to_scores
 from edgeclf_runtime.bundle import Bundle
@@ -67,6 +68,15 @@ class Judgement:
     answered, right_of_answered
         With decision thresholds: the share of images that get an answer other than "unknown", and the share of right
         ones among those; None: it has no thresholds. All other figures leave thresholds aside.
+    origin
+        Where the splits of the data come from, as `HeldOut` has it; "whole": it had none, and all of it is evaluated.
+    of_images
+        Images of the data, all splits together; None in reports of earlier versions.
+    selected_on
+        How many of the images are validation images of the split that the subject was trained with, and selected its
+        best epoch, temperature or precision.
+    classes_present
+        With --classes present: how many of the subject's classes these images have; it chooses among all of them.
     """
 
     created_utc: str
@@ -86,6 +96,10 @@ class Judgement:
     compute_precision: str
     engine: dict[str, str]
     machine: dict[str, str]
+    origin: Origin | None = None
+    of_images: int | None = None
+    selected_on: int = 0
+    classes_present: int | None = None
 
 
 def judge_bundle(
@@ -95,11 +109,14 @@ def judge_bundle(
     *,
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
+    origin: Origin | None = None,
+    present: bool = False,
     track: Track = untracked,
 ) -> Judgement:
     """What a bundle's answers to one split ("all": to every image) are worth.
 
-    Labels are matched by name. A look at test images is recorded beside the bundle before it is taken.
+    Labels are matched by name. A look at test images is recorded beside the bundle before it is taken. `origin` as
+    `HeldOut` has it; `present`: the data need not have images of every class.
 
     Raises
     ------
@@ -115,7 +132,18 @@ def judge_bundle(
     answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
-    return judge_answers(answers, subject_of(bundle), data, split, use=use, other_data=other_data)
+    chosen = sum(item.split == "val" for item in answers.items) if selected_on(manifest, data.digest) else 0
+    return judge_answers(
+        answers,
+        subject_of(bundle),
+        data,
+        split,
+        use=use,
+        other_data=other_data,
+        origin=origin or ("own" if trained_on == data.digest else "given"),
+        chosen=chosen,
+        present=present,
+    )
 
 
 def subject_of(bundle: Bundle) -> Subject:
@@ -141,6 +169,9 @@ def judge_answers(
     *,
     use: TestUse | None = None,
     other_data: bool = False,
+    origin: Origin | None = None,
+    chosen: int = 0,
+    present: bool = False,
 ) -> Judgement:
     """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
     if not answers.items:
@@ -175,6 +206,10 @@ def judge_answers(
         compute_precision=answers.compute_precision,
         engine=dict(answers.engine),
         machine=machine_facts(),
+        origin=origin,
+        of_images=len(data.items),
+        selected_on=chosen,
+        classes_present=len({item.label for item in answers.items}) if present else None,
     )
 
 

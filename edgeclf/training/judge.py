@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.data.sources import Split
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import Answers, ask, count_test_images, items_of, match_labels
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
 from edgeclf.judging.report import Judgement, Subject, judge_answers
 from edgeclf.training.run import MODEL, Run
+from edgeclf_benchmarks.measuring.answers import Origin
 from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.weights import digest_state
@@ -21,9 +23,19 @@ from edgeclf_runtime.records import to_json
 
 
 def judge_run(
-    run: Run, data: SplitManifest, split: str = "test", *, batch_size: int = 16, track: Track = untracked
+    run: Run,
+    data: SplitManifest,
+    split: str = "test",
+    *,
+    batch_size: int = 16,
+    origin: Origin | None = None,
+    present: bool = False,
+    track: Track = untracked,
 ) -> Judgement:
-    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`."""
+    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`.
+
+    Which images trained it, and which selected its best epoch, is known by their bytes, wherever they lie now.
+    """
     outcome, exportable = run.outcome(), run.exportable()
     items = items_of(data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
@@ -40,7 +52,25 @@ def judge_run(
         temperature=outcome.temperature,
         thresholds=outcome.thresholds,
     )
-    return judge_answers(answers, subject, data, split, use=use, other_data=outcome.data_sha256 != data.digest)
+    own, known = outcome.data_sha256 == data.digest, known_splits(run)
+    there = [known.get(item.sha256) for item in answers.items]
+    other_data = not own and split != "train" and "train" in there
+    return judge_answers(
+        answers,
+        subject,
+        data,
+        split,
+        use=use,
+        other_data=other_data,
+        origin=origin or ("own" if own else "given"),
+        chosen=there.count("val"),
+        present=present,
+    )
+
+
+def known_splits(run: Run) -> dict[str, Split]:
+    """SHA-256 of each image of the run's data -> its split."""
+    return {item.sha256: item.split for item in run.data().items}
 
 
 def set_operating_point(

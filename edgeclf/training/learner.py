@@ -15,7 +15,7 @@ from edgeclf.training.checkpoint import Checkpoint, copy_state
 from edgeclf.training.config import Phase
 from edgeclf.training.device import free_cached, is_out_of_memory
 from edgeclf.training.inputs import Inputs
-from edgeclf.training.losses import balanced_weights, classification_loss, mix, soften, target_weight
+from edgeclf.training.losses import balanced_weights, classification_loss, mean_weight, mix, one_hot, soften
 from edgeclf.training.optimizer import make_optimizer, make_schedule
 from edgeclf.training.studio import Studio
 from edgeclf.training.waiting import Awaited
@@ -53,10 +53,13 @@ class Learner:
             from timm.utils import ModelEmaV3
 
             self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
-        weights = balanced_weights(self._studio.train.labels, studio.classes)
-        self._class_weights = (
-            torch.from_numpy(weights).to(self._studio.device) if config.class_weights == "balanced" else None
-        )
+        self._class_weights: torch.Tensor | None = None
+        self._mean_weight = 1.0
+        if config.class_weights == "balanced":
+            labels = studio.train.labels
+            weights = balanced_weights(labels, studio.classes)
+            self._class_weights = torch.from_numpy(weights).to(studio.device)
+            self._mean_weight = mean_weight(weights, labels, evenly=config.sampler == "weighted")
         self._micro_batches = 1
         self._steps_done = 0
 
@@ -99,11 +102,13 @@ class Learner:
 
         The loss and the number of images come back, the loss this process's part of the mean over the images of all.
         """
-        targets = soften(labels, self._studio.classes, self._config.label_smoothing)
+        targets = one_hot(labels, self._studio.classes)
         if not self._phase.on_features:
             mixup, cutmix = self._config.mixing
             batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
-        images, whole = self._studio.processes.totals(len(labels), target_weight(targets, self._class_weights))
+        targets = soften(targets, self._config.label_smoothing, self._class_weights)
+        (images,) = self._studio.processes.totals(len(labels))
+        whole = images * self._mean_weight
         while True:
             try:
                 return self._backward_parts(batch, targets, factor, whole), images
@@ -139,7 +144,6 @@ class Learner:
                     self._inputs.logits(part),
                     wanted,
                     focal_gamma=self._config.focal_gamma if self._config.loss == "focal" else None,
-                    weights=self._class_weights,
                     whole=whole,
                 )
             self._scaler.scale(loss * factor).backward()

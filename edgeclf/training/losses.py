@@ -11,46 +11,56 @@ if TYPE_CHECKING:
     import torch
 
 
-def soften(labels: torch.Tensor, classes: int, smoothing: float) -> torch.Tensor:
-    """(N,) class indices -> (N, classes) targets with `smoothing` spread evenly over all classes."""
+def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """(N,) class indices -> (N, classes) float targets."""
     import torch
 
-    hard = torch.nn.functional.one_hot(labels, classes).float()
-    return hard * (1.0 - smoothing) + smoothing / classes
+    return torch.nn.functional.one_hot(labels, classes).float()
 
 
-def target_weight(targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-    """What (N, classes) targets weigh together: N, or with class weights their weighted sum."""
-    return float(len(targets)) if weights is None else float((targets * weights).sum())
+def soften(targets: torch.Tensor, smoothing: float, class_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """(N, classes) one-hot or mixed targets, with `smoothing` of each row's mass spread evenly over all classes.
+
+    With (classes,) weights a row sums to the weight of its true class, not to 1. The spread mass has that weight, too:
+    weighed by the classes that it falls on, as torch's cross-entropy with `weight` and `label_smoothing` does, one
+    image of a rare class would cost every image of a frequent one more than its own class, and the optimum would
+    lie at the rare class. A mixed target is as many losses as it has true classes, each with the weight of its own.
+    """
+    if class_weights is not None:
+        targets = targets * class_weights
+    return targets * (1.0 - smoothing) + targets.sum(dim=1, keepdim=True) * (smoothing / targets.shape[1])
 
 
 def classification_loss(
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    focal_gamma: float | None,
-    weights: torch.Tensor | None,
-    whole: float | None = None,
+    logits: torch.Tensor, targets: torch.Tensor, *, focal_gamma: float | None, whole: float | None = None
 ) -> torch.Tensor:
     """Mean cross-entropy of (N, classes) logits against (N, classes) soft targets; focal with a gamma.
 
-    Focal loss weighs each class's term by (1 - p)^gamma (Lin et al., 2017, arXiv:1708.02002). With class weights the
-    mean is weighted too, as torch's own cross-entropy does. For part of a batch, `whole` is the `target_weight` of all
-    of it: the losses of the parts sum to that of the batch.
+    Focal loss weighs each class's term by (1 - p)^gamma (Lin et al., 2017, arXiv:1708.02002). A row of targets sums to
+    the weight of its image; any soft target, such as a teacher's probabilities, takes one by being multiplied with it.
+    The sum is divided by `whole`, or else by the weight of all rows, as torch's own cross-entropy does with weights and
+    hard targets. For part of a batch, `whole` is that of the batch: the losses of the parts sum to that of the batch.
     """
     log_p = logits.float().log_softmax(dim=1)
     terms = -targets * log_p
     if focal_gamma is not None:
         terms = terms * (1.0 - log_p.exp()) ** focal_gamma
-    if weights is not None:
-        terms = terms * weights
-    return terms.sum() / (target_weight(targets, weights) if whole is None else whole)
+    return terms.sum() / (float(targets.sum()) if whole is None else whole)
 
 
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
     """N / (classes * count) for each class, as scikit-learn's "balanced" (King and Zeng, 2001)."""
     counts = np.maximum(np.bincount(labels, minlength=classes), 1)
     return (len(labels) / (classes * counts)).astype(np.float32)
+
+
+def mean_weight(weights: NDArray[np.float32], labels: NDArray[np.int64], *, evenly: bool) -> float:
+    """Mean class weight of the images of an epoch; `evenly`: a sampler draws every class that has images as often.
+
+    Batches divide by it, not by the weights that they happen to hold: so divided, a batch without a rare class would
+    count as much as one with it, and the smaller the batches, the less the weights would do.
+    """
+    return float(weights[np.unique(labels) if evenly else labels].mean())
 
 
 def mix(

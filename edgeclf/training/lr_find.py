@@ -13,7 +13,7 @@ from edgeclf.training.augment import seed_of
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.device import choose_device
 from edgeclf.training.inputs import PictureInputs
-from edgeclf.training.losses import classification_loss, soften
+from edgeclf.training.losses import classification_loss, one_hot, soften
 from edgeclf.training.studio import Studio
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training
@@ -55,9 +55,9 @@ def find_lr(config: TrainConfig, data: SplitManifest, steps: int = 100, watcher:
     for step, (images, labels) in zip(range(steps), _forever(inputs), strict=False):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / max(1, steps - 1))
         optimizer.param_groups[0]["lr"] = rate
-        targets = soften(labels, len(data.classes), config.label_smoothing)
+        targets = soften(one_hot(labels, len(data.classes)), config.label_smoothing)
         with studio.autocast():
-            loss = classification_loss(inputs.logits(images), targets, focal_gamma=None, weights=None)
+            loss = classification_loss(inputs.logits(images), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

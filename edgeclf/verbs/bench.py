@@ -16,6 +16,7 @@ from edgeclf.verbs.gate_verdicts import check_gates
 from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
+    ClassesToHave,
     ComputePrecision,
     Device,
     Force,
@@ -24,6 +25,7 @@ from edgeclf.verbs.options import (
     open_bundle,
     session_options,
     shell_word,
+    some_are_enough,
 )
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
@@ -39,11 +41,13 @@ def bench(
         Path | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images: a folder of classes, a CSV, or what data split wrote.",
+            help="Labelled images: a folder of classes, a CSV, or what data split wrote. Without splits all of it is "
+            "taken, unless a bundle was trained on it.",
             show_default="latency alone",
         ),
     ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="Of the data: test, val, train or all.")] = "test",
+    classes: ClassesToHave = "all",
     images: Annotated[
         str | None,
         typer.Option(metavar="N|all", help="Draw N of the images.", show_default="1000; 200 with --quick"),
@@ -145,6 +149,7 @@ def bench(
     if strict and not fail_if:
         raise UsageError("--strict is for gates; give --fail-if, too")
     named = _profile(profile, quick=quick)
+    present = some_are_enough(classes)
     options = BenchOptions(
         profile=named,
         rounds=rounds,
@@ -173,7 +178,12 @@ def bench(
     ]
     first = None if reference is None else open_bundle(reference, options.first, rebuild_if_stale=rebuild_if_stale)
     rows = [part.name for part in line_up(opened, first, options)[0]]
-    labelled = None if data is None else labelled_images(data, split, most=most, seed=seed, track=track)
+    labelled = None
+    if data is not None:
+        rest = [] if first is None else [first]
+        labelled = labelled_images(
+            data, split, bundles=[*opened, *rest], present=present, most=most, seed=seed, track=track
+        )
     gates.check(rows, labelled)
     options = replace(options, meter=board_meter())
     with Teller() as teller:

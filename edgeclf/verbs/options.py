@@ -56,6 +56,14 @@ PublicKeyFile = Annotated[
         show_default=False,
     ),
 ]
+ClassesToHave = Annotated[
+    str,
+    typer.Option(
+        "--classes",
+        metavar="C",
+        help="all: the data must have every class of the model. present: some are enough; predictions stay among all.",
+    ),
+]
 RebuildIfStale = Annotated[
     bool,
     typer.Option(
@@ -207,3 +215,10 @@ def need_one_process(what: str) -> None:
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(f"{what} works in one process; start it without torchrun")
+
+
+def some_are_enough(classes: str) -> bool:
+    """Whether the data may lack classes of the model (--classes present). Raises UsageError."""
+    if classes not in ("all", "present"):
+        raise UsageError(f"no --classes {classes!r}; choose all or present")
+    return classes == "present"

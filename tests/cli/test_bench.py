@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from edgeclf.cli import run
+from edgeclf.data.split import open_data
 from edgeclf_benchmarks.measuring.report import read_report
+from edgeclf_runtime.manifest import Provenance
 
 Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
@@ -28,11 +31,51 @@ def test_bench_with_data_writes_a_report_and_counts_the_look(
     assert run(["bench", str(bundle), "--data", str(classes), *QUICK, "-o", str(place)]) == 0
     found = capsys.readouterr()
     assert "colours" in found.out and "top-1" in found.out
-    assert "test images used: 3, look no. 1" in found.err and "about" in found.err
+    assert "30 of 30 images of colours-data (all of a folder without splits), 3 classes" in found.out
+    assert "test images used: 30, look no. 1" in found.err and "about" in found.err
     report = read_report(place)
     assert report.data is not None and report.data.classes == ("blue", "green", "red")
     assert report.rows[0].evaluation is not None and report.rows[0].evaluation.top1 == 1.0
     assert (bundle.parent / "colours.proofs" / "test-uses.jsonl").exists()
+
+
+def test_the_validation_images_of_a_bundles_own_split_are_said_to_have_selected_it_and_no_others(
+    make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = open_data(classes)
+    origin = Provenance("linear", "by hand", "2026-01-02T03:04:05Z", {}, data_sha256=data.digest)
+    own, foreign = make_bundle(tmp_path / "own", provenance=origin), make_bundle(tmp_path / "foreign")
+    said = {}
+    for place in (own, foreign):
+        options = ["--data", str(classes), "--split", "val", *QUICK, "-o", str(tmp_path / f"{place.name}.json")]
+        assert run(["bench", str(place), *options]) == 0
+        said[place.name] = capsys.readouterr().out
+    assert "6 of 30 images of colours-data (val), 3 classes (selected on these images)" in said["own"]
+    assert "images of colours-data (val, drawn by chance), 3 classes" in said["foreign"]
+    assert "selected on" not in said["foreign"]
+    assert run(["bench", str(own), "--data", str(classes), *QUICK, "-o", str(tmp_path / "test.json")]) == 0
+    found = read_report(tmp_path / "test.json").data
+    assert found is not None and (len(found.images), found.of_images, found.origin) == (len(data.of("test")), 30, "own")
+
+
+def test_a_folder_with_some_of_the_classes_is_benched_on_request_and_predictions_stay_among_all(
+    bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(classes / "blue")
+    options = ["--data", str(classes), *QUICK, "-o", str(tmp_path / "report.json")]
+    assert run(["bench", str(bundle), *options]) == 3
+    assert "only in the bundle: 'blue'" in (said := capsys.readouterr().err) and "--classes present" in said
+    assert run(["bench", str(bundle), *options, "--classes", "present"]) == 0
+    assert "20 of 20 images of colours-data (all of a folder without splits), 2 of 3 classes present" in (
+        capsys.readouterr().out
+    )
+    report = read_report(tmp_path / "report.json")
+    assert report.data is not None and report.data.classes_present == 2
+    assert report.data.classes == ("red", "green", "blue") and report.rows[0].evaluation is not None
+    assert len(report.rows[0].evaluation.confusion) == 3
+    (classes / "red").rename(classes / "crimson")
+    assert run(["bench", str(bundle), *options, "--classes", "present", "--force"]) == 3
+    assert "1 of its 2 classes are none of the model's 3: 'crimson'" in capsys.readouterr().err
 
 
 def test_an_inconclusive_proof_is_reported(

@@ -34,6 +34,16 @@ EXACT: dict[str, dict[str, Any]] = {
     "summed batches": {"strategy": "full", "accumulate": 2, "clip": 0.1, "schedule": "plateau", "loss": "focal"},
     "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
 }
+# of lopsided data: 8, 8 and 3 pictures of the classes
+WEIGHTED: dict[str, dict[str, Any]] = {
+    "class weights": {"strategy": "full", "class_weights": "balanced"},
+    "summed batches, class weights": {
+        "strategy": "full",
+        "accumulate": 2,
+        "class_weights": "balanced",
+        "loss": "focal",
+    },
+}
 # and what two processes do in their own way, but again and again alike
 OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0.5, "ema": 0.9, "augment": "strong"}
 SCRIPT = """
@@ -105,6 +115,16 @@ def two(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", EXACT)
 def test_two_processes_learn_what_one_does(name: str, two: Path, data: SplitManifest, tmp_path: Path) -> None:
     assert_same(Run.open(two / name), train(exact(**EXACT[name]), data, tmp_path / "alone"))
+
+
+def test_two_processes_weigh_rare_classes_as_one_does(data: SplitManifest, tmp_path: Path) -> None:
+    """Whichever of the rare pictures each of them has in a batch."""
+    rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
+    lopsided = replace(data, items=tuple(item for item in data.items if item not in rare))
+    configs = {name: exact(**changes) for name, changes in WEIGHTED.items()}
+    train_together(configs, lopsided, tmp_path, 2)
+    for name, config in configs.items():
+        assert_same(Run.open(tmp_path / name), train(config, lopsided, tmp_path / f"{name} alone"))
 
 
 def test_two_processes_go_on_bit_for_bit(two: Path) -> None:

@@ -135,7 +135,7 @@ def _limits(sources: Sequence[Source]) -> Iterator[Finding]:
         if report.data is None:
             yield Finding("note", f"{source.file} measured latency alone, and says nothing of accuracy.")
         elif report.data.selected_on:
-            yield Finding("note", f"{source.file} has validation images, which models may have been chosen on.")
+            yield Finding("note", f"{source.file} has validation images that models were selected on.")
     references = {source.report.row(source.report.reference).digest for source in sources}
     if len(references) > 1:
         yield Finding("note", "The reports have different references: parity and ratios hold within each report only.")

@@ -75,8 +75,7 @@ def _about(compared: Compared) -> str:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     if data is None:
         return f"Latency alone, measured {text(when)}"
-    found = f"{len(data.images)} images of {data.name} ({data.split}), {len(data.classes)} classes"
-    return f"{text(found)}, measured {text(when)}"
+    return f"{text(data.in_words)}, measured {text(when)}"
 
 
 def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from edgeclf_runtime.images import decode
 from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.unicode_forms import shown_names
 
+Origin = Literal["whole", "given", "own", "drawn"]
 _BATCH = 8
 
 
@@ -46,6 +48,15 @@ class LabelledImages:
         Images of its training split, for bundles that were trained on it.
     left_out
         Images of the split that were not drawn, to end in time.
+    origin
+        Where the splits come from: "whole" (there were none, and all images are evaluated), "given", "own" (a bundle
+        was trained with them), "drawn" (by chance, here).
+    of_images
+        Images of the data, all splits together.
+    validation_images
+        How many of `images` are validation images.
+    classes_present
+        How many of `classes` have images, where it need not be all of them (--classes present).
     record_look
         Writes down that a bundle looks at these test images, and returns the how-manieth look it is.
         None: no test images.
@@ -59,6 +70,10 @@ class LabelledImages:
     training_images: int
     left_out: int = 0
     record_look: Callable[[Bundle], int] | None = None
+    origin: Origin | None = None
+    of_images: int | None = None
+    validation_images: int = 0
+    classes_present: int | None = None
 
 
 def check_classes(bundle: Bundle, data: LabelledImages) -> None:
@@ -66,12 +81,27 @@ def check_classes(bundle: Bundle, data: LabelledImages) -> None:
     labels, classes = set(bundle.manifest.labels), set(data.classes)
     if labels == classes:
         return
+    advice = "give --data that it was trained for, or bench it without"
+    if classes < labels:
+        advice = "--classes present evaluates on the classes that the data has"
     here = ", ".join(shown_names(sorted(labels - classes)[:3], beside=classes - labels)) or "none"
     there = ", ".join(shown_names(sorted(classes - labels)[:3], beside=labels - classes)) or "none"
     raise DataError(
         f"{bundle.name} has {len(labels)} classes and {data.name} {len(classes)}, not the same (only in the bundle: "
-        f"{here}; only in the data: {there}); give --data that it was trained for, or bench it without"
+        f"{here}; only in the data: {there}); {advice}"
     )
+
+
+def selected_on(manifest: Manifest, data_sha256: str) -> bool:
+    """Whether the validation images of a split selected what this bundle is: best epoch, temperature, precision.
+
+    The classical baseline selects nothing on them but its thresholds, where it has some.
+    """
+    if manifest.provenance.data_sha256 != data_sha256:
+        return False
+    thresholds = manifest.thresholds
+    has_thresholds = thresholds.unknown_below is not None or thresholds.per_class is not None
+    return manifest.target != "hog-svm" or has_thresholds
 
 
 def read_checked(image: Labelled) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeclf_benchmarks.measuring.answers import Origin
 from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
@@ -78,9 +79,17 @@ class Data:
     unreadable
         Paths that gave no pixels, and why.
     selected_on
-        These are validation images, so checkpoint, temperature or precision may have been chosen on them.
+        Validation images of the split that a row was trained with are among these: checkpoint, temperature or precision
+        were chosen on them.
     thumbnails
         Path -> small JPEG in base64, of some images on which a row and the reference part ways.
+    origin
+        Where the splits come from: "whole" (there were none, and all images are evaluated), "given", "own" (a row was
+        trained with them), "drawn" (by chance); None in reports of earlier versions.
+    of_images
+        Images of the data, all splits together.
+    classes_present
+        How many of `classes` have images, where it need not be all of them (--classes present).
     """
 
     name: str
@@ -91,6 +100,22 @@ class Data:
     unreadable: dict[str, str] = field(default_factory=dict)
     selected_on: bool = False
     thumbnails: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
+    of_images: int | None = None
+    classes_present: int | None = None
+
+    @property
+    def in_words(self) -> str:
+        """Which images of the data these are, and how many."""
+        known = f" of {self.of_images:,}" if self.of_images is not None else ""
+        which = "all of a folder without splits" if self.origin == "whole" else self.split
+        which += ", drawn by chance" if self.origin == "drawn" else ""
+        if self.origin == "whole" and self.of_images is not None and len(self.images) < self.of_images:
+            which = "a folder without splits"
+        classes = f"{len(self.classes):,} classes"
+        if self.classes_present is not None:
+            classes = f"{self.classes_present:,} of {classes} present"
+        return f"{len(self.images):,}{known} images of {self.name} ({which}), {classes}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.measuring.answers import LabelledImages, in_order_of
+from edgeclf_benchmarks.measuring.answers import LabelledImages, in_order_of, selected_on
 from edgeclf_benchmarks.measuring.cautions import cautions_of
 from edgeclf_benchmarks.measuring.comparisons import comparisons, same_against_same
 from edgeclf_benchmarks.measuring.conditions import look
@@ -81,8 +81,12 @@ def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data
         classes=data.classes,
         images=tuple(Image(image.name, image.number, image.group) for image in draft.images),
         unreadable=draft.unreadable,
-        selected_on=data.split in ("val", "all"),
+        selected_on=bool(data.validation_images)
+        and any(selected_on(part.bundle.manifest, data.digest) for part in draft.parts),
         thumbnails=_thumbnails(draft, judged) if draft.options.thumbnails else {},
+        origin=data.origin,
+        of_images=data.of_images,
+        classes_present=data.classes_present,
     )
 
 
