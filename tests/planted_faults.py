@@ -268,6 +268,7 @@ def export_case(trained: Trained, case: Case, output: Path, fault: Fault | None 
     if case.target == "hog-svm":
         folder = tiny.build(output / "hog-svm", "hog-svm").path
         manifest = Bundle.open(folder).manifest
+        (folder / "golden/probe.png").unlink()
         probes = write_probes(folder / "golden", manifest.pixels or PIXELS)  # as `baseline` writes them
         return tiny.reseal(folder, golden=replace(manifest.golden, probes=probes)).path
     options = ExportOptions(

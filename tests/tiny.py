@@ -22,6 +22,7 @@ from edgeclf_runtime.manifest import (
     GoldenImage,
     Manifest,
     Normalization,
+    Probe,
     Provenance,
     Reference,
     TensorSpec,
@@ -215,7 +216,10 @@ def _write_golden(folder: Path, pixels: Pixels) -> tuple[NDArray[np.uint8], Gold
         Image.fromarray(array).save(folder / stored)
         items.append(GoldenImage(image, stored, pixels_digest(array)))
         batch.append(array)
-    return np.stack(batch), Golden(tuple(items), "golden/outputs.npy")
+    probe = Image.new("RGBA", (13, 4), (200, 0, 0, 100))
+    probe.save(folder / "golden/probe.png")
+    shown = Probe("golden/probe.png", pixels_digest(pixels.load(folder / "golden/probe.png")[0]), "a background")
+    return np.stack(batch), Golden(tuple(items), "golden/outputs.npy", probes=(shown,))
 
 
 def _model_files(target: str, batch: str | int, seed: int) -> dict[str, bytes]:

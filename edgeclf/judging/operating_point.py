@@ -11,9 +11,10 @@ from edgeclf.judging.asking import ask_bundle, items_of, match_labels
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
 from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.candidates import FOLDER, with_candidate
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.own_outputs import record_predictions_again
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.writer import seal, seal_proven, writing
 
 
 def with_operating_point(
@@ -46,7 +47,11 @@ def with_operating_point(
         bundle.copy_files(draft)
         manifest = replace(manifest, thresholds=point.thresholds, derived_from=bundle.digest)
         record_predictions_again(draft, manifest)
+        for each in manifest.candidates:
+            record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))
         seal(draft, manifest)
+        if manifest.proof is not None:  # the engine's files are the old bundle's, and so is what was shown of them
+            seal_proven(draft, manifest, manifest.proof)
     return Bundle.open(destination), point
 
 

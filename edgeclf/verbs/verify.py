@@ -138,17 +138,16 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
 
     of_texts, classifies = manifest.task == "embed-text", manifest.task == "classify"
     item, exactly = ("text", "token for token") if of_texts else ("image", "bit for bit")
-    golden = {*manifest.golden.texts, *(image.image for image in manifest.golden.images)}
-    exact = compared.images - sum(fault in golden for fault in proof.decoding_faults)
+    exact = compared.images - len(proof.decoding_faults)
     decoded = f"{exact} of {count(compared.images, item)} {exactly}"
     if exact < compared.images and not of_texts:
         decoded += f", others up to {proof.max_pixel_levels} levels off"
-    decoded += "".join(f"; not {fault}" for fault in proof.decoding_faults if fault not in golden)
     row(True, "files", f"{count(len(manifest.files), 'file')} unchanged", "SHA-256 of each")
     if proof.machine.get("pixels") == "fast":
         row(True, "fast pixels", f"up to {proof.max_pixel_levels} levels off", "judged by the outputs")
     else:
-        row(not proof.decoding_faults, "tokenizer" if of_texts else "decoding", decoded, exactly)
+        read = not any(reason.startswith(("decoding: ", "tokenizer: ")) for reason in proof.reasons)
+        row(read, "tokenizer" if of_texts else "decoding", decoded, exactly)
     if compared.non_finite:
         row(False, "finite", f"{count(compared.non_finite, item)} gave NaN or infinity", "none")
     if shares := stored_shares(bundle):
@@ -175,7 +174,7 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
 
 def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs: str) -> None:
     """The outputs here against those that the bundle gave where it was made, which is the tighter measure."""
-    from edgeclf_runtime.proof import judge_own_distance
+    from edgeclf_runtime.proof import judge_own_computation, judge_own_distance
 
     own = proof.own
     if own is None:
@@ -183,7 +182,7 @@ def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs:
     compared, limit = own.comparison, own.tolerances
     where = "another processor or engine" if own.differs else "the same processor and engine"
     row(
-        compared.max_relative <= limit.relative and compared.max_kl <= limit.kl,
+        not judge_own_computation(own),
         f"own {outputs}",
         f"{compared.max_relative:.1e} of their range",
         f"up to {limit.relative:g}: {where}",

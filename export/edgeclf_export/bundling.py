@@ -27,7 +27,7 @@ from edgeclf_runtime.own_outputs import record_own_outputs
 from edgeclf_runtime.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.verify import pixels_digest, prove, run_pixels, verify
-from edgeclf_runtime.writer import seal, set_aside
+from edgeclf_runtime.writer import seal, seal_proven, set_aside
 
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is tried on its way, and never published
 _VERSIONED = (
@@ -132,9 +132,7 @@ def prove_and_seal(
     proof = _and_verified(proof, verify(Bundle.open(draft), open_bundle=lambda bundle, _: open_bundle(bundle)))
     if proves and proof.verdict != "fail":
         proof = replace(proof, reasons=(*proof.reasons, proves))
-    manifest = replace(manifest, proof=proof, built_on=proof.machine if manifest.state == "built" else None)
-    seal(draft, manifest)
-    return manifest, proof
+    return seal_proven(draft, manifest, proof), proof
 
 
 def _and_verified(proof: Proof, verified: Proof) -> Proof:

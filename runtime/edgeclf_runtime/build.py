@@ -35,7 +35,7 @@ from edgeclf_runtime.trt.facts import ENGINE_FACTS, EngineFacts, differences, pl
 from edgeclf_runtime.trt.library import Library, import_tensorrt, version_numbers
 from edgeclf_runtime.trt.plan import PLAN, layer_information, load_plan, plan_version
 from edgeclf_runtime.verify import keep_own_outputs, verify
-from edgeclf_runtime.writer import seal, set_aside, writing
+from edgeclf_runtime.writer import seal, seal_proven, set_aside, writing
 
 TARGET, MODEL, SETTINGS = "tensorrt", "model.onnx", "build.json"
 _BUILT_NAME = re.compile(r"-sm\d+-(?:trt|rtx)[\d.]+$")
@@ -176,7 +176,7 @@ def _build_engine(
         manifest = _write(bundle, draft, plan, facts)
         manifest = keep_own_outputs(draft, manifest, options)
         proof = verify(Bundle.open(draft), options)
-        seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
+        seal_proven(draft, manifest, proof)
         try:
             doubt = check_audit(audit, manifest.compute_precision, tf32=settings.tf32, where=str(place))
         except GateError as error:

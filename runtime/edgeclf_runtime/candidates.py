@@ -142,8 +142,7 @@ class _View:
         self._bundle = bundle
         self._paths = _view_names(manifest, candidate)
         self._files: dict[str, FileEntry] = {name: manifest.files[path] for name, path in self._paths.items()}
-        files = self._files
-        self._manifest = replace(with_candidate(manifest, candidate), files=files).to_bytes()
+        self._manifest = replace(with_candidate(manifest, candidate), files=self._files).to_bytes()
 
     def sizes(self) -> dict[str, int]:
         return {"manifest.json": len(self._manifest), **{path: entry.bytes for path, entry in self._files.items()}}

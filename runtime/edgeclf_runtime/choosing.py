@@ -14,7 +14,7 @@ from edgeclf_runtime.ladder import in_a_path
 from edgeclf_runtime.outcome import Outcome, Report, beside
 from edgeclf_runtime.proofs import save_proof
 from edgeclf_runtime.verify import verify
-from edgeclf_runtime.writer import seal, writing
+from edgeclf_runtime.writer import seal, seal_proven, writing
 
 
 def build_fastest(
@@ -91,5 +91,5 @@ def choose_candidate(
         manifest = replace(with_candidate(bundle.manifest, candidate, why), derived_from=bundle.digest)
         seal(draft, manifest)
         proof = verify(Bundle.open(draft), options_for(bundle, options))
-        seal(draft, replace(manifest, proof=proof, built_on=proof.machine))
+        seal_proven(draft, manifest, proof)
     return Outcome(Bundle.open(place), True, proof, None, latency, remarks=remarks)

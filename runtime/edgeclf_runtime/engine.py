@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 
 OWN_DEVICE = "own"
 MOST_THREADS = 512  # an engine given 100,000 takes all memory before it says no
@@ -96,6 +96,17 @@ class StreamingEngine(Engine, Protocol):
     def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """The answer to each batch, in order; batches may be taken a few ahead of the answers."""
         ...
+
+
+def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence[str | int]) -> None:
+    """Raises BundleError where the graph has another input or output than the manifest says. Names fit any number."""
+    fits = len(found) == len(wanted) and all(
+        not isinstance(is_now, int) or not isinstance(said, int) or is_now == said
+        for is_now, said in zip(found, wanted, strict=False)
+    )
+    if not fits:
+        shapes = " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in (wanted, found))
+        raise BundleError(f"{where}: the manifest and the graph have another {what}, {shapes}; export the bundle again")
 
 
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
@@ -144,7 +144,7 @@ class OwnOutputs:
     outputs
         .npy file of its outputs, in the order of the golden items.
     predictions
-        .json file of the same as a user sees them (`golden_predictions.py`); None: of an encoder.
+        .json file of the same as a user sees them (`own_outputs.py`); None: of an encoder.
     machine
         What decides how an engine rounds: engine, version, device, processor and its features.
     compute_precision
@@ -265,6 +265,11 @@ class Manifest:
             raise ValueError(f"temperature must be above 0, found {self.temperature}")
         for path in self.files:
             check_member_path(path)
+
+    @property
+    def subject(self) -> str:
+        """SHA-256 of all that a proof inside the manifest speaks of: everything but that proof and its machine."""
+        return _content_sha256(to_json(replace(self, proof=None, built_on=None)))
 
     def to_bytes(self) -> bytes:
         content = to_json(self)

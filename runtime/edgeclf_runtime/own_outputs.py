@@ -92,8 +92,10 @@ def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
     The engine plays no part in it: labels, kind of scores, temperature and thresholds do.
     """
     manifest, own = bundle.manifest, bundle.manifest.own
-    if own is None or own.predictions is None:
+    if own is None or manifest.task != "classify":
         return ()
+    if own.predictions is None:
+        return ("the bundle keeps own outputs without the predictions that follow from them; export it again",)
     kept = _read_predictions(bundle, own.predictions)
     outputs = bundle.read_array(own.outputs)
     if len(outputs) != len(kept.predictions):
@@ -107,7 +109,7 @@ def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
         now, then = found[changed[0]], kept.predictions[changed[0]]
         faults.append(
             f"{len(changed)} of {len(found)} golden images get another prediction from the same logits, "
-            f"such as {_in_words(now)} for {_in_words(then)}"
+            f"such as {_difference(now, then)}"
         )
     return tuple(faults)
 
@@ -193,14 +195,19 @@ def _alike(now: Shown, then: Shown) -> bool:
     return (
         now.label == then.label
         and len(now.scores) == len(then.scores)
-        and all(
-            a == b and abs(x - y) <= _SCORE_ROUNDING * max(1.0, abs(y))
-            for (a, x), (b, y) in zip(now.scores, then.scores, strict=True)
-        )
+        and all(a == b and _near(x, y) for (a, x), (b, y) in zip(now.scores, then.scores, strict=True))
     )
 
 
-def _in_words(shown: Shown) -> str:
-    label, score = shown.scores[0] if shown.scores else ("nothing", 0.0)
-    best = f"{label!r} {score:.3g}"
-    return best if shown.label == label else f"{shown.label!r} ({best})"
+def _near(score: float, other: float) -> bool:
+    return abs(score - other) <= _SCORE_ROUNDING * max(1.0, abs(other))
+
+
+def _difference(now: Shown, then: Shown) -> str:
+    """The label, or else the first of the best classes or scores, that is another."""
+    if now.label != then.label:
+        return f"{now.label!r}, was {then.label!r}"
+    for place, (is_now, was) in enumerate(zip(now.scores, then.scores, strict=False), 1):
+        if is_now[0] != was[0] or not _near(is_now[1], was[1]):
+            return f"number {place}: {is_now[0]!r} {is_now[1]:.4g}, was {was[0]!r} {was[1]:.4g}"
+    return f"{len(now.scores)} classes, were {len(then.scores)}"

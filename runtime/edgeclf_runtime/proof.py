@@ -137,6 +137,8 @@ class Proof:
         Its outputs against those that it gave where it was made; None: it kept none.
     notes
         What is unusual, and did not decide the verdict.
+    subject
+        Of a proof inside a bundle: what it was made of (`Manifest.subject`).
     """
 
     verdict: Verdict
@@ -152,6 +154,7 @@ class Proof:
     created_utc: str
     own: OwnCheck | None = None
     notes: tuple[str, ...] = ()
+    subject: str | None = None
 
 
 def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tolerances: Tolerances) -> Comparison:
@@ -229,15 +232,7 @@ def judge(
     comparison: Comparison, tolerances: Tolerances, *, items: str = "images", outputs: str = "logits"
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
-    c, reasons = comparison, []
-    if c.non_finite:
-        reasons.append(f"{c.non_finite} of {c.images} {items} gave NaN or infinite outputs")
-    if not c.max_relative <= tolerances.relative:
-        reasons.append(f"{outputs} differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
-    if not c.min_cosine >= tolerances.cosine:
-        reasons.append(f"cosine of the {outputs} falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
-    if not c.max_kl <= tolerances.kl:
-        reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
+    c, reasons = comparison, _deviations(comparison, tolerances, items, outputs)
     if c.flips:
         reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 answer")
     if reasons:
@@ -277,19 +272,30 @@ def check_own(
 
 def judge_own(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
     """What is wrong, in words: another computation than where it was made, or one farther from the reference."""
-    limit, c = check.tolerances, check.comparison
+    return (
+        *judge_own_computation(check, items=items, outputs=outputs),
+        *judge_own_distance(check, items=items, outputs=outputs),
+    )
+
+
+def judge_own_computation(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+    """Where the bundle computes something else here than where it was made."""
+    reasons = _deviations(check.comparison, check.tolerances, items, outputs)
+    return (f"{'; '.join(reasons)} from what this bundle gave where it was made",) if reasons else ()
+
+
+def _deviations(c: Comparison, tolerances: Tolerances, items: str, outputs: str) -> list[str]:
+    """In words, each figure of the comparison that is beyond its tolerance."""
     reasons = []
     if c.non_finite:
         reasons.append(f"{c.non_finite} of {c.images} {items} gave NaN or infinite outputs")
-    if not c.max_relative <= limit.relative:
-        reasons.append(f"{outputs} differ by {c.max_relative:.2g} of their range, tolerated {limit.relative:g}")
-    if not c.min_cosine >= limit.cosine:
-        reasons.append(f"cosine of the {outputs} falls to {c.min_cosine:.6f}, tolerated {limit.cosine:g}")
-    if not c.max_kl <= limit.kl:
-        reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {limit.kl:g}")
-    if reasons:
-        reasons = [f"{'; '.join(reasons)} from what this bundle gave where it was made"]
-    return (*reasons, *judge_own_distance(check, items=items, outputs=outputs))
+    if not c.max_relative <= tolerances.relative:
+        reasons.append(f"{outputs} differ by {c.max_relative:.2g} of their range, tolerated {tolerances.relative:g}")
+    if not c.min_cosine >= tolerances.cosine:
+        reasons.append(f"cosine of the {outputs} falls to {c.min_cosine:.6f}, tolerated {tolerances.cosine:g}")
+    if not c.max_kl <= tolerances.kl:
+        reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
+    return reasons
 
 
 def judge_own_distance(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:

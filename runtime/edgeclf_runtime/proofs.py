@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -16,6 +16,7 @@ from edgeclf_runtime.binding import bind, binding_problem
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import DataError, GateError
 from edgeclf_runtime.machine import machine_facts, machine_id
+from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.proof import Proof
 from edgeclf_runtime.records import from_json, to_json
 from edgeclf_runtime.writer import writing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.session import Session
 
 SCHEMA = 2
+_OF_FAST_PIXELS = ("pixels", "resizer")  # what `mode_facts` adds
 
 
 class Opened(Protocol):
@@ -69,9 +71,17 @@ def find_proofs(bundle: Bundle) -> tuple[FoundProof, ...]:
     """The exporter's proof in the manifest, then those of other machines beside the bundle, by their ids."""
     found = []
     if (own := bundle.manifest.proof) is not None:
-        found.append(FoundProof("bundle", machine_id(own.machine), own))
+        found.append(FoundProof("bundle", machine_id(own.machine), own, _subject_problem(bundle.manifest)))
     found += [_read_proof(path, bundle.digest) for path in sorted(bundle.sidecar.glob("*.json"))]
     return tuple(found)
+
+
+def _subject_problem(manifest: Manifest) -> str | None:
+    """Why the proof inside the bundle is not about it; None: it is, or is older than the naming of subjects."""
+    proof = manifest.proof
+    if proof is None or (proof.subject is None and manifest.own is None) or proof.subject == manifest.subject:
+        return None
+    return "of another manifest: the bundle was changed after its proof"
 
 
 def _read_proof(path: Path, digest: str) -> FoundProof:
@@ -90,16 +100,34 @@ def _read_proof(path: Path, digest: str) -> FoundProof:
 def newest_proof(opened: Opened) -> Proof | None:
     """The newest proof of this machine, engine, precision and pixel mode that counts; None: there is none.
 
-    A proof beside the bundle is newer than the exporter's.
+    A proof beside the bundle is newer than the exporter's, and one that is bound to this machine than one that is not.
     """
-    here = machine_id({**machine_facts(), **opened.facts})
-    found = [(each.place, each.proof) for each in find_proofs(opened.bundle) if each.counts and each.machine == here]
+    return _newest(opened, machine_id({**machine_facts(), **opened.facts}), opened.session.compute_precision)
+
+
+def _newest(opened: Opened, machine: str, compute_precision: str) -> Proof | None:
     by_age = [
-        ((place == "beside", proof.created_utc, proof.verdict == "fail"), proof)
-        for place, proof in found
-        if proof is not None and proof.compute_precision == opened.session.compute_precision
+        (
+            (each.place == "beside", each.problem is None, each.proof.created_utc, each.proof.verdict == "fail"),
+            each.proof,
+        )
+        for each in find_proofs(opened.bundle)
+        if each.proof is not None and each.counts and each.machine == machine
+        if each.proof.compute_precision == compute_precision
     ]
     return max(by_age, key=lambda each: each[0], default=(None, None))[1]
+
+
+def _decisive_proof(opened: Opened) -> Proof | None:
+    """As `newest_proof`, but where exact pixels in the bundle's own precision failed, every other way stops, too.
+
+    Unless decoding alone failed, which another way does otherwise.
+    """
+    exact = {key: value for key, value in opened.facts.items() if key not in _OF_FAST_PIXELS}
+    plain = _newest(opened, machine_id({**machine_facts(), **exact}), opened.bundle.manifest.compute_precision)
+    if plain is not None and plain.verdict == "fail" and not all(r.startswith("decoding: ") for r in plain.reasons):
+        return plain
+    return newest_proof(opened)
 
 
 def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unproven: bool = False) -> Proof | None:
@@ -107,16 +135,18 @@ def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unpr
 
     Raises GateError where it failed; with `unproven` that is reported, too.
     """
-    proof, path = newest_proof(opened), opened.bundle.path
+    proof, path = _decisive_proof(opened), opened.bundle.path
     if proof is None or proof.verdict == "pass":
         return proof
-    reasons = "; ".join(proof.reasons)
+    reasons = proof.reasons[0] if proof.reasons else "no reason is kept"
+    if len(proof.reasons) > 1:
+        reasons += f" (and {len(proof.reasons) - 1} more: edgeclf verify lists them)"
     if proof.verdict == "inconclusive":
         warn(f"INCONCLUSIVE: the proof of {path} on this machine: {reasons}")
         return proof
     failed = f"{path} failed its proof on this machine ({proof.created_utc[:10]}): {reasons}"
     if not unproven:
-        again = verify_command(opened)
+        again = _command(opened.bundle, proof.compute_precision, proof.machine)
         raise GateError(f"{failed}; once that is fixed run {again}, or give --unproven to use it as it is")
     warn(f"FAILED: {failed}; used all the same, as --unproven asks")
     return proof
@@ -124,9 +154,13 @@ def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unpr
 
 def verify_command(opened: Opened) -> str:
     """The command that makes the proof of what is opened."""
-    words = ["edgeclf", "verify", str(opened.bundle.path)]
-    if opened.session.compute_precision != opened.bundle.manifest.compute_precision:
-        words += ["--compute-precision", opened.session.compute_precision]
-    if opened.facts.get("pixels") == "fast":
+    return _command(opened.bundle, opened.session.compute_precision, opened.facts)
+
+
+def _command(bundle: Bundle, compute_precision: str, facts: Mapping[str, str]) -> str:
+    words = ["edgeclf", "verify", str(bundle.path)]
+    if compute_precision != bundle.manifest.compute_precision:
+        words += ["--compute-precision", compute_precision]
+    if facts.get("pixels") == "fast":
         words += ["--pixels", "fast"]
     return shlex.join(words)

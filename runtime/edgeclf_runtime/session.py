@@ -193,6 +193,9 @@ def stored_shares(bundle: Bundle) -> dict[str, float]:
 def stored_faults(bundle: Bundle) -> tuple[str, ...]:
     """Where the weights are stored otherwise than the manifest says, read back from the files themselves."""
     shares, claimed = stored_shares(bundle), bundle.manifest.weights_precision
+    computed = bundle.manifest.compute_precision
+    if bundle.manifest.target == "onnx" and computed not in (claimed, "fp32"):  # its backend can't read that back
+        return (f"the manifest says {claimed} weights computed in {computed}, which ONNX Runtime does not do",)
     least = LEAST_INT8 if claimed in ("int8", "mixed") else LEAST_STORED
     if not shares or shares.get("int8" if claimed == "mixed" else claimed, 0.0) >= least:
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from PIL import Image
 
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BundleError, EdgeclfError, UsageError
+from edgeclf_runtime.errors import BundleError, EdgeclfError, ImageError, UsageError
 from edgeclf_runtime.golden_texts import golden_tokens, tokens_fault
 from edgeclf_runtime.machine import machine_facts, now_utc
-from edgeclf_runtime.manifest import GoldenImage, Manifest, Probe, to_input
+from edgeclf_runtime.manifest import GoldenImage, Manifest, to_input
 from edgeclf_runtime.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.proof import (
@@ -71,9 +71,11 @@ def verify(
     batch: NDArray[Any] = golden_tokens(bundle) if of_texts else _golden_batch(bundle)
     reference = bundle.read_array(manifest.golden.outputs)
     with open_bundle(bundle, options) as session:
-        outputs = run_pixels(session, manifest, batch)
+        outputs = _run_golden(bundle, session, batch)
         if outputs.shape != reference.shape:
-            raise BundleError(f"{bundle.path}: reference outputs {reference.shape} for outputs of {outputs.shape}")
+            raise BundleError(
+                f"{bundle.path}: reference outputs {reference.shape} for outputs of {outputs.shape}; export it again"
+            )
         machine = {**machine_facts(), **session.facts}
         own = compare_with_own(bundle, reference, outputs, machine, session.compute_precision)
         seen, tolerances, notes = batch, *tolerances_of(manifest)
@@ -93,12 +95,18 @@ def verify(
         )
     faults = (
         *(f"stored: {fault}" for fault in stored_faults(bundle)),
+        *(f"decoding: {fault}" for fault in (() if mode == "fast" else _probe_faults(bundle))),
         *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
     )
     if faults:
         proof = replace(proof, verdict="fail", reasons=(*_grave(proof), *faults))
     if own is None:
-        notes += ("made before bundles kept their own outputs, so it is compared with its reference alone",)
+        notes += ("it keeps no own outputs, as bundles made before had none: it is compared with its reference alone",)
+        if manifest.weights_precision == "int8" and proof.verdict == "pass":
+            why = "engine: int8 without its own outputs can't be told from a faulty model; export it again"
+            proof = replace(proof, verdict="inconclusive", reasons=(why,))
+    elif own.differs:
+        notes += (f"not the machine that made it, so its own outputs have wider limits: {'; '.join(own.differs)}",)
     proof = replace(proof, notes=(*proof.notes, *notes))
     if mode == "exact":
         return proof
@@ -116,6 +124,14 @@ def keep_own_outputs(folder: Path, manifest: Manifest, options: SessionOptions) 
     manifest = replace(manifest, own=own)
     seal(folder, manifest)
     return manifest
+
+
+def _run_golden(bundle: Bundle, session: Session, batch: NDArray[Any]) -> NDArray[np.float32]:
+    """As `run_pixels`. Raises BundleError where the golden items are not what the graph takes."""
+    try:
+        return run_pixels(session, bundle.manifest, batch)
+    except UsageError as error:
+        raise BundleError(f"{bundle.path}: its golden items do not fit its graph ({error}); export it again") from error
 
 
 def _grave(proof: Proof) -> tuple[str, ...]:
@@ -155,8 +171,11 @@ def _in_words(tolerances: Tolerances) -> str:
 
 def is_gated(manifest: Manifest) -> bool:
     """Whether accuracy on labelled images decided at export, and not a tolerance of logits."""
-    ladder = manifest.ladder
-    return manifest.weights_precision == "int8" or (ladder is not None and ladder.decisive is not None)
+    if {manifest.weights_precision, manifest.compute_precision} == {"fp32"}:
+        return False
+    return manifest.weights_precision == "int8" or (
+        manifest.ladder is not None and manifest.ladder.decisive is not None
+    )
 
 
 def _precisions(manifest: Manifest) -> set[str]:
@@ -291,22 +310,24 @@ def _decoding_faults(bundle: Bundle, batch: NDArray[Any]) -> list[tuple[str, int
     """(what, largest difference in levels) of each golden item and probe that comes out otherwise than at export."""
     if bundle.manifest.task == "embed-text":
         return tokens_fault(bundle, batch)
-    golden = bundle.manifest.golden
-    return [
-        *(_decoding_fault(bundle, image, batch[i]) for i, image in enumerate(golden.images)),
-        *(_probe_fault(bundle, probe) for probe in golden.probes),
-    ]
+    return [_decoding_fault(bundle, image, batch[i]) for i, image in enumerate(bundle.manifest.golden.images)]
 
 
-def _probe_fault(bundle: Bundle, probe: Probe) -> tuple[str, int] | None:
-    pixels = bundle.manifest.pixels
+def _probe_faults(bundle: Bundle) -> Iterator[str]:
+    """What the made pictures show to be read otherwise than where the bundle was made."""
+    pixels, probes = bundle.manifest.pixels, bundle.manifest.golden.probes
     if pixels is None:
-        return None
-    try:
-        found, _ = pixels.load(bundle.read(probe.image))
-    except EdgeclfError:
-        return probe.shows, 255
-    return None if pixels_digest(found) == probe.pixels_sha256 else (probe.shows, 255)
+        return
+    if bundle.manifest.own is not None and not probes:
+        yield "the bundle keeps own outputs without pictures of transparency and 16 bits; export it again"
+    for probe in probes:
+        try:
+            found, _ = pixels.load(bundle.read(probe.image))
+        except ImageError as error:
+            yield f"the picture that shows {probe.shows} can't be read ({error})"
+            continue
+        if pixels_digest(found) != probe.pixels_sha256:
+            yield f"{probe.shows} comes out otherwise than where the bundle was made"
 
 
 def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:

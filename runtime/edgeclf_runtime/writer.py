@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import FileEntry, Manifest
+from edgeclf_runtime.proof import Proof
 
 MANIFEST = "manifest.json"
 _AT_CWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE: linux/fs.h
@@ -62,12 +63,24 @@ def set_aside(draft: Path, destination: Path) -> Path:
 
 def seal(folder: Path, manifest: Manifest) -> None:
     """Hashes every file under `folder` into `manifest.files` and writes `manifest.json` last."""
-    files = {
+    (folder / MANIFEST).write_bytes(replace(manifest, files=_entries(folder)).to_bytes())
+
+
+def seal_proven(folder: Path, manifest: Manifest, proof: Proof) -> Manifest:
+    """As `seal`, with the proof in the manifest and bound to it: of one that is changed later it shows nothing."""
+    built_on = proof.machine if manifest.state == "built" else None
+    manifest = replace(manifest, files=_entries(folder), built_on=built_on)
+    manifest = replace(manifest, proof=replace(proof, subject=manifest.subject))
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def _entries(folder: Path) -> dict[str, FileEntry]:
+    return {
         path.relative_to(folder).as_posix(): FileEntry(hash_file(path), path.stat().st_size)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
-    (folder / MANIFEST).write_bytes(replace(manifest, files=files).to_bytes())
 
 
 def hash_file(path: Path) -> str:

@@ -20,6 +20,7 @@ from edgeclf_runtime.machine import machine_id
 from edgeclf_runtime.proof import Proof
 from edgeclf_runtime.proofs import find_proofs, newest_proof, require_no_failed_proof, save_proof, verify_command
 from edgeclf_runtime.verify import verify
+from edgeclf_runtime.writer import seal_proven
 
 Record = dict[str, Any]
 
@@ -76,10 +77,21 @@ def test_of_two_files_of_this_machine_the_newer_counts(bundle: Bundle, passed: P
 
 
 def test_a_failed_proof_beside_the_bundle_outranks_the_pass_in_it(bundle: Bundle, passed: Proof, failed: Proof) -> None:
-    exported = tiny.reseal(bundle.path, proof=replace(passed, created_utc="2999-01-01T00:00:00Z"))
+    seal_proven(bundle.path, bundle.manifest, replace(passed, created_utc="2999-01-01T00:00:00Z"))
+    exported = Bundle.open(bundle.path)
     assert verdict_here(exported) == "pass"
     save_proof(exported, failed)
     assert verdict_here(exported) == "fail"
+
+
+def test_the_proof_in_a_bundle_says_nothing_of_a_manifest_that_was_changed_after_it(
+    bundle: Bundle, passed: Proof
+) -> None:
+    seal_proven(bundle.path, bundle.manifest, passed)
+    assert verdict_here(Bundle.open(bundle.path)) == "pass"
+    changed = tiny.reseal(bundle.path, labels=tuple(reversed(tiny.LABELS)))
+    assert verdict_here(changed) is None
+    assert "changed after its proof" in str(find_proofs(changed)[0].problem)
 
 
 def test_each_precision_has_a_proof_of_its_own(bundle: Bundle, passed: Proof, failed: Proof) -> None:
@@ -236,3 +248,33 @@ def test_the_command_that_makes_a_proof_names_what_is_not_the_bundles_own(bundle
     with Classifier.open(bundle, mode="fast") as classifier:
         classifier.session.compute_precision = "bf16"
         assert verify_command(classifier) == f"edgeclf verify {bundle.path} --compute-precision bf16 --pixels fast"
+
+
+def test_exact_pixels_that_failed_stop_fast_ones_too(bundle: Bundle, failed: Proof) -> None:
+    save_proof(bundle, failed)
+    with Classifier.open(bundle, mode="fast") as classifier, pytest.raises(GateError, match="failed its proof"):
+        require_no_failed_proof(classifier, lambda line: None)
+
+
+def test_exact_pixels_that_are_decoded_otherwise_do_not_stop_fast_ones(bundle: Bundle, failed: Proof) -> None:
+    save_proof(bundle, replace(failed, reasons=("decoding: 1 images come out up to 1 levels off",)))
+    with Classifier.open(bundle, mode="fast") as classifier:
+        assert require_no_failed_proof(classifier, lambda line: None) is None
+
+
+def test_a_pass_made_here_outranks_a_failed_proof_that_is_not_bound_to_this_machine(
+    bundle: Bundle, passed: Proof, failed: Proof
+) -> None:
+    place = save_proof(bundle, replace(failed, created_utc="2999-01-01T00:00:00Z"))
+    edit(place, copied_to_schema_1)
+    assert place is not None
+    place.rename(place.with_name("copied.json"))
+    assert verdict_here(bundle) == "fail"
+    save_proof(bundle, passed)
+    assert verdict_here(bundle) == "pass"
+
+
+def test_many_reasons_are_one_and_a_count(bundle: Bundle, failed: Proof) -> None:
+    save_proof(bundle, replace(failed, reasons=("engine: logits differ", "stored: other", "predictions: other")))
+    with pytest.raises(GateError, match=r"engine: logits differ \(and 2 more: edgeclf verify lists them\);"):
+        check(bundle, lambda line: None)

@@ -189,9 +189,10 @@ class ProviderSession:
         return {self.got: self.reported}
 
     def get_inputs(self) -> list[Any]:
-        return [SimpleNamespace(name="pixels")]
+        return [SimpleNamespace(name="pixels", shape=["batch", tiny.SIDE, tiny.SIDE, 3])]
 
-    get_outputs = get_inputs
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="logits", shape=["batch", len(tiny.LABELS)])]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime import onnx_scan
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions, missing_engine
+from edgeclf_runtime.engine import SessionOptions, check_shape, missing_engine
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.onnx_scan import refuse_external_data
 
@@ -84,6 +84,9 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
             ) from error
         raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({_first_line(error)})") from error
     _check_provider(session, provider, asked)
+    manifest = bundle.manifest
+    check_shape(f"{bundle.path}/{MODEL}", "input", session.get_inputs()[0].shape, manifest.inputs[0].shape)
+    check_shape(f"{bundle.path}/{MODEL}", "output", session.get_outputs()[0].shape, manifest.outputs[0].shape)
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
 

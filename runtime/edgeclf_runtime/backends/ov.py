@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions, missing_engine
+from edgeclf_runtime.engine import SessionOptions, check_shape, missing_engine
 from edgeclf_runtime.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         try:
             network = _read_network(core, bundle)
             shape = network.input(0).partial_shape
+            _check_shapes(bundle, network)
             if size is not None and shape[0].is_dynamic:
                 shape[0] = size
                 network.reshape(shape)
@@ -113,6 +114,16 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         "threads": str(options.thread_count),
     }
     return OvEngine(compiled, compile_for, got, facts, shared=not alone or options.stream_count == 1)
+
+
+def _check_shapes(bundle: Bundle, network: openvino.Model) -> None:
+    for what, found, wanted in (
+        ("input", network.input(0), bundle.manifest.inputs[0]),
+        ("output", network.output(0), bundle.manifest.outputs[0]),
+    ):
+        if found.partial_shape.rank.is_static:
+            sizes = [size.get_length() if size.is_static else "?" for size in found.partial_shape]
+            check_shape(f"{bundle.path}/{MODEL}", what, sizes, wanted.shape)
 
 
 def _read_network(core: openvino.Core, bundle: Bundle) -> openvino.Model:
