@@ -1,4 +1,4 @@
-"""Bundles spoilt on purpose, their hashes made right again: which verb finds it? `docs/proof.md` has the table.
+"""Faults planted in bundles whose hashes are right: which verb finds which? `docs/proof.md` has the table.
 
     python tests/planted_faults.py                      # tries all, writes the table into docs/proof.md: 10 minutes
     python tests/planted_faults.py "other background"   # writes that row alone
@@ -203,8 +203,8 @@ class Trained:
             return self._as(self.module, HALF)
         sound = self.exportable()
         module, normalization = fault.network(self.module, HALF)
-        spoilt = self._as(module, normalization)
-        return replace(sound, make_onnx=spoilt.make_onnx, state=spoilt.state, normalization=normalization)
+        faulty = self._as(module, normalization)
+        return replace(sound, make_onnx=faulty.make_onnx, state=faulty.state, normalization=normalization)
 
     def _as(self, module: Any, normalization: Normalization) -> Exportable:
         made = exportable_from_module(
@@ -320,14 +320,14 @@ def _wrong_wrapper(module: Any, normalization: Normalization | None, precision: 
 # --- planted in a finished bundle ------------------------------------------------------------------------------------
 
 
-def spoil(trained: Trained, case: Case, sound: Path, fault: Fault, place: Path) -> Bundle:
+def make_faulty(trained: Trained, case: Case, sound: Path, fault: Fault, place: Path) -> Bundle:
     """A copy of the sound bundle with the fault in it and right hashes."""
     shutil.copytree(sound, place)
     manifest = Bundle.open(place).manifest
     if fault.manifest is not None:
         return tiny.reseal(place, **_changes(manifest, fault.manifest(manifest)))
     if case.target == "hog-svm":
-        (place / "model.npz").write_bytes(_spoilt_svm((place / "model.npz").read_bytes(), fault.name))
+        (place / "model.npz").write_bytes(_faulty_svm((place / "model.npz").read_bytes(), fault.name))
         return tiny.reseal(place)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.trt.import_rtx", lambda: None))
@@ -361,7 +361,7 @@ def _changes(before: Manifest, after: Manifest) -> dict[str, Any]:
     return {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
 
 
-def _spoilt_svm(data: bytes, name: str) -> bytes:
+def _faulty_svm(data: bytes, name: str) -> bytes:
     svm = read_svm(data)
     if name == "halved head":
         return replace(svm, dual_coefficients=svm.dual_coefficients * 0.5).to_bytes()
@@ -421,9 +421,9 @@ def try_fault(trained: Trained, fault: Fault, sound: dict[Case, Path], folder: P
                 exported = bool(Bundle.open(export_case(trained, case, place / "exported", fault)).path is None)
             except GateError:
                 exported = True
-        spoilt = spoil(trained, case, bundle, fault, place / "spoilt")
-        portable = spoilt.manifest.state == "portable"
-        yield Found(case, exported, found_by_verify(spoilt, fault), None if portable else found_by_bench(spoilt, fault))
+        faulty = make_faulty(trained, case, bundle, fault, place / "faulty")
+        portable = faulty.manifest.state == "portable"
+        yield Found(case, exported, found_by_verify(faulty, fault), None if portable else found_by_bench(faulty, fault))
 
 
 def row(fault: str, found: list[Found]) -> str:

@@ -41,18 +41,18 @@ def sound(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Sound:
 
 def found(fault: Fault, case: Case, trained: Trained, sound: Sound, folder: Path) -> tuple[bool, bool | None]:
     """Whether verify, and bench, find the fault in a finished bundle."""
-    spoilt = planted_faults.spoil(trained, case, sound(case), fault, folder / "spoilt")
-    portable = spoilt.manifest.state == "portable"
-    by_bench = None if portable else planted_faults.found_by_bench(spoilt, fault)
-    return planted_faults.found_by_verify(spoilt, fault), by_bench
+    faulty = planted_faults.make_faulty(trained, case, sound(case), fault, folder / "faulty")
+    portable = faulty.manifest.state == "portable"
+    by_bench = None if portable else planted_faults.found_by_bench(faulty, fault)
+    return planted_faults.found_by_verify(faulty, fault), by_bench
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_a_bundle_made_again_without_a_fault_passes(case: Case, trained: Trained, sound: Sound, tmp_path: Path) -> None:
     """Or the tests below would find the making, and not the fault."""
     nothing = Fault("nothing", network=lambda module, normalization: (module, normalization))
-    spoilt = planted_faults.spoil(trained, case, sound(case), nothing, tmp_path / "again")
-    assert planted_faults.verify_case(spoilt).verdict == "pass"
+    faulty = planted_faults.make_faulty(trained, case, sound(case), nothing, tmp_path / "again")
+    assert planted_faults.verify_case(faulty).verdict == "pass"
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
@@ -86,7 +86,7 @@ def test_every_fault_is_found_for_every_target_and_precision(
     if not fault.fits(case):
         pytest.skip(f"{fault.name} can't be planted for {case}")
     assert found(fault, case, trained, sound, tmp_path) in ((True, True), (True, None))
-    shutil.rmtree(tmp_path / "spoilt")
+    shutil.rmtree(tmp_path / "faulty")
 
 
 def test_bundles_grow_by_less_than_a_fifth(sound: Sound) -> None:
