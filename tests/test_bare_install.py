@@ -161,7 +161,7 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
     result = bare.run("edgeclf", *command)
     assert result.returncode == 0, result.stderr
     report = json.loads((bare.folder / "data.json").read_text())
-    assert report["rows"][0]["evaluation"]["images"] == 3
+    assert report["rows"][0]["evaluation"]["images"] == 24  # a folder without splits is evaluated whole
     assert len(report["rows"][0]["robustness"]["entries"]) == 18
 
 
