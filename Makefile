@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
 # Two processes at a time, of about the same length: two cores are done sooner, and in one that has loaded every engine
 # before, training died of a segmentation fault (cause not found). So training comes first in its own.
-FIRST_HALF := tests/training tests/benchmarks tests/export/test_planted_faults.py
+FIRST_HALF := tests/training tests/benchmarks tests/cli tests/export/test_planted_faults.py
 TESTS := $(MAKE) --no-print-directory --jobs 2 test-training test-others
 
 .PHONY: help demo test test-training test-others test-all test-bare check format clean
