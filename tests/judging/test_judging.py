@@ -15,11 +15,16 @@ from PIL import Image
 from edgeclf.cli import run
 from edgeclf.data.split import SplitManifest, open_data
 from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, match_labels
+from edgeclf.judging.calibration import Wanted
 from edgeclf.judging.ledger import LEDGER
+from edgeclf.judging.operating_point import with_operating_point
 from edgeclf.judging.report import Subject, judge_answers, judge_bundle, write_judgement
 from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.candidates import FOLDER, as_bundle, with_candidate
 from edgeclf_runtime.errors import DataError, GateError, UsageError
-from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.manifest import Candidate, Thresholds
+from edgeclf_runtime.own_outputs import record_own_outputs
+from edgeclf_runtime.verify import verify
 
 LABELS = ("leaf", "pagoda", "sky")
 
@@ -236,6 +241,22 @@ def test_an_operating_point_makes_a_new_bundle_that_predict_honours(
     assert run(["predict", str(made.path), str(photos), "--json"]) == 0
     labels = [each["label"] for each in json.loads(capfd.readouterr().out)["predictions"]]
     assert "unknown" in labels and set(labels) > {"unknown"}
+
+
+def test_candidates_of_a_bundle_with_an_operating_point_still_verify(bundle: Bundle, data: SplitManifest) -> None:
+    """`build` chooses among them on the device, and leaves out what fails."""
+    manifest = bundle.manifest
+    place = bundle.path / FOLDER / "other"
+    place.mkdir(parents=True)
+    shutil.copyfile(bundle.path / "model.npz", place / "model.npz")
+    reference = bundle.read_array(manifest.golden.outputs)
+    candidate = Candidate("other", "other", "fp32", "fp32", manifest.tolerances, 1.0, None, None)
+    own = record_own_outputs(place, with_candidate(manifest, candidate), reference, {}, "fp32")
+    sealed = tiny.reseal(bundle.path, candidates=(replace(candidate, own=own),))
+    made, point = with_operating_point(sealed, data, Wanted("recall", 0.5))
+    assert point.thresholds.unknown_below is not None
+    (kept,) = made.manifest.candidates
+    assert verify(as_bundle(made, kept)).verdict == verify(made).verdict == "pass"
 
 
 def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
