@@ -181,7 +181,8 @@ def is_gated(manifest: Manifest) -> bool:
 def _precisions(manifest: Manifest) -> set[str]:
     """What it is stored and computed in; an engine's TF32 has as many bits as fp16."""
     tf32 = {"fp16"} if manifest.target == "tensorrt" and manifest.state == "built" else set()
-    return {manifest.weights_precision, manifest.compute_precision, *tf32}
+    stored_and_computed = {manifest.weights_precision, manifest.compute_precision}
+    return {"int8" if each == "mixed" else each for each in stored_and_computed} | tf32
 
 
 def prove(

@@ -229,3 +229,8 @@ def test_the_example_of_another_prediction_shows_what_differs(bundle: Bundle) ->
     (example,) = [reason for reason in proof.reasons if "another prediction" in reason]
     is_now, was = example.rpartition("such as ")[2].split(", was ")
     assert is_now != was
+
+
+def test_mixed_precision_is_tolerated_as_int8_is(bundle: Bundle) -> None:
+    proof = verify(tiny.reseal(bundle.path, weights_precision="mixed"))
+    assert (proof.verdict, proof.tolerances) == ("pass", TOLERANCES["fp32"])  # the manifest's own, which are stricter

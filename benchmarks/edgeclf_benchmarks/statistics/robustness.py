@@ -157,7 +157,7 @@ def _judge(
     if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
         lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))
     verdict = judge_change(lower, upper, margin)
-    what, number = "top-1 on spoilt images", f"{resampling.images} images"
+    what, number = "top-1 on corrupted images", f"{resampling.images} images"
     if verdict == "pass":
         worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"
         return lower, verdict, f"{what} falls by less than {margin:g} points: {worst}"
