@@ -1,4 +1,4 @@
-"""Latency across reports: the clock and the yardstick must agree, and where the machine was another nothing is said."""
+"""Latency across reports: the yardstick decides, and where the machine was another nothing is said."""
 
 from __future__ import annotations
 
@@ -42,29 +42,30 @@ def gate(now: Report, before: Report, rule: str = "p50_ratio>1.05") -> Gate:
     return judge([parse_rule(rule)], entries_of([Source("new.json", "1", now)]), older)[1]
 
 
-def test_a_slowdown_of_15_percent_on_the_same_quiet_machine_fails_by_clock_and_yardstick() -> None:
-    found = gate(report(1.15, seed=9), report())
+@pytest.mark.parametrize("machine", [0.75, 0.92, 1.0, 1.09, 1.4])
+def test_a_slowdown_of_15_percent_fails_by_the_yardstick_however_fast_the_machine_became(machine: float) -> None:
+    found = gate(report(1.15, machine=machine, seed=9), report())
     assert found.verdict == "fail"
     assert found.found == pytest.approx(1.15, rel=0.03)
     assert "by the yardstick onnx" in found.line and "by the clock" in found.line and "slower" in found.line
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_repeat_on_the_same_quiet_machine_passes(seed: int) -> None:
-    assert gate(report(seed=100 + 7 * seed), report()).verdict == "pass"
+@pytest.mark.parametrize("machine", [0.75, 1.0, 1.4])
+def test_a_repeat_on_a_quiet_machine_passes_however_fast_the_machine_became(seed: int, machine: float) -> None:
+    now = report(machine=machine, seed=100 + 7 * seed)
+    assert gate(now, report()).verdict == "pass"
+    assert change(now, report()).speed == "no difference shown"
 
 
-def test_a_machine_that_is_a_little_slower_neither_fails_nor_passes_a_row_that_is_not() -> None:
-    found = gate(report(machine=1.09, seed=9), report())
-    assert found.verdict == "inconclusive"
-    assert change(report(machine=1.09, seed=9), report()).speed == "no difference shown"
+def test_a_row_that_is_as_slow_as_its_own_a_a_noise_is_no_failure() -> None:
+    now = report(1.15, seed=9)
+    wide = tuple(replace(each, floor=1.3) for each in now.same_against_same)
+    found = gate(replace(now, same_against_same=wide), report())
+    assert found.verdict == "inconclusive" and "A/A noise (1.300)" in found.line
 
 
-def test_a_slowdown_that_a_faster_machine_hides_is_no_pass() -> None:
-    assert gate(report(1.15, machine=0.92, seed=9), report(), "p50_ratio>1.07").verdict == "inconclusive"
-
-
-@pytest.mark.parametrize(("machine", "word"), [(2.2, "2.2. times slower"), (1 / 1.5, "1.5. times faster")])
+@pytest.mark.parametrize(("machine", "word"), [(2.2, "2.2. times slower"), (1 / 1.75, "1.7. times faster")])
 @pytest.mark.parametrize("times", [1.0, 1.15, 0.5])
 def test_where_the_yardstick_moved_the_verdict_is_inconclusive_and_says_by_how_much(
     machine: float, word: str, times: float

@@ -29,8 +29,6 @@ class Figure:
         On how many it was evaluated; None: on none.
     how
         By which way it was found, where there are several.
-    beside
-        The same found by another way: a gate passes or fails only where both do.
     undecidable
         Why no verdict may be based on it; "": one may.
     remark
@@ -43,7 +41,6 @@ class Figure:
     rounds: int | None = None
     images: int | None = None
     how: str = ""
-    beside: Figure | None = None
     undecidable: str = ""
     remark: str = ""
 

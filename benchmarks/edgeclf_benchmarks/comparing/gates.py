@@ -1,8 +1,8 @@
 """--fail-if: what a report may not show. A gate fails only where the noise can't explain what was found.
 
 With a figure that has an interval the whole interval must lie beyond the limit; a ratio must lie beyond it by more than
-what a bundle shows against itself (A/A noise), too. Across reports the clock and the yardstick must agree, and where
-machine, settings or load differ the verdict is inconclusive. A figure that no row has is an error: a gate that looks at
+what a bundle shows against itself (A/A noise), too. Across reports the yardstick decides, and where machine, settings
+or load differ the verdict is inconclusive. A figure that no row has is an error: a gate that looks at
 nothing lets all pass.
 """
 
@@ -80,7 +80,7 @@ def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
 
 
 def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
-    """In proportion to the yardstick, and by the clock beside it; without a yardstick by the clock alone."""
+    """In proportion to the yardstick, the clock only told beside it; without a yardstick by the clock alone."""
     change = latency_change(entry, before)
     if change is None:
         return None
@@ -88,21 +88,13 @@ def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
     if change.proportion is None:
         how = "by the clock alone (no yardstick in common)"
         return _figure(change.clock, how, undecidable=why, remark=word)
-    clock = _figure(change.clock, "by the clock")
-    how = f"by the yardstick {change.yardstick}"
-    return _figure(change.proportion, how, beside=clock, undecidable=why, remark=word)
+    how = f"by the yardstick {change.yardstick}, {change.clock.value:.4g} by the clock"
+    return _figure(change.proportion, how, undecidable=why, remark=word)
 
 
-def _figure(times: Times, how: str, *, beside: Figure | None = None, undecidable: str = "", remark: str = "") -> Figure:
+def _figure(times: Times, how: str, *, undecidable: str, remark: str) -> Figure:
     return Figure(
-        times.value,
-        times.interval,
-        times.noise,
-        times.rounds,
-        how=how,
-        beside=beside,
-        undecidable=undecidable,
-        remark=remark,
+        times.value, times.interval, times.noise, times.rounds, how=how, undecidable=undecidable, remark=remark
     )
 
 
@@ -206,8 +198,6 @@ def _spelled(figure: Figure, unit: str) -> str:
     """What was found, with all that is known of it."""
     found = figure.spelled.replace(" ", f"{unit} ", 1) if figure.interval else f"{figure.spelled}{unit}"
     parts = [f"{found} {figure.how}".rstrip()]
-    if figure.beside is not None:
-        parts.append(f"{figure.beside.spelled} {figure.beside.how}")
     if figure.images is not None:
         parts.append(on_images(figure.images))
     if figure.remark:
@@ -216,20 +206,8 @@ def _spelled(figure: Figure, unit: str) -> str:
 
 
 def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
-    """By both ways to the figure where there are two; where they don't agree it is inconclusive."""
     if figure.undecidable:
         return "inconclusive", f": {figure.undecidable}"
-    verdict, why = _verdict_alone(rule, figure)
-    if figure.beside is None:
-        return verdict, why
-    other, other_why = _verdict_alone(rule, figure.beside)
-    if verdict == other:
-        return verdict, why
-    doubt = why if verdict == "inconclusive" else other_why if other == "inconclusive" else ""
-    return "inconclusive", doubt or ": clock and yardstick lie on either side of the limit"
-
-
-def _verdict_alone(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if not rule.holds(figure.value):
         return "pass", ""
     if figure.too_few_rounds:

@@ -240,28 +240,23 @@ def figures(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if load != other
     }
     if not given.loads[0]:
-        found["between_runs"] = {"assumed": BETWEEN_RUNS, **both_ratios(quiet)}
+        found["between_runs"] = {"assumed": BETWEEN_RUNS, **every_pair(quiet)}
     if slowed:
         pairs = list(zip(slowed, quiet[-len(slowed) :], strict=True))
         found["slowed"] = {"factor": given.slowdown, "busy_cores": _busy(slowed), **summed_up(pairs)}
     return found
 
 
-def both_ratios(reports: Sequence[Report]) -> dict[str, float | int]:
-    """The smaller of a row's two ratios, clock and yardstick, of each report to each other: what both call slower."""
-    found = []
-    for new, old in itertools.permutations(reports, 2):
-        rows = zip(
-            *(entries_of([Source(name, name, each)]) for name, each in (("new", new), ("old", old))), strict=True
-        )
-        for change in (latency_change(entry, older) for entry, older in rows):
-            assert change is not None and change.proportion is not None
-            found.append(min(change.clock.value, change.proportion.value))
+def every_pair(reports: Sequence[Report]) -> dict[str, float | int]:
+    """Each row of each report in proportion to the yardstick, over the same row of every other report."""
+    rows = [row for new, old in itertools.permutations(reports, 2) for row in compared(new, old)]
+    ratios = [row["by_yardstick"] for row in rows]
     return {
-        "comparisons": len(found),
-        "beyond_noise": sum(each > BETWEEN_RUNS for each in found),
-        "p99": round(float(np.percentile(found, 99)), 4),
-        "max": round(max(found), 4),
+        "comparisons": len(rows),
+        "alarms": sum(row["verdict"] == "fail" for row in rows),
+        "beyond_noise": sum(each > BETWEEN_RUNS for each in ratios),
+        "p99": round(float(np.percentile(ratios, 99)), 4),
+        "max": round(max(ratios), 4),
     }
 
 
