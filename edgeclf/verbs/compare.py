@@ -45,7 +45,7 @@ def compare(
     p50_ratio, bundle_mb, flips (images), with >, >=, < or <=. A gate fails only where the whole 95 % interval lies
     beyond the limit, and p50_ratio only beyond what a bundle shows against itself. top1_drop, p50_ratio and flips are
     against the row of the same name in --baseline, or else against the report's reference. Against a baseline p50_ratio
-    is compared by the clock and by the yardstick that every bench times, and inconclusive where the machine or its load
+    is taken in proportion to the yardstick that every bench times, and inconclusive where the machine or its load
     was another; that ends with 0, with --strict with 1.
 
     \b
