@@ -4,12 +4,13 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# Two processes at a time, of about the same length: two cores are done sooner, and in one that has loaded every engine
-# before, training died of a segmentation fault (cause not found). So training comes first in its own.
-FIRST_HALF := tests/training tests/benchmarks tests/cli tests/export/test_planted_faults.py
-TESTS := $(MAKE) --no-print-directory --jobs 2 test-training test-others
+# Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
+# had loaded every engine before, training died of a segmentation fault (cause not found).
+MAKEFLAGS += --jobs=2
+TESTS := tests/training tests/export tests/runtime tests/cli tests/benchmarks tests/judging tests/data tests/serving \
+  tests/streams tests/clusters
 
-.PHONY: help demo test test-training test-others test-all test-bare check format clean
+.PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,14 +25,13 @@ help:
 demo: $(READY)
 	$(PYTHON) -m edgeclf demo $(if $(DATA),--data $(DATA))
 
-test: $(READY)
-	$(TESTS)
+test: $(TESTS) test-rest
 
-test-training: $(READY)
-	$(PYTHON) -m pytest $(FIRST_HALF)
+$(TESTS): $(READY)
+	$(PYTHON) -m pytest $@
 
-test-others: $(READY)
-	$(PYTHON) -m pytest $(addprefix --ignore ,$(FIRST_HALF))
+test-rest: $(READY)
+	$(PYTHON) -m pytest $(addprefix --ignore ,$(TESTS))
 
 test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
@@ -39,11 +39,14 @@ test-all: $(READY)
 test-bare: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py
 
-check: $(READY)
+check: $(TESTS) test-rest types lint
+
+lint: $(READY)
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
+
+types: $(READY)
 	$(PYTHON) -m mypy
-	$(TESTS)
 
 format: $(READY)
 	$(PYTHON) -m ruff check --fix
