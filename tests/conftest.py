@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from fake_gpu import FakeGpu
+from warm_process import run_edgeclf
 
 from edgeclf_runtime.session import BACKENDS
 
@@ -52,6 +54,25 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert build.returncode == 0, build.stdout + build.stderr
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def edgeclf(tmp_path: Path) -> Run:
+    """Runs the command line in its own process, standing in `tmp_path`; gives exit code, stdout and stderr as bytes."""
+
+    def run(
+        *arguments: str | os.PathLike[str], stdin: bytes = b"", **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        command, env = [*map(os.fspath, arguments)], {**os.environ, "NO_COLOR": "1", **environment}
+        if any(name.startswith("PYTHON") for name in environment):
+            fresh = [sys.executable, "-m", "edgeclf", *command]
+            return subprocess.run(fresh, input=stdin, capture_output=True, cwd=tmp_path, env=env, timeout=60)
+        return run_edgeclf(command, cwd=tmp_path, env=env, stdin=stdin)
+
+    return run
 
 
 @pytest.fixture

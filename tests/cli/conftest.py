@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,22 +144,3 @@ def classes(tmp_path: Path, photos: Path) -> Path:
             with Image.open(photos / f"{colour}.png") as image:
                 ImageEnhance.Brightness(image).enhance(0.7 + 0.03 * number).save(root / colour / f"{number}.png")
     return root
-
-
-@pytest.fixture
-def edgeclf(tmp_path: Path) -> Run:
-    """Runs the command line in a fresh process, standing in `tmp_path`; gives exit code, stdout and stderr as bytes."""
-
-    def run(
-        *arguments: str | os.PathLike[str], stdin: bytes = b"", **environment: str
-    ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "edgeclf", *map(os.fspath, arguments)],
-            input=stdin,
-            capture_output=True,
-            cwd=tmp_path,
-            env={**os.environ, "NO_COLOR": "1", **environment},
-            timeout=60,
-        )
-
-    return run

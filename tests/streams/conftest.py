@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,22 +35,6 @@ def bundle(tmp_path: Path) -> Bundle:
 def video(tmp_path: Path) -> Path:
     """1.2 s at 10 frames/s, MPEG-4 in MP4."""
     return write_video(tmp_path / "colours.mp4")
-
-
-@pytest.fixture
-def edgeclf(tmp_path: Path) -> Run:
-    """Runs the command line in a fresh process, standing in `tmp_path`."""
-
-    def run(*arguments: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "edgeclf", *map(os.fspath, arguments)],
-            capture_output=True,
-            cwd=tmp_path,
-            env={**os.environ, "NO_COLOR": "1", **environment},
-            timeout=60,
-        )
-
-    return run
 
 
 Serve = Callable[[bytes, bool], str]

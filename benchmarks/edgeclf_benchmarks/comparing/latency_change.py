@@ -24,7 +24,7 @@ from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
 
 MOST_MOVED = 1.5  # the yardstick may be so much slower or faster; beyond it the machine is not the one it was
-BETWEEN_RUNS = 1.08  # two runs of one bundle on a quiet machine differ by that (benchmarks/results/gates_quiet_rule.json)
+BETWEEN_RUNS = 1.08  # two runs of one bundle on a quiet machine differ so (benchmarks/results/gates_quiet_rule.json)
 _HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
 
 
