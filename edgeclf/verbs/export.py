@@ -92,13 +92,13 @@ def export(
     input_form: Annotated[
         str, typer.Option("--input", metavar="FORM", help="uint8-nhwc (pixels), or float-nchw for foreign consumers.")
     ] = "uint8-nhwc",
-    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel means, of 0..1.")] = None,
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx: channel deviations.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel means, of 0..1.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel deviations.")] = None,
     scale: Annotated[
         float | None,
         typer.Option(
             metavar="F",
-            help="For FILE.onnx: factor on pixels 0..255 before --mean and --std; 1: not divided.",
+            help="With --mean and --std: factor on pixels 0..255 before them; 1: not divided.",
             show_default="1/255",
         ),
     ] = None,
@@ -117,15 +117,15 @@ def export(
     crop_pct: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=1, metavar="F", help="For FILE.onnx: input side over resized side.", show_default="0.875"
+            min=0.1, max=1, metavar="F", help="For FILE.onnx or own --weights: input side over resized side."
         ),
     ] = None,
     crop_mode: Annotated[
         str | None,
-        typer.Option(metavar="M", help="For FILE.onnx: center, squash or border (timm's).", show_default="center"),
+        typer.Option(metavar="M", help="For FILE.onnx or own --weights: center, squash or border (timm's)."),
     ] = None,
     interpolation: Annotated[
-        str | None, typer.Option(metavar="I", help="For FILE.onnx: bilinear or bicubic.", show_default="bilinear")
+        str | None, typer.Option(metavar="I", help="For FILE.onnx or own --weights: bilinear or bicubic.")
     ] = None,
     bit_depth: Annotated[
         int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that images of over 8 bits really use.")
@@ -180,6 +180,10 @@ def export(
     figure comes from test images, once, counted. auto times what holds against fp32 and keeps the fastest, the others
     as candidates for `edgeclf build` to choose from on the device.
 
+    Weights of your own learnt from pictures that were prepared in some way: what the checkpoint does not tell (timm's
+    config in it or beside it) is taken from the published model, unless --mean, --std, --crop-pct, --crop-mode,
+    --interpolation and --img-size say otherwise. The pixel contract stands in the result: compare it with yours.
+
     A TensorRT engine fits one GPU: where there is none, tensorrt gives a portable bundle, which `edgeclf build` makes
     an engine of on the device.
 
@@ -227,7 +231,7 @@ def export(
     if encoders:
         encoder, made = export_encoders(str(model), pretrained, part or (), options, img_size, seed)
         models = _lay_out(layout, made, options)
-        show_bundles("export", encoder, made, models, as_json=as_json)
+        show_bundles("export", encoder, made, models, form=input_form, as_json=as_json)
         finish(made, models, strict=strict, uses=(embed_words(part or ()), "pack {}"))
         return
     need("export", *NEEDED[given.kind])
@@ -238,7 +242,7 @@ def export(
         exportable = given.load(Path(folder))
         made = list(make_bundles(exportable, options, report=status.update))
     models = _lay_out(layout, made, options)
-    show_bundles("export", exportable, made, models, as_json=as_json)
+    show_bundles("export", exportable, made, models, form=input_form, as_json=as_json)
     finish(made, models, strict=strict)
 
 

@@ -12,15 +12,28 @@ from edgeclf.verbs.options import shell_word
 from edgeclf_runtime.errors import GateError
 
 if TYPE_CHECKING:
-    from edgeclf_export.exportable import AnyExportable
+    from edgeclf_export.exportable import AnyExportable, Contract
     from edgeclf_export.exporter import Exported
 
 
 def show_bundles(
-    verb: str, exportable: AnyExportable, made: Sequence[Exported], models: Sequence[Path] = (), *, as_json: bool
+    verb: str,
+    exportable: AnyExportable,
+    made: Sequence[Exported],
+    models: Sequence[Path] = (),
+    *,
+    form: str = "uint8-nhwc",
+    as_json: bool,
 ) -> None:
-    """The bundles, and the models that were laid out for Triton: a line each, or the verb's JSON document."""
-    labels = exportable.contract("uint8-nhwc").labels
+    """The bundles and their pixel contract, and the models that were laid out for Triton, or the JSON document.
+
+    `form`: the input form that was asked for.
+    """
+    from edgeclf_export.exportable import Exportable
+
+    contract = exportable.contract(form)
+    labels = contract.labels
+    pixels_from = exportable.pixels_from if isinstance(exportable, Exportable) else ""
     if as_json:
         bundles = [
             {
@@ -35,6 +48,7 @@ def show_bundles(
             for b in made
         ]
         source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(labels)}
+        source |= {"pixels": contract.pixels, "normalization": contract.normalization, "pixels_from": pixels_from}
         write_json(verb, {"source": source, "bundles": bundles, "triton": [str(model) for model in models]})
         return
     table = grid()
@@ -57,7 +71,25 @@ def show_bundles(
     for b in made:
         if b.ladder is not None:
             show_ladder(b.ladder, f"{b.target}: floor {b.ladder.floor}")
+    if contract.pixels is not None:
+        _show_contract(contract, pixels_from)
     say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
+
+
+def _show_contract(contract: Contract, origin: str) -> None:
+    """How a picture becomes the network's input, and whose word that is: to be compared with the training's."""
+    from edgeclf.inspection import describe_normalization, describe_pixels
+
+    table = grid()
+    rows = {
+        "pixels": describe_pixels(contract.pixels),
+        "normalise": describe_normalization(contract.normalization),
+        "taken from": origin,
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(styled(name, "cyan"), styled(value))
+    show("", table)
 
 
 def finish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeclf.console import say
 from edgeclf.verbs.foreign_formats import refuse_other_formats
@@ -23,11 +23,17 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
     "file": ("onnx", "onnxslim", "onnxruntime"),
     "bundle": ("onnx", "onnxruntime"),
 }
+_OF_FILES = ("channels", "output-name")
+_KNOWN: dict[Kind, str] = {
+    "run": "a run brings its own",
+    "bundle": "a bundle brings its own",
+    "backbone": "a CLIP model brings its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a foreign ONNX file does not say: how its pictures were prepared."""
+    """What a foreign ONNX file, or a checkpoint, does not say: how its pictures were prepared."""
 
     mean: str | None
     std: str | None
@@ -40,6 +46,21 @@ class Look:
 
     def given(self) -> list[str]:
         return [field.name.replace("_", "-") for field in fields(self) if getattr(self, field.name) is not None]
+
+    def settings(self) -> dict[str, Any]:
+        """What was typed, as timm names it; the normalisation of pixels that were divided by 255."""
+        if (self.mean is None) != (self.std is None):
+            given, other = ("std", "mean") if self.mean is None else ("mean", "std")
+            raise UsageError(f"--{given} goes with --{other} R,G,B")
+        normalization = foreign_normalization(self.mean, self.std, self.scale)
+        typed = {
+            "mean": normalization.mean if normalization else None,
+            "std": normalization.std if normalization else None,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+            "interpolation": self.interpolation,
+        }
+        return {name: value for name, value in typed.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +101,25 @@ class Source:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
         if self.model is None and self.place is not None and self.kind == "run":
             refuse_other_formats(self.place)
-        if self.kind != "file" and (misplaced := self.look.given()):
-            raise UsageError(f"--{misplaced[0]} is for FILE.onnx; runs, backbones and bundles bring their own")
+        self._check_look(encoders=encoders)
         if self.model is None and self.weights is not None:
             raise UsageError("--weights is for --model; runs, bundles and ONNX files bring their own")
         own = {"labels": self.labels, "img-size": self.img_size, "bit-depth": self.bit_depth, "window": self.window}
         if self.kind == "bundle" and (given := [name for name, value in own.items() if value is not None]):
             raise UsageError(f"--{given[0]} is not for a bundle, which brings its own")
+
+    def _check_look(self, *, encoders: bool) -> None:
+        """Raises UsageError where the classifier itself knows how its pictures are prepared."""
+        misplaced = self.look.given()
+        if self.kind == "file" or not misplaced:
+            return
+        if self.kind != "backbone" or encoders:
+            raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; {_KNOWN[self.kind]}")
+        if strange := [name for name in misplaced if name in _OF_FILES]:
+            raise UsageError(f"--{strange[0]} is for FILE.onnx")
+        if not _are_own(self.weights):
+            raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; published weights bring their own")
+        self.look.settings()
 
     def load(self, folder: Path) -> Exportable:
         """The classifier. `folder` is empty and there until the export is over."""
@@ -100,7 +133,9 @@ class Source:
 
     def _load(self, folder: Path) -> Exportable:
         if self.model is not None:
-            return _backbone(self.model, self.weights or "hub", self.labels, self.img_size, self.seed)
+            return _backbone(
+                self.model, self.weights or "hub", self.labels, self.img_size, self.seed, self.look.settings()
+            )
         if self.kind == "file":
             return _foreign(Path(str(self.place)), self.labels, self.img_size, self.look)
         if self.kind == "bundle":
@@ -109,6 +144,13 @@ class Source:
 
             return load_bundle_classifier(Bundle.open(str(self.place)), folder)
         return _run(self.place)
+
+
+def _are_own(weights: str | None) -> bool:
+    """Whether these are weights on disk, whose pictures nobody else knows."""
+    from edgeclf_export.weights import PACKAGES
+
+    return weights not in (None, "hub", "random", *PACKAGES)
 
 
 def _run(source: str | None) -> Exportable:
@@ -121,12 +163,14 @@ def _run(source: str | None) -> Exportable:
     return run.exportable()
 
 
-def _backbone(model: str, weights: str, labels: Path | None, img_size: int | None, seed: int) -> Exportable:
+def _backbone(
+    model: str, weights: str, labels: Path | None, img_size: int | None, seed: int, pictures: dict[str, Any]
+) -> Exportable:
     from edgeclf_export.backbones import load_backbone
     from edgeclf_export.labels import read_labels
 
     names = read_labels(labels) if labels is not None else None
-    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed)
+    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed, pictures=pictures)
 
 
 def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look) -> Exportable:
@@ -147,7 +191,7 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
         "interpolation": look.interpolation or "bilinear",
         "mean": (0.0, 0.0, 0.0) if normalization is None else normalization.mean,
     }
-    return load_onnx_classifier(
+    loaded = load_onnx_classifier(
         source,
         labels=read_labels(labels),
         pixels=pixels_from_config(config),
@@ -155,6 +199,7 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
         channels=channel_order(look.channels),
         output=look.output_name,
     )
+    return replace(loaded, pixels_from="--img-size and the other options that were typed")
 
 
 def _says_how_pixels_look(source: Path, look: Look) -> bool:

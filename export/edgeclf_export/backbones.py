@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.checkpoint_config import CheckpointConfig, read_checkpoint_config
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.labels import IMAGENET_CLASSES, default_labels, shown_labels
 from edgeclf_export.modules import ReferenceInput, exportable_from_module, normalized_by_torchvision
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 _RULES = {"center": "shorter", "squash": "exact", "border": "fit"}  # timm's crop modes
 _TORCHVISION_HEADS = ("fc", "classifier", "head", "heads")
+_WITHOUT_CONFIG = ("hub", "random")
+_UNTOLD = (
+    "{} does not say how its pictures were prepared, so they are prepared like those of the published weights; if it "
+    "learnt otherwise, give --mean, --std, --crop-pct, --crop-mode, --interpolation or --img-size"
+)
 
 
 def load_backbone(
@@ -41,6 +47,7 @@ def load_backbone(
     labels: tuple[str, ...] | None = None,
     img_size: int | None = None,
     seed: int = 0,
+    pictures: Mapping[str, Any] | None = None,
 ) -> Exportable:
     """The classifier `name` of timm or torchvision, with its weights, ready for export.
 
@@ -53,12 +60,15 @@ def load_backbone(
     labels
         Class names in order; None: ImageNet's for 1,000 classes, else class_0, class_1, …
     img_size
-        Side of the square input in pixels; None: the backbone's own.
+        Side of the square input in pixels; None: the checkpoint's, or else the backbone's own.
+    pictures
+        How pictures were prepared where a checkpoint of one's own learnt, in timm's words: mean, std, crop_pct,
+        crop_mode, interpolation. What is not given is what the checkpoint says, or else the backbone's own.
 
     Raises
     ------
     UsageError
-        No such model or weights.
+        No such model or weights; `pictures` of weights that know theirs.
     DataError
         The weights can't be had, or don't fit.
     """
@@ -67,6 +77,8 @@ def load_backbone(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
+    told = None if weights in (*_WITHOUT_CONFIG, *PACKAGES) else read_checkpoint_config(Path(weights), name)
+    img_size = img_size or (told.side_px if told else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
     classes = len(labels) if labels is not None else None
@@ -86,7 +98,9 @@ def load_backbone(
         raise UsageError(f"{name} gives features, not classes; choose a backbone with a classifier, or train its head")
     if labels is not None and len(labels) != classes:
         raise DataError(f"{shown_labels(labels)}, but {name} with these weights has {classes} classes")
-    config = data_config(library, name, module, img_size)
+    config = changed_config(
+        data_config(library, name, module, img_size), {**(told.settings if told else {}), **(pictures or {})}
+    )
     made = exportable_from_module(
         module,
         backbone=f"{library}/{name}",
@@ -100,7 +114,13 @@ def load_backbone(
         pixel_reference=reference_transform(config),
         reference_input=reference_input(config),
     )
-    return replace(made, notes=notes_on_names(origin))
+    own = weights not in (*_WITHOUT_CONFIG, *PACKAGES)
+    silent = _UNTOLD.format(Path(weights).name) if own and not told and not pictures else ""
+    return replace(
+        made,
+        notes=(*notes_on_names(origin), *([silent] if silent else [])),
+        pixels_from=_pixels_from(f"{library}/{name}", told, pictures),
+    )
 
 
 def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Module]:
@@ -119,6 +139,21 @@ def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Modu
         return folded
 
     return fold
+
+
+def _pixels_from(backbone: str, told: CheckpointConfig | None, pictures: Mapping[str, Any] | None) -> str:
+    """Whose word the pixels are, for the user."""
+    others = told.source if told else f"the published {backbone}"
+    typed = ", ".join(f"--{name.replace('_', '-')}" for name in pictures or {})
+    return f"{typed}; the rest from {others}" if typed else others
+
+
+def changed_config(config: dict[str, Any], pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """A data config with other settings; torchvision's resize is computed anew, as timm does, where these change it."""
+    changed = {**config, **pictures}
+    if not {"crop_pct", "crop_mode"}.isdisjoint(pictures):
+        changed.pop("resize_px", None)
+    return changed
 
 
 def pixels_from_config(config: Mapping[str, Any]) -> Pixels:

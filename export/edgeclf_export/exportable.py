@@ -81,6 +81,8 @@ class Exportable:
         The bundle that it was read from, whose provenance, temperature and thresholds stay; None: there is none.
     notes
         What was decided while it was read, a sentence each, for the user.
+    pixels_from
+        Whose word `pixels` and `normalization` are, for the user; empty: they came with the classifier.
     """
 
     backbone: str
@@ -103,6 +105,7 @@ class Exportable:
     data: LabelledData | None = None
     parent: Bundle | None = None
     notes: tuple[str, ...] = ()
+    pixels_from: str = ""
 
     @property
     def name(self) -> str:

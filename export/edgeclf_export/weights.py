@@ -89,6 +89,11 @@ def read_state(path: Path) -> State:
 
 def _read(path: Path) -> tuple[State, str]:
     """Tensors by name, and how they lay in the file where that is not as the network has them."""
+    return _tensors_in(read_content(path), path)
+
+
+def read_content(path: Path) -> object:
+    """All that a safetensors or torch file holds: tensors, and of a checkpoint the plain values beside them."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file as load_safetensors
 
@@ -98,8 +103,8 @@ def _read(path: Path) -> tuple[State, str]:
         if not start:
             raise DataError(f"{path}: empty (0 bytes)")
         if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever the file is called
-            return _tensors_in(load_safetensors(path), path)
-        return _tensors_in(_unpickle_tensors(path), path)
+            return load_safetensors(path)
+        return _unpickle_tensors(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         unfinished = f"a folder without {WEIGHTS} (if its making was broken off, --resume ends it)"
         raise DataError(

@@ -93,7 +93,7 @@ def test_a_prefix_before_all_names_is_taken_off_and_said(prefix: str, state: dic
     plain = load_backbone("test_resnet", "random", labels=("a", "b", "c", "d", "e"), img_size=64)
     loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
     assert loaded.state is not None and digest_state(loaded.state) == digest_state(state)
-    assert loaded.notes == (f"the names in best.pth were taken without {prefix!r}",) and plain.notes == ()
+    assert loaded.notes[0] == f"the names in best.pth were taken without {prefix!r}" and plain.notes == ()
     assert loaded.weights.endswith(f", names without {prefix!r}")
 
 

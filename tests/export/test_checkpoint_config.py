@@ -1,0 +1,124 @@
+"""A checkpoint of one's own brings its own pixels: read from what timm leaves with it, or typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeclf import cli
+from edgeclf_export.backbones import load_backbone
+from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.errors import DataError
+
+torch = pytest.importorskip("torch")
+
+OWN = {
+    "mean": [0.1, 0.2, 0.3],
+    "std": [0.5, 0.25, 0.2],
+    "crop_pct": 0.8,
+    "crop_mode": "squash",
+    "interpolation": "bilinear",
+}
+
+
+@pytest.fixture
+def place(load: Callable[[str], Exportable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a checkpoint of five classes that says nothing of its pictures."""
+    torch.save({"state_dict": load("test_resnet").state}, tmp_path / "best.pth")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def in_the_file(place: Path, told: dict[str, Any]) -> None:
+    torch.save({**torch.load(place / "best.pth"), "pretrained_cfg": told}, place / "best.pth")
+
+
+def by_the_hub(place: Path, told: dict[str, Any]) -> None:
+    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": told}))
+
+
+def by_an_older_hub(place: Path, told: dict[str, Any]) -> None:
+    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", **told}))
+
+
+def by_the_training_script(place: Path, told: dict[str, Any]) -> None:
+    plain = {**told, "img_size": told.get("input_size", [None])[-1], "input_size": None}
+    (place / "args.yaml").write_text(json.dumps({"model": "test_resnet.r160_in1k", "lr": 0.1, **plain}))  # JSON is YAML
+
+
+@pytest.mark.parametrize("tell", [in_the_file, by_the_hub, by_an_older_hub, by_the_training_script])
+def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
+    tell: Callable[[Path, dict[str, Any]], None], place: Path
+) -> None:
+    tell(place, {**OWN, "input_size": [3, 96, 96]})
+    loaded = load_backbone("test_resnet", "best.pth")
+    assert (loaded.pixels.resize, loaded.pixels.resize_px, loaded.pixels.crop_px) == ("exact", (120, 120), (96, 96))
+    assert loaded.pixels.interpolation == "bilinear"
+    assert list(loaded.normalization.mean) == OWN["mean"] and list(loaded.normalization.std) == OWN["std"]
+    assert "best.pth" in loaded.pixels_from and loaded.notes == ()
+
+
+def test_a_checkpoint_that_says_nothing_is_said_to_and_gets_the_published_pixels(
+    place: Path, load: Callable[[str], Exportable]
+) -> None:
+    (place / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": OWN}))  # of another
+    loaded = load_backbone("test_resnet", "best.pth", img_size=64)
+    assert (loaded.normalization, loaded.pixels) == (load("test_resnet").normalization, load("test_resnet").pixels)
+    assert loaded.pixels_from == "the published timm/test_resnet"
+    assert len(loaded.notes) == 1 and "best.pth does not say how its pictures were prepared" in loaded.notes[0]
+
+
+@pytest.mark.parametrize(
+    "told", [{"mean": [0.5, 0.5]}, {"std": [0.1, 0, 0.1]}, {"input_size": [3, 64, 32]}, {"crop_pct": "all"}]
+)
+def test_a_config_that_can_not_be_meant_is_refused(told: dict[str, Any], place: Path) -> None:
+    by_the_hub(place, told)
+    with pytest.raises(DataError, match=rf"config\.json beside best\.pth: {next(iter(told))} wants .*, found"):
+        load_backbone("test_resnet", "best.pth")
+
+
+def test_torchvisions_models_take_other_pixels_too(tmp_path: Path) -> None:
+    trained = load_backbone("torchvision/resnet18", "random", labels=("a", "b", "c"), img_size=64)
+    torch.save(trained.state, tmp_path / "best.pth")
+    typed = {"crop_pct": 1.0, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    loaded = load_backbone("torchvision/resnet18", str(tmp_path / "best.pth"), img_size=64, pictures=typed)
+    assert loaded.pixels.resize_px == (64, 64) and trained.pixels.resize_px == (73, 73)
+    assert loaded.normalization.mean == (0.5, 0.5, 0.5)
+
+
+def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_the_file(place, OWN)
+    own = ["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", "--json"]
+    assert cli.run([*own, "--mean", "0,0,0", "--std", "1,1,1", "--crop-mode", "border", "--crop-pct", "1"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["bundles"][0]["proof"]["verdict"] == "pass"
+    source = document["source"]
+    assert source["pixels"]["resize"] == "fit" and source["pixels"]["resize_px"] == [64, 64]
+    assert source["pixels"]["interpolation"] == "bilinear" and source["normalization"]["std"] == [1, 1, 1]
+    wanted = "--mean, --std, --crop-pct, --crop-mode; the rest from pretrained_cfg in best.pth"
+    assert source["pixels_from"] == wanted
+    manifest = json.loads((place / "bundles/test_resnet-onnx-fp32/manifest.json").read_text())
+    assert manifest["pixels"] == source["pixels"] and manifest["normalization"]["mean"] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--mean", "0,0,0"], "--mean goes with --std R,G,B"),
+        (["--mean", "127,127,127", "--std", "1,1,1"], "wanted are those of 0 to 1"),
+        (["--channels", "bgr"], "--channels is for FILE.onnx"),
+        (["--crop-mode", "corner"], "no crop mode 'corner'"),
+    ],
+)
+def test_pixels_that_can_not_be_meant_are_refused_in_one_line(
+    options: list[str], said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.splitlines()) == 1
