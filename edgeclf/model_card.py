@@ -168,7 +168,8 @@ def _precision(found: Inspection) -> Iterator[str]:
     if manifest.calibration is not None:
         yield f"\nCalibrated on {manifest.calibration.images} images by {markdown(manifest.calibration.method)}.\n"
     if manifest.ladder is not None:
-        yield f"\n{markdown(manifest.ladder.chosen)} was chosen: {markdown(manifest.ladder.why)}\n"
+        chosen = f"{markdown(manifest.ladder.chosen)} was chosen: " if manifest.ladder.chosen else ""
+        yield f"\n{chosen}{markdown(manifest.ladder.why)}\n"
         final = manifest.ladder.final
         if final is not None:
             name = "top-1" if final.labelled else "agreement with the reference"

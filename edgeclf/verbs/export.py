@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import notices, write_json
+from edgeclf.console import notices, say, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import embed_words, export_encoders
 from edgeclf.verbs.export_options import (
@@ -92,8 +92,12 @@ def export(
     input_form: Annotated[
         str, typer.Option("--input", metavar="FORM", help="uint8-nhwc (pixels), or float-nchw for foreign consumers.")
     ] = "uint8-nhwc",
-    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel means, of 0..1.")] = None,
-    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel deviations.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel means, of 0..1.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="For FILE.onnx or own --weights: channel deviations.")
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -116,9 +120,7 @@ def export(
     ] = None,
     crop_pct: Annotated[
         float | None,
-        typer.Option(
-            min=0.1, max=1, metavar="F", help="For FILE.onnx or own --weights: input side over resized side."
-        ),
+        typer.Option(min=0.1, max=1, metavar="F", help="For FILE.onnx or own --weights: input side over resized side."),
     ] = None,
     crop_mode: Annotated[
         str | None,
@@ -199,7 +201,7 @@ def export(
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --part image --part text
     """
-    from edgeclf.verbs.export_results import finish, show_bundles
+    from edgeclf.verbs.export_results import collect, finish, show_bundles
     from edgeclf.verbs.export_sources import NEEDED, Look, Source
     from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
@@ -240,9 +242,9 @@ def export(
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:
         exportable = given.load(Path(folder))
-        made = list(make_bundles(exportable, options, report=status.update))
+        made, failure = collect(make_bundles(exportable, options, report=status.update, tell=say))
     models = _lay_out(layout, made, options)
-    show_bundles("export", exportable, made, models, form=input_form, as_json=as_json)
+    show_bundles("export", exportable, made, models, failure=failure, form=input_form, as_json=as_json)
     finish(made, models, strict=strict)
 
 

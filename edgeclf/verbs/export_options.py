@@ -79,7 +79,7 @@ def int8_options(
     plain = Int8Options()
     return Int8Options(
         calib_data=calib_data,
-        calib_images=calib_images or plain.calib_images,
+        calib_images=calib_images,
         floor=plain.floor if max_drop is None else _floor(max_drop),
         fallback=fallback,
         seed=seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,20 @@ from edgeclf_runtime.errors import GateError
 if TYPE_CHECKING:
     from edgeclf_export.exportable import AnyExportable, Contract
     from edgeclf_export.exporter import Exported
+    from edgeclf_export.failures import TargetsFailed
+
+
+def collect(bundles: Iterable[Exported]) -> tuple[list[Exported], TargetsFailed | None]:
+    """The bundles that were made, and what became of the other targets; None: nothing failed."""
+    from edgeclf_export.failures import TargetsFailed
+
+    made: list[Exported] = []
+    try:
+        for bundle in bundles:
+            made.append(bundle)
+    except TargetsFailed as failure:
+        return made, failure
+    return made, None
 
 
 def show_bundles(
@@ -22,12 +36,13 @@ def show_bundles(
     made: Sequence[Exported],
     models: Sequence[Path] = (),
     *,
+    failure: TargetsFailed | None = None,
     form: str = "uint8-nhwc",
     as_json: bool,
 ) -> None:
-    """The bundles and their pixel contract, and the models that were laid out for Triton, or the JSON document.
+    """The bundles, their pixel contract and ladders, and the models that were laid out for Triton, or all as JSON.
 
-    `form`: the input form that was asked for.
+    `form`: the input form that was asked for. Raises `failure` when that is shown.
     """
     from edgeclf_export.exportable import Exportable
 
@@ -49,10 +64,38 @@ def show_bundles(
         ]
         source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(labels)}
         source |= {"pixels": contract.pixels, "normalization": contract.normalization, "pixels_from": pixels_from}
-        write_json(verb, {"source": source, "bundles": bundles, "triton": [str(model) for model in models]})
-        return
+        failed = [] if failure is None else failure.failed
+        triton = [str(model) for model in models]
+        write_json(verb, {"source": source, "bundles": bundles, "failed": failed, "triton": triton})
+    else:
+        _show_all(exportable, contract, made, failure, pixels_from)
+    if failure is not None:
+        raise failure
+
+
+def _show_all(
+    exportable: AnyExportable,
+    contract: Contract,
+    made: Sequence[Exported],
+    failure: TargetsFailed | None,
+    pixels_from: str,
+) -> None:
+    if made:
+        _show_table(made, is_encoder=not contract.labels)
+    ladders = [(b.target, b.ladder) for b in made]
+    ladders += [(each.target, each.ladder) for each in (failure.failed if failure else ())]
+    for target, ladder in ladders:
+        if ladder is not None:
+            show_ladder(ladder, f"{target}: floor {ladder.floor}")
+    if contract.pixels is not None:
+        _show_contract(contract, pixels_from)
+    compared = f"; compared on {made[0].proof.images_source}" if made else ""
+    say(f"{exportable.backbone}, {exportable.weights}{compared}", style="dim")
+
+
+def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
     table = grid()
-    compared_by = ("max |Δlogit|", "top-1 agreement") if labels else ("max |Δembedding|", "nearest is itself")
+    compared_by = ("max |Δembedding|", "nearest is itself") if is_encoder else ("max |Δlogit|", "top-1 agreement")
     headings = ("bundle", "size", "stored", "computed", *compared_by, "proof")
     table.add_row(*(styled(heading, "dim") for heading in headings))
     for b in made:
@@ -68,12 +111,6 @@ def show_bundles(
             verdict(b.proof.verdict),
         )
     show(table)
-    for b in made:
-        if b.ladder is not None:
-            show_ladder(b.ladder, f"{b.target}: floor {b.ladder.floor}")
-    if contract.pixels is not None:
-        _show_contract(contract, pixels_from)
-    say(f"{exportable.backbone}, {exportable.weights}; compared on {made[0].proof.images_source}", style="dim")
 
 
 def _show_contract(contract: Contract, origin: str) -> None:

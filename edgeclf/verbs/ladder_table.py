@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from edgeclf_runtime.ladder import Judged, Ladder, Rung
 
-_HEADINGS = ("", "rung", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "became")
+_HEADINGS = ("", "step", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "became")
+_BY_AGREEMENT = {"top-1": "agreement"}  # with the reference, where too few labels are there, or none
 _COLOURS = {"model": "bold green", "candidate": "green", "failed": "red"}
 _NONE = "–"
 
@@ -24,13 +25,13 @@ def show_ladder(ladder: Ladder, title: str) -> None:
 
 def remarks(ladder: Ladder) -> list[Text]:
     """Lines below the table: why, why others failed, the figure on test images, the layers that int8 harmed most."""
-    lines = [styled(f"{ladder.chosen}: {ladder.why}")]
+    lines = [styled(f"{ladder.chosen}: {ladder.why}" if ladder.chosen else ladder.why)]
     for rung in ladder.rungs:
         if rung.problem is None and rung.judged is not None and rung.judged.verdict == "fail":
             lines.append(styled(f"{rung.name} failed: {'; '.join(rung.judged.reasons)}", "dim"))
     if ladder.final is not None:
         lines.append(styled(f"on test images: {in_words(ladder.final)} ({ladder.final.source})"))
-    elif judged := ladder.rung(ladder.chosen).judged:
+    elif ladder.chosen and (judged := ladder.rung(ladder.chosen).judged):
         lines.append(styled(f"not judged on test images: the figures are on {judged.source}", "dim"))
     if ladder.blame:
         worst = ", ".join(f"{harm.node} ({harm.operator}, KL {harm.mean_kl:.1g})" for harm in ladder.blame)
@@ -40,7 +41,9 @@ def remarks(ladder: Ladder) -> list[Text]:
 
 def ladder_table(ladder: Ladder) -> Table:
     table = grid()
-    table.add_row(*(styled(heading, "dim") for heading in _HEADINGS))
+    labelled = all(rung.judged is None or rung.judged.labelled for rung in ladder.rungs)
+    headings = _HEADINGS if labelled else tuple(_BY_AGREEMENT.get(heading, heading) for heading in _HEADINGS)
+    table.add_row(*(styled(heading, "dim") for heading in headings))
     for rung in ladder.rungs:
         table.add_row("", styled(rung.name), *_judged(rung.judged), *_measured(rung), *_fate(rung))
     return table

@@ -91,7 +91,7 @@ def zeroshot(
       edgeclf zeroshot classes.txt --pretrained laion2b_s34b_b79k -t openvino --precision int8 --calib-data photos/
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
-    from edgeclf.verbs.export_results import finish, show_bundles
+    from edgeclf.verbs.export_results import collect, finish, show_bundles
     from edgeclf_export.clip.models import load_clip
     from edgeclf_export.clip.prompts import read_templates, read_words
     from edgeclf_export.clip.zeroshot import zeroshot_classifier
@@ -123,8 +123,8 @@ def zeroshot(
     for note in exportable.notes:
         say(note, style="yellow")
     with notices().status("building") as status:
-        made = list(make_bundles(exportable, options, report=status.update))
-    show_bundles("zeroshot", exportable, made, as_json=as_json)
+        made, failure = collect(make_bundles(exportable, options, report=status.update, tell=say))
+    show_bundles("zeroshot", exportable, made, failure=failure, as_json=as_json)
     said = f"{len(sentences.sentences)} templates" if len(sentences.sentences) > 1 else repr(sentences.sentences[0])
     say(f"{count(len(words), 'label')} in {said}; scores: {exportable.scores}", style="dim")
     finish(made, strict=strict, uses=("predict {} IMAGE", "eval {} DATA"))

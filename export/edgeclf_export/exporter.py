@@ -14,6 +14,7 @@ from PIL import Image
 
 from edgeclf_export.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, TextExportable
+from edgeclf_export.failures import Failed, TargetsFailed
 from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.modules import exportable_from_module
 from edgeclf_export.photographs import ProofImages, load_proof_images, proof_images_of
@@ -171,8 +172,11 @@ def export(
     exportable: AnyExportable,
     options: ExportOptions = ExportOptions(),
     report: Callable[[str], None] = lambda step: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Exported]:
     """Yields a proven bundle for each target, as each is published; `report` is told what is being done.
+
+    `tell` learns what is worth knowing beforehand: of int8, what the images that judge can show.
 
     Where a TensorRT engine can be built on this machine, its bundle follows the portable one.
 
@@ -180,8 +184,9 @@ def export(
     ------
     UsageError
         An output that exists, before anything is made; a target that can't have this classifier.
-    GateError
-        A bundle differs from its reference by more than its tolerances. It is kept aside as NAME.failed.
+    TargetsFailed
+        When all targets were tried: a bundle differs from its reference by more than its tolerances, or its int8 holds
+        no floor. It is kept aside as NAME.failed.
     """
     if isinstance(exportable, TextExportable) or not exportable.labels:
         refuse_int8_of_encoder(options.precision)
@@ -211,16 +216,26 @@ def export(
             check_in_fp32(TARGETS[name], hub, images, answers, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
-        for place, manifest, proof in export_quantized(exportable, order, options.int8, hub, images, answers, report):
+        made = export_quantized(exportable, order, options.int8, hub, images, answers, report, tell)
+        for place, manifest, proof in made:
             yield from _published(place, manifest, proof, options, report)
         return
+    failed: list[Failed] = []
     for target, destination in destinations.items():
         report(f"building {target} {options.precision}")
-        with writing(destination, force=options.force) as draft:
-            manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
-            if proof.verdict == "fail":
-                raise GateError(keep_aside(draft, destination, proof))
+        try:
+            with writing(destination, force=options.force) as draft:
+                manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
+                if proof.verdict == "fail":
+                    raise GateError(keep_aside(draft, destination, proof))
+        except GateError as error:
+            failed.append(Failed(target, str(error)))
+            continue
         yield from _published(destination, manifest, proof, options, report)
+    if failed:
+        raise TargetsFailed(
+            failed, [target for target in destinations if target not in {each.target for each in failed}]
+        )
 
 
 def _refuse_one_for_all(exportable: Exportable, answers: NDArray[np.float32]) -> None:

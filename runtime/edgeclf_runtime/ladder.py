@@ -124,6 +124,8 @@ class Harm:
 class Ladder:
     """The whole record. `blame` names the layers that quantization harms most, where that had to be measured.
 
+    `chosen` is the name of the rung that became the model; empty: none held, and this is the record of a failure.
+
     `final` is the figure on test images; None: there were none, and `judged` of the rungs is on images that selected.
     `noise` is how far two sessions of the same model differed when the rungs were timed (0.03: 3 %).
     """
@@ -145,10 +147,15 @@ class Ladder:
     def decisive(self) -> Judged | None:
         """What the floor rests on: the figure on test images, which chose nothing, or else that of the chosen rung.
 
-        None for fp32, which is the reference itself.
+        So too where the test images leave open what agreement with the reference has shown on more images.
+        None for fp32, which is the reference itself, and where no rung was chosen.
         """
-        chosen = self.rung(self.chosen)
-        return None if chosen.precision == "fp32" else self.final or chosen.judged
+        if not self.chosen or (chosen := self.rung(self.chosen)).precision == "fp32":
+            return None
+        judged, final = chosen.judged, self.final
+        if final is not None and final.verdict == "inconclusive" and judged is not None and not judged.labelled:
+            return judged if judged.verdict == "pass" and judged.images > final.images else final
+        return final or judged
 
     def chosen_again(self, name: str, why: str) -> Ladder:
         """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from clip_models import small_clip
 from PIL import Image
 
-from edgeclf.verbs.ladder_table import remarks, say_doubts
+from edgeclf.verbs.ladder_table import remarks, say_doubts, show_ladder
 from edgeclf_runtime.ladder import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.proof import Verdict
 
@@ -83,6 +84,19 @@ def test_an_open_verdict_is_said_of_the_images_that_decide(
     say_doubts(tried, "bundle")
     told = " ".join(capsys.readouterr().err.split())
     assert (f"({said}); 700 images would settle it" in told) if said else not told
+
+
+def test_agreement_on_more_images_decides_where_few_test_images_leave_it_open() -> None:
+    tried = ladder("pass", "inconclusive")
+    kept = replace(tried.rungs[1], judged=replace(judged("pass", "agreement"), labelled=False, images=300))
+    by_agreement = replace(tried, rungs=(tried.rungs[0], kept))
+    assert by_agreement.decisive == kept.judged and tried.decisive == tried.final
+
+
+def test_the_ladder_of_a_failure_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    show_ladder(replace(ladder("pass", None), chosen="", why="none holds the floor; nearest is kept"), "onnx")
+    shown = capsys.readouterr().out
+    assert "int8 mse" in shown and "none holds the floor; nearest is kept" in shown
 
 
 def test_a_rung_that_failed_says_why() -> None:

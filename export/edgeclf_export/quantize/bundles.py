@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.bundling import keep_aside
+from edgeclf_export.failures import Failed, TargetsFailed
 from edgeclf_export.photographs import ProofImages
-from edgeclf_export.quantize.exporting import choose, write_bundle
+from edgeclf_export.quantize.exporting import LadderFailed, choose, write_bundle
 from edgeclf_export.quantize.material import Int8Options, gather
 from edgeclf_export.quantize.trial import Trials
 from edgeclf_export.quantize.workbench import Workbench
@@ -22,7 +23,7 @@ from edgeclf_runtime.candidates import TimeCalls, time_calls
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.manifest import Manifest
 from edgeclf_runtime.proof import Proof
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.writer import set_aside, writing
 
 if TYPE_CHECKING:
     from edgeclf_export.exportable import Exportable
@@ -49,30 +50,63 @@ def export_quantized(
     images: ProofImages,
     answers: NDArray[np.float32],
     report: Callable[[str], None],
+    tell: Callable[[str], None] = lambda sentence: None,
     time: TimeCalls = time_calls,
 ) -> Iterator[tuple[Path, Manifest, Proof]]:
     """Yields (path, manifest, proof) of each target's bundle as it is published.
 
     Raises
     ------
-    GateError
-        No rung holds the floor, or the finished bundle differs from what was judged.
+    TargetsFailed
+        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
+        was judged. What came nearest is kept aside as NAME.failed.
     UsageError, DataError
         As `gather`: images to calibrate and to judge on are missing.
     """
-    material = gather(exportable, options, report)
+    material = gather(exportable, options, report, tell)
     bench = Workbench(hub, material.calibration)
+    failed: list[Failed] = []
+    made: list[str] = []
     for target, place in order.places.items():
         with tempfile.TemporaryDirectory() as workshop:
             trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
-            chosen = choose(trials, bench, material, options, auto=order.precision == "auto", report=report, time=time)
-            precision = chosen.trial.rung.precision
             destination = place
-            if order.precision == "int8" and precision != "int8":
-                destination = order.fallback_places[target, precision]
-            report(f"proving {destination.name}")
-            with writing(destination, force=order.force) as draft:
-                manifest, proof = write_bundle(draft, chosen, trials, images, answers)
-                if proof.verdict == "fail":
-                    raise GateError(keep_aside(draft, destination, proof))
+            try:
+                chosen = choose(
+                    trials, bench, material, options, auto=order.precision == "auto", report=report, time=time
+                )
+                precision = chosen.trial.rung.precision
+                if order.precision == "int8" and precision != "int8":
+                    destination = order.fallback_places[target, precision]
+                report(f"proving {destination.name}")
+                with writing(destination, force=order.force) as draft:
+                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
+                    if proof.verdict == "fail":
+                        raise GateError(keep_aside(draft, destination, proof))
+            except LadderFailed as error:
+                aside = _keep_nearest(error, destination, trials, images, answers)
+                failed.append(
+                    Failed(
+                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
+                    )
+                )
+                continue
+            except GateError as error:
+                failed.append(Failed(target, str(error)))
+                continue
+        made.append(target)
         yield destination, manifest, proof
+    if failed:
+        raise TargetsFailed(failed, made)
+
+
+def _keep_nearest(
+    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> Path | None:
+    """The nearest step's bundle, as NAME.failed; None: there is none."""
+    if error.nearest is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / destination.name
+        write_bundle(draft, error.nearest, trials, images, answers)
+        return set_aside(draft, destination)

@@ -31,6 +31,8 @@ class CalibrationImages:
         Where they come from and how many there were to choose from.
     different
         How many of them show another picture than all before: copies that were saved anew have other hashes.
+    hashes
+        SHA-256 of each file.
     warnings
         What makes them worth less than they could be, and what to do.
     """
@@ -41,6 +43,7 @@ class CalibrationImages:
     source: str
     different: int
     warnings: tuple[str, ...]
+    hashes: frozenset[str] = frozenset()
 
     @property
     def too_few(self) -> str | None:
@@ -81,7 +84,7 @@ def load_calibration(
         raise UsageError(f"wanted one calibration image or more, found {most}")
     if not found:
         raise DataError(f"{called}: no images to calibrate on; int8 needs real ones, {FEW_IMAGES} or more")
-    free = _without(found, judging)
+    free = without(found, judging)
     if not free:
         raise DataError(
             f"{called}: all {len(found)} images judge the model too, and those never calibrate; "
@@ -106,6 +109,7 @@ def load_calibration(
         source=f"{called}: {len(chosen)} of {len(free)} images",
         different=different,
         warnings=tuple(warnings),
+        hashes=frozenset(image.sha256 for image in chosen),
     )
 
 
@@ -181,7 +185,7 @@ def digest(images: Sequence[LabelledImage]) -> str:
     return hashlib.sha256("\n".join(sorted(image.sha256 for image in images)).encode()).hexdigest()
 
 
-def _without(found: Sequence[LabelledImage], judging: Collection[str]) -> tuple[LabelledImage, ...]:
+def without(found: Sequence[LabelledImage], judging: Collection[str]) -> tuple[LabelledImage, ...]:
     """Each file once, and none that judges."""
     kept = {image.sha256: image for image in found if image.sha256 not in judging}
     return tuple(kept.values())

@@ -99,5 +99,8 @@ def _bound(trial: Trial) -> float:
 
 
 def _nothing_can_be_shown(trials: Trials, trial: Trial) -> bool:
+    """Whether more steps of the ladder would tell no more: so few images, and at most one prediction changed."""
     judged: Judged | None = trial.rung.judged
-    return judged is not None and hopeless(judged.images, trials.floor, judged.top1_reference)
+    if judged is None or not hopeless(judged.images, trials.floor, judged.top1_reference):
+        return False
+    return judged.right_to_wrong - judged.wrong_to_right <= 1 or -judged.change_points <= judged.margin_points

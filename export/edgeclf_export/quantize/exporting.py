@@ -42,6 +42,17 @@ class Chosen:
     calibration: Calibration
 
 
+class LadderFailed(GateError):
+    """No step of the ladder holds the floor, or the one that was chosen breaks it on test images.
+
+    `nearest`: what a bundle of the step that came nearest would hold, to be looked at; None: the engine refused all.
+    """
+
+    def __init__(self, message: str, ladder: Ladder, nearest: Chosen | None) -> None:
+        super().__init__(message)
+        self.ladder, self.nearest = ladder, nearest
+
+
 def choose(
     trials: Trials,
     bench: Workbench,
@@ -54,7 +65,7 @@ def choose(
 ) -> Chosen:
     """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
 
-    Raises GateError where nothing holds; the message names the layers to blame.
+    Raises LadderFailed where nothing holds; the message names the layers to blame.
     """
     int8 = climb_int8(trials, bench, report)
     blamed = blame(bench, int8)
@@ -74,14 +85,13 @@ def choose(
             else "nearest to the floor; too few images judge to show that any rung holds it"
         )
     else:
-        if not options.fallback:
-            raise GateError(_refusal(trials, int8, blamed, material))
-        others = lower_precision(trials, report)
+        others = lower_precision(trials, report) if options.fallback else []
         fallen = best(others)
         if fallen is None:
-            raise GateError(_refusal(trials, [*int8, *others], blamed, material))
+            raise _refused(trials, bench, [*int8, *others], blamed, material)
         tried, chosen, candidates = [*int8, *others], fallen, ()
         why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
+    final = _final(trials, chosen, material, report)
     ladder = Ladder(
         floor=options.floor,
         rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
@@ -89,10 +99,12 @@ def choose(
         why=why,
         blame=blamed,
         warnings=material.calibration.warnings,
-        final=_final(trials, chosen, material, report),
+        final=final,
         machine=machine_facts(),
         noise=timed.noise if timed else None,
     )
+    if final is not None and final.verdict == "fail" and chosen.rung.precision != "fp32":
+        raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(bench, chosen)), final)
     return Chosen(chosen, candidates, ladder, _calibration(bench, chosen))
 
 
@@ -174,29 +186,52 @@ def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Rac
 
 
 def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[str], None]) -> Judged | None:
-    """The figure on test images, looked at once and counted. Raises GateError where the floor is broken there."""
+    """The figure on test images, looked at once and counted."""
     if material.open_test is None or chosen.manifest is None:
         return None
     exam, pixels = material.open_test(hash_file(chosen.folder / MANIFEST))
     report(f"{trials.target.name}: the final figure on {len(pixels)} test images")
     logits = trials.answers(chosen.folder, chosen.manifest, pixels)
-    final = judge(exam, logits, trials.floor, chosen.manifest.temperature)
-    if final.verdict == "fail" and chosen.rung.precision != "fp32":
-        raise GateError(
-            f"{trials.target.name} {chosen.rung.name} held its floor on validation images, and on test images "
-            f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop"
-        )
-    return final
+    return judge(exam, logits, trials.floor, chosen.manifest.temperature)
 
 
-def _refusal(trials: Trials, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material) -> str:
+def _broken_on_test(trials: Trials, chosen: Chosen, final: Judged) -> LadderFailed:
+    ladder, name = chosen.ladder, chosen.trial.rung.name
+    rungs = tuple(replace(rung, became="failed") if rung.name == name else rung for rung in ladder.rungs)
+    ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} held on validation images, not on test images")
+    return LadderFailed(
+        f"{trials.target.name} {name} held its floor on validation images, and on test images "
+        f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop",
+        ladder,
+        replace(chosen, ladder=ladder),
+    )
+
+
+def _refused(
+    trials: Trials, bench: Workbench, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material
+) -> LadderFailed:
     nearest = max(tried, key=lambda trial: trial.rung.judged.bound_points if trial.rung.judged else float("-inf"))
+    ladder = Ladder(
+        floor=trials.floor,
+        rungs=tuple(replace(trial.rung, became="failed") for trial in tried),
+        chosen="",
+        why=f"none holds the floor; nearest is {nearest.rung.name}",
+        blame=tuple(blamed),
+        warnings=material.calibration.warnings,
+        final=None,
+        machine=machine_facts(),
+    )
+    kept = None if nearest.manifest is None else Chosen(nearest, (), ladder, _calibration(bench, nearest))
+    return LadderFailed(_refusal(trials, tried, nearest, blamed, material), ladder, kept)
+
+
+def _refusal(trials: Trials, tried: Sequence[Trial], nearest: Trial, blamed: Sequence[Harm], material: Material) -> str:
     reasons = nearest.rung.problem or "; ".join(nearest.rung.judged.reasons if nearest.rung.judged else ())
     layers = ", ".join(harm.node for harm in blamed) or "none could be measured"
     # ranges of a few pictures harm every layer: no layer is to blame for them
     cause = material.calibration.too_few or f"The layers to blame: {layers}"
     return (
-        f"{trials.target.name}: none of {len(tried)} rungs holds the floor of {trials.floor}; nearest is "
+        f"{trials.target.name}: none of {len(tried)} steps of the ladder holds the floor of {trials.floor}; nearest is "
         f"{nearest.rung.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a larger "
         "--max-drop"
     )

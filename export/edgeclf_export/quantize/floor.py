@@ -59,7 +59,8 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     lower, upper, spread = bounds_of_change(is_now, was, resampling)
     ece_reference, ece, least_rise = _calibration(exam, logits, temperature, resampling)
     insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
-    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane, len(right))
+    few = hopeless(len(right), floor, float(was.mean()))
+    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane, len(right), few=few)
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
@@ -88,6 +89,16 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
 def hopeless(images: int, floor: Floor, reference_top1: float) -> bool:
     """Whether so few images could show nothing, even if not one answer changed."""
     return change_bounds(0, 0, images)[0] <= -floor.margin_points(reference_top1) / 100
+
+
+def provable_points(images: int) -> float:
+    """The least floor that so many images can prove: where not one prediction changes."""
+    return -100 * change_bounds(0, 0, images)[0]
+
+
+def images_that_prove(floor: Floor, reference_top1: float = 1.0) -> int | None:
+    """How many images prove the floor where not one prediction changes; None: more than ten million."""
+    return images_to_settle(0, 0, 1, floor.margin_points(reference_top1) / 100)
 
 
 def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
@@ -138,11 +149,15 @@ def _miscalibrated(before: float | None, after: float | None, least_rise: float 
 
 
 def _verdict(
-    change: float, lower: float, upper: float, margin: float, insane: list[str], images: int
+    change: float, lower: float, upper: float, margin: float, insane: list[str], images: int, *, few: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails."""
+    """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails.
+
+    Not where the images are too `few` to show that anything holds: there one changed prediction may be beyond the
+    margin and says nothing.
+    """
     worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
-    if -change > margin:
+    if -change > margin and not (few and upper >= -margin):
         insane = [f"top-1 fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
     if insane:
         return "fail", tuple(insane)

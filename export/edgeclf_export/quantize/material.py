@@ -19,12 +19,13 @@ from edgeclf_export.quantize.calibration import (
     load_calibration,
     load_pixels,
     part,
+    without,
 )
+from edgeclf_export.quantize.few_images import SELECTED, More, about, what_can_be_shown
 from edgeclf_export.quantize.floor import Exam
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.ladder import Floor
 
-SELECTED = "selected on these images"
 NO_IMAGES = (
     "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each label), "
     "or export a run, which knows its own"
@@ -39,6 +40,8 @@ class Int8Options:
     ----------
     calib_data
         Folder to calibrate on; None: the training images of the run.
+    calib_images
+        How many; None: 300, fewer where labels are too few and some are wanted to compare predictions on.
     floor
         The most that top-1 may fall.
     fallback
@@ -46,7 +49,7 @@ class Int8Options:
     """
 
     calib_data: Path | None = None
-    calib_images: int = CALIBRATION_IMAGES
+    calib_images: int | None = None
     floor: Floor = Floor()
     fallback: bool = False
     seed: int = 0
@@ -72,8 +75,13 @@ class Material:
     open_test: Callable[[str], tuple[Exam, NDArray[np.uint8]]] | None
 
 
-def gather(exportable: Exportable, options: Int8Options, report: Callable[[str], None]) -> Material:
-    """The images by their jobs; no image has two.
+def gather(
+    exportable: Exportable,
+    options: Int8Options,
+    report: Callable[[str], None],
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Material:
+    """The images by their jobs; no image has two. `tell` learns what the images that judge can show.
 
     Raises
     ------
@@ -86,15 +94,30 @@ def gather(exportable: Exportable, options: Int8Options, report: Callable[[str],
         raise UsageError("int8 has a floor of top-1, and a network of sigmoid scores has no top-1; export fp16")
     data, jobs = exportable.data, share_out(exportable, options)
     judges = {image.sha256 for image in (*jobs.judge, *jobs.test)}
+    more = More.needed(jobs.judge, options.floor)
+    free = len(without(jobs.calibrate, judges))
     report("reading the calibration images")
     calibration = load_calibration(
-        jobs.calibrate, judges, exportable.pixels, called=jobs.called, most=options.calib_images, seed=options.seed
+        jobs.calibrate,
+        judges,
+        exportable.pixels,
+        called=jobs.called,
+        most=options.calib_images or more.spared(free, CALIBRATION_IMAGES),
+        seed=options.seed,
     )
-    report(f"asking the reference about {len(jobs.judge)} images that judge")
-    pixels = load_pixels(jobs.judge, exportable.pixels, "the images that judge")
+    pool = (*jobs.calibrate, *(data.train if data is not None else ()))
+    others = more.of(without(pool, judges | calibration.hashes))
     source = f"validation images of {data.called}" if data is not None else f"half of {jobs.called}"
+    tell(what_can_be_shown(jobs.judge, others, source, options.floor))
+    judging = [*jobs.judge, *others]
+    report(f"running the reference on {len(judging)} images that judge")
+    pixels = load_pixels(judging, exportable.pixels, "the images that judge")
     temperature = exportable.training.temperature if exportable.training else None
-    exam = _exam(jobs.judge, exportable.answer(pixels), f"{source}, {SELECTED}", temperature)
+    logits = exportable.answer(pixels)
+    exam = _exam(jobs.judge, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature)
+    if others:
+        learnt = {image.sha256 for image in data.train} if data is not None else set()
+        exam = Exam(logits, None, exam.temperature, _groups(judging), about(jobs.judge, others, source, learnt))
     if not jobs.test or data is None:
         return Material(calibration, exam, pixels, None)
     count_look = data.count_look
@@ -141,5 +164,9 @@ def _exam(
     labels = np.array([image.label for image in images], dtype=np.intp) if known else None
     if temperature is None:
         temperature = 1.0 if labels is None else fit_temperature(reference, labels)
+    return Exam(reference, labels, temperature, _groups(images), source)
+
+
+def _groups(images: Sequence[LabelledImage]) -> list[str | None] | None:
     groups = [image.group for image in images]
-    return Exam(reference, labels, temperature, groups if any(groups) else None, source)
+    return groups if any(groups) else None

@@ -17,6 +17,7 @@ from edgeclf_export.labelled import LabelledImage, read_folder
 from edgeclf_export.quantize.calibration import choose, load_calibration, part
 from edgeclf_export.quantize.material import Int8Options, gather
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.ladder import Floor
 from edgeclf_runtime.pixels import Pixels
 
 Patches = dict[str, tuple[LabelledImage, ...]]
@@ -91,7 +92,7 @@ def test_an_image_that_changed_since_the_split_is_refused(patches: Patches) -> N
 def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
     trained: Exportable, patches: Patches
 ) -> None:
-    material = gather(trained, Int8Options(calib_images=30), silent)
+    material = gather(trained, Int8Options(calib_images=30, floor=Floor(5.0)), silent)
     assert set(material.calibration.files) <= {image.path for image in patches["train"]}
     assert len(material.pixels) == VAL * len(LABELS) and "validation images" in material.exam.source
 
@@ -99,7 +100,7 @@ def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
 def test_a_folder_is_parted_so_that_no_image_does_both(trained: Exportable, patches: Patches) -> None:
     folder = patches["train"][0].path.parents[1]
     alone = replace(trained, data=None)
-    material = gather(alone, Int8Options(calib_data=folder), silent)
+    material = gather(alone, Int8Options(calib_data=folder, floor=Floor(5.0)), silent)
     judging = {PATCH_PIXELS.load(path)[0].tobytes() for path in material.calibration.files}
     assert not judging & {picture.tobytes() for picture in material.pixels}
     assert material.exam.labels is not None and material.open_test is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_export.quantize.floor import Exam, hopeless, judge, measured_tolerances
+from edgeclf_export.quantize.floor import Exam, hopeless, images_that_prove, judge, measured_tolerances, provable_points
 from edgeclf_runtime.ladder import Floor
 
 
@@ -53,6 +55,26 @@ def test_a_drop_within_the_margin_whose_bound_is_not_is_left_open() -> None:
     found = exam(1000)
     judged = judge(found, flipped(found, 8), Floor(1.0))
     assert judged.verdict == "inconclusive" and judged.bound_points < -1.0 < judged.change_points
+
+
+def test_one_prediction_of_too_few_images_is_no_failure_and_several_are() -> None:
+    few = exam(54)
+    near = few.reference.copy()
+    rows = np.flatnonzero(near.argmax(axis=1) == few.right)[:4]
+    near[rows, (few.right[rows] + 1) % 5] = near[rows, few.right[rows]] - 0.1  # near ties, which tip over easily
+    few, tipped = replace(few, reference=near), near.copy()
+    tipped[rows, few.right[rows]] -= 0.2
+    judged = judge(few, np.concatenate([tipped[: rows[0] + 1], near[rows[0] + 1 :]]), Floor(1.0))
+    assert judged.verdict == "inconclusive" and judged.change_points == pytest.approx(-100 / 54)
+    assert judge(few, tipped, Floor(1.0)).verdict == "fail"
+
+
+@pytest.mark.parametrize("points", [0.5, 1.0, 5.0])
+def test_as_many_images_as_are_said_to_do_prove_the_floor(points: float) -> None:
+    enough = images_that_prove(Floor(points))
+    assert enough is not None and provable_points(enough) < points <= provable_points(enough - 1)
+    same = exam(enough)
+    assert judge(same, same.reference, Floor(points)).verdict == "pass"
 
 
 def test_confidences_that_moved_fail_although_top1_is_the_same() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from patches import LABELS, TEST
 
+from edgeclf.verbs.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.quantize import exporting, ort_ptq, workbench
@@ -83,11 +84,28 @@ def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantiz
 def test_a_spoiled_quantization_never_ships_and_the_layers_to_blame_are_named(
     spoiled: None, quantize: Quantize, tmp_path: Path
 ) -> None:
-    with pytest.raises(GateError, match=r"none of \d+ rungs holds the floor") as refused:
+    with pytest.raises(GateError, match=r"none of \d+ steps of the ladder holds the floor") as refused:
         quantize("onnx")
     assert refused.value.exit_code == 1
     assert "layers to blame: node_" in str(refused.value)
-    assert list(tmp_path.iterdir()) == []
+    (aside,) = tmp_path.iterdir()
+    assert aside.name == "patches-onnx-int8.failed" and str(aside) in str(refused.value)
+    ladder = Bundle.open(aside).manifest.ladder
+    assert ladder is not None and not ladder.chosen and {rung.became for rung in ladder.rungs} == {"failed"}
+
+
+def test_every_target_is_tried_and_what_became_of_each_is_told(
+    spoiled: None, trained: Exportable, tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf")
+    int8 = Int8Options(floor=Floor(5.0))
+    options = ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8)
+    made, failure = collect(export(trained, options))
+    assert [bundle.target for bundle in made] == ["openvino"]
+    assert failure is not None and str(failure).startswith("1 of 2 targets failed: onnx: none of")
+    assert str(failure).endswith("; openvino is made")
+    (failed,) = failure.failed
+    assert failed.target == "onnx" and failed.ladder is not None and len(failed.ladder.rungs) >= 4
 
 
 def test_with_fallback_16_bits_take_its_place_under_their_own_name(spoiled: None, quantize: Quantize) -> None:

@@ -1,0 +1,37 @@
+"""What became of targets that gave no bundle: told at the end, when the others are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.ladder import Ladder
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A target without a bundle: why, where what was made is kept, and the ladder of its int8."""
+
+    target: str
+    reason: str
+    aside: Path | None = None
+    ladder: Ladder | None = None
+
+
+class TargetsFailed(GateError):
+    """Raised when all targets were tried; its message says what became of each."""
+
+    def __init__(self, failed: Sequence[Failed], made: Sequence[str]) -> None:
+        whole = "; ".join(each.reason for each in failed)
+        targets = len(failed) + len(made)
+        if targets > 1:
+            others = f"; {' and '.join(made)} {'is' if len(made) == 1 else 'are'} made" if made else ""
+            told = "; ".join(
+                each.reason if each.reason.startswith(each.target) else f"{each.target}: {each.reason}"
+                for each in failed
+            )
+            whole = f"{len(failed)} of {targets} targets failed: {told}{others}"
+        super().__init__(whole)
+        self.failed = tuple(failed)
