@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from edgeclf.console import one_line, say
+from edgeclf.console import begin_documents, one_line, say, write_json_error
 from edgeclf.verbs import (
     adapt,
     baseline,
@@ -144,6 +144,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code. Every error ends here, as one line on stderr."""
     _ready_streams()
+    begin_documents()
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     hook, sys.unraisablehook = sys.unraisablehook, _signal_again
@@ -152,7 +153,7 @@ def run(arguments: list[str]) -> int:
             warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")  # of odd metadata: errors and notes are ours
             return _run(arguments)
     except BaseException as error:
-        return _report(error)
+        return _report(error, _verb_with_json(arguments))
     finally:
         sys.unraisablehook = hook
         if in_main_thread:
@@ -189,34 +190,48 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _report(error: BaseException) -> int:
-    """Prints the one line that `error` deserves; returns its exit code."""
+def _verb_with_json(arguments: list[str]) -> str | None:
+    """The verb that was typed, where it was asked for JSON: `data check` with its second word; None: it was not."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "--json" not in options:
+        return None
+    groups = [str(info.typer_instance.info.name or info.name) for info in app.registered_groups]
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    return " ".join(words[: 2 if words and words[0] in groups else 1])
+
+
+def _report(error: BaseException, verb_with_json: str | None = None) -> int:
+    """Prints the one line that `error` deserves, and a JSON document where one is awaited; returns its exit code."""
     if os.environ.get("EDGECLF_TRACEBACK", "") not in ("", "0"):
         traceback.print_exception(error)
     # rich turns a broken pipe into SystemExit, and `writing` any fault of the operating system into DataError
     if any(isinstance(fault, BrokenPipeError) for fault in (error, error.__cause__, error.__context__)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it exits
         return READER_GONE
-    if isinstance(error, EdgeclfError):
-        return _fail(str(error), error.exit_code)
-    if isinstance(error, _ClickError):
-        return _fail(one_line(_usage_message(error)), UsageError.exit_code)
-    if isinstance(error, Terminated):
-        return _fail("terminated", TERMINATED)
-    if isinstance(error, KeyboardInterrupt):
-        return _fail("interrupted", INTERRUPTED)
-    if isinstance(error, MemoryError):
-        return _fail("out of memory; try a smaller --batch-size, or a smaller model", 4)
-    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
-        return _fail(f"{error.filename or 'output'}: {error.strerror}", DataError.exit_code)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
-    return _fail(f"a bug: {type(error).__name__}: {error}; please report it with what EDGECLF_TRACEBACK=1 shows", BUG)
-
-
-def _fail(message: str, code: int) -> int:
+    message, code = _message_and_code(error)
     say(f"edgeclf: {message}", style="red")
+    if verb_with_json is not None:
+        write_json_error(verb_with_json, message, code)
+        sys.stdout.flush()
     return code
+
+
+def _message_and_code(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, EdgeclfError):
+        return str(error), error.exit_code
+    if isinstance(error, _ClickError):
+        return one_line(_usage_message(error)), UsageError.exit_code
+    if isinstance(error, Terminated):
+        return "terminated", TERMINATED
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --batch-size, or a smaller model", 4
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return f"{error.filename or 'output'}: {error.strerror}", DataError.exit_code
+    return f"a bug: {type(error).__name__}: {error}; please report it with what EDGECLF_TRACEBACK=1 shows", BUG
 
 
 def _usage_message(error: Any) -> str:

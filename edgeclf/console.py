@@ -65,14 +65,31 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+_begun = False  # whether stdout has a document of this command line already
+
+
 def document(verb: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a verb's JSON document, its schema and verb first."""
+    global _begun
+    _begun = True
     return {"schema": JSON_SCHEMA, "verb": verb, **{key: json_ready(value) for key, value in fields.items()}}
 
 
 def write_json(verb: str, fields: Mapping[str, Any]) -> None:
     """Prints one versioned document on stdout, plain ASCII."""
     print(json.dumps(document(verb, fields), indent=1, allow_nan=False))
+
+
+def begin_documents() -> None:
+    """A new command line: nothing of it is printed yet."""
+    global _begun
+    _begun = False
+
+
+def write_json_error(verb: str, message: str, exit_code: int) -> None:
+    """The document of a command line that failed, where stdout has none yet: whoever parses it finds JSON."""
+    if not _begun:
+        write_json(verb, {"error": {"message": message, "exit_code": exit_code}})
 
 
 def results() -> Console:

@@ -89,7 +89,7 @@ class _Routes:
 
     async def model(self, request: Request) -> Response:
         self._check_model(request)
-        return _json(model_metadata(self._service.manifest, self._service.name))
+        return _json(model_metadata(self._service.manifest, self._service.name, self._service.threshold))
 
     async def model_ready(self, request: Request) -> Response:
         self._check_model(request)

@@ -36,15 +36,27 @@ class InferRequest:
     binary_output: bool
 
 
-def model_metadata(manifest: Manifest, name: str) -> dict[str, Any]:
-    """What the model takes and gives. Labels and the kind of scores are there for people: the protocol has no such."""
+def model_metadata(manifest: Manifest, name: str, threshold: float | None = None) -> dict[str, Any]:
+    """What the model takes and gives, and what makes predictions of its logits, of which the protocol knows nothing.
+
+    Probabilities are the softmax (sigmoid) of logits / temperature; below `unknown_below`, or below its class's own
+    threshold, a prediction is "unknown". `threshold` takes their place where the service was started with one.
+    """
+    thresholds = manifest.thresholds
+    per_class = None if threshold is not None or thresholds.per_class is None else list(thresholds.per_class)
     return {
         "name": name,
         "versions": ["1"],
         "platform": f"edgeclf_{manifest.target}",
         "inputs": [_described(manifest.inputs[0], DATATYPES[manifest.inputs[0].dtype])],
         "outputs": [_described(manifest.outputs[0], "FP32")],
-        "parameters": {"labels": list(manifest.labels), "scores": manifest.scores},
+        "parameters": {
+            "labels": list(manifest.labels),
+            "scores": manifest.scores,
+            "temperature": manifest.temperature,
+            "unknown_below": thresholds.unknown_below if threshold is None else threshold,
+            "unknown_below_per_class": per_class,
+        },
     }
 
 

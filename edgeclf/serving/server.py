@@ -8,10 +8,12 @@ import json
 import math
 import os
 import socket
+from contextlib import nullcontext
 from typing import Any
 
 from edgeclf.serving.app import build_app, refusal
 from edgeclf.serving.limits import Refused, ServiceLimits
+from edgeclf.serving.request_log import LoggedApp, request_log
 from edgeclf.serving.service import Service
 from edgeclf_runtime.errors import UsageError
 
@@ -42,13 +44,18 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def run_service(service: Service, listening: socket.socket) -> None:
+def run_service(service: Service, listening: socket.socket, *, log_requests: bool = False) -> None:
     """Answers requests until SIGTERM or SIGINT; then those that are under way are finished, and it returns."""
+    with request_log() if log_requests else nullcontext() as log:
+        _run(service, listening, build_app(service) if log is None else LoggedApp(build_app(service), log))
+
+
+def _run(service: Service, listening: socket.socket, app: Any) -> None:
     import uvicorn
 
     limits = service.limits
     config = uvicorn.Config(
-        build_app(service),
+        app,
         http=_patient_protocol(limits),
         loop="asyncio",
         ws="none",

@@ -29,13 +29,16 @@ _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a c
 class Service:
     """A classifier that answers requests of one event loop. Nothing that takes long runs in that loop."""
 
-    def __init__(self, classifier: Classifier, name: str, limits: ServiceLimits) -> None:
+    def __init__(
+        self, classifier: Classifier, name: str, limits: ServiceLimits, threshold: float | None = None
+    ) -> None:
         if classifier.bundle.manifest.pixels is None:
             raise BundleError(f"{classifier.bundle.path}: it says nothing of its pixels; export it again")
         self.classifier = classifier
         self.manifest = classifier.bundle.manifest
         self.name = name
         self.limits = limits
+        self.threshold = threshold
         self._pixels: Pixels = classifier.bundle.manifest.pixels
         self._image_limits = Limits(limits.max_megapixels, limits.max_megabytes)
         self._room = Room(limits)
@@ -78,7 +81,9 @@ class Service:
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(source, probabilities(outputs, self.manifest)[0], notes, top, None)
+        prediction = self.classifier.decide(
+            source, probabilities(outputs, self.manifest)[0], notes, top, self.threshold
+        )
         if prediction.error is not None:
             raise BackendError(prediction.error)
         return prediction

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.gate_verdicts import check_gates
 from edgeclf.verbs.options import (
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 
 
 def bench(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE…", help="Bundles: folders, or what pack made.")],
+    bundles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE…", help="Bundles: folders, or what pack made.", autocompletion=completion.bundles
+        ),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -61,12 +61,12 @@ def _classify_photographs(folder: Path) -> None:
     export(model=_MODEL, weights=_WEIGHTS, target=targets, force=True)
     _type(f"verify {bundle}")
     verify(bundle)
-    photographs = _copy_photographs(folder / "photographs")
+    photographs = copy_photographs(folder / "photographs")
     _type(f"predict {bundle} {shell_word(str(photographs))} --top 3")
     predict(bundle, [str(photographs)], top=3)
 
 
-def _copy_photographs(folder: Path) -> Path:
+def copy_photographs(folder: Path) -> Path:
     from edgeclf_export.photographs import shipped_photographs
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import count, say, suggest, track, write_json
+from edgeclf.verbs import completion
 from edgeclf.verbs.evaluation_tables import NONE, show_evaluation
 from edgeclf.verbs.options import (
     OWN_DEVICE,
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    subject: Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A training run, or a bundle.")],
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE", help="A training run, or a bundle.", autocompletion=completion.runs_and_bundles
+        ),
+    ],
     data: Annotated[
         Path | None,
         typer.Argument(

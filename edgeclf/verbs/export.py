@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import notices, say, write_json
+from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import embed_words, export_encoders
 from edgeclf.verbs.export_options import (
@@ -39,6 +40,7 @@ def export(
         typer.Argument(
             metavar="[RUN|BUNDLE|FILE.onnx]",
             help="A training run, an onnx bundle, or a classifier from elsewhere; nothing: the newest run.",
+            autocompletion=completion.runs_and_bundles,
         ),
     ] = None,
     model: Backbone = None,
@@ -67,6 +69,7 @@ def export(
             metavar="TARGET",
             help="onnx, openvino, tensorrt or pytorch; repeatable.",
             show_default="onnx",
+            autocompletion=completion.targets,
         ),
     ] = None,
     precision: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeclf.verbs import completion
 from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from edgeclf_runtime.proofs import Opened
     from edgeclf_runtime.signatures import Signature
 
-BundlePath = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.")]
+BundlePath = Annotated[
+    str,
+    typer.Argument(
+        metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.", autocompletion=completion.bundles
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 ImgSize = Annotated[
@@ -72,7 +78,14 @@ RebuildIfStale = Annotated[
     ),
 ]
 Backbone = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A timm or torchvision classifier.",
+        autocompletion=completion.models,
+    ),
 ]
 Vflip = Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")]
 TrainDevice = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
@@ -147,6 +160,14 @@ def pixel_mode(name: str) -> PixelMode:
     if name not in ("exact", "fast"):
         raise UsageError(f"no pixels {name!r}; choose one of exact, fast")
     return name  # type: ignore[return-value]
+
+
+def check_threshold(threshold: float | None, scores: str) -> None:
+    """Raises UsageError for what is no probability; margins may be any number."""
+    import math
+
+    if threshold is not None and (not math.isfinite(threshold) or not (scores == "margin" or 0 <= threshold <= 1)):
+        raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
 
 
 def open_signed(path: str, key: Path | None) -> tuple[Bundle, Signature | None]:

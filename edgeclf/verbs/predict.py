@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +24,7 @@ from edgeclf.verbs.options import (
     Streams,
     Threads,
     Unproven,
+    check_threshold,
     for_many,
     need,
     open_bundle,
@@ -161,7 +161,7 @@ def predict(
     limits = Limits(max_megapixels, max_megabytes)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
-        _check_threshold(threshold, classifier)
+        check_threshold(threshold, classifier.bundle.manifest.scores)
         proof = require_no_failed_proof(classifier, unproven=unproven)
         say_remarks(classifier.session.facts)
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
@@ -225,7 +225,7 @@ def _predict_stream(
     found = find_source(place)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
-        _check_threshold(how["threshold"], classifier)
+        check_threshold(how["threshold"], classifier.bundle.manifest.scores)
         proof = require_no_failed_proof(classifier, unproven=unproven)
         say_remarks(classifier.session.facts)
         size = at_a_time or _fastest_batch(classifier)
@@ -233,14 +233,6 @@ def _predict_stream(
         predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
         next_step = _next_step(classifier, proof)
     _suggest(next_step)
-
-
-def _check_threshold(threshold: float | None, classifier: Classifier) -> None:
-    if threshold is None:
-        return
-    is_margin = classifier.bundle.manifest.scores == "margin"
-    if not math.isfinite(threshold) or not (is_margin or 0 <= threshold <= 1):
-        raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
 
 
 def _next_step(classifier: Classifier, proof: Proof | None) -> str | None:

@@ -15,6 +15,7 @@ from edgeclf.verbs.options import (
     RebuildIfStale,
     Threads,
     Unproven,
+    check_threshold,
     need,
     open_bundle,
     require_no_failed_proof,
@@ -53,6 +54,17 @@ def serve(
         float,
         typer.Option(min=0.1, max=3600, metavar="SECONDS", help="For a request's headers, body, and answer: each."),
     ] = 30.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help='/predict: below this probability the prediction is "unknown".',
+            show_default="what the bundle says",
+        ),
+    ] = None,
+    request_log: Annotated[
+        bool, typer.Option(help="A JSON line on standard error for each request; probes and /metrics have none.")
+    ] = True,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
@@ -63,13 +75,15 @@ def serve(
     """Answer HTTP requests: image files, and tensors in the Open Inference Protocol (KServe v2).
 
     POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
-    probes, /metrics for Prometheus. There is no password and no TLS: beyond one machine, put a proxy in front.
+    probes, /metrics for Prometheus. Each request leaves a JSON line on standard error; --no-request-log leaves it out.
+    There is no password and no TLS: beyond one machine, put a proxy in front.
     SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the newest proof of this
     bundle on this machine failed; --unproven goes on. It needs the extra "serve".
 
     \b
     Examples:
       edgeclf serve bundles/cats-onnx --threads 2
+      edgeclf serve bundles/cats-onnx --threshold 0.8 2>> requests.jsonl
       curl --data-binary @cat.jpg http://127.0.0.1:8000/predict?top=3
     """
     from PIL import Image
@@ -92,7 +106,8 @@ def serve(
         with Classifier.open(opened, options) as classifier:
             require_no_failed_proof(classifier, unproven=unproven)
             say_remarks(classifier.session.facts)
-            service = Service(classifier, name or opened.name, limits)
+            check_threshold(threshold, opened.manifest.scores)
+            service = Service(classifier, name or opened.name, limits, threshold)
             try:
                 service.warm_up()
                 url = url_of(listening)
@@ -102,7 +117,7 @@ def serve(
                     write_json("serve", {"url": url, "model": service.name, "digest": opened.digest})
                 say(f"listening on {url}, model {service.name}; Ctrl-C ends it", style="dim")
                 say(f"next: curl --data-binary @IMAGE {shell_word(url + '/predict')}", style="dim")
-                run_service(service, listening)
+                run_service(service, listening, log_requests=request_log)
             finally:
                 service.close()
     say("stopped", style="dim")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import progress, say, show, styled, suggest, write_json
+from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.learning_curve import plan_of, run_curve
 from edgeclf.verbs.options import AsJson, Backbone, ImgSize, TrainDevice, TrainingSeed, Vflip, Workers, need, shell_word
@@ -46,6 +47,7 @@ def train(
             help="linear-probe: the head alone, on features computed once. two-phase: that, then everything at a tenth "
             "of the rate. discriminative: lr/100, lr/10, lr from the first layers to the head. full: everything at lr. "
             "With --fraction several, a comma between; hog-svm among them is the classical baseline.",
+            autocompletion=completion.strategies,
         ),
     ] = "two-phase",
     epochs: Annotated[
@@ -141,7 +143,8 @@ def train(
         typer.Option(metavar="NAME", help="The run is runs/NAME.", show_default="MODEL-STRATEGY, MODEL-curve"),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, bit for bit.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted run, bit for bit.", autocompletion=completion.runs),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -168,6 +171,7 @@ def train(
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
     from edgeclf.training.watcher import Watcher
+    from edgeclf_export.trained import require_weights
 
     need("train", *NEEDED)
     if (resume is None) == (data is None):
@@ -193,6 +197,7 @@ def train(
         return run_curve(None, None, folder, as_json=as_json)
     if data is not None and fraction is not None:
         plan = plan_of({**chosen, "switches": switches}, fraction, judge_on)
+        require_weights(str(model), weights, img_size=img_size, seed=seed)  # the baseline alone would train for minutes
         return run_curve(plan, open_data(data, seed=seed), folder, as_json=as_json)
     try:
         with joined() as processes, ExitStack() as stack:
@@ -203,6 +208,7 @@ def train(
                 if processes.is_first:
                     Run.check_free(folder)  # said before anything that is wrong with the data: that run is not this one
                 resolved = TrainConfig(**{**chosen, "switches": switches})
+                require_weights(resolved.model, weights, img_size=img_size, seed=seed)  # before images are read
                 run = train_run(resolved, open_data(data, seed=seed), folder, watcher, processes)
     except (KeyboardInterrupt, BackendError, DataError):
         _say_how_to_go_on(folder)

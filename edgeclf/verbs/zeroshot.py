@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import count, notices, progress, say
+from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.encoders import NEEDED, clip_name
 from edgeclf.verbs.export_options import (
@@ -55,7 +56,14 @@ def zeroshot(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", metavar="TARGET", help="As for export; repeatable.", show_default="onnx"),
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="As for export; repeatable.",
+            show_default="onnx",
+            autocompletion=completion.targets,
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(metavar="P", help="As for export.")] = "fp32",
     calib_data: CalibData = None,

@@ -86,6 +86,19 @@ def load_for_training(
     return architecture, module
 
 
+def require_weights(name: str, weights: str, *, img_size: int | None, seed: int) -> None:
+    """Raises as `load_backbone` does for weights that can't be had: before the data is read, or anything is trained."""
+    if weights.startswith(CLIP):
+        from edgeclf_export.clip.models import load_clip
+
+        load_clip(name, weights.removeprefix(CLIP) or None, img_size=img_size, seed=seed)
+        return
+    quiet_hub()
+    guard_torchvision()
+    library, name = resolve_backbone(name)
+    find_weights(library, name, weights, own_size(library, name, img_size), seed)
+
+
 def _load_clip_tower(
     name: str, pretrained: str, labels: tuple[str, ...], img_size: int | None, seed: int
 ) -> tuple[Architecture, torch.nn.Module]:

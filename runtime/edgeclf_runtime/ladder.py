@@ -28,7 +28,9 @@ class Floor:
         return self.points if self.points is not None else 100 * reference_top1 * (1 - (self.share or 0))
 
     def __str__(self) -> str:
-        return f"{self.points:g} points" if self.points is not None else f"{self.share:.1%} of the reference's top-1"
+        if self.points is not None:
+            return f"{self.points:g} point{'' if self.points == 1 else 's'}"
+        return f"{self.share:.1%} of the reference's top-1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ def what_can_be_shown(
     """For the user, before anything is tried: what one prediction is worth, what they prove, how many would do."""
     images, wanted = len(judging), images_that_prove(floor)
     words = (
-        f"int8 is judged on {images} {source}: one prediction is {100 / images:.2g} points, and if none changes they "
-        f"prove that top-1 does not fall by more than {provable_points(images):.2g}"
+        f"int8 is evaluated on {images} {source}: one prediction is {100 / images:.2g} points, and if none changes "
+        f"they prove that top-1 does not fall by more than {provable_points(images):.2g}"
     )
     if not others:
         return words if wanted is None or images >= wanted else f"{words}; {_would_do(wanted, floor)}"
