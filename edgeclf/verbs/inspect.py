@@ -10,7 +10,7 @@ import typer
 
 from edgeclf.console import count, grid, inert, mark, say, show, size, styled, suggest, verdict, write_json
 from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
-from edgeclf_runtime.errors import BundleError, UsageError
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +29,13 @@ def inspect(
     card: Annotated[
         bool, typer.Option("--card", help="A model card as Markdown instead, from measured data only.")
     ] = False,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An image's way through the pixel contract instead: shape, dtype, values, step by step.",
+        ),
+    ] = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(metavar="REPORT", help="For the card: what bench or eval wrote of it; may be given often."),
@@ -49,16 +56,23 @@ def inspect(
     Examples:
       edgeclf inspect bundles/cats-onnx
       edgeclf inspect cats.tar --labels
+      edgeclf inspect cats.tar --image photo.jpg
       edgeclf inspect bundles/cats-onnx --card --report benches/1.json -o cats.md
     """
     from edgeclf.inspection import inspect_bundle
     from edgeclf_runtime.bundle import Bundle
 
+    if image is not None and (card or labels):
+        raise UsageError("give one of --image, --card and --labels")
     if card and (as_json or labels):
         raise UsageError("give one of --card, --json and --labels")
     if not card and (report or output is not None):
         raise UsageError("--report and --output are for the model card; give --card, too")
     opened = Bundle.open(bundle)
+    if image is not None:
+        _show_steps(opened.manifest, image, as_json=as_json)
+        suggest(f"edgeclf predict {shell_word(bundle)} {shell_word(str(image))}")
+        return
     if labels and not as_json:
         for label in opened.manifest.labels:
             print(inert(label))
@@ -76,6 +90,31 @@ def inspect(
     if changed:
         raise BundleError(f"{bundle}/{changed[0]}: changed since the export (SHA-256 differs); copy it again")
     suggest(f"edgeclf {'verify' if opened.manifest.state == 'built' else 'build'} {shell_word(bundle)}")
+
+
+def _show_steps(manifest: Manifest, image: Path, *, as_json: bool) -> None:
+    from edgeclf.image_steps import steps_of
+    from edgeclf_runtime.errors import ImageError
+
+    try:
+        steps, notes = steps_of(manifest, image)
+    except ImageError as error:
+        raise DataError(f"{image}: {error}") from error
+    if as_json:
+        write_json("inspect", {"image": str(image), "steps": steps, "notes": notes})
+        return
+    table = grid()
+    table.add_row(*(styled(heading, "dim") for heading in ("step", "shape", "dtype", "values", "mean", "")))
+    for step in steps:
+        values, mean = "not made whole", ""
+        if step.mean is not None:
+            values = f"{step.low:.4g} to {step.high:.4g}"
+            mean = " ".join(f"{each:.4g}" for each in step.mean)
+        shape = "(" + ", ".join(map(str, step.shape)) + ")"
+        table.add_row(styled(step.name, "cyan"), shape, step.dtype, values, mean, styled(step.did, "dim"))
+    show(styled(str(image), "bold"), "", table)
+    for note in notes:
+        say(f"note: {note}")
 
 
 def _write_card(found: Inspection, reports: Sequence[Path], output: Path | None, *, force: bool) -> None:

@@ -14,31 +14,41 @@ def models(
     edge: Annotated[bool, typer.Option("--edge", help="List only those that suit an edge device.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List backbones with their input size, parameters and multiply-adds, lightest first.
+    """List backbones with their input size, parameters, multiply-adds and published accuracy, lightest first.
 
-    Any other classifier of timm or torchvision exports just as well: these are the ones whose cost was measured.
+    Any other classifier of timm or torchvision exports just as well: these are the ones whose cost was measured. Top-1
+    is what their authors publish for these weights on ImageNet's validation images; nobody measured it here.
 
     \b
     Example:
       edgeclf models --edge
     """
+    from edgeclf_export.published_accuracy import published_accuracies
     from edgeclf_export.survey import known_backbones
 
+    published = published_accuracies()
     listed = sorted((b for b in known_backbones() if b.suits_edge or not edge), key=lambda b: b.gmacs)
     if as_json:
-        rows = [{"suits_edge": b.suits_edge, **_fields(b)} for b in listed]
+        rows = [{"suits_edge": b.suits_edge, **_fields(b), "published": published.get(b.name)} for b in listed]
         write_json("models", {"models": rows})
         return
     table = grid()
-    headings = ("backbone", "library", "input px", "parameters", "GMACs", "edge", "")
+    headings = ("backbone", "library", "input px", "parameters", "GMACs", "top-1", "edge", "")
     table.add_row(*(styled(heading, "dim") for heading in headings))
     for b in listed:
         library, _, name = b.name.partition("/")
         size = "x".join(map(str, b.input_px))
         fits = styled(mark(True), "green") if b.suits_edge else styled("")
-        table.add_row(name, library, size, f"{b.parameters / 1e6:.1f} M", f"{b.gmacs:.2f}", fits, styled(b.note, "dim"))
+        top1 = f"{published[b.name].top1_percent:.1f} %" if b.name in published else ""
+        cost = f"{b.parameters / 1e6:.1f} M", f"{b.gmacs:.2f}"
+        table.add_row(name, library, size, *cost, top1, fits, styled(b.note, "dim"))
     show(table)
     say("edge: at most 2 GMACs and 15 M parameters; GMACs are 10^9 multiply-adds for one picture", style="dim")
+    say(
+        "top-1: ImageNet, as published for the weights (timm's results-imagenet.csv, torchvision's metadata; --json "
+        "says which)",
+        style="dim",
+    )
     suggest("edgeclf export --model mobilenetv3_large_100 --target onnx")
 
 

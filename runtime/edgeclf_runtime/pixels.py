@@ -100,7 +100,7 @@ class Pixels:
 
     def apply(self, image: Image.Image, mode: PixelMode = "exact", reduced: Reduced | None = None) -> NDArray[np.uint8]:
         """RGB picture of any size -> (H, W, 3) uint8."""
-        width, height = self._resized_size(*(reduced.full_px if reduced else image.size))
+        width, height = self.resized_size(*(reduced.full_px if reduced else image.size))
         crop_height, crop_width = self.crop_px
         left, pad_left = _centre(width, crop_width)
         top, pad_top = _centre(height, crop_height)
@@ -123,7 +123,7 @@ class Pixels:
             return None
         height, width = array.shape[:2]
         crop_height, crop_width = self.crop_px
-        if height < crop_height or width < crop_width or self._resized_size(width, height) != (width, height):
+        if height < crop_height or width < crop_width or self.resized_size(width, height) != (width, height):
             return None
         limits.check_size(width, height)
         left, top = _centre(width, crop_width)[0], _centre(height, crop_height)[0]
@@ -132,10 +132,10 @@ class Pixels:
 
     def _least_size(self, width: int, height: int) -> tuple[int, int]:
         """Twice (width, height) after the resize: what is decoded smaller than that shows its DCT's blocks."""
-        resized_width, resized_height = self._resized_size(width, height)
+        resized_width, resized_height = self.resized_size(width, height)
         return 2 * resized_width, 2 * resized_height
 
-    def _resized_size(self, width: int, height: int) -> tuple[int, int]:
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) after the resize, with the rounding of the transform that each rule comes from."""
         target_height, target_width = self.resize_px
         if self.resize == "exact":

@@ -86,6 +86,18 @@ def test_top_5_is_not_applicable_with_5_classes_or_fewer(
     assert evaluate(logits, labels, CLASSES).top5 == pytest.approx(wanted, abs=0.01)
 
 
+def test_top_3_lies_between_top_1_and_top_5_and_needs_4_classes(
+    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+) -> None:
+    logits, labels = answers
+    found = evaluate(logits, labels, CLASSES)
+    best = (logits + np.arange(7) * 1e-4).argsort(axis=1)[:, -3:]
+    assert found.top3 == pytest.approx((best == labels[:, None]).any(axis=1).mean(), abs=0.01)
+    assert found.top3 is not None and found.top5 is not None and found.top1 < found.top3 < found.top5
+    few = labels < 3
+    assert evaluate(logits[few][:, :3], labels[few], CLASSES[:3]).top3 is None
+
+
 def test_a_class_without_images_has_no_recall_and_no_auc_and_the_macro_auc_is_missing(
     answers: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:

@@ -91,13 +91,15 @@ def test_torchvisions_models_take_other_pixels_too(tmp_path: Path) -> None:
 
 
 def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_the_file(place, OWN)
     own = ["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", "--json"]
     assert cli.run([*own, "--mean", "0,0,0", "--std", "1,1,1", "--crop-mode", "border", "--crop-pct", "1"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["bundles"][0]["proof"]["verdict"] == "pass"
+    schema = json.loads((root / "docs" / "schemas" / "export.schema.json").read_text())
+    pytest.importorskip("jsonschema").validate(document, schema)
     source = document["source"]
     assert source["pixels"]["resize"] == "fit" and source["pixels"]["resize_px"] == [64, 64]
     assert source["pixels"]["interpolation"] == "bilinear" and source["normalization"]["std"] == [1, 1, 1]

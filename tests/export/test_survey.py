@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeclf_export.published_accuracy import published_accuracies
 from edgeclf_export.survey import CLASSICS, EDGE, known_backbones, measure_backbone
 
 RECORDED = {backbone.name: backbone for backbone in known_backbones()}
@@ -38,6 +39,27 @@ def test_the_figures_are_the_published_ones() -> None:
     for name, (millions, gmacs) in published.items():
         assert RECORDED[name].parameters / 1e6 == pytest.approx(millions, rel=0.01)
         assert RECORDED[name].gmacs == pytest.approx(gmacs, rel=0.05)
+
+
+def test_published_accuracies_are_of_the_weights_that_are_fetched_and_name_their_source() -> None:
+    """torchvision's stand in its package; timm's wheel carries none, so what is held is that the weights are those."""
+    import timm
+    from torchvision import models
+
+    published = published_accuracies()
+    assert list(published) == list(RECORDED)
+    for name, found in published.items():
+        library, _, model = name.partition("/")
+        assert found.source and found.img_size_px == RECORDED[name].input_px[0]
+        if library == "timm":
+            assert found.weights == f"{model}.{timm.get_pretrained_cfg(model).tag}"
+            assert 55 < found.top1_percent < 90 and "results-imagenet.csv" in found.source
+        else:
+            weights = models.get_model_weights(model).DEFAULT
+            assert (found.weights, found.top1_percent) == (
+                str(weights),
+                weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+            )
 
 
 def test_what_suits_an_edge_device_is_small_and_cheap_and_every_note_says_why() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgeclf.serving.inference_protocol import (
     render_answer,
 )
 from edgeclf_runtime.errors import BackendError, UsageError
-from edgeclf_runtime.manifest import Manifest, TensorSpec
+from edgeclf_runtime.manifest import Manifest, TensorSpec, Thresholds
 
 
 @pytest.fixture
@@ -52,7 +53,14 @@ def test_metadata_say_what_the_model_takes_and_gives(manifest: Manifest) -> None
     found = model_metadata(manifest, "tiny")
     assert found["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 8, 8, 3]}]
     assert found["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
-    assert found["parameters"] == {"labels": list(tiny.LABELS), "scores": "softmax"}
+    plain = {"labels": list(tiny.LABELS), "scores": "softmax", "temperature": 1.0, "unknown_below": None}
+    assert found["parameters"] == {**plain, "unknown_below_per_class": None}
+    own = replace(manifest, temperature=2.0, thresholds=Thresholds(0.4, (0.5, 0.6, 0.7)))
+    about = model_metadata(own, "tiny")["parameters"]
+    assert (about["temperature"], about["unknown_below"]) == (2.0, 0.4)
+    assert about["unknown_below_per_class"] == [0.5, 0.6, 0.7]
+    typed = model_metadata(own, "tiny", 0.9)["parameters"]
+    assert (typed["unknown_below"], typed["unknown_below_per_class"]) == (0.9, None)
 
 
 def test_flat_nested_and_binary_data_are_the_same(manifest: Manifest) -> None:

@@ -116,7 +116,8 @@ def test_what_can_not_be_answered_gets_a_sentence_and_the_service_lives_on(bundl
         assert connection.recv(65536) == b""  # its answer is behind it
     assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
     assert running.ask("/predict", picture()).status == 200
-    assert running.errors.read_bytes().count(b"\n") == 2  # what it said as it started
+    said = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
+    assert len(said) == 2  # what it said as it started
 
 
 def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> None:
@@ -213,6 +214,32 @@ def test_metrics_count_requests_by_endpoint_and_status(bundle: Bundle, start: St
     assert 'edgeclf_requests_total{endpoint="infer",status="200"} 1.0' in lines
     assert "edgeclf_batch_images_sum 4.0" in lines
     assert "edgeclf_waiting_requests 0.0" in lines
+
+
+def test_each_request_leaves_a_line_of_json_and_probes_leave_none(bundle: Bundle, start: Start) -> None:
+    running, quiet = start(bundle), start(bundle, "--no-request-log")
+    for each in (running, quiet):
+        each.ask("/predict?name=secret.png", picture())
+        each.ask("/elsewhere")
+        each.ask("/v2/health/ready")
+        each.ask("/metrics")
+        each.process.send_signal(signal.SIGTERM)
+        assert each.process.wait(60) == 0
+    logged = [json.loads(line) for line in running.errors.read_text().splitlines() if line.startswith("{")]
+    found = [(line["method"], line["path"], line["status"], line["client"]) for line in logged]
+    assert found == [("POST", "/predict", 200, "127.0.0.1"), ("GET", "/elsewhere", 404, "127.0.0.1")]
+    assert all(line["ms"] > 0 and line["bytes"] > 10 and line["time"].endswith("Z") for line in logged)
+    assert "{" not in quiet.errors.read_text()
+
+
+def test_a_threshold_of_the_service_decides_what_is_unknown_and_stands_in_the_metadata(
+    bundle: Bundle, start: Start
+) -> None:
+    strict, plain = start(bundle, "--threshold", "1"), start(bundle)
+    assert strict.ask("/predict", picture()).json["prediction"]["label"] == "unknown"
+    assert plain.ask("/predict", picture()).json["prediction"]["label"] in tiny.LABELS
+    about = strict.ask(f"/v2/models/{strict.model}").json["parameters"]
+    assert (about["unknown_below"], about["temperature"]) == (1.0, bundle.manifest.temperature)
 
 
 def test_a_client_that_left_is_no_fault_of_the_service(bundle: Bundle, start: Start) -> None:

@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.proof import log_softmax
 
 Scores = Literal["softmax", "sigmoid", "margin"]
-BINS, TOP = 15, 5
+BINS = 15
 _COSTLIEST_AUC_INTERVAL = 2e9  # draws x images x classes; beyond that the bootstrap takes minutes
 
 
@@ -52,8 +52,8 @@ class Evaluation:
 
     Attributes
     ----------
-    top5
-        None with 5 classes or fewer.
+    top3, top5
+        None with 3 (5) classes or fewer; top3 also in reports of before it was counted.
     macro_f1
         Mean over the classes that have images.
     macro_auc
@@ -83,6 +83,7 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[Bin, ...]
     groups: int | None
+    top3: float | None = None
 
 
 def evaluate(
@@ -118,7 +119,7 @@ def evaluate(
         scores=scores,
         top1=float((answers == labels).mean()),
         top1_interval=accuracy_interval(answers == labels, resampling),
-        top5=top_accuracy(found, labels, TOP) if len(classes) > TOP else None,
+        top5=top_accuracy(found, labels, 5) if len(classes) > 5 else None,
         macro_f1=macro_f1,
         macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, answers)),
         macro_auc=macro_auc,
@@ -131,6 +132,7 @@ def evaluate(
         confusion=tuple(tuple(int(images) for images in row) for row in confusion),
         reliability=bins,
         groups=None if resampling.groups is None else resampling.units,
+        top3=top_accuracy(found, labels, 3) if len(classes) > 3 else None,
     )
 
 

@@ -80,9 +80,9 @@ def choose(
     elif kept is not None:
         tried, chosen, candidates = int8, kept, ()
         why = (
-            "the first rung that holds the floor"
+            "the first step that holds the floor"
             if kept.rung.holds
-            else "nearest to the floor; too few images judge to show that any rung holds it"
+            else "nearest to the floor; too few images are evaluated to show that any step holds it"
         )
     else:
         others = lower_precision(trials, report) if options.fallback else []

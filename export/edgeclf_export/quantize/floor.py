@@ -60,7 +60,9 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     ece_reference, ece, least_rise = _calibration(exam, logits, temperature, resampling)
     insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
     few = hopeless(len(right), floor, float(was.mean()))
-    verdict, reasons = _verdict(change, 100 * lower, 100 * upper, margin, insane, len(right), few=few)
+    bounds = (100 * lower, 100 * upper)
+    what = "top-1" if exam.labels is not None else "agreement with the reference"
+    verdict, reasons = _verdict(what, change, bounds, margin, insane, len(right), few=few)
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
@@ -149,18 +151,19 @@ def _miscalibrated(before: float | None, after: float | None, least_rise: float 
 
 
 def _verdict(
-    change: float, lower: float, upper: float, margin: float, insane: list[str], images: int, *, few: bool
+    what: str, change: float, bounds: tuple[float, float], margin: float, insane: list[str], images: int, *, few: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails.
 
     Not where the images are too `few` to show that anything holds: there one changed prediction may be beyond the
     margin and says nothing.
     """
+    lower, upper = bounds
     worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
     if -change > margin and not (few and upper >= -margin):
-        insane = [f"top-1 fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
+        insane = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
     if insane:
         return "fail", tuple(insane)
     if judge_change(lower, upper, margin) == "pass":
         return "pass", ()
-    return "inconclusive", (f"top-1 changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)
+    return "inconclusive", (f"{what} changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)
