@@ -195,7 +195,7 @@ def _verb_with_json(arguments: list[str]) -> str | None:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--json" not in options:
         return None
-    groups = [str(info.typer_instance.info.name or info.name) for info in app.registered_groups]
+    groups = [str(info.name) for info in app.registered_groups]
     words = [word for word in arguments[:2] if not word.startswith("-")]
     return " ".join(words[: 2 if words and words[0] in groups else 1])
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgeclf.engines import probe_engines
 from edgeclf_runtime import machine
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.power import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS, Backend
 from edgeclf_runtime.trt.library import RTX_MODULES
@@ -111,7 +112,7 @@ def diagnose() -> Diagnosis:
 
 
 def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) -> BackendState:
-    install = f"pip install 'edgeclf[{backend.extra}]'" if backend.extra else f"pip install {backend.module}"
+    install = pip_install(backend.extra) if backend.extra else f"pip install {backend.module}"
     if name == "tensorrt" and machine.jetson() is not None:
         install = "sudo apt install python3-libnvinfer (JetPack's own; never from pip)"
     if probe is None:

@@ -58,5 +58,5 @@ def _normalized(batch: NDArray[np.uint8], normalization: Normalization) -> NDArr
 def _measured(name: str, did: str, values: NDArray[np.generic]) -> Step:
     channels_last = values.shape[-1] == 3
     means = values.astype(np.float64).mean(axis=tuple(range(values.ndim - 1)) if channels_last else (0, 2, 3))
-    low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    low, high = float(values.min()), float(values.max())
     return Step(name, did, values.shape, str(values.dtype), low, high, tuple(map(float, means)))

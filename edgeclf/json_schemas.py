@@ -24,9 +24,16 @@ from edgeclf_runtime.proof import Proof
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PLACE = Path("docs/schemas")
-_BUNDLE_OF_EXPORT = {"path": str, "bytes": int, "target": str, "state": str, "checks": tuple[str, ...], "proof": Proof}
-_SOURCE = {"backbone": str, "weights": str, "classes": int}
-_SOURCE |= {"pixels": Pixels | None, "normalization": Normalization | None, "pixels_from": str}  # type: ignore[operator]
+_BUNDLE_OF_EXPORT: dict[str, Any] = {
+    "path": str,
+    "bytes": int,
+    "target": str,
+    "state": str,
+    "checks": tuple[str, ...],
+    "proof": Proof,
+}
+_SOURCE: dict[str, Any] = {"backbone": str, "weights": str, "classes": int}
+_SOURCE |= {"pixels": Pixels | None, "normalization": Normalization | None, "pixels_from": str}
 
 # (verb, fields) by the name of the document; a mapping is an object, as a dataclass is
 DOCUMENTS: dict[str, tuple[str | None, Mapping[str, Any]]] = {

@@ -17,6 +17,7 @@ from PIL import Image
 from edgeclf.data.fetch import DownloadFailed, Fetched
 from edgeclf.data.sources import Split
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 Load = Callable[[Path], Iterable[Fetched]]
@@ -85,7 +86,7 @@ def _import_datasets() -> Any:
         guard_torchvision()
         from torchvision import datasets
     except ImportError as error:
-        raise BackendError("downloads need torchvision, which is missing: pip install 'edgeclf[export]'") from error
+        raise BackendError(f"downloads need torchvision, which is missing: {pip_install('export')}") from error
     return datasets
 
 

@@ -14,6 +14,7 @@ from edgeclf.data.assign import largest_remainder
 from edgeclf.data.fetch import Fetched
 from edgeclf.data.sources import SPLITS
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.installing import pip_install
 
 BLOCK_PX, PATCH_PX = 96, 48
 _FRACTIONS = (0.6, 0.15, 0.25)
@@ -46,7 +47,7 @@ def load_digits(downloads: Path) -> Iterator[Fetched]:
     try:
         from sklearn.datasets import load_digits as load
     except ImportError as error:
-        raise BackendError("digits come with scikit-learn, which is missing: pip install 'edgeclf[export]'") from error
+        raise BackendError(f"digits come with scikit-learn, which is missing: {pip_install('export')}") from error
     digits = load()
     scans = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     for number, (scan, label) in enumerate(zip(scans, digits.target.tolist(), strict=True)):
@@ -78,7 +79,7 @@ def _photographs() -> list[Path]:
         package, _, folder = place.partition("/")
         specification = find_spec(package)
         if specification is None or specification.origin is None:
-            raise BackendError(f"the photographs come with {package}, which is missing: pip install 'edgeclf[export]'")
+            raise BackendError(f"the photographs come with {package}, which is missing: {pip_install('export')}")
         paths += [Path(specification.origin).parent / folder / name for name in names]
     return sorted(paths, key=lambda path: path.name)
 

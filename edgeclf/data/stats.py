@@ -18,6 +18,7 @@ from edgeclf.data.sources import Dataset, Sample
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images import decode
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.manifest import Normalization
 from edgeclf_runtime.memory_budget import BUDGET
 
@@ -167,7 +168,7 @@ def backbone_statistics(name: str) -> Normalization:
         guard_torchvision()
         library, known = resolve_backbone(name)
     except ImportError as error:
-        raise BackendError(f"{name} needs {error.name}, which is missing: pip install 'edgeclf[export]'") from error
+        raise BackendError(f"{name} needs {error.name}, which is missing: {pip_install('export')}") from error
     if library == "timm":
         import timm
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.installing import pip_install
 
 FOLDER = "tensorboard"
 _NAMES = {"train_loss": "loss/train", "val_loss": "loss/val", "val_top1": "val/top-1", "val_macro_f1": "val/macro-F1"}
@@ -59,6 +60,6 @@ def _summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise BackendError(
-            f"--logger tensorboard can't import it ({error}); install it with: pip install 'edgeclf[tensorboard]'"
+            f"--logger tensorboard can't import it ({error}); install it with: {pip_install('tensorboard')}"
         ) from error
     return SummaryWriter

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgeclf.console import count, grid, mark, notices, show, styled, suggest, write_json
 from edgeclf.verbs.options import AsJson
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.installing import pip_install
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +42,7 @@ def doctor(as_json: AsJson = False) -> None:
     if found.refusal is not None:
         raise BackendError(found.refusal)
     if not found.can_run:
-        raise BackendError("no engine is usable here; install one with: pip install 'edgeclf[onnx]'")
+        raise BackendError(f"no engine is usable here; install one with: {pip_install('onnx')}")
     suggest(_next_command(found))
 
 

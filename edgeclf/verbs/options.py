@@ -10,6 +10,7 @@ import typer
 
 from edgeclf.verbs import completion
 from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.installing import pip_install
 
 if TYPE_CHECKING:
     from edgeclf_runtime.bundle import Bundle
@@ -227,7 +228,7 @@ def need(extra: str, *modules: str) -> None:
     from importlib.util import find_spec
 
     if missing := [module for module in modules if find_spec(module) is None]:
-        raise BackendError(f"{missing[0]} is not installed; install it with: pip install 'edgeclf[{extra}]'")
+        raise BackendError(f"{missing[0]} is not installed; install it with: {pip_install(extra)}")
 
 
 def need_one_process(what: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeclf_export.exportable import Exportable
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images import find_images
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.verify import pixels_digest
 
@@ -57,7 +58,7 @@ def shipped_photographs() -> tuple[Path, ...]:
         if specification is None or specification.origin is None:
             raise BackendError(
                 f"{package} ships photographs for the proof and is missing; give --proof-data DIR, or install it with: "
-                "pip install 'edgeclf[export]'"
+                f"{pip_install('export')}"
             )
         folder = Path(specification.origin).parent / _FOLDERS[package]
         found += [folder / name for name in names if (folder / name).is_file()]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
+from edgeclf_runtime.installing import pip_install
 
 OWN_DEVICE = "own"
 MOST_THREADS = 512  # an engine given 100,000 takes all memory before it says no
@@ -111,4 +112,4 @@ def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence
 
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:
     """The error for an engine that can't be imported, with the line that installs it."""
-    return BackendError(f"{package} can't be imported ({error}); install it with: pip install 'edgeclf[{extra}]'")
+    return BackendError(f"{package} can't be imported ({error}); install it with: {pip_install(extra)}")

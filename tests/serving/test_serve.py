@@ -22,6 +22,7 @@ from edgeclf.cli import run
 from edgeclf.serving.server import listen
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.proofs import save_proof
 from edgeclf_runtime.verify import verify
 
@@ -329,7 +330,7 @@ def test_without_the_extra_it_is_named(
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else found(name))
     assert run(["serve", str(bundle.path)]) == 4
-    assert "uvicorn is not installed; install it with: pip install 'edgeclf[serve]'" in capsys.readouterr().err
+    assert f"uvicorn is not installed; install it with: {pip_install('serve')}" in capsys.readouterr().err
 
 
 def test_an_encoder_is_refused(tmp_path: Path) -> None:

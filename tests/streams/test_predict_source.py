@@ -24,6 +24,7 @@ from edgeclf.streams.video import Video
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.installing import pip_install
 
 av = pytest.importorskip("av")
 COLOURS = ("red", "green", "blue")
@@ -200,4 +201,4 @@ def test_without_pyav_the_extra_is_named(bundle: Bundle, tmp_path: Path, edgeclf
     path = os.pathsep.join([str(tmp_path / "hidden"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = edgeclf("predict", bundle.path, "--source", "a.mp4", PYTHONPATH=path)
     assert done.returncode == 4
-    assert b"av is not installed; install it with: pip install 'edgeclf[video]'" in done.stderr
+    assert f"av is not installed; install it with: {pip_install('video')}".encode() in done.stderr

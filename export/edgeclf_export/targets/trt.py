@@ -14,8 +14,7 @@ from edgeclf_runtime.trt.builder import BuildSettings, build_plan
 from edgeclf_runtime.trt.library import import_rtx
 
 _NO_RTX = (
-    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here "
-    "(pip install 'edgeclf[tensorrt-rtx]')"
+    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here (install edgeclf[tensorrt-rtx])"
 )
 _BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), nor for GPUs before Ampere"
 

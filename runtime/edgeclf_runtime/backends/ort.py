@@ -16,6 +16,7 @@ from edgeclf_runtime import onnx_scan
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions, check_shape, missing_engine
 from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.onnx_scan import refuse_external_data
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     if provider not in onnxruntime.get_available_providers():
         raise BackendError(
             f"{provider} is not in this onnxruntime ({onnxruntime.__version__}); install it with: "
-            "pip install 'edgeclf[gpu]' in an environment without onnxruntime"
+            f"{pip_install('gpu')} in an environment without onnxruntime"
         )
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.installing import pip_install
 
 OLDEST = "10.3"  # JetPack 6
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
@@ -69,7 +70,7 @@ def import_tensorrt() -> Library:
         if rtx is None:
             raise BackendError(
                 "TensorRT is not installed; on a Jetson it comes with JetPack (sudo apt install python3-libnvinfer, in "
-                "an environment made with --system-site-packages), on a desktop GPU: pip install 'edgeclf[tensorrt]'"
+                f"an environment made with --system-site-packages), on a desktop GPU: {pip_install('tensorrt')}"
             )
         return rtx
     try:
@@ -89,7 +90,7 @@ def import_rtx() -> Library | None:
             try:
                 return library_of(import_module(name), "tensorrt-rtx")
             except (ImportError, OSError) as error:
-                again = "pip install --force-reinstall 'edgeclf[tensorrt-rtx]'"
+                again = f"{pip_install('tensorrt-rtx')} --force-reinstall"
                 raise BackendError(f"{name} can't be imported ({error}); {again}") from error
     return None
 
