@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.hog import grey_levels, hog
 from edgeclf_runtime.images import ImageSource, decode
 from edgeclf_runtime.manifest import Manifest, Normalization, to_input
 
@@ -16,7 +17,8 @@ from edgeclf_runtime.manifest import Manifest, Normalization, to_input
 class Step:
     """What there is after a step. `low`, `high` and `mean` (of red, green, blue): None where no array is made.
 
-    `shape` is of the array in its own layout: (H, W, 3) of images, (1, H, W, 3) or (1, 3, H, W) of the network's input.
+    `shape` is of the array in its own layout: (H, W, 3) of images, (1, H, W, 3) or (1, 3, H, W) of the network's input,
+    (1, features) of HOG + SVM.
     """
 
     name: str
@@ -48,6 +50,11 @@ def steps_of(manifest: Manifest, source: ImageSource) -> tuple[tuple[Step, ...],
     ]
     if normalization is not None and normalization.applied_by == "graph":
         steps.append(_measured("normalised", "in the graph's first layer", _normalized(batch, normalization)))
+    if manifest.target == "hog-svm":
+        features = hog(grey_levels(batch))
+        low, high = float(features.min()), float(features.max())
+        did = "histograms of oriented gradients of the grey image"
+        steps.append(Step("features", did, features.shape, str(features.dtype), low, high))
     return tuple(steps), decoded.notes
 
 

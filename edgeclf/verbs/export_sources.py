@@ -117,7 +117,9 @@ class Source:
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; {_KNOWN[self.kind]}")
         if strange := [name for name in misplaced if name in _OF_FILES]:
             raise UsageError(f"--{strange[0]} is for FILE.onnx")
-        if not _are_own(self.weights):
+        from edgeclf_export.backbones import are_own
+
+        if not are_own(self.weights or "hub"):
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; published weights bring their own")
         self.look.settings()
 
@@ -144,13 +146,6 @@ class Source:
 
             return load_bundle_classifier(Bundle.open(str(self.place)), folder)
         return _run(self.place)
-
-
-def _are_own(weights: str | None) -> bool:
-    """Whether these are weights on disk, whose pictures nobody else knows."""
-    from edgeclf_export.weights import PACKAGES
-
-    return weights not in (None, "hub", "random", *PACKAGES)
 
 
 def _run(source: str | None) -> Exportable:

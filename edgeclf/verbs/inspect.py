@@ -106,10 +106,8 @@ def _show_steps(manifest: Manifest, image: Path, *, as_json: bool) -> None:
     table = grid()
     table.add_row(*(styled(heading, "dim") for heading in ("step", "shape", "dtype", "values", "mean", "")))
     for step in steps:
-        values, mean = "not made whole", ""
-        if step.mean is not None:
-            values = f"{step.low:.4g} to {step.high:.4g}"
-            mean = " ".join(f"{each:.4g}" for each in step.mean)
+        values = "not made whole" if step.low is None else f"{step.low:.4g} to {step.high:.4g}"
+        mean = " ".join(f"{each:.4g}" for each in step.mean or ())
         shape = "(" + ", ".join(map(str, step.shape)) + ")"
         table.add_row(styled(step.name, "cyan"), shape, step.dtype, values, mean, styled(step.did, "dim"))
     show(styled(str(image), "bold"), "", table)

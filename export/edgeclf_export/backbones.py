@@ -77,7 +77,7 @@ def load_backbone(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
-    told = None if weights in (*_WITHOUT_CONFIG, *PACKAGES) else read_checkpoint_config(Path(weights), name)
+    told = config_of_weights(weights, name)
     img_size = img_size or (told.side_px if told else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
@@ -114,8 +114,7 @@ def load_backbone(
         pixel_reference=reference_transform(config),
         reference_input=reference_input(config),
     )
-    own = weights not in (*_WITHOUT_CONFIG, *PACKAGES)
-    silent = _UNTOLD.format(Path(weights).name) if own and not told and not pictures else ""
+    silent = _UNTOLD.format(Path(weights).name) if are_own(weights) and not told and not pictures else ""
     return replace(
         made,
         notes=(*notes_on_names(origin), *([silent] if silent else [])),
@@ -139,6 +138,16 @@ def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Modu
         return folded
 
     return fold
+
+
+def are_own(weights: str) -> bool:
+    """Whether these are weights on disk, whose images nobody else knows."""
+    return weights not in (*_WITHOUT_CONFIG, *PACKAGES)
+
+
+def config_of_weights(weights: str, backbone: str) -> CheckpointConfig | None:
+    """What weights on disk say of the images that they learnt from; None: nothing, or they are published ones."""
+    return read_checkpoint_config(Path(weights), backbone) if are_own(weights) else None
 
 
 def _pixels_from(backbone: str, told: CheckpointConfig | None, pictures: Mapping[str, Any] | None) -> str:

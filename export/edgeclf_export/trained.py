@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.backbones import (
+    changed_config,
+    config_of_weights,
     data_config,
     describe_builder,
     find_weights,
@@ -65,6 +67,8 @@ def load_for_training(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
+    told = config_of_weights(weights, name)
+    img_size = img_size or (told.side_px if told else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
     builder = describe_builder(library, name, len(labels), size, trained=state is not None)
@@ -74,11 +78,11 @@ def load_for_training(
         state, prefix = fit_names(state, module.state_dict())
         origin = origin_without(origin, prefix)
         load_into(module, _with_fresh_head(module, state, head_layers(library, name, module.state_dict())), name)
-    config = data_config(library, name, module, img_size)
+    config = changed_config(data_config(library, name, module, img_size), told.settings if told else {})
     architecture = Architecture(
         builder=builder,
         backbone=f"{library}/{name}",
-        weights=origin,
+        weights=f"{origin}, pixels as {told.source} says" if told else origin,
         labels=labels,
         pixels=pixels_from_config(config),
         normalization=Normalization(three(config["mean"]), three(config["std"])),

@@ -62,6 +62,16 @@ def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
     assert "best.pth" in loaded.pixels_from and loaded.notes == ()
 
 
+def test_training_goes_on_with_the_pixels_that_a_checkpoint_learnt_from(place: Path) -> None:
+    from edgeclf_export.trained import load_for_training
+
+    by_the_hub(place, {**OWN, "input_size": [3, 96, 96]})
+    begun, _ = load_for_training("test_resnet", "best.pth", labels=("a", "b"), img_size=None, seed=0)
+    assert (begun.pixels.resize, begun.pixels.crop_px) == ("exact", (96, 96))
+    assert list(begun.normalization.mean) == OWN["mean"]
+    assert begun.weights.endswith(", pixels as config.json beside best.pth says")
+
+
 def test_a_checkpoint_that_says_nothing_is_said_to_and_gets_the_published_pixels(
     place: Path, load: Callable[[str], Exportable]
 ) -> None:
