@@ -101,12 +101,25 @@ class Source:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
         if self.model is None and self.place is not None and self.kind == "run":
             refuse_other_formats(self.place)
+            _refuse_hub_folder(Path(self.place))
         self._check_look(encoders=encoders)
         if self.model is None and self.weights is not None:
             raise UsageError("--weights is for --model; runs, bundles and ONNX files bring their own")
+        self._refuse_weights_of_a_run()
         own = {"labels": self.labels, "img-size": self.img_size, "bit-depth": self.bit_depth, "window": self.window}
         if self.kind == "bundle" and (given := [name for name, value in own.items() if value is not None]):
             raise UsageError(f"--{given[0]} is not for a bundle, which brings its own")
+
+    def _refuse_weights_of_a_run(self) -> None:
+        """Raises UsageError for a run's folder as --weights: its labels and pixels would be lost."""
+        if self.model is None or self.weights is None or not Path(self.weights).is_dir():
+            return
+        from edgeclf.training.run import CONFIG, NETWORK, SPLIT
+
+        if all(Path(self.weights, name).is_file() for name in (CONFIG, NETWORK, SPLIT)):
+            raise UsageError(
+                f"{self.weights} is a run, which knows its network, labels and pixels: edgeclf export {self.weights}"
+            )
 
     def _check_look(self, *, encoders: bool) -> None:
         """Raises UsageError where the classifier itself knows how its pictures are prepared."""
@@ -146,6 +159,17 @@ class Source:
 
             return load_bundle_classifier(Bundle.open(str(self.place)), folder)
         return _run(self.place)
+
+
+def _refuse_hub_folder(folder: Path) -> None:
+    """Raises UsageError for a folder as timm writes it for a hub: it names its backbone, and is no run of ours."""
+    from edgeclf.training.run import NETWORK
+    from edgeclf_export.checkpoint_config import CONFIG, architecture_in
+
+    if (backbone := architecture_in(folder / CONFIG)) and not (folder / NETWORK).is_file():
+        raise UsageError(
+            f"{folder} is a checkpoint of timm's {backbone}: edgeclf export --model {backbone} --weights {folder}"
+        )
 
 
 def _run(source: str | None) -> Exportable:

@@ -48,6 +48,16 @@ def read_checkpoint_config(weights: Path, backbone: str) -> CheckpointConfig | N
     return None
 
 
+def architecture_in(config: Path) -> str | None:
+    """The backbone that timm's config.json names; None where there is none, or it is no such file."""
+    try:
+        content = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    found = content.get("architecture") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None
+
+
 def _in_file(path: Path) -> Mapping[str, Any] | None:
     """Beside the tensors of a torch file. Whoever loads the tensors says what is wrong with a file."""
     from edgeclf_export.weights import read_content

@@ -119,6 +119,18 @@ def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
     assert manifest["pixels"] == source["pixels"] and manifest["normalization"]["mean"] == [0, 0, 0]
 
 
+def test_folders_that_are_no_checkpoint_of_ones_own_name_the_command_that_takes_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_the_hub(place, OWN)
+    assert cli.run(["export", str(place)]) == 2
+    assert f"timm's test_resnet: edgeclf export --model test_resnet --weights {place}" in capsys.readouterr().err
+    for name in ("network.json", "split.json"):
+        (place / name).touch()  # as `train` leaves them
+    assert cli.run(["export", "-m", "test_resnet", "--weights", str(place)]) == 2
+    assert f"is a run, which knows its network, labels and pixels: edgeclf export {place}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
