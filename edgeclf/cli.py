@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import traceback
-import warnings
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -149,9 +148,7 @@ def run(arguments: list[str]) -> int:
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     hook, sys.unraisablehook = sys.unraisablehook, _signal_again
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")  # of odd metadata: errors and notes are ours
-            return _run(arguments)
+        return _run(arguments)
     except BaseException as error:
         return _report(error, _verb_with_json(arguments))
     finally:

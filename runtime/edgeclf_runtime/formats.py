@@ -1,4 +1,4 @@
-"""Which image formats are decoded, which are known by name only, and why a file of a known one is refused."""
+"""Which image formats are decoded, by which opener, and which are known by name only."""
 
 from __future__ import annotations
 
@@ -77,88 +77,17 @@ def _open_heif(data: bytes) -> ImageFile.ImageFile:
 
 
 def _check_jpeg2000(data: bytes) -> None:
-    """Raises ImageError for components below 8 bits, which Pillow shifts up, so that white would not be white.
+    """Raises ImageError for components below 8 bits, which Pillow shifts up, and for signed ones, which it shifts.
 
-    The SIZ marker: https://www.itu.int/rec/T-REC-T.800, A.5.1.
+    White would not be white. The SIZ marker: https://www.itu.int/rec/T-REC-T.800, A.5.1.
     """
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(data) < start + 42:
         return  # Pillow says what is damaged
     (count,) = struct.unpack_from(">H", data, start + 40)
-    depths = [(size & 0x7F) + 1 for size in data[start + 42 : start + 42 + 3 * count : 3]]
+    sizes = data[start + 42 : start + 42 + 3 * count : 3]
+    depths = [(size & 0x7F) + 1 for size in sizes]
+    if any(size & 0x80 for size in sizes):
+        raise ImageError("JPEG 2000 of signed values is not supported; convert it to 8 or 16 bits without a sign")
     if depths and min(depths) < 8:
         raise ImageError(f"JPEG 2000 of {min(depths)} bits a channel is not supported; convert it to 8 or 16 bits")
-
-
-_MAGIC = {
-    **{b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"},
-    **{b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP"},
-}
-
-
-def known_kind(data: bytes) -> str | None:
-    """The format by the first bytes; None: none that is decoded."""
-    return modern_kind(data) or next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
-
-
-def refusal(data: bytes) -> str | None:
-    """Why Pillow can't read a file of a known format, where that is no damage; None: it is damage, or unknown."""
-    if data.startswith(b"BM"):
-        return _bmp_refusal(data)
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_refusal(data)
-    return None
-
-
-_BMP_COMPRESSIONS = {4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
-_USUAL_MASKS = (
-    *((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)),
-    *((0xFF000000, 0xFF0000, 0xFF00), (0xFF, 0xFF00, 0xFF0000), (0xFF000000, 0xFF00, 0xFF), (0, 0, 0)),
-)
-
-
-def _bmp_refusal(data: bytes) -> str | None:
-    """BITMAPINFOHEADER: https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapinfoheader."""
-    if len(data) < 54:
-        return None
-    (header,) = struct.unpack_from("<I", data, 14)
-    known = header in (12, 40, 52, 56, 64, 108, 124)
-    if not known:
-        return f"BMP with a header of {header} bytes is not supported; convert it to PNG" if header < 512 else None
-    if header == 12:
-        (bits,), compression = struct.unpack_from("<H", data, 24), 0
-    else:
-        bits, compression = struct.unpack_from("<HI", data, 28)
-    if compression in (3, 6):
-        masks = struct.unpack_from("<III", data, 54) if len(data) >= 66 else ()
-        if not masks or masks in _USUAL_MASKS:
-            return None
-        what = f"{bits} bits with the masks {', '.join(f'{mask:#x}' for mask in masks)}"
-    elif compression in _BMP_COMPRESSIONS:
-        what = f"{_BMP_COMPRESSIONS[compression]} data"
-    elif bits not in (1, 4, 8, 16, 24, 32):
-        what = f"{bits} bits a pixel"
-    elif compression not in (0, 1, 2):
-        what = f"{bits} bits and compression {compression}"
-    else:
-        return None
-    return f"BMP of {what} is not supported; convert it to PNG"
-
-
-_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xF7: "JPEG-LS"}
-
-
-def _jpeg_refusal(data: bytes) -> str | None:
-    place = 2
-    while place + 9 < len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF or 0xD0 <= marker <= 0xD8:
-            place += 1 if marker == 0xFF else 2
-            continue
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            bits = data[place + 4]
-            if marker in _FRAMES:
-                return f"{_FRAMES[marker]} JPEG is not supported; convert it to an ordinary JPEG, or to PNG"
-            return None if bits == 8 else f"JPEG of {bits} bits is not supported; convert it to 8 bits, or to PNG"
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return None

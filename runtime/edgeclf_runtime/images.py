@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import struct
-import zlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from edgeclf_runtime.errors import DataError, ImageError
-from edgeclf_runtime.formats import EXTENSIONS, FORMATS, known_kind, open_image, refusal
+from edgeclf_runtime.formats import EXTENSIONS, open_image
+from edgeclf_runtime.image_errors import PARSER_ERRORS, check_bmp, damage, refusal
 from edgeclf_runtime.jpeg_end import with_end_marker
 from edgeclf_runtime.libtiff import silence_libtiff
 from edgeclf_runtime.memory_budget import Reserve
@@ -30,26 +30,12 @@ from edgeclf_runtime.rgb import array_to_rgb, to_rgb
 from edgeclf_runtime.tiff import Tags, read_tags
 from edgeclf_runtime.tiff_pixels import load_tiff
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors reach the terminal beside ours
+# Of odd metadata and of sizes, which are errors and notes here: they would reach the terminal beside ours.
+warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _FRAMED = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
 _RGB_BYTES, _OTHER_BYTES = 8, 12  # a pixel: as decoded, as RGB, and turned or resized
-# What Pillow's parsers raise on damaged files, depending on the format and on which byte it is.
-_PARSER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
 
 ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview, NDArray[np.generic]]
 
@@ -207,7 +193,7 @@ def _decode_bytes(data: bytes, how: _How) -> Decoded:
         return _decode_once(data, tags, how)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning under python -W error
         raise ImageError(str(error)) from error
-    except _PARSER_ERRORS as error:
+    except PARSER_ERRORS as error:
         mended = without_bad_metadata(data) or with_end_marker(data, how.limits.check_size)
         if mended is None:
             raise ImageError(_reason(data, tags, error)) from error
@@ -216,21 +202,14 @@ def _decode_bytes(data: bytes, how: _How) -> Decoded:
 
 
 def _reason(data: bytes, tags: Tags | None, error: BaseException) -> str:
-    found = refusal(data) or (tags.refusal() if tags else None)
-    if found is not None:
-        return found
-    if not isinstance(error, UnidentifiedImageError):
-        return f"damaged image: {error or type(error).__name__}"
-    kind = known_kind(data)
-    if kind is None:
-        return f"not an image of a known format ({', '.join(FORMATS)})"
-    return f"damaged image: the header of this {kind} can't be read"
+    return refusal(data) or (tags.refusal() if tags else None) or damage(data, error)
 
 
 def _decode_once(data: bytes, tags: Tags | None, how: _How) -> Decoded:
     if tags is not None:
         silence_libtiff()
         tags.check(how.value_range)
+    check_bmp(data)
     with open_image(data if tags is None else tags.readable()) as opened:
         how.limits.check_size(*opened.size)
         if how.value_range is not None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image, ImageFile
 
+from edgeclf_runtime.image_errors import PARSER_ERRORS
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,7 +45,10 @@ class Reduced(NamedTuple):
 
 def find_turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the image upright. ImageOps.exif_transpose also writes the EXIF anew, and fails where that is odd."""
-    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except PARSER_ERRORS:  # of EXIF that is none: Pillow reads it late in some formats, and then raises
+        return None
     return _TURNS.get(orientation)
 
 

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_METADATA = (
-    *_TEXTS,
-    *(b"iCCP", b"eXIf", b"tIME", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"bKGD", b"sBIT", b"hIST", b"sPLT"),
-    *(b"cICP", b"mDCV", b"cLLI"),
-)
+_LEAST_BYTES = {
+    **{b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9},
+    **{b"acTL": 8, b"fcTL": 26, b"fdAT": 4},  # of an animation, whose first frame is used
+}
 _LARGEST_TEXT = 1 << 20  # Pillow's own limit for a text chunk that is unpacked: ImageFile.SAFEBLOCK
 _LARGEST_TEXTS = 64 << 20
 
@@ -32,6 +30,11 @@ class _Chunk(NamedTuple):
     whole: memoryview
     sound: bool
 
+    @property
+    def spare(self) -> bool:
+        """True for what the specification calls ancillary (5.4), without which the pixels stay the same."""
+        return self.kind.isalpha() and self.kind[0] >= ord("a") and self.kind != b"tRNS"
+
 
 def without_bad_metadata(data: bytes) -> tuple[bytes, str] | None:
     """The PNG without the metadata that is damaged or too large to unpack, and a note; None: it has none such."""
@@ -39,9 +42,9 @@ def without_bad_metadata(data: bytes) -> tuple[bytes, str] | None:
         return None
     kept, left_out, texts = [memoryview(_SIGNATURE)], [], 0
     for chunk in _chunks(memoryview(data)):
-        size = _unpacked_bytes(chunk) if chunk.kind in _METADATA and chunk.sound else None
+        size = _unpacked_bytes(chunk) if chunk.spare and chunk.sound else None
         texts += size or 0
-        if chunk.kind in _METADATA and (size is None or texts > _LARGEST_TEXTS):
+        if chunk.spare and (size is None or texts > _LARGEST_TEXTS):
             left_out.append(chunk.kind.decode("ascii"))
         else:
             kept.append(chunk.whole)
@@ -49,6 +52,19 @@ def without_bad_metadata(data: bytes) -> tuple[bytes, str] | None:
         return None
     kinds = ", ".join(sorted(set(left_out)))
     return b"".join(kept), f"metadata that is damaged or over 1 MB was left out ({kinds})"
+
+
+def png_damage(data: bytes) -> str | None:
+    """What is wrong with a PNG whose first chunks can't be read; None: it is something else."""
+    if not data.startswith(_SIGNATURE):
+        return None
+    found = [chunk.kind for chunk in _chunks(memoryview(data))]
+    broken = next((chunk.kind for chunk in _chunks(memoryview(data)) if not chunk.sound and not chunk.spare), None)
+    if broken is not None:
+        return f"the checksum of its {ascii(broken)[2:-1]} chunk is wrong"
+    if b"PLTE" not in found and data[25:26] == b"\3":
+        return "its palette is missing"
+    return None if b"IDAT" in found else "it is cut before its pixels"
 
 
 def _chunks(data: memoryview) -> Iterator[_Chunk]:
@@ -73,8 +89,7 @@ def _unpacked_bytes(chunk: _Chunk) -> int | None:
         parts = flag_method_rest[2:].split(b"\0", 2)  # language, translated keyword, text
         if flag_method_rest[:1] == b"\1":
             return _inflated_bytes(parts[2]) if len(parts) == 3 else None
-    least = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
-    return len(body) if len(body) >= least.get(chunk.kind, 0) else None
+    return len(body) if len(body) >= _LEAST_BYTES.get(chunk.kind, 0) else None
 
 
 def _inflated_bytes(packed: bytes) -> int | None:

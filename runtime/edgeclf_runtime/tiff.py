@@ -6,7 +6,7 @@ Specification: TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tif
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeclf_runtime.errors import ImageError
 
@@ -14,6 +14,9 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258,
 _STRIPS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _PALETTE = 273, 277, 278, 279, 284, 320
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _EXTRA, _FORMAT, _SUBSAMPLING = 338, 339, 530
+_SUBFILE, _SUB_DIRECTORIES, _DNG = 254, 330, 50706
+_NOT_WHOLE = 1 | 4  # of NewSubfileType: a smaller copy, a mask
+_MOST_DIRECTORIES = 64
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _TYPE_BYTES = {**{kind: struct.calcsize(code) for kind, code in _TYPES.items()}, 2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8}
 _MOST_VALUES = 1 << 22
@@ -101,6 +104,8 @@ class Tags:
         if sample_format == 3:
             what = f"{bits[0]}-bit floating-point pixels" if bits[0] != 32 else "floating-point pixels"
             raise ImageError(f"{what} have no agreed range; convert the file to 8 or 16 bits")
+        if self.values(_DNG):
+            raise ImageError("a camera's raw file (DNG), which is not decoded; convert it to JPEG or TIFF")
         if sample_format in (5, 6):
             raise ImageError("complex pixels are no picture; convert the file to 8 or 16 bits")
         if value_range is None and (self.signed or bits == (32,)):
@@ -124,6 +129,17 @@ class Tags:
         if 0 < max(palette, default=0) < 256:  # entries of 8 bits, as libtiff takes them
             return self.with_values({_PALETTE: tuple(257 * level for level in palette)})
         return self.data
+
+    def head(self, place: int) -> int:
+        """The offset that stands at `place`. Raises struct.error."""
+        offset: int = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, place)[0]
+        return offset
+
+    def as_first(self, place: int) -> Tags:
+        """The same directory, found at `place`, in a file that has it before all others."""
+        start, word = (8, "Q") if self.big else (4, "I")
+        pointer = struct.pack(self.order + word, place)
+        return replace(self, data=self.data[:start] + pointer + self.data[start + len(pointer) :])
 
     def plane(self, index: int) -> bytes:
         """One channel of those that lie apart, as a grey TIFF."""
@@ -211,20 +227,38 @@ class Tags:
 
 
 def read_tags(data: bytes) -> Tags | None:
-    """The first directory of a TIFF; None: it is none, or damaged."""
+    """The directory of the first whole image of a TIFF, or of a thumbnail or mask where it has no other.
+
+    Pillow opens the first directory; cameras and scanners may put a thumbnail there. None: no TIFF, or a damaged one.
+    """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or (data[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b")):
         return None
-    big = 0x2B in data[2:4]
-    try:
-        (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
-        place += 8 if big else 2
-        step, head = (20, "HHQ") if big else (12, "HHI")
-        entries: dict[int, tuple[int, int, bytes]] = {}
-        for start in range(place, min(place + step * min(count, 4096), len(data) - step + 1), step):
-            tag, kind, number = struct.unpack_from(order + head, data, start)
-            entries.setdefault(tag, (kind, number, data[start + struct.calcsize("<" + head) : start + step]))
-    except (struct.error, OverflowError):
-        return None
-    return Tags(data, order, big, entries)
+    first, seen = Tags(data, order, 0x2B in data[2:4], {}), set()
+    waiting = [first.head(8 if first.big else 4)]
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        place = waiting.pop(0)
+        try:
+            tags, following = _read_directory(first, place)
+        except (struct.error, OverflowError):
+            break
+        if not tags.value(_SUBFILE, 0) & _NOT_WHOLE:
+            return tags if not first.entries else tags.as_first(place)
+        first = first if first.entries else tags
+        seen.add(place)
+        waiting += [other for other in (*tags.values(_SUB_DIRECTORIES), following) if other and other not in seen]
+    return first if first.entries else None
+
+
+def _read_directory(file: Tags, place: int) -> tuple[Tags, int]:
+    """The directory at `place`, and where the next one is; 0: it is the last."""
+    order, big, data = file.order, file.big, file.data
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
+    start = place + (8 if big else 2)
+    step, head = (20, "HHQ") if big else (12, "HHI")
+    entries: dict[int, tuple[int, int, bytes]] = {}
+    for at in range(start, min(start + step * min(count, 4096), len(data) - step + 1), step):
+        tag, kind, number = struct.unpack_from(order + head, data, at)
+        entries.setdefault(tag, (kind, number, data[at + struct.calcsize("<" + head) : at + step]))
+    end = start + step * count
+    return replace(file, entries=entries), file.head(end) if end + step <= len(data) else 0

@@ -199,6 +199,8 @@ def test_a_bmp_with_real_alpha_shows_the_background() -> None:
         (bmp(64, 0, (), UNUSED * 2), "BMP of 64 bits a pixel is not supported"),
         (bmp(2, 0, (), UNUSED), "BMP of 2 bits a pixel is not supported"),
         (bmp(16, 3, (0xF00, 0xF0, 0xF), UNUSED), "BMP of 16 bits with the masks 0xf00, 0xf0, 0xf is not supported"),
+        (bmp(16, 3, (0x7C00, 0x3E0, 0x1F, 0x8000), UNUSED[:4], header=108), "BMP of 16 bits with transparency"),
+        (bmp(32, 6, MASKS, UNUSED), "BMP of alpha bit field data is not supported"),
         (bmp(24, 0, (), UNUSED, header=99), "BMP with a header of 99 bytes is not supported"),
         (bmp(24, 0, (), b"")[:50], "damaged image"),
         (bmp(16, 3, (0xF800, 0x7E0, 0x1F), b""), "damaged image"),
@@ -206,6 +208,14 @@ def test_a_bmp_with_real_alpha_shows_the_background() -> None:
 )
 def test_an_unsupported_bmp_says_what_it_holds(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
+        decode(data)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_jpeg_2000_of_signed_values_is_refused(dtype: Any) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = imagecodecs.jpeg2k_encode(np.arange(-64, 64, dtype=dtype).reshape(8, 16), level=0, reversible=True)
+    with pytest.raises(ImageError, match="JPEG 2000 of signed values is not supported"):
         decode(data)
 
 

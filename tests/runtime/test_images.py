@@ -55,7 +55,7 @@ def test_an_empty_file_says_so() -> None:
         decode(b"")
 
 
-@pytest.mark.parametrize("data", [b"these are words\n" * 9, b"\0" * 999, b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
+@pytest.mark.parametrize("data", [b"these are words\n" * 9, b"\0" * 999])
 def test_what_is_no_image_is_refused_whatever_its_name(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "words.jpg").write_bytes(data)
     with pytest.raises(ImageError, match="not an image of a known format"):
@@ -110,6 +110,13 @@ def test_odd_exif_does_not_lose_the_picture() -> None:
     with Image.open(io.BytesIO(tiny.encoded(photograph(), exif=exif + b"\0" * 4))) as stored:
         upright = np.asarray(stored.transpose(Image.Transpose.ROTATE_270))
     assert np.array_equal(levels(tiny.encoded(photograph(), exif=exif + b"\0" * 4)), upright)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_is_none_does_not_lose_the_picture(kind: str) -> None:
+    data = tiny.encoded(photograph(), kind, exif=b"Exif\0\0no TIFF at all")
+    with Image.open(io.BytesIO(data)) as stored:
+        assert np.array_equal(levels(data), np.asarray(stored.convert("RGB")))
 
 
 # -- colour, depth, transparency
@@ -316,18 +323,25 @@ def test_limits_can_be_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "what"),
     [
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
-        b"SIMPLE  =                    T" + b" " * 2850,
-        b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(99),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "PostScript, which is not decoded"),
+        (b"SIMPLE  =                    T" + b" " * 2850, "an image of a rare format, which is not decoded"),
+        (b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(99), "a Photoshop file"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG or other XML"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><title>404</title>", "a web page, not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "get it with: git lfs pull"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "a video, which is not decoded"),
+        (b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), "a camera's raw file"),
+        (bytes(128) + b"DICM" + bytes(9), "a DICOM file"),
+        (tiny.encoded(tiny.pictures(1)[0], "ICO"), "a Windows icon"),
+        (tiny.encoded(tiny.pictures(1)[0], "TGA"), "not an image of a known format"),
     ],
-    ids=["EPS", "FITS", "PSD"],
 )
-def test_formats_off_the_allow_list_are_refused(data: bytes, tmp_path: Path) -> None:
+def test_formats_off_the_allow_list_are_refused_by_name(data: bytes, what: str, tmp_path: Path) -> None:
     path = tmp_path / "renamed.jpg"
     path.write_bytes(data)
-    with pytest.raises(ImageError, match="not an image of a known format"):
+    with pytest.raises(ImageError, match=what):
         decode(path)
 
 

@@ -140,6 +140,9 @@ BAD = {
     "a time of a wrong checksum": chunk(b"tIME", bytes(7), sound=False),
     "a gamma that is cut": chunk(b"gAMA", b"\0"),
     "text of an unknown compression": chunk(b"zTXt", b"note\0\7abc"),
+    "a chunk of another program with a wrong checksum": chunk(b"prVt", b"own", sound=False),
+    "an animation's header that is cut": chunk(b"acTL", b"\0"),
+    "an animation's frame that is cut": chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", b"12"),
     "65 MB of text in pieces": chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(1_000_000))) * 68,
 }
 
@@ -151,7 +154,11 @@ def test_bad_metadata_costs_a_note_and_not_the_image(name: str, behind: bool) ->
     decoded = decode(data)
     assert np.array_equal(np.asarray(decoded.image), wanted)
     if not behind:  # behind the pixels Pillow itself passes over some of it
-        assert decoded.notes == (f"metadata that is damaged or over 1 MB was left out ({BAD[name][4:8].decode()})",)
+        assert decoded.notes[-1] == f"metadata that is damaged or over 1 MB was left out ({left_out(name)})"
+
+
+def left_out(name: str) -> str:
+    return "fcTL" if "frame" in name else BAD[name][4:8].decode()
 
 
 def test_good_metadata_costs_no_note_and_bad_one_leaves_the_orientation() -> None:
@@ -173,8 +180,19 @@ def test_a_wrong_checksum_of_header_or_transparency_is_still_damage(name: bytes)
     length = int.from_bytes(data[place - 4 : place], "big")
     broken = bytearray(data)
     broken[place + 4 + length] ^= 1
-    with pytest.raises(ImageError, match="damaged"):
+    with pytest.raises(ImageError, match=f"damaged image: the checksum of its {name.decode()} chunk is wrong"):
         decode(bytes(broken))
+
+
+def test_what_a_png_lacks_is_said() -> None:
+    data = png(np.arange(4).reshape(2, 2), 4)
+    with pytest.raises(ImageError, match="damaged image: it is cut before its pixels"):
+        decode(data[: data.index(b"IDAT") - 4])
+    header = bytearray(data[12:29])
+    header[13] = 3  # colours of a palette
+    data = data[:8] + chunk(b"IHDR", bytes(header[4:])) + data[33:]
+    with pytest.raises(ImageError, match="damaged image: its palette is missing"):
+        decode(data)
 
 
 def test_pillows_limits_stay_as_they_are() -> None:
