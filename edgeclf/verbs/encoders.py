@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.console import notices
+from edgeclf.console import notices, say
 from edgeclf.verbs.options import need
 from edgeclf_runtime.errors import UsageError
 
@@ -41,6 +41,8 @@ def export_encoders(
     made: list[Exported] = []
     with notices().status("loading the model") as status:
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)
+        for note in clip.notes:
+            say(note)
         for part, each in planned.items():
             exportable = image_encoder(clip) if part == "image" else text_encoder(clip)
             made += export(exportable, each, report=status.update)

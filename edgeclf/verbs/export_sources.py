@@ -197,11 +197,11 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
     from edgeclf_export.foreign import load_onnx_classifier
     from edgeclf_export.labels import read_labels
 
-    if labels is None or img_size is None or not _says_how_pixels_look(source, look):
-        raise UsageError(
-            f"{source.name} does not tell its classes and pictures: give --labels FILE, --img-size PX, --mean R,G,B "
-            f"and --std R,G,B (ImageNet's are {IMAGENET_MEAN} and 0.229,0.224,0.225)"
-        )
+    missing = {"--labels FILE": labels is None, "--img-size PX": img_size is None} | _missing_values(source, look)
+    if labels is None or img_size is None or any(missing.values()):
+        wanted = " and ".join(", ".join(option for option, absent in missing.items() if absent).rsplit(", ", 1))
+        hint = f" (ImageNet's are {IMAGENET_MEAN} and 0.229,0.224,0.225)" if "R,G,B" in wanted else ""
+        raise UsageError(f"{source.name} does not tell its classes and pictures: give {wanted}{hint}")
     normalization = foreign_normalization(look.mean, look.std, look.scale)
     config = {
         "input_size": (3, img_size, img_size),
@@ -221,13 +221,13 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
     return replace(loaded, pixels_from="--img-size and the other options that were typed")
 
 
-def _says_how_pixels_look(source: Path, look: Look) -> bool:
-    """Whether mean and std were given, or both left out of a file that needs none."""
+def _missing_values(source: Path, look: Look) -> dict[str, bool]:
+    """Which of mean and std are missing; a file of uint8 pixels needs none of both."""
     from edgeclf_export.foreign_input import takes_uint8
 
-    if look.mean is None and look.std is None:
-        return takes_uint8(source)
-    return look.mean is not None and look.std is not None
+    if look.mean is None and look.std is None and takes_uint8(source):
+        return {}
+    return {"--mean R,G,B": look.mean is None, "--std R,G,B": look.std is None}
 
 
 def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:

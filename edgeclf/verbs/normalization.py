@@ -54,10 +54,10 @@ def _check_scale(mean: str, std: str, means: Triple, stds: Triple, scale: float 
             f"--mean {mean} --std {std} are beyond the pixels that --scale {scale:g} gives (0 to {white:g}); give them "
             "after that factor"
         )
-    levels_std = max(stds) >= 1
-    wanted_mean = _divided(means, _WHITE) if max(map(abs, means)) > _ROUNDING else means
+    levels_mean, levels_std = max(map(abs, means)) > _ROUNDING, max(stds) >= 1
+    wanted_mean = _divided(means, _WHITE) if levels_mean else means
     wanted_std = _divided(stds, _WHITE) if levels_std else stds
-    undivided = ", or --scale 1 with the values as they are" if levels_std else ""
+    undivided = ", or --scale 1 with the values as they are" if levels_std and (levels_mean or not any(means)) else ""
     raise UsageError(
         f"--mean {mean} --std {std} are of pixels 0 to 255, wanted are those of 0 to 1: give "
         f"--mean {_shown(wanted_mean)} --std {_shown(wanted_std)}{undivided}"

@@ -24,6 +24,7 @@ from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import TOLERANCES, compare, judge
 from edgeclf_runtime.writer import hash_file
 
+_WHOLES = (1, 100)  # what probabilities add up to, as shares and in percent
 UNCHANGED = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # the levels 0..255 themselves
 
 
@@ -173,7 +174,7 @@ def _check_answers(network: _Network, normalization: Normalization, pixels: Pixe
                 f"{network.path}: its last {network.scores} is not over its classes; export it without its last "
                 "activation"
             )
-    if answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+    if answers.min() >= 0 and any(np.allclose(answers.sum(axis=1), whole, rtol=1e-3) for whole in _WHOLES):
         raise DataError(f"{network.path}: gives probabilities, wanted logits; export it without its last activation")
 
 

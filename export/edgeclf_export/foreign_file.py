@@ -14,6 +14,7 @@ from edgeclf_runtime.onnx_scan import refuse_external_data
 
 PREFIX = "original/"  # on every name, so that none is one of ours
 _OLDEST_FOREIGN_OPSET = 13  # older files are converted: their operators differ from what the targets are tested with
+_ONNX = ("", "ai.onnx")  # the domain of its own operators
 _QUANTIZED = ("QLinear", "QAttention", "QGemm", "QEmbed", "QMoE", "QOrdered")
 _QUANTIZED_PARTS = ("Quantize", "Integer", "NBits", "Bnb4")
 _OF_ONE_PROCESSOR = "com.microsoft.nchwc"  # layouts that ONNX Runtime chose for the machine that wrote the file
@@ -36,13 +37,43 @@ def parse_foreign(path: Path) -> Any:
     refuse_external_data(data, str(path))
     try:
         model = onnx.load_from_string(data)
+        _refuse_newer(model, path)
         _sort_nodes(model.graph)
+        model = _with_shapes(model, path)
         onnx.checker.check_model(model)
     except (DecodeError, RuntimeError, onnx.checker.ValidationError) as error:
         raise DataError(f"{path}: no valid ONNX model ({first_line(error)})") from error
     _refuse_quantized(model, path)
     _refuse_other_machines(model, path)
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
+
+
+def _refuse_newer(model: Any, path: Path) -> None:
+    import onnx
+
+    known = onnx.defs.onnx_opset_version()
+    opset = max((entry.version for entry in model.opset_import if entry.domain in _ONNX), default=0)
+    if opset > known or model.ir_version > onnx.IR_VERSION:
+        raise DataError(
+            f"{path}: is of opset {opset} (IR version {model.ir_version}), newer than the onnx package here knows "
+            f"({onnx.__version__}: {known} and {onnx.IR_VERSION}); export it again with opset {_OLDEST_FOREIGN_OPSET} "
+            f"to {NEWEST_OPSET}"
+        )
+
+
+def _with_shapes(model: Any, path: Path) -> Any:
+    """The model with the shapes of its outputs inferred where it states none, which only the checker asks for."""
+    import onnx
+
+    weights = {tensor.name for tensor in model.graph.initializer}
+    shapeless = [value for value in (*model.graph.input, *model.graph.output) if _lacks_shape(value)]
+    if missing := [value.name for value in model.graph.input if value in shapeless and value.name not in weights]:
+        raise DataError(f"{path}: does not tell the shape of its input {missing[0]}; export it again with its shape")
+    return onnx.shape_inference.infer_shapes(model) if shapeless else model
+
+
+def _lacks_shape(value: Any) -> bool:
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
 
 
 def _sort_nodes(graph: Any) -> None:
@@ -70,7 +101,7 @@ def _converted(model: Any, path: Path) -> Any:
     import onnx
     from onnx.inliner import inline_local_functions
 
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), NEWEST_OPSET)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in _ONNX), NEWEST_OPSET)
     try:
         if model.functions:
             model = inline_local_functions(model)

@@ -38,7 +38,8 @@ def find_input(model: Any, pixels: Pixels, path: Path) -> NetworkInput:
     inputs = [value for value in model.graph.input if value.name not in initialized]
     if len(inputs) != 1:
         found = ", ".join(f"{own_name(value.name)} {describe(value)}" for value in inputs)
-        raise DataError(f"{path}: wanted one input, found {found or 'none'}")
+        advice = "; export it again with the picture alone, all else constant" if inputs else ""
+        raise DataError(f"{path}: wanted one input, found {found or 'none'}{advice}")
     entry, shape = inputs[0], shape_of(inputs[0])
     layout, kind = _layout(shape, pixels), type_name(entry)
     if layout is None or kind not in _TAKEN:

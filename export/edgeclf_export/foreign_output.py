@@ -60,7 +60,8 @@ def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path:
         fitting = fitting or [output for output in outputs if output.fits]
     if not fitting:
         raise DataError(f"{path}: {_nothing_fits(outputs, listed, labels, wanted)}")
-    if len({output.root for output in fitting}) > 1:
+    activations = {output.activation.op_type for output in fitting if output.activation is not None}
+    if len({output.root for output in fitting}) > 1 or len(activations) > 1:
         found = ", ".join(f"{output.name} {output.about}" for output in fitting)
         raise UsageError(f"{path}: several outputs could be its logits; choose with --output-name one of {found}")
     chosen = next((output for output in fitting if output.activation is not None), fitting[0])
@@ -157,7 +158,9 @@ def _nothing_fits(outputs: list[_Output], listed: str, labels: tuple[str, ...], 
             "export it with two outputs, 0 and its logit, and two labels"
         )
     if len(scores) == 1:
-        return f"wanted a logit for each of {shown_labels(labels)}, found {scores[0].name} {scores[0].about}"
+        found = f"wanted a logit for each of {shown_labels(labels)}, found {scores[0].name} {scores[0].about}"
+        flat = scores[0].about.endswith(f"({len(labels)})")
+        return f"{found}: it has no side for the batch; export it again with (N, {len(labels)})" if flat else found
     return f"none of its outputs has a logit for each of {shown_labels(labels)}: {listed}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Mapping
@@ -26,14 +27,28 @@ _NUMBER_COLUMNS = ("id", "index", "idx", "class_id", "class_idx", "class_index",
 
 
 def parse_json(text: str, path: Path) -> list[str]:
-    """Names from ["cat"], {"0": "cat"}, {"cat": 0}, or one of them under a key such as "names" or "id2label"."""
+    """Names from ["cat"], {"0": "cat"}, {"cat": 0}, or one of them under a key such as "names" or "id2label".
+
+    Quotes and keys may be those of Python: {0: 'cat'}.
+    """
     start = text.lstrip()[:1]
     try:
         content = json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
-        kind = "JSON list of names" if start == "[" else "JSON object of names"
-        raise DataError(f"{path}: starts with '{start}' and is no {kind} ({error})") from error
+        content = _python_literal(text) if isinstance(error, json.JSONDecodeError) else None
+        if content is None:
+            kind = "JSON list of names" if start == "[" else "JSON object of names"
+            raise DataError(f"{path}: starts with '{start}' and is no {kind} ({error})") from error
     return _names_in(content, path, "JSON")
+
+
+def _python_literal(text: str) -> Any:
+    """The dict or list that a script has printed, as in the best-known file of ImageNet's names; None: it is none."""
+    try:
+        content = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return content if isinstance(content, (dict, list)) else None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def _parse(text: str, path: Path) -> list[str]:
     ending, start = path.suffix.lower(), text.lstrip()
-    if start.startswith(("[", "{")) and ending not in (".yaml", ".yml"):
+    if ending == ".json" or (start.startswith(("[", "{")) and ending not in (".yaml", ".yml")):
         return parse_json(text, path)
     if ending in (".yaml", ".yml") or start.startswith(_YAML_STARTS):
         return parse_yaml(text, path)

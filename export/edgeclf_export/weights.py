@@ -28,6 +28,8 @@ _WITHOUT_NAMESPACE = (
     "'weights.pth')\", or the key that they are under in place of 'model'"
 )
 
+_WITHOUT_ALL_ELSE = "Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+
 State = dict[str, "torch.Tensor"]
 
 
@@ -112,7 +114,8 @@ def read_content(path: Path) -> object:
             ".safetensors or torch file, hub, random, or a package: " + ", ".join(PACKAGES)
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: no weights file, or a damaged one ({first_line(error)})") from error
+        found = "" if isinstance(error, LookupError) else f" ({first_line(error)})"  # of a pickle: a byte it lacks
+        raise DataError(f"{path}: no weights file, or a damaged one{found}") from error
 
 
 def _unpickle_tensors(path: Path) -> object:
@@ -125,7 +128,7 @@ def _unpickle_tensors(path: Path) -> object:
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         found = f"it asks for {wanted[1]}" if wanted else "it is something else, or damaged"
-        advice = "Save its state_dict as safetensors"
+        advice = _WITHOUT_ALL_ELSE
         if wanted and wanted[1] == "argparse.Namespace":
             advice = _WITHOUT_NAMESPACE.format(path.name)
         raise DataError(f"{path}: wanted tensors alone, but {found}; nothing of it was run. {advice}") from error
@@ -141,6 +144,10 @@ def _tensors_in(content: object, path: Path) -> tuple[State, str]:
         raise DataError(f"{path}: wanted a state_dict, found {kind}")
     if wrong := [key for key, value in content.items() if not isinstance(value, torch.Tensor)]:
         raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with the state_dict alone")
+    if quantized := [key for key, value in content.items() if value.is_quantized]:
+        raise DataError(
+            f"{path}: {quantized[0]!r} is quantized; give the float weights, and --precision int8 to export"
+        )
     state, prefix = without_wrappers({str(name): value for name, value in content.items()})
     return state, origin_without(f", key {key!r}" if key else "", prefix)
 

@@ -83,6 +83,7 @@ def test_pixels_become_what_the_options_say(options: list[str], wanted: tuple[fl
         ("0,0,0", "255,255,255", "give --mean 0,0,0 --std 1,1,1, or --scale 1"),
         ("0.5,0.5,0.5", "127.5,127.5,127.5", "give --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"),
         ("-127.5,0,0", "1,1,1", "are of pixels 0 to 255"),
+        ("0.485,0.456,0.406", "58.395,57.12,57.375", "--std 0.229,0.224,0.225\n"),
     ],
 )
 def test_a_mean_of_levels_is_refused_with_its_value_of_0_to_1(
@@ -93,6 +94,21 @@ def test_a_mean_of_levels_is_refused_with_its_value_of_0_to_1(
     error = capsys.readouterr().err
     assert advice in error and error.count("\n") == 1
     assert not (here / "bundles").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        (["--labels", "names.txt", "--mean", "0,0,0", "--std", "1,1,1"], "give --img-size PX\n"),
+        (["--labels", "names.txt", "--img-size", "32", "--mean", "0,0,0"], "give --std R,G,B (ImageNet's"),
+        (["--img-size", "32"], "give --labels FILE, --mean R,G,B and --std R,G,B (ImageNet's"),
+    ],
+)
+def test_what_a_file_does_not_tell_is_asked_for_and_no_more(
+    options: list[str], missing: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["export", "means.onnx", *options]) == 2
+    assert missing in capsys.readouterr().err
 
 
 def test_the_advice_is_the_same_normalisation() -> None:
@@ -111,7 +127,7 @@ def test_the_advice_is_the_same_normalisation() -> None:
         (["--mean", "0,0,0", "--std", "1,1,1", "--scale", "nan"], "--scale wants a factor above 0"),
         (["--scale", "0.5"], "--mean R,G,B"),
         (["--mean", "0,0,0", "--std", "1,1,1", "--channels", "gbr"], "no channel order 'gbr'; choose one of rgb, bgr"),
-        (["--mean", "0,0,0"], "give --labels FILE, --img-size PX, --mean R,G,B and --std R,G,B"),
+        (["--mean", "0,0,0"], "give --std R,G,B (ImageNet's are"),
         (
             ["--mean", "0,0,0", "--std", "1,1,1", "--output-name", "x"],
             "has no output 'x'; --output-name takes one of log",

@@ -56,6 +56,19 @@ def test_a_torch_file_gives_the_same_model_as_safetensors(folder: Path, tmp_path
     assert load_clip(str(folder), str(tmp_path / "epoch.pt")).digest == load_clip(str(folder), None).digest
 
 
+def test_a_prefix_that_is_left_out_is_said_and_recorded(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from edgeclf_export.clip.encoders import image_encoder
+
+    state = load_file(folder / "open_clip_model.safetensors")
+    save_file({f"model.clip.{name}": tensor for name, tensor in state.items()}, tmp_path / "theirs.safetensors")
+    clip = load_clip(str(folder), str(tmp_path / "theirs.safetensors"))
+    assert clip.notes == ("the names in theirs.safetensors were taken without 'model.clip.'",)
+    assert image_encoder(clip).weights.endswith("names without 'model.clip.'")
+    assert clip.digest == load_clip(str(folder), None).digest and load_clip(str(folder), None).notes == ()
+
+
 def test_a_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:

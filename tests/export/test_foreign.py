@@ -148,10 +148,11 @@ def test_an_activation_at_the_end_is_cut_off_and_recorded(end: str, scores: str,
         assert np.abs(session(pictures) - wanted).max() < 1e-4 * np.ptp(wanted)
 
 
-def test_probabilities_from_deeper_inside_are_refused(load: Load) -> None:
+@pytest.mark.parametrize("whole", [1, 100])
+def test_probabilities_from_deeper_inside_are_refused(whole: int, load: Load) -> None:
     model = build(end="Softmax")
     model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["scores", "one"], ["named"]))
-    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    model.graph.initializer.append(numpy_helper.from_array(np.full(1, whole, np.float32), "one"))
     with pytest.raises(DataError, match=r"theirs\.onnx: gives probabilities, wanted logits"):
         load(model)
 
@@ -212,6 +213,38 @@ def test_a_file_that_is_no_such_classifier_is_refused(model: Callable[[], Any], 
     with pytest.raises(DataError, match=f"theirs.onnx.*({said})") as failure:
         load(model())
     assert "\n" not in str(failure.value)
+
+
+def newer(**versions: int) -> Any:
+    model = build()
+    model.opset_import[0].version = versions.get("opset", model.opset_import[0].version)
+    model.ir_version = versions.get("ir", model.ir_version)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (newer(opset=99), r"is of opset 99 \(IR version \d+\), newer than the onnx package here knows"),
+        (
+            newer(ir=99),
+            r"\(IR version 99\), newer than the onnx package here knows .*; export it again with opset 13 to",
+        ),
+    ],
+)
+def test_a_file_newer_than_onnx_says_so(model: Any, said: str, load: Load) -> None:
+    with pytest.raises(DataError, match=said):
+        load(model)
+
+
+def test_an_output_without_a_shape_is_taken_and_an_input_named(load: Load) -> None:
+    model = build()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(load(model).answer(pictures), load(build()).answer(pictures))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(DataError, match=r"does not tell the shape of its input .*; export it again with its shape"):
+        load(model)
 
 
 def test_another_img_size_shows_the_files_own(load: Load) -> None:

@@ -313,6 +313,22 @@ def test_logits_beside_their_own_softmax_are_one_output(first: str, load: Load, 
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
+def test_softmax_and_sigmoid_of_one_logits_have_to_be_chosen_from(load: Load) -> None:
+    ends = [helper.make_node(kind, ["logits"], [kind.lower()]) for kind in ("Sigmoid", "Softmax")]
+    model = build(*ends, outputs={"sigmoid": LOGITS, "softmax": LOGITS})
+    with pytest.raises(UsageError, match=r"choose with --output-name one of sigmoid .*, softmax"):
+        load(model)
+    assert load(model, output="softmax").scores == "softmax"
+
+
+def test_an_output_without_a_side_for_the_batch_says_so(load: Load) -> None:
+    flat = helper.make_node("Squeeze", ["logits", "first"], ["flat"])
+    entry = (TensorProto.FLOAT, [1, 3, 32, 32])
+    outputs = {"flat": (TensorProto.FLOAT, [5])}
+    with pytest.raises(DataError, match=r"found flat float \(5\): it has no side for the batch; export it again with"):
+        load(build(flat, outputs=outputs, entry=entry, more={"first": np.array([0])}))
+
+
 def test_a_zipmap_and_string_labels_leave_the_scores(load: Load, tmp_path: Path) -> None:
     """As skl2onnx and CatBoost write them: the label as text, and a map from label to probability."""
     names = [name.encode() for name in FRUIT]

@@ -184,9 +184,18 @@ def test_a_pickle_payload_never_runs_and_is_named(tmp_path: Path) -> None:
 def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pth")
     with pytest.raises(
-        DataError, match=r"asks for torch\.nn\.modules\.linear\.Linear.*Save its state_dict as safetensors"
+        DataError,
+        match=r"asks for torch\.nn\.modules\.linear\.Linear.*save the tensors alone: torch\.save\(model\.state_dict",
     ):
         read_state(tmp_path / "model.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize")
+def test_quantized_tensors_are_named(tmp_path: Path) -> None:
+    packed = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
+    torch.save({"head.weight": packed}, tmp_path / "int8.pth")
+    with pytest.raises(DataError, match=r"'head\.weight' is quantized; give the float weights"):
+        read_state(tmp_path / "int8.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

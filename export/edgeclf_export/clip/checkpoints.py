@@ -77,8 +77,10 @@ def find_in_folder(folder: Path) -> Checkpoint:
     )
 
 
-def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: bool) -> None:
-    """Loads every tensor, renamed from the layouts that open_clip knows; raises DataError where they are of another.
+def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: bool) -> str:
+    """Loads every tensor, renamed from the layouts that open_clip knows; gives the prefix that their names lost.
+
+    Raises DataError where they are of another layout.
 
     `resize`: the input's size was chosen, so that position embeddings have to be interpolated.
     """
@@ -88,7 +90,7 @@ def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: 
 
     state = {key: tensor for key, tensor in state.items() if key not in _OF_SCRIPTED_ARCHIVES}
     own = model.state_dict()
-    state, _ = fit_names(state, own)
+    state, prefix = fit_names(state, own)
     try:
         state = convert_state_dict(model, state)
         if "positional_embedding" in state and "positional_embedding" not in own:
@@ -103,6 +105,7 @@ def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: 
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(f"the weights are not of {name}: {first_line(error)}") from error
     load_into(model, {key: tensor.to(torch.float32) for key, tensor in state.items()}, name)
+    return prefix
 
 
 def _fetch(name: str, tag: str) -> Checkpoint:

@@ -20,6 +20,7 @@ from edgeclf_export.clip.library import import_open_clip, unlogged
 from edgeclf_export.clip.preprocess import normalization_from_preprocess, open_clip_transform, pixels_from_preprocess
 from edgeclf_export.published import HUB, impatient_hub
 from edgeclf_export.reasons import first_line
+from edgeclf_export.state_names import notes_on_names, origin_without
 from edgeclf_export.weights import digest_state, load_file
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Normalization
@@ -58,6 +59,11 @@ class Clip:
     @property
     def backbone(self) -> str:
         return f"open_clip/{self.name}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user: what had to be decided to load it."""
+        return notes_on_names(self.weights)
 
     @cached_property
     def digest(self) -> str:
@@ -135,13 +141,15 @@ def load_clip(model: str, pretrained: str | None, *, img_size: int | None = None
         checkpoint = find_checkpoint(name, pretrained, seed)
     torch.manual_seed(seed)
     module = _build(source, name, config, img_size)
+    origin = checkpoint.origin
     if checkpoint.state is not None:
-        load_checkpoint(module, checkpoint.state, name, resize=img_size is not None)
+        prefix = load_checkpoint(module, checkpoint.state, name, resize=img_size is not None)
+        origin = origin_without(origin, prefix)
     preprocess = {**module.visual.preprocess_cfg, **checkpoint.pictures}  # type: ignore[union-attr, dict-item]
     config = copy.deepcopy(dict(config))
     if img_size is not None:
         config["vision_cfg"]["image_size"] = img_size
-    return Clip(name, source, checkpoint.origin, module.eval(), config, preprocess)
+    return Clip(name, source, origin, module.eval(), config, preprocess)
 
 
 def _beside(folder: Path, pretrained: str | None, seed: int) -> Checkpoint:

@@ -73,7 +73,9 @@ def zeroshot_classifier(
         logit_scale=clip.logit_scale,
         logit_bias=clip.logit_bias,
     )
-    return replace(made, answer=lambda batch: _own_logits(clip, words.numpy(), batch), prompts=prompts, notes=notes)
+    return replace(
+        made, answer=lambda batch: _own_logits(clip, words.numpy(), batch), prompts=prompts, notes=(*clip.notes, *notes)
+    )
 
 
 def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, report: Callable[[int], None]) -> torch.Tensor:
