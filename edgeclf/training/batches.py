@@ -19,6 +19,7 @@ from edgeclf.training.augment import Augmenter, seed_of
 from edgeclf.training.processes import Processes
 from edgeclf_runtime.errors import BackendError, DataError, ImageError
 from edgeclf_runtime.images import decode
+from edgeclf_runtime.memory_budget import BUDGET
 from edgeclf_runtime.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Pictures:
         """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""
         item = self.items[index]
         try:
-            return pixels.load(verify_item(self.manifest, item))[0]
+            with BUDGET.share() as reserve:
+                return pixels.load(verify_item(self.manifest, item), reserve=reserve)[0]
         except ImageError as error:
             path = self.manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from error
@@ -103,11 +105,12 @@ class Augmented:
         manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
         try:
             data = verify_item(manifest, item)
-            image = decode(data, background=rules.background, value_range=rules.value_range).image
+            with BUDGET.share() as reserve:
+                shown = decode(data, background=rules.background, value_range=rules.value_range, reserve=reserve)
+                return self._augmenter.prepare(shown.image)
         except ImageError as error:
             path = manifest.path_of(item)
             raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
-        return self._augmenter.prepare(image)
 
 
 class _EpochOrder:

@@ -183,6 +183,8 @@ def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
     whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
     if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
+    if config.class_weights != "none" and config.sampler == "weighted":
+        watcher.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
     for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):
         watcher.warn(sentence)
     if copies := copies_across_splits(data):

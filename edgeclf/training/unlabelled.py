@@ -15,6 +15,7 @@ from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf.training.batches import Pictures
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images import decode, find_images
+from edgeclf_runtime.memory_budget import BUDGET
 
 _UNLABELLED = ("unlabelled", "labelled")  # a manifest has two classes at least; every image here is of the first
 
@@ -89,7 +90,8 @@ def _look_at(path: Path) -> str | ImageError:
     """SHA-256 of an image file that decodes, or what is wrong with it."""
     try:
         data = path.read_bytes()
-        decode(data)
+        with BUDGET.share() as reserve:
+            decode(data, reserve=reserve)
     except ImageError as error:
         return error
     except OSError as error:

@@ -172,7 +172,7 @@ def _read_file_object(file: BinaryIO, most: int) -> bytes:
     """From where it stands; one that stands at its end, as after writing, from its start."""
     try:
         data = file.read(most)
-        if data == b"" and hasattr(file, "seekable") and file.seekable():
+        if data == b"" and (file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")):
             file.seek(0)
             data = file.read(most)
     except (OSError, ValueError) as error:  # ValueError: the file is closed

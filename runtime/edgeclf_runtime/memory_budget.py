@@ -19,6 +19,10 @@ class MemoryBudget:
 
     def __init__(self, total_bytes: int | None = None) -> None:
         self.total_bytes = total_bytes or _default_bytes()
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is taken: so a forked process begins, which has none of the threads that would give back."""
         self._taken = 0
         self._freed = threading.Condition()
 
@@ -51,3 +55,4 @@ def _default_bytes() -> int:
 
 
 BUDGET = MemoryBudget()
+os.register_at_fork(after_in_child=BUDGET.forget)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeclf_runtime.errors import ImageError, UsageError
 from edgeclf_runtime.images import ImageSource, Limits, find_images
@@ -182,6 +183,8 @@ def _no_source(images: object) -> UsageError:
     found = type(images).__name__
     if hasattr(images, "__dlpack__"):
         found += "; give it as a numpy array, (H, W, 3) uint8 (of torch: tensor.permute(1, 2, 0).cpu().numpy())"
+    elif isinstance(images, Image.Image):
+        found += "; give its file, or numpy.asarray(image.convert('RGB'))"
     return UsageError(f"wanted paths, binary files, bytes or arrays, found {found}")
 
 

@@ -58,6 +58,7 @@ def array_to_rgb(
     array: NDArray[np.generic], background: Colour, value_range: tuple[float, float] | None, channels: str
 ) -> Image.Image:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 -> RGB. Raises ImageError for another dtype."""
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"wanted uint8 or uint16 pixels, found {array.dtype}; scale them to 0..255 first")
     if array.dtype == np.uint16:

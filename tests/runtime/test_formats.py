@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import mmap
 import struct
 import sys
 from collections.abc import Callable
@@ -265,6 +266,16 @@ def test_a_file_object_at_its_end_is_read_from_its_start_and_elsewhere_from_ther
     assert np.array_equal(levels(framed), levels(data))
     with pytest.raises(ImageError, match=r"empty \(0 bytes\)"):
         decode(io.BytesIO())
+
+
+def test_a_memory_map_and_16_bit_numbers_of_the_other_byte_order_are_read(tmp_path: Path) -> None:
+    image = tiny.pictures(1)[0]
+    image.save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for _ in range(2):  # from its start, then from its end
+            assert np.array_equal(levels(mapped), np.asarray(image))
+    deep = np.asarray(image).astype(np.uint16) * 257
+    assert np.array_equal(levels(deep.astype(">u2")), levels(deep))
 
 
 def test_pillows_own_log_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -57,6 +59,20 @@ def test_a_second_reservation_does_not_wait_for_the_first() -> None:
     with MemoryBudget(100).share() as reserve:
         reserve(100)
         reserve(100)
+
+
+def test_a_forked_process_begins_with_the_whole_budget() -> None:
+    from edgeclf_runtime.memory_budget import BUDGET
+
+    with BUDGET.share() as reserve:
+        reserve(BUDGET.total_bytes)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            with BUDGET.share() as again:
+                again(BUDGET.total_bytes)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.parametrize(
