@@ -234,7 +234,8 @@ def read_tags(data: bytes) -> Tags | None:
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or (data[2:4] not in (b"\x2a\0", b"\0\x2a", b"\x2b\0", b"\0\x2b")):
         return None
-    first, seen = Tags(data, order, 0x2B in data[2:4], {}), set()
+    first = Tags(data, order, 0x2B in data[2:4], {})
+    seen: set[int] = set()
     waiting = [first.head(8 if first.big else 4)]
     while waiting and len(seen) < _MOST_DIRECTORIES:
         place = waiting.pop(0)

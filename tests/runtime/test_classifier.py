@@ -248,6 +248,11 @@ def test_a_tensor_of_another_library_says_what_to_give(inside: bool, classifier:
         list(classifier.predict([Tensor()] if inside else Tensor()))  # type: ignore[arg-type]
 
 
+def test_an_image_of_pillow_says_what_to_give(classifier: Classifier) -> None:
+    with pytest.raises(UsageError, match=r"found Image; give its file, or numpy\.asarray\(image\.convert\('RGB'\)\)"):
+        list(classifier.predict(tiny.pictures(1)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("shape", [(), (32, 32, 3), (2, 3, 32, 32)])
 def test_a_torch_tensor_is_refused_at_once(shape: tuple[int, ...], classifier: Classifier) -> None:
     torch = pytest.importorskip("torch")

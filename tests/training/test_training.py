@@ -285,8 +285,10 @@ def test_a_last_batch_of_one_picture_is_left_out(data: SplitManifest) -> None:
 
 def test_risky_choices_are_warned_of(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> None:
     watcher = recorder()
-    train(config(strategy="full", epochs=1), data, tmp_path / "scratch", watcher)
+    both = {"class_weights": "balanced", "sampler": "weighted"}
+    train(config(strategy="full", epochs=1, **both), data, tmp_path / "scratch", watcher)
     assert any("from scratch" in text for text in watcher.warnings)
+    assert any("counts the rare classes twice: choose one" in text for text in watcher.warnings)
     weights = tmp_path / "scratch" / "model.safetensors"
     watcher = recorder()
     train(config(strategy="full", epochs=1, lr=1e-2, weights=str(weights)), data, tmp_path / "fast", watcher)
