@@ -236,7 +236,10 @@ def read_tags(data: bytes) -> Tags | None:
         return None
     first = Tags(data, order, 0x2B in data[2:4], {})
     seen: set[int] = set()
-    waiting = [first.head(8 if first.big else 4)]
+    start = 8 if first.big else 4
+    if len(data) < 2 * start:
+        return None
+    waiting = [first.head(start)]
     while waiting and len(seen) < _MOST_DIRECTORIES:
         place = waiting.pop(0)
         try:

@@ -299,6 +299,12 @@ def test_directories_in_a_circle_end() -> None:
     assert levels(data[:place] + data[4:8] + data[place + 4 :]).shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize("data", [b"II*\0", b"MM\0*\0\0\0", b"II+\0\x08\0\0\0\x10\0", b"II*\0\xff\xff\xff\xff"])
+def test_a_header_without_a_directory_is_damaged(data: bytes) -> None:
+    with pytest.raises(ImageError, match="damaged image: the header of this TIFF can't be read"):
+        decode(data)
+
+
 def test_a_raw_file_of_a_camera_is_named() -> None:
     data = tiff("<", {258: (8,), 262: (1,), 50706: (1, 4, 0, 0)}, ramp(8, 1).astype(np.uint8).tobytes())
     with pytest.raises(ImageError, match=r"a camera's raw file \(DNG\)"):
