@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgeclf_export.exporter import ExportOptions, export_module
 from edgeclf_export.photographs import GOLDEN_IMAGES, load_proof_images, shipped_photographs
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError
+from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.manifest import Normalization
 from edgeclf_runtime.pixels import Pixels
 
@@ -28,7 +30,7 @@ def test_there_are_enough_shipped_photographs_and_they_differ(pixels: Pixels) ->
 def test_without_the_packages_the_message_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeclf_export.photographs.find_spec", lambda package: None)
     with pytest.raises(
-        BackendError, match=r"give --proof-data DIR, or install it with: pip install 'edgeclf\[export\]'"
+        BackendError, match=re.escape(f"give --proof-data DIR, or install it with: {pip_install('export')}")
     ):
         shipped_photographs()
 
