@@ -291,8 +291,9 @@ def test_after_a_failed_verify_nothing_is_predicted_unless_unproven_is_given(
     wrong = make_bundle(tmp_path / "wrong", wrong=True)
     assert edgeclf("verify", wrong).returncode == 1
     refused = edgeclf("predict", wrong, photos, "--json", "--csv", "out.csv")
-    assert (refused.returncode, refused.stdout) == (1, b"")
     (line,) = refused.stderr.decode().splitlines()
+    error = {"message": line.removeprefix("edgeclf: "), "exit_code": 1}
+    assert refused.returncode == 1 and json.loads(refused.stdout) == {"schema": 1, "verb": "predict", "error": error}
     assert "failed its proof on this machine" in line and "logits differ" in line and "--unproven" in line
     assert not (tmp_path / "out.csv").exists()
     done = edgeclf("predict", wrong, photos, "--json", "--unproven")
