@@ -23,6 +23,7 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine import machine_facts, now_utc
 from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.writer import writing
 
 SCHEMA = 1  # of report.json
@@ -53,6 +54,7 @@ class Subject:
     scores: Scores = "softmax"
     temperature: float = 1.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def subject_of(bundle: Bundle) -> Subject:
         scores=manifest.scores,
         temperature=manifest.temperature,
         thresholds=manifest.thresholds,
+        temperature_fit=manifest.temperature_fit,
     )
 
 

@@ -51,6 +51,7 @@ def judge_run(
         classes=exportable.labels,
         temperature=outcome.temperature,
         thresholds=outcome.thresholds,
+        temperature_fit=outcome.temperature_fit,
     )
     own, known = outcome.data_sha256 == data.digest, known_splits(run)
     there = [known.get(item.sha256) for item in answers.items]

@@ -23,6 +23,7 @@ from edgeclf_export.weights import read_state
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Thresholds
 from edgeclf_runtime.records import from_json, to_json
+from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ LOCK = ".lock"
 class Outcome:
     """What came out: `model.json`, written last.
 
-    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation,
-    `waiting_share` the share of the epochs of the network, without validation, in which it waited for pictures.
+    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation, with
+    its evidence in `temperature_fit` (None in runs of earlier versions), `waiting_share` the share of the epochs of the
+    network, without validation, in which it waited for pictures.
     """
 
     schema: int = 1
@@ -50,6 +52,7 @@ class Outcome:
     waiting_share: float | None = None
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class Run:
             data_sha256=outcome.data_sha256,
             temperature=outcome.temperature,
             thresholds=outcome.thresholds,
+            temperature_fit=outcome.temperature_fit,
         )
         data = self.data()
         files = tuple(data.path_of(item) for item in data.of("val"))

@@ -151,6 +151,7 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
         save_tensors(state.best, draft)
     with writing(run.path / "curves.png", force=True) as draft:
         draw_curves(state.history, draft)
+    fit = fit_temperature(logits, studio.val.labels)
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
@@ -158,9 +159,13 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
         waiting_share=waiting_share(state.history),
-        temperature=fit_temperature(logits, studio.val.labels),
+        temperature=fit.temperature,
+        temperature_fit=fit,
     )
     run.write_json(MODEL, to_json(outcome))
+    trainer.watch.note(str(fit))
+    if fit.caution is not None:
+        trainer.watch.warn(fit.caution)
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
         trainer.watch.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")

@@ -174,6 +174,8 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
         f"thresholds for {point.wanted} on {count(point.images, 'validation image')} (selected on these): "
         f"{point.answered:.1%} answered, {precision} of them right; kept in {kept_in}"
     )
+    if point.caution is not None:
+        say(f"warning: {point.caution}", style="yellow")
     if point.missed:
         say(f"warning: for {len(point.missed)} of the classes no threshold reaches it", style="yellow")
 

@@ -39,8 +39,8 @@ def show_evaluation(judged: Judgement) -> None:
     remark = f"{missing} of {len(figures.classes)} classes have no image" if missing else ""
     row("macro AUC", figures.macro_auc, figures.macro_auc_interval, remark)
     margins = "margins are no probabilities" if figures.scores == "margin" else ""
-    row("ECE", figures.ece, remark=margins)
-    row("NLL", figures.nll, remark=margins)
+    row("ECE", figures.ece, remark=margins or _untempered(figures.ece_untempered, subject.temperature))
+    row("NLL", figures.nll, remark=margins or _untempered(figures.nll_untempered, subject.temperature))
     if judged.answered is not None:
         row("answered", judged.answered, remark='not "unknown" by the bundle\'s thresholds')
         row("right of answered", judged.right_of_answered)
@@ -52,8 +52,16 @@ def show_evaluation(judged: Judgement) -> None:
         "",
         _classes(judged),
     )
+    if subject.temperature_fit is not None:
+        show("", styled(str(subject.temperature_fit)))
+        if subject.temperature_fit.caution is not None:
+            show(styled(f"warning: {subject.temperature_fit.caution}", "yellow"))
     if confused := _most_confused(judged):
         show("", styled(f"most confused: {'; '.join(confused)}"))
+
+
+def _untempered(value: float | None, temperature: float) -> str:
+    return "" if value is None else f"{value:.3f} without the temperature of {temperature:.3g}"
 
 
 def _classes(judged: Judgement) -> Table:
