@@ -9,7 +9,8 @@ from edgeclf.console import size
 from edgeclf.inspection import Inspection
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
-from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.intervals import Interval, wilson
+from edgeclf_benchmarks.statistics.metrics import ClassFigures
 from edgeclf_benchmarks.statistics.robustness import Robustness
 from edgeclf_runtime.ladder import shares_in_words
 from edgeclf_runtime.proof import Proof
@@ -100,13 +101,18 @@ def _accuracy(evidence: Evidence) -> Iterator[str]:
     lowest = sorted((each for each in last.evaluation.per_class if each.f1 is not None), key=lambda each: each.f1 or 0)
     yield f"\nClasses with the lowest F1 on {markdown(last.data)}, {last.split}:\n\n"
     yield markdown_table(
-        ("class", "images", "precision", "recall", "F1"),
+        ("class", "images", "precision", "recall [95 %]", "F1"),
         [
-            (each.label, str(each.support), _share(each.precision), _share(each.recall), _share(each.f1))
+            (each.label, str(each.support), _share(each.precision), _share(each.recall, _recall(each)), _share(each.f1))
             for each in lowest[:_LOWEST_CLASSES]
         ],
     )
     yield f"\nAccuracy on groups of people, places or devices: {NOT_MEASURED}.\n"
+
+
+def _recall(each: ClassFigures) -> Interval | None:
+    """Of the recall, since a class has few images."""
+    return None if each.recall is None else wilson(round(each.recall * each.support), each.support)
 
 
 def _robustness(evidence: Evidence) -> Iterator[str]:

@@ -288,7 +288,7 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
 
 
 def _warn_of_balance(manifest: SplitManifest) -> None:
-    from edgeclf.data.balance import balance_warnings
+    from edgeclf.data.balance import balance_warnings, few_to_judge
     from edgeclf.data.sources import some
 
     for warning in balance_warnings(split_counts(manifest, "train")):
@@ -300,6 +300,8 @@ def _warn_of_balance(manifest: SplitManifest) -> None:
             say(f"warning: no {name} images", style="yellow")
         elif lacking:
             say(f"warning: {name} has no image of {some(map(repr, lacking))}", style="yellow")
+        elif few := few_to_judge(counted, name):
+            say(f"warning: {few}", style="yellow")
 
 
 def _show_sets(*, as_json: bool) -> None:

@@ -106,7 +106,7 @@ def train(
     patience: Annotated[
         int, typer.Option(min=0, metavar="N", help="Stop after N epochs without a better one; 0: never.")
     ] = 0,
-    select: Annotated[str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1.")] = "macro-f1",
+    select: Annotated[str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1; of equal ones the lower loss.")] = "macro-f1",
     normalize: Annotated[
         str, typer.Option(metavar="N", help="By the statistics of the backbone, or of the data: backbone or data.")
     ] = "backbone",
