@@ -36,6 +36,7 @@ def judge(checked: Checked) -> tuple[Finding, ...]:
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
         _remarks("sizes", "warning", checked.odd, "none odd"),
+        *([Finding("bit depth", "warning", str(checked.deep))] if checked.deep.value_range is not None else []),
     )
 
 
@@ -103,7 +104,9 @@ def _few_to_judge(checked: Checked, has_splits: bool) -> str | None:
     """On classes of which the test images are few, or would be where there are no splits yet."""
     samples, classes = checked.dataset.samples, checked.dataset.classes
     if not has_splits:
-        shares = {name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(samples), classes).items()}
+        shares = {
+            name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(samples), classes).items()
+        }
         return few_to_judge(shares, f"test ({FRACTIONS[2]:.0%} of all)")
     tests = [sample for sample in samples if sample.split == "test"]
     return few_to_judge(count_labels(_labels(tests), classes), "test") if tests else None

@@ -95,8 +95,8 @@ class OperatingPoint:
         if self.interval is None or (needed := self.images_needed) is None:
             return None
         return (
-            f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds on: "
-            f"the {self.wanted.figure} of other images may be {self.interval.low:.3f} to {self.interval.high:.3f} (95 %); "
+            f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds "
+            f"on: {self.wanted.figure} elsewhere may be {self.interval.low:.3f} to {self.interval.high:.3f} (95 %); "
             f"about {needed:,} would do"
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 from edgeclf.baseline import BaselineOptions, make_baseline
 from edgeclf.data.fractions import nested_subsets
 from edgeclf.data.split import SplitManifest, dataset_of, load_manifest, save_manifest, split_faults
+from edgeclf.data.usable import leave_out
 from edgeclf.judging.report import Judgement, judge_bundle
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.judge import judge_run
@@ -235,9 +236,16 @@ def _baseline(plan: Plan, fraction: float, subset: SplitManifest, folder: Path) 
     import sklearn.preprocessing
     import sklearn.svm  # noqa: F401  # now: loading them is no part of the first point's training time
 
-    options = BaselineOptions(output=folder, name=f"{fraction:g}", folds=0, seed=plan.seed, force=True)
+    options = BaselineOptions(
+        output=folder,
+        name=f"{fraction:g}",
+        folds=0,
+        seed=plan.seed,
+        force=True,
+        value_range=plan.trainings[0].value_range,
+    )
     made = make_baseline(without_test, options)
-    judged = judge_bundle(Bundle.open(made.path), subset, plan.judged_on)
+    judged = judge_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
     return made.path, round(made.training_seconds, 3), judged
 
 

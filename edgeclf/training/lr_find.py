@@ -17,6 +17,7 @@ from edgeclf.training.checkpoint import copy_state
 from edgeclf.training.config import Phase, TrainConfig
 from edgeclf.training.device import choose_device
 from edgeclf.training.inputs import PictureInputs
+from edgeclf.training.left_out import leave_out_unusable
 from edgeclf.training.losses import classification_loss, one_hot, soften
 from edgeclf.training.optimizer import make_optimizer
 from edgeclf.training.studio import Studio
@@ -65,8 +66,14 @@ def find_lr(
     ends early where its loss explodes.
     """
     architecture, module = load_for_training(
-        config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
+        config.model,
+        config.weights,
+        labels=data.classes,
+        img_size=config.img_size,
+        seed=config.seed,
+        value_range=config.value_range,
     )
+    data, _ = leave_out_unusable(data, config.value_range, watcher=watcher)
     studio = Studio(config, data, architecture, module, choose_device(config.device))
     if passes is None:
         passes = PASSES if len(studio.train) >= steps * config.batch_size else SMALL_SET_PASSES
@@ -83,7 +90,12 @@ def find_lr(
 
 
 def _one_pass(
-    studio: Studio, inputs: PictureInputs, batches: Iterator[Any], rates: NDArray[np.float64], number: int, watcher: Watcher
+    studio: Studio,
+    inputs: PictureInputs,
+    batches: Iterator[Any],
+    rates: NDArray[np.float64],
+    number: int,
+    watcher: Watcher,
 ) -> list[float]:
     """The loss of each step, up to the one that explodes."""
     import torch
@@ -104,7 +116,7 @@ def _one_pass(
         optimizer.step()
         watcher.advance()
         found = float(loss.detach())
-        if not math.isfinite(found) or found > _DIVERGED * np.mean([*losses[:_FEWEST_STEPS], found]) > 0 and losses:
+        if not math.isfinite(found) or (found > _DIVERGED * np.mean([*losses[:_FEWEST_STEPS], found]) > 0 and losses):
             break
         losses.append(found)
     return losses
@@ -132,11 +144,14 @@ def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -
     spread = float(np.sqrt(np.mean((mean - smooth)[: steps // 2] ** 2)))
     noise = spread * float(np.sqrt((kernel**2).sum(axis=1).max()))
     fall = float(smooth[early].max() - smooth[early][-1])
-    suggestion, problem = None, None
+    suggestion: float | None = None
+    problem: str | None = None
     if fall <= _BEYOND_NOISE * math.sqrt(2) * noise:
         problem = f"the loss falls by {fall:.3f} nats at most, which its noise ({noise:.3f}) can do as well"
     else:
-        suggestion = float(rates[int(np.argmin(np.gradient(smooth[: max(early.stop, 3)], decades[: max(early.stop, 3)])))])
+        suggestion = float(
+            rates[int(np.argmin(np.gradient(smooth[: max(early.stop, 3)], decades[: max(early.stop, 3)])))]
+        )
     return RangeTest(tuple(map(float, rates)), tuple(map(float, smooth)), noise, passes, suggestion, problem)
 
 
@@ -148,7 +163,9 @@ def draw_range_test(found: RangeTest, path: Path) -> None:
     axes = figure.subplots()
     losses = np.array(found.losses)
     axes.plot(found.rates, losses, label=f"mean of {found.passes} passes, smoothed")
-    axes.fill_between(found.rates, losses - 2 * found.noise, losses + 2 * found.noise, alpha=0.2, label="noise (± 2 SE)")
+    axes.fill_between(
+        found.rates, losses - 2 * found.noise, losses + 2 * found.noise, alpha=0.2, label="noise (± 2 SE)"
+    )
     if found.suggestion is not None:
         axes.axvline(found.suggestion, color="tab:red", linestyle="--", label=f"suggestion {found.suggestion:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)")

@@ -12,6 +12,7 @@ from edgeclf.console import count, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, TrainingSeed, need, shell_word
 from edgeclf.verbs.train import NEEDED, watcher_in
+from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.records import to_json
 
@@ -28,6 +29,8 @@ def lr_find(
         typer.Option(min=1, metavar="N", help="Passes to average.", show_default="3; of few images 5"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bit_depth: BitDepth = None,
+    window: Window = None,
     seed: TrainingSeed = 0,
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
@@ -56,6 +59,7 @@ def lr_find(
         device=device,
         seed=seed,
         strategy="full",
+        value_range=value_range_of(bit_depth, window),
     )
     with ExitStack() as stack:
         found = find_lr(resolved, open_data(data, seed), steps, passes, watcher_in(stack))
@@ -68,6 +72,7 @@ def lr_find(
     say(f"wrote {output}: {found.passes} x {count(len(found.rates), 'step')}{reached}", style="dim")
     same = "" if weights == "hub" else f" --weights {shell_word(weights)}"
     same += "" if img_size is None else f" --img-size {img_size}"
+    same += options_for(resolved.value_range)
     rate = "" if found.suggestion is None else f" --lr {found.suggestion:.1e}"
     suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full{rate}")
     if found.suggestion is None:

@@ -44,8 +44,8 @@ class TemperatureFit:
         seen = f"{'none' if not self.wrong else f'only {self.wrong}'} of {self.images:,} images"
         held = "so it is 1" if self.temperature == 1 else "so it is held near 1"
         return (
-            f"{seen} {'are' if self.wrong > 1 else 'is'} predicted wrongly, too few to fit a temperature freely, {held}; "
-            f"about {self.images_needed:,} validation images would do"
+            f"{seen} {'are' if self.wrong > 1 else 'is'} wrong, too few to fit a temperature freely, {held}; "
+            f"about  {self.images_needed:,} validation images would do"
         )
 
     def __str__(self) -> str:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from edgeclf.cli import run
 from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, match_labels
+from edgeclf.data.usable import Unreadable
+from edgeclf.judging.asking import Answers, ask_bundle, match_labels
 from edgeclf.judging.calibration import Wanted
 from edgeclf.judging.ledger import LEDGER
 from edgeclf.judging.operating_point import with_operating_point
