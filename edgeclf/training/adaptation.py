@@ -130,7 +130,8 @@ class Adaptation:
     def check_free(path: Path) -> None:
         """Raises UsageError where an adaptation or a run is there already."""
         if Adaptation.is_at(path):
-            raise UsageError(f"{path} holds an adaptation; go on with --resume {path}, or choose another --output")
+            ended = " that has ended" if Adaptation(path).finished else f"; --resume {path} goes on with it"
+            raise UsageError(f"{path} holds an adaptation{ended}; choose another --output for a new one")
         if Run.is_at(path):
             raise UsageError(f"{path} holds a run of train; choose another --output")
 

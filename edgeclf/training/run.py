@@ -116,7 +116,8 @@ class Run:
     def check_free(path: Path) -> None:
         """Raises UsageError where a run is there already."""
         if (path / CONFIG).exists():
-            raise UsageError(f"{path} holds a run; go on with --resume {path}, or choose another --name")
+            ended = " whose training has ended" if Run(path).finished else f"; --resume {path} goes on with it"
+            raise UsageError(f"{path} holds a run{ended}; choose another --name for a new one")
 
     @staticmethod
     def is_at(path: Path) -> bool:

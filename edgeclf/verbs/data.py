@@ -291,7 +291,8 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
     if found["leak"]:
         raise GateError(f"{source} leaks: {'; '.join(found['leak'])}; remove one of each, or split anew by group")
     if found["fault"]:
-        raise DataError(f"{source}: {'; '.join(found['fault'])}")
+        left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
+        raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
     if report is None and checked.alike:
         suggest(f"edgeclf data check {shell_word(str(source))} --report checked")
     elif source.suffix.lower() != ".json":

@@ -45,7 +45,7 @@ class TemperatureFit:
         held = "so it is 1" if self.temperature == 1 else "so it is held near 1"
         return (
             f"{seen} {'are' if self.wrong > 1 else 'is'} wrong, too few to fit a temperature freely, {held}; "
-            f"about  {self.images_needed:,} validation images would do"
+            f"about {self.images_needed:,} validation images would do"
         )
 
     def __str__(self) -> str:
