@@ -45,9 +45,9 @@ def leave_out_unusable(
     own = there.items[processes.share(len(there.items))]
     watcher.start("reading images", len(own))
 
-    def advancing(faults: Iterable[R], total: int | None, what: str) -> Iterable[R]:
-        for fault in faults:
-            yield fault
+    def advancing(items: Iterable[R], total: int | None, what: str) -> Iterable[R]:
+        for item in items:
+            yield item
             watcher.advance()
 
     bad = {each.path: each for each in find_unusable(there, own, value_range, track=advancing)}

@@ -133,8 +133,8 @@ def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -
     passes, rates = len(curves), rates[:steps]
     if steps < _FEWEST_STEPS:
         found = tuple(map(float, np.mean([curve[:steps] for curve in curves], axis=0))) if steps else ()
-        problem = f"the loss is no number, or explodes, after {steps} steps"
-        return RangeTest(tuple(map(float, rates)), found, 0.0, passes, None, problem)
+        exploded = f"the loss is no number, or explodes, after {steps} steps"
+        return RangeTest(tuple(map(float, rates)), found, 0.0, passes, None, exploded)
     mean = np.mean([curve[:steps] for curve in curves], axis=0)
     decades = np.log10(rates)
     kernel = np.exp(-0.5 * ((decades[:, None] - decades) / _SMOOTHED_DECADES) ** 2)

@@ -304,7 +304,8 @@ def test_the_verb_trains_resumes_and_speaks_json(discs: Path, tmp_path: Path) ->
     document = json.loads(done.stdout)
     assert document["schema"] == 1 and len(document["epochs"]) == 2
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 2 and again.stderr.strip().count("\n") == 0 and "--resume" in again.stderr
+    assert again.returncode == 2 and again.stderr.strip().count("\n") == 0
+    assert "holds a run whose training has ended; choose another --name" in again.stderr
 
 
 def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
