@@ -25,7 +25,7 @@ from edgeclf_runtime.memory_budget import BUDGET
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAR_STDS, FAR_RATIO = 0.5, 1.5
-_GREY_SHARE = 0.95
+_GREY_SHARE, _DARK_MEAN = 0.95, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +232,11 @@ def _notes(found: Statistics) -> tuple[str, ...]:
     notes = []
     if found.deep.value_range is not None:
         notes.append(str(found.deep))
+    elif found.deep.images and max(found.mean) < _DARK_MEAN:
+        notes.append(
+            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if a few bright pixels alone "
+            "do, --window LOW,HIGH shows the others"
+        )
     if found.grey_share >= _GREY_SHARE:
         notes.append("grey images (R = G = B): the three channels carry one picture, so leave colour augmentation off")
     elif found.grey_share > 0:
