@@ -39,9 +39,10 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def few_to_judge(counts: Mapping[str, int], split: str) -> str | None:
+def few_to_judge(counts: Mapping[str, int], split: str, note: str = "") -> str | None:
     """A sentence about classes with fewer than 5 images in the split that judges them; None: there are none."""
     few = [f"{name!r} ({number})" for name, number in counts.items() if number < FEWEST_TO_JUDGE]
     if not few:
         return None
-    return f"classes with fewer than {FEWEST_TO_JUDGE} {split} images: {some(few)}; figures of these classes say little"
+    fewer = f"classes with fewer than {FEWEST_TO_JUDGE} {split} images{note}"
+    return f"{fewer}: {some(few)}; figures of these classes say little"

@@ -107,7 +107,7 @@ def _few_to_judge(checked: Checked, has_splits: bool) -> str | None:
         shares = {
             name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(samples), classes).items()
         }
-        return few_to_judge(shares, f"test ({FRACTIONS[2]:.0%} of all)")
+        return few_to_judge(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
     tests = [sample for sample in samples if sample.split == "test"]
     return few_to_judge(count_labels(_labels(tests), classes), "test") if tests else None
 

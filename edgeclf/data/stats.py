@@ -234,8 +234,8 @@ def _notes(found: Statistics) -> tuple[str, ...]:
         notes.append(str(found.deep))
     elif found.deep.images and max(found.mean) < _DARK_MEAN:
         notes.append(
-            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if a few bright pixels alone "
-            "do, --window LOW,HIGH shows the others"
+            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if only few bright pixels do, "
+            "--window LOW,HIGH shows the others"
         )
     if found.grey_share >= _GREY_SHARE:
         notes.append("grey images (R = G = B): the three channels carry one picture, so leave colour augmentation off")
