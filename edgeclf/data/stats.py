@@ -234,7 +234,7 @@ def _notes(found: Statistics) -> tuple[str, ...]:
         notes.append(str(found.deep))
     elif found.deep.images and max(found.mean) < _DARK_MEAN:
         notes.append(
-            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if only few bright pixels do, "
+            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if few pixels alone do, "
             "--window LOW,HIGH shows the others"
         )
     if found.grey_share >= _GREY_SHARE:

@@ -15,6 +15,7 @@ from edgeclf.data.usable import leave_out
 from edgeclf.judging.report import Judgement, judge_bundle
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.judge import judge_run
+from edgeclf.training.left_out import leave_out_unusable
 from edgeclf.training.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf.training.watcher import Watcher
@@ -149,6 +150,7 @@ def start_curve(plan: Plan, data: SplitManifest, path: Path, watcher: Watcher = 
     Run.check_free(path)
     if faults := split_faults(dataset_of(data).samples):
         raise DataError(f"{data.root}: {faults[0]}")
+    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, watcher=watcher)
     if not data.of(plan.judged_on):  # type: ignore[arg-type]
         raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
