@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from edgeclf.console import bar, csv_text, document, inert, json_ready, results
+from edgeclf.console import bar, count, csv_text, document, inert, json_ready, results, say
 from edgeclf_runtime.decision import UNKNOWN, Prediction, Score
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.writer import writing
@@ -123,6 +124,7 @@ class CsvAnswers:
     def __init__(self, file: TextIO, top: int, *, header: bool = True) -> None:
         self._top = top
         self._file = file
+        self.rows = 0
         # text is always quoted: programs that split at ; don't find a formula inside it either
         self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         if header:
@@ -134,6 +136,7 @@ class CsvAnswers:
         for score in prediction.scores:
             cells += [csv_text(score.label), score.probability]
         self._writer.writerow(cells + [""] * (4 + 2 * self._top - len(cells)))
+        self.rows += 1
 
     def close(self, totals: Totals) -> None:
         self._file.flush()
@@ -154,6 +157,8 @@ def csv_columns(top: int) -> list[str]:
 def csv_answers(place: str, top: int, *, append: bool, force: bool) -> Iterator[CsvAnswers]:
     """Rows to `place` ("-": stdout). The file appears when all is done; with `append` its rows grow one by one.
 
+    After an interruption the rows so far are in NAME.interrupted.csv beside it.
+
     Raises UsageError where the file exists and neither `force` nor `append` is given, or where its columns differ.
     """
     if place == "-":
@@ -164,7 +169,23 @@ def csv_answers(place: str, top: int, *, append: bool, force: bool) -> Iterator[
         raise UsageError(f"{place} exists; give --force to replace it, or another --csv file")
     else:
         with writing(Path(place), force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-            yield CsvAnswers(file, top)
+            answers = CsvAnswers(file, top)
+            try:
+                yield answers
+            except BaseException:
+                file.flush()
+                _keep_rows(draft, Path(place), answers.rows)
+                raise
+
+
+def _keep_rows(draft: Path, path: Path, rows: int) -> None:
+    """What was predicted before an interruption, under another name: a file of the asked name is whole, always."""
+    if not rows:
+        return
+    kept = path.with_name(f"{path.stem}.interrupted{path.suffix}")
+    with writing(kept, force=True) as copy:
+        shutil.copyfile(draft, copy)
+    say(f"interrupted: {count(rows, 'row')} so far kept in {kept}", style="yellow")
 
 
 def _appended(path: Path, top: int) -> Iterator[CsvAnswers]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, untracked
+from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
 from edgeclf.judging.asking import ask_bundle, count_test_images, load_each
 from edgeclf.judging.ledger import TestUse
 from edgeclf.kernel_svm import PENALTY, cross_validate, fit_svm
@@ -41,13 +42,19 @@ _VERSIONED = ("edgeclf", "numpy", "pillow", "scikit-image", "scikit-learn")
 
 @dataclass(frozen=True, slots=True)
 class BaselineOptions:
-    """What to make: a bundle `output`/NAME-hog-svm-fp32, after cross-validation in `folds` parts (0: none)."""
+    """What to make: a bundle `output`/NAME-hog-svm-fp32, after cross-validation in `folds` parts (0: none).
+
+    `value_range`: stored values of images of more than 8 bits that are black and white. `strict`: images that can't be
+    used raise DataError; else they are left out.
+    """
 
     output: Path = Path("bundles")
     name: str | None = None
     folds: int = 5
     seed: int = 0
     force: bool = False
+    value_range: tuple[float, float] | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.folds < 0 or self.folds == 1:
@@ -68,6 +75,8 @@ class Baseline:
         Of the finished bundle on the test images; None where there are none.
     training_seconds
         Decoding, HOG and the final fit; cross-validation is not in it.
+    left_out
+        Images that can't be used, of all splits.
     """
 
     path: Path
@@ -83,6 +92,7 @@ class Baseline:
     cross_validation_seconds: float
     proof: Proof
     bundle_bytes: int
+    left_out: tuple[Unreadable, ...] = ()
 
 
 def make_baseline(
@@ -102,10 +112,15 @@ def make_baseline(
     destination = options.output / f"{options.name or Path(data.root).name}-{TARGET}-{PRECISION}"
     if destination.exists() and not options.force:
         raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
-    items = data.of("train")
-    labels = _labels(data, items)
+    pixels = replace(PIXELS, value_range=options.value_range)
+    unusable = find_unusable(data, data.items, options.value_range, track=track)
+    if options.strict:
+        refuse_unusable(data, unusable)
+    usable = leave_out(data, unusable)
+    items = usable.of("train")
+    labels = _labels(usable, items)
     start = time.perf_counter()
-    features = _features(data, items, track)
+    features = _features(usable, items, pixels, track)
     reading_s = time.perf_counter() - start
     groups = [item.group for item in items]
     accuracies = (
@@ -116,14 +131,14 @@ def make_baseline(
     validating_s = time.perf_counter() - start - reading_s
     fitted = fit_svm(features, labels)
     training_s = time.perf_counter() - start - validating_s
-    images = _proof_images(data)
+    images = _proof_images(usable, pixels)
     features_of_proof = _proven_hog(images.pixels)
     with writing(destination, force=options.force) as draft:
-        proof = _make(draft, fitted.svm, data, images, fitted.margins(features_of_proof), training_s)
+        proof = _make(draft, fitted.svm, usable, data.digest, images, fitted.margins(features_of_proof), training_s)
         if proof.verdict == "fail":
             raise GateError(keep_aside(draft, destination, proof))
         bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-    found = _test(Bundle.open(destination), data, track)
+    found = _test(Bundle.open(destination), usable, data.digest, track)
     return Baseline(
         path=destination,
         classes=data.classes,
@@ -138,6 +153,7 @@ def make_baseline(
         cross_validation_seconds=validating_s,
         proof=proof,
         bundle_bytes=bundle_bytes,
+        left_out=unusable,
     )
 
 
@@ -150,30 +166,30 @@ def _labels(data: SplitManifest, items: Sequence[Item]) -> NDArray[np.intp]:
     return labels
 
 
-def _features(data: SplitManifest, items: Sequence[Item], track: Track) -> NDArray[np.float32]:
+def _features(data: SplitManifest, items: Sequence[Item], pixels: Pixels, track: Track) -> NDArray[np.float32]:
     """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
     features = np.empty((len(items), FEATURES), dtype=np.float32)
-    loaded = track(load_each(PIXELS, data, items), len(items), "HOG")
-    for row, (item, pixels) in enumerate(zip(items, loaded, strict=True)):
-        if isinstance(pixels, str):
-            raise DataError(f"{data.path_of(item)}: {pixels}; `edgeclf data check` finds all such images")
-        features[row] = hog(grey_levels(pixels[None]))[0]
+    loaded = track(load_each(pixels, data, items), len(items), "HOG")
+    for row, (item, found) in enumerate(zip(items, loaded, strict=True)):
+        if isinstance(found, str):
+            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
+        features[row] = hog(grey_levels(found[None]))[0]
     return features
 
 
-def _proof_images(data: SplitManifest) -> ProofImages:
+def _proof_images(data: SplitManifest, pixels: Pixels) -> ProofImages:
     """At most 256 validation images, or training images where there are none: test images are for the final figure."""
     split = "val" if data.of("val") else "train"
     items = data.of("val") or data.of("train")
     count = min(_PROOF_IMAGES, len(items))
     chosen = [items[i * len(items) // count] for i in range(count)]
-    loaded = list(load_each(PIXELS, data, chosen))
-    for item, pixels in zip(chosen, loaded, strict=True):
-        if isinstance(pixels, str):
-            raise DataError(f"{data.path_of(item)}: {pixels}; `edgeclf data check` finds all such images")
-    stacked = np.stack([pixels for pixels in loaded if not isinstance(pixels, str)])
+    loaded = list(load_each(pixels, data, chosen))
+    for item, found in zip(chosen, loaded, strict=True):
+        if isinstance(found, str):
+            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
+    stacked = np.stack([found for found in loaded if not isinstance(found, str)])
     source = f"{Path(data.root).name}: {count} of {len(items)} {split} images"
-    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source, PIXELS)
+    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source, pixels)
 
 
 def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -193,7 +209,13 @@ def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _make(
-    draft: Path, svm: Svm, data: SplitManifest, images: ProofImages, margins: NDArray[np.float64], training_s: float
+    draft: Path,
+    svm: Svm,
+    data: SplitManifest,
+    data_sha256: str,
+    images: ProofImages,
+    margins: NDArray[np.float64],
+    training_s: float,
 ) -> Proof:
     """Writes, seals and proves the bundle in `draft`; the proof is in its manifest."""
     draft.mkdir()
@@ -201,11 +223,14 @@ def _make(
     (draft / MODEL).write_bytes(model)
     answers = margins.astype(np.float32)
     reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
-    manifest = _describe(data, reference, write_golden(draft / "golden", images, answers), training_s)
+    golden = write_golden(draft / "golden", images, answers)
+    manifest = _describe(data, data_sha256, images.contract, reference, golden, training_s)
     return prove_and_seal(draft, manifest, images, answers)[1]
 
 
-def _describe(data: SplitManifest, reference: Reference, golden: Golden, training_s: float) -> Manifest:
+def _describe(
+    data: SplitManifest, data_sha256: str, pixels: Pixels, reference: Reference, golden: Golden, training_s: float
+) -> Manifest:
     return Manifest(
         task="classify",
         state="built",
@@ -214,7 +239,7 @@ def _describe(data: SplitManifest, reference: Reference, golden: Golden, trainin
         outputs=(TensorSpec("margins", "float32", "NC", ("batch", len(data.classes))),),
         labels=data.classes,
         scores="margin",
-        pixels=PIXELS,
+        pixels=pixels,
         normalization=None,
         weights_precision="fp32",
         compute_precision="fp32",
@@ -225,7 +250,7 @@ def _describe(data: SplitManifest, reference: Reference, golden: Golden, trainin
             created_utc=now_utc(),
             versions={name: version for name in _VERSIONED if (version := package_version(name))},
             training_seconds=round(training_s, 3),
-            data_sha256=data.digest,
+            data_sha256=data_sha256,
         ),
         reference=reference,
         golden=golden,
@@ -240,10 +265,10 @@ class _Tested:
     use: TestUse | None = None
 
 
-def _test(bundle: Bundle, data: SplitManifest, track: Track) -> _Tested:
+def _test(bundle: Bundle, data: SplitManifest, data_sha256: str, track: Track) -> _Tested:
     """The published bundle's accuracy on the test images, the look at them recorded first."""
     items = data.of("test")
-    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data=data, verb="baseline")
+    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
     if use is None:
         return _Tested()
     answers = ask_bundle(bundle, data, items, track=track)

@@ -9,7 +9,8 @@ from edgeclf.console import size
 from edgeclf.inspection import Inspection
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.markup import markdown, markdown_table
-from edgeclf_benchmarks.statistics.intervals import Interval
+from edgeclf_benchmarks.statistics.intervals import Interval, wilson
+from edgeclf_benchmarks.statistics.metrics import ClassFigures
 from edgeclf_benchmarks.statistics.robustness import Robustness
 from edgeclf_runtime.ladder import shares_in_words
 from edgeclf_runtime.proof import Proof
@@ -68,7 +69,9 @@ def _contract(found: Inspection) -> Iterator[str]:
         return
     least = manifest.thresholds.unknown_below
     unknown = "" if least is None else f', "unknown" below {least:g}'
-    yield f"Scores: {manifest.scores}, temperature {manifest.temperature:g}{unknown}.\n\n"
+    yield f"Scores: {manifest.scores}, temperature {manifest.temperature:.3g}{unknown}.\n\n"
+    if (fit := manifest.temperature_fit) is not None:
+        yield f"The {fit}{'' if fit.caution is None else f' ({fit.caution})'}.\n\n"
     shown = ", ".join(map(markdown, manifest.labels[:_MOST_LABELS]))
     more = f", and {len(manifest.labels) - _MOST_LABELS} more" if len(manifest.labels) > _MOST_LABELS else ""
     yield f"Classes ({len(manifest.labels)}): {shown}{more}.\n"
@@ -88,22 +91,28 @@ def _accuracy(evidence: Evidence) -> Iterator[str]:
                 _share(figures.top1, figures.top1_interval),
                 _share(figures.macro_f1, figures.macro_f1_interval),
                 _share(figures.macro_auc, figures.macro_auc_interval),
-                _share(figures.ece),
+                _share(figures.ece) + _untempered(figures.ece_untempered),
+                _share(figures.nll) + _untempered(figures.nll_untempered),
                 each.remark,
             )
         )
-    yield markdown_table(("images of", "number", "top-1 [95 %]", "macro-F1", "macro AUC", "ECE", "remark"), rows)
+    yield markdown_table(("images of", "number", "top-1 [95 %]", "macro-F1", "macro AUC", "ECE", "NLL", "remark"), rows)
     last = evidence.accuracies[-1]
     lowest = sorted((each for each in last.evaluation.per_class if each.f1 is not None), key=lambda each: each.f1 or 0)
     yield f"\nClasses with the lowest F1 on {markdown(last.data)}, {last.split}:\n\n"
     yield markdown_table(
-        ("class", "images", "precision", "recall", "F1"),
+        ("class", "images", "precision", "recall [95 %]", "F1"),
         [
-            (each.label, str(each.support), _share(each.precision), _share(each.recall), _share(each.f1))
+            (each.label, str(each.support), _share(each.precision), _share(each.recall, _recall(each)), _share(each.f1))
             for each in lowest[:_LOWEST_CLASSES]
         ],
     )
     yield f"\nAccuracy on groups of people, places or devices: {NOT_MEASURED}.\n"
+
+
+def _recall(each: ClassFigures) -> Interval | None:
+    """Of the recall, since a class has few images."""
+    return None if each.recall is None else wilson(round(each.recall * each.support), each.support)
 
 
 def _robustness(evidence: Evidence) -> Iterator[str]:
@@ -203,6 +212,10 @@ def _proofs(found: Inspection) -> Iterator[str]:
 
 def _fast(proof: Proof) -> str:
     return ", fast pixels" if proof.machine.get("pixels") == "fast" else ""
+
+
+def _untempered(value: float | None) -> str:
+    return "" if value is None else f" ({value:.3f} without temperature)"
 
 
 def _share(value: float | None, interval: Interval | None = None) -> str:

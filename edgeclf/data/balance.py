@@ -9,6 +9,7 @@ from edgeclf.data.sources import some
 
 MOST_IMBALANCE = 20.0
 FEWEST_IMAGES = 10
+FEWEST_TO_JUDGE = 5  # of a class: where all of 5 are right, its recall lies above 0.57
 
 
 def count_labels(labels: Iterable[str], classes: Iterable[str]) -> dict[str, int]:
@@ -36,3 +37,12 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
     if tiny := [f"{name!r} ({count})" for name, count in counts.items() if count < FEWEST_IMAGES]:
         warnings.append(f"classes of fewer than {FEWEST_IMAGES} images: {some(tiny)}; their accuracy can't be told")
     return tuple(warnings)
+
+
+def few_to_judge(counts: Mapping[str, int], split: str, note: str = "") -> str | None:
+    """A sentence about classes with fewer than 5 images in the split that judges them; None: there are none."""
+    few = [f"{name!r} ({number})" for name, number in counts.items() if number < FEWEST_TO_JUDGE]
+    if not few:
+        return None
+    fewer = f"classes with fewer than {FEWEST_TO_JUDGE} {split} images{note}"
+    return f"{fewer}: {some(few)}; figures of these classes say little"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import Likeness, describe, find_alike
 from edgeclf.data.sources import Dataset, Split
 from edgeclf.data.split import load_manifest, read_source
@@ -68,6 +69,7 @@ class Checked:
     alike: tuple[Pair, ...]
     alike_cut: bool
     odd: tuple[Remark, ...]
+    deep: DeepImages
 
     @property
     def leaks(self) -> tuple[Pair, ...]:
@@ -90,6 +92,7 @@ class _Look:
     likeness: Likeness | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    highest_stored: int | None = None
 
 
 _ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
@@ -116,22 +119,31 @@ def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, track: 
             by_pixels[look.digest].append(index)
     copies = tuple(_in_order([places[i] for i in same]) for same in by_pixels.values() if len(same) > 1)
     alike, cut = _find_alike([same[0] for same in by_pixels.values()], looks, places)
-    return Checked(dataset, unreadable, changed, copies, alike, cut, _odd(names, looks))
+    return Checked(
+        dataset,
+        unreadable,
+        changed,
+        copies,
+        alike,
+        cut,
+        _odd(names, looks),
+        deep_images(look.highest_stored for look in looks),
+    )
 
 
 def _look(path: Path) -> _Look:
     try:
         with BUDGET.share() as reserve:
-            return _describe(decode(path, reserve=reserve))
+            return _describe(decode(path, reserve=reserve), highest_stored(path))
     except ImageError as error:
         return _Look(b"", (0, 0), error=str(error))
 
 
-def _describe(decoded: Decoded) -> _Look:
+def _describe(decoded: Decoded, highest: int | None) -> _Look:
     image = decoded.image
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())
-    return _Look(digest.digest(), image.size, describe(image), decoded.notes)
+    return _Look(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
 def _changed(source: Path, track: Track) -> tuple[Remark, ...]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeclf.console import count
-from edgeclf.data.balance import balance_warnings, count_labels
+from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_judge
 from edgeclf.data.check import Checked, Remark
-from edgeclf.data.sources import SPLITS, some
-from edgeclf.data.split import leaking_groups, split_faults
+from edgeclf.data.sources import SPLITS, Sample, some
+from edgeclf.data.split import FRACTIONS, leaking_groups, split_faults
 from edgeclf_runtime.formats import MODERN_KINDS
 
 Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
@@ -36,6 +36,7 @@ def judge(checked: Checked) -> tuple[Finding, ...]:
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
         _remarks("sizes", "warning", checked.odd, "none odd"),
+        *([Finding("bit depth", "warning", str(checked.deep))] if checked.deep.value_range is not None else []),
     )
 
 
@@ -94,7 +95,31 @@ def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
     judged = [sample.label for sample in dataset.samples if sample.split in ("train", None)]
     found = [Finding("classes", "fault", text) for text in faults]
     found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, dataset.classes))]
-    return found or [Finding("classes", "pass", "none tiny, balanced within 20:1")]
+    if few := _few_to_judge(checked, has_splits):
+        found.append(Finding("classes", "warning", few))
+    return found or [Finding("classes", "pass", f"{_smallest(checked)}, balanced within {MOST_IMBALANCE:.0f}:1")]
+
+
+def _few_to_judge(checked: Checked, has_splits: bool) -> str | None:
+    """On classes of which the test images are few, or would be where there are no splits yet."""
+    samples, classes = checked.dataset.samples, checked.dataset.classes
+    if not has_splits:
+        shares = {
+            name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(samples), classes).items()
+        }
+        return few_to_judge(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
+    tests = [sample for sample in samples if sample.split == "test"]
+    return few_to_judge(count_labels(_labels(tests), classes), "test") if tests else None
+
+
+def _labels(samples: Sequence[Sample]) -> Iterator[str]:
+    return (sample.label for sample in samples)
+
+
+def _smallest(checked: Checked) -> str:
+    counts = count_labels(_labels(checked.dataset.samples), checked.dataset.classes)
+    name = min(counts, key=lambda each: counts[each])
+    return f"the smallest, {name!r}, has {count(counts[name], 'image')}"
 
 
 def _counted(subject: str, verdict: Verdict, number: int, noun: str, text: str, *, cut: bool = False) -> Finding:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf.data.balance import count_labels
+from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.sources import Dataset, Sample
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
@@ -49,6 +50,7 @@ class Statistics:
     megapixels: Spread
     grey_share: float
     counts: dict[str, int]
+    deep: DeepImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,26 @@ class _Measured:
     levels: NDArray[np.float64]  # (3, 256): shares of the image's pixels
     size_px: tuple[int, int]
     grey: bool
+    highest_stored: int | None
 
 
-def measure(dataset: Dataset, *, track: Track = untracked) -> Statistics:
+def measure(
+    dataset: Dataset, value_range: tuple[float, float] | None = None, *, track: Track = untracked
+) -> Statistics:
     """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
 
-    Each image counts the same whatever its size, since all become the network's input size. Raises DataError for the
-    first image that can't be read.
+    Each image counts the same whatever its size, since all become the network's input size. `value_range`: stored
+    values of images of more than 8 bits that are black and white. Raises DataError for the first image that can't be
+    read.
     """
     has_splits = any(sample.split for sample in dataset.samples)
     samples = [sample for sample in dataset.samples if sample.split == "train" or not has_splits]
     if not samples:
         raise DataError(f"{dataset.root}: no training images to take statistics of")
     levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
-    for measured in _measured(samples, track):
+    highest: list[int | None] = []
+    for measured in _measured(samples, value_range, track):
+        highest.append(measured.highest_stored)
         levels += measured.levels
         widths.append(measured.size_px[0])
         heights.append(measured.size_px[1])
@@ -108,6 +116,7 @@ def measure(dataset: Dataset, *, track: Track = untracked) -> Statistics:
         megapixels=_spread([width * height / 1e6 for width, height in zip(widths, heights, strict=True)]),
         grey_share=grey / len(samples),
         counts=count_labels((sample.label for sample in samples), dataset.classes),
+        deep=deep_images(highest) if value_range is None else DeepImages(0, 0),
     )
 
 
@@ -183,22 +192,23 @@ def backbone_statistics(name: str) -> Normalization:
     return Normalization(_three(preset.mean), _three(preset.std))
 
 
-def _measured(samples: Sequence[Sample], track: Track) -> Iterable[_Measured]:
-    return track(in_threads(_measure, [sample.path for sample in samples]), len(samples), "measure")
+def _measured(samples: Sequence[Sample], value_range: tuple[float, float] | None, track: Track) -> Iterable[_Measured]:
+    found = in_threads(lambda path: _measure(path, value_range), [sample.path for sample in samples])
+    return track(found, len(samples), "measure")
 
 
-def _measure(path: Path) -> _Measured:
+def _measure(path: Path, value_range: tuple[float, float] | None) -> _Measured:
     try:
         with BUDGET.share() as reserve:
-            return _of_image(decode(path, reserve=reserve).image)
+            return _of_image(decode(path, value_range=value_range, reserve=reserve).image, highest_stored(path))
     except ImageError as error:
         raise DataError(f"{path}: {error}; `edgeclf data check` lists all that can't be read") from error
 
 
-def _of_image(image: Image.Image) -> _Measured:
+def _of_image(image: Image.Image, highest: int | None) -> _Measured:
     levels = np.asarray(image.histogram(), dtype=np.float64).reshape(3, 256)
     red, green, blue = image.split()
-    return _Measured(levels / (image.width * image.height), image.size, red == green == blue)
+    return _Measured(levels / (image.width * image.height), image.size, red == green == blue, highest)
 
 
 def _moments(levels: NDArray[np.float64]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -220,14 +230,19 @@ def _three(values: Iterable[float]) -> tuple[float, float, float]:
 
 def _notes(found: Statistics) -> tuple[str, ...]:
     notes = []
+    if found.deep.value_range is not None:
+        notes.append(str(found.deep))
+    elif found.deep.images and max(found.mean) < _DARK_MEAN:
+        notes.append(
+            f"dark on the whole, as X-rays are, though values reach {found.deep.highest:,}: if few pixels alone do, "
+            "--window LOW,HIGH shows the others"
+        )
     if found.grey_share >= _GREY_SHARE:
         notes.append("grey images (R = G = B): the three channels carry one picture, so leave colour augmentation off")
-        if max(found.mean) < _DARK_MEAN:
-            notes.append("dark on the whole, as X-rays are; if files hold more than 8 bits, say so with --bit-depth")
     elif found.grey_share > 0:
         notes.append(
             f"{found.grey_share:.1%} of the images are grey; if they belong to few classes, that gives them away"
         )
-    if min(found.std) < 0.02:
+    if min(found.std) < 0.02 and found.deep.value_range is None:
         notes.append("hardly any contrast: check the bit depth of the files")
     return tuple(notes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeclf.data.sources import SPLITS, some
 from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.usable import Unreadable
 from edgeclf.judging.ledger import TestUse, record_test_use
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
@@ -26,14 +27,6 @@ from edgeclf_runtime.unicode_forms import shown_names
 
 SPLIT_CHOICES = (*SPLITS, "all")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An image that gave no answer, and why."""
-
-    path: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +84,13 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
 
 
 def count_test_images(
-    folder: Path, items: Sequence[Item], *, subject: str, data: SplitManifest, verb: str
+    folder: Path, items: Sequence[Item], *, subject: str, data_sha256: str, verb: str
 ) -> TestUse | None:
     """Records in `folder` that the test images among `items` are looked at; None where there are none."""
     images = sum(item.split == "test" for item in items)
     if not images:
         return None
-    return record_test_use(folder, subject=subject, data_sha256=data.digest, images=images, verb=verb)
+    return record_test_use(folder, subject=subject, data_sha256=data_sha256, images=images, verb=verb)
 
 
 def ask_bundle(

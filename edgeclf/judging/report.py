@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgeclf.console import json_ready
 from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
-from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, count_test_images, items_of, match_labels
+from edgeclf.data.usable import Unreadable
+from edgeclf.judging.asking import Answers, ask_bundle, count_test_images, items_of, match_labels
 from edgeclf.judging.ledger import TestUse
 from edgeclf_benchmarks.measuring.answers import Origin, selected_on
 from edgeclf_benchmarks.statistics.curves import Curves, curves_of
@@ -23,6 +24,7 @@ from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine import machine_facts, now_utc
 from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.writer import writing
 
 SCHEMA = 1  # of report.json
@@ -53,6 +55,7 @@ class Subject:
     scores: Scores = "softmax"
     temperature: float = 1.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def judge_bundle(
     manifest = bundle.manifest
     items = items_of(data, split)
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
-    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data=data, verb="eval")
+    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval")
     answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
@@ -158,6 +161,7 @@ def subject_of(bundle: Bundle) -> Subject:
         scores=manifest.scores,
         temperature=manifest.temperature,
         thresholds=manifest.thresholds,
+        temperature_fit=manifest.temperature_fit,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.data.usable import left_out_sentence
 from edgeclf.training.adaptation import Adaptation, AdaptConfig
 from edgeclf.training.augment import seed_of
 from edgeclf.training.batches import TrainingBatches, dead_workers_named
@@ -20,7 +21,7 @@ from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint,
 from edgeclf.training.device import amp_type, choose_device, is_out_of_memory
 from edgeclf.training.network import Network
 from edgeclf.training.run import CHECKPOINT
-from edgeclf.training.unlabelled import Unlabelled, broken_sentence
+from edgeclf.training.unlabelled import Unlabelled
 from edgeclf.training.vicreg import Spread, Terms, build_expander, measure_spread, vicreg_terms
 from edgeclf.training.views import TwoViews
 from edgeclf.training.watcher import Watcher
@@ -52,15 +53,16 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher 
         The embeddings collapsed, or the loss is no number: no weights are left.
     """
     Adaptation.check_free(path)
-    if len(images.pictures) < config.batch_size:
-        raise DataError(
-            f"{images.manifest.root}: {len(images.pictures)} images that can be read, fewer than a batch of "
-            f"{config.batch_size}; give a smaller --batch-size, or more images"
-        )
+    _check_images(config, images)
     if images.broken:
-        watcher.warn(broken_sentence(images.broken, len(images.pictures)))
+        watcher.warn(_left_out(images))
     architecture, module = load_for_training(
-        config.model, config.weights, labels=_NO_CLASSES, img_size=config.img_size, seed=config.seed
+        config.model,
+        config.weights,
+        labels=_NO_CLASSES,
+        img_size=config.img_size,
+        seed=config.seed,
+        value_range=config.value_range,
     )
     learner = _Learner(config, architecture, module)
     made = Adaptation(path)
@@ -77,7 +79,12 @@ def resume(path: Path, watcher: Watcher = Watcher()) -> Adaptation:
         raise UsageError(f"{path}: its adaptation has ended; train with `edgeclf train DATA --weights {path}`")
     config, images, architecture = made.config(), made.images(), made.architecture()
     with made.alone():
-        checkpoint = load_checkpoint(path / CHECKPOINT)
+        there = images.read_again(config.value_range)
+        if there.broken != images.broken:
+            _check_images(config, there)
+            watcher.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
+            made.write_images(there)
+        images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
         learner = _Learner(config, architecture, build_module(architecture.builder))
         learner.parts.load_state_dict(checkpoint.weights)
         return _finish(made, config, images, architecture, learner, checkpoint, watcher)
@@ -141,6 +148,19 @@ def _finish(
         save_tensors(learner.backbone_state(), draft, header_of(adapted))
     made.write_outcome(adapted)
     return made
+
+
+def _check_images(config: AdaptConfig, images: Unlabelled) -> None:
+    """Raises DataError where they do not make a batch."""
+    if len(images.pictures) < config.batch_size:
+        raise DataError(
+            f"{images.manifest.root}: {len(images.pictures)} images that can be read, fewer than a batch of "
+            f"{config.batch_size}; give a smaller --batch-size, or more images"
+        )
+
+
+def _left_out(images: Unlabelled) -> str:
+    return f"{left_out_sentence(images.broken, len(images.broken) + len(images.pictures))}; they are left out"
 
 
 def _refuse_collapse(made: Adaptation, history: list[dict[str, Any]]) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf.data.split import load_manifest, save_manifest
+from edgeclf.data.usable import Unreadable
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.run import CHECKPOINT, NETWORK, SPLIT, Run
-from edgeclf.training.unlabelled import Broken, Unlabelled
+from edgeclf.training.unlabelled import Unlabelled
 from edgeclf.training.vicreg import COVARIANCE, INVARIANCE, VARIANCE
 from edgeclf_export.adapted import WEIGHTS, Adapted
 from edgeclf_export.trained import CLIP, Architecture
@@ -37,6 +38,8 @@ class AdaptConfig:
         Passes over the images, and how many of them are held apart in a step. A last, smaller batch is left out.
     lr
         Peak rate of AdamW; None: 1e-3 for random weights, else 1e-4.
+    value_range
+        Stored values of images of more than 8 bits that become black and white; None: all bits of the file.
     embedding
         Dimensions of the embeddings that are compared; the layers that make them are thrown away.
     invariance, variance, covariance
@@ -60,6 +63,7 @@ class AdaptConfig:
     device: str = "auto"
     workers: int | None = None
     seed: int = 0
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.weights.startswith(CLIP):
@@ -105,8 +109,7 @@ class Adaptation:
     ) -> Adaptation:
         """A new folder with what was asked for; `adapt.json`, which makes it one that can be resumed, comes last."""
         made = cls(path)
-        save_manifest(images.manifest, path / SPLIT, force=True)
-        made._files.write_json(BROKEN, to_json(images.broken))
+        made.write_images(images)
         made._files.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
         made._files.write_json(ASKED, to_json(config))
@@ -127,7 +130,8 @@ class Adaptation:
     def check_free(path: Path) -> None:
         """Raises UsageError where an adaptation or a run is there already."""
         if Adaptation.is_at(path):
-            raise UsageError(f"{path} holds an adaptation; go on with --resume {path}, or choose another --output")
+            ended = " that has ended" if Adaptation(path).finished else f"; --resume {path} goes on with it"
+            raise UsageError(f"{path} holds an adaptation{ended}; choose another --output for a new one")
         if Run.is_at(path):
             raise UsageError(f"{path} holds a run of train; choose another --output")
 
@@ -154,8 +158,12 @@ class Adaptation:
         return from_json(Architecture, self._files.read_json(NETWORK), str(self.path / NETWORK))
 
     def images(self) -> Unlabelled:
-        broken = from_json(tuple[Broken, ...], self._files.read_json(BROKEN), str(self.path / BROKEN))
+        broken = from_json(tuple[Unreadable, ...], self._files.read_json(BROKEN), str(self.path / BROKEN))
         return Unlabelled(load_manifest(self.path / SPLIT), broken)
+
+    def write_images(self, images: Unlabelled) -> None:
+        save_manifest(images.manifest, self.path / SPLIT, force=True)
+        self._files.write_json(BROKEN, to_json(images.broken))
 
     def outcome(self) -> Adapted:
         return from_json(Adapted, self._files.read_json(OUTCOME), str(self.path / OUTCOME))

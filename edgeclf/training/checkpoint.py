@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,11 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     scheduler: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
+
+    @property
+    def best_loss(self) -> float:
+        """Validation loss of the best epoch so far, in nats."""
+        return float(self.history[self.best_epoch - 1]["val_loss"]) if self.best_epoch else math.inf
 
 
 _COUNTS = ("phase", "epoch", "best_score", "best_epoch", "stale_epochs", "seconds", "processes")

@@ -63,6 +63,8 @@ class TrainConfig:
         where they fit into a quarter of the free memory, "on" as many as fit into half of it.
     ema
         Decay of an exponential moving average of the weights, which is then judged and kept; 0: none.
+    value_range
+        Stored values of images of more than 8 bits that become black and white; None: all bits of the file.
     """
 
     model: str
@@ -103,12 +105,15 @@ class TrainConfig:
     workers: int | None = None
     image_cache: str = "auto"
     seed: int = 0
+    value_range: tuple[float, float] | None = None
     logger: str = "none"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if (found := getattr(self, name)) not in choices:
                 raise UsageError(f"no {name.replace('_', ' ')} {found!r}; choose one of {', '.join(choices)}")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UsageError(f"a value range rises, found {self.value_range[0]:g} to {self.value_range[1]:g}")
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
         if min(self.epochs, self.first_epochs, self.batch_size, self.accumulate) < 1:

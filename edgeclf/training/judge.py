@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeclf.data.sources import Split
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, untracked
+from edgeclf.data.usable import leave_out
 from edgeclf.judging.asking import Answers, ask, count_test_images, items_of, match_labels
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
 from edgeclf.judging.report import Judgement, Subject, judge_answers
@@ -37,10 +38,11 @@ def judge_run(
     Which images trained it, and which selected its best epoch, is known by their bytes, wherever they lie now.
     """
     outcome, exportable = run.outcome(), run.exportable()
-    items = items_of(data, split)
+    own = outcome.data_sha256 == data.digest
+    items = items_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
     digest = digest_state(run.weights())
-    use = count_test_images(run.path, items, subject=digest, data=data, verb="eval")
+    use = count_test_images(run.path, items, subject=digest, data_sha256=data.digest, verb="eval")
     answers = _ask(exportable, data, items, batch_size, track)
     subject = Subject(
         kind="run",
@@ -51,8 +53,9 @@ def judge_run(
         classes=exportable.labels,
         temperature=outcome.temperature,
         thresholds=outcome.thresholds,
+        temperature_fit=outcome.temperature_fit,
     )
-    own, known = outcome.data_sha256 == data.digest, known_splits(run)
+    known = known_splits(run)
     there = [known.get(item.sha256) for item in answers.items]
     other_data = not own and split != "train" and "train" in there
     return judge_answers(
@@ -82,7 +85,7 @@ def set_operating_point(
     """
     outcome, data = run.outcome(), run.data()
     exportable = run.exportable()
-    answers = _ask(exportable, data, data.of("val"), 16, track)
+    answers = _ask(exportable, data, run.usable_data().of("val"), 16, track)
     scores = to_scores(answers.logits, "softmax", outcome.temperature)
     point = fit_thresholds(scores, answers.numbers(exportable.labels), wanted, per_class=per_class)
     point.check()

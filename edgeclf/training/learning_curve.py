@@ -11,9 +11,11 @@ from typing import Any
 from edgeclf.baseline import BaselineOptions, make_baseline
 from edgeclf.data.fractions import nested_subsets
 from edgeclf.data.split import SplitManifest, dataset_of, load_manifest, save_manifest, split_faults
+from edgeclf.data.usable import leave_out
 from edgeclf.judging.report import Judgement, judge_bundle
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.judge import judge_run
+from edgeclf.training.left_out import leave_out_unusable
 from edgeclf.training.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf.training.watcher import Watcher
@@ -148,6 +150,7 @@ def start_curve(plan: Plan, data: SplitManifest, path: Path, watcher: Watcher = 
     Run.check_free(path)
     if faults := split_faults(dataset_of(data).samples):
         raise DataError(f"{data.root}: {faults[0]}")
+    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, watcher=watcher)
     if not data.of(plan.judged_on):  # type: ignore[arg-type]
         raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
@@ -235,9 +238,16 @@ def _baseline(plan: Plan, fraction: float, subset: SplitManifest, folder: Path) 
     import sklearn.preprocessing
     import sklearn.svm  # noqa: F401  # now: loading them is no part of the first point's training time
 
-    options = BaselineOptions(output=folder, name=f"{fraction:g}", folds=0, seed=plan.seed, force=True)
+    options = BaselineOptions(
+        output=folder,
+        name=f"{fraction:g}",
+        folds=0,
+        seed=plan.seed,
+        force=True,
+        value_range=plan.trainings[0].value_range,
+    )
     made = make_baseline(without_test, options)
-    judged = judge_bundle(Bundle.open(made.path), subset, plan.judged_on)
+    judged = judge_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
     return made.path, round(made.training_seconds, 3), judged
 
 

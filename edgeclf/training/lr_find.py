@@ -1,96 +1,174 @@
-"""The learning-rate range test (Smith, 2017, arXiv:1506.01186): the rate rises until the loss does."""
+"""The learning-rate range test (Smith, 2017, arXiv:1506.01186): the rate rises until the loss does, several times."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeclf.data.split import SplitManifest
 from edgeclf.training.augment import seed_of
-from edgeclf.training.config import TrainConfig
+from edgeclf.training.checkpoint import copy_state
+from edgeclf.training.config import Phase, TrainConfig
 from edgeclf.training.device import choose_device
 from edgeclf.training.inputs import PictureInputs
+from edgeclf.training.left_out import leave_out_unusable
 from edgeclf.training.losses import classification_loss, one_hot, soften
+from edgeclf.training.optimizer import make_optimizer
 from edgeclf.training.studio import Studio
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.trained import load_for_training
-from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.writer import writing
 
 LOWEST, HIGHEST = 1e-6, 1.0
-_SMOOTHING, _DIVERGED = 0.9, 4.0
+PASSES, SMALL_SET_PASSES = 3, 5
+_DIVERGED = 3.0  # times the first losses
+_FEWEST_STEPS = 10
+_SMOOTHED_DECADES = 0.25  # standard deviation of the Gaussian, in powers of ten of the rate
+_BEYOND_NOISE = 4.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """Rates, the smoothed loss at each, and the suggestion: where the loss falls fastest."""
+    """What a range test saw.
+
+    Attributes
+    ----------
+    rates, losses
+        Rates up to where the first pass diverged, and the loss at each in nats: the mean over passes, smoothed.
+    noise
+        Standard error of a smoothed loss, from what single steps differ by.
+    passes
+        How often the rate rose, each time from the same weights over other batches.
+    suggestion
+        The rate of the steepest fall of the loss; None: there is none, for the reason in `problem`.
+    """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    suggestion: float
+    noise: float
+    passes: int
+    suggestion: float | None
+    problem: str | None = None
 
 
-def find_lr(config: TrainConfig, data: SplitManifest, steps: int = 100, watcher: Watcher = Watcher()) -> RangeTest:
-    """Trains the whole network for `steps` steps, the rate rising from 1e-6 to 1; ends early where the loss explodes.
+def find_lr(
+    config: TrainConfig, data: SplitManifest, steps: int = 100, passes: int | None = None, watcher: Watcher = Watcher()
+) -> RangeTest:
+    """Trains the whole network while the rate rises from 1e-6 to 1 in `steps` steps, `passes` times from the start.
 
-    Raises DataError where too few steps gave a loss to suggest anything.
+    `passes`: None: 3, and 5 where a pass shows images more than once, since few images make noisy losses. A pass
+    ends early where its loss explodes.
     """
+    architecture, module = load_for_training(
+        config.model,
+        config.weights,
+        labels=data.classes,
+        img_size=config.img_size,
+        seed=config.seed,
+        value_range=config.value_range,
+    )
+    data, _ = leave_out_unusable(data, config.value_range, watcher=watcher)
+    studio = Studio(config, data, architecture, module, choose_device(config.device))
+    if passes is None:
+        passes = PASSES if len(studio.train) >= steps * config.batch_size else SMALL_SET_PASSES
+    inputs = PictureInputs(studio)
+    inputs.decode_once(watcher)
+    start, rates = copy_state(module), np.geomspace(LOWEST, HIGHEST, steps)
+    batches = _forever(inputs)
+    watcher.start("range test", steps * passes)
+    curves = []
+    for number in range(passes):
+        module.load_state_dict(start)
+        curves.append(_one_pass(studio, inputs, batches, rates, number, watcher))
+    return read_curves(rates, curves)
+
+
+def _one_pass(
+    studio: Studio,
+    inputs: PictureInputs,
+    batches: Iterator[Any],
+    rates: NDArray[np.float64],
+    number: int,
+    watcher: Watcher,
+) -> list[float]:
+    """The loss of each step, up to the one that explodes."""
     import torch
 
-    architecture, module = load_for_training(
-        config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
-    )
-    studio = Studio(config, data, architecture, module, choose_device(config.device))
-    inputs = PictureInputs(studio)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=LOWEST)
-    torch.manual_seed(seed_of(config.seed, "lr-find"))
+    config = studio.config
+    optimizer = make_optimizer(config, studio.network, Phase("range test", False, 1, LOWEST))
+    torch.manual_seed(seed_of(config.seed, "lr-find", number))
     inputs.start()
-    rates: list[float] = []
     losses: list[float] = []
-    average = 0.0
-    watcher.start("range test", steps)
-    for step, (images, labels) in zip(range(steps), _forever(inputs), strict=False):
-        rate = LOWEST * (HIGHEST / LOWEST) ** (step / max(1, steps - 1))
-        optimizer.param_groups[0]["lr"] = rate
-        targets = soften(one_hot(labels, len(data.classes)), config.label_smoothing)
+    for rate, (images, labels) in zip(rates, batches, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
+        targets = soften(one_hot(labels, studio.classes), config.label_smoothing)
         with studio.autocast():
             loss = classification_loss(inputs.logits(images), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        average = _SMOOTHING * average + (1 - _SMOOTHING) * float(loss.detach())
-        smoothed = average / (1 - _SMOOTHING ** (step + 1))
-        if not math.isfinite(smoothed) or (losses and smoothed > _DIVERGED * min(losses)):
-            break
-        rates.append(rate)
-        losses.append(smoothed)
         watcher.advance()
-    return RangeTest(tuple(rates), tuple(losses), suggest_rate(rates, losses))
+        found = float(loss.detach())
+        if not math.isfinite(found) or (found > _DIVERGED * np.mean([*losses[:_FEWEST_STEPS], found]) > 0 and losses):
+            break
+        losses.append(found)
+    return losses
 
 
-def suggest_rate(rates: list[float], losses: list[float]) -> float:
-    """The rate of the steepest fall of the loss over the logarithm of the rate, before the lowest loss."""
-    import numpy as np
+def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -> RangeTest:
+    """The range test that passes of (at most) these rates make.
 
-    if len(losses) < 10:
-        raise DataError(f"only {len(losses)} steps gave a usable loss; try more images, or weights that are not random")
-    lowest = int(np.argmin(losses))
-    slopes = np.gradient(np.array(losses[: max(lowest + 1, 3)]), np.log(rates[: max(lowest + 1, 3)]))
-    return float(rates[int(np.argmin(slopes))])
+    The mean over passes is smoothed over the logarithm of the rate, both ways, so that the start is no noisier than the
+    rest and no rate is blamed for what came before it. A rate is suggested where the loss falls by more than 4
+    standard errors of such a smoothed loss before it rises.
+    """
+    steps = min(len(curve) for curve in curves)
+    passes, rates = len(curves), rates[:steps]
+    if steps < _FEWEST_STEPS:
+        found = tuple(map(float, np.mean([curve[:steps] for curve in curves], axis=0))) if steps else ()
+        exploded = f"the loss is no number, or explodes, after {steps} steps"
+        return RangeTest(tuple(map(float, rates)), found, 0.0, passes, None, exploded)
+    mean = np.mean([curve[:steps] for curve in curves], axis=0)
+    decades = np.log10(rates)
+    kernel = np.exp(-0.5 * ((decades[:, None] - decades) / _SMOOTHED_DECADES) ** 2)
+    kernel /= kernel.sum(axis=1, keepdims=True)
+    smooth = kernel @ mean
+    early = slice(0, int(np.argmin(smooth)) + 1)
+    spread = float(np.sqrt(np.mean((mean - smooth)[: steps // 2] ** 2)))
+    noise = spread * float(np.sqrt((kernel**2).sum(axis=1).max()))
+    fall = float(smooth[early].max() - smooth[early][-1])
+    suggestion: float | None = None
+    problem: str | None = None
+    if fall <= _BEYOND_NOISE * math.sqrt(2) * noise:
+        problem = f"the loss falls by {fall:.3f} nats at most, which its noise ({noise:.3f}) can do as well"
+    else:
+        suggestion = float(
+            rates[int(np.argmin(np.gradient(smooth[: max(early.stop, 3)], decades[: max(early.stop, 3)])))]
+        )
+    return RangeTest(tuple(map(float, rates)), tuple(map(float, smooth)), noise, passes, suggestion, problem)
 
 
 def draw_range_test(found: RangeTest, path: Path) -> None:
-    """Writes the curve and the suggestion as a PNG, over what is there."""
+    """Writes the curve, its noise and the suggestion as a PNG, over what is there."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(found.rates, found.losses)
-    axes.axvline(found.suggestion, color="tab:red", linestyle="--", label=f"suggestion {found.suggestion:.1e}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats, smoothed)")
+    losses = np.array(found.losses)
+    axes.plot(found.rates, losses, label=f"mean of {found.passes} passes, smoothed")
+    axes.fill_between(
+        found.rates, losses - 2 * found.noise, losses + 2 * found.noise, alpha=0.2, label="noise (± 2 SE)"
+    )
+    if found.suggestion is not None:
+        axes.axvline(found.suggestion, color="tab:red", linestyle="--", label=f"suggestion {found.suggestion:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     with writing(path, force=True) as draft:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeclf.data.sources import SPLITS
 from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.judging.ledger import record_test_use
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import TrainConfig
@@ -23,12 +24,14 @@ from edgeclf_export.weights import read_state
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.manifest import Thresholds
 from edgeclf_runtime.records import from_json, to_json
+from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written when training starts
+LEFT_OUT = "left_out.json"  # images of the split that could not be used
 MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
 LOCK = ".lock"
 
@@ -37,8 +40,9 @@ LOCK = ".lock"
 class Outcome:
     """What came out: `model.json`, written last.
 
-    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on validation,
-    `waiting_share` the share of the epochs of the network, without validation, in which it waited for pictures.
+    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on them, with its
+    evidence in `temperature_fit` (None in runs of earlier versions), `waiting_share` the share of the epochs of the
+    network, without validation, in which it waited for pictures. `cut_short`: `train --finish` ended it.
     """
 
     schema: int = 1
@@ -50,6 +54,8 @@ class Outcome:
     waiting_share: float | None = None
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
+    temperature_fit: TemperatureFit | None = None
+    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,13 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: Path, config: TrainConfig, data: SplitManifest, architecture: Architecture, start: Checkpoint
+        cls,
+        path: Path,
+        config: TrainConfig,
+        data: SplitManifest,
+        architecture: Architecture,
+        start: Checkpoint,
+        left_out: Sequence[Unreadable] = (),
     ) -> Run:
         """A new folder with what was asked for; its config, which makes it a run, comes last: it can be resumed.
 
@@ -69,6 +81,7 @@ class Run:
         cls.check_free(path)
         run = cls(path)
         save_manifest(data, path / SPLIT, force=True)
+        run.write_left_out(left_out)
         run.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
         run.write_json(CONFIG, to_json(config))
@@ -103,7 +116,8 @@ class Run:
     def check_free(path: Path) -> None:
         """Raises UsageError where a run is there already."""
         if (path / CONFIG).exists():
-            raise UsageError(f"{path} holds a run; go on with --resume {path}, or choose another --name")
+            ended = " whose training has ended" if Run(path).finished else f"; --resume {path} goes on with it"
+            raise UsageError(f"{path} holds a run{ended}; choose another --name for a new one")
 
     @staticmethod
     def is_at(path: Path) -> bool:
@@ -136,7 +150,20 @@ class Run:
         return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
 
     def data(self) -> SplitManifest:
+        """The split as it was given, images that can't be used included: its digest is what tells it from others."""
         return load_manifest(self.path / SPLIT)
+
+    def usable_data(self) -> SplitManifest:
+        """The split without the images that were left out."""
+        return leave_out(self.data(), self.left_out())
+
+    def left_out(self) -> tuple[Unreadable, ...]:
+        """Images that could not be used when it was trained; none in runs of earlier versions."""
+        place = self.path / LEFT_OUT
+        return from_json(tuple[Unreadable, ...], self.read_json(LEFT_OUT), str(place)) if place.exists() else ()
+
+    def write_left_out(self, left_out: Sequence[Unreadable]) -> None:
+        self.write_json(LEFT_OUT, to_json(left_out))
 
     def architecture(self) -> Architecture:
         return from_json(Architecture, self.read_json(NETWORK), str(self.path / NETWORK))
@@ -144,7 +171,10 @@ class Run:
     def outcome(self) -> Outcome:
         """Raises DataError where training has not ended."""
         if not self.finished:
-            raise DataError(f"{self.path}: its training has not ended; go on with `edgeclf train --resume {self.path}`")
+            raise DataError(
+                f"{self.path}: its training has not ended; go on with `edgeclf train --resume {self.path}`, or keep "
+                f"its best epoch so far with `edgeclf train --finish {self.path}`"
+            )
         return from_json(Outcome, self.read_json(MODEL), str(self.path / MODEL))
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -159,11 +189,16 @@ class Run:
             data_sha256=outcome.data_sha256,
             temperature=outcome.temperature,
             thresholds=outcome.thresholds,
+            temperature_fit=outcome.temperature_fit,
         )
-        data = self.data()
-        files = tuple(data.path_of(item) for item in data.of("val"))
+        data = self.usable_data()
+        there = replace(data, items=tuple(item for item in data.items if data.path_of(item).is_file()))
+        gone = len(data.items) - len(there.items)
+        notes = (f"{gone:,} of the run's {len(data.items):,} images are no longer there and left out",) if gone else ()
+        files = tuple(there.path_of(item) for item in there.of("val"))
         exportable = exportable_from_training(self.architecture(), self.weights(), training, files)
-        return replace(exportable, data=self._labelled(data, exportable.labels))
+        notes = (*exportable.notes, *notes)
+        return replace(exportable, data=self._labelled(there, exportable.labels), notes=notes)
 
     def _labelled(self, data: SplitManifest, classes: Sequence[str]) -> LabelledData:
         """The splits as the exporter takes them; a look at the test images is counted in the run."""
@@ -177,7 +212,9 @@ class Run:
         )
 
         def count_look(subject: str) -> str:
-            use = record_test_use(self.path, subject=subject, data_sha256=data.digest, images=len(test), verb="export")
+            use = record_test_use(
+                self.path, subject=subject, data_sha256=self.data().digest, images=len(test), verb="export"
+            )
             return str(use)
 
         return LabelledData(train, val, test, f"run {self.name}", count_look)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.data.bit_depth import deep_images, highest_stored
 from edgeclf.data.split import (
     SplitManifest,
     copies_across_splits,
@@ -23,6 +24,7 @@ from edgeclf.training.curves import draw_curves
 from edgeclf.training.device import choose_device
 from edgeclf.training.event_log import check_logger
 from edgeclf.training.leakage import keep_adapted, seen_in_adaptation
+from edgeclf.training.left_out import leave_out_unusable
 from edgeclf.training.processes import Processes
 from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.studio import Studio
@@ -35,7 +37,7 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.records import to_json
 from edgeclf_runtime.writer import writing
 
-_SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT = 100_000, 1e-4, 0.2
+_SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT, _SAMPLED = 100_000, 1e-4, 0.2, 16
 
 
 def train(
@@ -44,17 +46,20 @@ def train(
     path: Path,
     watcher: Watcher = Watcher(),
     processes: Processes = Processes(),
+    *,
+    strict: bool = False,
 ) -> Run:
     """Trains a backbone on the training images and keeps what validates best in the run folder `path`.
 
-    Several processes call it with the same arguments, each with its own `processes`; the first one writes.
+    Images that can't be used are left out, with a warning that counts them. Several processes call it with the same
+    arguments, each with its own `processes`; the first one writes.
 
     Raises
     ------
     UsageError
         The folder holds a run, or the config can't be meant.
     DataError
-        A split is empty, an image is bad, or the weights can't be had.
+        A split is empty, more than half of the images (`strict`: any) can't be used, or the weights can't be had.
     GateError
         The loss became NaN or infinite; where an epoch was good before, the run is whole and keeps it.
     """
@@ -64,24 +69,49 @@ def train(
         raise DataError(f"{data.root}: {faults[0]}")
     _warn(config, data, watcher)
     architecture, module = load_for_training(
-        config.model, config.weights, labels=data.classes, img_size=config.img_size, seed=config.seed
+        config.model,
+        config.weights,
+        labels=data.classes,
+        img_size=config.img_size,
+        seed=config.seed,
+        value_range=config.value_range,
     )
+    usable, left_out = leave_out_unusable(data, config.value_range, strict=strict, processes=processes, watcher=watcher)
     if config.normalize == "data":
-        measured = measure(training_dataset(data))
+        measured = measure(training_dataset(usable), config.value_range)
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
-    studio = Studio(config, data, architecture, module, choose_device(config.device, processes), processes)
+    studio = Studio(config, usable, architecture, module, choose_device(config.device, processes), processes)
     run = Run(path)
     processes.wait()  # all have seen that the folder is free
     with _held(run, processes):  # nothing that can be foreseen goes wrong from here on
         start = Checkpoint(0, 0, copy_state(module), {}, processes=processes.size)
         if processes.is_first:
-            Run.create(path, config, data, architecture, start)
+            Run.create(path, config, data, architecture, start, left_out)
             keep_adapted(run, config.weights)
         return _finish(Trainer(run, studio, start, watcher))
 
 
-def resume(path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes()) -> Run:
-    """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes."""
+def resume(
+    path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes(), *, strict: bool = False
+) -> Run:
+    """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
+
+    Images that can't be used any more are left out (`strict`: raise DataError); then it does not end in the same bits.
+    """
+    return _go_on(path, watcher, processes, strict=strict, finish=False)
+
+
+def finish(
+    path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes(), *, strict: bool = False
+) -> Run:
+    """Ends an interrupted training here: its best epoch so far is kept, as if it had been the last but one to train.
+
+    Raises UsageError where it has ended already, DataError where no epoch has.
+    """
+    return _go_on(path, watcher, processes, strict=strict, finish=True)
+
+
+def _go_on(path: Path, watcher: Watcher, processes: Processes, *, strict: bool, finish: bool) -> Run:
     run = Run.open(path)
     if run.finished:
         raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
@@ -96,11 +126,20 @@ def resume(path: Path, watcher: Watcher = Watcher(), processes: Processes = Proc
                 "was, but not to the same bits"
             )
             checkpoint.processes = processes.size
+        if finish and not checkpoint.best:
+            raise DataError(f"{path}: no epoch has ended yet; go on with `edgeclf train --resume {path}`")
         module = rebuild(architecture, checkpoint.weights)
-        data, device = run.data(), choose_device(config.device, processes)
-        studio = Studio(config, data, architecture, module, device, processes)
+        known = run.left_out()
+        data, left_out = leave_out_unusable(
+            run.data(), config.value_range, strict=strict, known=known, processes=processes, watcher=watcher
+        )
+        studio = Studio(config, data, architecture, module, choose_device(config.device, processes), processes)
         processes.wait()  # all have read the checkpoint
-        return _finish(Trainer(run, studio, checkpoint, watcher))
+        if processes.is_first and left_out != known:
+            run.write_left_out(left_out)
+        if finish:
+            checkpoint.phase = len(phases_of(config))
+        return _finish(Trainer(run, studio, checkpoint, watcher), cut_short=finish)
 
 
 def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
@@ -108,7 +147,7 @@ def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
     return run.alone() if processes.is_first else nullcontext()
 
 
-def _finish(trainer: Trainer) -> Run:
+def _finish(trainer: Trainer, *, cut_short: bool = False) -> Run:
     _introduce(trainer)
     diverged = None
     try:
@@ -119,7 +158,7 @@ def _finish(trainer: Trainer) -> Run:
         diverged = error
     logits = trainer.best_val_logits()
     if trainer.studio.processes.is_first:
-        _write_outcome(trainer, logits)
+        _write_outcome(trainer, logits, cut_short=cut_short)
     trainer.studio.processes.wait()  # whoever leaves with an error sooner ends the one that writes
     if diverged is not None:
         run, best = trainer.run, trainer.checkpoint.best_epoch
@@ -144,13 +183,14 @@ def _introduce(trainer: Trainer) -> None:
         )
 
 
-def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
+def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: bool) -> None:
     run, studio, state = trainer.run, trainer.studio, trainer.checkpoint
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
     with writing(run.path / "curves.png", force=True) as draft:
         draw_curves(state.history, draft)
+    fit = fit_temperature(logits, studio.val.labels)
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
@@ -158,9 +198,14 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32]) -> None:
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
         waiting_share=waiting_share(state.history),
-        temperature=fit_temperature(logits, studio.val.labels),
+        temperature=fit.temperature,
+        temperature_fit=fit,
+        cut_short=cut_short,
     )
     run.write_json(MODEL, to_json(outcome))
+    trainer.watch.note(str(fit))
+    if fit.caution is not None:
+        trainer.watch.warn(fit.caution)
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
         trainer.watch.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
@@ -185,6 +230,12 @@ def _warn(config: TrainConfig, data: SplitManifest, watcher: Watcher) -> None:
         watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
     if config.class_weights != "none" and config.sampler == "weighted":
         watcher.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
+    if config.value_range is None:
+        trained = data.of("train")
+        sample = trained[:: max(1, len(trained) // _SAMPLED)]
+        deep = deep_images(highest_stored(data.path_of(item)) for item in sample)
+        if deep.value_range is not None:
+            watcher.warn(f"of {len(sample)} training images {deep}")
     for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):
         watcher.warn(sentence)
     if copies := copies_across_splits(data):

@@ -89,11 +89,10 @@ class Trainer:
     def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
         state = self.checkpoint
         score = scores["val_macro_f1" if self.config.select == "macro-f1" else "val_top1"]
-        if score > state.best_score:
+        state.stale_epochs = 0 if score > state.best_score else state.stale_epochs + 1
+        # few validation images give many epochs the same figure: of these the one with the lower loss is better
+        if score > state.best_score or (score == state.best_score and scores["val_loss"] < state.best_loss):
             state.best, state.best_score, state.best_epoch = learner.judged_weights(), score, len(state.history)
-            state.stale_epochs = 0
-        else:
-            state.stale_epochs += 1
 
     def _save(self) -> None:
         if not self.studio.processes.is_first:

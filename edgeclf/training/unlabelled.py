@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest, load_manifest
 from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
 from edgeclf.training.batches import Pictures
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images import decode, find_images
@@ -21,19 +21,11 @@ _UNLABELLED = ("unlabelled", "labelled")  # a manifest has two classes at least;
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A file that is no picture, and why."""
-
-    path: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Unlabelled:
     """The images that can be read, as a manifest whose classes mean nothing, and the files that can't."""
 
     manifest: SplitManifest
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[Unreadable, ...] = ()
     passed_over: int = 0
 
     @property
@@ -41,8 +33,17 @@ class Unlabelled:
         """As training takes them; the labels are all 0."""
         return Pictures(self.manifest, self.manifest.items, np.zeros(len(self.manifest.items), dtype=np.int64))
 
+    def read_again(self, value_range: ValueRange | None = None) -> Unlabelled:
+        """Without the images that are gone, changed or damaged since. Raises DataError where that are all."""
+        broken = find_unusable(self.manifest, self.manifest.items, value_range)
+        paths = {each.path for each in broken}
+        items = tuple(item for item in self.manifest.items if item.path not in paths)
+        if not items:
+            raise DataError(f"{self.manifest.root}: none of its images can be read, such as {broken[0].path}")
+        return replace(self, manifest=replace(self.manifest, items=items), broken=(*self.broken, *broken))
 
-def read_unlabelled(source: Path, *, track: Track = untracked) -> Unlabelled:
+
+def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, track: Track = untracked) -> Unlabelled:
     """The images under a folder; of a split manifest (.json) those that train, so that its others stay unseen.
 
     Raises
@@ -64,9 +65,11 @@ def read_unlabelled(source: Path, *, track: Track = untracked) -> Unlabelled:
         raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
     if not paths:
         raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
-    looked = list(track(in_threads(_look_at, paths), len(paths), "read"))
+    looked = list(track(in_threads(lambda path: _look_at(path, value_range), paths), len(paths), "read"))
     names = [path.relative_to(root).as_posix() for path in paths]
-    broken = [Broken(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)]
+    broken = [
+        Unreadable(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)
+    ]
     items = [
         Item(name, _UNLABELLED[0], "train", seen)
         for name, seen in zip(names, looked, strict=True)
@@ -80,18 +83,12 @@ def read_unlabelled(source: Path, *, track: Track = untracked) -> Unlabelled:
     return Unlabelled(manifest, tuple(broken), passed_over)
 
 
-def broken_sentence(broken: tuple[Broken, ...], readable: int) -> str:
-    """The warning about files that are left out."""
-    named = some([f"{each.path} ({each.error})" for each in broken], "; ")
-    return f"{len(broken)} of {len(broken) + readable} images can't be read and are left out: {named}"
-
-
-def _look_at(path: Path) -> str | ImageError:
+def _look_at(path: Path, value_range: ValueRange | None) -> str | ImageError:
     """SHA-256 of an image file that decodes, or what is wrong with it."""
     try:
         data = path.read_bytes()
         with BUDGET.share() as reserve:
-            decode(data, reserve=reserve)
+            decode(data, value_range=value_range, reserve=reserve)
     except ImageError as error:
         return error
     except OSError as error:

@@ -23,6 +23,7 @@ from edgeclf.verbs.options import (
     shell_word,
 )
 from edgeclf.verbs.train import watcher_in
+from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def adapt(
     amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16.")] = "auto",
     device: TrainDevice = "auto",
     workers: Workers = None,
+    bit_depth: BitDepth = None,
+    window: Window = None,
     seed: TrainingSeed = 0,
     config: ConfigFile = None,
     output: Annotated[
@@ -115,8 +118,11 @@ def adapt(
                     device=device,
                     workers=workers,
                     seed=seed,
+                    value_range=value_range_of(bit_depth, window),
                 )
-                made = adapt_backbone(asked, read_unlabelled(unlabelled, track=track), folder, watcher)
+                made = adapt_backbone(
+                    asked, read_unlabelled(unlabelled, asked.value_range, track=track), folder, watcher
+                )
         except (KeyboardInterrupt, BackendError, DataError):
             _say_how_to_go_on(folder)
             raise
@@ -148,5 +154,5 @@ def _show(made: Adaptation, *, as_json: bool) -> None:
         show(styled(f"{made.path}: {outcome.backbone} {outcome}, in {outcome.seconds:.1f} s", "bold"))
     say(f"wrote {made.path}/: model.safetensors without a head, adapted.json, split, history", style="dim")
     name, size = shell_word(made.config().model), made.config().img_size
-    sized = "" if size is None else f" --img-size {size}"
+    sized = ("" if size is None else f" --img-size {size}") + options_for(made.config().value_range)
     suggest(f"edgeclf train DATA -m {name}{sized} --weights {shell_word(str(made.path))}")

@@ -9,6 +9,7 @@ import typer
 
 from edgeclf.console import grid, say, show, size, styled, suggest, track, verdict, write_json
 from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf.verbs.value_range import BitDepth, Window, value_range_of
 
 if TYPE_CHECKING:
     from edgeclf.baseline import Baseline
@@ -29,6 +30,11 @@ def baseline(
         int, typer.Option(min=0, max=100, metavar="N", help="Parts of the cross-validation; 0 leaves it out.")
     ] = 5,
     seed: Annotated[int, typer.Option(metavar="N", help="For the split and the folds.")] = 0,
+    bit_depth: BitDepth = None,
+    window: Window = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at images that can't be used, instead of leaving them out.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,11 +52,18 @@ def baseline(
     """
     from edgeclf.baseline import BaselineOptions, make_baseline
     from edgeclf.data.split import open_data
+    from edgeclf.data.usable import left_out_sentence
     from edgeclf_runtime.hog import FEATURES
     from edgeclf_runtime.records import to_json
 
-    options = BaselineOptions(output=output, name=name, folds=folds, seed=seed, force=force)
-    made = make_baseline(open_data(data, seed, track=track), options, track=track)
+    shown = value_range_of(bit_depth, window)
+    options = BaselineOptions(
+        output=output, name=name, folds=folds, seed=seed, force=force, value_range=shown, strict=strict
+    )
+    images = open_data(data, seed, track=track)
+    made = make_baseline(images, options, track=track)
+    if made.left_out:
+        say(f"warning: {left_out_sentence(made.left_out, len(images.items))}; they are left out", style="yellow")
     if as_json:
         write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:

@@ -10,6 +10,7 @@ import typer
 from edgeclf.console import count, grid, say, show, styled, suggest, track, write_json
 from edgeclf.verbs.data_tables import show_check, show_split, show_stats, split_counts
 from edgeclf.verbs.options import AsJson, Force, need, shell_word
+from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def stats(
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="The backbone to compare with.", show_default="ImageNet's"),
     ] = None,
+    bit_depth: BitDepth = None,
+    window: Window = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure channels, sizes and class counts.
@@ -156,7 +159,8 @@ def stats(
     from edgeclf.data.stats import IMAGENET, advise, backbone_statistics, measure
 
     backbone = IMAGENET if model is None else backbone_statistics(model)
-    found = measure(read_source(source), track=track)
+    value_range = value_range_of(bit_depth, window)
+    found = measure(read_source(source), value_range, track=track)
     advice = advise(found, backbone)
     if as_json:
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})
@@ -168,7 +172,11 @@ def stats(
         say(
             "warning: no splits, so this includes the images to be tested on; `edgeclf data split` parts them", "yellow"
         )
-    suggest(f"edgeclf train {shell_word(str(source))} --model {model or 'NAME'} --normalize {advice.normalize}")
+    if found.deep.value_range is not None:  # all else was measured on images that are nearly black
+        suggest(f"edgeclf data stats {shell_word(str(source))} {found.deep.remedy}")
+        return
+    shown = options_for(value_range)
+    suggest(f"edgeclf train {shell_word(str(source))} --model {model or 'NAME'} --normalize {advice.normalize}{shown}")
 
 
 @app.command()
@@ -183,6 +191,8 @@ def preview(
     img_size: Annotated[
         int, typer.Option("--img-size", "--imgsz", min=8, metavar="PX", help="Side of a picture.")
     ] = 128,
+    bit_depth: BitDepth = None,
+    window: Window = None,
     seed: Annotated[int, typer.Option(metavar="N", help="For the samples, and the split if there is none.")] = 0,
     force: Force = False,
 ) -> None:
@@ -202,7 +212,9 @@ def preview(
     if unknown := [recipe for recipe in recipes if recipe not in RECIPES]:
         raise UsageError(f"no recipe {unknown[0]!r}; choose one of {', '.join(RECIPES)}")
     resized = round(img_size / 0.875)
-    pixels = Pixels("shorter", (resized, resized), (img_size, img_size), "bicubic")
+    pixels = Pixels(
+        "shorter", (resized, resized), (img_size, img_size), "bicubic", value_range=value_range_of(bit_depth, window)
+    )
     draw_preview(open_data(source, seed), pixels, output, recipes=recipes, seed=seed, force=force)
     say(f"wrote {output}: {', '.join(recipes)}", style="dim")
     suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}")
@@ -265,6 +277,7 @@ def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> di
         "conflicts": checked.conflicts,
         "copies": checked.copies,
         "look_alikes": checked.alike,
+        "deep": checked.deep,
         "look_alikes_cut": checked.alike_cut,
         "unreadable": checked.unreadable,
         "changed": checked.changed,
@@ -278,17 +291,19 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
     if found["leak"]:
         raise GateError(f"{source} leaks: {'; '.join(found['leak'])}; remove one of each, or split anew by group")
     if found["fault"]:
-        raise DataError(f"{source}: {'; '.join(found['fault'])}")
+        left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
+        raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
     if report is None and checked.alike:
         suggest(f"edgeclf data check {shell_word(str(source))} --report checked")
     elif source.suffix.lower() != ".json":
         suggest(f"edgeclf data split {shell_word(str(source))} -o split.json")
     else:
-        suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100")
+        deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
+        suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100{deep}")
 
 
 def _warn_of_balance(manifest: SplitManifest) -> None:
-    from edgeclf.data.balance import balance_warnings
+    from edgeclf.data.balance import balance_warnings, few_to_judge
     from edgeclf.data.sources import some
 
     for warning in balance_warnings(split_counts(manifest, "train")):
@@ -300,6 +315,8 @@ def _warn_of_balance(manifest: SplitManifest) -> None:
             say(f"warning: no {name} images", style="yellow")
         elif lacking:
             say(f"warning: {name} has no image of {some(map(repr, lacking))}", style="yellow")
+        elif few := few_to_judge(counted, name):
+            say(f"warning: {few}", style="yellow")
 
 
 def _show_sets(*, as_json: bool) -> None:

@@ -157,6 +157,10 @@ def evaluate(
         judged = judge_run(
             run, held_out.data, split, batch_size=batch_size, origin=held_out.origin, present=present, track=track
         )
+        if left_out := run.left_out():
+            say(
+                f"{count(len(left_out), 'image')} of its split could not be used when it was trained, and stay left out"
+            )
     manifest = held_out.data
     written = write_judgement(judged, manifest, folder, force=force)
     if as_json:
@@ -174,6 +178,8 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
         f"thresholds for {point.wanted} on {count(point.images, 'validation image')} (selected on these): "
         f"{point.answered:.1%} answered, {precision} of them right; kept in {kept_in}"
     )
+    if point.caution is not None:
+        say(f"warning: {point.caution}", style="yellow")
     if point.missed:
         say(f"warning: for {len(point.missed)} of the classes no threshold reaches it", style="yellow")
 

@@ -25,6 +25,7 @@ from edgeclf.verbs.export_options import (
     int8_options,
 )
 from edgeclf.verbs.options import AsJson, Backbone, Force, ImgSize, Strict, need
+from edgeclf.verbs.value_range import BitDepth, Window
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,12 +133,8 @@ def export(
     interpolation: Annotated[
         str | None, typer.Option(metavar="I", help="For FILE.onnx or own --weights: bilinear or bicubic.")
     ] = None,
-    bit_depth: Annotated[
-        int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that images of over 8 bits really use.")
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option(metavar="LOW,HIGH", help="Stored values shown as black and white; over 8 bits only.")
-    ] = None,
+    bit_depth: BitDepth = None,
+    window: Window = None,
     proof_data: ProofData = None,
     max_batch: Annotated[
         int | None,

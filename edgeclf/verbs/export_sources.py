@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeclf.console import say
 from edgeclf.verbs.foreign_formats import refuse_other_formats
 from edgeclf.verbs.normalization import IMAGENET_MEAN, channel_order, foreign_normalization
+from edgeclf.verbs.value_range import options_for, value_range_of
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.writer import MANIFEST
 
@@ -138,8 +138,10 @@ class Source:
 
     def load(self, folder: Path) -> Exportable:
         """The classifier. `folder` is empty and there until the export is over."""
-        shown = _value_range(self.bit_depth, self.window)
+        shown = value_range_of(self.bit_depth, self.window)
         exportable = self._load(folder)
+        if self.kind == "run":
+            _refuse_other_range(exportable, shown)
         for note in exportable.notes:
             say(note)
         if shown is None:
@@ -170,6 +172,18 @@ def _refuse_hub_folder(folder: Path) -> None:
         raise UsageError(
             f"{folder} is a checkpoint of timm's {backbone}: edgeclf export --model {backbone} --weights {folder}"
         )
+
+
+def _refuse_other_range(exportable: Exportable, shown: tuple[float, float] | None) -> None:
+    """Raises UsageError where a run would see other pixels than it was trained on."""
+    trained = exportable.pixels.value_range
+    if shown is None or shown == trained:
+        return
+    own = "all bits of its files" if trained is None else f"stored values of {trained[0]:g} to {trained[1]:g}"
+    raise UsageError(
+        f"this run was trained on {own}, so {options_for(shown).strip()} would show it pixels that it does not know; "
+        "leave it out, or give it to `edgeclf train`"
+    )
 
 
 def _run(source: str | None) -> Exportable:
@@ -228,18 +242,3 @@ def _missing_values(source: Path, look: Look) -> dict[str, bool]:
     if look.mean is None and look.std is None and takes_uint8(source):
         return {}
     return {"--mean R,G,B": look.mean is None, "--std R,G,B": look.std is None}
-
-
-def _value_range(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:
-    """The stored values that become black and white, from --bit-depth or --window."""
-    if bit_depth is not None and window is not None:
-        raise UsageError("give either --bit-depth or --window, not both")
-    if window is not None:
-        try:
-            low, high = (float(part) for part in window.split(","))
-        except ValueError:
-            raise UsageError(f"--window wants two numbers such as 0,4095, found {window!r}") from None
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UsageError(f"--window wants LOW below HIGH, both finite, found {window!r}")
-        return low, high
-    return None if bit_depth is None else (0.0, 2.0**bit_depth - 1)

@@ -177,6 +177,8 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         ("identity", found.digest),
     ]
     facts += [("checked", check) for check in manifest.checks]
+    if manifest.temperature_fit is not None:
+        facts.append(("temperature", str(manifest.temperature_fit).removeprefix("temperature ")))
     if manifest.calibration is not None:
         facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
     if manifest.candidates:
@@ -220,7 +222,7 @@ def _prompts(manifest: Manifest) -> str:
 
 
 def _temperature(manifest: Manifest) -> str:
-    words = f", temperature {manifest.temperature:g}" if manifest.temperature != 1 else ""
+    words = f", temperature {manifest.temperature:.3g}" if manifest.temperature != 1 else ""
     least = manifest.thresholds.unknown_below
     return words + (f', "unknown" below {least:g}' if least is not None else "")
 

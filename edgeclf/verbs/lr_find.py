@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.console import count, say, show, styled, suggest, write_json
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.options import AsJson, ImgSize, TrainingSeed, need, shell_word
 from edgeclf.verbs.train import NEEDED, watcher_in
+from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.records import to_json
 
 
 def lr_find(
@@ -20,8 +23,14 @@ def lr_find(
     weights: Annotated[str, typer.Option(metavar="WHERE", help="As for train.")] = "hub",
     img_size: ImgSize = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Pictures a step.")] = 32,
-    steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps from 1e-6 to 1.")] = 100,
+    steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps of a pass, from 1e-6 to 1.")] = 100,
+    passes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Passes to average.", show_default="3; of few images 5"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bit_depth: BitDepth = None,
+    window: Window = None,
     seed: TrainingSeed = 0,
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
@@ -29,7 +38,9 @@ def lr_find(
 ) -> None:
     """Raise the learning rate step by step and see where the loss falls fastest (Smith's range test).
 
-    Nothing is kept of the training itself. The whole network learns, as in `train --strategy full`.
+    The rate rises several times, each time from the same weights, and the mean is smoothed. Where the loss falls no
+    further than its noise, no rate is suggested, and the exit code is 1. Nothing is kept of the training itself. The
+    whole network learns, as in `train --strategy full`.
 
     \b
     Example:
@@ -48,15 +59,24 @@ def lr_find(
         device=device,
         seed=seed,
         strategy="full",
+        value_range=value_range_of(bit_depth, window),
     )
     with ExitStack() as stack:
-        found = find_lr(resolved, open_data(data, seed), steps, watcher_in(stack))
+        found = find_lr(resolved, open_data(data, seed), steps, passes, watcher_in(stack))
     draw_range_test(found, output)
     if as_json:
-        write_json("lr-find", {"suggestion": found.suggestion, "rates": found.rates, "losses": found.losses})
-    else:
+        write_json("lr-find", to_json(found))
+    elif found.suggestion is not None:
         show(styled(f"suggested rate {found.suggestion:.1e}", "bold"))
-    say(f"wrote {output}: {len(found.rates)} steps up to {found.rates[-1]:.1e}", style="dim")
+    reached = f" up to {found.rates[-1]:.1e}" if found.rates else ""
+    say(f"wrote {output}: {found.passes} x {count(len(found.rates), 'step')}{reached}", style="dim")
     same = "" if weights == "hub" else f" --weights {shell_word(weights)}"
     same += "" if img_size is None else f" --img-size {img_size}"
-    suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full --lr {found.suggestion:.1e}")
+    same += options_for(resolved.value_range)
+    rate = "" if found.suggestion is None else f" --lr {found.suggestion:.1e}"
+    suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full{rate}")
+    if found.suggestion is None:
+        raise GateError(
+            f"no rate can be suggested: {found.problem}; give more --steps, --passes or images, or leave train its own "
+            f"rate of {resolved.peak_lr:g}"
+        )

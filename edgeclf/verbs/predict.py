@@ -102,7 +102,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Also write a table as CSV; - prints it instead. With --watch and --source, rows are added.",
+            help="Also write a table as CSV; - prints it instead. With --watch and --source, rows are added. Ctrl-C "
+            "leaves the rows so far in FILE.interrupted.csv.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -15,6 +15,7 @@ from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
 from edgeclf.verbs.learning_curve import plan_of, run_curve
 from edgeclf.verbs.options import AsJson, Backbone, ImgSize, TrainDevice, TrainingSeed, Vflip, Workers, need, shell_word
+from edgeclf.verbs.value_range import BitDepth, Window, value_range_of
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def train(
     patience: Annotated[
         int, typer.Option(min=0, metavar="N", help="Stop after N epochs without a better one; 0: never.")
     ] = 0,
-    select: Annotated[str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1.")] = "macro-f1",
+    select: Annotated[
+        str, typer.Option(metavar="M", help="What the best epoch is: macro-f1 or top-1; of equal ones the lower loss.")
+    ] = "macro-f1",
     normalize: Annotated[
         str, typer.Option(metavar="N", help="By the statistics of the backbone, or of the data: backbone or data.")
     ] = "backbone",
@@ -122,6 +125,8 @@ def train(
     channels_last: Annotated[
         bool, typer.Option(help="Convolutions with the channels last in memory; changes speed, not what is learnt.")
     ] = True,
+    bit_depth: BitDepth = None,
+    window: Window = None,
     seed: TrainingSeed = 0,
     fraction: Annotated[
         str | None,
@@ -146,12 +151,19 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted run, bit for bit.", autocompletion=completion.runs),
     ] = None,
+    finish: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="End an interrupted run here, with its best epoch so far.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at images that can't be used, instead of leaving them out.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a backbone on your own classes.
 
-    The best epoch on the validation images is kept; the test images are not touched. Ctrl-C is safe: the last finished
-    epoch is on disk, and --resume goes on from there.
+    The best epoch on the validation images is kept; the test images are not evaluated. Images that can't be read, are
+    missing, or changed since the split was made, are left out with a count. Ctrl-C is safe: the last finished epoch is
+    on disk, --resume goes on from there, and --finish keeps the best epoch so far.
 
     \b
     Examples:
@@ -160,28 +172,32 @@ def train(
       edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
       edgeclf train photos/ -m mobilenetv3_large_100 --strategy linear-probe,two-phase,hog-svm --fraction 0.1,0.3,1
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
+      edgeclf train --finish runs/mobilenetv3_large_100-two-phase
       torchrun --nproc-per-node 4 -m edgeclf train photos/ -m resnet50
     """
     from edgeclf.data.split import open_data
+    from edgeclf.data.usable import find_unusable, refuse_unusable
     from edgeclf.training.augment import Switches
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.learning_curve import is_curve
     from edgeclf.training.processes import joined
     from edgeclf.training.run import Run
+    from edgeclf.training.train import finish as finish_run
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
     from edgeclf.training.watcher import Watcher
     from edgeclf_export.trained import require_weights
 
     need("train", *NEEDED)
-    if (resume is None) == (data is None):
-        raise UsageError("give DATA to start a training, or --resume RUN to go on with one")
+    if sum(given is not None for given in (data, resume, finish)) != 1:
+        raise UsageError("give DATA to start a training, --resume RUN to go on with one, or --finish RUN to end it")
+    value_range = value_range_of(bit_depth, window)
     options = locals()
     chosen = {field.name: options[field.name] for field in fields(TrainConfig) if field.name in options}
     switches = Switches(hflip, vflip, rotate, shear, jitter, rand_augment)
-    if resume is not None:
-        _refuse_changes({**chosen, "switches": switches, "fraction": fraction})
-        folder = resume
+    if (begun := resume or finish) is not None:
+        _refuse_changes({**chosen, "switches": switches, "fraction": fraction}, begun)
+        folder = begun
     elif model is None:
         if weights.startswith("clip:"):
             raise UsageError("name the CLIP model with --model, as for zeroshot: ViT-B-32, or the folder that holds it")
@@ -193,23 +209,28 @@ def train(
     else:
         kind = strategy if fraction is None else "curve"
         folder = Path("runs") / (name or f"{model.rpartition('/')[2]}-{kind}")
+    if finish is not None and is_curve(finish):
+        raise UsageError(f"{finish} holds a learning curve; --finish ends a single run")
     if resume is not None and is_curve(resume):
         return run_curve(None, None, folder, as_json=as_json)
     if data is not None and fraction is not None:
         plan = plan_of({**chosen, "switches": switches}, fraction, judge_on)
         require_weights(str(model), weights, img_size=img_size, seed=seed)  # the baseline alone would train for minutes
-        return run_curve(plan, open_data(data, seed=seed), folder, as_json=as_json)
+        images = open_data(data, seed=seed)
+        if strict:
+            refuse_unusable(images, find_unusable(images, images.items, value_range))
+        return run_curve(plan, images, folder, as_json=as_json)
     try:
         with joined() as processes, ExitStack() as stack:
             watcher = watcher_in(stack) if processes.is_first else Watcher()
             if data is None:
-                run = resume_run(folder, watcher, processes)
+                run = (finish_run if resume is None else resume_run)(folder, watcher, processes, strict=strict)
             else:
                 if processes.is_first:
                     Run.check_free(folder)  # said before anything that is wrong with the data: that run is not this one
                 resolved = TrainConfig(**{**chosen, "switches": switches})
                 require_weights(resolved.model, weights, img_size=img_size, seed=seed)  # before images are read
-                run = train_run(resolved, open_data(data, seed=seed), folder, watcher, processes)
+                run = train_run(resolved, open_data(data, seed=seed), folder, watcher, processes, strict=strict)
     except (KeyboardInterrupt, BackendError, DataError):
         _say_how_to_go_on(folder)
         raise
@@ -217,7 +238,7 @@ def train(
         _show(run, as_json=as_json)
 
 
-def _refuse_changes(chosen: dict[str, Any]) -> None:
+def _refuse_changes(chosen: dict[str, Any], folder: Path) -> None:
     """Raises UsageError where an option beside --resume would change the run: it goes on as it began."""
     from edgeclf.training.config import TrainConfig
 
@@ -225,7 +246,8 @@ def _refuse_changes(chosen: dict[str, Any]) -> None:
     changed = [name for name, value in chosen.items() if value is not None and value != defaults[name]]
     if changed:
         raise UsageError(
-            f"--resume goes on with the run's own options; leave out {changed[0].replace('_', ' ')}, or start a new run"
+            f"--resume and --finish keep the run's own options; leave out {changed[0].replace('_', ' ')}, start a new "
+            f"run, or end this one with its best epoch so far: edgeclf train --finish {shell_word(str(folder))}"
         )
 
 
@@ -233,8 +255,11 @@ def _say_how_to_go_on(folder: Path) -> None:
     """After an interruption: the last finished epoch is on disk."""
     from edgeclf.training.run import Run
 
-    if Run.is_at(folder) and not Run(folder).finished:
-        say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
+    if not Run.is_at(folder) or Run(folder).finished:
+        return
+    say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
+    if Run(folder).history():
+        say(f"or keep the best epoch so far: edgeclf train --finish {shell_word(str(folder))}")
 
 
 def _epoch_line(record: dict[str, Any]) -> str:
@@ -277,7 +302,8 @@ def _show(run: Run, *, as_json: bool) -> None:
     if as_json:
         write_json("train", {"run": str(run.path), "outcome": outcome, "epochs": run.history()})
     else:
-        best = f"best epoch {outcome.best_epoch} of {len(run.history())}"
+        early = ", ended early" if outcome.cut_short else ""
+        best = f"best epoch {outcome.best_epoch} of {len(run.history())}{early}"
         scores = f"top-1 {outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
         show(styled(f"{run.path}: {best}, validation {scores} (selected on these images)", "bold"))
     say(f"wrote {run.path}/: model.safetensors, config, split, history, curves.png", style="dim")

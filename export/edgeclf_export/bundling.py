@@ -187,6 +187,7 @@ def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
             data_sha256=training.data_sha256 if training else None,
         ),
         temperature=training.temperature if training else 1.0,
+        temperature_fit=training.temperature_fit if training else None,
         thresholds=training.thresholds if training else Thresholds(),
         reference=exportable.reference,
         golden=golden,
@@ -199,6 +200,7 @@ def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
         manifest,
         provenance=replace(origin, created_utc=now_utc(), versions={**origin.versions, **manifest.provenance.versions}),
         temperature=parent.manifest.temperature,
+        temperature_fit=parent.manifest.temperature_fit,
         thresholds=parent.manifest.thresholds,
         derived_from=parent.digest,
     )

@@ -18,6 +18,7 @@ from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
 from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.tokenizer import TokenizerTables
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Training:
     data_sha256: str
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

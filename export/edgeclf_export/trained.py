@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,16 +54,32 @@ class Architecture:
 
 
 def load_for_training(
-    name: str, weights: str, *, labels: tuple[str, ...], img_size: int | None, seed: int
+    name: str,
+    weights: str,
+    *,
+    labels: tuple[str, ...],
+    img_size: int | None,
+    seed: int,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[Architecture, torch.nn.Module]:
     """The backbone with its weights and a head of its own for `labels`. Raises as `load_backbone` does.
 
-    Weights "clip:WHERE": the image tower of a CLIP model.
+    Weights "clip:WHERE": the image tower of a CLIP model. `value_range`: stored values of deep images that it shall
+    see as black and white.
     """
+    if weights.startswith(CLIP):
+        loaded = _load_clip_tower(name, weights.removeprefix(CLIP), labels, img_size, seed)
+    else:
+        loaded = _load_backbone(name, weights, labels, img_size, seed)
+    architecture, module = loaded
+    return replace(architecture, pixels=replace(architecture.pixels, value_range=value_range)), module
+
+
+def _load_backbone(
+    name: str, weights: str, labels: tuple[str, ...], img_size: int | None, seed: int
+) -> tuple[Architecture, torch.nn.Module]:
     import torch
 
-    if weights.startswith(CLIP):
-        return _load_clip_tower(name, weights.removeprefix(CLIP), labels, img_size, seed)
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
@@ -133,7 +149,8 @@ def _pixel_reference(
 
         return open_clip_transform(preprocess_of(architecture.pixels, architecture.normalization))
     config = data_config(builder.library, builder.name, module, architecture.pixels.crop_px[0])
-    return reference_transform(config) if pixels_from_config(config) == architecture.pixels else None
+    plain = replace(architecture.pixels, value_range=None)  # of a picture that is decoded already
+    return reference_transform(config) if pixels_from_config(config) == plain else None
 
 
 def _with_fresh_head(module: torch.nn.Module, state: State, heads: Sequence[str]) -> State:

@@ -110,6 +110,7 @@ def with_candidate(manifest: Manifest, candidate: Candidate, why: str = "") -> M
         compute_precision=candidate.compute_precision,
         tolerances=candidate.tolerances,
         temperature=candidate.temperature,
+        temperature_fit=candidate.temperature_fit,
         shares=candidate.shares,
         calibration=candidate.calibration,
         own=candidate.own,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeclf_runtime.proof import Verdict
+from edgeclf_runtime.temperature import TemperatureFit
 
 Became = Literal["model", "candidate", "passed over", "failed"]
 
@@ -51,8 +52,8 @@ class Judged:
         Kullback-Leibler divergence from the reference's probabilities, nats, each at its own temperature.
     ece_reference, ece
         Expected calibration errors; None without labels.
-    temperature
-        Fitted anew on validation images.
+    temperature, temperature_fit
+        Fitted anew on these images, with the evidence; None: it was fitted on others.
     images_needed
         Images that would settle an inconclusive verdict; None: it is settled, or more images never will.
     """
@@ -75,6 +76,7 @@ class Judged:
     verdict: Verdict
     reasons: tuple[str, ...]
     images_needed: int | None = None
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from edgeclf_runtime.ladder import Ladder
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.proof import Proof, Tolerances
 from edgeclf_runtime.records import from_json, to_json
+from edgeclf_runtime.temperature import TemperatureFit
 
 SCHEMA = 1
 _OWN_HASH = "manifest_sha256"
@@ -203,6 +204,7 @@ class Candidate:
     shares: dict[str, float] | None
     calibration: Calibration | None
     own: OwnOutputs | None = None
+    temperature_fit: TemperatureFit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Manifest:
     """All that a device needs to know of a bundle. Labels are in the order of the output's classes.
 
     `checks`: a sentence for each thing that was tried on it beside the proof, or could not be. `own`: None in bundles
-    that were made before they kept their own outputs.
+    that were made before they kept their own outputs. `temperature_fit`: None where no images fitted a temperature.
     """
 
     schema: int = SCHEMA
@@ -236,6 +238,7 @@ class Manifest:
     reference: Reference
     golden: Golden
     temperature: float = 1.0
+    temperature_fit: TemperatureFit | None = None
     thresholds: Thresholds = Thresholds()
     prompts: Prompts | None = None
     calibration: Calibration | None = None

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from edgeclf_runtime.decision import Prediction
 from edgeclf_runtime.manifest import Thresholds
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -185,6 +186,27 @@ def test_an_existing_csv_is_kept_without_force(bundle: Path, photos: Path, tmp_p
     assert table.read_text() == "mine"
     assert edgeclf("predict", bundle, photos, "--csv", table, "--force").returncode == 0
     assert table.read_text().startswith('"image"')
+
+
+def test_an_interruption_keeps_the_rows_so_far_under_another_name(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf import cli
+    from edgeclf.verbs import predict_images
+
+    write = predict_images.Run.write
+
+    def interrupted(run: predict_images.Run, prediction: Prediction) -> None:
+        if run.totals.images == 2:
+            raise KeyboardInterrupt
+        write(run, prediction)
+
+    monkeypatch.setattr(predict_images.Run, "write", interrupted)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["predict", str(bundle), str(photos), "--csv", "answers.csv"]) == 130
+    rows = list(csv.DictReader((tmp_path / "answers.interrupted.csv").open(encoding="utf-8", newline="")))
+    assert [row["answer"] for row in rows] == ["blue", "green"] and not (tmp_path / "answers.csv").exists()
+    assert "2 rows so far kept in answers.interrupted.csv" in capsys.readouterr().err
 
 
 def test_hostile_names_are_inert_everywhere(tmp_path: Path, red: bytes, make_bundle: Make, edgeclf: Run) -> None:

@@ -206,3 +206,13 @@ def test_what_phones_write_is_counted_as_unreadable_with_its_kind(
     assert found.text.startswith(
         "5 images can't be read (3 HEIC, 1 AVIF): cat/a.heic: HEIC, as phones write it: install"
     )
+
+
+def test_a_class_that_leaves_few_images_to_test_on_is_named_with_its_count(make_folder: MakeFolder) -> None:
+    few = finding(check_source(make_folder({"cat": 40, "dog": 15})), "classes")
+    assert few.verdict == "warning" and "fewer than 5 test images, 15 % of all: 'dog' (2)" in few.text
+
+
+def test_classes_that_are_fine_are_told_with_the_smallest_count(make_folder: MakeFolder) -> None:
+    (fine,) = [each for each in judge(check_source(make_folder({"cat": 40, "dog": 36}))) if each.subject == "classes"]
+    assert fine.verdict == "pass" and "the smallest, 'dog', has 36 images" in fine.text

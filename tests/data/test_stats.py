@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeclf.data.bit_depth import DeepImages
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.stats import (
     IMAGENET,
@@ -78,7 +79,7 @@ def test_photographs_keep_the_backbones_statistics(photographs: Statistics) -> N
 
 
 def test_dark_grey_images_take_their_own(photographs: Statistics) -> None:
-    xrays = replace(photographs, mean=(0.13,) * 3, std=(0.3,) * 3, grey_share=1.0)
+    xrays = replace(photographs, mean=(0.13,) * 3, std=(0.3,) * 3, grey_share=1.0, deep=DeepImages(2, 60_000))
     advice = advise(xrays)
     assert advice.normalize == "data" and "too far" in advice.reason
     assert any("grey images" in note for note in advice.notes) and any("X-rays" in note for note in advice.notes)

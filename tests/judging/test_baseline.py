@@ -116,15 +116,19 @@ def test_an_existing_bundle_is_kept_before_any_work_is_done(made: Baseline, data
         make_baseline(data, BaselineOptions(output=made.path.parent))
 
 
-def test_an_unreadable_training_image_is_named(crop: Crop, tmp_path: Path) -> None:
+def test_an_unreadable_training_image_is_left_out_and_named_or_refused(crop: Crop, tmp_path: Path) -> None:
     for label, photograph in (("left", "china.jpg"), ("right", "flower.jpg")):
         crop(photograph, tmp_path / "data" / label, 12)
     data = open_data(tmp_path / "data")
     victim = data.path_of(data.of("train")[3])
     victim.write_bytes(b"no picture")
     with pytest.raises(DataError, match=victim.name):
-        make_baseline(data, BaselineOptions(output=tmp_path))
+        make_baseline(data, BaselineOptions(output=tmp_path, strict=True))
     assert not list(tmp_path.glob("*hog-svm*"))
+    made = make_baseline(data, BaselineOptions(output=tmp_path, folds=0))
+    assert [Path(each.path).name for each in made.left_out] == [victim.name]
+    assert made.training_images == len(data.of("train")) - 1
+    assert Bundle.open(made.path).manifest.provenance.data_sha256 == data.digest
 
 
 def test_a_bundle_that_answers_otherwise_than_scikit_learn_is_kept_aside(

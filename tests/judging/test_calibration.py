@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,9 +25,23 @@ def simulate(images: int, temperature: float = 1.0, seed: int = 0) -> tuple[NDAr
     return logits * temperature, labels
 
 
+def most_likely(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
+    """The temperature of the smallest negative log-likelihood, without prior or validation."""
+    low, high = 0.05, 20.0
+    for _ in range(3):
+        tried = np.geomspace(low, high, 30)
+        best = int(np.argmin([negative_log_likelihood(logits, labels, each) for each in tried]))
+        low, high = tried[max(best - 1, 0)], tried[min(best + 1, 29)]
+    return float(tried[best])
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 8.0])
-def test_a_planted_temperature_is_found(temperature: float) -> None:
-    assert fit_temperature(*simulate(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
+def test_with_thousands_of_images_the_temperature_is_the_most_likely_one(temperature: float) -> None:
+    logits, labels = simulate(5_000, temperature)
+    fit = fit_temperature(logits, labels)
+    assert fit.temperature == pytest.approx(most_likely(logits, labels), rel=0.01)
+    assert fit.temperature == pytest.approx(temperature, rel=0.05)
+    assert fit.caution is None and (fit.nll_after < fit.nll_before or temperature == 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -33,14 +49,58 @@ def test_the_likelihood_is_never_worse(seed: int) -> None:
     random = np.random.default_rng(seed)
     logits = (random.normal(size=(30, 4)) * random.choice([0.1, 1, 30])).astype(np.float32)
     labels = random.integers(0, 4, 30)
-    fitted = fit_temperature(logits, labels)
-    assert negative_log_likelihood(logits, labels, fitted) <= negative_log_likelihood(logits, labels) + 1e-9
+    fit = fit_temperature(logits, labels)
+    assert negative_log_likelihood(logits, labels, fit.temperature) <= negative_log_likelihood(logits, labels) + 1e-9
+    assert fit.temperature == 1 or fit.nll_after < fit.nll_before
 
 
-def test_all_right_and_all_wrong_stay_within_bounds() -> None:
-    logits = np.eye(3) * 5
-    assert fit_temperature(logits, np.arange(3)) == pytest.approx(0.05)
-    assert fit_temperature(logits, np.array([1, 2, 0])) == pytest.approx(20)
+def few(wrong: int, images: int = 54) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Logits of a network of ten classes as label smoothing leaves them, nearly all of them right."""
+    labels = np.arange(images) % 10
+    logits = np.random.default_rng(0).normal(size=(images, 10)) * 0.5
+    logits[np.arange(images), labels] += 4.4
+    labels[:wrong] = (labels[:wrong] + 1) % 10
+    return logits, labels
+
+
+def test_few_images_that_are_all_right_leave_the_temperature_at_1_and_say_how_many_would_do() -> None:
+    assert most_likely(*few(0)) == pytest.approx(0.05)
+    fit = fit_temperature(*few(0))
+    assert fit.temperature == 1
+    assert fit.caution is not None and "none of 54 images" in fit.caution and "about 560 " in fit.caution
+
+
+def test_one_error_in_few_images_moves_the_temperature_little() -> None:
+    fit = fit_temperature(*few(1))
+    assert 0.7 < fit.temperature <= 1 and fit.wrong == 1
+
+
+def test_a_network_that_has_learnt_nothing_is_not_blamed_beyond_what_few_images_show() -> None:
+    random = np.random.default_rng(1)
+    logits, labels = 0.1 * random.normal(size=(54, 10)), random.integers(0, 10, 54)
+    assert most_likely(logits, labels) == pytest.approx(20)
+    assert fit_temperature(logits, labels).temperature < 2
+
+
+def test_a_single_image_has_no_temperature() -> None:
+    assert fit_temperature(np.eye(3)[:1], np.array([1])).temperature == 1
+
+
+def test_thresholds_from_few_images_say_what_they_may_be_worth_and_answer_nothing_less_sure_than_was_seen() -> None:
+    logits, labels = few(0)
+    scores = to_scores(logits, "softmax")
+    point = fit_thresholds(scores, labels, Wanted("precision", 0.95))
+    least = point.thresholds.unknown_below
+    assert point.answered == 1 and least is not None and 0.5 < least < scores.max(axis=1).min()
+    assert point.caution is not None and point.images_needed is not None
+    assert "0 of them predicted wrongly" in point.caution and "0.934 to 1.000" in point.caution
+    enough = fit_thresholds(*_repeated(scores, labels, point.images_needed), Wanted("precision", 0.95))
+    assert enough.caution is None
+
+
+def _repeated(scores: NDArray[np.float64], labels: NDArray[np.intp], images: int) -> tuple[Any, Any]:
+    chosen = np.arange(images) % len(labels)
+    return scores[chosen], labels[chosen]
 
 
 @pytest.mark.parametrize("per_class", [False, True])

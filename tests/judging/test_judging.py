@@ -14,11 +14,13 @@ from PIL import Image
 
 from edgeclf.cli import run
 from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.judging.asking import Answers, Unreadable, ask_bundle, match_labels
+from edgeclf.data.usable import Unreadable
+from edgeclf.judging.asking import Answers, ask_bundle, match_labels
 from edgeclf.judging.calibration import Wanted
 from edgeclf.judging.ledger import LEDGER
 from edgeclf.judging.operating_point import with_operating_point
 from edgeclf.judging.report import Subject, judge_answers, judge_bundle, write_judgement
+from edgeclf.verbs.evaluation_tables import show_evaluation
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.candidates import FOLDER, as_bundle, with_candidate
 from edgeclf_runtime.errors import DataError, GateError, UsageError
@@ -54,6 +56,21 @@ def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: Spl
     assert judged.evaluation.top1 == pytest.approx(right.mean())
     assert judged.evaluation.ece is not None
     assert judged.other_data is False
+
+
+def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, views: SplitManifest) -> None:
+    plain = judge_bundle(tiny.build(tmp_path / "plain"), views, "all").evaluation
+    hotter = judge_bundle(tiny.build(tmp_path / "hotter", temperature=2.0), views, "all").evaluation
+    assert plain.nll_untempered is None and plain.ece_untempered is None
+    assert hotter.nll_untempered == pytest.approx(plain.nll) and hotter.ece_untempered == pytest.approx(plain.ece)
+    assert hotter.nll != pytest.approx(plain.nll)
+
+
+def test_a_class_of_few_images_is_shown_with_what_they_leave_open(
+    linear: Bundle, views: SplitManifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_evaluation(judge_bundle(linear, views, "test"))
+    assert capsys.readouterr().out.count("few: recall") == 3
 
 
 def test_another_order_of_labels_is_matched_by_name(tmp_path: Path, linear: Bundle, views: SplitManifest) -> None:

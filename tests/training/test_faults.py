@@ -107,6 +107,11 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
     with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
         train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())
     assert len(Run(tmp_path / "run").history()) == 1
+    watcher = recorder()
+    ended = resume(tmp_path / "run", watcher)  # what the command line names as the next step
+    assert ended.finished and [each.path for each in ended.left_out()] == [f"{gone.parent.name}/{gone.name}"]
+    assert any("1 of 36 images can't be used" in text and "missing" in text for text in watcher.warnings)
+    assert len(ended.exportable().data.train) == len(split.of("train")) - 1  # type: ignore[union-attr]
 
 
 @pytest.fixture

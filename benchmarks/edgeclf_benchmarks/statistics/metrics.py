@@ -63,6 +63,8 @@ class Evaluation:
         log-likelihood of the right class in nats; None for margins, which are no probabilities.
     confusion
         Row: the right class, column: the answer.
+    ece_untempered, nll_untempered
+        The same at a temperature of 1; None: it is 1, or this is a report of an earlier version.
     groups
         How many groups the intervals were drawn over; None: images are independent.
     """
@@ -84,6 +86,8 @@ class Evaluation:
     reliability: tuple[Bin, ...]
     groups: int | None
     top3: float | None = None
+    ece_untempered: float | None = None
+    nll_untempered: float | None = None
 
 
 def evaluate(
@@ -113,6 +117,7 @@ def evaluate(
     macro_auc = _mean_of_all([each.auc for each in per_class])
     cheap = resampling.resamples * found.size <= _COSTLIEST_AUC_INTERVAL
     bins = reliability(found, labels) if scores != "margin" else ()
+    tempered = temperature != 1 and scores == "softmax"
     return Evaluation(
         images=len(labels),
         classes=tuple(classes),
@@ -133,6 +138,8 @@ def evaluate(
         reliability=bins,
         groups=None if resampling.groups is None else resampling.units,
         top3=top_accuracy(found, labels, 3) if len(classes) > 3 else None,
+        ece_untempered=expected_calibration_error(to_scores(logits, scores), labels) if tempered else None,
+        nll_untempered=negative_log_likelihood(logits, labels) if tempered else None,
     )
 
 

@@ -253,6 +253,7 @@ def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, o
         compute_precision=manifest.compute_precision,
         tolerances=tolerances,
         temperature=manifest.temperature,
+        temperature_fit=manifest.temperature_fit,
         shares=trial.rung.shares,
         calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
         own=own,

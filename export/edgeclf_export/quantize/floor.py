@@ -47,8 +47,9 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     if broken:
         logits = np.where(np.isfinite(logits), logits, np.float32(0))
     right = exam.right
+    fit = fit_temperature(logits, right) if temperature is None and exam.labels is not None else None
     if temperature is None:
-        temperature = exam.temperature if exam.labels is None else fit_temperature(logits, right)
+        temperature = exam.temperature if fit is None else fit.temperature
     was, is_now = exam.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
     lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
     change = 100 * (won - lost) / len(right)
@@ -82,6 +83,7 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
         ece_reference=ece_reference,
         ece=ece,
         temperature=temperature,
+        temperature_fit=fit,
         verdict=verdict,
         reasons=reasons,
         images_needed=needed,

@@ -163,7 +163,7 @@ def _exam(
     known = all(image.label is not None for image in images)
     labels = np.array([image.label for image in images], dtype=np.intp) if known else None
     if temperature is None:
-        temperature = 1.0 if labels is None else fit_temperature(reference, labels)
+        temperature = 1.0 if labels is None else fit_temperature(reference, labels).temperature
     return Exam(reference, labels, temperature, _groups(images), source)
 
 

@@ -66,7 +66,12 @@ class Trials:
             tolerances = measured_tolerances(self.exam.reference, logits)
         elif built.compute_precision != "fp32":  # the floor is what was asked for, so it decides here too
             tolerances = coarser(tolerances, measured_tolerances(self.exam.reference, logits))
-        manifest = replace(manifest, temperature=judged.temperature, tolerances=tolerances)
+        manifest = replace(
+            manifest,
+            temperature=judged.temperature,
+            temperature_fit=judged.temperature_fit or manifest.temperature_fit,
+            tolerances=tolerances,
+        )
         seal(folder, manifest)
         shares = audit(folder, manifest)
         rung = Rung(

@@ -113,8 +113,9 @@ def test_the_temperature_is_fitted_anew() -> None:
     found = exam(1000)
     hotter = judge(found, found.reference * 3, Floor(1.0))
     plain = judge(found, found.reference, Floor(1.0))
-    assert hotter.temperature == pytest.approx(3 * plain.temperature, rel=1e-3)
-    assert hotter.ece == pytest.approx(plain.ece, abs=1e-6)
+    assert hotter.temperature == pytest.approx(3 * plain.temperature, rel=0.02)  # held near 1 by 1,000 images a little
+    assert hotter.ece == pytest.approx(plain.ece, abs=0.01)
+    assert hotter.temperature_fit is not None and hotter.temperature_fit.nll_after < hotter.temperature_fit.nll_before
 
 
 def test_nan_fails() -> None:

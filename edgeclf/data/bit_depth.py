@@ -1,0 +1,57 @@
+"""How many bits of deep images are in use: 12 bits in 16-bit files are shown nearly black unless somebody says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_DARK_BITS = 14  # values that fill no more of 16 bits are shown at a quarter of the brightness, or less
+
+
+@dataclass(frozen=True, slots=True)
+class DeepImages:
+    """Images of 16 bits, and the highest value that is stored in any of them."""
+
+    images: int
+    highest: int
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Stored values that should be black and white; None: the files are used up, all bits of them."""
+        bits = self.highest.bit_length()
+        if not self.images or bits > _DARK_BITS or not self.highest:
+            return None
+        return 0.0, 2.0 ** max(bits, 8) - 1
+
+    @property
+    def remedy(self) -> str:
+        """What to type for `value_range`."""
+        bits = max(self.highest.bit_length(), 8)
+        return f"--bit-depth {bits}" if bits > 8 else "--window 0,255"
+
+    def __str__(self) -> str:
+        many = "1 image of 16 bits holds" if self.images == 1 else f"{self.images:,} images of 16 bits hold"
+        return f"{many} values up to {self.highest:,} of 65,535, and they are shown nearly black: give {self.remedy}"
+
+
+def highest_stored(path: Path) -> int | None:
+    """The highest value of a 16-bit image of one channel; None: it is another, or can't be read."""
+    try:
+        with Image.open(path) as opened:
+            if opened.mode not in _DEEP_MODES:
+                return None
+            values = np.asarray(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # said where the image is decoded
+        return None
+    return int(values.max()) if values.size and values.min() >= 0 else None
+
+
+def deep_images(highest: Iterable[int | None]) -> DeepImages:
+    """Those of many images that are deep."""
+    found = [value for value in highest if value is not None and value <= 0xFFFF]
+    return DeepImages(len(found), max(found, default=0))
