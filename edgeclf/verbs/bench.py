@@ -13,7 +13,7 @@ import typer
 from edgeclf.console import say, suggest, track, write_json
 from edgeclf.verbs import completion
 from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.gate_verdicts import check_gates
+from edgeclf.verbs.gate_verdicts import check_gates, say_left_out
 from edgeclf.verbs.options import (
     OWN_DEVICE,
     AsJson,
@@ -110,7 +110,10 @@ def bench(
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(metavar="GATE", help='Exit with 1 if so beyond noise, such as "p50_ms>12"; see compare.'),
+        typer.Option(
+            metavar="GATE",
+            help='Exit with 1 if so beyond noise, such as "p50_ms>12" or "NAME: p50_ms>12"; see compare.',
+        ),
     ] = None,
     strict: Strict = False,
     rebuild_if_stale: RebuildIfStale = False,
@@ -183,14 +186,14 @@ def bench(
         if not _is_sidecar(path)  # bundles/* names those, too
     ]
     first = None if reference is None else open_bundle(reference, options.first, rebuild_if_stale=rebuild_if_stale)
-    rows = [part.name for part in line_up(opened, first, options)[0]]
+    parts, referred = line_up(opened, first, options)
     labelled = None
     if data is not None:
         rest = [] if first is None else [first]
         labelled = labelled_images(
             data, split, bundles=[*opened, *rest], present=present, most=most, seed=seed, track=track
         )
-    gates.check(rows, labelled)
+    gates.check([part.name for part in parts], labelled, referred.name)
     options = replace(options, meter=board_meter())
     with Teller() as teller:
         draft = measure(opened, options, reference=first, data=labelled, tell=teller)
@@ -204,6 +207,7 @@ def bench(
         write_json("bench", {"report": report_document(report), "written": str(place)})
     else:
         show_report(report)
+        say_left_out(gates.left_out(report))
     _finish(draft, report, place)
     if refusal is not None:
         raise refusal

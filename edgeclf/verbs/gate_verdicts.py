@@ -1,14 +1,21 @@
-"""Which verdicts of gates end a verb with exit code 1."""
+"""What a verb says of its gates: which rows none is for, and which verdicts end it with exit code 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgeclf.console import say
 from edgeclf_runtime.errors import GateError
 
 if TYPE_CHECKING:
     from edgeclf_benchmarks.measuring.report import Gate
+
+
+def say_left_out(rows: Sequence[str]) -> None:
+    """On stderr, the rows that gates left aside."""
+    if rows:
+        say(f'no gate is for {", ".join(rows)}; "NAME: GATE" picks a row by its name', style="dim")
 
 
 def check_gates(gates: Sequence[Gate], *, strict: bool) -> None:

@@ -24,7 +24,9 @@ def recommend(
     """Pick the fastest measured bundle that keeps all limits, on each machine.
 
     A limit counts as kept where the whole 95 % interval keeps it. Bundles that are not proven on the machine, or worse
-    than their reference, are left out. Exit code 1 where nothing fits on some machine.
+    than their reference, are left out; faster ones whose images are too few to tell are listed with how many more
+    would do. A bundle whose logits are the reference's needs no labels for that. Exit code 1 where nothing fits on some
+    machine.
 
     \b
     Examples:
@@ -50,6 +52,8 @@ def recommend(
             table.add_row(
                 styled(choice.pick or "nothing", "bold green" if choice.pick else "bold red"), styled(choice.reason)
             )
+            for name, doubt in choice.unproven.items():
+                table.add_row(styled(name, "yellow"), styled(doubt))
             for name, fault in choice.left_out.items():
                 table.add_row(styled(name, "cyan"), styled(fault, "dim"))
         show(table)

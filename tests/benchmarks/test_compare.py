@@ -189,9 +189,34 @@ def test_the_pick_is_the_fastest_within_limits_and_the_rest_have_a_reason(tmp_pa
     assert none.pick is None and "may be" in none.left_out["onnx"]
 
 
+def test_what_is_faster_on_too_few_images_to_tell_is_listed_with_how_many_more_and_not_picked(tmp_path: Path) -> None:
+    few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
+    compared = _compared(tmp_path, few)
+    (choice,) = recommend(entries_of(compared.sources), Limits())
+    parity = few.rows[1].parity
+    assert parity is not None and parity.images_needed is not None
+    more = parity.images_needed - 60
+    assert choice.pick == "torch" and set(choice.unproven) == {"onnx", "openvino"}
+    assert f"unproven: {more} more images" in choice.unproven["onnx"]
+    said = [each.sentence for each in compared.verdict]
+    assert any("as good as the reference on Quiet CPU: torch (the reference itself), 1" in each for each in said)
+    assert any("Faster, but not shown to be as good" in each and each.count(f"{more} more") == 2 for each in said)
+
+
+def test_equal_logits_prove_a_bundle_as_good_however_few_the_images(tmp_path: Path) -> None:
+    few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4)}, images=60)
+    reference, row = few.rows
+    assert row.parity is not None
+    same = replace(row, parity=replace(row.parity, verdict="pass"))
+    compared = _compared(tmp_path, replace(few, rows=(reference, same)))
+    (choice,) = recommend(entries_of(compared.sources), Limits())
+    assert (choice.pick, choice.unproven) == ("onnx", {})
+    assert any("shown to be as good as the reference on Quiet CPU: onnx" in each.sentence for each in compared.verdict)
+
+
 def test_the_pick_is_told_with_what_was_not_shown_of_it(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
-    (choice,) = recommend(entries_of(_compared(tmp_path, few).sources), Limits())
+    (choice,) = recommend(entries_of(_compared(tmp_path, few).sources), Limits(max_ms=10))
     assert choice.pick is not None and "not shown to be as good as torch" in choice.reason
     assert f"not told apart from {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
     spoilt = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, spoilt=True)

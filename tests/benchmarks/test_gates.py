@@ -8,10 +8,11 @@ import pytest
 from made_reports import made_report
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.comparing.gates import judge, parse_rule, without_gate
 from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.timing import summarise
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.proof import Comparison
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40)}
 
@@ -132,3 +133,40 @@ def test_a_slower_row_fails_a_limit_only_where_it_is_beyond_it_by_more_than_nois
     gate = _gate("p50_ratio>1.06", slower, made_report(ROWS))
     assert gate.verdict == "inconclusive" and "slower: beyond the limit, but not by more than A/A noise" in gate.line
     assert _verdict("p50_ratio>1.01", slower, made_report(ROWS)) == "fail"
+
+
+def test_gates_leave_the_plain_loop_and_a_chosen_reference_aside_and_a_name_picks_any_row() -> None:
+    report = made_report({"torch": (85.0, 40), "onnx": (5.0, 40), "loop": (90.0, 40)})
+    pytorch, onnx, loop = report.rows
+    rows = (replace(pytorch, target="pytorch"), onnx, replace(loop, kind="plain-loop"))
+    entries = _entries(replace(report, rows=rows))
+
+    def verdicts(rule: str) -> dict[str, str]:
+        return {gate.row: gate.verdict for gate in judge([parse_rule(rule)], entries)}
+
+    assert verdicts("p50_ms>12") == {"onnx": "pass"}
+    assert verdicts("torch: p50_ms>12") == {"torch": "fail"}
+    assert without_gate([parse_rule("p50_ms>12")], entries) == ["torch (the reference)", "loop (no bundle)"]
+    assert without_gate([parse_rule("onnx:p50_ms>12")], entries) == []
+    chosen = _entries(replace(made_report(ROWS), reference_chosen=True))
+    assert [gate.row for gate in judge([parse_rule("p50_ms>12")], chosen)] == ["onnx"]
+    with pytest.raises(UsageError, match="the rows are torch, onnx, loop"):
+        verdicts("caffe: p50_ms>12")
+
+
+def test_the_first_of_bundles_or_the_only_one_is_judged_though_it_is_the_reference() -> None:
+    taken = judge([parse_rule("p50_ms>1")], _entries(made_report(ROWS)))
+    alone = judge([parse_rule("p50_ms>1")], _entries(made_report({"torch": (12.0, 40)})))
+    assert ([gate.row for gate in taken], [gate.row for gate in alone]) == (["torch", "onnx"], ["torch"])
+
+
+def test_a_drop_that_few_images_can_not_tell_is_inconclusive_unless_the_logits_are_equal() -> None:
+    report = made_report(ROWS, images=60)
+    assert _gate("top1_drop>0.5", report).verdict == "inconclusive"
+    assert _gate("top1_drop>0.5", report, report).verdict == "inconclusive"
+    assert _gate("top1_drop>8", report).verdict == "pass"
+    reference, row = report.rows
+    assert row.parity is not None
+    same = replace(row, parity=replace(row.parity, logits=Comparison(60, 1e-6, 1.0, 0.0, 0.0, 1.0, 0, 0, 0)))
+    gate = _gate("top1_drop>0.5", replace(report, rows=(reference, same)))
+    assert gate.verdict == "pass" and "its logits are the reference's" in gate.line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -144,3 +146,14 @@ def test_an_interval_of_two_one_sided_bounds_is_called_one_of_90_percent_and_tel
 def test_a_bound_that_decides_alone_is_called_one_sided() -> None:
     logits, labels = many(2000)
     assert "(one-sided 95 %; 2000 images, 1 prediction is 0.05 points)" in compared(logits, logits, labels).reason
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(1e-6, "pass"), (0.01, "inconclusive")])
+def test_logits_within_the_limits_of_fp32_prove_more_than_few_labels(noise: float, expected: str) -> None:
+    reference, labels = many(60)
+    row = (reference + np.random.default_rng(1).normal(0, noise, reference.shape)).astype(np.float32)
+    sides = [replace(judged(logits, labels), outputs=logits) for logits in (row, reference)]
+    found = parity_of(*sides, labels, name="reference", digest="0")
+    assert (found.verdict, found.same_logits) == (expected, expected == "pass")
+    assert found.logits is not None and found.logits.max_relative == pytest.approx(noise, rel=4)
+    assert ("its logits are the reference's on all 60 images" in found.reason) == found.same_logits

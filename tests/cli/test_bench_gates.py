@@ -99,8 +99,10 @@ def test_an_inconclusive_gate_ends_with_1_only_when_strict(benched: Bench, tmp_p
     [
         (["--strict"], True, 2, "--strict is for gates"),
         (["--fail-if", "p50>12"], True, 2, "knows no 'p50'"),
-        (["--fail-if", "p50_ms"], True, 2, "wants NAME>NUMBER"),
+        (["--fail-if", "p50_ms"], True, 2, "wants FIGURE>NUMBER"),
         (["--fail-if", "top1<0.9"], False, 2, "give --data, too"),
+        (["--fail-if", "caffe: p50_ms>12"], True, 2, "names no row; the rows are torch, onnx"),
+        (["--fail-if", "torch: p50_ratio>1"], True, 2, "compares the reference with itself"),
         (["--baseline", "old.json"], True, 2, "--baseline is for gates"),
         (["--baseline", "none.json", "--fail-if", "p50_ms>1"], True, 3, "none.json: No such file"),
         (["--baseline", "films.json", "--fail-if", "flips>0"], True, 3, "is of other images (films, test"),

@@ -37,7 +37,7 @@ def test_a_failed_gate_ends_with_1_and_stands_in_the_report(tmp_path: Path, edge
 def test_recommend_picks_and_says_why_or_ends_with_1(tmp_path: Path, edgeclf: Run) -> None:
     saved(made_report(ROWS), tmp_path / "a.json")
     done = edgeclf("recommend", "a.json", "--max-ms", "20", "--max-mb", "6")
-    assert done.returncode == 0 and b"the only row that keeps all limits" in done.stdout
+    assert done.returncode == 0 and b"the only bundle that keeps all limits" in done.stdout
     assert edgeclf("recommend", "a.json", "--max-ms", "1").returncode == 1
     assert edgeclf("recommend", "a.json", "--min-top1", "93").returncode == 2
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.measuring.rows import Row
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
-from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, mean_of, number_groups
+from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, number_groups
+from edgeclf_benchmarks.statistics.paired import TWO_BOUNDS, change_bounds
+from edgeclf_benchmarks.statistics.parity import Parity, bounds_of_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,23 @@ class Figure:
 
 
 def top1_drop(now: Entry, before: Entry) -> Figure | None:
-    """Points of top-1 lost since `before` on the same images, with the interval of a paired bootstrap."""
+    """Points of top-1 lost since `before` on the same images, with both one-sided 95 % bounds."""
     found = _rightness(now, before)
     if found is None or now.report.data is None:
         return None
     mine, other = found
-    lost = 100 * (other.astype(np.float64) - mine)
     groups = number_groups([image.group for image in now.report.data.images])
-    resampling = Resampling(len(lost), groups)
-    interval = resampling.interval(mean_of(lost))
-    return Figure(float(lost.mean()), interval, images=len(lost))
+    lower, upper, _ = bounds_of_change(mine, other, Resampling(len(mine), groups))
+    lost = 100 * (float(other.mean()) - float(mine.mean()))
+    return Figure(lost, Interval(0 - 100 * upper, 0 - 100 * lower, TWO_BOUNDS), images=len(mine))
+
+
+def parity_drop(parity: Parity) -> Interval:
+    """Both one-sided 95 % bounds of the points of top-1 lost, as the verdict on parity has them."""
+    lower, upper = parity.lower_bound_points, parity.upper_bound_points
+    if upper is None:  # a report of an earlier version
+        _, upper = (100 * each for each in change_bounds(parity.right_to_wrong, parity.wrong_to_right, parity.images))
+    return Interval(0 - upper, 0 - lower, TWO_BOUNDS)
 
 
 def flips(now: Entry, before: Entry) -> Figure | None:

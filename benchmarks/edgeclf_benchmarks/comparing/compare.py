@@ -42,6 +42,19 @@ class Entry:
         return self.row.name == self.report.reference
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether it is there to be deployed: a bundle, and not what bundles are measured against.
+
+        A reference is no candidate where it was chosen as one (--reference), or is the pytorch bundle; the first of
+        several bundles, taken for want of another, stays one.
+        """
+        if self.row.kind != "bundle":
+            return False
+        alone = sum(row.kind == "bundle" for row in self.report.rows) == 1
+        chosen = self.report.reference_chosen or self.row.target == "pytorch"
+        return alone or not (self.is_reference and chosen)
+
+    @property
     def proven(self) -> bool:
         """False: its answers on the golden images were wrong on this machine, so it was not timed."""
         return self.row.proof is None or self.row.proof.verdict != "fail"

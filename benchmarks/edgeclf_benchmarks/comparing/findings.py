@@ -29,9 +29,32 @@ def findings(
 
 
 def as_good(entry: Entry) -> bool:
-    """Whether nothing speaks against it: proven, timed, and its reference or not worse than it."""
+    """Whether nothing speaks against deploying it: a bundle, proven, timed, and its reference or as good as that."""
     parity = entry.row.parity
-    return entry.proven and entry.latency() is not None and (parity is None or parity.verdict == "pass")
+    return _deployable(entry) and (parity is None or parity.verdict == "pass")
+
+
+def unproven_faster(entries: Sequence[Entry], best: Entry) -> list[Entry]:
+    """Bundles that are faster than the best and may be as good: their images are too few to tell. The fastest first."""
+    found = (each for each in entries if _deployable(each) and p50_of(each) < p50_of(best) and _is_open(each))
+    return sorted(found, key=p50_of)
+
+
+def missing_images(entry: Entry) -> str:
+    """What would settle an inconclusive parity: "240 more images"."""
+    parity = entry.row.parity
+    more = None if parity is None else parity.more_images
+    if more is None:
+        return "more images would not settle it"
+    return f"{more:,} more {'image' if more == 1 else 'images'} of this kind would settle it"
+
+
+def _deployable(entry: Entry) -> bool:
+    return entry.row.kind == "bundle" and entry.proven and entry.latency() is not None
+
+
+def _is_open(entry: Entry) -> bool:
+    return entry.row.parity is not None and entry.row.parity.verdict == "inconclusive"
 
 
 def p50_of(entry: Entry) -> float:
@@ -96,11 +119,15 @@ def _against(
 
 def _best(entries: Sequence[Entry]) -> Iterator[Finding]:
     for machine in dict.fromkeys(entry.machine for entry in entries):
-        fit = sorted((each for each in entries if each.machine == machine and as_good(each)), key=p50_of)
+        here = [each for each in entries if each.machine == machine]
+        fit = sorted(filter(as_good, here), key=p50_of)
         if not fit:
-            yield Finding("fail", f"On {machine} no row was both timed and as good as its reference.")
+            yield Finding("fail", f"On {machine} no bundle was both timed and as good as its reference.")
             continue
         yield Finding("pass", _best_sentence(fit, machine))
+        if faster := unproven_faster(here, fit[0]):
+            told = "; ".join(f"{each.name} ({milliseconds(p50_of(each))}: {missing_images(each)})" for each in faster)
+            yield Finding("inconclusive", f"Faster, but not shown to be as good as the reference: {told}.")
 
 
 def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
@@ -115,8 +142,11 @@ def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
         figures.append(f"{found.verdict} against {found.base}" if found.verdict == "slower" else found.verdict)
     ties = [each.row.name for each in fit[1:] if overlap(best, each)]
     alike = f" Not told apart from it: {', '.join(ties)}." if ties else ""
-    known = "Fastest of those as good as the reference" if best.row.evaluation is not None else "Fastest"
-    return f"{known} on {machine}: {best.row.name}, {', '.join(figures)}.{alike}"
+    known = (
+        "Fastest of the bundles shown to be as good as the reference" if best.row.evaluation is not None else "Fastest"
+    )
+    itself = " (the reference itself)" if best.is_reference and best.row.evaluation is not None else ""
+    return f"{known} on {machine}: {best.row.name}{itself}, {', '.join(figures)}.{alike}"
 
 
 def overlap(one: Entry, other: Entry) -> bool:

@@ -1,9 +1,11 @@
-"""--fail-if: what a report may not show. A gate fails only where the noise can't explain what was found.
+"""--fail-if: what a report may not show. A gate passes or fails only where noise can't explain what was found.
 
-With a figure that has an interval the whole interval must lie beyond the limit; a ratio must lie beyond it by more than
-what a bundle shows against itself (A/A noise), too. Across reports the yardstick decides, and where machine, settings
-or load differ the verdict is inconclusive. A figure that no row has is an error: a gate that looks at
-nothing lets all pass.
+A figure that has an interval passes where the whole interval keeps the limit, and fails where the whole interval lies
+beyond it; a ratio of times must lie beyond it by more than A/A noise, too. All between is inconclusive. Across reports
+the yardstick decides, and where machine, settings or load differ the verdict is inconclusive. A figure that no row has
+is an error: a gate that looks at nothing lets all pass.
+
+Gates are for the bundles that a report is about: see `Entry.is_candidate`. A row's name before a gate picks any row.
 """
 
 from __future__ import annotations
@@ -12,12 +14,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.changes import Figure, flips, top1_drop
+from edgeclf_benchmarks.comparing.changes import Figure, flips, parity_drop, top1_drop
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.latency_change import Times, latency_change, rounds_of
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.measuring.speed import speed_of
-from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.paired import on_images
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.proof import Verdict
@@ -65,9 +66,10 @@ def _drop(entry: Entry, before: Entry | None) -> Figure | None:
     parity = entry.row.parity
     if parity is None:
         return None
-    change = parity.top1_change_interval_points
-    interval = None if change is None else Interval(0 - change.high, 0 - change.low, change.method)  # 0 -: no "-0"
-    return Figure(0 - parity.top1_change_points, interval, images=parity.images)
+    drop = 0 - parity.top1_change_points  # 0 -: no "-0"
+    if parity.same_logits:
+        return Figure(drop, images=parity.images, remark="its logits are the reference's")
+    return Figure(drop, parity_drop(parity), images=parity.images)
 
 
 def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
@@ -131,17 +133,24 @@ NAMES: dict[str, Quantity] = {
     "flips": Quantity(" images", _flips, _ALONE, _UNANSWERED),
 }
 RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
-_EXPRESSION = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
+_EXPRESSION = re.compile(r"(?:(.+):)?\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One parsed --fail-if: a row fails where its figure lies on the `sign` side of the limit."""
+    """One parsed --fail-if: a row fails where its figure lies on the `sign` side of the limit.
+
+    `row` picks the row of that name, of whichever report, or of one ("NAME @ MACHINE"); None: every candidate.
+    """
 
     expression: str
     name: str
     sign: str
     limit: float
+    row: str | None = None
+
+    def picks(self, entry: Entry) -> bool:
+        return entry.is_candidate if self.row is None else self.row in (entry.name, entry.row.name)
 
     def holds(self, value: float) -> bool:
         """Whether `value` is one to fail for."""
@@ -150,23 +159,46 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """ "p50_ms>12" as a rule. Raises UsageError."""
+    """ "p50_ms>12", or "cats-onnx-fp32: p50_ms>12" for one row, as a rule. Raises UsageError."""
     found = _EXPRESSION.fullmatch(text)
     if found is None:
-        raise UsageError(f"--fail-if wants NAME>NUMBER such as p50_ms>12, found {text!r}; names: {', '.join(NAMES)}")
-    name, sign, limit = found[1], found[2], float(found[3])
+        raise UsageError(
+            f"--fail-if wants FIGURE>NUMBER such as p50_ms>12, or NAME: before it for the row of one bundle, found "
+            f"{text!r}; figures: {', '.join(NAMES)}"
+        )
+    row, name, sign, limit = found[1], found[2], found[3], float(found[4])
     if name not in NAMES:
         raise UsageError(f"--fail-if knows no {name!r}; choose one of {', '.join(NAMES)}")
     if name == "top1" and not 0 <= limit <= 1:
         raise UsageError(f"top1 is a share of 0 to 1, found {text!r}; 93 % is 0.93")
-    return Rule(text.strip(), name, sign, limit)
+    return Rule(text.strip(), name, sign, limit, row and row.strip())
+
+
+def check_names(rules: Sequence[Rule], names: Sequence[str]) -> None:
+    """Raises UsageError for a rule that picks a row that there is none of."""
+    for rule in rules:
+        if rule.row is not None and rule.row not in names:
+            raise UsageError(f"{rule.expression!r} names no row; the rows are {', '.join(dict.fromkeys(names))}")
+
+
+def without_gate(rules: Sequence[Rule], entries: Sequence[Entry]) -> list[str]:
+    """Rows that gates for all leave aside, each with the reason; [] where every rule names its row."""
+    if all(rule.row is not None for rule in rules):
+        return []
+    missed = [each for each in entries if not each.is_candidate and not any(rule.picks(each) for rule in rules)]
+    return [f"{each.name} ({'the reference' if each.row.kind == 'bundle' else 'no bundle'})" for each in missed]
 
 
 def judge(rules: Sequence[Rule], entries: Sequence[Entry], baseline: Sequence[Entry] = ()) -> tuple[Gate, ...]:
-    """Each rule for each entry. Raises DataError for a rule that no entry has a figure for."""
+    """Each rule for each entry that it picks.
+
+    Raises UsageError for a rule that picks none, and DataError for one that no entry has a figure for.
+    """
+    check_names(rules, [name for entry in entries for name in (entry.row.name, entry.name)])
     gates = []
     for rule in rules:
-        lines = [_gate(rule, entry, _partner(entry, baseline), bool(baseline)) for entry in entries]
+        picked = [entry for entry in entries if rule.picks(entry)]
+        lines = [_gate(rule, entry, _partner(entry, baseline), bool(baseline)) for entry in picked]
         if all(each is None or (each.found is None and each.verdict != "fail") for each in lines):
             missing = NAMES[rule.name].why_missing(bool(baseline))
             raise DataError(f"no row can be judged by {rule.expression!r}: {missing}")
@@ -208,13 +240,15 @@ def _spelled(figure: Figure, unit: str) -> str:
 def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if figure.undecidable:
         return "inconclusive", f": {figure.undecidable}"
-    if not rule.holds(figure.value):
-        return "pass", ""
+    interval, beyond = figure.interval, rule.holds(figure.value)
+    side = "beyond" if beyond else "within"
+    ends = [] if interval is None else [rule.holds(interval.low), rule.holds(interval.high)]
+    if any(end != beyond for end in ends):
+        return "inconclusive", f": {side} the limit, but its interval is not"
     if figure.too_few_rounds:
-        return "inconclusive", f": beyond the limit, but {figure.rounds} rounds are too few to tell"
-    interval = figure.interval
-    if interval is not None and not (rule.holds(interval.low) and rule.holds(interval.high)):
-        return "inconclusive", ": beyond the limit, but its interval is not"
+        return "inconclusive", f": {side} the limit, but {figure.rounds} rounds are too few to tell"
+    if not beyond:
+        return "pass", ""
     if figure.noise is None or interval is None or figure.rounds is None:
         return "fail", ""
     if speed_of(figure.value, interval, figure.rounds, figure.noise, rule.limit) == "no difference shown":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeclf_benchmarks.comparing.compare import Source, check_alike, entries_of, read_sources
-from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, judge, parse_rule
+from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, check_names, judge, parse_rule, without_gate
 from edgeclf_benchmarks.comparing.latency_change import same_hardware
 from edgeclf_benchmarks.measuring.answers import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
@@ -24,13 +24,16 @@ class OwnGates:
     rules: tuple[Rule, ...]
     baseline: Source | None
 
-    def check(self, rows: Sequence[str], data: LabelledImages | None) -> None:
+    def check(self, rows: Sequence[str], data: LabelledImages | None, reference: str | None = None) -> None:
         """Raises UsageError or DataError for what the rows of this bench, on this data, could never answer."""
+        check_names(self.rules, rows)
         for rule in self.rules:
             if rule.name in _LABELLED and data is None:
                 raise UsageError(f"{rule.expression!r} judges answers to labelled images; give --data, too")
             if rule.name in RELATIVE and self.baseline is None and len(rows) < 2:
                 raise UsageError(f"{rule.expression!r} compares; give a second bundle, or --baseline")
+            if rule.name in RELATIVE and self.baseline is None and rule.row is not None and rule.row == reference:
+                raise UsageError(f"{rule.expression!r} compares the reference with itself; name another, or --baseline")
         if self.baseline is not None:
             self._check_baseline(self.baseline, rows, data)
 
@@ -50,6 +53,10 @@ class OwnGates:
                 f"{baseline.file} is of other images ({older.data.name}, {older.data.split}, {older.data.digest[:12]}) "
                 f"than these ({data.name}, {data.split}, {data.digest[:12]}); give both the same --data and --split"
             )
+
+    def left_out(self, report: Report) -> list[str]:
+        """Rows of the report that no gate is for, and why."""
+        return without_gate(self.rules, entries_of([Source("", "", report)]))
 
     def judged(self, report: Report, file: str) -> Report:
         """The report with its gates. Raises DataError for a baseline of other images, and for what no row answers."""

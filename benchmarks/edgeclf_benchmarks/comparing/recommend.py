@@ -1,13 +1,13 @@
-"""Which measured row to deploy: all that break a limit are left out with the reason, the fastest of the rest is it."""
+"""Which measured bundle to deploy: the fastest that keeps all limits and is shown to be as good as the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeclf_benchmarks.comparing.columns import megabytes, milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.findings import overlap, p50_of
+from edgeclf_benchmarks.comparing.findings import as_good, missing_images, overlap, p50_of, unproven_faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The pick of one machine (None: nothing fits), why, and each row left out with its reasons."""
+    """The pick of one machine (None: nothing fits), why, and each row left out with its reasons.
+
+    `unproven`: what is faster and keeps the limits, too, but on too few images to show that it is as good as the
+    reference, with how many more would tell.
+    """
 
     machine: str
     pick: str | None
     reason: str
     left_out: dict[str, str]
+    unproven: dict[str, str] = field(default_factory=dict)
 
 
 def recommend(entries: Sequence[Entry], limits: Limits) -> tuple[Choice, ...]:
-    """One choice a machine: the fastest row within the limits, taking the bad end of each interval."""
+    """One choice a machine: the fastest proven bundle within the limits, taking the bad end of each interval."""
     return tuple(
         _choose(machine, [each for each in entries if each.machine == machine], limits)
         for machine in dict.fromkeys(entry.machine for entry in entries)
@@ -43,16 +48,28 @@ def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
     left_out = {name: fault for name, fault in faults.items() if fault}
     if not fit:
         return Choice(machine, None, "no measured row keeps all limits", left_out)
-    best = fit[0]
+    best = next(filter(as_good, fit), fit[0])  # where none is shown to be as good: the fastest, and its doubts
+    unproven = {
+        each.name: f"faster ({milliseconds(p50_of(each))}), unproven: {missing_images(each)}"
+        for each in unproven_faster(fit, best)
+    }
     parts = [f"p50 {milliseconds(p50_of(best))}"]
     if best.row.evaluation is not None:
         parts.append(f"top-1 {best.row.evaluation.top1:.3f}")
     if best.row.bundle_bytes is not None:
         parts.append(megabytes(best))
-    others = (
-        f"the fastest of {len(fit)} rows that keep all limits" if len(fit) > 1 else "the only row that keeps all limits"
-    )
-    return Choice(machine, best.name, "; ".join([f"{others}: {', '.join(parts)}", *_doubts(best, fit[1:])]), left_out)
+    rivals = [each for each in fit if each is not best and each.name not in unproven]
+    others = _among(rivals, bool(unproven))
+    reason = "; ".join([f"{others}: {', '.join(parts)}", *_doubts(best, rivals)])
+    return Choice(machine, best.name, reason, left_out, unproven)
+
+
+def _among(rivals: Sequence[Entry], has_faster: bool) -> str:
+    """Of how many it is the fastest."""
+    which = "keep all limits and are shown to be as good as the reference" if has_faster else "keep all limits"
+    if rivals:
+        return f"the fastest of {len(rivals) + 1} bundles that {which}"
+    return f"the only bundle that {which.replace('keep', 'keeps').replace(' are ', ' is ')}"
 
 
 def _doubts(best: Entry, others: Sequence[Entry]) -> Iterator[str]:

@@ -67,7 +67,7 @@ def measure(
         for part in parts:
             check_classes(part.bundle, data)
     started = time.perf_counter()
-    draft = Draft(options, parts, first, data, look(), started)
+    draft = Draft(options, parts, first, data, look(), started, reference_chosen=reference is not None)
     if data is not None:
         draft.spoiling_s = _ROUGHLY_S * len(parts) * _spoilt_count(options, len(data.images))
     try:

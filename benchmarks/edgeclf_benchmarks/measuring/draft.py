@@ -76,6 +76,7 @@ class Draft:
     stopped: KeyboardInterrupt | None = None
     spoilt: Spoilt | None = None
     spoiling_s: float = 0.0  # first a guess
+    reference_chosen: bool = False
 
     @property
     def profile(self) -> Profile:

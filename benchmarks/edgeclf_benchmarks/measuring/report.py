@@ -143,7 +143,7 @@ class Report:
     seconds
         Wall time of the whole bench.
     reference
-        Name of the row that parity and comparisons refer to.
+        Name of the row that parity and comparisons refer to; `reference_chosen`: by --reference.
     machine
         Facts of the machine, as proofs have them; `machine_id` tells machines apart.
     data
@@ -175,6 +175,7 @@ class Report:
     gates: tuple[Gate, ...] = ()
     yardsticks: tuple[Yardstick, ...] = ()
     rounds_busy_cores: tuple[float, ...] = ()
+    reference_chosen: bool = False
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -54,6 +54,7 @@ def report_of(draft: Draft, command: str) -> Report:
         comparisons=tuple(comparisons(draft, same)),
         yardsticks=tuple(_yardsticks(draft)),
         rounds_busy_cores=tuple(draft.records[0].busy_cores) if draft.records else (),
+        reference_chosen=draft.reference_chosen,
     )
 
 
@@ -119,7 +120,7 @@ def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
             seed=draft.options.seed,
             auc_interval=False,
         )
-        judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures)
+        judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
     return judged
 
 

@@ -18,7 +18,8 @@ from edgeclf_benchmarks.statistics.paired import (
     mcnemar_p,
     on_images,
 )
-from edgeclf_runtime.proof import Verdict, kl_divergences
+from edgeclf_runtime.proof import TOLERANCES, Verdict, compare, judge, kl_divergences
+from edgeclf_runtime.proof import Comparison as LogitComparison
 
 MARGIN_POINTS = 1.0
 _SMALLEST = 1e-12  # a probability of 0 would make the divergence infinite
@@ -40,14 +41,17 @@ class Parity:
         Kullback-Leibler divergence of this row's probabilities from the reference's, nats; None for margins.
     top1_change_points
         This row's top-1 minus the reference's, with the 95 % interval of a paired bootstrap.
-    lower_bound_points
-        One-sided 95 % lower bound of that change; the verdict is "pass" where it lies above -margin_points.
+    lower_bound_points, upper_bound_points
+        One-sided 95 % bounds of that change; the verdict is "pass" where the lower one lies above -margin_points.
     mcnemar_p
         Exact two-sided McNemar test. A p above 0.05 is no proof of parity.
     worst_class, worst_class_change_points
         The class whose recall falls most.
     images_needed
         Images, of this kind, that would settle an inconclusive verdict; None: it is settled, or more images never will.
+    logits
+        This row's outputs against the reference's, image by image; None in reports of earlier versions. Within the
+        limits of fp32 both are one model, and the verdict is "pass" however few the images are.
     """
 
     reference: str
@@ -71,14 +75,30 @@ class Parity:
     verdict: Verdict
     reason: str
     images_needed: int | None
+    upper_bound_points: float | None = None
+    logits: LogitComparison | None = None
+
+    @property
+    def same_logits(self) -> bool:
+        """Whether every image's outputs lie within the limits of fp32 from the reference's."""
+        return self.logits is not None and judge(self.logits, TOLERANCES["fp32"])[0] == "pass"
+
+    @property
+    def more_images(self) -> int | None:
+        """Images, beside those that there are, that would settle an inconclusive verdict; None as `images_needed`."""
+        return None if self.images_needed is None else max(1, self.images_needed - self.images)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One row's answers to the labelled images: scores (N, C) in the order of the data's classes, and the figures."""
+    """One row's answers to the labelled images, in the order of the data's classes, and the figures.
+
+    `scores` (N, C) are probabilities or margins, `outputs` (N, C) what the model itself gave.
+    """
 
     scores: NDArray[np.float64]
     evaluation: Evaluation
+    outputs: NDArray[np.float32] | None = None
 
     @property
     def numbers(self) -> NDArray[np.intp]:
@@ -99,7 +119,8 @@ def parity_of(
 ) -> Parity:
     """What changes from the reference (called `name`) to the row, and the non-inferiority verdict.
 
-    With groups, whole groups are drawn: the bounds are the bootstrap's then, unless nothing changed at all.
+    Equal logits prove more than labels, and pass whatever the bounds are. With groups, whole groups are drawn: the
+    bounds are the bootstrap's then, unless nothing changed at all.
     """
     images = len(labels)
     right, wanted = row.numbers == labels, reference.numbers == labels
@@ -107,7 +128,9 @@ def parity_of(
     resampling = Resampling(images, number_groups(groups), seed=seed)
     lower, upper, spread = bounds_of_change(right, wanted, resampling)
     margin = margin_points / 100
-    verdict = judge_change(lower, upper, margin)
+    logits = _compared_logits(row, reference)
+    same = logits is not None and judge(logits, TOLERANCES["fp32"])[0] == "pass"
+    verdict = "pass" if same else judge_change(lower, upper, margin)
     more = images_to_settle(lost, gained, images, margin, spread=spread) if verdict == "inconclusive" else None
     kl = _divergences(reference, row)
     worst = _worst_class(row.evaluation, reference.evaluation)
@@ -131,8 +154,23 @@ def parity_of(
         worst_class_change_points=worst[1],
         margin_points=margin_points,
         verdict=verdict,
-        reason=_reason(verdict, 100 * lower, 100 * upper, margin_points, images, more),
+        reason=_same(logits) if same and logits else _reason(verdict, lower, upper, margin_points, images, more),
         images_needed=more,
+        upper_bound_points=100 * upper,
+        logits=logits,
+    )
+
+
+def _compared_logits(row: Judged, reference: Judged) -> LogitComparison | None:
+    if row.outputs is None or reference.outputs is None:
+        return None
+    return compare(reference.outputs, row.outputs, TOLERANCES["fp32"])
+
+
+def _same(logits: LogitComparison) -> str:
+    return (
+        f"its logits are the reference's on all {logits.images} images, to within {logits.max_relative:.1e} of their "
+        f"range (fp32 may differ by {TOLERANCES['fp32'].relative:g})"
     )
 
 
@@ -186,6 +224,8 @@ def _difference(mine: float | None, other: float | None) -> float | None:
 
 
 def _reason(verdict: Verdict, lower: float, upper: float, margin: float, images: int, more: int | None) -> str:
+    """`lower` and `upper` are shares, `margin` is points."""
+    lower, upper = 100 * lower, 100 * upper
     if verdict == "pass":
         return (
             f"top-1 falls by less than {margin:g} points: at worst {lower:+.2f} (one-sided 95 %; {on_images(images)})"
