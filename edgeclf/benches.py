@@ -11,7 +11,7 @@ from edgeclf.console import count, grid, say, show, size, styled, verdict
 from edgeclf.data.held_out import open_held_out
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import check_split, items_of
-from edgeclf.judging.ledger import record_test_use
+from edgeclf.judging.ledger import TestUse, carried_uses, new_use, record_test_use
 from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
@@ -36,7 +36,7 @@ def labelled_images(
     seed: int = 0,
     track: Track = untracked,
 ) -> LabelledImages:
-    """The images of a split for bench, at most `most` of them, drawn by chance; a look at test images is counted.
+    """The images of a split for bench, at most `most` of them, drawn by chance; a use of test images is counted.
 
     A source without splits is taken whole, unless one of the bundles was trained on it. `present`: it need not have
     images of every class of the bundles.
@@ -57,11 +57,18 @@ def labelled_images(
     places = {label: number for number, label in enumerate(data.classes)}
     tests = sum(item.split == "test" for item in chosen)
 
-    def record_look(bundle: Bundle) -> int:
-        use = record_test_use(
-            bundle.sidecar, subject=bundle.digest, data_sha256=data.digest, images=tests, verb="bench"
-        )
-        return use.number
+    use = new_use()  # one for all rows: they are compared on the same images
+
+    def record_use(bundle: Bundle) -> int:
+        return record_test_use(
+            bundle.sidecar,
+            subject=bundle.digest,
+            data_sha256=data.digest,
+            images=tests,
+            verb="bench",
+            known=carried_uses(bundle.manifest, data.digest),
+            use=use,
+        ).number
 
     return LabelledImages(
         name=Path(data.root).name,
@@ -73,7 +80,7 @@ def labelled_images(
         ),
         training_images=len(data.of("train")),
         left_out=len(items) - len(chosen),
-        record_look=record_look if tests else None,
+        record_use=record_use if tests else None,
         origin=held_out.origin,
         of_images=len(data.items),
         validation_images=sum(item.split == "val" for item in chosen),
@@ -100,9 +107,9 @@ def show_report(report: Report) -> None:
     for row in report.rows:
         if row.parity is not None and row.parity.verdict != "pass":
             say(f"{row.parity.verdict.upper()}: {row.name}: {row.parity.reason}", style="bold yellow")
-    looks = [row.test_look for row in report.rows if row.test_look is not None]
-    if looks and report.data is not None:
-        say(f"test images used: {len(report.data.images)}, look no. {max(looks)} at them", style="bold")
+    uses = [row.test_look for row in report.rows if row.test_look is not None]
+    if uses and report.data is not None:
+        say(str(TestUse(len(report.data.images), max(uses), "")), style="bold")
 
 
 def _tables(report: Report) -> Iterator[RenderableType]:

@@ -68,7 +68,7 @@ def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
         if report.data is not None and rows[0].evaluation is not None:
             remarks = [] if report.complete else ["the bench was interrupted"]
             remarks += ["selected on these images"] if report.data.selected_on else []
-            remarks += [] if rows[0].test_look is None else [f"look no. {rows[0].test_look} at these test images"]
+            remarks += [] if rows[0].test_look is None else [f"use no. {rows[0].test_look} of this test split"]
             data = (report.data.name, report.data.split, report.data.digest)
             accuracies.append(Accuracy(*data, rows[0].evaluation, "; ".join(remarks)))
     return Evidence(tuple(accuracies), tuple(benches))
@@ -85,7 +85,7 @@ def _judged(path: Path, digest: str) -> Accuracy:
     if found.classes_present is not None:
         remarks.append(f"{found.classes_present} of {len(found.evaluation.classes)} classes present")
     if found.test_use is not None:
-        remarks.append(f"look no. {found.test_use.number} at these test images")
+        remarks.append(f"use no. {found.test_use.number} of this test split")
     if found.other_data:
         remarks.append("trained on another split: its training images may be among these")
     if found.unreadable:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import traceback
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def edgeclf(tmp_path: Path) -> Run:
         return run_edgeclf(command, cwd=tmp_path, env=env, stdin=stdin)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger of test images of its own for each test: `edgeclf` keeps one for a machine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state" / uuid.uuid4().hex))
 
 
 @pytest.fixture

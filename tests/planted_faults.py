@@ -257,7 +257,7 @@ def _draw_patches(folder: Path, count: int) -> LabelledData:
                 Image.fromarray(picture[top : top + 72, left : left + 72]).save(path)
                 images.append(LabelledImage(path, number, hashlib.sha256(path.read_bytes()).hexdigest()))
     parts = {split: tuple(images) for split, images in splits.items()}
-    return LabelledData(parts["train"], parts["val"], parts["test"], "run patches", lambda subject: "look no. 1")
+    return LabelledData(parts["train"], parts["val"], parts["test"], "run patches", lambda subject: "use no. 1")
 
 
 # --- planted in the exporter -----------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from edgeclf.data.sources import SPLITS, some
 from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf.data.usable import Unreadable
-from edgeclf.judging.ledger import TestUse, record_test_use
+from edgeclf.judging.ledger import TestUse, carried_uses, record_test_use
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
-from edgeclf_runtime.manifest import to_input
+from edgeclf_runtime.manifest import Manifest, to_input
 from edgeclf_runtime.pixels import Pixels
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.unicode_forms import shown_names
@@ -84,13 +84,23 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
 
 
 def count_test_images(
-    folder: Path, items: Sequence[Item], *, subject: str, data_sha256: str, verb: str
+    folder: Path,
+    items: Sequence[Item],
+    *,
+    subject: str,
+    data_sha256: str,
+    verb: str,
+    manifest: Manifest | None = None,
 ) -> TestUse | None:
-    """Records in `folder` that the test images among `items` are looked at; None where there are none."""
+    """Records in `folder` that the test images among `items` are used; None where there are none.
+
+    `manifest`: of the bundle, which brings earlier uses along.
+    """
     images = sum(item.split == "test" for item in items)
     if not images:
         return None
-    return record_test_use(folder, subject=subject, data_sha256=data_sha256, images=images, verb=verb)
+    known = () if manifest is None else carried_uses(manifest, data_sha256)
+    return record_test_use(folder, subject=subject, data_sha256=data_sha256, images=images, verb=verb, known=known)
 
 
 def ask_bundle(

@@ -9,6 +9,7 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.judging.asking import ask_bundle, items_of, match_labels
 from edgeclf.judging.calibration import OperatingPoint, Wanted, fit_thresholds
+from edgeclf.judging.ledger import known_uses
 from edgeclf_benchmarks.statistics.metrics import to_scores
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.candidates import FOLDER, with_candidate
@@ -45,7 +46,12 @@ def with_operating_point(
         point = fit_thresholds(scores, answers.numbers(manifest.labels), wanted, per_class=per_class)
         point.check()
         bundle.copy_files(draft)
-        manifest = replace(manifest, thresholds=point.thresholds, derived_from=bundle.digest)
+        manifest = replace(
+            manifest,
+            thresholds=point.thresholds,
+            derived_from=bundle.digest,
+            provenance=replace(manifest.provenance, test_uses=_uses_until_now(bundle)),
+        )
         record_predictions_again(draft, manifest)
         for each in manifest.candidates:
             record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))
@@ -53,6 +59,14 @@ def with_operating_point(
         if manifest.proof is not None:  # the engine's files are the old bundle's, and so is what was shown of them
             seal_proven(draft, manifest, manifest.proof)
     return Bundle.open(destination), point
+
+
+def _uses_until_now(bundle: Bundle) -> tuple[str, ...]:
+    """Ids of all known uses of the test split that the bundle was trained with."""
+    provenance = bundle.manifest.provenance
+    if provenance.data_sha256 is None:
+        return provenance.test_uses
+    return tuple(sorted({*provenance.test_uses, *known_uses(bundle.sidecar, provenance.data_sha256)}))
 
 
 def place_of(bundle: Bundle, wanted: Wanted) -> Path:

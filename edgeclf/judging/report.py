@@ -65,7 +65,7 @@ class Judgement:
     Attributes
     ----------
     test_use
-        The look at test images as it was recorded; None: there were none among these images.
+        The use of test images as it was recorded; None: there were none among these images.
     other_data
         The subject was trained on another split than this one, so its training images may be among these.
     answered, right_of_answered
@@ -118,7 +118,7 @@ def judge_bundle(
 ) -> Judgement:
     """What a bundle's answers to one split ("all": to every image) are worth.
 
-    Labels are matched by name. A look at test images is recorded beside the bundle before it is taken. `origin` as
+    Labels are matched by name. The use of test images is recorded beside the bundle before they are read. `origin` as
     `HeldOut` has it; `present`: the data need not have images of every class.
 
     Raises
@@ -126,12 +126,14 @@ def judge_bundle(
     UsageError
         No such split, or no images in it.
     DataError
-        The bundle and the data have different classes; the look can't be recorded; no image is readable.
+        The bundle and the data have different classes; the use can't be recorded; no image is readable.
     """
     manifest = bundle.manifest
     items = items_of(data, split)
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
-    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval")
+    use = count_test_images(
+        bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
+    )
     answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest

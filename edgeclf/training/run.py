@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.data.sources import SPLITS
 from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
 from edgeclf.data.usable import Unreadable, leave_out
-from edgeclf.judging.ledger import record_test_use
+from edgeclf.judging.ledger import known_uses, new_use, record_test_use
 from edgeclf.training.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.config import TrainConfig
 from edgeclf_export.exportable import Exportable, Training
@@ -190,6 +190,7 @@ class Run:
             temperature=outcome.temperature,
             thresholds=outcome.thresholds,
             temperature_fit=outcome.temperature_fit,
+            test_uses=known_uses(self.path, outcome.data_sha256),
         )
         data = self.usable_data()
         there = replace(data, items=tuple(item for item in data.items if data.path_of(item).is_file()))
@@ -201,7 +202,7 @@ class Run:
         return replace(exportable, data=self._labelled(there, exportable.labels), notes=notes)
 
     def _labelled(self, data: SplitManifest, classes: Sequence[str]) -> LabelledData:
-        """The splits as the exporter takes them; a look at the test images is counted in the run."""
+        """The splits as the exporter takes them; a use of the test images is counted in the run."""
         numbers = {label: number for number, label in enumerate(classes)}
         train, val, test = (
             tuple(
@@ -211,13 +212,15 @@ class Run:
             for split in SPLITS
         )
 
-        def count_look(subject: str) -> str:
-            use = record_test_use(
-                self.path, subject=subject, data_sha256=self.data().digest, images=len(test), verb="export"
-            )
-            return str(use)
+        use = new_use()  # one for all targets of an export
 
-        return LabelledData(train, val, test, f"run {self.name}", count_look)
+        def count_use(subject: str) -> str:
+            made = record_test_use(
+                self.path, subject=subject, data_sha256=self.data().digest, images=len(test), verb="export", use=use
+            )
+            return str(made)
+
+        return LabelledData(train, val, test, f"run {self.name}", count_use)
 
     def history(self) -> list[dict[str, Any]]:
         """One object an epoch, as they were written."""

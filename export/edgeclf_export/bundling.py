@@ -185,6 +185,7 @@ def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
             run=training.run if training else None,
             training_seconds=training.seconds if training else None,
             data_sha256=training.data_sha256 if training else None,
+            test_uses=training.test_uses if training else (),
         ),
         temperature=training.temperature if training else 1.0,
         temperature_fit=training.temperature_fit if training else None,

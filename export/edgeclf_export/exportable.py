@@ -29,7 +29,10 @@ InputForm = Literal["uint8-nhwc", "float-nchw"]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a bundle tells of the training that its weights come from, and what was fitted on its validation images."""
+    """What a bundle tells of the training that its weights come from, and what was fitted on its validation images.
+
+    `test_uses` as in the manifest's provenance.
+    """
 
     run: str
     seconds: float
@@ -37,6 +40,7 @@ class Training:
     temperature: float = 1.0
     thresholds: Thresholds = Thresholds()
     temperature_fit: TemperatureFit | None = None
+    test_uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,15 +32,15 @@ class LabelledData:
     ----------
     called
         Of which run or folder, for messages.
-    count_look
-        Records that the test images are looked at by a model of this digest, and says so in a sentence.
+    count_use
+        Records that the test images are used to evaluate a model of this digest, and says so in a sentence.
     """
 
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
     test: tuple[LabelledImage, ...]
     called: str
-    count_look: Callable[[str], str]
+    count_use: Callable[[str], str]
 
 
 def read_folder(folder: Path, labels: Sequence[str]) -> tuple[LabelledImage, ...]:

@@ -168,7 +168,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the model comes from. `weights` names a hub tag, a file with its hash, a package, or "random"."""
+    """Where the model comes from. `weights` names a hub tag, a file with its hash, a package, or "random".
+
+    `test_uses`: ids of the uses of the test split of `data_sha256` that were known when the bundle was made.
+    """
 
     backbone: str
     weights: str
@@ -177,6 +180,7 @@ class Provenance:
     run: str | None = None
     training_seconds: float | None = None
     data_sha256: str | None = None
+    test_uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
     bundles = [tiny.build(root / name, "reference", seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     looks: list[str] = []
 
-    def record_look(bundle: Bundle) -> int:
+    def record_use(bundle: Bundle) -> int:
         looks.append(bundle.name)
         return looks.count(bundle.name)
 
@@ -86,7 +86,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
     meter = Meter("a rail", lambda: drawn[0], idle_s=0.0)
     drawn[0] = 7.0
     options = replace(QUICK, batch_sizes=(1, 2), meter=meter, corruptions=("noise", "contrast"), spoilt_images=5)
-    return measure(bundles, options, data=replace(data, record_look=record_look))
+    return measure(bundles, options, data=replace(data, record_use=record_use))
 
 
 @pytest.fixture(scope="module")

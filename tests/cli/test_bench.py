@@ -32,7 +32,7 @@ def test_bench_with_data_writes_a_report_and_counts_the_look(
     found = capsys.readouterr()
     assert "colours" in found.out and "top-1" in found.out
     assert "30 of 30 images of colours-data (all of a folder without splits), 3 classes" in found.out
-    assert "test images used: 30, look no. 1" in found.err and "about" in found.err
+    assert "30 test images, use no. 1 of this test split" in found.err and "about" in found.err
     report = read_report(place)
     assert report.data is not None and report.data.classes == ("blue", "green", "red")
     assert report.rows[0].evaluation is not None and report.rows[0].evaluation.top1 == 1.0

@@ -68,7 +68,7 @@ def test_what_eval_wrote_is_quoted_with_the_look_that_it_was(
     assert run(["inspect", str(bundle), "--card", "--report", str(tmp_path / "e" / "report.json")]) == 0
     card = capsys.readouterr().out
     assert "| colours-data, all \\(" in card and "all images of a folder without splits" in card
-    assert "look no. 1" in card and "selected" not in card  # nobody trained on these
+    assert "use no. 1 of this test split" in card and "selected" not in card  # nobody trained on these
 
 
 def test_a_report_of_another_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_folder_without_splits_is_evaluated_whole_and_counts_as_test_images(
 ) -> None:
     report, out, err = evaluated(capfd, bundle.path, held_out)
     assert "all 60 images of held-out, which has no splits; 3 classes" in out and "selected on" not in out
-    assert "test images used: 60, evaluation no. 1" in err
+    assert "60 test images, use no. 1" in err
     assert (report["origin"], report["evaluation"]["images"], report["of_images"]) == ("whole", 60, 60)
     assert bundle.manifest.pixels is not None
     with open_session(bundle) as session:
@@ -55,7 +55,7 @@ def test_a_folder_without_splits_is_evaluated_whole_and_counts_as_test_images(
     ]
     assert report["evaluation"]["top1"] == pytest.approx(np.mean(right))
     again, out, err = evaluated(capfd, bundle.path, held_out, "--split", "all")
-    assert again["evaluation"] == report["evaluation"] and "selected on" not in out and "evaluation no. 2" in err
+    assert again["evaluation"] == report["evaluation"] and "selected on" not in out and "use no. 2" in err
 
 
 def test_the_data_of_the_training_keep_its_split_and_the_figure_says_so(
@@ -74,7 +74,7 @@ def test_a_folder_of_test_images_alone_is_evaluated(
     held_out.rename(tmp_path / "set" / "test")
     _, out, err = evaluated(capfd, bundle.path, tmp_path / "set")
     assert "test images of set: 60 images by its own splits; 3 classes" in out
-    assert "test images used: 60" in err
+    assert "60 test images, use no." in err
 
 
 def test_only_validation_images_of_the_own_split_are_said_to_have_selected(

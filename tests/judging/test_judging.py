@@ -211,7 +211,7 @@ def test_the_verb_prints_a_table_counts_and_proposes(
     shown = capfd.readouterr()
     for word in ("top-1", "macro AUC", "petals", "5 classes or fewer", "margins are no probabilities"):
         assert word in shown.out
-    assert "test images used: 18, evaluation no. 1" in shown.err
+    assert "18 test images, use no. 1" in shown.err
     assert (tmp_path / "evals" / "photos-hog-test" / "report.json").exists()
     assert run(["eval", str(bundle.path), str(photos)]) == UsageError.exit_code
     assert "evals/photos-hog-test exists; give --force" in capfd.readouterr().err
@@ -230,7 +230,7 @@ def test_baseline_prints_figures_and_speaks_json(
     assert run(["baseline", str(photos), "-o", str(tmp_path), "--folds", "2"]) == 0
     shown = capfd.readouterr()
     assert "cross-validation" in shown.out and "±" in shown.out
-    assert "evaluation no. 1" in shown.err
+    assert "use no. 1 of" in shown.err
     again = ["baseline", str(photos), "-o", str(tmp_path), "--folds", "0", "--force", "--json"]
     assert run(again) == 0
     document = json.loads(capfd.readouterr().out)

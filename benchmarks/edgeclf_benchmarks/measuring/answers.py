@@ -57,8 +57,8 @@ class LabelledImages:
         How many of `images` are validation images.
     classes_present
         How many of `classes` have images, where it need not be all of them (--classes present).
-    record_look
-        Writes down that a bundle looks at these test images, and returns the how-manieth look it is.
+    record_use
+        Writes down that a bundle is evaluated on these test images, and returns which use of them it is, from 1.
         None: no test images.
     """
 
@@ -69,7 +69,7 @@ class LabelledImages:
     images: tuple[Labelled, ...]
     training_images: int
     left_out: int = 0
-    record_look: Callable[[Bundle], int] | None = None
+    record_use: Callable[[Bundle], int] | None = None
     origin: Origin | None = None
     of_images: int | None = None
     validation_images: int = 0

@@ -107,7 +107,7 @@ def _prove(draft: Draft, tell: Tell) -> None:
 
 
 def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
-    """Every row's outputs for every image that can be read; a look at test images is recorded before it is taken."""
+    """Every row's outputs for every image that can be read; a use of test images is recorded before they are read."""
     begun = time.perf_counter()
     rest_s = draft.left_s()
     total = len(data.images) * (len(draft.parts) + 1)
@@ -123,8 +123,10 @@ def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
 
     images, draft.unreadable = readable(data.images, progress("reading", 0))
     for number, part in enumerate(draft.parts):
-        if data.record_look is not None and not part.is_plain:
-            part.test_look = data.record_look(part.bundle)
+        if data.record_use is not None and not part.is_plain:
+            part.test_look = data.record_use(part.bundle)
+            for earlier in draft.parts[:number]:  # one use for all: each may have known of others
+                earlier.test_look = None if earlier.is_plain else part.test_look
         done = progress(f"answers of {part.name}", len(data.images) * (number + 1))
         part.outputs = ask(part.contender, images, draft.options.first, done)
         draft.images = images

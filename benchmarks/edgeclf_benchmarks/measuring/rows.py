@@ -48,7 +48,7 @@ class Row:
     peak_memory_mib
         Largest resident set of a process that only opens this bundle and answers.
     test_look
-        The how-manieth look at these test images by this bundle this was; None: no test images.
+        Which use of this test split it was, counted from 1; None: no test images.
     parity
         None: it is the reference, or there were no labelled images.
     robustness

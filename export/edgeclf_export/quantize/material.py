@@ -120,10 +120,10 @@ def gather(
         exam = Exam(logits, None, exam.temperature, _groups(judging), about(jobs.judge, others, source, learnt))
     if not jobs.test or data is None:
         return Material(calibration, exam, pixels, None)
-    count_look = data.count_look
+    count_use = data.count_use
 
     def open_test(digest: str) -> tuple[Exam, NDArray[np.uint8]]:
-        told = count_look(digest)
+        told = count_use(digest)
         shown = load_pixels(jobs.test, exportable.pixels, "the test images")
         return _exam(jobs.test, exportable.answer(shown), told, exam.temperature), shown
 

@@ -73,7 +73,7 @@ def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
         reference=Reference("pytorch", "patches"),
         proof_files=tuple(image.path for image in patches["val"]),
     )
-    data = LabelledData(patches["train"], patches["val"], patches["test"], "run patches", lambda subject: "look no. 1")
+    data = LabelledData(patches["train"], patches["val"], patches["test"], "run patches", lambda subject: "use no. 1")
     onnx = exportable.make_onnx("uint8-nhwc", 18)
     return replace(exportable, data=data, make_onnx=lambda form, opset: onnx)
 

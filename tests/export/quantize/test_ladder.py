@@ -75,7 +75,7 @@ def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantiz
         assert rung.judged is not None and rung.shares is not None and rung.model_bytes > 0
         assert "validation images" in rung.judged.source and "selected on these images" in rung.judged.source
     assert ladder.final is not None and ladder.final.images == TEST * len(LABELS)
-    assert ladder.final.source == "look no. 1"
+    assert ladder.final.source == "use no. 1"
     assert "cpu_features" in ladder.machine
     assert parse_manifest(manifest.to_bytes(), "again") == manifest
     assert verify(Bundle.open(made.path)).verdict == "pass"
