@@ -15,15 +15,16 @@ from edgeclf.judging.ledger import TestUse, carried_uses, new_use, record_test_u
 from edgeclf_benchmarks.measuring.answers import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.rows import Row
-from edgeclf_benchmarks.measuring.timing import Latency
+from edgeclf_benchmarks.measuring.timing import PERCENTILES, Latency, too_few_calls
+from edgeclf_benchmarks.statistics.rounding import in_ms, significant
 from edgeclf_runtime.bundle import Bundle
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+
+    from edgeclf.sheet import Sheet
 
 _NONE = "n/a"
-_TOO_FEW = "n too small"
 
 
 def labelled_images(
@@ -116,6 +117,8 @@ def _tables(report: Report) -> Iterator[RenderableType]:
     batch, threads = report.settings.batch_sizes[0], report.settings.threads[0]
     yield styled(f"pixels to logits, batch {batch}, {count(threads, 'thread')}, {report.machine.get('cpu', '')}", "dim")
     yield _latency_table(report, batch, threads)
+    if lacking := too_few_calls([(row.name, row.latency("infer", batch, threads)) for row in report.rows]):
+        yield styled(lacking, "dim")
     yield ""
     yield _cost_table(report, batch, threads)
     if report.data is not None and any(row.evaluation for row in report.rows):
@@ -134,26 +137,28 @@ def _tables(report: Report) -> Iterator[RenderableType]:
         yield _sweep_table(report)
 
 
-def _latency_table(report: Report, batch: int, threads: int) -> Table:
-    table = grid()
-    _head(table, ("", "p50", "95 %", "p90", "p99", "against the reference"))
-    for row in report.rows:
-        found = row.latency("infer", batch, threads)
+def _latency_table(report: Report, batch: int, threads: int) -> Sheet:
+    """Percentiles only where some row has samples enough for them."""
+    timed = [(row, row.latency("infer", batch, threads)) for row in report.rows]
+    percentiles = [
+        (name, [_ms(getattr(found, f"{name}_ms")) if found else _NONE for _, found in timed]) for name in PERCENTILES
+    ]
+    shown = [(name, cells) for name, cells in percentiles if set(cells) != {_NONE}]
+    table = grid("", "p50", "95 %", *(name for name, _ in shown), "against the reference")
+    for place, (row, found) in enumerate(timed):
         table.add_row(
             styled(row.name, "cyan"),
             _ms(found.p50_ms if found else None),
             _range_ms(found),
-            _ms(found.p90_ms if found else None, _TOO_FEW),
-            _ms(found.p99_ms if found else None, _TOO_FEW),
+            *(cells[place] for _, cells in shown),
             _against(report, row, batch, threads),
         )
     return table
 
 
-def _cost_table(report: Report, batch: int, threads: int) -> Table:
+def _cost_table(report: Report, batch: int, threads: int) -> Sheet:
     energy = ("energy an image", "above idle") if any(row.power for row in report.rows) else ()
-    table = grid()
-    _head(table, ("", "end to end", "95 %", "decode", "images/s", "cold start", "memory", "size", *energy))
+    table = grid("", "end to end", "95 %", "decode", "images/s", "cold start", "memory", "size", *energy)
     for row in report.rows:
         whole, decode = (row.latency(stage, batch, threads) for stage in ("end_to_end", "preprocess"))
         offline = [each for each in row.scenarios if each.name == "offline"]
@@ -179,16 +184,15 @@ def _against(report: Report, row: Row, batch: int, threads: int) -> str:
     """How the row's time compares with the reference's; for the reference, what it shows against itself."""
     if row.name == report.reference:
         floor = report.floor("infer", batch, threads)
-        return "reference" if floor is None else f"reference (against itself: ±{100 * (floor - 1):.1f} %)"
+        return "reference" if floor is None else f"reference (A/A noise: up to {significant(floor)} x)"
     found = report.comparison(row.name, "infer", batch, threads)
     if found is None:
         return _NONE
-    return f"{found.ratio:.3f} × ({found.interval.low:.3f}–{found.interval.high:.3f}): {found.verdict}"
+    return found.in_words
 
 
-def _parity_table(report: Report) -> Table:
-    table = grid()
-    _head(table, ("", "top-1", "95 %", "macro-F1", "ECE", "Δtop-1", "agreement", "flips", "KL", "parity"))
+def _parity_table(report: Report) -> Sheet:
+    table = grid("", "top-1", "95 %", "macro-F1", "ECE", "Δtop-1", "agreement", "flips", "KL", "parity")
     for row in report.rows:
         found, parity = row.evaluation, row.parity
         if found is None:
@@ -198,7 +202,7 @@ def _parity_table(report: Report) -> Table:
         cells = [f"{found.top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
         cells += [f"{found.macro_f1:.3f}", _NONE if found.ece is None else f"{found.ece:.3f}"]
         if parity is None:
-            table.add_row(styled(row.name, "cyan"), *cells, "reference")
+            table.add_row(styled(row.name, "cyan"), *cells, *[""] * (len(table.headings) - len(cells) - 2), "reference")
             continue
         cells += [f"{parity.top1_change_points:+.2f}", f"{parity.agreement:.1%}"]
         cells += [f"{parity.right_to_wrong} − {parity.wrong_to_right} +"]
@@ -213,15 +217,14 @@ def _robustness(report: Report) -> Iterator[RenderableType]:
     first = judged[0][1]
     names = tuple(dict.fromkeys(each.name for each in first.entries))
     yield styled(f"top-1 on {count(first.images, 'image')}, spoilt; mean of the levels", "dim")
-    table = grid()
-    _head(table, ("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", ""))
+    table = grid("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", "")
     for row, found in judged:
         means = [[each.top1 for each in found.entries if each.name == name] for name in names]
         bounds, change = found.mean_top1_interval, found.mean_change_interval_points
         cells = [f"{found.clean_top1:.3f}", *(f"{sum(each) / len(each):.3f}" for each in means)]
         cells += [f"{found.mean_top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
         if found.verdict is None or found.mean_change_points is None:
-            table.add_row(styled(row.name, "cyan"), *cells, "reference")
+            table.add_row(styled(row.name, "cyan"), *cells, *[""] * (len(table.headings) - len(cells) - 2), "reference")
             continue
         cells += [f"{found.mean_change_points:+.2f}"]
         cells += [f"{change.low:+.2f}…{change.high:+.2f}" if change else _NONE]
@@ -229,18 +232,17 @@ def _robustness(report: Report) -> Iterator[RenderableType]:
     yield table
 
 
-def _gates_table(report: Report) -> Table:
+def _gates_table(report: Report) -> Sheet:
     table = grid()
     for gate in report.gates:
         table.add_row(verdict(gate.verdict), styled(gate.line))
     return table
 
 
-def _sweep_table(report: Report) -> Table:
+def _sweep_table(report: Report) -> Sheet:
     """Median milliseconds an image for each batch size and number of threads."""
-    table = grid()
     sweep = [(batch, threads) for threads in report.settings.threads for batch in report.settings.batch_sizes]
-    _head(table, ("ms an image", *(f"batch {batch}, {count(threads, 'thread')}" for batch, threads in sweep)))
+    table = grid("ms an image", *(f"batch {batch}, {count(threads, 'thread')}" for batch, threads in sweep))
     for row in report.rows:
         found = [row.latency("infer", batch, threads) for batch, threads in sweep]
         table.add_row(styled(row.name, "cyan"), *(_ms(each.p50_ms / each.batch if each else None) for each in found))
@@ -250,12 +252,8 @@ def _sweep_table(report: Report) -> Table:
 def _range_ms(found: Latency | None) -> str:
     """The interval of the median."""
     interval = None if found is None else found.p50_interval_ms
-    return f"{interval.low:.2f}–{interval.high:.2f}" if interval else _NONE
+    return f"{in_ms(interval.low)}–{in_ms(interval.high)}" if interval else _NONE
 
 
-def _head(table: Table, headings: Sequence[str]) -> None:
-    table.add_row(*(styled(heading, "dim") for heading in headings))
-
-
-def _ms(value: float | None, missing: str = _NONE) -> str:
-    return missing if value is None else f"{value:.2f} ms"
+def _ms(value: float | None) -> str:
+    return _NONE if value is None else f"{in_ms(value)} ms"

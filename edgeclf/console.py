@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.sheet import Sheet
 from edgeclf_runtime.inert import inert as inert
 from edgeclf_runtime.records import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
-    from rich.table import Table
     from rich.text import Text
 
 JSON_SCHEMA = 1
@@ -129,11 +129,9 @@ def show(*renderables: RenderableType) -> None:
         print(line.rstrip())
 
 
-def grid() -> Table:
-    """A table without lines, cells two blanks apart."""
-    from rich.table import Table
-
-    return Table.grid(padding=(0, 2, 0, 0))
+def grid(*headings: str, title: int = 1) -> Sheet:
+    """A table without lines, for any width; the first `title` columns name a row."""
+    return Sheet(headings, title)
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -197,7 +197,7 @@ def _proofs(found: Inspection) -> Iterator[str]:
             proof.created_utc[:10],
             f"{proof.comparison.images} of {proof.images_source}{_fast(proof)}",
             f"{proof.comparison.max_relative:.1e} of range",
-            f"{proof.comparison.agreement:.1%}",
+            proof.comparison.in_words,
             proof.verdict if each.problem is None else f"{proof.verdict}, {each.problem.partition(';')[0]}",
         )
         for each, proof in known

@@ -25,8 +25,7 @@ from edgeclf.verbs.options import (
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from edgeclf.sheet import Sheet
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.outcome import Outcome
     from edgeclf_runtime.trt.builder import BuildSettings
@@ -162,7 +161,7 @@ def _show(outcome: Outcome) -> None:
     show("", _measured(outcome))
 
 
-def _measured(outcome: Outcome) -> Table:
+def _measured(outcome: Outcome) -> Sheet:
     table = grid()
     milliseconds = f"{outcome.median_ms:.3g} ms"
     measured = "median of one picture, pixels to logits, decoding apart"

@@ -95,8 +95,7 @@ def compare(
         write_json("compare", {**fields, "written": None if output is None else str(output)})
     else:
         columns = told(SHORT, entries)
-        table = grid()
-        table.add_row("", *(styled(each.heading, "dim") for each in columns))
+        table = grid("", *(each.heading for each in columns))
         for entry in entries:
             table.add_row(styled(entry.name, "cyan"), *(styled(each.cell(entry)) for each in columns))
         lines = grid()

@@ -58,8 +58,7 @@ def split_counts(manifest: SplitManifest, name: Split) -> dict[str, int]:
 def show_split(manifest: SplitManifest) -> None:
     """Images of each class in each split."""
     counts = [split_counts(manifest, name) for name in ("train", "val", "test")]
-    table = grid()
-    table.add_row(*(styled(heading, "dim") for heading in ("class", "train", "val", "test")))
+    table = grid("class", "train", "val", "test")
     for label in manifest.classes[:_MOST_CLASSES]:
         table.add_row(inert(label), *(f"{counted[label]:,}" for counted in counts))
     if len(manifest.classes) > _MOST_CLASSES:
@@ -70,8 +69,7 @@ def show_split(manifest: SplitManifest) -> None:
 
 def show_stats(found: Statistics, advice: Advice) -> None:
     """Channels, sizes, classes and the advice."""
-    table = grid()
-    table.add_row(*(styled(heading, "dim") for heading in ("", "red", "green", "blue")))
+    table = grid("", "red", "green", "blue")
     advised = advice.data if advice.normalize == "data" else advice.backbone
     for name, values in (
         ("mean", found.mean),
@@ -80,8 +78,7 @@ def show_stats(found: Statistics, advice: Advice) -> None:
         ("std to divide by", advised.std),
     ):
         table.add_row(name, *(f"{value:.4f}" for value in values))
-    sizes = grid()
-    sizes.add_row(*(styled(heading, "dim") for heading in ("", "least", "median", "most")))
+    sizes = grid("", "least", "median", "most")
     sizes.add_row("width px", *_spread(found.width_px, ".0f"))
     sizes.add_row("height px", *_spread(found.height_px, ".0f"))
     sizes.add_row("megapixels", *_spread(found.megapixels, ".3g"))

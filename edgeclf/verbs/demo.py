@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, size, styled, suggest, track
+from edgeclf.console import grid, say, show, size, suggest, track
 from edgeclf.verbs import data as data_verbs
 from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.export import export
@@ -116,9 +116,7 @@ def _compare(rows: Sequence[Approach]) -> None:
 
     say("")
     say("The same test images, the bundles that would ship, one thread, one picture at a time:", style="bold")
-    table = grid()
-    headings = ("bundle", "accuracy", "95 % interval", "latency", "size", "training", "images")
-    table.add_row(*(styled(heading, "dim") for heading in headings))
+    table = grid("bundle", "accuracy", "95 % interval", "latency", "size", "training", "images")
     for row in rows:
         bounds = f"[{row.interval.low:.3f}, {row.interval.high:.3f}]" if row.interval else ""
         seconds = "" if row.training_seconds is None else f"{row.training_seconds:.1f} s"

@@ -10,9 +10,8 @@ from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgeclf.doctor import BackendState, Diagnosis
+    from edgeclf.sheet import Sheet
     from edgeclf_runtime.power import PowerState
 
 _COLOURS = {"usable": "green", "no device": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
@@ -74,8 +73,8 @@ def _show(found: Diagnosis) -> None:
     )
 
 
-def _engines(states: tuple[BackendState, ...]) -> Table:
-    table = grid()
+def _engines(states: tuple[BackendState, ...]) -> Sheet:
+    table = grid(title=2)
     for state in states:
         sign = "·" if state.state == "no device" else mark(state.state == "usable")
         version = (state.version or "") + (f" (needs {state.oldest})" if state.state == "too old" else "")
@@ -86,7 +85,7 @@ def _engines(states: tuple[BackendState, ...]) -> Table:
     return table
 
 
-def _machine(found: Diagnosis) -> Table:
+def _machine(found: Diagnosis) -> Sheet:
     cores = count(found.cores, "core")
     if found.cpu_limit is not None and found.cpu_limit < found.cores:
         cores += f", but this container is held to {found.cpu_limit:g}: give --threads {max(1, int(found.cpu_limit))}"
@@ -103,7 +102,7 @@ def _machine(found: Diagnosis) -> Table:
         ("disk", f"{found.free_disk_gb:g} GB free here"),
         ("telemetry", "onnxruntime's is off" if found.telemetry_off else "onnxruntime's is ON"),
     ]
-    table = grid()
+    table = grid(title=2)
     for name, value in rows:
         if value:
             table.add_row("", name, styled(value))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from edgeclf.console import bar, grid, show, styled
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgeclf.judging.report import Judgement
+    from edgeclf.sheet import Sheet
     from edgeclf_benchmarks.statistics.intervals import Interval
     from edgeclf_benchmarks.statistics.metrics import ClassFigures
 
@@ -66,10 +65,9 @@ def _untempered(value: float | None, temperature: float) -> str:
     return "" if value is None else f"{value:.3f} without the temperature of {temperature:.3g}"
 
 
-def _classes(judged: Judgement) -> Table:
+def _classes(judged: Judgement) -> Sheet:
     """A line a class; where they are many, those with the smallest F1."""
-    table = grid()
-    table.add_row(*(styled(heading, "dim") for heading in ("class", "images", "precision", "recall", "F1", "AUC", "")))
+    table = grid("class", "images", "precision", "recall", "F1", "AUC", "")
     per_class = judged.evaluation.per_class
     shown = sorted(per_class, key=lambda each: each.f1 if each.f1 is not None else 2.0)[:_MOST_ROWS]
     for each in per_class if len(per_class) <= _MOST_ROWS else shown:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.console import grid, say, show, size, styled, suggest, verdict, write_json
+from edgeclf.console import grid, say, show, size, suggest, verdict, write_json
 from edgeclf.verbs.ladder_table import say_doubts, show_ladder
 from edgeclf.verbs.options import shell_word
 from edgeclf_runtime.errors import GateError
@@ -94,20 +94,17 @@ def _show_all(
 
 
 def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
-    table = grid()
     compared_by = ("max |Δembedding|", "nearest is itself") if is_encoder else ("max |Δlogit|", "top-1 agreement")
-    headings = ("bundle", "size", "stored", "computed", *compared_by, "proof")
-    table.add_row(*(styled(heading, "dim") for heading in headings))
+    table = grid("bundle", "size", "stored", "computed", *compared_by, "proof")
     for b in made:
         compared = b.proof.comparison
-        agreement = f"{compared.agreement:.1%} of {compared.images}"
         table.add_row(
             str(b.path),
             size(b.bundle_bytes),
             b.weights_precision,
             b.proof.compute_precision if b.state == "built" else "on the device",
             f"{compared.max_relative:.1e} of range",
-            agreement,
+            compared.in_words,
             verdict(b.proof.verdict),
         )
     show(table)

@@ -13,10 +13,10 @@ from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
     from edgeclf.inspection import Inspection
+    from edgeclf.sheet import Sheet
     from edgeclf_runtime.manifest import Manifest, TensorSpec
 
 _FIRST_LABELS = 5
@@ -146,7 +146,7 @@ def _show(found: Inspection) -> None:
     )
 
 
-def _ladder(manifest: Manifest) -> list[Table | Text]:
+def _ladder(manifest: Manifest) -> list[Sheet | Text]:
     """The rungs that were tried for an int8 bundle, and why one was chosen."""
     from edgeclf.verbs.ladder_table import ladder_table, remarks
 
@@ -236,8 +236,8 @@ def _tensor(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.dtype} ({', '.join(map(str, tensor.shape))}) {tensor.layout}"
 
 
-def _proofs(inspection: Inspection) -> Table:
-    table = grid()
+def _proofs(inspection: Inspection) -> Sheet:
+    table = grid(title=3)
     task = inspection.manifest.task
     item, outputs = "text" if task == "embed-text" else "image", "logits" if task == "classify" else "embeddings"
     for found in inspection.proofs:
@@ -262,9 +262,9 @@ def _proofs(inspection: Inspection) -> Table:
     return table
 
 
-def _files(found: Inspection) -> Table:
+def _files(found: Inspection) -> Sheet:
     """A line a file; golden images share one, unless something is wrong with them."""
-    table = grid()
+    table = grid(title=3)
     golden = [file for file in found.files if file.path.startswith("golden/") and file.unchanged]
     for file in (file for file in found.files if file not in golden):
         state = mark(True) if file.unchanged else f"{mark(False)} changed"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from edgeclf.console import count, grid, say, show, size, styled, verdict
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
+    from edgeclf.sheet import Sheet
     from edgeclf_runtime.ladder import Judged, Ladder, Rung
 
 _HEADINGS = ("", "step", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "became")
@@ -39,11 +39,10 @@ def remarks(ladder: Ladder) -> list[Text]:
     return lines
 
 
-def ladder_table(ladder: Ladder) -> Table:
-    table = grid()
+def ladder_table(ladder: Ladder) -> Sheet:
     labelled = all(rung.judged is None or rung.judged.labelled for rung in ladder.rungs)
     headings = _HEADINGS if labelled else tuple(_BY_AGREEMENT.get(heading, heading) for heading in _HEADINGS)
-    table.add_row(*(styled(heading, "dim") for heading in headings))
+    table = grid(*headings, title=2)
     for rung in ladder.rungs:
         table.add_row("", styled(rung.name), *_judged(rung.judged), *_measured(rung), *_fate(rung))
     return table

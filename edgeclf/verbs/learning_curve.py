@@ -82,8 +82,7 @@ def _show(curve: LearningCurve, folder: Path, *, as_json: bool) -> None:
 
 
 def _grid(table: Table) -> Any:
-    shown = grid()
-    shown.add_row(*(styled(heading, "dim") for heading in table.headings))
+    shown = grid(*table.headings)
     for row in table.rows:
         shown.add_row(styled(row[0], "cyan"), *map(styled, row[1:]))
     return shown

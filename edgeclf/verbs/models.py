@@ -32,9 +32,7 @@ def models(
         rows = [{"suits_edge": b.suits_edge, **_fields(b), "published": published.get(b.name)} for b in listed]
         write_json("models", {"models": rows})
         return
-    table = grid()
-    headings = ("backbone", "library", "input px", "parameters", "GMACs", "top-1", "edge", "")
-    table.add_row(*(styled(heading, "dim") for heading in headings))
+    table = grid("backbone", "library", "input px", "parameters", "GMACs", "top-1", "edge", "")
     for b in listed:
         library, _, name = b.name.partition("/")
         size = "x".join(map(str, b.input_px))

@@ -27,8 +27,7 @@ from edgeclf.verbs.options import (
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from edgeclf.sheet import Sheet
     from edgeclf_runtime.bundle import Bundle
     from edgeclf_runtime.proof import Proof
 
@@ -124,13 +123,12 @@ def show_proof(bundle: Bundle, proof: Proof) -> None:
     )
 
 
-def _table(bundle: Bundle, proof: Proof) -> Table:
+def _table(bundle: Bundle, proof: Proof) -> Sheet:
     from edgeclf_runtime.ladder import shares_in_words
     from edgeclf_runtime.session import stored_shares
 
     manifest, compared, tolerances = bundle.manifest, proof.comparison, proof.tolerances
-    table = grid()
-    table.add_row("", *(styled(heading, "dim") for heading in ("check", "found", "tolerated")))
+    table = grid("", "check", "found", "tolerated", title=2)
 
     def row(fine: bool, check: str, found: str, tolerated: str) -> None:
         sign = styled(mark(fine), "green" if fine else "")
@@ -160,11 +158,9 @@ def _table(bundle: Bundle, proof: Proof) -> Table:
         divergence = f"{compared.max_kl:.1e} nats"
         row(compared.max_kl <= tolerances.kl, "KL divergence", divergence, f"up to {tolerances.kl:g}")
     _own_rows(row, proof, outputs)
-    agreement = "top-1 agreement" if classifies else "nearest is itself"
-    row(compared.flips == 0, agreement, f"{compared.agreement:.1%}", "all but near ties")
-    ties = f"{compared.near_ties} of {count(compared.images, item)}"
     about = "two best classes too close to tell" if classifies else "another one's embedding is as close"
-    table.add_row("", "near ties", ties, styled(about, "dim"))
+    agreement = "top-1 agreement" if classifies else "nearest is itself"
+    row(compared.flips == 0, agreement, compared.in_words, f"all {item}s but near ties: {about}")
     if manifest.own is not None and manifest.own.predictions is not None:
         same = not any(reason.startswith("predictions: ") for reason in proof.reasons)
         found = "as where it was made" if same else "others from the same logits"

@@ -96,6 +96,13 @@ class Comparison:
     flips: int
     non_finite: int
 
+    @property
+    def in_words(self) -> str:
+        """ "6 of 6; 3 of 9 set aside as near ties": a share alone hides of how many images it is."""
+        judged = self.images - self.near_ties
+        aside = f"; {self.near_ties} of {self.images} set aside as near ties" if self.near_ties else ""
+        return f"{max(0, judged - self.flips)} of {judged}{aside}"
+
 
 @dataclass(frozen=True, slots=True)
 class OwnCheck:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.markup import text
+from edgeclf_benchmarks.statistics.rounding import significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,11 @@ class Paper:
         for value in self.x.ticks():
             x = self.across(value)
             yield f'<path class="grid" d="M{x:.1f} {self.top:g}V{bottom:g}"/>'
-            yield f'<text class="middle" x="{x:.1f}" y="{bottom + 19:g}">{value:.3g}</text>'
+            yield f'<text class="middle" x="{x:.1f}" y="{bottom + 19:g}">{significant(value)}</text>'
         for value in self.y.ticks():
             y = self.up(value)
             yield f'<path class="grid" d="M{self.left:g} {y:.1f}H{right:g}"/>'
-            yield f'<text class="end" x="{self.left - 7:g}" y="{y + 5:.1f}">{value:.3g}</text>'
+            yield f'<text class="end" x="{self.left - 7:g}" y="{y + 5:.1f}">{significant(value)}</text>'
         yield f'<path class="axis" d="M{self.left:g} {self.top:g}V{bottom:g}H{right:g}"/>'
         centre, middle = (right + self.left) / 2, (bottom + self.top) / 2
         yield f'<text class="middle name" x="{centre:g}" y="{self.height - 8:g}">{text(x_name)}</text>'

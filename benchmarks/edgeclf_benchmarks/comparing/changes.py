@@ -13,6 +13,7 @@ from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.statistics.intervals import Interval, Resampling, number_groups
 from edgeclf_benchmarks.statistics.paired import TWO_BOUNDS, change_bounds
 from edgeclf_benchmarks.statistics.parity import Parity, bounds_of_change
+from edgeclf_benchmarks.statistics.rounding import significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,9 @@ class Figure:
     @property
     def spelled(self) -> str:
         """ "1.148 [1.121, 1.173]", without its unit."""
-        bounds = "" if self.interval is None else f" [{self.interval.low:.4g}, {self.interval.high:.4g}]"
-        return f"{self.value:.4g}{bounds}"
+        ends = () if self.interval is None else (self.interval.low, self.interval.high)
+        bounds = f" [{', '.join(significant(end, 4) for end in ends)}]" if ends else ""
+        return f"{significant(self.value, 4)}{bounds}"
 
 
 def top1_drop(now: Entry, before: Entry) -> Figure | None:

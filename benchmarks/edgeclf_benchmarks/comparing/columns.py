@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.tables import Table
 from edgeclf_benchmarks.measuring.timing import Latency
+from edgeclf_benchmarks.statistics.rounding import in_ms
 
-NONE, TOO_FEW = "n/a", "n too small"
+NONE = "n/a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,13 @@ class Column:
 
 def milliseconds(value: float | None, missing: str = NONE) -> str:
     """ "3.21 ms"."""
-    return missing if value is None else f"{value:.3g} ms" if value < 1 else f"{value:.2f} ms"
+    return missing if value is None else f"{in_ms(value)} ms"
 
 
 def median_ms(found: Latency | None, missing: str = NONE) -> str:
     """ "3.21 ms [3.18, 3.25]"."""
     interval = None if found is None else found.p50_interval_ms
-    bounds = "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    bounds = "" if interval is None else f" [{in_ms(interval.low)}, {in_ms(interval.high)}]"
     return missing if found is None else milliseconds(found.p50_ms) + bounds
 
 
@@ -39,12 +40,12 @@ def _p50(entry: Entry) -> str:
 
 def _p90(entry: Entry) -> str:
     found = entry.latency()
-    return NONE if found is None else milliseconds(found.p90_ms, TOO_FEW)
+    return NONE if found is None else milliseconds(found.p90_ms)
 
 
 def _p99(entry: Entry) -> str:
     found = entry.latency()
-    return NONE if found is None else milliseconds(found.p99_ms, TOO_FEW)
+    return NONE if found is None else milliseconds(found.p99_ms)
 
 
 def _whole(entry: Entry) -> str:
@@ -57,7 +58,7 @@ def _against(entry: Entry) -> str:
     found = entry.comparison()
     if found is None:
         return NONE
-    return f"× {found.ratio:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}] {found.verdict}"
+    return found.in_words
 
 
 def _throughput(entry: Entry) -> str:

@@ -9,6 +9,7 @@ from edgeclf_benchmarks.comparing.columns import milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry, Finding, Source
 from edgeclf_benchmarks.comparing.since import incomparable, unpaired
 from edgeclf_benchmarks.measuring.report import Gate
+from edgeclf_benchmarks.statistics.rounding import significant
 
 _MOST_SENTENCES = 3
 
@@ -137,9 +138,11 @@ def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
         figures.append(f"top-1 {best.row.evaluation.top1:.3f}")
     found = best.comparison()
     if found is not None and found.verdict == "faster":
-        figures.append(f"{1 / found.ratio:.2f} times as fast as {found.base}")
+        figures.append(f"{significant(1 / found.ratio)} x faster than {found.base}")
+    elif found is not None and found.verdict == "slower":
+        figures.append(f"{significant(found.ratio)} x slower than {found.base}")
     elif found is not None:
-        figures.append(f"{found.verdict} against {found.base}" if found.verdict == "slower" else found.verdict)
+        figures.append(f"no difference to {found.base} shown")
     ties = [each.row.name for each in fit[1:] if overlap(best, each)]
     alike = f" Not told apart from it: {', '.join(ties)}." if ties else ""
     known = (

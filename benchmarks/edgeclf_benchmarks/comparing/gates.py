@@ -20,6 +20,7 @@ from edgeclf_benchmarks.comparing.latency_change import Times, latency_change, r
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.measuring.speed import speed_of
 from edgeclf_benchmarks.statistics.paired import on_images
+from edgeclf_benchmarks.statistics.rounding import significant
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.proof import Verdict
 
@@ -90,7 +91,7 @@ def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
     if change.proportion is None:
         how = "by the clock alone (no yardstick in common)"
         return _figure(change.clock, how, undecidable=why, remark=word)
-    how = f"by the yardstick {change.yardstick}, {change.clock.value:.4g} by the clock"
+    how = f"by the yardstick {change.yardstick}, {significant(change.clock.value, 4)} by the clock"
     return _figure(change.proportion, how, undecidable=why, remark=word)
 
 

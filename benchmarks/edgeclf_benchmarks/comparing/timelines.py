@@ -13,6 +13,7 @@ from edgeclf_benchmarks.comparing.marks import look_of, mark
 from edgeclf_benchmarks.comparing.markup import shortened, text
 from edgeclf_benchmarks.comparing.tables import Table
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
+from edgeclf_benchmarks.statistics.rounding import in_ms, significant
 
 _MOST_STEPS, _MOST_STROKES = 150, 180
 _STRIP, _LANE = 58, 46
@@ -34,7 +35,7 @@ def ecdf(entries: Sequence[Entry]) -> str:
         at = paper.across(samples[round(share * last)]), paper.up(share)
         parts.append(f'<polyline class="line {look_of(number)}" points="{path}"/>{mark(number, *at)}')
     told = "; ".join(
-        f"{number}: {entries[number - 1].name}, {len(samples)} calls, {samples[0]:.3g} to {samples[-1]:.3g} ms"
+        f"{number}: {entries[number - 1].name}, {len(samples)} calls, {in_ms(samples[0])} to {in_ms(samples[-1])} ms"
         for number, samples in taken
     )
     caption = "How many of the calls took at most so long: further left is faster, steeper is steadier."
@@ -53,7 +54,7 @@ def trace(entries: Sequence[Entry]) -> str:
     for tick in paper.x.ticks():
         x = paper.across(tick)
         parts.append(f'<path class="grid" d="M{x:.1f} 4V{height - 40}"/>')
-        parts.append(f'<text class="middle" x="{x:.1f}" y="{height - 22}">{tick:.3g}</text>')
+        parts.append(f'<text class="middle" x="{x:.1f}" y="{height - 22}">{significant(tick)}</text>')
     centre, seconds = (paper.left + paper.width) / 2, "seconds since the measuring began"
     parts.append(f'<text class="middle name" x="{centre:g}" y="{height - 5}">{seconds}</text>')
     for place, (number, found) in enumerate(timed):
@@ -81,8 +82,8 @@ def _strip(paper: Paper, top: float, number: int, found: Latency) -> str:
         f'<path class="grid" d="M{paper.left:g} {up(found.p50_ms):.1f}H{right:g}"/>'
         f'<path class="dots" d="{strokes}"/></g>'
         f"{mark(number, 14, base - high / 2)}"
-        f'<text class="end small" x="{paper.left - 6:g}" y="{base + 1:.1f}">{found.min_ms:.3g} ms</text>'
-        f'<text class="end small" x="{paper.left - 6:g}" y="{base - high + 11:.1f}">{found.max_ms:.3g} ms</text>'
+        f'<text class="end small" x="{paper.left - 6:g}" y="{base + 1:.1f}">{in_ms(found.min_ms)} ms</text>'
+        f'<text class="end small" x="{paper.left - 6:g}" y="{base - high + 11:.1f}">{in_ms(found.max_ms)} ms</text>'
     )
 
 
@@ -104,7 +105,7 @@ def _strokes(found: Latency) -> list[tuple[float, float, float]]:
 def _course(found: Latency) -> str:
     slowed = ", slower at the end than at the start" if found.slowed else ""
     outliers = "1 outlier" if found.outliers == 1 else f"{found.outliers} outliers"
-    return f"{found.samples} calls, {found.min_ms:.3g} to {found.max_ms:.3g} ms, {outliers}{slowed}"
+    return f"{found.samples} calls, {in_ms(found.min_ms)} to {in_ms(found.max_ms)} ms, {outliers}{slowed}"
 
 
 def stages(entries: Sequence[Entry]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeclf_benchmarks.comparing.axes import Axis, Paper, figure
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.marks import key, look_of, mark
+from edgeclf_benchmarks.statistics.rounding import in_ms
 
 _ROOM = 23.0  # between two marks
 _BESIDE = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, 1), (-1, -1), (2, 0), (0, -2), (-2, 0))
@@ -38,7 +39,7 @@ def pareto(entries: Sequence[Entry]) -> str:
     parts.append(f'<polyline class="front" points="{paper.path(front)}"/>')
     parts += [_bars(paper, point) for point in points]
     parts += _marks(paper, points)
-    figures = {each.number: f"{each.ms[1]:.3g} ms, top-1 {each.top1[1]:.3f}" for each in points}
+    figures = {each.number: f"{in_ms(each.ms[1])} ms, top-1 {each.top1[1]:.3f}" for each in points}
     told = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
     title = "Latency against accuracy: further left is faster, further up is more often right"
     caption = (

@@ -12,6 +12,7 @@ import numpy as np
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.statistics.intervals import Interval
 from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
+from edgeclf_benchmarks.statistics.rounding import significant
 
 FEWEST_ROUNDS = 5  # with fewer the bootstrap's interval is too narrow to call a difference one
 Speed = Literal["faster", "slower", "no difference shown"]
@@ -52,6 +53,17 @@ class Comparison:
     floor: float
     verdict: Speed
     round_ratios: tuple[float, ...]
+
+    @property
+    def in_words(self) -> str:
+        """ "37 x faster [35, 40]"; where no difference is shown, the share of the other's time."""
+        low, high = self.interval.low, self.interval.high
+        if self.verdict == "faster":
+            return f"{significant(1 / self.ratio)} x faster [{significant(1 / high)}, {significant(1 / low)}]"
+        bounds = f"[{significant(low)}, {significant(high)}]"
+        if self.verdict == "slower":
+            return f"{significant(self.ratio)} x slower {bounds}"
+        return f"no difference shown: {significant(self.ratio)} x the time {bounds}"
 
 
 Rounds = Sequence[Sequence[float]]

@@ -16,6 +16,7 @@ from edgeclf_benchmarks.statistics.percentiles import median_interval, percentil
 Stage = Literal["preprocess", "infer", "end_to_end"]
 Call = Callable[[], object]
 
+PERCENTILES = {"p90": 64, "p99": 662}  # shown in tables -> calls that they need, at least
 FEWEST_WARM_UP, LONGEST_WARM_UP_S = 10, 10.0
 _WINDOW, _SETTLED = 5, 0.02
 _SLOWED = 1.05
@@ -73,6 +74,18 @@ class Latency:
     def __post_init__(self) -> None:
         if min((self.p50_ms, *(taken for each in self.rounds_ms for taken in each))) <= 0:
             raise ValueError(f"a {self.stage!r} call that took no time; a latency is above 0 ms")
+
+
+def too_few_calls(rows: Sequence[tuple[str, Latency | None]]) -> str:
+    """Which percentiles the calls of which rows are too few for, in a sentence; "": of none."""
+    timed = [(row, found) for row, found in rows if found is not None]
+    parts = []
+    for name, needed in PERCENTILES.items():
+        lacking = [row for row, found in timed if getattr(found, f"{name}_ms") is None]
+        if lacking:
+            which = "every row" if len(lacking) == len(timed) else ", ".join(lacking)
+            parts.append(f"{name} of {which} ({needed} calls are needed)")
+    return f"n too small for {' and for '.join(parts)}; more --rounds give more" if parts else ""
 
 
 def call_ms(call: Call) -> float:
