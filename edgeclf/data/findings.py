@@ -45,8 +45,7 @@ def _files(checked: Checked) -> Finding:
     counted = {split: sum(sample.split == split for sample in dataset.samples) for split in SPLITS}
     parts = ", ".join(f"{found:,} {split}" for split, found in counted.items() if found)
     text = f"{len(dataset.samples):,} images in {len(dataset.classes)} classes" + (f": {parts}" if parts else "")
-    others = f"; {count(dataset.passed_over, 'other file')} passed over" if dataset.passed_over else ""
-    return Finding("files", "pass", text + others)
+    return Finding("files", "pass", text)
 
 
 def _decoding(checked: Checked) -> Finding:

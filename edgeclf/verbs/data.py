@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import count, grid, say, show, styled, suggest, track, write_json
+from edgeclf.console import grid, say, show, styled, suggest, track, write_json
 from edgeclf.verbs.data_tables import show_check, show_split, show_stats, split_counts
 from edgeclf.verbs.options import AsJson, Force, need, shell_word
+from edgeclf.verbs.passed_over import Verbose, say_passed_over
 from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
@@ -45,6 +46,7 @@ def check(
         typer.Option(metavar="DIR", help="Write check.html and pairs.png there: look-alikes side by side."),
     ] = None,
     force: Force = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Find leaks, copies, wrong labels and broken files.
@@ -69,6 +71,7 @@ def check(
         write_json("data check", _fields(source, checked, findings))
     else:
         show_check(checked, findings)
+    say_passed_over([source], checked.dataset.passed_over, verbose=verbose)
     if report is not None:
         say(f"wrote {report / 'check.html'}", style="dim")
     _end(source, checked, findings, report)
@@ -91,6 +94,7 @@ def split(
         ),
     ] = None,
     force: Force = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Part a data set into train, val and test.
@@ -121,8 +125,7 @@ def split(
         write_json("data split", {**fields, "passed_over": dataset.passed_over, "counts": counts})
     else:
         show_split(manifest)
-    if dataset.passed_over:
-        say(f"{count(dataset.passed_over, 'other file')} passed over", style="dim")
+    say_passed_over([source], dataset.passed_over, verbose=verbose)
     if any(sample.split for sample in dataset.samples):
         own_val = any(sample.split == "val" for sample in dataset.samples)
         say(f"the source's own splits are kept{'' if own_val else ', val is taken out of its train'}", style="dim")

@@ -33,6 +33,7 @@ from edgeclf.verbs.options import (
     say_remarks,
     session_options,
 )
+from edgeclf.verbs.passed_over import Verbose, say_passed_over
 from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -107,6 +108,7 @@ def predict(
         ),
     ] = None,
     as_json: AsJson = False,
+    verbose: Verbose = False,
     force: Force = False,
 ) -> None:
     """Say what is in images.
@@ -181,6 +183,7 @@ def predict(
         finally:
             run.close()
         next_step = _next_step(classifier, proof)
+    say_passed_over(images or (), run.totals.others, verbose=verbose)
     _close(run.totals, csv, next_step=next_step, forgiving=watch)
 
 
@@ -255,8 +258,7 @@ def _close(totals: Totals, csv: str | None, *, next_step: str | None, forgiving:
     """The last lines, what to type next, and exit code 3 for what can't be read."""
     images = count(totals.images, "image")
     if totals.images > 1 or totals.others:
-        passed_over = f", {count(totals.others, 'other file')} passed over" if totals.others else ""
-        say(images + passed_over, style="dim")
+        say(images, style="dim")
     if csv not in (None, "-"):
         say(f"wrote {csv}", style="dim")
     _suggest(next_step)

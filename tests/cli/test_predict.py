@@ -38,7 +38,7 @@ def test_each_image_gets_its_name_and_its_classes_with_bars(bundle: Path, photos
     assert [Path(line).name for line in lines[::4]] == ["blue.png", "green.png", "red.png"]
     assert [line.split()[0] for line in lines[1::4]] == ["blue", "green", "red"]
     assert all("%  █" in line for line in lines[1::4])
-    assert b"3 images, 1 other file passed over" in done.stderr
+    assert b"1 other file passed over: 1 .txt; --verbose names them" in done.stderr and b"3 images" in done.stderr
 
 
 def test_with_top_1_an_image_is_one_line(bundle: Path, photos: Path, edgeclf: Run) -> None:
