@@ -19,6 +19,7 @@ from edgeclf.judging.ledger import TestUse
 from edgeclf_benchmarks.measuring.answers import Origin, selected_on
 from edgeclf_benchmarks.statistics.curves import Curves, curves_of
 from edgeclf_benchmarks.statistics.metrics import Evaluation, Scores, evaluate, to_scores
+from edgeclf_benchmarks.statistics.thresholds import passes as passes
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import DataError
@@ -217,16 +218,6 @@ def judge_answers(
         selected_on=chosen,
         classes_present=len({item.label for item in answers.items}) if present else None,
     )
-
-
-def passes(found: NDArray[np.float64], thresholds: Thresholds) -> NDArray[np.bool_] | None:
-    """(N,) where the thresholds let the best class of scores (N, C) pass; None without thresholds."""
-    least, per_class = thresholds.unknown_below, thresholds.per_class
-    if least is None and per_class is None:
-        return None
-    best = found.max(axis=1)
-    known = np.ones(len(found), dtype=bool) if least is None else best >= least
-    return known if per_class is None else known & (best >= np.array(per_class)[found.argmax(axis=1)])
 
 
 def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:

@@ -88,6 +88,19 @@ def _ece(entry: Entry) -> str:
     return NONE if found is None or found.ece is None else f"{found.ece:.3f}"
 
 
+def _thresholds(entry: Entry) -> str:
+    return NONE if entry.row.decided is None else entry.row.decided.thresholds
+
+
+def _unknown(entry: Entry) -> str:
+    return NONE if entry.row.decided is None else f"{entry.row.decided.unknown:.1%}"
+
+
+def _right_of_known(entry: Entry) -> str:
+    found = entry.row.decided
+    return NONE if found is None or found.right is None else f"{found.right:.3f}"
+
+
 def _target(entry: Entry) -> str:
     return "plain loop" if entry.row.kind == "plain-loop" else entry.row.target
 
@@ -173,6 +186,9 @@ ACCURACY = (
     Column("macro-F1", _macro_f1),
     Column("macro-AUC", _macro_auc),
     Column("ECE", _ece),
+    Column("thresholds", _thresholds, words=True),
+    Column("unknown", _unknown),
+    Column("right of the others", _right_of_known),
     Column("training", _training),
 )
 COST = (

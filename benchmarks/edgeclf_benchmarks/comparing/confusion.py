@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.marks import badge, badges
-from edgeclf_benchmarks.comparing.markup import name, shortened, text
+from edgeclf_benchmarks.comparing.markup import name, shortened_apart, text
 from edgeclf_benchmarks.comparing.tables import Table, scrolling, to_html
 from edgeclf_benchmarks.statistics.metrics import Evaluation
 
@@ -107,19 +107,17 @@ def difference(found: Evaluation, reference: Evaluation) -> Counts:
 
 def _matrix(caption: str, classes: Sequence[str], counts: Counts, *, signed: bool = False) -> str:
     """Shaded by the share of the right class's images, or of the largest difference."""
+    short = [text(each) for each in shortened_apart(classes, _LONGEST_HEADING)]
     head = "".join(
-        f'<th scope="col" title="{text(each)}"><span>{text(shortened(each, _LONGEST_HEADING))}</span></th>'
-        for each in classes
+        f'<th scope="col" title="{text(each)}"><span>{shown}</span></th>'
+        for each, shown in zip(classes, short, strict=True)
     )
     largest = max(abs(images) for row in counts for images in row) or 1
     body = ""
     for right, row in enumerate(counts):
         whole = largest if signed else sum(row) or 1
         cells = "".join(_cell(right == answer, images, whole, signed=signed) for answer, images in enumerate(row))
-        title = text(classes[right])
-        body += (
-            f'<tr><th scope="row" title="{title}">{text(shortened(classes[right], _LONGEST_HEADING))}</th>{cells}</tr>'
-        )
+        body += f'<tr><th scope="row" title="{text(classes[right])}">{short[right]}</th>{cells}</tr>'
     corner = '<td class="corner">right ↓ answer →</td>'
     return scrolling(caption, f"<thead><tr>{corner}{head}</tr></thead><tbody>{body}</tbody>", kind="matrix")
 

@@ -29,6 +29,16 @@ def shortened(value: str, longest: int) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1 - end]}…{shown[-end:]}"
 
 
+def shortened_apart(values: Sequence[str], longest: int) -> list[str]:
+    """Each of the values with room for `longest` characters, or for as many more as keep them apart."""
+    different = len(set(map(inert, values)))
+    for room in range(longest, max(map(len, map(inert, values)), default=longest) + 1):
+        shown = [shortened(value, room) for value in values]
+        if len(set(shown)) == different:
+            return shown
+    return [inert(value) for value in values]
+
+
 def markdown(value: str) -> str:
     """`value` as plain text of a Markdown file, also in a cell of a table."""
     safe = escape(inert(value), quote=False)

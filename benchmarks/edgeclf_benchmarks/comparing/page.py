@@ -26,6 +26,7 @@ from edgeclf_benchmarks.comparing.style import STYLE
 from edgeclf_benchmarks.comparing.tables import Table, to_html
 from edgeclf_benchmarks.comparing.timelines import ecdf, stages, trace
 from edgeclf_benchmarks.comparing.tradeoff import pareto
+from edgeclf_benchmarks.measuring.timing import too_few_calls
 
 # Nothing is loaded and nothing runs, whatever a name in a report may hold; thumbnails are part of the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -58,9 +59,10 @@ def page(compared: Compared) -> str:
 
 
 def _headline(entries: tuple[Entry, ...]) -> str:
-    """How many rows on which machines; several reports of one machine don't make several of it."""
+    """How many bundles on which machines; several reports of one machine don't make several of it."""
     places, machines = {entry.machine for entry in entries}, {entry.report.machine_id for entry in entries}
-    rows = "1 classifier" if len(entries) == 1 else f"{len(entries)} classifiers"
+    bundles = sum(entry.row.kind == "bundle" for entry in entries)
+    rows = "1 bundle" if bundles == 1 else f"{bundles} bundles"
     if len(places) == 1:
         return f"{rows} on {name(entries[0].machine)}"
     return (
@@ -87,7 +89,7 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
     if picture := pareto(entries):
         yield "Latency against accuracy", picture
     speed = _table(figures(speed_caption(compared.sources), SPEED, entries, numbers))
-    yield "Speed", f"{speed}{_FINE_PRINT}"
+    yield "Speed", f"{speed}{_fine_print(entries)}"
     yield "Accuracy", _table(figures("Accuracy, and what training took", ACCURACY, entries, numbers))
     yield "Parity", _table(figures("Each row and its reference on the same images", PARITY, entries, against))
     yield "Cost", _table(figures("Size, memory, start and energy", COST, entries, numbers))
@@ -108,14 +110,23 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
     yield "Commands and hashes", "".join(map(to_html, origins(compared)))
 
 
-_FINE_PRINT = (
-    '<p class="dim">Brackets are 95 % intervals. A percentile is the upper bound of LoadGen\'s early stopping, and is '
-    "shown only with enough samples.</p>"
+_INTERVALS = "Brackets are 95 % intervals. A percentile is the upper bound of LoadGen's early stopping."
+PLAIN_LOOP = (
+    "The plain loop is no bundle: it is what a tutorial does at inference (PIL, torchvision's transforms, the eager "
+    "PyTorch module, one image at a time) with the weights of the pytorch bundle, to be compared with."
 )
 _RELIABILITY = (
     "Bars: the share that was right among answers of that confidence; the line across each bar: their mean confidence. "
     "A bar below its line is too sure of itself. Narrow bars at the bottom: how many images."
 )
+
+
+def _fine_print(entries: tuple[Entry, ...]) -> str:
+    """What the figures of speed mean, and which are missing for want of calls."""
+    lacking = too_few_calls([(entry.name, entry.latency()) for entry in entries])
+    loop = PLAIN_LOOP if any(entry.row.kind == "plain-loop" for entry in entries) else ""
+    sentences = (_INTERVALS, f"{lacking[:1].upper()}{lacking[1:]}." if lacking else "", loop)
+    return "".join(f'<p class="dim">{text(sentence)}</p>' for sentence in sentences if sentence)
 
 
 def _verdict(compared: Compared) -> str:

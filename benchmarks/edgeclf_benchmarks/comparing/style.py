@@ -37,7 +37,9 @@ overflow-wrap:anywhere} .verdict li:first-child{border-top:0} .verdict .sign{fon
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px;border-radius:3px}
 """
 _TABLES = """
-.wide{position:relative;overflow-x:auto;margin:.75rem 0 1.25rem}
+.wide{position:relative;overflow-x:auto;margin:.75rem 0 1.25rem;container-type:scroll-state}
+.hint{display:none;color:var(--accent);font-weight:600;white-space:nowrap}
+@container scroll-state(scrollable:right){.hint{display:inline}}
 caption span{position:sticky;left:0;display:inline-block;max-width:calc(100vw - 2.5rem)}
 caption{text-align:left;padding:0 0 .4rem;font-size:.9rem}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
@@ -88,7 +90,7 @@ svg .name,svg .small{fill:var(--dim)} svg .small{font-size:.86em}
 .mark .two{font-size:10px}
 .d1.line,.d1 .line{stroke-dasharray:8 4} .d2.line,.d2 .line{stroke-dasharray:2 4}
 .d3.line,.d3 .line{stroke-dasharray:9 4 2 4}
-.before,.infer{stroke:var(--accent);stroke-width:1.5} .before{fill:none} .infer{fill:var(--accent)}
+.infer{fill:var(--accent)} .hollow{stroke:var(--ink);stroke-width:2;fill:var(--paper)}
 .tick{stroke:var(--ink);stroke-width:2.5;fill:none} .right{fill:var(--accent);opacity:.4} .count{fill:var(--accent)}
 .key{display:flex;flex-wrap:wrap;gap:.35rem 1.4rem;list-style:none;padding:0;margin:.25rem 0 1rem;font-size:.875rem}
 .key li{display:flex;gap:.5rem;align-items:center;max-width:100%;overflow-wrap:anywhere}
@@ -105,6 +107,7 @@ _PLACES = """
 @media (max-width:640px){header,main,footer{padding:0 1rem} header{padding-top:1rem} h1{font-size:1.35rem}
 h2{margin-top:2.25rem} figure>svg{font-size:20px} figure.panel>svg{font-size:17px}
 .panels{grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem}
+@supports not (container-type:scroll-state){caption:has(+thead th:nth-child(4)) .hint{display:inline}}
 tbody th{min-width:7.5rem;max-width:10rem;font-size:.8125rem} th,td{padding:.4rem .55rem}}
 @media (prefers-contrast:more){:root{--dim:var(--ink);--line:var(--dim)}}
 @media print{@page{size:A4;margin:13mm 12mm} html{font-size:9.5pt} body{font-size:1rem;line-height:1.4}

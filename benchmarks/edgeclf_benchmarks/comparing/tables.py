@@ -60,11 +60,12 @@ def _kind(table: Table, place: int) -> str:
 
 
 def scrolling(caption: str, content: str, *, kind: str = "") -> str:
-    """The content of a table in a region of its own, which scrolls where the screen is narrower."""
+    """The content of a table in a region of its own, which scrolls where the screen is narrower, and then says so."""
     label = text(caption)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
-        f"<caption><span>{label}</span></caption>{content}</table></div>"
+        f'<caption><span>{label} <span class="hint" aria-hidden="true">scroll →</span></span></caption>'
+        f"{content}</table></div>"
     )
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from edgeclf_benchmarks.comparing.axes import Axis, Paper, figure
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.marks import look_of, mark
-from edgeclf_benchmarks.comparing.markup import shortened, text
+from edgeclf_benchmarks.comparing.markup import shortened_apart, text
 from edgeclf_benchmarks.comparing.tables import Table
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_benchmarks.statistics.rounding import in_ms, significant
 
 _MOST_STEPS, _MOST_STROKES = 150, 180
 _STRIP, _LANE = 58, 46
+_STAGES: tuple[Stage, ...] = ("preprocess", "infer", "end_to_end")
+_STAGE_WORDS = ("preprocess", "infer", "end to end")
 
 
 def ecdf(entries: Sequence[Entry]) -> str:
@@ -109,35 +111,57 @@ def _course(found: Latency) -> str:
 
 
 def stages(entries: Sequence[Entry]) -> str:
-    """Medians of preprocessing and inference as one bar an entry, with a mark at the median end to end."""
-    split = [
-        (number, entry, before.p50_ms, infer.p50_ms, entry.latency("end_to_end"))
+    """Medians of preprocessing, inference and both end to end, on one logarithmic axis, a lane an entry."""
+    timed = [
+        (number, entry, [found.p50_ms if (found := entry.latency(stage)) else None for stage in _STAGES])
         for number, entry in enumerate(entries, 1)
-        if (before := entry.latency("preprocess")) is not None and (infer := entry.latency("infer")) is not None
+        if entry.latency("infer") is not None
     ]
-    if not split:
+    taken = [ms for _, _, medians in timed for ms in medians if ms is not None]
+    if not taken:
         return ""
-    longest = max(max(before + infer, whole.p50_ms if whole else 0.0) for _, _, before, infer, whole in split)
-    parts, told = [], []
-    for lane, (number, entry, prepared, inferred, whole) in enumerate(split):
-        together = f", {whole.p50_ms:.2f} ms end to end" if whole else ""
-        told.append(f"{number}: {entry.name}, preprocess {prepared:.2f} ms, infer {inferred:.2f} ms{together}")
-        ms = (prepared, inferred, whole.p50_ms if whole else None)
-        parts.append(_bar(_LANE * lane, number, entry.row.name, ms, longest))
-    caption = "Median preprocess (hollow), then infer (filled); the mark is the median end to end."
-    return figure("Where the time goes", "; ".join(told), parts, (560, _LANE * len(split)), caption=caption)
+    height = _LANE * len(timed) + 44
+    paper = Paper(
+        Axis(min(taken) / 1.25, max(taken) * 1.25, True), Axis(0, 1), height=height, left=32, top=4, bottom=40
+    )
+    parts = list(_time_axis(paper))
+    shown = shortened_apart([entry.row.name for _, entry, _ in timed], 30)
+    told = []
+    for lane, ((number, entry, medians), name) in enumerate(zip(timed, shown, strict=True)):
+        figures = [f"{what} {in_ms(ms)} ms" for what, ms in zip(_STAGE_WORDS, medians, strict=True) if ms is not None]
+        told.append(f"{number}: {entry.name}, {', '.join(figures)}")
+        parts.append(_lane(paper, 4 + _LANE * lane, number, name, medians))
+    caption = (
+        "Medians on a logarithmic axis: the hollow circle is decoding and resizing, the filled bar ends where "
+        "inference does, the mark is one image end to end."
+    )
+    return figure("Where the time goes", "; ".join(told), parts, (paper.width, height), caption=caption)
 
 
-def _bar(top: int, number: int, name: str, ms: tuple[float, float, float | None], longest: float) -> str:
+def _time_axis(paper: Paper) -> Iterator[str]:
+    base = paper.height - paper.bottom
+    for tick in paper.x.ticks():
+        x = paper.across(tick)
+        yield f'<path class="grid" d="M{x:.1f} {paper.top:g}V{base:g}"/>'
+        yield f'<text class="middle" x="{x:.1f}" y="{base + 18:g}">{significant(tick)}</text>'
+    centre = (paper.left + paper.width) / 2
+    yield f'<text class="middle name" x="{centre:g}" y="{paper.height - 5:g}">median ms (logarithmic)</text>'
+
+
+def _lane(paper: Paper, top: float, number: int, name: str, ms: Sequence[float | None]) -> str:
+    """The bar begins where the axis does, which is no zero: lengths are read off the axis, not compared."""
     before, infer, whole = ms
-    first, second = (520 * each / longest for each in (before, infer))
-    end = "" if whole is None else f'<path class="tick" d="M{32 + 520 * whole / longest:.1f} {top + 19}v22"/>'
-    figures = f"{before:.2f} + {infer:.2f} ms"
+    middle, start = top + 30, paper.left
+    bar = ""
+    if infer is not None:
+        wide = paper.across(infer) - start
+        bar = f'<rect class="infer" x="{start:g}" y="{middle - 6:g}" width="{wide:.1f}" height="12" opacity=".75"/>'
+    hollow = "" if before is None else f'<circle class="hollow" cx="{paper.across(before):.1f}" cy="{middle:g}" r="5"/>'
+    end = "" if whole is None else f'<path class="tick" d="M{paper.across(whole):.1f} {middle - 10:g}v20"/>'
+    figures = " / ".join("n/a" if each is None else in_ms(each) for each in ms)
     return (
-        f'{mark(number, 14, top + 24)}<text x="32" y="{top + 15}"><title>{text(name)}</title>'
-        f'{text(shortened(name, 30))}</text><text class="end" x="552" y="{top + 15}">{figures}</text>'
-        f'<rect class="before" x="32" y="{top + 22}" width="{first:.1f}" height="16"/>'
-        f'<rect class="infer" x="{32 + first:.1f}" y="{top + 22}" width="{second:.1f}" height="16"/>{end}'
+        f'{mark(number, 14, middle)}<text x="{start + 2:g}" y="{top + 15:g}">{text(name)}</text>'
+        f'<text class="end" x="{paper.width - paper.right:g}" y="{top + 15:g}">{figures} ms</text>{bar}{hollow}{end}'
     )
 
 

@@ -36,16 +36,15 @@ def pareto(entries: Sequence[Entry]) -> str:
     )
     parts = list(paper.frame("median of one inference, ms (logarithmic)", "top-1, share of images"))
     front = undominated([(point.ms[1], point.top1[1]) for point in points])
-    parts.append(f'<polyline class="front" points="{paper.path(front)}"/>')
+    if len(front) > 1:
+        parts.append(f'<polyline class="front" points="{paper.path(front)}"/>')
     parts += [_bars(paper, point) for point in points]
     parts += _marks(paper, points)
     figures = {each.number: f"{in_ms(each.ms[1])} ms, top-1 {each.top1[1]:.3f}" for each in points}
     told = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
     title = "Latency against accuracy: further left is faster, further up is more often right"
-    caption = (
-        "Further left is faster, further up is more often right. Bars are 95 % intervals; the dashed line joins the "
-        "rows that no other beats in both."
-    )
+    caption = "Further left is faster, further up is more often right. Bars are 95 % intervals"
+    caption += "; the dashed line joins the rows that no other beats in both." if len(front) > 1 else "."
     drawn = figure(title, told, parts, (paper.width, paper.height), caption=caption)
     return f'<div class="pair">{drawn}{key(entries, figures, figures)}</div>'
 

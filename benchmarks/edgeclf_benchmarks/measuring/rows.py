@@ -13,6 +13,7 @@ from edgeclf_benchmarks.statistics.curves import Curves
 from edgeclf_benchmarks.statistics.metrics import Evaluation, Scores
 from edgeclf_benchmarks.statistics.parity import Parity
 from edgeclf_benchmarks.statistics.robustness import Robustness
+from edgeclf_benchmarks.statistics.thresholds import Decided
 from edgeclf_runtime.manifest import Calibration
 from edgeclf_runtime.proof import Proof
 
@@ -53,6 +54,8 @@ class Row:
         None: it is the reference, or there were no labelled images.
     robustness
         On spoilt images; None: not asked for (--corruptions), or the plain loop, which runs a bundle's weights.
+    decided
+        What the bundle's thresholds make of the images; None: it has none. All other figures leave them aside.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Row:
     curves: tuple[Curves, ...] = ()
     parity: Parity | None = None
     robustness: Robustness | None = None
+    decided: Decided | None = None
 
     def latency(self, stage: Stage, batch: int, threads: int) -> Latency | None:
         """The figures of one stage at one batch size and number of threads; None: not measured."""

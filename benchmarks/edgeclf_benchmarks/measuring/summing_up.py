@@ -25,6 +25,7 @@ from edgeclf_benchmarks.statistics.intervals import Resampling, number_groups
 from edgeclf_benchmarks.statistics.metrics import evaluate, to_scores
 from edgeclf_benchmarks.statistics.parity import Judged, Parity, parity_of
 from edgeclf_benchmarks.statistics.robustness import Numbers, Robustness, robustness_of
+from edgeclf_benchmarks.statistics.thresholds import Decided, decided
 from edgeclf_runtime.machine import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.writer import MANIFEST
 
@@ -157,6 +158,7 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         power=part.power,
         test_look=part.test_look,
         answers=None if own is None else _answers(own),
+        decided=_decided(draft, part, labels),
         evaluation=None if own is None else own.evaluation,
         curves=() if own is None else _curves(own, labels, judged),
         parity=_parity(draft, part, judged),
@@ -170,6 +172,16 @@ def _curves(own: Judged, labels: NDArray[np.intp], judged: dict[str, Judged]) ->
     hardest = hardest_of(list(areas.values()))
     mine = [each.auc if number in hardest else None for number, each in enumerate(own.evaluation.per_class)]
     return curves_of(own.scores, labels, own.evaluation.classes, mine)
+
+
+def _decided(draft: Draft, part: Part, labels: NDArray[np.intp]) -> Decided | None:
+    """In the model's own order of classes, which is that of its thresholds; the plain loop has none."""
+    manifest = part.bundle.manifest
+    if part.is_plain or part.outputs is None or draft.data is None:
+        return None
+    places = {label: number for number, label in enumerate(manifest.labels)}
+    own = np.array([places[draft.data.classes[number]] for number in labels], dtype=np.intp)
+    return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
 
 
 def _answers(judged: Judged) -> Answers:

@@ -84,8 +84,8 @@ def too_few_calls(rows: Sequence[tuple[str, Latency | None]]) -> str:
         lacking = [row for row, found in timed if getattr(found, f"{name}_ms") is None]
         if lacking:
             which = "every row" if len(lacking) == len(timed) else ", ".join(lacking)
-            parts.append(f"{name} of {which} ({needed} calls are needed)")
-    return f"n too small for {' and for '.join(parts)}; more --rounds give more" if parts else ""
+            parts.append(f"{name} of {which} ({needed} are needed)")
+    return f"too few calls for {' and for '.join(parts)}; more --rounds give more" if parts else ""
 
 
 def call_ms(call: Call) -> float:
