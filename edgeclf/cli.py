@@ -34,6 +34,7 @@ from edgeclf.verbs import (
     pack,
     predict,
     recommend,
+    runs,
     serve,
     train,
     verify,
@@ -52,6 +53,8 @@ _OTHER_NAMES = {
     "diff": "compare",
     "infer": "predict",
     "info": "inspect",
+    "list": "runs",
+    "ls": "runs",
     "show": "inspect",
     "tar": "pack",
 }
@@ -109,6 +112,7 @@ app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
 app.command("embed", rich_help_panel=ON_A_DEVICE)(embed.embed)
 app.command("serve", rich_help_panel=ON_A_DEVICE)(serve.serve)
 app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
+app.command("runs", rich_help_panel=THIS_MACHINE)(runs.runs)
 app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)
 
 

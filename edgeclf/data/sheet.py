@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeclf.console import inert
 from edgeclf.data.check import Checked, Pair, Place
 from edgeclf.data.findings import Finding
+from edgeclf_benchmarks.comparing.document import document, section
+from edgeclf_benchmarks.comparing.markup import text
+from edgeclf_benchmarks.comparing.tables import Table, scrolling, to_html
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images import decode
 from edgeclf_runtime.writer import writing
@@ -20,12 +22,11 @@ from edgeclf_runtime.writer import writing
 _THUMBNAIL_PX, _CAPTION_PX, _GAP_PX, _COLUMNS = 112, 46, 14, 4
 _MOST_PAIRS = 96
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222;background:#fff}
-td,th{padding:.2em 1.2em .2em 0;text-align:left;vertical-align:top} figure{display:inline-block;margin:.7em 1em .7em 0}
-img{width:112px;height:112px;object-fit:contain;image-rendering:pixelated;background:#eee;margin-right:2px}
-figcaption{font-size:12px;width:228px;overflow-wrap:anywhere;color:#555} 
-.leak,.fault{color:#c62828} .warning{color:#b26a00}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,14.5rem),1fr));gap:1rem}
+.sheet img{width:calc(50% - 2px);aspect-ratio:1;object-fit:contain;image-rendering:pixelated;background:var(--soft)}
+.sheet figcaption{overflow-wrap:anywhere}
 """
+_VERDICTS = {"warning": "inconclusive", "fault": "fail", "leak": "fail", "pass": "pass"}
 
 
 def write_report(
@@ -71,8 +72,8 @@ def draw_pairs(checked: Checked, sections: Sequence[tuple[str, Sequence[Pair]]])
             left = _GAP_PX + number % _COLUMNS * cell_width
             for offset, place in enumerate((pair.first, pair.second)):
                 sheet.paste(_thumbnail(checked, place), (left + offset * (_THUMBNAIL_PX + 2), top))
-            for line, text in enumerate((_side(pair.first), _side(pair.second), _how_alike(pair))):
-                pen.text((left, top + _THUMBNAIL_PX + 2 + 14 * line), _plain(text), fill="#444", font=small)
+            for line, shown in enumerate((_side(pair.first), _side(pair.second), _how_alike(pair))):
+                pen.text((left, top + _THUMBNAIL_PX + 2 + 14 * line), _plain(shown), fill="#444", font=small)
             if number % _COLUMNS == _COLUMNS - 1 or number == len(pairs) - 1:
                 top += cell_height
     return sheet.crop((0, 0, sheet.width, top))
@@ -95,41 +96,38 @@ def _thumbnail(checked: Checked, place: Place) -> Image.Image:
 def _page(
     title: str, checked: Checked, findings: Sequence[Finding], sections: Sequence[tuple[str, Sequence[Pair]]]
 ) -> str:
+    body = section("Findings", _findings(findings))
+    for heading, pairs in sections:
+        figures = "".join(_figure(checked, pair) for pair in pairs)
+        body += section(heading, f'<div class="sheet">{figures}</div>')
+    remarks = tuple((each.path, each.text) for each in (*checked.unreadable, *checked.changed, *checked.odd))
+    if remarks:
+        table = Table("What is odd about them", ("image", "remark"), remarks, words=("remark",), long=True)
+        body += section("Single images", to_html(table))
+    return document(title, body, over="edgeclf data check", style=_STYLE)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    """Coloured as verdicts are, with the word: colour alone says nothing to many."""
     rows = "".join(
-        f"<tr><td>{_text(each.subject)}<td class={each.verdict}>{each.verdict}<td>{_text(each.text)}"
+        f'<tr><th scope="row">{text(each.subject)}</th>'
+        f'<td class="words"><span class="{_VERDICTS[each.verdict]}">{text(each.verdict)}</span></td>'
+        f'<td class="words">{text(each.text)}</td></tr>'
         for each in findings
     )
-    figures = "".join(
-        f"<h2>{_text(heading)}</h2>" + "".join(_figure(checked, pair) for pair in pairs) for heading, pairs in sections
-    )
-    remarks = "".join(
-        f"<tr><td>{_text(each.path)}<td>{_text(each.text)}"
-        for each in (*checked.unreadable, *checked.changed, *checked.odd)
-    )
-    listed = f"<h2>Single images</h2><table>{remarks}</table>" if remarks else ""
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-        f"<title>{_text(title)}</title><style>{_STYLE}</style><h1>{_text(title)}</h1>"
-        f"<table>{rows}</table>{figures}{listed}</html>\n"
-    )
+    return scrolling("One line a subject", f"<tbody>{rows}</tbody>", kind="findings")
 
 
 def _figure(checked: Checked, pair: Pair) -> str:
     images = "".join(f'<img alt="" src="{_data_uri(_thumbnail(checked, each))}">' for each in (pair.first, pair.second))
     lines = (_whole(pair.first), _whole(pair.second), _how_alike(pair))
-    return f"<figure>{images}<figcaption>{'<br>'.join(map(_text, lines))}</figcaption></figure>"
+    return f"<figure>{images}<figcaption>{'<br>'.join(map(text, lines))}</figcaption></figure>"
 
 
 def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _text(text: str) -> str:
-    return escape(inert(text))
 
 
 def _whole(place: Place) -> str:
@@ -146,7 +144,7 @@ def _how_alike(pair: Pair) -> str:
     return f"correlation {pair.correlation:.3f}, {pair.bits} bits{', mirrored' if pair.mirrored else ''}"
 
 
-def _plain(text: str) -> str:
+def _plain(value: str) -> str:
     """What Pillow's own font can draw, cut to the width of a pair."""
-    shown = inert(text).encode("ascii", "replace").decode()
+    shown = inert(value).encode("ascii", "replace").decode()
     return shown if len(shown) <= 38 else shown[:26] + "..." + shown[-9:]

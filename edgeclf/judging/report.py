@@ -29,7 +29,7 @@ from edgeclf_runtime.temperature import TemperatureFit
 from edgeclf_runtime.writer import writing
 
 SCHEMA = 1  # of report.json
-REPORT = "report.json"
+REPORT, PAGE = "report.json", "report.html"
 WORST_ERRORS = 24
 
 
@@ -221,14 +221,16 @@ def judge_answers(
 
 
 def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:
-    """Writes report.json and the pictures into `folder`, which appears whole or not at all. Returns their paths."""
+    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
+    from edgeclf.judging.page import evaluation_page
     from edgeclf.judging.pictures import draw_pictures
 
     with writing(folder, force=force) as draft:
         draft.mkdir()
         (draft / REPORT).write_text(json.dumps(report_document(judgement), indent=1, allow_nan=False) + "\n")
         drawn = draw_pictures(judgement, data, draft)
-    return [folder / name for name in (REPORT, *drawn)]
+        (draft / PAGE).write_text(evaluation_page(judgement, draft), encoding="utf-8")
+    return [folder / name for name in (PAGE, REPORT, *drawn)]
 
 
 def report_document(judgement: Judgement) -> dict[str, Any]:

@@ -189,7 +189,8 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: 
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
     with writing(run.path / "curves.png", force=True) as draft:
-        draw_curves(state.history, draft)
+        title = f"{run.name}: {run.config().model}, {len(studio.train):,} training images"
+        draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)
     fit = fit_temperature(logits, studio.val.labels)
     outcome = Outcome(
         best_epoch=state.best_epoch,

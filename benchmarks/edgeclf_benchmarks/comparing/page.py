@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, figures
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, entries_of
 from edgeclf_benchmarks.comparing.confusion import confusions
+from edgeclf_benchmarks.comparing.document import document
 from edgeclf_benchmarks.comparing.flipped import cards, flipped_images
 from edgeclf_benchmarks.comparing.marks import key
 from edgeclf_benchmarks.comparing.markup import name, text
@@ -22,14 +23,11 @@ from edgeclf_benchmarks.comparing.sections import (
 )
 from edgeclf_benchmarks.comparing.since import since_baseline
 from edgeclf_benchmarks.comparing.spoilt_columns import spoilt_tables
-from edgeclf_benchmarks.comparing.style import STYLE
 from edgeclf_benchmarks.comparing.tables import Table, to_html
 from edgeclf_benchmarks.comparing.timelines import ecdf, stages, trace
 from edgeclf_benchmarks.comparing.tradeoff import pareto
 from edgeclf_benchmarks.measuring.timing import too_few_calls
 
-# Nothing is loaded and nothing runs, whatever a name in a report may hold; thumbnails are part of the page.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
 _HEARD = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not settled", "note": "Note"}
 _LONGEST_TITLE = 120
@@ -46,15 +44,15 @@ def page(compared: Compared) -> str:
         f'<section aria-labelledby="{_anchor(heading)}"><h2 id="{_anchor(heading)}">{heading}</h2>{content}</section>'
         for heading, content in parts
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(shown)}</title><style>{STYLE}</style></head>\n<body>"
-        f'<header><p class="over">edgeclf compare</p><h1>{_headline(entries)}</h1><p class="dim">{_about(compared)}</p>'
-        f'<nav aria-label="Contents"><ul>{contents}</ul></nav></header>\n<main>{body}</main>\n'
-        f'<footer><p class="dim">Written by edgeclf {text(compared.edgeclf)}, {text(compared.created_utc)}, with '
-        f"<code>{text(compared.command)}</code></p></footer></body></html>\n"
+    return document(
+        shown,
+        body,
+        over="edgeclf compare",
+        heading=_headline(entries),
+        about=_about(compared),
+        contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>',
+        footer=f"Written by edgeclf {text(compared.edgeclf)}, {text(compared.created_utc)}, with "
+        f"<code>{text(compared.command)}</code>",
     )
 
 

@@ -69,6 +69,8 @@ summary .badge,.same .named .badge{margin-right:.4em}
 summary b{font-weight:600}
 """
 _PICTURES = """
+.drawn img{display:block;max-width:100%;min-width:34rem;height:auto;border-radius:6px}
+@media screen and (prefers-color-scheme:dark){.plot{filter:invert(.92) hue-rotate(180deg)}}
 figure{margin:0} figcaption{font-size:.875rem;margin:.35rem 0 0;overflow-wrap:break-word}
 figure>svg{display:block;width:100%;height:auto;font:14px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:1rem 2.5rem;

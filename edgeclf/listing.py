@@ -1,0 +1,180 @@
+"""What lies in a folder: runs and bundles, each with its date, model, data, accuracy and state."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeclf.judging.report import REPORT
+from edgeclf.training.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
+from edgeclf_benchmarks.comparing.document import document
+from edgeclf_benchmarks.comparing.markup import text
+from edgeclf_benchmarks.comparing.tables import Table, to_html
+from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.errors import EdgeclfError
+from edgeclf_runtime.images import is_passed_over
+from edgeclf_runtime.proofs import find_proofs
+from edgeclf_runtime.writer import MANIFEST
+
+_DEEPEST = 4  # folders below the one that was named
+Evaluated = Mapping[str, tuple[float, str]]
+HEADINGS = ("", "kind", "date", "model", "data", "accuracy", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One run or bundle.
+
+    Attributes
+    ----------
+    date
+        When it was made, UTC, "2026-11-26 13:10"; "": not known.
+    data
+        Name of the data set, and the beginning of the digest of its split.
+    top1, measured_on
+        Accuracy as a share and what it is of: what `edgeclf eval` found, or the validation images that selected a run.
+    state
+        A run: finished, or the epochs that it has; a bundle: its newest proof, and what it needs before it runs.
+    """
+
+    path: str
+    kind: Literal["run", "bundle"]
+    date: str
+    model: str
+    data: str
+    top1: float | None
+    measured_on: str
+    state: str
+
+    @property
+    def accuracy(self) -> str:
+        return "n/a" if self.top1 is None else f"{self.top1:.3f} ({self.measured_on})"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """In the order of `HEADINGS`."""
+        return (self.path, self.kind, self.date or "n/a", self.model, self.data or "n/a", self.accuracy, self.state)
+
+
+def list_folder(folder: Path) -> list[Listed]:
+    """Runs and bundles at and below `folder`, the newest first; packed bundles are listed like folders.
+
+    Their accuracy is that of the newest `edgeclf eval` whose report lies there, too.
+    """
+    places = list(_places(folder))
+    evaluated = _evaluations(path for kind, path in places if kind == "evaluation")
+    found = [_run(path, evaluated) for kind, path in places if kind == "run"]
+    found += [_bundle(path, evaluated) for kind, path in places if kind == "bundle"]
+    return sorted(found, key=lambda each: (each.date, each.path), reverse=True)
+
+
+def _places(folder: Path) -> Iterator[tuple[str, Path]]:
+    for directory, folders, names in os.walk(folder):
+        here = Path(directory)
+        kind = "run" if {CONFIG, SPLIT} <= set(names) else "bundle" if MANIFEST in names else ""
+        if kind:
+            yield kind, here
+            folders.clear()
+            continue
+        if REPORT in names:
+            yield "evaluation", here / REPORT
+        yield from (("bundle", here / name) for name in names if name.endswith(".tar") and _is_bundle(here / name))
+        deep = len(here.relative_to(folder).parts) >= _DEEPEST
+        folders[:] = [] if deep else sorted(each for each in folders if not is_passed_over(each))
+
+
+def _evaluations(paths: Iterable[Path]) -> dict[str, tuple[float, str]]:
+    """Digest of a bundle, or name of a run -> top-1, and which images it is of; the newest counts."""
+    reports = [found for path in paths if (found := _read(path)).get("kind") == "evaluation"]
+    newest: dict[str, tuple[float, str]] = {}
+    for report in sorted(reports, key=lambda each: str(each.get("created_utc"))):
+        subject, figures = report.get("subject", {}), report.get("evaluation", {})
+        key = subject.get("name") if subject.get("kind") == "run" else subject.get("digest")
+        if isinstance(top1 := figures.get("top1"), float):
+            newest[str(key)] = (top1, f"{figures.get('images')} {report.get('split')} images of {report.get('data')}")
+    return newest
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        Bundle.open(path)
+    except EdgeclfError:
+        return False
+    return True
+
+
+def _run(path: Path, evaluated: Evaluated) -> Listed:
+    config, outcome, split = (_read(path / name) for name in (CONFIG, MODEL, SPLIT))
+    history = path / HISTORY
+    epochs = sum(1 for line in history.read_text().splitlines() if line) if history.is_file() else 0
+    state = "finished" if outcome else f"not finished: {epochs} epochs, can be resumed"
+    if not outcome and not (path / CHECKPOINT).exists():
+        state = "damaged: neither a result nor a checkpoint"
+    own = (outcome.get("scores") or {}).get("val_top1"), "validation, selected on it"
+    top1, measured_on = evaluated.get(path.resolve().name, own)
+    name = Path(str(split.get("root", ""))).name
+    return Listed(
+        path=str(path),
+        kind="run",
+        date=_date(path / (MODEL if outcome else CONFIG)),
+        model=str(config.get("model", "")),
+        data=" ".join(filter(None, (name, str(outcome.get("data_sha256", ""))[:12]))),
+        top1=top1,
+        measured_on=measured_on,
+        state=state,
+    )
+
+
+def _bundle(path: Path, evaluated: Evaluated) -> Listed:
+    try:
+        bundle = Bundle.open(path)
+        proofs = find_proofs(bundle)
+    except EdgeclfError as error:
+        return Listed(str(path), "bundle", "", "", "", None, "", f"damaged: {error}")
+    manifest = bundle.manifest
+    top1, measured_on = evaluated.get(bundle.digest, (None, ""))
+    counted = [each.proof for each in proofs if each.counts and each.proof]
+    newest = max(counted, key=lambda each: each.created_utc, default=None)
+    proof = "not proven" if newest is None else f"proof: {newest.verdict}"
+    made = manifest.provenance
+    precision = manifest.compute_precision
+    return Listed(
+        path=str(path),
+        kind="bundle",
+        date=made.created_utc[:16].replace("T", " "),
+        model=f"{made.backbone.removeprefix('timm/')}, {manifest.target} {precision}",
+        data=" ".join(filter(None, (f"run {made.run}" if made.run else "", (made.data_sha256 or "")[:12]))),
+        top1=top1,
+        measured_on=measured_on,
+        state=proof + ("; to be built on the device" if manifest.state == "portable" else ""),
+    )
+
+
+def _date(path: Path) -> str:
+    moment = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """{} for a file that is not there, or holds no object."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def listing_page(folder: Path, found: list[Listed]) -> str:
+    """The list as one HTML page."""
+    words = ("kind", "date", "model", "data", "accuracy", "state")
+    table = Table("The newest first", ("path", *HEADINGS[1:]), tuple(each.cells for each in found), words=words)
+    runs = sum(each.kind == "run" for each in found)
+    about = f"Runs: {runs}. Bundles: {len(found) - runs}."
+    return document(
+        f"Runs and bundles in {folder.resolve().name or folder}", to_html(table), over="edgeclf runs", about=text(about)
+    )

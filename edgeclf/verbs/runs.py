@@ -1,0 +1,56 @@
+"""`edgeclf runs`: the runs and bundles of a folder, as a table, a page or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeclf.console import grid, say, show, styled, suggest, write_json
+from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf_runtime.errors import DataError
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look.")] = Path(),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the list as an HTML page.")
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """List runs and bundles: date, model, data, accuracy, state. The newest come first.
+
+    The accuracy is what the newest `edgeclf eval` found, where its report lies in the folder, too; else that of a run
+    on the validation images that selected its best epoch.
+
+    \b
+    Examples:
+      edgeclf runs
+      edgeclf runs bundles/ -o bundles.html
+    """
+    from edgeclf.listing import HEADINGS, list_folder, listing_page
+    from edgeclf_runtime.writer import writing
+
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; name one that holds runs or bundles")
+    found = list_folder(folder)
+    if output is not None:
+        with writing(output, force=force) as draft:
+            draft.write_text(listing_page(folder, found), encoding="utf-8")
+    if as_json:
+        write_json("runs", {"folder": str(folder), "found": found, "written": None if output is None else str(output)})
+    elif found:
+        table = grid(*HEADINGS)
+        for each in found:
+            path, *cells = each.cells
+            table.add_row(styled(path, "cyan"), *map(styled, cells))
+        show(table)
+    if output is not None:
+        say(f"wrote {output}", style="dim")
+    if not found:
+        say(f"no runs or bundles in {folder}", style="dim")
+        suggest("edgeclf train DATA --model NAME")
+    elif runs_there := [each for each in found if each.kind == "run" and each.state == "finished"]:
+        suggest(f"edgeclf eval {shell_word(runs_there[0].path)}")
