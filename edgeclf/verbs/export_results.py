@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.console import grid, say, show, size, suggest, verdict, write_json
+from edgeclf.console import grid, say, show, size, styled, suggest, verdict, write_json
 from edgeclf.verbs.ladder_table import say_doubts, show_ladder
 from edgeclf.verbs.options import shell_word
 from edgeclf_runtime.errors import GateError
