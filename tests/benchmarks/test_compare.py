@@ -90,7 +90,7 @@ def test_the_verdict_names_the_fastest_that_is_as_good_and_what_is_worse(tmp_pat
     first, second = _compared(tmp_path, made_report(ROWS)).verdict
     assert first.kind == "fail" and first.sentence.startswith("int8 is worse than torch")
     assert second.kind == "pass"
-    assert "onnx, 5.0" in second.sentence and "times as fast as torch" in second.sentence
+    assert "onnx, 5.0" in second.sentence and "2.38 x faster than torch" in second.sentence
 
 
 def test_a_report_without_data_goes_along_and_is_said_to_tell_nothing_of_accuracy(tmp_path: Path) -> None:

@@ -175,15 +175,18 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: S
     judged = judge_bundle(linear, views, "all")
     written = write_judgement(judged, views, tmp_path / "report")
     assert [path.name for path in written] == [
+        "report.html",
         "report.json",
         "confusion.png",
         "curves.png",
         "reliability.png",
         "errors.png",
     ]
-    report = json.loads(written[0].read_text())
+    page = written[0].read_text()
+    assert page.count("data:image/png;base64,") == 4 and "default-src 'none'" in page and "<script" not in page
+    report = json.loads(written[1].read_text())
     assert (report["schema"], report["kind"]) == (1, "evaluation")
-    for path in written[1:]:
+    for path in written[2:]:
         with Image.open(path) as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
@@ -200,7 +203,9 @@ def test_odd_class_names_are_drawn_and_printed_inert(
     odd = tiny.build(tmp_path / "odd", labels=labels)
     data = replace(views, classes=labels, items=items)
     written = write_judgement(judge_bundle(odd, data, "all"), data, tmp_path / "report")
-    assert len(written) == 5
+    assert len(written) == 6
+    page = written[0].read_text()
+    assert "\x1b" not in page and "<b>&" not in page
 
 
 def test_the_verb_prints_a_table_counts_and_proposes(

@@ -125,7 +125,7 @@ def stages(entries: Sequence[Entry]) -> str:
         Axis(min(taken) / 1.25, max(taken) * 1.25, True), Axis(0, 1), height=height, left=32, top=4, bottom=40
     )
     parts = list(_time_axis(paper))
-    shown = shortened_apart([entry.row.name for _, entry, _ in timed], 30)
+    shown = shortened_apart([entry.row.name for _, entry, _ in timed], 22)
     told = []
     for lane, ((number, entry, medians), name) in enumerate(zip(timed, shown, strict=True)):
         figures = [f"{what} {in_ms(ms)} ms" for what, ms in zip(_STAGE_WORDS, medians, strict=True) if ms is not None]
@@ -161,7 +161,8 @@ def _lane(paper: Paper, top: float, number: int, name: str, ms: Sequence[float |
     figures = " / ".join("n/a" if each is None else in_ms(each) for each in ms)
     return (
         f'{mark(number, 14, middle)}<text x="{start + 2:g}" y="{top + 15:g}">{text(name)}</text>'
-        f'<text class="end" x="{paper.width - paper.right:g}" y="{top + 15:g}">{figures} ms</text>{bar}{hollow}{end}'
+        f'<text class="end small" x="{paper.width - paper.right:g}" y="{top + 15:g}">{figures} ms</text>'
+        f"{bar}{hollow}{end}"
     )
 
 
