@@ -282,6 +282,9 @@ class Manifest:
         """
         content = to_json(replace(self, proof=None, built_on=None))
         del content["provenance"]["test_uses"]
+        for part in (content, *content["candidates"]):
+            if part["temperature_fit"] is None:
+                del part["temperature_fit"]
         return _content_sha256(content)
 
     def to_bytes(self) -> bytes:

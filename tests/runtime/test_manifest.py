@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from edgeclf_runtime import manifest as manifest_module
 from edgeclf_runtime.bundle import Bundle
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.manifest import (
@@ -195,3 +196,16 @@ def test_records_keep_types_and_order() -> None:
 def test_records_refuse_other_types(change: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"s[.]{next(iter(change))}"):
         from_json(Sample, {"number": 1.0, "choice": "a", "pair": [1, "x"], **change}, "s")
+
+
+def test_fields_that_were_added_later_leave_the_subject_of_older_proofs_as_it_was(manifest: Manifest) -> None:
+    used = replace(manifest, provenance=replace(manifest.provenance, test_uses=("a", "b")))
+    assert used.subject == manifest.subject
+    assert manifest.temperature_fit is None and replace(manifest, temperature=0.5).subject != manifest.subject
+    content = to_json(replace(manifest, proof=None, built_on=None))
+    del content["provenance"]["test_uses"], content["temperature_fit"]
+    for each in content["candidates"]:
+        del each["temperature_fit"]
+    packed = json.dumps(content, sort_keys=True)
+    assert "temperature_fit" not in packed and "test_uses" not in packed
+    assert manifest_module._content_sha256(content) == manifest.subject
