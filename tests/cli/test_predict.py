@@ -98,7 +98,7 @@ def test_warnings_of_pillow_and_libtiff_do_not_reach_the_terminal(
     for name, content in {"odd.tif": odd, "cut.tif": data[:-20], "cut_in_pixels.tif": data[:60]}.items():
         (photos / name).write_bytes(content)
     lines = edgeclf("predict", bundle, photos).stderr.decode().splitlines()
-    known = ("edgeclf: ", "6 images", "next: ", "predicting")
+    known = ("edgeclf: ", "6 images", "1 other file", "next: ", "predicting")
     assert [line for line in lines if line.strip() and not line.startswith(known)] == []
 
 
