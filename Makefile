@@ -7,8 +7,8 @@ READY := .venv/.installed-from-pyproject
 # Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
 # had loaded every engine before, training died of a segmentation fault (cause not found).
 MAKEFLAGS += --jobs=2
-TESTS := tests/training tests/export tests/runtime tests/cli tests/benchmarks tests/judging tests/data tests/serving \
-  tests/streams tests/clusters
+TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
+  tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
 
 .PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format clean
 .DEFAULT_GOAL := help

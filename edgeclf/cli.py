@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from edgeclf.console import begin_documents, one_line, say, write_json_error
+from edgeclf.console import begin_documents, say, write_json_error
 from edgeclf.verbs import (
     adapt,
     baseline,
@@ -40,8 +40,9 @@ from edgeclf.verbs import (
     verify,
     zeroshot,
 )
+from edgeclf.wording import one_line
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
-from edgeclf_runtime.machine import package_version
+from edgeclf_runtime.machine.facts import package_version
 
 BUG, INTERRUPTED, READER_GONE, TERMINATED = 70, 130, 141, 143
 _ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException: Typer carries its own copy of click since 0.2x

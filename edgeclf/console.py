@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.sheet import Sheet
-from edgeclf_runtime.inert import inert as inert
-from edgeclf_runtime.records import to_json
+from edgeclf.wording import json_ready
+from edgeclf_runtime.sanitize import inert as inert
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -29,40 +29,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 _NO_FOLDING = 1000
 
 
-def one_line(text: str) -> str:
-    """`text` on one line, for messages of libraries that speak in paragraphs."""
-    return " ".join(text.split())
-
-
 def csv_text(text: str) -> str:
     """`text` as a cell that no spreadsheet takes for a formula."""
     safe = inert(text)
     return f"'{safe}" if text.startswith(_FORMULA_STARTS) or safe.startswith(_FORMULA_STARTS) else safe
-
-
-def json_ready(value: Any) -> Any:
-    """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""
-    return _valid(to_json(value))
-
-
-def _valid(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if _is_unicode(value) else inert(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_valid(key): _valid(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_valid(item) for item in value]
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _begun = False  # whether stdout has a document of this command line already
@@ -151,19 +121,6 @@ def suggest(*commands: str) -> None:
     """The last lines of a verb: what to type next."""
     for position, command in enumerate(commands):
         say(f"{'next: ' if position == 0 else '      '}{command}", style="dim")
-
-
-def count(number: int, noun: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def size(found: int) -> str:
-    """A number of bytes in words, decimal units."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if found >= factor:
-            return f"{found / factor:.1f} {unit}"
-    return count(found, "byte")
 
 
 def bar(share: float, width: int) -> str:

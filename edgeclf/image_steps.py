@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends.hog import grey_levels, hog
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization, to_input
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.hog import grey_levels, hog
-from edgeclf_runtime.images import ImageSource, decode
-from edgeclf_runtime.manifest import Manifest, Normalization, to_input
+from edgeclf_runtime.images.decode import ImageSource, decode
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization
+from edgeclf_runtime.deploy.machine_proofs import FoundProof, find_proofs
 from edgeclf_runtime.errors import BundleError
-from edgeclf_runtime.manifest import Manifest, Normalization
-from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.proofs import FoundProof, find_proofs
+from edgeclf_runtime.images.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from edgeclf.image_steps import Step
 from edgeclf_benchmarks.comparing.compare import Compared, Finding
 from edgeclf_export.exporter import Exported
 from edgeclf_export.failures import Failed
-from edgeclf_runtime.decision import Prediction
-from edgeclf_runtime.manifest import Normalization
-from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.proof import Proof
+from edgeclf_runtime.bundle.decision import Prediction
+from edgeclf_runtime.bundle.manifest import Normalization
+from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.images.pixels import Pixels
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PLACE = Path("docs/schemas")

@@ -10,16 +10,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeclf.judging.report import REPORT
-from edgeclf.training.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
-from edgeclf_benchmarks.comparing.document import document
-from edgeclf_benchmarks.comparing.markup import text
-from edgeclf_benchmarks.comparing.tables import Table, to_html
-from edgeclf_runtime.bundle import Bundle
+from edgeclf.evaluation.report import REPORT
+from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
+from edgeclf_benchmarks.comparing.page.document import document
+from edgeclf_benchmarks.comparing.page.escaping import text
+from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy.machine_proofs import find_proofs
 from edgeclf_runtime.errors import EdgeclfError
-from edgeclf_runtime.images import is_passed_over
-from edgeclf_runtime.proofs import find_proofs
-from edgeclf_runtime.writer import MANIFEST
+from edgeclf_runtime.images.decode import is_passed_over
 
 _DEEPEST = 4  # folders below the one that was named
 Evaluated = Mapping[str, tuple[float, str]]

@@ -37,7 +37,7 @@ OPTIONAL = {
     "torchvision",
     "uvicorn",
 }
-NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.torchvision_guard"}
+NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.backends.torchvision_guard"}
 
 
 @pytest.fixture(scope="session")

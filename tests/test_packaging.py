@@ -27,12 +27,12 @@ PACKAGES = {
 
 
 def package_files(root: Path) -> dict[str, Path]:
-    """Installed name -> file in the repository, for every file of the four packages."""
+    """Installed name -> file in the repository, for every file of the four packages but the records' commands."""
     return {
         f"{package}/{path.relative_to(root / folder).as_posix()}": path
         for package, folder in PACKAGES.items()
         for path in (root / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.parent.name != "records"
     }
 
 

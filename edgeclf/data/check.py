@@ -10,13 +10,13 @@ from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import Likeness, describe, find_alike
-from edgeclf.data.sources import Dataset, Split
+from edgeclf.data.samples import Dataset, Split
 from edgeclf.data.split import load_manifest, read_source
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images import Decoded, decode
-from edgeclf_runtime.memory_budget import BUDGET
-from edgeclf_runtime.writer import hash_file
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.decode import Decoded, decode
+from edgeclf_runtime.images.memory_budget import BUDGET
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgeclf.data.fetch import DownloadFailed, Fetched
-from edgeclf.data.sources import Split
+from edgeclf.data.fetched import DownloadFailed, Fetched
+from edgeclf.data.samples import Split
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
-from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 Load = Callable[[Path], Iterable[Fetched]]
 _WITHOUT_LOADER = ("FashionMNIST", "MNIST", "OxfordIIITPet")

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from edgeclf.data.assign import largest_remainder
-from edgeclf.data.fetch import Fetched
-from edgeclf.data.sources import SPLITS
+from edgeclf.data.fetched import Fetched
+from edgeclf.data.samples import SPLITS
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
 

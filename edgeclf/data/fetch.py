@@ -8,29 +8,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from PIL import Image
-
-from edgeclf.data.sources import Split
+from edgeclf.data.fetched import DownloadFailed, Fetched
 from edgeclf.data.threads import Track, untracked
+from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.writer import writing
 
 TABLE = "images.csv"
-
-
-class DownloadFailed(Exception):
-    """Why a download came to nothing; `fetch_dataset` says of what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One image on its way into a folder: a picture, stored as PNG, or a file, which is moved."""
-
-    image: Image.Image | Path
-    label: str
-    split: Split | None
-    name: str  # without suffix
-    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

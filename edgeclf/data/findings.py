@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeclf.console import count
 from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_judge
 from edgeclf.data.check import Checked, Remark
-from edgeclf.data.sources import SPLITS, Sample, some
+from edgeclf.data.samples import SPLITS, Sample
+from edgeclf.data.sources import some
 from edgeclf.data.split import FRACTIONS, leaking_groups, split_faults
-from edgeclf_runtime.formats import MODERN_KINDS
+from edgeclf.wording import count
+from edgeclf_runtime.images.formats import MODERN_KINDS
 
 Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
 

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeclf.data.sources import Dataset, Split, read_dataset, some
+from edgeclf.data.samples import Dataset, Split
+from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split import FRACTIONS, SplitManifest, hash_samples, load_manifest, manifest_of, split_dataset
 from edgeclf.data.threads import Track, untracked
-from edgeclf_benchmarks.measuring.answers import Origin
+from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.errors import DataError
 
 

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeclf.console import inert
 from edgeclf.data.check import Checked, Pair, Place
 from edgeclf.data.findings import Finding
-from edgeclf_benchmarks.comparing.document import document, section
-from edgeclf_benchmarks.comparing.markup import text
-from edgeclf_benchmarks.comparing.tables import Table, scrolling, to_html
+from edgeclf_benchmarks.comparing.page.document import document, section
+from edgeclf_benchmarks.comparing.page.escaping import text
+from edgeclf_benchmarks.comparing.page.html_tables import Table, scrolling, to_html
+from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images import decode
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.images.decode import decode
 
 _THUMBNAIL_PX, _CAPTION_PX, _GAP_PX, _COLUMNS = 112, 46, 14, 4
 _MOST_PAIRS = 96

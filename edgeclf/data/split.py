@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeclf.console import count
 from edgeclf.data.assign import allot, join_clusters
 from edgeclf.data.balance import count_labels
-from edgeclf.data.sources import SPLITS, Dataset, Sample, Split, read_dataset, some
+from edgeclf.data.samples import SPLITS, Dataset, Sample, Split
+from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.wording import count
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
-from edgeclf_runtime.records import from_json, to_json
-from edgeclf_runtime.writer import hash_file, writing
+from edgeclf_runtime.hashing import hash_file
 
 SCHEMA = 1
 FRACTIONS = (0.7, 0.15, 0.15)

@@ -15,13 +15,13 @@ from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
-from edgeclf.data.sources import Dataset, Sample
+from edgeclf.data.samples import Dataset, Sample
 from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
-from edgeclf_runtime.images import decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.installing import pip_install
-from edgeclf_runtime.manifest import Normalization
-from edgeclf_runtime.memory_budget import BUDGET
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAR_STDS, FAR_RATIO = 0.5, 1.5
@@ -170,8 +170,8 @@ def backbone_statistics(name: str) -> Normalization:
 
     Raises UsageError for an unknown name, BackendError where timm or torchvision is not installed.
     """
-    from edgeclf_export.names import resolve_backbone
-    from edgeclf_runtime.torchvision_guard import guard_torchvision
+    from edgeclf_export.sources.names import resolve_backbone
+    from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 
     try:
         guard_torchvision()

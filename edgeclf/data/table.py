@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgeclf.data.sources import SPLITS, Sample, Split, parse_split, some
+from edgeclf.data.samples import SPLITS, Sample, Split, parse_split
+from edgeclf.data.sources import some
 from edgeclf_runtime.errors import DataError
 
 _NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")

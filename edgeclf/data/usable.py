@@ -10,8 +10,8 @@ from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.threads import Track, in_threads, untracked
 from edgeclf_runtime.errors import DataError, ImageError
-from edgeclf_runtime.images import decode
-from edgeclf_runtime.memory_budget import BUDGET
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.memory_budget import BUDGET
 
 ValueRange = tuple[float, float]
 _MOST_LEFT_OUT = 0.5  # beyond it the folder is another, or the value range is missing, and a rest proves nothing

@@ -12,7 +12,7 @@ from edgeclf.serving.inference_protocol import EXTENSIONS, HEADER_LENGTH, model_
 from edgeclf.serving.limits import Refused
 from edgeclf.serving.service import Service
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
-from edgeclf_runtime.machine import package_version
+from edgeclf_runtime.machine.facts import package_version
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

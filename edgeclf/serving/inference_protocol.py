@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec
 from edgeclf_runtime.errors import BackendError, UsageError
-from edgeclf_runtime.inert import inert
-from edgeclf_runtime.manifest import Manifest, TensorSpec
+from edgeclf_runtime.sanitize import inert
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data",)

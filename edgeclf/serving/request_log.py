@@ -11,7 +11,7 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from typing import Any
 
-from edgeclf_runtime.machine import now_utc
+from edgeclf_runtime.machine.facts import now_utc
 
 _PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
 _LONGEST_PATH = 200

@@ -15,12 +15,12 @@ from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_answer
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
+from edgeclf_runtime.bundle.decision import Prediction, probabilities
+from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.decision import Prediction, probabilities
 from edgeclf_runtime.errors import BackendError, BundleError
-from edgeclf_runtime.images import Limits
-from edgeclf_runtime.manifest import to_input
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.images.decode import Limits
+from edgeclf_runtime.images.pixels import Pixels
 
 T = TypeVar("T")
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edgeclf.training.augment import RECIPES, Switches
+from edgeclf.training.inputs.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000

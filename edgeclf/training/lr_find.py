@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.split import SplitManifest
-from edgeclf.training.augment import seed_of
-from edgeclf.training.checkpoint import copy_state
 from edgeclf.training.config import Phase, TrainConfig
-from edgeclf.training.device import choose_device
-from edgeclf.training.inputs import PictureInputs
-from edgeclf.training.left_out import leave_out_unusable
-from edgeclf.training.losses import classification_loss, one_hot, soften
-from edgeclf.training.optimizer import make_optimizer
-from edgeclf.training.studio import Studio
+from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.inputs.phases import PictureInputs
+from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.device import choose_device
+from edgeclf.training.loop.losses import classification_loss, one_hot, soften
+from edgeclf.training.loop.optimizer import make_optimizer
+from edgeclf.training.run.checkpoint import copy_state
+from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.watcher import Watcher
-from edgeclf_export.trained import load_for_training
-from edgeclf_runtime.writer import writing
+from edgeclf_export.sources.trained import load_for_training
+from edgeclf_runtime.bundle.atomic_write import writing
 
 LOWEST, HIGHEST = 1e-6, 1.0
 PASSES, SMALL_SET_PASSES = 3, 5

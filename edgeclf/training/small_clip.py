@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.training.batches import Pictures
-from edgeclf_export.clip.library import import_open_clip, unlogged
-from edgeclf_export.clip.models import CONFIG
-from edgeclf_export.clip.preprocess import normalization_from_preprocess, pixels_from_preprocess
+from edgeclf.training.inputs.batches import Pictures
+from edgeclf_export.sources.clip.library import import_open_clip, unlogged
+from edgeclf_export.sources.clip.models import CONFIG
+from edgeclf_export.sources.clip.preprocess import normalization_from_preprocess, pixels_from_preprocess
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.manifest import Normalization, to_input
 from edgeclf_runtime.errors import EdgeclfError
-from edgeclf_runtime.manifest import Normalization, to_input
-from edgeclf_runtime.writer import writing
 
 if TYPE_CHECKING:
     import torch

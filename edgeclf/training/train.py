@@ -18,24 +18,24 @@ from edgeclf.data.split import (
     training_dataset,
 )
 from edgeclf.data.stats import data_normalization, measure
-from edgeclf.training.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.config import TrainConfig, phases_of
-from edgeclf.training.curves import draw_curves
-from edgeclf.training.device import choose_device
-from edgeclf.training.event_log import check_logger
-from edgeclf.training.leakage import keep_adapted, seen_in_adaptation
-from edgeclf.training.left_out import leave_out_unusable
-from edgeclf.training.processes import Processes
-from edgeclf.training.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
-from edgeclf.training.studio import Studio
-from edgeclf.training.trainer import Trainer
+from edgeclf.training.inputs.leakage import keep_adapted, seen_in_adaptation
+from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.device import choose_device
+from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.loop.trainer import Trainer
+from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
+from edgeclf.training.run.left_out import leave_out_unusable
+from edgeclf.training.run.plot import draw_curves
+from edgeclf.training.run.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
+from edgeclf.training.run.tensorboard import check_logger
 from edgeclf.training.waiting import waiting_share
 from edgeclf.training.watcher import Watcher
-from edgeclf_benchmarks.statistics.temperature import fit_temperature
-from edgeclf_export.trained import load_for_training, rebuild
+from edgeclf_export.sources.trained import load_for_training, rebuild
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
-from edgeclf_runtime.records import to_json
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.metrics.temperature import fit_temperature
 
 _SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT, _SAMPLED = 100_000, 1e-4, 0.2, 16
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import say, show, styled, suggest, track, write_json
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import (
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.options import (
     AsJson,
     Backbone,
     ImgSize,
@@ -22,12 +22,12 @@ from edgeclf.verbs.options import (
     need_one_process,
     shell_word,
 )
-from edgeclf.verbs.train import watcher_in
-from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf.verbs.shared.training_progress import watcher_in
+from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.training.adaptation import Adaptation
+    from edgeclf.training.adaptation.folder import Adaptation
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors")
 
@@ -85,10 +85,10 @@ def adapt(
       edgeclf train labelled/ -m resnet18 --weights adapted/resnet18
       edgeclf adapt split.json -m vit_tiny_patch16_224 --weights random --epochs 100 -o adapted/vit
     """
-    from edgeclf.training.adapt import adapt as adapt_backbone
-    from edgeclf.training.adapt import resume as resume_adaptation
-    from edgeclf.training.adaptation import Adaptation, AdaptConfig
-    from edgeclf.training.unlabelled import read_unlabelled
+    from edgeclf.training.adaptation.adapt import adapt as adapt_backbone
+    from edgeclf.training.adaptation.adapt import resume as resume_adaptation
+    from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
+    from edgeclf.training.adaptation.unlabelled import read_unlabelled
 
     need("train", *NEEDED)
     need_one_process("adapt")
@@ -137,14 +137,14 @@ def _epoch_line(record: dict[str, Any]) -> str:
 
 def _say_how_to_go_on(folder: Path) -> None:
     """After an interruption: the last finished epoch is on disk."""
-    from edgeclf.training.adaptation import Adaptation
+    from edgeclf.training.adaptation.folder import Adaptation
 
     if Adaptation.is_at(folder) and not Adaptation(folder).finished:
         say(f"go on with: edgeclf adapt --resume {shell_word(str(folder))}")
 
 
 def _show(made: Adaptation, *, as_json: bool) -> None:
-    from edgeclf_runtime.records import to_json
+    from edgeclf_runtime.bundle.dataclass_json import to_json
 
     outcome, broken = made.outcome(), made.images().broken
     if as_json:

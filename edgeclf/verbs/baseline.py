@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, size, styled, suggest, track, verdict, write_json
-from edgeclf.verbs.options import AsJson, Force, shell_word
-from edgeclf.verbs.value_range import BitDepth, Window, value_range_of
+from edgeclf.console import grid, say, show, styled, suggest, track, verdict, write_json
+from edgeclf.verbs.shared.options import AsJson, Force, shell_word
+from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
+from edgeclf.wording import size
 
 if TYPE_CHECKING:
-    from edgeclf.baseline import Baseline
+    from edgeclf.baselines.baseline import Baseline
 
 
 def baseline(
@@ -50,11 +51,11 @@ def baseline(
       edgeclf baseline photos/
       edgeclf baseline split.json --folds 0 --name quick
     """
-    from edgeclf.baseline import BaselineOptions, make_baseline
+    from edgeclf.baselines.baseline import BaselineOptions, make_baseline
     from edgeclf.data.split import open_data
     from edgeclf.data.usable import left_out_sentence
-    from edgeclf_runtime.hog import FEATURES
-    from edgeclf_runtime.records import to_json
+    from edgeclf_runtime.backends.hog import FEATURES
+    from edgeclf_runtime.bundle.dataclass_json import to_json
 
     shown = value_range_of(bit_depth, window)
     options = BaselineOptions(
@@ -72,7 +73,7 @@ def baseline(
 
 
 def _show(made: Baseline, folds: int) -> None:
-    from edgeclf_runtime.hog import FEATURES, ORIENTATIONS
+    from edgeclf_runtime.backends.hog import FEATURES, ORIENTATIONS
 
     table = grid()
 

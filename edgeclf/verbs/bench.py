@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import say, suggest, track, write_json
-from edgeclf.verbs import completion
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.gate_verdicts import check_gates, say_left_out
-from edgeclf.verbs.options import (
+from edgeclf.verbs.shared import completion
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.gate_verdicts import check_gates, say_left_out
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     ClassesToHave,
@@ -31,9 +31,9 @@ from edgeclf.verbs.options import (
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf_benchmarks.measuring.draft import Draft
-    from edgeclf_benchmarks.measuring.profiles import ProfileName
+    from edgeclf_benchmarks.measuring.options import ProfileName
     from edgeclf_benchmarks.measuring.report import Report
+    from edgeclf_benchmarks.measuring.state import Draft
 
 
 def bench(
@@ -143,17 +143,17 @@ def bench(
       edgeclf bench bundles/cats-* --data photos/ --corruptions all
       edgeclf bench bundles/cats-int8 --baseline old.json --fail-if "p50_ratio>1.05"
     """
-    from edgeclf.bench_progress import Teller
-    from edgeclf.benches import free_place, labelled_images, show_report
+    from edgeclf.verbs.shared.bench_progress import Teller
+    from edgeclf.verbs.shared.bench_tables import free_place, labelled_images, show_report
     from edgeclf_benchmarks.comparing.own_gates import read_gates
     from edgeclf_benchmarks.measuring.bench import measure
-    from edgeclf_benchmarks.measuring.conditions import ENVIRONMENT
     from edgeclf_benchmarks.measuring.corruptions import parse_corruptions
-    from edgeclf_benchmarks.measuring.draft import line_up
-    from edgeclf_benchmarks.measuring.power import board_meter
-    from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
+    from edgeclf_benchmarks.measuring.energy import board_meter
+    from edgeclf_benchmarks.measuring.machine_state import ENVIRONMENT
+    from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
     from edgeclf_benchmarks.measuring.report import report_document, write_report
-    from edgeclf_benchmarks.measuring.summing_up import report_of
+    from edgeclf_benchmarks.measuring.report_builder import report_of
+    from edgeclf_benchmarks.measuring.state import line_up
 
     if strict and not fail_if:
         raise UsageError("--strict is for gates; give --fail-if, too")
@@ -237,7 +237,7 @@ def _is_sidecar(path: str) -> bool:
 
 
 def _profile(name: str, *, quick: bool) -> ProfileName:
-    from edgeclf_benchmarks.measuring.profiles import PROFILES
+    from edgeclf_benchmarks.measuring.options import PROFILES
 
     if quick and name not in ("default", "quick"):
         raise UsageError(f"give either --quick or --profile {name}, not both")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, write_json
-from edgeclf.verbs.options import (
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
@@ -26,9 +26,9 @@ from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.bundle import Bundle
-    from edgeclf_runtime.outcome import Outcome
-    from edgeclf_runtime.trt.builder import BuildSettings
+    from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.deploy.build_result import Outcome
 
 _FROM_BUNDLE = "what the bundle says"
 
@@ -95,7 +95,7 @@ def build(
       edgeclf build cats-tensorrt-fp16.tar --max-batch 8 --workspace 512
       edgeclf build cats-onnx
     """
-    from edgeclf_runtime import build as builds
+    from edgeclf_runtime.deploy import build as builds
 
     options = session_options(device, threads, compute_precision)
     opened, _ = open_signed(bundle, key)
@@ -126,7 +126,7 @@ def _settings(bundle: Bundle, given: dict[str, int | bool], output: Path | None)
     """The bundle's own settings with those that were given in their place; None for what needs no build."""
     from dataclasses import replace
 
-    from edgeclf_runtime.build import TARGET, settings_of
+    from edgeclf_runtime.deploy.build import TARGET, settings_of
 
     target = bundle.manifest.target
     if target == TARGET:

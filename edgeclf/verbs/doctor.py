@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeclf.console import count, grid, mark, notices, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson
+from edgeclf.console import grid, mark, notices, show, styled, suggest, write_json
+from edgeclf.verbs.shared.options import AsJson
+from edgeclf.wording import count
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
 
 if TYPE_CHECKING:
-    from edgeclf.doctor import BackendState, Diagnosis
+    from edgeclf.doctor.doctor import BackendState, Diagnosis
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.power import PowerState
+    from edgeclf_runtime.machine.jetson import PowerState
 
 _COLOURS = {"usable": "green", "no device": "dim", "missing": "yellow", "too old": "red", "broken": "bold red"}
 
@@ -29,7 +30,7 @@ def doctor(as_json: AsJson = False) -> None:
       edgeclf doctor
       edgeclf doctor --json > machine.json
     """
-    from edgeclf.doctor import diagnose
+    from edgeclf.doctor.doctor import diagnose
 
     if as_json:
         found = diagnose()
@@ -54,7 +55,7 @@ def _next_command(found: Diagnosis) -> str:
 
 
 def _fields(found: Diagnosis) -> dict[str, object]:
-    from edgeclf_runtime.records import to_json
+    from edgeclf_runtime.bundle.dataclass_json import to_json
 
     fields: dict[str, object] = to_json(found)
     return fields

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import count, say, suggest, track, write_json
-from edgeclf.verbs.options import (
+from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
@@ -30,6 +30,7 @@ from edgeclf.verbs.options import (
     session_options,
     shell_word,
 )
+from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def embed(
     """
     from PIL import Image
 
-    from edgeclf.gather import gather_images
+    from edgeclf.verbs.shared.image_inputs import gather_images
+    from edgeclf_runtime.bundle.atomic_write import writing
     from edgeclf_runtime.embedder import Embedder
-    from edgeclf_runtime.images import Limits
-    from edgeclf_runtime.writer import writing
+    from edgeclf_runtime.images.decode import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options, mode = (

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import count, say, suggest, track, write_json
-from edgeclf.verbs import completion
-from edgeclf.verbs.evaluation_tables import NONE, show_evaluation
-from edgeclf.verbs.options import (
+from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs.shared import completion
+from edgeclf.verbs.shared.evaluation_tables import NONE, show_evaluation
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     ClassesToHave,
@@ -24,13 +24,14 @@ from edgeclf.verbs.options import (
     shell_word,
     some_are_enough,
 )
+from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeclf.judging.calibration import OperatingPoint
-    from edgeclf.judging.report import Judgement
+    from edgeclf.evaluation.judgement import Judgement
+    from edgeclf.evaluation.thresholds import OperatingPoint
 
 
 def evaluate(
@@ -87,13 +88,13 @@ def evaluate(
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.held_out import HeldOut, open_held_out
-    from edgeclf.judging.asking import check_split, items_of
-    from edgeclf.judging.calibration import parse_wanted
-    from edgeclf.judging.operating_point import place_of, with_operating_point
-    from edgeclf.judging.report import judge_bundle, report_document, write_judgement
-    from edgeclf.training.judge import judge_run, known_splits, set_operating_point
-    from edgeclf.training.leakage import seen_by_run
-    from edgeclf.training.run import Run
+    from edgeclf.evaluation.inference import check_split, items_of
+    from edgeclf.evaluation.operating_point import place_of, with_operating_point
+    from edgeclf.evaluation.report import judge_bundle, report_document, write_judgement
+    from edgeclf.evaluation.thresholds import parse_wanted
+    from edgeclf.training.inputs.leakage import seen_by_run
+    from edgeclf.training.run.evaluate import judge_run, known_splits, set_operating_point
+    from edgeclf.training.run.run import Run
 
     options = session_options(device, threads, compute_precision)
     wanted = None if operating_point is None else parse_wanted(operating_point)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import notices, say, write_json
-from edgeclf.verbs import completion
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.encoders import embed_words, export_encoders
-from edgeclf.verbs.export_options import (
+from edgeclf.verbs.shared import completion
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.encoders import embed_words, export_encoders
+from edgeclf.verbs.shared.export_options import (
     BundlesFolder,
     CalibData,
     CalibImages,
@@ -24,13 +24,13 @@ from edgeclf.verbs.export_options import (
     check_int8,
     int8_options,
 )
-from edgeclf.verbs.options import AsJson, Backbone, Force, ImgSize, Strict, need
-from edgeclf.verbs.value_range import BitDepth, Window
+from edgeclf.verbs.shared.options import AsJson, Backbone, Force, ImgSize, Strict, need
+from edgeclf.verbs.shared.value_range import BitDepth, Window
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exporter import Exported, ExportOptions
-    from edgeclf_runtime.trt.builder import BuildSettings
+    from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
 _LAYOUTS = ("bundle", "triton")
 
@@ -201,8 +201,8 @@ def export(
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --part image --part text
     """
-    from edgeclf.verbs.export_results import collect, finish, show_bundles
-    from edgeclf.verbs.export_sources import NEEDED, Look, Source
+    from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
+    from edgeclf.verbs.shared.export_sources import NEEDED, Look, Source
     from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
 
@@ -252,7 +252,7 @@ def _engine_settings(
     opt_batch: int | None, max_batch: int | None, workspace: int | None, tf32: bool | None, used_by: tuple[str, ...]
 ) -> BuildSettings:
     """Raises UsageError for an option that nothing of this call uses."""
-    from edgeclf_runtime.trt.builder import BuildSettings
+    from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
     given = {"opt_batch": opt_batch, "max_batch": max_batch, "workspace_mib": workspace, "tf32": tf32}
     given = {option: value for option, value in given.items() if value is not None}
@@ -265,8 +265,8 @@ def _engine_settings(
 
 def _check_layout(layout: str, options: ExportOptions) -> None:
     """Before any work: can this layout be had of these targets, here?"""
-    from edgeclf_export.triton import check_served
-    from edgeclf_export.trt.engine_here import why_no_engine_here
+    from edgeclf_export.targets.tensorrt.engine_here import why_no_engine_here
+    from edgeclf_export.targets.triton import check_served
 
     if layout not in _LAYOUTS:
         raise UsageError(f"no layout {layout!r}; choose one of {', '.join(_LAYOUTS)}")
@@ -276,8 +276,8 @@ def _check_layout(layout: str, options: ExportOptions) -> None:
 
 def _lay_out(layout: str, made: list[Exported], options: ExportOptions) -> list[Path]:
     """The bundles as models in the Triton repository beside them, if that is asked for."""
-    from edgeclf_export.triton import write_model
-    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_export.targets.triton import write_model
+    from edgeclf_runtime.bundle.bundle import Bundle
 
     if layout != "triton":
         return []
@@ -290,10 +290,10 @@ def _lay_out_alone(
     source: str, layout: str, output: Path, max_batch: int | None, *, force: bool, as_json: bool
 ) -> None:
     """A bundle that is there already as a model in a Triton repository; nothing is exported."""
-    from edgeclf.verbs.export_results import suggest_triton
-    from edgeclf_export.triton import write_model
-    from edgeclf_runtime.bundle import Bundle
-    from edgeclf_runtime.trt.builder import BuildSettings
+    from edgeclf.verbs.shared.export_results import suggest_triton
+    from edgeclf_export.targets.triton import write_model
+    from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+    from edgeclf_runtime.bundle.bundle import Bundle
 
     if layout != "triton":
         raise UsageError(f"{source} is a bundle already; give --target for another one, or --layout triton")

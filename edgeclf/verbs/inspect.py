@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import count, grid, inert, mark, say, show, size, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
+from edgeclf.console import grid, inert, mark, say, show, styled, suggest, verdict, write_json
+from edgeclf.verbs.shared.options import AsJson, BundlePath, Force, shell_word
+from edgeclf.wording import count, size
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeclf.inspection import Inspection
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.manifest import Manifest, TensorSpec
+    from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec
 
 _FIRST_LABELS = 5
 _BUILT_ON = ("jetson", "gpu", "cpu", "engine", "engine_version", "system")
@@ -60,7 +61,7 @@ def inspect(
       edgeclf inspect bundles/cats-onnx --card --report benches/1.json -o cats.md
     """
     from edgeclf.inspection import inspect_bundle
-    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.bundle.bundle import Bundle
 
     if image is not None and (card or labels):
         raise UsageError("give one of --image, --card and --labels")
@@ -81,7 +82,7 @@ def inspect(
     if card:
         _write_card(found, report or [], output, force=force)
     elif as_json:
-        from edgeclf_runtime.records import to_json
+        from edgeclf_runtime.bundle.dataclass_json import to_json
 
         write_json("inspect", to_json(found))
     else:
@@ -116,9 +117,9 @@ def _show_steps(manifest: Manifest, image: Path, *, as_json: bool) -> None:
 
 
 def _write_card(found: Inspection, reports: Sequence[Path], output: Path | None, *, force: bool) -> None:
-    from edgeclf.card_evidence import read_evidence
-    from edgeclf.model_card import model_card
-    from edgeclf_runtime.writer import writing
+    from edgeclf.model_card.evidence import read_evidence
+    from edgeclf.model_card.model_card import model_card
+    from edgeclf_runtime.bundle.atomic_write import writing
 
     content = model_card(found, read_evidence(reports, found.digest))
     if output is None:
@@ -148,7 +149,7 @@ def _show(found: Inspection) -> None:
 
 def _ladder(manifest: Manifest) -> list[Sheet | Text]:
     """The rungs that were tried for an int8 bundle, and why one was chosen."""
-    from edgeclf.verbs.ladder_table import ladder_table, remarks
+    from edgeclf.verbs.shared.ladder_table import ladder_table, remarks
 
     if manifest.ladder is None:
         return []
@@ -195,7 +196,7 @@ _STATES = {"built": "built: runs here and now", "portable": "portable: has to be
 
 
 def _audited(manifest: Manifest) -> str:
-    from edgeclf_runtime.ladder import shares_in_words
+    from edgeclf_runtime.bundle.quantization_report import shares_in_words
 
     if manifest.shares is None:
         return ""

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import count, say, show, styled, suggest, write_json
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.options import AsJson, ImgSize, TrainingSeed, need, shell_word
-from edgeclf.verbs.train import NEEDED, watcher_in
-from edgeclf.verbs.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.options import AsJson, ImgSize, TrainingSeed, need, shell_word
+from edgeclf.verbs.shared.training_progress import watcher_in
+from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf.verbs.train import NEEDED
+from edgeclf.wording import count
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import GateError
-from edgeclf_runtime.records import to_json
 
 
 def lr_find(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, mark, say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson
+from edgeclf.verbs.shared.options import AsJson
 
 
 def models(
@@ -23,8 +23,8 @@ def models(
     Example:
       edgeclf models --edge
     """
-    from edgeclf_export.published_accuracy import published_accuracies
-    from edgeclf_export.survey import known_backbones
+    from edgeclf_export.sources.model_zoo import known_backbones
+    from edgeclf_export.sources.published_accuracy import published_accuracies
 
     published = published_accuracies()
     listed = sorted((b for b in known_backbones() if b.suits_edge or not edge), key=lambda b: b.gmacs)
@@ -51,7 +51,7 @@ def models(
 
 
 def _fields(backbone: object) -> dict[str, object]:
-    from edgeclf_runtime.records import to_json
+    from edgeclf_runtime.bundle.dataclass_json import to_json
 
     fields: dict[str, object] = to_json(backbone)
     return fields

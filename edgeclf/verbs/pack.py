@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, show, size, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, BundlePath, Force, shell_word
+from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.shared.options import AsJson, BundlePath, Force, shell_word
 from edgeclf.verbs.verify import USES
+from edgeclf.wording import size
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeclf_runtime.bundle import Bundle
+    from edgeclf_runtime.bundle.bundle import Bundle
 
 
 def pack(
@@ -45,9 +46,9 @@ def pack(
       edgeclf pack bundles/cats-onnx
       edgeclf pack bundles/cats-onnx --sign edgeclf.key
     """
-    from edgeclf_runtime.bundle import Bundle
-    from edgeclf_runtime.bundle import pack as write_tar
-    from edgeclf_runtime.writer import hash_file
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.bundle.bundle import pack as write_tar
+    from edgeclf_runtime.hashing import hash_file
 
     opened = Bundle.open(bundle)
     destination = _destination(opened.path, output)
@@ -86,7 +87,7 @@ class _Signed:
         return {"path": str(self.place), "key_id": self.key_id}
 
     def write(self, *, force: bool) -> None:
-        from edgeclf_runtime.writer import writing
+        from edgeclf_runtime.bundle.atomic_write import writing
 
         with writing(self.place, force=force) as draft:
             draft.write_bytes(self.content)
@@ -94,7 +95,7 @@ class _Signed:
 
 def _sign(bundle: Bundle, secret_key: Path, packed: Path, *, force: bool) -> _Signed:
     """The signature for the bundle that becomes `packed`: what can go wrong does so before that is written."""
-    from edgeclf_runtime.signatures import read_secret_key, sign, signature_path
+    from edgeclf_runtime.deploy.signatures import read_secret_key, sign, signature_path
 
     key, place = read_secret_key(secret_key), signature_path(packed)
     if place.exists() and not force:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import count, say, suggest, track
-from edgeclf.verbs.options import (
+from edgeclf.console import say, suggest, track
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
@@ -33,17 +33,18 @@ from edgeclf.verbs.options import (
     say_remarks,
     session_options,
 )
-from edgeclf.verbs.passed_over import Verbose, say_passed_over
-from edgeclf.verbs.stream_options import Every, Frames, Source, StreamTimeout
+from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf.verbs.shared.stream_options import Every, Frames, Source, StreamTimeout
+from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.answers import Totals
+    from edgeclf.verbs.shared.prediction_writers import Totals
+    from edgeclf_runtime.backends.engine import SessionOptions
+    from edgeclf_runtime.bundle.proof import Proof
     from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.engine import SessionOptions
-    from edgeclf_runtime.images import Limits
-    from edgeclf_runtime.pixels import PixelMode
-    from edgeclf_runtime.proof import Proof
+    from edgeclf_runtime.images.decode import Limits
+    from edgeclf_runtime.images.pixels import PixelMode
 
 
 def predict(
@@ -126,9 +127,9 @@ def predict(
     """
     from PIL import Image
 
-    from edgeclf.verbs.predict_images import Run, answer_groups, find_groups, open_writers
+    from edgeclf.verbs.shared.predict_images import Run, answer_groups, find_groups, open_writers
     from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.images import Limits
+    from edgeclf_runtime.images.decode import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
@@ -198,7 +199,7 @@ def _batch_size(given: str) -> int | None:
 
 def _fastest_batch(classifier: Classifier) -> int:
     """The smallest batch that comes near the most images a second here."""
-    from edgeclf_runtime.batching import fastest_batch
+    from edgeclf_runtime.deploy.batch_size import fastest_batch
 
     found = fastest_batch(classifier.session, classifier.bundle.manifest)
     say(f"batches of {found}", style="dim")
@@ -219,8 +220,8 @@ def _predict_stream(
     **how: Any,
 ) -> None:
     """Opens the bundle and answers the frames at `place`."""
-    from edgeclf.streams.sources import find_source
-    from edgeclf.verbs.predict_stream import StreamOptions, predict_stream
+    from edgeclf.verbs.shared.predict_stream import StreamOptions, predict_stream
+    from edgeclf.video.sources import find_source
     from edgeclf_runtime.classifier import Classifier
 
     if frames not in (None, "newest", "all"):
@@ -241,7 +242,7 @@ def _predict_stream(
 
 def _next_step(classifier: Classifier, proof: Proof | None) -> str | None:
     """What makes the proof of this machine, engine and pixel mode where it is missing or failed."""
-    from edgeclf_runtime.proofs import verify_command
+    from edgeclf_runtime.deploy.machine_proofs import verify_command
 
     if proof is not None and proof.verdict != "fail":
         return None

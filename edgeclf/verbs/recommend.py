@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, write_json
-from edgeclf.verbs.options import AsJson
+from edgeclf.verbs.shared.options import AsJson
 from edgeclf_runtime.errors import GateError, UsageError
 
 

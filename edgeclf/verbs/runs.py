@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, write_json
-from edgeclf.verbs.options import AsJson, Force, shell_word
+from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf_runtime.errors import DataError
 
 
@@ -31,7 +31,7 @@ def runs(
       edgeclf runs bundles/ -o bundles.html
     """
     from edgeclf.listing import HEADINGS, list_folder, listing_page
-    from edgeclf_runtime.writer import writing
+    from edgeclf_runtime.bundle.atomic_write import writing
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name one that holds runs or bundles")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, write_json
-from edgeclf.verbs.options import (
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     BundlePath,
     ComputePrecision,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -10,17 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import progress, say, show, styled, suggest, write_json
-from edgeclf.verbs import completion
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.learning_curve import plan_of, run_curve
-from edgeclf.verbs.options import AsJson, Backbone, ImgSize, TrainDevice, TrainingSeed, Vflip, Workers, need, shell_word
-from edgeclf.verbs.value_range import BitDepth, Window, value_range_of
+from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.shared import completion
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.learning_curve import plan_of, run_curve
+from edgeclf.verbs.shared.options import (
+    AsJson,
+    Backbone,
+    ImgSize,
+    TrainDevice,
+    TrainingSeed,
+    Vflip,
+    Workers,
+    need,
+    shell_word,
+)
+from edgeclf.verbs.shared.training_progress import watcher_in
+from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.training.run import Run
-    from edgeclf.training.watcher import Watcher
+    from edgeclf.training.run.run import Run
 
 NEEDED = ("torch", "torchvision", "timm", "safetensors", "sklearn", "matplotlib")
 
@@ -177,16 +186,16 @@ def train(
     """
     from edgeclf.data.split import open_data
     from edgeclf.data.usable import find_unusable, refuse_unusable
-    from edgeclf.training.augment import Switches
     from edgeclf.training.config import TrainConfig
-    from edgeclf.training.learning_curve import is_curve
-    from edgeclf.training.processes import joined
-    from edgeclf.training.run import Run
+    from edgeclf.training.inputs.augment import Switches
+    from edgeclf.training.learning_curve.curve import is_curve
+    from edgeclf.training.loop.distributed import joined
+    from edgeclf.training.run.run import Run
     from edgeclf.training.train import finish as finish_run
     from edgeclf.training.train import resume as resume_run
     from edgeclf.training.train import train as train_run
     from edgeclf.training.watcher import Watcher
-    from edgeclf_export.trained import require_weights
+    from edgeclf_export.sources.trained import require_weights
 
     need("train", *NEEDED)
     if sum(given is not None for given in (data, resume, finish)) != 1:
@@ -253,48 +262,13 @@ def _refuse_changes(chosen: dict[str, Any], folder: Path) -> None:
 
 def _say_how_to_go_on(folder: Path) -> None:
     """After an interruption: the last finished epoch is on disk."""
-    from edgeclf.training.run import Run
+    from edgeclf.training.run.run import Run
 
     if not Run.is_at(folder) or Run(folder).finished:
         return
     say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
     if Run(folder).history():
         say(f"or keep the best epoch so far: edgeclf train --finish {shell_word(str(folder))}")
-
-
-def _epoch_line(record: dict[str, Any]) -> str:
-    return (
-        f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
-        f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
-        f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
-    )
-
-
-def watcher_in(stack: ExitStack, line: Callable[[dict[str, Any]], str] = _epoch_line) -> Watcher:
-    """Bars on a terminal, one line an epoch everywhere."""
-    from edgeclf.training.watcher import Watcher
-
-    bars = stack.enter_context(progress())
-    task = bars.add_task("", total=None, visible=False)
-
-    class Bars(Watcher):
-        def note(self, text: str) -> None:
-            say(text)
-
-        def warn(self, text: str) -> None:
-            say(f"warning: {text}", style="yellow")
-
-        def start(self, what: str, total: int) -> None:
-            bars.reset(task, total=total, description=what, visible=True)
-
-        def advance(self) -> None:
-            bars.advance(task)
-
-        def epoch(self, record: dict[str, Any]) -> None:
-            bars.update(task, visible=False)
-            say(line(record))
-
-    return Bars()
 
 
 def _show(run: Run, *, as_json: bool) -> None:

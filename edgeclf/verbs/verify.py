@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgeclf.console import count, grid, mark, say, show, styled, suggest, verdict, write_json
-from edgeclf.verbs.options import (
+from edgeclf.console import grid, mark, say, show, styled, suggest, verdict, write_json
+from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
     BundlePath,
@@ -24,12 +24,13 @@ from edgeclf.verbs.options import (
     session_options,
     shell_word,
 )
+from edgeclf.wording import count
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.bundle import Bundle
-    from edgeclf_runtime.proof import Proof
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.bundle.proof import Proof
 
 USES = {"classify": "predict {} IMAGE", "embed-image": "embed {} IMAGES", "embed-text": "embed {} --text TEXT"}
 _SENTENCES = {
@@ -64,8 +65,8 @@ def verify(
       edgeclf verify cats.tar --json > proof.json
       edgeclf verify cats.tar --key edgeclf.pub
     """
-    from edgeclf_runtime.proofs import save_proof
-    from edgeclf_runtime.verify import verify as prove_here
+    from edgeclf_runtime.deploy.machine_proofs import save_proof
+    from edgeclf_runtime.deploy.verify import verify as prove_here
 
     if key is not None and rebuild_if_stale:
         raise UsageError("what --rebuild-if-stale builds has no signature; give --key to `edgeclf build` instead")
@@ -124,7 +125,7 @@ def show_proof(bundle: Bundle, proof: Proof) -> None:
 
 
 def _table(bundle: Bundle, proof: Proof) -> Sheet:
-    from edgeclf_runtime.ladder import shares_in_words
+    from edgeclf_runtime.bundle.quantization_report import shares_in_words
     from edgeclf_runtime.session import stored_shares
 
     manifest, compared, tolerances = bundle.manifest, proof.comparison, proof.tolerances
@@ -170,7 +171,7 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
 
 def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs: str) -> None:
     """The outputs here against those that the bundle gave where it was made, which is the tighter measure."""
-    from edgeclf_runtime.proof import judge_own_computation, judge_own_distance
+    from edgeclf_runtime.bundle.proof import judge_own_computation, judge_own_distance
 
     own = proof.own
     if own is None:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import count, notices, progress, say
-from edgeclf.verbs import completion
-from edgeclf.verbs.config_file import ConfigFile
-from edgeclf.verbs.encoders import NEEDED, clip_name
-from edgeclf.verbs.export_options import (
+from edgeclf.console import notices, progress, say
+from edgeclf.verbs.shared import completion
+from edgeclf.verbs.shared.config_file import ConfigFile
+from edgeclf.verbs.shared.encoders import NEEDED, clip_name
+from edgeclf.verbs.shared.export_options import (
     BundlesFolder,
     CalibData,
     CalibImages,
@@ -23,7 +23,8 @@ from edgeclf.verbs.export_options import (
     check_int8,
     int8_options,
 )
-from edgeclf.verbs.options import AsJson, Force, ImgSize, Strict, need
+from edgeclf.verbs.shared.options import AsJson, Force, ImgSize, Strict, need
+from edgeclf.wording import count
 from edgeclf_runtime.errors import UsageError
 
 
@@ -99,12 +100,12 @@ def zeroshot(
       edgeclf zeroshot classes.txt --pretrained laion2b_s34b_b79k -t openvino --precision int8 --calib-data photos/
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
-    from edgeclf.verbs.export_results import collect, finish, show_bundles
-    from edgeclf_export.clip.models import load_clip
-    from edgeclf_export.clip.prompts import read_templates, read_words
-    from edgeclf_export.clip.zeroshot import zeroshot_classifier
+    from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
     from edgeclf_export.exporter import ExportOptions, plan_outputs
     from edgeclf_export.exporter import export as make_bundles
+    from edgeclf_export.sources.clip.models import load_clip
+    from edgeclf_export.sources.clip.prompts import read_templates, read_words
+    from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier
 
     words = read_words(labels or [])
     if len(words) < 2:

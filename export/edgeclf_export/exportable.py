@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.hub import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, TOKENS_NAME
-from edgeclf_export.labelled import LabelledData
+from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, TOKENS_NAME
 from edgeclf_runtime.backends.torch_module import Builder
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
-from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.temperature import TemperatureFit
-from edgeclf_runtime.tokenizer import TokenizerTables
+from edgeclf_runtime.images.labelled import LabelledData
+from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+from edgeclf_runtime.text.tokenizer import TokenizerTables
 
 if TYPE_CHECKING:
     import torch

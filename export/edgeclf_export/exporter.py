@@ -12,29 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf_export.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.exportable import AnyExportable, Exportable, InputForm, TextExportable
 from edgeclf_export.failures import Failed, TargetsFailed
-from edgeclf_export.hub import NEWEST_OPSET, OLDEST_OPSET
-from edgeclf_export.modules import exportable_from_module
-from edgeclf_export.photographs import ProofImages, load_proof_images, proof_images_of
-from edgeclf_export.quantize.bundles import PRECISIONS, Order, export_quantized
-from edgeclf_export.quantize.material import Int8Options, share_out
-from edgeclf_export.quantize.workbench import QUANTIZERS
-from edgeclf_export.targets import ort, ov, torch_module, trt
+from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
+from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_aside
+from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
+from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
+from edgeclf_export.quantize.calibration_data import Int8Options, share_out
+from edgeclf_export.quantize.quantizers import QUANTIZERS
+from edgeclf_export.quantize.selection import PRECISIONS, Order, export_quantized
+from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_export.sources.weights import digest_state
+from edgeclf_export.targets import ort, ov, torch_module
 from edgeclf_export.targets.target import Hub, Target
-from edgeclf_export.texts import ProofTexts, load_proof_texts
-from edgeclf_export.trt.engine_here import build_here, why_no_engine_here
-from edgeclf_export.trt.graph_session import ABOUT, open_graph
-from edgeclf_export.weights import digest_state
+from edgeclf_export.targets.tensorrt import target as trt
+from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engine_here
+from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Precision, Reference, State
+from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.errors import GateError, UsageError
-from edgeclf_runtime.images import decode
-from edgeclf_runtime.ladder import Ladder
-from edgeclf_runtime.manifest import Manifest, Normalization, Precision, Reference, State
-from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.proof import Proof
-from edgeclf_runtime.trt.builder import BuildSettings
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.pixels import Pixels
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.errors import GateError
-from edgeclf_runtime.ladder import Ladder
 
 
 @dataclass(frozen=True, slots=True)

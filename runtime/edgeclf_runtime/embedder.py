@@ -10,15 +10,15 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import BundleError, UsageError
-from edgeclf_runtime.images import ImageSource, Limits
-from edgeclf_runtime.manifest import to_input
+from edgeclf_runtime.images.decode import ImageSource, Limits
+from edgeclf_runtime.images.pixels import PixelMode, mode_facts
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
-from edgeclf_runtime.pixels import PixelMode, mode_facts
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.tokenizer import Tokenizer
+from edgeclf_runtime.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

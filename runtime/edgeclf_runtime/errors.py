@@ -40,3 +40,10 @@ class GateError(EdgeclfError):
 
 class BackendError(EdgeclfError):
     exit_code = 4
+
+
+def first_line(error: BaseException, length: int = 160) -> str:
+    """The first line of an exception that says something, else its type."""
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    line = next(filter(None, lines), type(error).__name__)
+    return line if len(line) <= length else line[:length] + " …"

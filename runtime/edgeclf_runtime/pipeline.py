@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.errors import ImageError, UsageError
-from edgeclf_runtime.images import ImageSource, Limits, find_images
-from edgeclf_runtime.memory_budget import BUDGET
-from edgeclf_runtime.pixels import PixelMode, Pixels
+from edgeclf_runtime.images.decode import ImageSource, Limits, find_images
+from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.pixels import PixelMode, Pixels
 from edgeclf_runtime.session import Session
 
 _GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat

@@ -13,9 +13,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module, trt
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
+from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module
+from edgeclf_runtime.backends.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
+from edgeclf_runtime.backends.tensorrt import backend as trt
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, UsageError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.statistics.rounding import in_ms, significant
-from edgeclf_benchmarks.statistics.thresholds import Decided, decided
-from edgeclf_runtime.manifest import Thresholds
+from edgeclf_benchmarks.measuring.thresholds import Decided, decided
+from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.metrics.rounding import in_ms, significant
 
 SCORES = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
 LABELS = np.array([0, 0, 1, 1])

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.backends.tensorrt.library import Library, import_rtx
+from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError
-from edgeclf_runtime.manifest import Normalization
-from edgeclf_runtime.pixels import Pixels
-from edgeclf_runtime.trt.library import Library, import_rtx
+from edgeclf_runtime.images.pixels import Pixels
 
 FRUIT = ("apple", "pear", "plum", "quince", "fig")
 TINY_PIXELS = Pixels("shorter", (36, 36), (32, 32), "bilinear")
@@ -62,7 +62,7 @@ def net() -> Any:
 @pytest.fixture(scope="session")
 def load() -> Callable[[str], Exportable]:
     """A timm or torchvision backbone with random weights, 64 pixels and five classes; built once."""
-    from edgeclf_export.backbones import load_backbone
+    from edgeclf_export.sources.backbones import load_backbone
 
     loaded: dict[str, Exportable] = {}
 
@@ -102,7 +102,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
 
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
-    from edgeclf_export.photographs import shipped_photographs
+    from edgeclf_export.proof.images import shipped_photographs
 
     return list(shipped_photographs())
 
@@ -126,9 +126,9 @@ def no_cuda() -> None:
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' machine has none, whatever this one has."""
-    monkeypatch.setattr("edgeclf_export.trt.engine_here.gpus", lambda: ())
-    monkeypatch.setattr("edgeclf_export.trt.engine_here.jetson", lambda: None)
-    monkeypatch.setattr("edgeclf_export.trt.engine_here.open_cuda", no_cuda)
+    monkeypatch.setattr("edgeclf_export.targets.tensorrt.engine_here.gpus", lambda: ())
+    monkeypatch.setattr("edgeclf_export.targets.tensorrt.engine_here.jetson", lambda: None)
+    monkeypatch.setattr("edgeclf_export.targets.tensorrt.engine_here.open_cuda", no_cuda)
 
 
 @pytest.fixture
@@ -142,4 +142,4 @@ def rtx() -> Library:
 @pytest.fixture
 def without_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the seconds of a TensorRT-RTX build where it is not what is tested."""
-    monkeypatch.setattr("edgeclf_export.targets.trt.import_rtx", lambda: None)
+    monkeypatch.setattr("edgeclf_export.targets.tensorrt.target.import_rtx", lambda: None)

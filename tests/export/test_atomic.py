@@ -14,7 +14,7 @@ import pytest
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export, plan_outputs
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
 
 # exports a linear classifier in ONNX, and stops for good where `stage` is called for the `nth` time
@@ -23,11 +23,11 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from onnx import TensorProto, helper, numpy_helper
-import edgeclf_export.bundling, edgeclf_export.exporter
+import edgeclf_export.proof.bundling, edgeclf_export.exporter
 from edgeclf_export.exporter import ExportOptions, export
-from edgeclf_export.foreign import load_onnx_classifier
-from edgeclf_runtime.manifest import Normalization
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
+from edgeclf_runtime.bundle.manifest import Normalization
+from edgeclf_runtime.images.pixels import Pixels
 
 folder, module, stage, nth = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
 owner, calls = sys.modules[module], []
@@ -63,9 +63,9 @@ print(next(export(exportable, ExportOptions(output=folder / "bundles"))).proof.v
 @pytest.mark.parametrize(
     ("module", "stage", "nth"),
     [
-        ("edgeclf_export.bundling", "write_golden", 1),  # the engine's files are there
-        ("edgeclf_export.bundling", "prove", 1),  # and the first manifest
-        ("edgeclf_runtime.writer", "_publish", 1),  # all but the rename
+        ("edgeclf_export.proof.bundling", "write_golden", 1),  # the engine's files are there
+        ("edgeclf_export.proof.bundling", "prove", 1),  # and the first manifest
+        ("edgeclf_runtime.bundle.atomic_write", "_publish", 1),  # all but the rename
     ],
 )
 def test_kill_9_leaves_nothing_at_the_final_path_and_the_next_export_works(

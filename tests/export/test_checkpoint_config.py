@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgeclf import cli
-from edgeclf_export.backbones import load_backbone
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_runtime.errors import DataError
 
 torch = pytest.importorskip("torch")
@@ -63,7 +63,7 @@ def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
 
 
 def test_training_goes_on_with_the_pixels_that_a_checkpoint_learnt_from(place: Path) -> None:
-    from edgeclf_export.trained import load_for_training
+    from edgeclf_export.sources.trained import load_for_training
 
     by_the_hub(place, {**OWN, "input_size": [3, 96, 96]})
     begun, _ = load_for_training("test_resnet", "best.pth", labels=("a", "b"), img_size=None, seed=0)

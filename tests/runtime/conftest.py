@@ -11,8 +11,8 @@ import pytest
 import tiny
 from fake_gpu import FakeGpu
 
-from edgeclf_runtime.build import build
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy.build import build
 
 
 @pytest.fixture(scope="session")

@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 import tiny
 
-from edgeclf_runtime.bundle import Bundle, pack
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle, pack
+from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
-from edgeclf_runtime.engine import SessionOptions
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
-from edgeclf_runtime.images import Limits
-from edgeclf_runtime.manifest import Thresholds
+from edgeclf_runtime.images.decode import Limits
 
 Shared = Callable[[str], Bundle]
 
@@ -388,6 +388,8 @@ def test_memory_is_flat_over_10_000_predictions(classifier: Classifier) -> None:
 
 
 def test_torch_is_not_imported_by_what_runs_without_it() -> None:
-    script = "import sys, edgeclf_runtime.classifier, edgeclf_runtime.verify; print(sorted({'torch', 'timm', 'onnx', "
+    script = (
+        "import sys, edgeclf_runtime.classifier, edgeclf_runtime.deploy.verify; print(sorted({'torch', 'timm', 'onnx', "
+    )
     script += "'onnxruntime', 'openvino', 'torchvision', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"

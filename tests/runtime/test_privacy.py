@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
 
 WATCH = Path(__file__).with_name("network_watch.py")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tiny
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 

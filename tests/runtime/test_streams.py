@@ -15,17 +15,18 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf_runtime import batching, simd_resize
 from edgeclf_runtime.backends import ov
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.deploy import batch_size as batching
+from edgeclf_runtime.deploy.machine_proofs import save_proof
+from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BackendError, UsageError
-from edgeclf_runtime.images import decode
-from edgeclf_runtime.pixels import Interpolation, Pixels, mode_facts
-from edgeclf_runtime.proofs import save_proof
+from edgeclf_runtime.images import simd_resize
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.pixels import Interpolation, Pixels, mode_facts
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.verify import verify
 
 Shared = Callable[[str], Bundle]
 MANY = SessionOptions(threads=2, hint="throughput")

@@ -1,1 +1,1 @@
-"""Reports beside each other: tables, the page, gates, a recommendation."""
+"""Compare: reports beside each other, gates, the recommendation."""

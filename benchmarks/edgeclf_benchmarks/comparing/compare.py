@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from edgeclf_benchmarks.measuring.report import Gate, Report, read_report
-from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.speed import Comparison
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.writer import hash_file
+from edgeclf_runtime.hashing import hash_file
 
 SCHEMA = 1
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from edgeclf_benchmarks.comparing.columns import milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry, Finding, Source
-from edgeclf_benchmarks.comparing.since import incomparable, unpaired
+from edgeclf_benchmarks.comparing.regression import incomparable, unpaired
 from edgeclf_benchmarks.measuring.report import Gate
-from edgeclf_benchmarks.statistics.rounding import significant
+from edgeclf_runtime.metrics.rounding import significant
 
 _MOST_SENTENCES = 3
 

@@ -14,15 +14,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.changes import Figure, flips, parity_drop, top1_drop
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.latency_change import Times, latency_change, rounds_of
+from edgeclf_benchmarks.comparing.regression import Figure, flips, parity_drop, top1_drop
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.measuring.speed import speed_of
-from edgeclf_benchmarks.statistics.paired import on_images
-from edgeclf_benchmarks.statistics.rounding import significant
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.proof import Verdict
+from edgeclf_runtime.metrics.paired import on_images
+from edgeclf_runtime.metrics.rounding import significant
+from edgeclf_runtime.metrics.verdict import Verdict
 
 Find = Callable[[Entry, "Entry | None"], "Figure | None"]
 

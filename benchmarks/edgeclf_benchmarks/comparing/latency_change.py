@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.measuring.conditions import BUSY_SHARE, Conditions
+from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, Conditions
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.speed import Speed, log_ratios, speed_of
 from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_benchmarks.measuring.yardstick import NUMPY, Yardstick
-from edgeclf_benchmarks.statistics.intervals import Interval
-from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
+from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.metrics.percentiles import bootstrap_method, resample_medians
 
 MOST_MOVED = 1.5  # the yardstick may be so much slower or faster; beyond it the machine is not the one it was
 BETWEEN_RUNS = 1.08  # two runs of one bundle on a quiet machine differ so (benchmarks/results/gates_quiet_rule.json)

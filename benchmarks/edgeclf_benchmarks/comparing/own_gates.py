@@ -9,10 +9,10 @@ from pathlib import Path
 from edgeclf_benchmarks.comparing.compare import Source, check_alike, entries_of, read_sources
 from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, check_names, judge, parse_rule, without_gate
 from edgeclf_benchmarks.comparing.latency_change import same_hardware
-from edgeclf_benchmarks.measuring.answers import LabelledImages
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.machine import machine_facts
+from edgeclf_runtime.machine.facts import machine_facts
 
 _LABELLED = ("top1", "top1_drop", "flips")
 

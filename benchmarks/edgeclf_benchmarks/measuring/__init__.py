@@ -1,1 +1,1 @@
-"""One `edgeclf bench`: who is timed, how, and the report of it."""
+"""Bench: latency, accuracy and robustness of bundles beside each other, and the report's schema."""

@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-from edgeclf_benchmarks.measuring.answers import LabelledImages, ask, check_classes, read_checked, readable
 from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
-from edgeclf_benchmarks.measuring.conditions import look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
+from edgeclf_benchmarks.measuring.corrupted_images import Spoilt, ask_spoilt
 from edgeclf_benchmarks.measuring.corruptions import spoilings
-from edgeclf_benchmarks.measuring.draft import Draft, Part, line_up
-from edgeclf_benchmarks.measuring.power import Watch
-from edgeclf_benchmarks.measuring.profiles import PROFILES, BenchOptions
+from edgeclf_benchmarks.measuring.energy import Watch
+from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
+from edgeclf_benchmarks.measuring.predictions import LabelledImages, ask, check_classes, read_checked, readable
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_rounds
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
-from edgeclf_benchmarks.measuring.spoilt import Spoilt, ask_spoilt
+from edgeclf_benchmarks.measuring.state import Draft, Part, line_up
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy.machine_proofs import save_proof
+from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError, UsageError
-from edgeclf_runtime.proofs import save_proof
-from edgeclf_runtime.verify import verify
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16

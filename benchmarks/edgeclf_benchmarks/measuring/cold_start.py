@@ -9,8 +9,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError
 
 _LONGEST_S = 300
@@ -58,7 +58,7 @@ def _run(bundle: Bundle, options: SessionOptions) -> dict[str, float]:
         "compute_precision": options.compute_precision,
         "started_ns": time.monotonic_ns(),
     }
-    command = [sys.executable, "-m", "edgeclf_benchmarks.measuring.fresh", json.dumps(asked)]
+    command = [sys.executable, "-m", "edgeclf_benchmarks.measuring.cold_start_child", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

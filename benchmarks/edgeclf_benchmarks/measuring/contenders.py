@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.manifest import to_input
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.session import open_session
 
 AGAIN = " (again)"  # the second of two that are the same

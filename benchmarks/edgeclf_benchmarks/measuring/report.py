@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeclf_benchmarks.measuring.answers import Origin
-from edgeclf_benchmarks.measuring.conditions import Caution, Conditions
-from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.machine_state import Caution, Conditions
+from edgeclf_benchmarks.measuring.predictions import Origin
+from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError
-from edgeclf_runtime.proof import Verdict
-from edgeclf_runtime.records import from_json, to_json
-from edgeclf_runtime.writer import writing
+from edgeclf_runtime.metrics.verdict import Verdict
 
 SCHEMA = 1
 KIND = "bench"

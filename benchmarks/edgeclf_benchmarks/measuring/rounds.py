@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeclf_benchmarks.measuring.conditions import OthersLoad
 from edgeclf_benchmarks.measuring.contenders import Contender, Opened
+from edgeclf_benchmarks.measuring.machine_state import OthersLoad
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, Call, Stage, WarmUp, call_ms, warm_up
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
 
 MOST_TURNS = 10
 _LEAD_MS = 5.0  # by then the spinning threads of other engines have gone to sleep

@@ -13,8 +13,8 @@ from typing import Literal
 
 from edgeclf_benchmarks.measuring.contenders import Contender, Opened
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, call_ms
-from edgeclf_benchmarks.statistics.percentiles import percentile_bound
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.metrics.percentiles import percentile_bound
 
 ScenarioName = Literal["single-stream", "multi-stream", "offline"]
 

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from edgeclf_benchmarks.measuring.timing import Stage
-from edgeclf_benchmarks.statistics.intervals import Interval
-from edgeclf_benchmarks.statistics.percentiles import bootstrap_method, resample_medians
-from edgeclf_benchmarks.statistics.rounding import significant
+from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.metrics.percentiles import bootstrap_method, resample_medians
+from edgeclf_runtime.metrics.rounding import significant
 
 FEWEST_ROUNDS = 5  # with fewer the bootstrap's interval is too narrow to call a difference one
 Speed = Literal["faster", "slower", "no difference shown"]

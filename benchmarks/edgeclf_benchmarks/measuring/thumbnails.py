@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.measuring.answers import Labelled
+from edgeclf_benchmarks.measuring.predictions import Labelled
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images import decode
+from edgeclf_runtime.images.decode import decode
 
 MOST, SIDE_PX, QUALITY = 24, 96, 75  # about 3 kB each: the report grows by less than 100 kB
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from edgeclf_benchmarks.statistics.intervals import Interval
-from edgeclf_benchmarks.statistics.percentiles import median_interval, percentile_bound
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy.latency import CALLS, median_call_ms, one_input
+from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.metrics.percentiles import median_interval, percentile_bound
+from edgeclf_runtime.session import open_session
 
 Stage = Literal["preprocess", "infer", "end_to_end"]
 Call = Callable[[], object]
@@ -143,3 +149,15 @@ def summarise(
         slowed=drift > _SLOWED and len(samples) >= 16,
         warm_up=warmed,
     )
+
+
+def median_latencies_ms(
+    bundles: Sequence[Bundle], options: SessionOptions = SessionOptions(threads=1), calls: int = CALLS
+) -> tuple[float, ...]:
+    """Median milliseconds of one picture through each bundle's engine."""
+    with ExitStack() as stack:
+        runs = [
+            partial(stack.enter_context(open_session(bundle, options)), one_input(bundle.manifest))
+            for bundle in bundles
+        ]
+        return median_call_ms(runs, calls)

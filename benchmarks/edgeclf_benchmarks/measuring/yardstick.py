@@ -27,13 +27,13 @@ from edgeclf_benchmarks.measuring.yardstick_network import (
     openvino_files,
     torch_network,
 )
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import OWN_DEVICE, SessionOptions
+from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import FileEntry, Golden, Manifest, Provenance, Reference, TensorSpec
+from edgeclf_runtime.bundle.proof import TOLERANCES
 from edgeclf_runtime.errors import EdgeclfError
-from edgeclf_runtime.manifest import FileEntry, Golden, Manifest, Provenance, Reference, TensorSpec
-from edgeclf_runtime.proof import TOLERANCES
 from edgeclf_runtime.session import open_session
-from edgeclf_runtime.writer import MANIFEST
 
 NUMPY = "numpy"
 _PREFIX = "yardstick "

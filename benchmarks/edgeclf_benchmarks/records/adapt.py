@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from edgeclf_benchmarks.records.commands import edgeclf
 from edgeclf_benchmarks.records.record import write_record
-from edgeclf_benchmarks.statistics.intervals import Resampling, wilson
-from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.metrics.intervals import Resampling, wilson
+from edgeclf_runtime.metrics.paired import Z_TWO_SIDED, change_bounds
 
 ARMS = ("random", "statistics", "adapted")
 PROBE = ("--strategy", "linear-probe", "--epochs", "60", "--lr", "0.01", "--drop", "0", "--batch-size", "256")

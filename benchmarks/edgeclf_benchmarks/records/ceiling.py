@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.torchvision_guard import guard_torchvision
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+from edgeclf_runtime.bundle.bundle import Bundle
 
 _SIDE = 1024  # of a matrix product that fills the multipliers and fits the caches
 _CALLS = 60

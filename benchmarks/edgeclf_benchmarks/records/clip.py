@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.measuring.latency import median_latencies_ms
+from edgeclf_benchmarks.measuring.timing import median_latencies_ms
 from edgeclf_benchmarks.records.record import spread, write_record
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 
 BASELINE = "pytorch"
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.records.record import spread, write_record
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.engine import SessionOptions
 
 _DRIVER = """
 import json, sys, time
-from edgeclf.clusters.ray_data import ClassifyWithBundle
+from edgeclf.integrations.ray_data import ClassifyWithBundle
 import ray
 
 bundle, image, images, workers = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from edgeclf_benchmarks.records.record import write_record
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ov import import_openvino
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.machine import package_version
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.machine.facts import package_version
 from edgeclf_runtime.session import BACKENDS, open_session
 
 Infer = Callable[[], Any]

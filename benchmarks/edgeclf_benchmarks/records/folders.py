@@ -27,14 +27,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from edgeclf_benchmarks.measuring.contenders import pixels_of
-from edgeclf_benchmarks.measuring.plain import PlainLoop, can_stand_for
+from edgeclf_benchmarks.measuring.plain_loop import PlainLoop, can_stand_for
 from edgeclf_benchmarks.records.record import spread, write_record
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.decision import Prediction
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.images import find_images
-from edgeclf_runtime.pixels import PixelMode, mode_facts
+from edgeclf_runtime.images.decode import find_images
+from edgeclf_runtime.images.pixels import PixelMode, mode_facts
 from edgeclf_runtime.session import open_session
 
 SIZES_PX = {"small": (500, 333), "large": (1920, 1280)}

@@ -29,18 +29,18 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import judge, parse_rule
 from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
-from edgeclf_benchmarks.measuring.conditions import BUSY_SHARE, look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
-from edgeclf_benchmarks.measuring.draft import Draft, line_up
-from edgeclf_benchmarks.measuring.profiles import BenchOptions
+from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, look
+from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
+from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.speed import speed_of
-from edgeclf_benchmarks.measuring.summing_up import report_of
+from edgeclf_benchmarks.measuring.state import Draft, line_up
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
 from edgeclf_benchmarks.records.record import spread, write_record
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 
 _MODULE = "edgeclf_benchmarks.records.gates"
 _RULE = parse_rule("p50_ratio>1.05")

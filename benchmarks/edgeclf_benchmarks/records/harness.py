@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.measuring.conditions import look
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Opened
+from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.speed import ratio_of
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, call_ms
 from edgeclf_benchmarks.records.record import spread, write_record
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.records import to_json
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import to_json
 
 _BLOCK_CALLS = 100
 

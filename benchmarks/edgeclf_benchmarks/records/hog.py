@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.records.record import spread, write_record
-from edgeclf_runtime.hog import SIDE_PX, grey_levels, hog
-from edgeclf_runtime.images import find_images
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.backends.hog import SIDE_PX, grey_levels, hog
+from edgeclf_runtime.images.decode import find_images
+from edgeclf_runtime.images.pixels import Pixels
 
 Grey = NDArray[np.uint8]
 

@@ -26,8 +26,8 @@ from edgeclf_benchmarks.records.ceiling import count_gmacs, matrix_product_rates
 from edgeclf_benchmarks.records.commands import edgeclf, gated
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.survey import figures_of_row
-from edgeclf_benchmarks.statistics.paired import Z_TWO_SIDED, change_bounds
-from edgeclf_runtime.machine import now_utc
+from edgeclf_runtime.machine.facts import now_utc
+from edgeclf_runtime.metrics.paired import Z_TWO_SIDED, change_bounds
 
 # Least times faster than PyTorch eager fp32 that OpenVINO int8 shall be, 1 thread, batch 1.
 LATENCY = {"resnet50": 7.5, "mobilenetv3_large_100": 5.5, "efficientnet_b0": 5.0, "vit_small_patch16_224": 6.0}

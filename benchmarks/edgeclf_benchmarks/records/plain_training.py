@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from edgeclf_runtime.torchvision_guard import guard_torchvision
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 
 
 class Pictures:

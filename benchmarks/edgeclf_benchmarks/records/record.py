@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeclf_runtime.machine import machine_facts, now_utc
+from edgeclf_runtime.machine.facts import machine_facts, now_utc
 
 SCHEMA = 1
 

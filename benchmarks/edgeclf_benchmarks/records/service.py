@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edgeclf_benchmarks.records.record import spread, write_record
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.engine import SessionOptions
 
 Ask = Callable[[], None]
 

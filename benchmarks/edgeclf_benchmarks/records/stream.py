@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_benchmarks.records.record import spread, write_record
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.engine import SessionOptions
 
 WIDTH_PX, HEIGHT_PX, RATE = 1280, 720, 30
 

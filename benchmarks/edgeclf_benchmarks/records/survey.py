@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.report import Report, read_report
-from edgeclf_benchmarks.measuring.rows import Row
+from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.records.commands import edgeclf
 from edgeclf_benchmarks.records.record import write_record
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.records.plain_training import Pictures
-from edgeclf_runtime.torchvision_guard import guard_torchvision
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 
 _RATE = 3e-4
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.labelled import LabelledImage
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.pixels import Pixels
 
 CALIBRATION_IMAGES = 300
 FEW_IMAGES = 64  # below that single pictures set the ranges

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from edgeclf_export.labelled import LabelledImage
+from edgeclf_export.quantize.accuracy_gate import hopeless, images_that_prove, provable_points
 from edgeclf_export.quantize.calibration import FEW_IMAGES
-from edgeclf_export.quantize.floor import hopeless, images_that_prove, provable_points
-from edgeclf_runtime.ladder import Floor
+from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.images.labelled import LabelledImage
 
 SELECTED = "selected on these images"
 _AMPLE = 2  # times what would do if no prediction changed: one that changes shall not leave the verdict open

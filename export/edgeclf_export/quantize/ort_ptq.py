@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgeclf_export.quantize.graph import family
-from edgeclf_export.quantize.ranges import Ranges, tensors_data
+from edgeclf_export.graph.layers import family
+from edgeclf_export.quantize.activation_ranges import Ranges, tensors_data
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")

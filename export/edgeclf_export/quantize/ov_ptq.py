@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.quantize.graph import WEIGHTED, family
-from edgeclf_export.reasons import first_line
+from edgeclf_export.graph.layers import WEIGHTED, family
 from edgeclf_export.targets.ov import read
+from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.ov import import_openvino
-from edgeclf_runtime.engine import missing_engine
-from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.errors import BackendError, first_line
 
 METHODS = ("min-max", "percentile")
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.quantize.graph import Layer, layers
-from edgeclf_export.quantize.ranges import Ranges, open_quietly
-from edgeclf_runtime.ladder import Harm
-from edgeclf_runtime.proof import kl_divergences, log_softmax
+from edgeclf_export.graph.layers import Layer, layers
+from edgeclf_export.quantize.activation_ranges import Ranges, open_quietly
+from edgeclf_runtime.bundle.quantization_report import Harm
+from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 
 IMAGES = 32
 _WEIGHT_LEVELS = 63  # as the quantizers take it: 7 bits with a sign

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.audit import LEAST_SHARE, audit
-from edgeclf_export.bundling import NO_GOLDEN, describe
-from edgeclf_export.quantize.floor import Exam, judge, measured_tolerances
+from edgeclf_export.proof.audit import LEAST_SHARE, audit
+from edgeclf_export.proof.bundling import NO_GOLDEN, describe
+from edgeclf_export.quantize.accuracy_gate import Exam, judge, measured_tolerances
 from edgeclf_export.targets.target import Built, Hub, Target
-from edgeclf_runtime.bundle import Bundle
+from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, coarser
+from edgeclf_runtime.bundle.quantization_report import Floor, Rung, in_a_path, shares_in_words
+from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BackendError
-from edgeclf_runtime.ladder import Floor, Rung, in_a_path, shares_in_words
-from edgeclf_runtime.manifest import Manifest
-from edgeclf_runtime.proof import TOLERANCES, Tolerances, coarser
-from edgeclf_runtime.verify import run_pixels
-from edgeclf_runtime.writer import MANIFEST, seal
 
 
 @dataclass(frozen=True)

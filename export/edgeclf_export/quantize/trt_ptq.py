@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from edgeclf_export.quantize.ranges import Ranges, tensors_data
-from edgeclf_export.reasons import first_line
-from edgeclf_export.trt.casting import cast_graph
+from edgeclf_export.graph.casting import cast_graph
+from edgeclf_export.quantize.activation_ranges import Ranges, tensors_data
 from edgeclf_runtime.backends.ort import import_onnxruntime
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, first_line
 
 _QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from edgeclf_export.reasons import first_line
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
-from edgeclf_runtime.errors import BackendError
-from edgeclf_runtime.manifest import Precision
+from edgeclf_runtime.bundle.manifest import Precision
+from edgeclf_runtime.errors import BackendError, first_line
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:

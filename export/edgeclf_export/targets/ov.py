@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeclf_export.reasons import first_line
 from edgeclf_export.targets.target import Built, Hub
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino, read_precision
-from edgeclf_runtime.engine import SessionOptions
-from edgeclf_runtime.errors import BackendError, DataError
-from edgeclf_runtime.manifest import Precision
+from edgeclf_runtime.bundle.manifest import Precision
+from edgeclf_runtime.errors import BackendError, DataError, first_line
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:

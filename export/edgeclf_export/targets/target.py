@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from edgeclf_export.exportable import AnyExportable
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.manifest import Precision, State
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Precision, State
 from edgeclf_runtime.session import Session, open_session
-from edgeclf_runtime.trt.builder import BuildSettings
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.records import to_json
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:

@@ -10,11 +10,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.blas import set_blas_threads
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog, set_blas_threads
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError
-from edgeclf_runtime.hog import FEATURES, SIDE_PX, grey_levels, hog
 
 MODEL = "model.npz"
 _WORKING_NUMBERS = 1 << 21  # of the largest array that a chunk of images needs: 16 MB

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime import onnx_scan
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.backends.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.bundle import external_data as onnx_scan
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.installing import pip_install
-from edgeclf_runtime.onnx_scan import refuse_external_data
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.backends.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError
 
 if TYPE_CHECKING:

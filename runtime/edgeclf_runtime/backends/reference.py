@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError
 
 MODEL = "model.npz"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.engine import SessionOptions, missing_engine
+from edgeclf_runtime.backends.engine import SessionOptions, missing_engine
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, BundleError, DataError
-from edgeclf_runtime.manifest import Normalization
-from edgeclf_runtime.records import from_json
-from edgeclf_runtime.torchvision_guard import guard_torchvision
 
 if TYPE_CHECKING:
     import torch

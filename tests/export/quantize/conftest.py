@@ -15,12 +15,12 @@ from PIL import Image
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
-from edgeclf_export.labelled import LabelledData, LabelledImage
-from edgeclf_export.modules import exportable_from_module
-from edgeclf_export.photographs import shipped_photographs
-from edgeclf_export.quantize.material import Int8Options
-from edgeclf_runtime.ladder import Floor
-from edgeclf_runtime.manifest import Normalization, Reference
+from edgeclf_export.proof.images import shipped_photographs
+from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_runtime.bundle.manifest import Normalization, Reference
+from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
 
 Quantize = Callable[..., list[Any]]
 

@@ -13,12 +13,12 @@ import pytest
 from patches import LABELS, PATCH_PIXELS, VAL
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.labelled import LabelledImage, read_folder
 from edgeclf_export.quantize.calibration import choose, load_calibration, part
-from edgeclf_export.quantize.material import Int8Options, gather
+from edgeclf_export.quantize.calibration_data import Int8Options, gather
+from edgeclf_runtime.bundle.quantization_report import Floor
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.ladder import Floor
-from edgeclf_runtime.pixels import Pixels
+from edgeclf_runtime.images.labelled import LabelledImage, read_folder
+from edgeclf_runtime.images.pixels import Pixels
 
 Patches = dict[str, tuple[LabelledImage, ...]]
 

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_export.quantize.floor import Exam, hopeless, images_that_prove, judge, measured_tolerances, provable_points
-from edgeclf_runtime.ladder import Floor
+from edgeclf_export.quantize.accuracy_gate import (
+    Exam,
+    hopeless,
+    images_that_prove,
+    judge,
+    measured_tolerances,
+    provable_points,
+)
+from edgeclf_runtime.bundle.quantization_report import Floor
 
 
 def exam(images: int, *, labelled: bool = True) -> Exam:

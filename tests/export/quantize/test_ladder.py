@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 from patches import LABELS, TEST
 
-from edgeclf.verbs.export_results import collect
+from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
-from edgeclf_export.quantize import exporting, ort_ptq, workbench
-from edgeclf_export.quantize.material import Int8Options
-from edgeclf_runtime import build as builds
-from edgeclf_runtime.bundle import Bundle
-from edgeclf_runtime.candidates import models_of, race
+from edgeclf_export.quantize import ort_ptq
+from edgeclf_export.quantize import quantizers as workbench
+from edgeclf_export.quantize import selection as exporting
+from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_runtime.backends.tensorrt.library import import_rtx
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import parse_manifest
+from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.deploy import build as builds
+from edgeclf_runtime.deploy.candidates import models_of, race
+from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError, UsageError
-from edgeclf_runtime.ladder import Floor
-from edgeclf_runtime.manifest import parse_manifest
-from edgeclf_runtime.trt.library import import_rtx
-from edgeclf_runtime.verify import verify
 
 Quantize = Callable[..., list[Any]]
 

@@ -12,14 +12,14 @@ from onnx import numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.labelled import LabelledImage
+from edgeclf_export.graph.layers import WEIGHTED, family, layers
 from edgeclf_export.quantize import ort_ptq, ov_ptq, sensitivity, trt_ptq
-from edgeclf_export.quantize.bias import correct_biases
-from edgeclf_export.quantize.graph import WEIGHTED, family, layers
-from edgeclf_export.quantize.ranges import Activations, least_squares, observe, open_quietly
-from edgeclf_export.trt.graph_session import literal_session
-from edgeclf_export.trt.lint import lint
+from edgeclf_export.quantize.activation_ranges import Activations, least_squares, observe, open_quietly
+from edgeclf_export.quantize.bias_correction import correct_biases
+from edgeclf_export.targets.tensorrt.graph_session import literal_session
+from edgeclf_export.targets.tensorrt.lint import lint
 from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.images.labelled import LabelledImage
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The page of compare: one HTML file without scripts or network."""

@@ -1,0 +1,102 @@
+"""The picture of latency against accuracy: both intervals of every row, and those that nothing beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.page.markers import key, look_of, mark
+from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
+from edgeclf_runtime.metrics.rounding import in_ms
+
+_ROOM = 23.0  # between two marks
+_BESIDE = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, 1), (-1, -1), (2, 0), (0, -2), (-2, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """p50 of inference and top-1 of an entry, each with its lowest and highest likely value."""
+
+    number: int
+    ms: tuple[float, float, float]
+    top1: tuple[float, float, float]
+
+
+def pareto(entries: Sequence[Entry]) -> str:
+    """p50 of inference (logarithmic) against top-1, both 95 % intervals; the dashed line joins the undominated."""
+    points = [point for number, entry in enumerate(entries, 1) if (point := _point(number, entry)) is not None]
+    if not points:
+        return ""
+    lowest, highest = min(point.top1[0] for point in points), max(point.top1[2] for point in points)
+    paper = Paper(
+        Axis(min(point.ms[0] for point in points) / 1.15, max(point.ms[2] for point in points) * 1.15, True),
+        Axis(max(0.0, lowest - 0.01), min(1.0, highest + 0.01)),
+        height=400,
+    )
+    parts = list(paper.frame("median of one inference, ms (logarithmic)", "top-1, share of images"))
+    front = undominated([(point.ms[1], point.top1[1]) for point in points])
+    if len(front) > 1:
+        parts.append(f'<polyline class="front" points="{paper.path(front)}"/>')
+    parts += [_bars(paper, point) for point in points]
+    parts += _marks(paper, points)
+    figures = {each.number: f"{in_ms(each.ms[1])} ms, top-1 {each.top1[1]:.3f}" for each in points}
+    told = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
+    title = "Latency against accuracy: further left is faster, further up is more often right"
+    caption = "Further left is faster, further up is more often right. Bars are 95 % intervals"
+    caption += "; the dashed line joins the rows that no other beats in both." if len(front) > 1 else "."
+    drawn = figure(title, told, parts, (paper.width, paper.height), caption=caption)
+    return f'<div class="pair">{drawn}{key(entries, figures, figures)}</div>'
+
+
+def _point(number: int, entry: Entry) -> _Point | None:
+    latency, found = entry.latency(), entry.row.evaluation
+    if latency is None or found is None:
+        return None
+    ms, top1 = latency.p50_interval_ms, found.top1_interval
+    return _Point(
+        number,
+        (ms.low if ms else latency.p50_ms, latency.p50_ms, ms.high if ms else latency.p50_ms),
+        (top1.low if top1 else found.top1, found.top1, top1.high if top1 else found.top1),
+    )
+
+
+def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that none is both faster and more often right than, from the fastest on."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def _bars(paper: Paper, point: _Point) -> str:
+    left, x, right = map(paper.across, point.ms)
+    bottom, y, top = map(paper.up, point.top1)
+    path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {bottom:.1f}V{top:.1f}"
+    return f'<path class="bars {look_of(point.number)}" d="{path}"/>'
+
+
+def _marks(paper: Paper, points: Sequence[_Point]) -> list[str]:
+    """Marks where the points are, or beside them at the end of a line where another mark is in the way."""
+    taken: list[tuple[float, float]] = []
+    parts = []
+    for point in points:
+        x, y = paper.across(point.ms[1]), paper.up(point.top1[1])
+        places = [(x + across * _ROOM, y + down * _ROOM) for across, down in _BESIDE]
+        free = (each for each in places if _fits(paper, each) and all(_apart(each, other) for other in taken))
+        at = next(free, (x, y))
+        taken.append(at)
+        if at != (x, y):
+            parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>')
+            parts.append(f'<circle class="knot {look_of(point.number)}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+        parts.append(mark(point.number, *at))
+    return parts
+
+
+def _fits(paper: Paper, at: tuple[float, float]) -> bool:
+    return paper.left + 8 <= at[0] <= paper.width - 12 and 12 <= at[1] <= paper.height - paper.bottom - 8
+
+
+def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return max(abs(one[0] - other[0]), abs(one[1] - other[1])) >= _ROOM - 1

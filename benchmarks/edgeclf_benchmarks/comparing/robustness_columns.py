@@ -1,0 +1,79 @@
+"""What a comparison says of spoilt images: columns of the sums, and top-1 by corruption and level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeclf_benchmarks.comparing.columns import NONE, Column, figures
+from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.page.html_tables import Table
+
+
+def spoilt_tables(entries: Sequence[Entry]) -> list[Table | None]:
+    """The sums of each entry that answered spoilt images, then top-1 at each level of each corruption."""
+    spoilt = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
+    sums = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, spoilt)
+    return [sums, _levels(entries, spoilt)] if spoilt else []
+
+
+def _levels(entries: Sequence[Entry], spoilt: Sequence[int]) -> Table:
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for number in spoilt:
+        robustness = entries[number - 1].row.robustness
+        for each in robustness.entries if robustness is not None else ():
+            found.setdefault((each.name, each.level), {})[number] = each.top1
+    rows = [
+        (f"{name} {level}", *(f"{shares[number]:.3f}" if number in shares else NONE for number in spoilt))
+        for (name, level), shares in found.items()
+    ]
+    return Table(
+        "Top-1 by corruption and level (1 mild, 3 strong)",
+        ("corruption", *(entries[number - 1].name for number in spoilt)),
+        tuple(rows),
+        across=(None, *spoilt),
+    )
+
+
+def _spoilt_images(entry: Entry) -> str:
+    return NONE if entry.row.robustness is None else str(entry.row.robustness.images)
+
+
+def _clean(entry: Entry) -> str:
+    return NONE if entry.row.robustness is None else f"{entry.row.robustness.clean_top1:.3f}"
+
+
+def _spoilt_mean(entry: Entry) -> str:
+    found = entry.row.robustness
+    if found is None:
+        return NONE
+    interval = found.mean_top1_interval
+    return f"{found.mean_top1:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+
+
+def _spoilt_change(entry: Entry) -> str:
+    found = entry.row.robustness
+    if found is None or found.mean_change_points is None:
+        return NONE
+    interval = found.mean_change_interval_points
+    bounds = f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval else ""
+    return f"{found.mean_change_points:+.2f} points{bounds}"
+
+
+def _spoilt_worst(entry: Entry) -> str:
+    worst = entry.row.robustness.worst if entry.row.robustness else None
+    return NONE if worst is None else f"{worst.name} {worst.level}: {worst.top1_change_points:+.1f} points"
+
+
+def _spoilt_verdict(entry: Entry) -> str:
+    found = entry.row.robustness
+    return NONE if found is None else found.verdict or "reference"
+
+
+_ROBUSTNESS = (
+    Column("images", _spoilt_images),
+    Column("as they are", _clean),
+    Column("mean [95 %]", _spoilt_mean),
+    Column("Δmean [95 %]", _spoilt_change),
+    Column("falls most at", _spoilt_worst, words=True),
+    Column("verdict", _spoilt_verdict, words=True),
+)

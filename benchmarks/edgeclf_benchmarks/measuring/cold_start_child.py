@@ -1,0 +1,72 @@
+"""A process that opens one bundle, answers one golden image and says how long each step took: `cold_start` runs it.
+
+    python -m edgeclf_benchmarks.measuring.cold_start_child '{"bundle": PATH, "target": …, "started_ns": …}'
+
+Nothing but the standard library is imported before the clock is read for the first time.
+"""
+
+from __future__ import annotations
+
+import time
+
+FIRST_LINE_NS = time.monotonic_ns()  # the same clock in every process of a machine
+
+import json  # noqa: E402
+import re  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+
+def answer_once(asked: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds of each step, and the peak of this process's memory in MiB."""
+    from edgeclf_runtime.backends.engine import SessionOptions
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.classifier import Classifier
+    from edgeclf_runtime.embedder import Embedder
+
+    import_engine(asked["target"])
+    imported = time.monotonic_ns()
+    options = SessionOptions(
+        device=asked["device"], threads=asked["threads"], compute_precision=asked["compute_precision"]
+    )
+    bundle = Bundle.open(asked["bundle"])
+    classifies = bundle.manifest.task == "classify"
+    with Classifier.open(bundle, options) if classifies else Embedder.open(bundle, options) as opened:
+        loaded = time.monotonic_ns()
+        picture = bundle.read(bundle.manifest.golden.images[0].image)
+        (_,) = opened.predict(picture) if isinstance(opened, Classifier) else opened.embed_images(picture)
+        answered = time.monotonic_ns()
+    return {
+        "process_ms": (FIRST_LINE_NS - asked["started_ns"]) / 1e6,
+        "import_ms": (imported - FIRST_LINE_NS) / 1e6,
+        "load_ms": (loaded - imported) / 1e6,
+        "first_answer_ms": (answered - loaded) / 1e6,
+        "peak_mib": peak_mib(),
+    }
+
+
+def import_engine(target: str) -> None:
+    """Imports the engine's library as its backend does; targets without one have nothing to import."""
+    if target == "onnx":
+        from edgeclf_runtime.backends.ort import import_onnxruntime
+
+        import_onnxruntime()
+    elif target == "openvino":
+        from edgeclf_runtime.backends.ov import import_openvino
+
+        import_openvino()
+    elif target == "pytorch":
+        import torch  # noqa: F401
+
+
+def peak_mib() -> float:
+    """The largest resident set since this program was started; getrusage would count the parent's before that."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if not found:
+        raise SystemExit("the kernel tells no VmHWM in /proc/self/status")
+    return int(found[1]) / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(answer_once(json.loads(sys.argv[1]))))

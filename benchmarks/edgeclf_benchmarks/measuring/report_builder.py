@@ -1,0 +1,265 @@
+"""From what a bench measured to its report: figures, parity, comparisons, and cautions with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.plain_loop import PlainLoop
+from edgeclf_benchmarks.measuring.predictions import LabelledImages, in_order_of, selected_on
+from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
+from edgeclf_benchmarks.measuring.report_rows import Answers, Row
+from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
+from edgeclf_benchmarks.measuring.speed_comparisons import comparisons, same_against_same
+from edgeclf_benchmarks.measuring.state import Draft, Part
+from edgeclf_benchmarks.measuring.thresholds import Decided, decided
+from edgeclf_benchmarks.measuring.thumbnails import most_telling, thumbnails_of
+from edgeclf_benchmarks.measuring.timing import Latency, summarise
+from edgeclf_benchmarks.measuring.warnings import cautions_of
+from edgeclf_benchmarks.measuring.yardstick import Yardstick
+from edgeclf_benchmarks.measuring.yardstick_network import VERSION
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.parity import Judged, Parity, parity_of
+from edgeclf_runtime.machine.facts import machine_facts, machine_id, now_utc, package_version
+from edgeclf_runtime.metrics.curves import Curves, curves_of, hardest_of
+from edgeclf_runtime.metrics.intervals import Resampling, number_groups
+from edgeclf_runtime.metrics.metrics import evaluate, to_scores
+from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_of
+
+
+def report_of(draft: Draft, command: str) -> Report:
+    """The report of a bench, whole or interrupted."""
+    judged = {} if draft.data is None else _judge(draft, draft.data)
+    rows = tuple(_row(draft, part, judged) for part in draft.parts)
+    same = tuple(same_against_same(draft))
+    facts, after = machine_facts(), look()
+    return Report(
+        created_utc=now_utc(),
+        complete=draft.stopped is None,
+        command=command,
+        edgeclf=package_version("edgeclf") or "",
+        seconds=draft.elapsed_s(),
+        machine=facts,
+        machine_id=machine_id(facts),
+        before=draft.before,
+        after=after,
+        cautions=tuple(cautions_of(draft, rows, after)),
+        settings=_settings(draft),
+        reference=draft.reference.name,
+        data=None if draft.data is None else _data(draft, draft.data, judged),
+        rows=rows,
+        same_against_same=same,
+        comparisons=tuple(comparisons(draft, same)),
+        yardsticks=tuple(_yardsticks(draft)),
+        rounds_busy_cores=tuple(draft.records[0].busy_cores) if draft.records else (),
+        reference_chosen=draft.reference_chosen,
+    )
+
+
+def _settings(draft: Draft) -> Settings:
+    options = draft.options
+    return Settings(
+        profile=options.profile,
+        rounds=draft.records[0].rounds if draft.records else 0,
+        pairs=draft.records[0].pairs if draft.records else 0,
+        fresh_rounds=draft.profile.fresh_rounds,
+        batch_sizes=options.batch_sizes,
+        threads=options.thread_counts,
+        device=options.session.device,
+        hint=options.session.hint,
+        compute_precision=options.session.compute_precision,
+        seed=options.seed,
+    )
+
+
+def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data:
+    return Data(
+        name=data.name,
+        digest=data.digest,
+        split=data.split,
+        classes=data.classes,
+        images=tuple(Image(image.name, image.number, image.group) for image in draft.images),
+        unreadable=draft.unreadable,
+        selected_on=bool(data.validation_images)
+        and any(selected_on(part.bundle.manifest, data.digest) for part in draft.parts),
+        thumbnails=_thumbnails(draft, judged) if draft.options.thumbnails else {},
+        origin=data.origin,
+        of_images=data.of_images,
+        classes_present=data.classes_present,
+    )
+
+
+def _thumbnails(draft: Draft, judged: dict[str, Judged]) -> dict[str, str]:
+    reference = judged.get(draft.reference.name)
+    if reference is None:
+        return {}
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    others = [each.numbers for name, each in judged.items() if name != draft.reference.name]
+    return thumbnails_of(draft.images, most_telling(labels, reference.numbers, others))
+
+
+def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
+    """The answers of every row that has given them, in the data's order of classes."""
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    groups = [image.group for image in draft.images]
+    judged = {}
+    for part in draft.parts:
+        if part.outputs is None:
+            continue
+        manifest = part.bundle.manifest
+        outputs = in_order_of(data.classes, part.outputs, manifest)
+        figures = evaluate(
+            outputs,
+            labels,
+            data.classes,
+            scores=manifest.scores,
+            temperature=manifest.temperature,
+            groups=groups,
+            seed=draft.options.seed,
+            auc_interval=False,
+        )
+        judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
+    return judged
+
+
+def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
+    manifest, own = part.bundle.manifest, judged.get(part.name)
+    files = manifest.files
+    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
+    known = draft.data is not None and manifest.provenance.data_sha256 == draft.data.digest
+    latencies = tuple(_latencies(draft, part))
+    return Row(
+        name=part.name,
+        kind="plain-loop" if isinstance(part.contender, PlainLoop) else "bundle",
+        digest=part.bundle.digest,
+        target=manifest.target,
+        backbone=manifest.provenance.backbone,
+        weights=manifest.provenance.weights,
+        weights_precision=manifest.weights_precision,
+        compute_precision=part.compute_precision,
+        scores=manifest.scores,
+        engine=part.engine,
+        labels=manifest.labels,
+        input_px=(height, width),
+        bundle_bytes=sum(entry.bytes for entry in files.values()),
+        model_bytes=sum(entry.bytes for path, entry in files.items() if not path.startswith(("golden/", MANIFEST))),
+        training_seconds=manifest.provenance.training_seconds,
+        training_images=draft.data.training_images if known and draft.data is not None else None,
+        calibration=manifest.calibration,
+        proof=part.proof,
+        cold_start=part.cold_start,
+        peak_memory_mib=part.peak_mib,
+        latencies=latencies,
+        scenarios=(*_single_stream(part, latencies), *part.scenarios),
+        power=part.power,
+        test_look=part.test_look,
+        answers=None if own is None else _answers(own),
+        decided=_decided(draft, part, labels),
+        evaluation=None if own is None else own.evaluation,
+        curves=() if own is None else _curves(own, labels, judged),
+        parity=_parity(draft, part, judged),
+        robustness=_robustness(draft, part, judged),
+    )
+
+
+def _curves(own: Judged, labels: NDArray[np.intp], judged: dict[str, Judged]) -> tuple[Curves, ...]:
+    """Curves of the same classes for all rows, so that they can be compared."""
+    areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in judged.items()}
+    hardest = hardest_of(list(areas.values()))
+    mine = [each.auc if number in hardest else None for number, each in enumerate(own.evaluation.per_class)]
+    return curves_of(own.scores, labels, own.evaluation.classes, mine)
+
+
+def _decided(draft: Draft, part: Part, labels: NDArray[np.intp]) -> Decided | None:
+    """In the model's own order of classes, which is that of its thresholds; the plain loop has none."""
+    manifest = part.bundle.manifest
+    if part.is_plain or part.outputs is None or draft.data is None:
+        return None
+    places = {label: number for number, label in enumerate(manifest.labels)}
+    own = np.array([places[draft.data.classes[number]] for number in labels], dtype=np.intp)
+    return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
+
+
+def _answers(judged: Judged) -> Answers:
+    numbers = judged.numbers
+    confidence = judged.scores.max(axis=1)
+    return Answers(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
+
+
+def _parity(draft: Draft, part: Part, judged: dict[str, Judged]) -> Parity | None:
+    own, reference = judged.get(part.name), judged.get(draft.reference.name)
+    if own is None or reference is None or part is draft.reference:
+        return None
+    return parity_of(
+        own,
+        reference,
+        np.array([image.number for image in draft.images], dtype=np.intp),
+        name=draft.reference.name,
+        digest=draft.reference.bundle.digest,
+        groups=[image.group for image in draft.images],
+        margin_points=draft.options.margin_points,
+        seed=draft.options.seed,
+    )
+
+
+def _robustness(draft: Draft, part: Part, judged: dict[str, Judged]) -> Robustness | None:
+    """None for what was not asked, and where an interruption came before the first images."""
+    spoilt = draft.spoilt
+    if spoilt is None or not spoilt.places or part.name not in spoilt.answers:
+        return None
+    own, other = (
+        Numbers(judged[each.name].numbers[spoilt.places], spoilt.numbers(each.name)) for each in (part, draft.reference)
+    )
+    images = [draft.images[place] for place in spoilt.places]
+    return robustness_of(
+        [(way.name, way.level) for way in spoilt.ways],
+        own,
+        None if part is draft.reference else other,
+        np.array([image.number for image in images], dtype=np.intp),
+        Resampling(len(images), number_groups([image.group for image in images]), seed=draft.options.seed),
+        margin_points=draft.options.margin_points,
+    )
+
+
+def _latencies(draft: Draft, part: Part) -> Iterator[Latency]:
+    for record in draft.records:
+        for (name, stage), taken in record.taken.items():
+            if name == part.name and any(taken.rounds_ms):
+                yield summarise(
+                    stage,
+                    record.batch,
+                    record.threads,
+                    taken.rounds_ms,
+                    taken.started_s,
+                    taken.warmed,
+                    seed=draft.options.seed,
+                )
+
+
+def _yardsticks(draft: Draft) -> Iterator[Yardstick]:
+    """What the rounds at which rows are compared took of each."""
+    if not draft.records:
+        return
+    record = draft.records[0]
+    for each in draft.yardsticks:
+        taken = record.taken.get((each.name, "infer"))
+        if taken is None or not any(taken.rounds_ms):
+            continue
+        figures = summarise(
+            "infer", 1, record.threads, taken.rounds_ms, taken.started_s, taken.warmed, seed=draft.options.seed
+        )
+        yield Yardstick(each.target, each.engine, VERSION, figures)
+
+
+def _single_stream(part: Part, latencies: Sequence[Latency]) -> Iterator[Scenario]:
+    """The rounds' own calls as LoadGen's single stream, unless that was run by its rules."""
+    if any(each.name == "single-stream" for each in part.scenarios):
+        return
+    for found in latencies:
+        if found.stage == "infer" and found.batch == 1:
+            samples = [sample for taken in found.rounds_ms for sample in taken]
+            yield sum_up(RULES["single-stream"], 1, found.threads, samples, sum(samples) / 1000)

@@ -1,0 +1,97 @@
+"""A row of a bench report: one contender, with all that was measured of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeclf_benchmarks.measuring.cold_start import ColdStart
+from edgeclf_benchmarks.measuring.energy import Power
+from edgeclf_benchmarks.measuring.scenarios import Scenario
+from edgeclf_benchmarks.measuring.thresholds import Decided
+from edgeclf_benchmarks.measuring.timing import Latency, Stage
+from edgeclf_runtime.bundle.manifest import Calibration
+from edgeclf_runtime.bundle.parity import Parity
+from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.metrics.curves import Curves
+from edgeclf_runtime.metrics.metrics import Evaluation, Scores
+from edgeclf_runtime.metrics.robustness import Robustness
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Top class (number in `Data.classes`) and its probability (or margin) for each image of `Data.images`."""
+
+    numbers: tuple[int, ...]
+    confidence: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One contender: a bundle, or the plain loop (PIL, torchvision's transforms, the eager module; batch 1).
+
+    Attributes
+    ----------
+    name
+        Unique in the report.
+    kind
+        "bundle" or "plain-loop".
+    digest
+        The bundle's; the plain loop has that of the bundle whose weights it runs.
+    labels
+        In the order of the model's classes.
+    bundle_bytes, model_bytes
+        All files, and those without golden images and manifest.
+    training_seconds, training_images
+        None: not known (an untrained or foreign model; other data than the report's).
+    proof
+        On this machine, on the golden images; taken before anything was timed. None for the plain loop.
+    peak_memory_mib
+        Largest resident set of a process that only opens this bundle and answers.
+    test_look
+        Which use of this test split it was, counted from 1; None: no test images.
+    parity
+        None: it is the reference, or there were no labelled images.
+    robustness
+        On spoilt images; None: not asked for (--corruptions), or the plain loop, which runs a bundle's weights.
+    decided
+        What the bundle's thresholds make of the images; None: it has none. All other figures leave them aside.
+    """
+
+    name: str
+    kind: Literal["bundle", "plain-loop"]
+    digest: str
+    target: str
+    backbone: str
+    weights: str
+    weights_precision: str
+    compute_precision: str
+    scores: Scores
+    engine: dict[str, str]
+    labels: tuple[str, ...]
+    input_px: tuple[int, int]
+    bundle_bytes: int | None = None
+    model_bytes: int | None = None
+    training_seconds: float | None = None
+    training_images: int | None = None
+    calibration: Calibration | None = None
+    proof: Proof | None = None
+    cold_start: ColdStart | None = None
+    peak_memory_mib: float | None = None
+    latencies: tuple[Latency, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
+    power: Power | None = None
+    test_look: int | None = None
+    answers: Answers | None = None
+    evaluation: Evaluation | None = None
+    curves: tuple[Curves, ...] = ()
+    parity: Parity | None = None
+    robustness: Robustness | None = None
+    decided: Decided | None = None
+
+    def latency(self, stage: Stage, batch: int, threads: int) -> Latency | None:
+        """The figures of one stage at one batch size and number of threads; None: not measured."""
+        for found in self.latencies:
+            if (found.stage, found.batch, found.threads) == (stage, batch, threads):
+                return found
+        return None

@@ -1,0 +1,160 @@
+"""A bench on its way: the rows as they were lined up, and what is known of each so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_benchmarks.measuring.cold_start import ColdStart
+from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, pixels_of
+from edgeclf_benchmarks.measuring.corrupted_images import Spoilt
+from edgeclf_benchmarks.measuring.energy import Power
+from edgeclf_benchmarks.measuring.machine_state import Conditions
+from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions, Profile
+from edgeclf_benchmarks.measuring.plain_loop import NAME as PLAIN
+from edgeclf_benchmarks.measuring.plain_loop import PlainLoop, can_stand_for
+from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.rounds import Record
+from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario
+from edgeclf_benchmarks.measuring.yardstick import NAMES, ContenderYardstick
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.errors import UsageError
+
+
+@dataclass(slots=True)
+class Part:
+    """What is known of one row so far."""
+
+    contender: Contender
+    bundle: Bundle
+    compute_precision: str
+    engine: dict[str, str] = field(default_factory=dict)
+    opening_s: float = 2.0  # to open it and answer golden images; a guess until its proof was taken
+    proof: Proof | None = None
+    outputs: NDArray[np.float32] | None = None
+    test_look: int | None = None
+    cold_start: ColdStart | None = None
+    peak_mib: float | None = None
+    scenarios: list[Scenario] = field(default_factory=list)
+    power: Power | None = None
+
+    @property
+    def name(self) -> str:
+        return self.contender.name
+
+    @property
+    def is_plain(self) -> bool:
+        return isinstance(self.contender, PlainLoop)
+
+    @property
+    def timed(self) -> bool:
+        """Only what answers rightly is timed; the plain loop runs the weights of a bundle that was proven."""
+        return self.is_plain or (self.proof is not None and self.proof.verdict != "fail")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A bench on its way: an interruption leaves in it what was measured till then."""
+
+    options: BenchOptions
+    parts: list[Part]
+    reference: Part
+    data: LabelledImages | None
+    before: Conditions
+    started: float
+    images: tuple[Labelled, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    same: str = ""
+    yardsticks: tuple[ContenderYardstick, ...] = ()
+    without_yardstick: dict[str, str] = field(default_factory=dict)  # target -> why
+    stopped: KeyboardInterrupt | None = None
+    spoilt: Spoilt | None = None
+    spoiling_s: float = 0.0  # first a guess
+    reference_chosen: bool = False
+
+    @property
+    def profile(self) -> Profile:
+        return PROFILES[self.options.profile]
+
+    @property
+    def rounds(self) -> int:
+        return self.options.rounds or self.profile.rounds
+
+    @property
+    def target_s(self) -> float:
+        """What all of it may take: the profile's (more with more than three bundles), and what is extra."""
+        whole = self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
+        return whole + self.spoiling_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
+
+    @property
+    def scenarios_s(self) -> float:
+        """About how long the scenarios take."""
+        each = self.options.duration_s or self.profile.offline_s
+        patterns = len(RULES) if self.options.profile == "mlperf" else 1
+        bundles = sum(not part.is_plain and (part.proof is None or part.timed) for part in self.parts)
+        return patterns * (each + 1) * bundles
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started
+
+    def left_s(self) -> float:
+        """About what is left of the time; never less than what is still to be done will take at least."""
+        proofs_s = sum(part.opening_s for part in self.parts if part.proof is None and not part.is_plain)
+        return max(self.target_s - self.elapsed_s(), proofs_s + self.after_answers_s)
+
+    @property
+    def after_answers_s(self) -> float:
+        """About what cold starts, rounds and scenarios will take at least."""
+        cold = [part for part in self.parts if not part.is_plain and part.cold_start is None]
+        cold_s = self.profile.cold_starts * sum(part.opening_s for part in cold if part.proof is None or part.timed)
+        return cold_s + self.profile.fewest_rounds_s + self.scenarios_s
+
+
+def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
+    """The rows, with names of their own, and the one that is the reference."""
+    if not bundles:
+        raise UsageError("name one bundle or more: edgeclf bench BUNDLE…")
+    everyone = list(bundles)
+    if reference is not None and reference.digest not in {each.digest for each in everyone}:
+        everyone.insert(0, reference)
+    names = _names(everyone)
+    parts = []
+    for name, bundle in zip(names, everyone, strict=True):
+        pixels_of(bundle)
+        parts.append(Part(BundleContender(name, bundle), bundle, bundle.manifest.compute_precision))
+    _check_tasks(parts)
+    first = next((part for part in parts if reference is not None and part.bundle.digest == reference.digest), None)
+    first = first or next((part for part in parts if part.bundle.manifest.target == "pytorch"), parts[0])
+    if options.plain_loop:
+        source = next((part.bundle for part in parts if can_stand_for(part.bundle)), None)
+        if source is not None:
+            parts.append(Part(PlainLoop(source), source, "fp32"))
+    return parts, first
+
+
+def _check_tasks(parts: Sequence[Part]) -> None:
+    """Raises UsageError where some classify and others embed, or some answer one label an image and others several."""
+    tasks = {part.bundle.manifest.task: part.name for part in parts}
+    if len(tasks) > 1:
+        told = " and ".join(f"{name} ({task})" for task, name in tasks.items())
+        raise UsageError(f"{told} are of different tasks; bench them apart")
+    several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
+    if len(several) > 1:
+        raise UsageError(f"{several[False]} answers one label an image, {several[True]} several; bench them apart")
+
+
+def _names(bundles: Sequence[Bundle]) -> list[str]:
+    """The bundles' names; one that comes again, or is the plain loop's or a yardstick's, gets a number."""
+    names: list[str] = []
+    for bundle in bundles:
+        name, number = bundle.name, 2
+        while name in (*names, PLAIN, *NAMES):
+            name, number = f"{bundle.name} ({number})", number + 1
+        names.append(name)
+    return names

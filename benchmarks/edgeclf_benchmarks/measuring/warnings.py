@@ -1,0 +1,74 @@
+"""What limits the figures of a bench, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgeclf_benchmarks.measuring.machine_state import Caution, Conditions, cautions_after, cautions_before
+from edgeclf_benchmarks.measuring.report_rows import Row
+from edgeclf_benchmarks.measuring.state import Draft
+
+
+def cautions_of(draft: Draft, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
+    """All of a report's cautions, those about the machine first."""
+    yield from cautions_before(draft.before, draft.options.thread_counts)
+    busy = draft.records[0].busy_cores if draft.records else []
+    yield from cautions_after(draft.before, after, sum(busy) / len(busy) if busy else None)
+    for target, why in draft.without_yardstick.items():
+        found = f"no yardstick ran on the engine of {target} ({why})"
+        yield Caution("yardstick", found, "compare takes numpy's instead, which tells less")
+    if draft.stopped is not None:
+        yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
+    if draft.reference.bundle.manifest.task != "classify":
+        yield Caution(
+            "data", "encoders: latency alone was measured, no accuracy", "`edgeclf embed` and search judge them"
+        )
+    elif draft.data is None:
+        yield Caution(
+            "data", "no labelled images: latency alone was measured, accuracy and parity were not", "give --data DIR"
+        )
+    elif draft.data.left_out:
+        yield Caution(
+            "images",
+            f"{len(draft.data.images)} images were drawn from {len(draft.data.images) + draft.data.left_out}",
+            "--images all takes all of them",
+        )
+    if draft.unreadable:
+        path, reason = next(iter(draft.unreadable.items()))
+        yield Caution(
+            "unreadable",
+            f"{len(draft.unreadable)} images can't be read, such as {path} ({reason})",
+            "mend or remove them",
+        )
+    for record in draft.records[:1]:
+        if 0 < record.rounds < draft.rounds and draft.stopped is None:
+            yield Caution(
+                "samples", f"{record.rounds} rounds of {draft.rounds} fitted into the time", "give --rounds, and time"
+            )
+    for row in rows:
+        yield from _cautions_of(row)
+
+
+def _cautions_of(row: Row) -> Iterator[Caution]:
+    if row.proof is not None and row.proof.verdict == "fail":
+        found = f"it fails its proof on this machine, and was not timed: {'; '.join(row.proof.reasons)}"
+        yield Caution("proof", found, "export it again", row.name)
+    if row.proof is not None and row.proof.verdict == "inconclusive":
+        found = f"its proof on this machine is inconclusive: {'; '.join(row.proof.reasons)}"
+        yield Caution("proof", found, "export it with more --proof-data", row.name)
+    robustness, parity = row.robustness, row.parity
+    if robustness is not None and robustness.verdict == "fail":
+        worst = robustness.worst
+        where = "" if worst is None else f"; most at {worst.name} {worst.level}: {worst.top1_change_points:+.1f}"
+        clean = " though it is as good on clean ones" if parity is not None and parity.verdict == "pass" else ""
+        found = f"{robustness.reason}{clean}{where}"
+        yield Caution("robustness", found, "train with a stronger --augment, or take a finer precision", row.name)
+    for latency in row.latencies:
+        what = f"{latency.stage}, batch {latency.batch}, threads {latency.threads}"
+        if latency.slowed:
+            found = f"{what}: {100 * (latency.drift - 1):.0f} % slower at the end than at the start"
+            yield Caution("slowed", found, "cool the machine, stop other work", row.name)
+        warmed = latency.warm_up
+        if warmed is not None and not warmed.settled and latency.stage == "infer":
+            found = f"{what}: not stable after {warmed.seconds:.0f} s of warm-up"
+            yield Caution("warm-up", found, "stop other work", row.name)

@@ -1,0 +1,1 @@
+"""The HOG and SVM baseline, and approaches beside each other."""

@@ -1,0 +1,68 @@
+"""What the demo ends with: approaches side by side on the same test images, each as the bundle that would ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf.data.split import SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation.report import judge_bundle
+from edgeclf_benchmarks.measuring.timing import median_latencies_ms
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.metrics.intervals import Interval
+
+BASELINE_TARGET = "hog-svm"
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """A bundle's row: accuracy on the test images, milliseconds a picture on one thread, bytes, seconds of training."""
+
+    name: str
+    target: str
+    images: int
+    accuracy: float
+    interval: Interval | None
+    median_ms: float
+    bundle_bytes: int
+    training_seconds: float | None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.target == BASELINE_TARGET
+
+
+def compare_approaches(paths: Sequence[Path], data: SplitManifest, *, track: Track = untracked) -> tuple[Approach, ...]:
+    """Judges every bundle on the test images (each look is counted) and times them in turn."""
+    bundles = [Bundle.open(path) for path in paths]
+    latencies = median_latencies_ms(bundles)
+    rows = []
+    for bundle, median_ms in zip(bundles, latencies, strict=True):
+        figures = judge_bundle(bundle, data, "test", track=track).evaluation
+        rows.append(
+            Approach(
+                name=bundle.name,
+                target=bundle.manifest.target,
+                images=len(data.of("train")),
+                accuracy=figures.top1,
+                interval=figures.top1_interval,
+                median_ms=median_ms,
+                bundle_bytes=sum(entry.bytes for entry in bundle.manifest.files.values()),
+                training_seconds=bundle.manifest.provenance.training_seconds,
+            )
+        )
+    return tuple(rows)
+
+
+def verdict_on(approaches: Sequence[Approach]) -> str:
+    """The frank sentence: which is most accurate, and whether the classical baseline holds."""
+    best = max(approaches, key=lambda row: row.accuracy)
+    baseline = next((row for row in approaches if row.is_baseline), None)
+    if baseline is None or best.is_baseline:
+        return f"{best.name} is the most accurate here" + (": the classical baseline wins" if best.is_baseline else "")
+    if baseline.interval and best.interval and baseline.interval.high >= best.interval.low:
+        return f"{best.name} leads, but the baseline's interval overlaps: these images can't tell them apart"
+    points = 100 * (best.accuracy - baseline.accuracy)
+    return f"{best.name} beats the classical baseline by {points:.1f} points, intervals apart"

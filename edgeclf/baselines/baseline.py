@@ -1,0 +1,280 @@
+"""The classical baseline: HOG and a support vector machine, cross-validated and made a proven bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
+from edgeclf.data.sources import some
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
+from edgeclf.evaluation.inference import ask_bundle, count_test_images, load_each
+from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
+from edgeclf_export.proof.images import ProofImages
+from edgeclf_runtime.backends.engine import missing_engine
+from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
+from edgeclf_runtime.backends.hog_svm import MODEL, Svm
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Golden, Manifest, Provenance, Reference, TensorSpec
+from edgeclf_runtime.bundle.proof import TOLERANCES, Proof
+from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.machine.facts import now_utc, package_version
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
+
+# Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
+PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
+TARGET, PRECISION = "hog-svm", "fp32"
+_PROOF_IMAGES = 256
+_HOG_AGREES = 1e-6
+_VERSIONED = ("edgeclf", "numpy", "pillow", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineOptions:
+    """What to make: a bundle `output`/NAME-hog-svm-fp32, after cross-validation in `folds` parts (0: none).
+
+    `value_range`: stored values of images of more than 8 bits that are black and white. `strict`: images that can't be
+    used raise DataError; else they are left out.
+    """
+
+    output: Path = Path("bundles")
+    name: str | None = None
+    folds: int = 5
+    seed: int = 0
+    force: bool = False
+    value_range: tuple[float, float] | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise UsageError(f"cross-validation takes 2 folds or more, or 0 for none; found {self.folds}")
+        if self.name is not None and ("/" in self.name or self.name.startswith(".") or not self.name):
+            raise UsageError(f"{self.name!r} can't name a folder; give --name letters, digits, '-' and '_'")
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A published baseline. Accuracies are shares 0..1.
+
+    Attributes
+    ----------
+    fold_accuracies
+        Of the cross-validation on training images; empty where a class was too small for it.
+    test_accuracy, test_interval, test_use
+        Of the finished bundle on the test images; None where there are none.
+    training_seconds
+        Decoding, HOG and the final fit; cross-validation is not in it.
+    left_out
+        Images that can't be used, of all splits.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    training_images: int
+    support_vectors: int
+    fold_accuracies: tuple[float, ...]
+    test_images: int
+    test_accuracy: float | None
+    test_interval: Interval | None
+    test_use: TestUse | None
+    training_seconds: float
+    cross_validation_seconds: float
+    proof: Proof
+    bundle_bytes: int
+    left_out: tuple[Unreadable, ...] = ()
+
+
+def make_baseline(
+    data: SplitManifest, options: BaselineOptions = BaselineOptions(), *, track: Track = untracked
+) -> Baseline:
+    """Trains on the training split, publishes the bundle, and judges it on the test split, if there is one.
+
+    Raises
+    ------
+    UsageError
+        The bundle exists already, before anything is read.
+    DataError
+        An image can't be read, a class has no training image, or the use of test images can't be recorded.
+    GateError
+        The bundle does not answer as scikit-learn does. It is kept aside as NAME.failed.
+    """
+    destination = options.output / f"{options.name or Path(data.root).name}-{TARGET}-{PRECISION}"
+    if destination.exists() and not options.force:
+        raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
+    pixels = replace(PIXELS, value_range=options.value_range)
+    unusable = find_unusable(data, data.items, options.value_range, track=track)
+    if options.strict:
+        refuse_unusable(data, unusable)
+    usable = leave_out(data, unusable)
+    items = usable.of("train")
+    labels = _labels(usable, items)
+    start = time.perf_counter()
+    features = _features(usable, items, pixels, track)
+    reading_s = time.perf_counter() - start
+    groups = [item.group for item in items]
+    accuracies = (
+        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, track=track)
+        if options.folds
+        else ()
+    )
+    validating_s = time.perf_counter() - start - reading_s
+    fitted = fit_svm(features, labels)
+    training_s = time.perf_counter() - start - validating_s
+    images = _proof_images(usable, pixels)
+    features_of_proof = _proven_hog(images.pixels)
+    with writing(destination, force=options.force) as draft:
+        proof = _make(draft, fitted.svm, usable, data.digest, images, fitted.margins(features_of_proof), training_s)
+        if proof.verdict == "fail":
+            raise GateError(keep_aside(draft, destination, proof))
+        bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
+    found = _test(Bundle.open(destination), usable, data.digest, track)
+    return Baseline(
+        path=destination,
+        classes=data.classes,
+        training_images=len(items),
+        support_vectors=len(fitted.svm.support_vectors),
+        fold_accuracies=accuracies,
+        test_images=found.images,
+        test_accuracy=found.accuracy,
+        test_interval=found.interval,
+        test_use=found.use,
+        training_seconds=training_s,
+        cross_validation_seconds=validating_s,
+        proof=proof,
+        bundle_bytes=bundle_bytes,
+        left_out=unusable,
+    )
+
+
+def _labels(data: SplitManifest, items: Sequence[Item]) -> NDArray[np.intp]:
+    numbers = {label: number for number, label in enumerate(data.classes)}
+    labels = np.array([numbers[item.label] for item in items], dtype=np.intp)
+    present = set(labels.tolist())
+    if missing := [repr(label) for label, number in numbers.items() if number not in present]:
+        raise DataError(f"{data.root}: no training image of {some(missing)}; add some, or take the class out")
+    return labels
+
+
+def _features(data: SplitManifest, items: Sequence[Item], pixels: Pixels, track: Track) -> NDArray[np.float32]:
+    """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
+    features = np.empty((len(items), FEATURES), dtype=np.float32)
+    loaded = track(load_each(pixels, data, items), len(items), "HOG")
+    for row, (item, found) in enumerate(zip(items, loaded, strict=True)):
+        if isinstance(found, str):
+            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
+        features[row] = hog(grey_levels(found[None]))[0]
+    return features
+
+
+def _proof_images(data: SplitManifest, pixels: Pixels) -> ProofImages:
+    """At most 256 validation images, or training images where there are none: test images are for the final figure."""
+    split = "val" if data.of("val") else "train"
+    items = data.of("val") or data.of("train")
+    count = min(_PROOF_IMAGES, len(items))
+    chosen = [items[i * len(items) // count] for i in range(count)]
+    loaded = list(load_each(pixels, data, chosen))
+    for item, found in zip(chosen, loaded, strict=True):
+        if isinstance(found, str):
+            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
+    stacked = np.stack([found for found in loaded if not isinstance(found, str)])
+    source = f"{Path(data.root).name}: {count} of {len(items)} {split} images"
+    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source, pixels)
+
+
+def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, 1764) HOG of the proof's pixels, after comparing it with scikit-image's. Raises GateError."""
+    try:
+        from skimage.feature import hog as independent
+    except ImportError as error:
+        raise missing_engine("scikit-image", "baseline", error) from error
+    grey = grey_levels(pixels)
+    features = hog(grey)
+    rule = {"orientations": 9, "pixels_per_cell": (8, 8), "cells_per_block": (2, 2), "block_norm": "L2-Hys"}
+    wanted = np.stack([independent(image, **rule) for image in grey])
+    worst = float(np.abs(features - wanted).max())
+    if not worst <= _HOG_AGREES:
+        raise GateError(f"HOG: {worst:.1e} off scikit-image's, tolerated {_HOG_AGREES:g}; please report this")
+    return features
+
+
+def _make(
+    draft: Path,
+    svm: Svm,
+    data: SplitManifest,
+    data_sha256: str,
+    images: ProofImages,
+    margins: NDArray[np.float64],
+    training_s: float,
+) -> Proof:
+    """Writes, seals and proves the bundle in `draft`; the proof is in its manifest."""
+    draft.mkdir()
+    model = svm.to_bytes()
+    (draft / MODEL).write_bytes(model)
+    answers = margins.astype(np.float32)
+    reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
+    golden = write_golden(draft / "golden", images, answers)
+    manifest = _describe(data, data_sha256, images.contract, reference, golden, training_s)
+    return prove_and_seal(draft, manifest, images, answers)[1]
+
+
+def _describe(
+    data: SplitManifest, data_sha256: str, pixels: Pixels, reference: Reference, golden: Golden, training_s: float
+) -> Manifest:
+    return Manifest(
+        task="classify",
+        state="built",
+        target=TARGET,
+        inputs=(TensorSpec("pixels", "uint8", "NHWC", ("batch", SIDE_PX, SIDE_PX, 3)),),
+        outputs=(TensorSpec("margins", "float32", "NC", ("batch", len(data.classes))),),
+        labels=data.classes,
+        scores="margin",
+        pixels=pixels,
+        normalization=None,
+        weights_precision="fp32",
+        compute_precision="fp32",
+        tolerances=TOLERANCES[PRECISION],
+        provenance=Provenance(
+            backbone="HOG and support vector machine",
+            weights=f"trained on {len(data.of('train'))} images of {Path(data.root).name}",
+            created_utc=now_utc(),
+            versions={name: version for name in _VERSIONED if (version := package_version(name))},
+            training_seconds=round(training_s, 3),
+            data_sha256=data_sha256,
+        ),
+        reference=reference,
+        golden=golden,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    images: int = 0
+    accuracy: float | None = None
+    interval: Interval | None = None
+    use: TestUse | None = None
+
+
+def _test(bundle: Bundle, data: SplitManifest, data_sha256: str, track: Track) -> _Tested:
+    """The published bundle's accuracy on the test images, the look at them recorded first."""
+    items = data.of("test")
+    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
+    if use is None:
+        return _Tested()
+    answers = ask_bundle(bundle, data, items, track=track)
+    if answers.unreadable:
+        first = answers.unreadable[0]
+        raise DataError(f"{data.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")
+    right = answers.logits.argmax(axis=1) == answers.numbers(bundle.manifest.labels)
+    resampling = Resampling(len(right), number_groups([item.group for item in items]))
+    return _Tested(len(right), float(right.mean()), accuracy_interval(right, resampling), use)

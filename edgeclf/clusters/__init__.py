@@ -1,1 +1,0 @@
-"""Clusters: a bundle over a data set on several processes or machines."""

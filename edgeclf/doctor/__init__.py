@@ -1,0 +1,1 @@
+"""Doctor: what this machine has, and which engines run here."""

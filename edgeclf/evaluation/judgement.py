@@ -1,0 +1,88 @@
+"""What an evaluation found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeclf.data.usable import Unreadable
+from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf_benchmarks.measuring.predictions import Origin
+from edgeclf_benchmarks.measuring.thresholds import passes as passes
+from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.metrics.curves import Curves
+from edgeclf_runtime.metrics.metrics import Evaluation, Scores
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer. `confidence`: the answer's probability, or its margin over the right class."""
+
+    path: str
+    label: str
+    answer: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was judged: a bundle, or a run before it is one. The digest is its identity."""
+
+    kind: Literal["bundle", "run"]
+    name: str
+    digest: str
+    target: str
+    weights_precision: str
+    classes: tuple[str, ...]
+    scores: Scores = "softmax"
+    temperature: float = 1.0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    temperature_fit: TemperatureFit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The content of report.json, schema 1. Paths are relative to the data's root.
+
+    Attributes
+    ----------
+    test_use
+        The use of test images as it was recorded; None: there were none among these images.
+    other_data
+        The subject was trained on another split than this one, so its training images may be among these.
+    answered, right_of_answered
+        With decision thresholds: the share of images that get an answer other than "unknown", and the share of right
+        ones among those; None: it has no thresholds. All other figures leave thresholds aside.
+    origin
+        Where the splits of the data come from, as `HeldOut` has it; "whole": it had none, and all of it is evaluated.
+    of_images
+        Images of the data, all splits together; None in reports of earlier versions.
+    selected_on
+        How many of the images are validation images of the split that the subject was trained with, and selected its
+        best epoch, temperature or precision.
+    classes_present
+        With --classes present: how many of the subject's classes these images have; it chooses among all of them.
+    """
+
+    created_utc: str
+    subject: Subject
+    data: str
+    data_sha256: str
+    split: str
+    test_use: TestUse | None
+    other_data: bool
+    evaluation: Evaluation
+    answered: float | None
+    right_of_answered: float | None
+    curves: tuple[Curves, ...]
+    worst: tuple[Mistake, ...]
+    unreadable: tuple[Unreadable, ...]
+    seconds: float
+    compute_precision: str
+    engine: dict[str, str]
+    machine: dict[str, str]
+    origin: Origin | None = None
+    of_images: int | None = None
+    selected_on: int = 0
+    classes_present: int | None = None

@@ -1,0 +1,75 @@
+"""A bundle with decision thresholds chosen on validation images: a new one beside it, since bundles never change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeclf.data.split import SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation.inference import ask_bundle, items_of, match_labels
+from edgeclf.evaluation.test_set_usage import known_uses
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.own_outputs import record_predictions_again
+from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
+from edgeclf_runtime.metrics.metrics import to_scores
+
+
+def with_operating_point(
+    bundle: Bundle,
+    data: SplitManifest,
+    wanted: Wanted,
+    *,
+    per_class: bool = False,
+    options: SessionOptions = SessionOptions(),
+    batch_size: int = 16,
+    force: bool = False,
+    track: Track = untracked,
+) -> tuple[Bundle, OperatingPoint]:
+    """The new bundle, NAME-precision0.95 for example, and what its thresholds give on validation.
+
+    The engine's files, and so the proof, are the old bundle's; `derived_from` names it.
+
+    Raises UsageError where the data has no validation images or the new bundle exists, GateError where no threshold
+    reaches what is wanted; as `judge_bundle` otherwise.
+    """
+    manifest = bundle.manifest
+    destination = place_of(bundle, wanted)
+    items = items_of(data, "val")
+    match_labels(manifest.labels, data.classes, bundle.name, data.root)
+    with writing(destination, force=force) as draft:
+        answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
+        scores = to_scores(answers.logits, manifest.scores, manifest.temperature)
+        point = fit_thresholds(scores, answers.numbers(manifest.labels), wanted, per_class=per_class)
+        point.check()
+        bundle.copy_files(draft)
+        manifest = replace(
+            manifest,
+            thresholds=point.thresholds,
+            derived_from=bundle.digest,
+            provenance=replace(manifest.provenance, test_uses=_uses_until_now(bundle)),
+        )
+        record_predictions_again(draft, manifest)
+        for each in manifest.candidates:
+            record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))
+        seal(draft, manifest)
+        if manifest.proof is not None:  # the engine's files are the old bundle's, and so is what was shown of them
+            seal_proven(draft, manifest, manifest.proof)
+    return Bundle.open(destination), point
+
+
+def _uses_until_now(bundle: Bundle) -> tuple[str, ...]:
+    """Ids of all known uses of the test split that the bundle was trained with."""
+    provenance = bundle.manifest.provenance
+    if provenance.data_sha256 is None:
+        return provenance.test_uses
+    return tuple(sorted({*provenance.test_uses, *known_uses(bundle.sidecar, provenance.data_sha256)}))
+
+
+def place_of(bundle: Bundle, wanted: Wanted) -> Path:
+    """Where the new bundle goes: beside the old one."""
+    folder = bundle.path.parent if bundle.path.name not in ("", "..") else bundle.path.resolve().parent
+    return folder / f"{bundle.name}-{wanted.figure}{wanted.share:g}"

@@ -1,0 +1,77 @@
+"""An evaluation as one HTML page that needs no network: figures, classes, plots, what was confused most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeclf.evaluation.judgement import Judgement
+from edgeclf.evaluation.words import images_in_words
+from edgeclf_benchmarks.comparing.page.document import document, plot, section
+from edgeclf_benchmarks.comparing.page.escaping import text
+from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
+from edgeclf_benchmarks.measuring.thresholds import in_words
+from edgeclf_runtime.metrics.intervals import Interval
+
+_PLOTS = {
+    "confusion.png": ("Confusion", "Rows are the right classes, columns the predictions"),
+    "curves.png": ("Curves", "ROC and precision-recall, one class against the rest"),
+    "reliability.png": ("Reliability", "How often predictions of a confidence are right"),
+    "errors.png": ("Surest mistakes", "The wrong predictions that were made with most confidence"),
+}
+
+
+def evaluation_page(judged: Judgement, folder: Path) -> str:
+    """The whole page, with the plots that lie in `folder`."""
+    subject = judged.subject
+    use = f" {judged.test_use}." if judged.test_use is not None else ""
+    body = section("Figures", to_html(_figures(judged))) + section("Classes", to_html(_classes(judged)))
+    for name, (heading, told) in _PLOTS.items():
+        if (folder / name).exists():
+            image = plot((folder / name).read_bytes(), told, photographs=name == "errors.png")
+            body += section(heading, f'<p class="dim">{text(told)}.</p>{image}')
+    facts = ", ".join(f"{name} {value}" for name, value in {**judged.machine, **judged.engine}.items())
+    return document(
+        f"Evaluation of {subject.name}",
+        body,
+        over="edgeclf eval",
+        about=text(f"{images_in_words(judged)}.{use}"),
+        footer=text(f"{judged.created_utc}; {subject.target}, {judged.compute_precision}; {subject.digest}; {facts}"),
+    )
+
+
+def _figures(judged: Judgement) -> Table:
+    return Table("What the predictions are worth", ("figure", "value [95 %]", "how"), tuple(_rows(judged)), ("how",))
+
+
+def _rows(judged: Judgement) -> Iterator[tuple[str, str, str]]:
+    figures = judged.evaluation
+
+    def row(name: str, value: float | None, interval: Interval | None = None) -> Iterator[tuple[str, str, str]]:
+        if value is not None:
+            bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+            yield name, f"{value:.3f}{bounds}", interval.method if interval else ""
+
+    yield from row("top-1", figures.top1, figures.top1_interval)
+    yield from row("top-5", figures.top5)
+    yield from row("macro-F1", figures.macro_f1, figures.macro_f1_interval)
+    yield from row("macro-AUC", figures.macro_auc, figures.macro_auc_interval)
+    yield from row("ECE", figures.ece)
+    yield from row("NLL", figures.nll)
+    if judged.answered is not None:
+        yield "unknown", f"{1 - judged.answered:.1%}", in_words(judged.subject.thresholds)
+        yield from row("right of the others", judged.right_of_answered)
+
+
+def _classes(judged: Judgement) -> Table:
+    rows = [
+        (
+            each.label,
+            str(each.support),
+            *("n/a" if value is None else f"{value:.3f}" for value in (each.precision, each.recall, each.f1, each.auc)),
+        )
+        for each in sorted(judged.evaluation.per_class, key=lambda each: 2.0 if each.f1 is None else each.f1)
+    ]
+    return Table(
+        "A line a class, the lowest F1 first", ("class", "images", "precision", "recall", "F1", "AUC"), tuple(rows)
+    )

@@ -1,0 +1,182 @@
+"""A bundle judged on labelled images: a report of what its answers are worth, as JSON with pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.split import SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation.inference import Answers, ask_bundle, count_test_images, items_of, match_labels
+from edgeclf.evaluation.judgement import Judgement, Mistake, Subject
+from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf.wording import json_ready
+from edgeclf_benchmarks.measuring.predictions import Origin, selected_on
+from edgeclf_benchmarks.measuring.thresholds import passes as passes
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.machine.facts import machine_facts, now_utc
+from edgeclf_runtime.metrics.curves import curves_of
+from edgeclf_runtime.metrics.metrics import evaluate, to_scores
+
+SCHEMA = 1  # of report.json
+REPORT, PAGE = "report.json", "report.html"
+WORST_ERRORS = 24
+
+
+def judge_bundle(
+    bundle: Bundle,
+    data: SplitManifest,
+    split: str = "test",
+    *,
+    options: SessionOptions = SessionOptions(),
+    batch_size: int = 16,
+    origin: Origin | None = None,
+    present: bool = False,
+    track: Track = untracked,
+) -> Judgement:
+    """What a bundle's answers to one split ("all": to every image) are worth.
+
+    Labels are matched by name. The use of test images is recorded beside the bundle before they are read. `origin` as
+    `HeldOut` has it; `present`: the data need not have images of every class.
+
+    Raises
+    ------
+    UsageError
+        No such split, or no images in it.
+    DataError
+        The bundle and the data have different classes; the use can't be recorded; no image is readable.
+    """
+    manifest = bundle.manifest
+    items = items_of(data, split)
+    match_labels(manifest.labels, data.classes, bundle.name, data.root)
+    use = count_test_images(
+        bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
+    )
+    answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
+    trained_on = manifest.provenance.data_sha256
+    other_data = trained_on is not None and trained_on != data.digest
+    chosen = sum(item.split == "val" for item in answers.items) if selected_on(manifest, data.digest) else 0
+    return judge_answers(
+        answers,
+        subject_of(bundle),
+        data,
+        split,
+        use=use,
+        other_data=other_data,
+        origin=origin or ("own" if trained_on == data.digest else "given"),
+        chosen=chosen,
+        present=present,
+    )
+
+
+def subject_of(bundle: Bundle) -> Subject:
+    manifest = bundle.manifest
+    return Subject(
+        kind="bundle",
+        name=bundle.name,
+        digest=bundle.digest,
+        target=manifest.target,
+        weights_precision=manifest.weights_precision,
+        classes=manifest.labels,
+        scores=manifest.scores,
+        temperature=manifest.temperature,
+        thresholds=manifest.thresholds,
+        temperature_fit=manifest.temperature_fit,
+    )
+
+
+def judge_answers(
+    answers: Answers,
+    subject: Subject,
+    data: SplitManifest,
+    split: str,
+    *,
+    use: TestUse | None = None,
+    other_data: bool = False,
+    origin: Origin | None = None,
+    chosen: int = 0,
+    present: bool = False,
+) -> Judgement:
+    """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
+    if not answers.items:
+        raise DataError(f"none of the {len(answers.unreadable)} images could be read, the first: {_first(answers)}")
+    labels = answers.numbers(subject.classes)
+    found = to_scores(answers.logits, subject.scores, subject.temperature)
+    figures = evaluate(
+        answers.logits,
+        labels,
+        subject.classes,
+        scores=subject.scores,
+        temperature=subject.temperature,
+        groups=[item.group for item in answers.items],
+    )
+    known = passes(found, subject.thresholds)
+    right = found.argmax(axis=1) == labels
+    return Judgement(
+        created_utc=now_utc(),
+        subject=subject,
+        data=Path(data.root).name,
+        data_sha256=data.digest,
+        split=split,
+        test_use=use,
+        other_data=other_data,
+        evaluation=figures,
+        answered=None if known is None else float(known.mean()),
+        right_of_answered=float(right[known].mean()) if known is not None and known.any() else None,
+        curves=curves_of(found, labels, subject.classes, [each.auc for each in figures.per_class]),
+        worst=_worst(found, labels, answers, subject),
+        unreadable=answers.unreadable,
+        seconds=answers.seconds,
+        compute_precision=answers.compute_precision,
+        engine=dict(answers.engine),
+        machine=machine_facts(),
+        origin=origin,
+        of_images=len(data.items),
+        selected_on=chosen,
+        classes_present=len({item.label for item in answers.items}) if present else None,
+    )
+
+
+def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:
+    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
+    from edgeclf.evaluation.page import evaluation_page
+    from edgeclf.evaluation.plots import draw_pictures
+
+    with writing(folder, force=force) as draft:
+        draft.mkdir()
+        (draft / REPORT).write_text(json.dumps(report_document(judgement), indent=1, allow_nan=False) + "\n")
+        drawn = draw_pictures(judgement, data, draft)
+        (draft / PAGE).write_text(evaluation_page(judgement, draft), encoding="utf-8")
+    return [folder / name for name in (PAGE, REPORT, *drawn)]
+
+
+def report_document(judgement: Judgement) -> dict[str, Any]:
+    """The judgement as JSON, its schema first."""
+    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(judgement)}
+
+
+def _worst(
+    found: NDArray[np.float64], labels: NDArray[np.intp], answers: Answers, subject: Subject
+) -> tuple[Mistake, ...]:
+    """The wrong answers that were given with most confidence."""
+    given = found.argmax(axis=1)
+    confidence = found.max(axis=1)
+    if subject.scores == "margin":
+        confidence = confidence - found[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(given != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_ERRORS]
+    classes = subject.classes
+    return tuple(
+        Mistake(answers.items[i].path, classes[labels[i]], classes[given[i]], float(confidence[i])) for i in surest
+    )
+
+
+def _first(answers: Answers) -> str:
+    return f"{answers.unreadable[0].path}: {answers.unreadable[0].error}"

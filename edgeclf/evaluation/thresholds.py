@@ -1,0 +1,186 @@
+"""What validation images decide about a trained classifier: when it says "unknown"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.metrics.intervals import Interval, wilson
+
+_SLACK = 0.1  # below the least confidence seen, as a share of the spread of confidences or of itself
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an operating point shall reach: precision (of the answers given) or recall (of all images), 0..1."""
+
+    figure: str
+    share: float
+
+    def __post_init__(self) -> None:
+        if self.figure not in ("precision", "recall"):
+            raise UsageError(f"an operating point is a precision or a recall, found {self.figure!r}")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"a wanted {self.figure} lies above 0 and up to 1, found {self.share:g}")
+
+    def __str__(self) -> str:
+        return f"{self.figure}={self.share:g}"
+
+
+def parse_wanted(text: str) -> Wanted:
+    """ "precision=0.95" -> Wanted. Raises UsageError."""
+    figure, _, share = text.partition("=")
+    try:
+        return Wanted(figure.strip(), float(share))
+    except ValueError:
+        raise UsageError(f"an operating point reads precision=0.95 or recall=0.9, found {text!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Thresholds, and what they give on the images that they were chosen on (so the figures flatter a little).
+
+    Attributes
+    ----------
+    wrong
+        Images that are predicted wrongly, whatever the thresholds.
+    answered
+        Share of images that get an answer other than "unknown".
+    precision, recall
+        Share of right answers among those answered, and among all images. None: nothing is answered.
+    interval
+        95 % of the figure that was wanted; None: nothing is answered.
+    missed
+        Classes (numbers) for which no threshold reaches the wanted figure; -1 for the abstention threshold.
+    """
+
+    thresholds: Thresholds
+    wanted: Wanted
+    images: int
+    wrong: int
+    answered: float
+    precision: float | None
+    recall: float
+    interval: Interval | None
+    missed: tuple[int, ...]
+
+    @property
+    def images_needed(self) -> int | None:
+        """Images that would hold the figure to half of what it leaves to errors, a point at least; None: these do.
+
+        A precision of 0.95 to 2.5 points, for example.
+        """
+        if self.interval is None:
+            return None
+        of_all = self.wanted.figure == "recall"
+        images = self.images if of_all else round(self.answered * self.images)
+        found = self.recall if of_all or self.precision is None else self.precision
+        close = max((1 - self.wanted.share) / 2, 0.01)
+        if _half_width(self.interval) <= close:
+            return None
+        share = (found * images + 1) / (images + 2)  # Laplace's: of no error in 54 images follows no rate of 0
+        needed = images
+        while _half_width(wilson(share * needed, needed)) > close:
+            needed = math.ceil(1.05 * needed)
+        return math.ceil(needed * self.images / images / 10) * 10
+
+    @property
+    def caution(self) -> str | None:
+        """What limits the choice, in words; None: nothing does."""
+        if self.interval is None or (needed := self.images_needed) is None:
+            return None
+        return (
+            f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds "
+            f"on: {self.wanted.figure} elsewhere may be {self.interval.low:.3f} to {self.interval.high:.3f} (95 %); "
+            f"about {needed:,} would do"
+        )
+
+    def check(self) -> None:
+        """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
+        if -1 in self.missed:
+            raise GateError(
+                f"no threshold reaches {self.wanted} on {self.images} validation images; want less, or --per-class"
+            )
+
+
+def fit_thresholds(
+    scores: NDArray[np.float64], labels: NDArray[np.integer], wanted: Wanted, *, per_class: bool = False
+) -> OperatingPoint:
+    """Thresholds for scores (N, C), probabilities or margins, that reach what is wanted with the most answers.
+
+    One abstention threshold for all classes, or one a class: that class's precision (of the images answered so), or
+    its recall (of its images). For a precision the threshold is as low as possible, for a recall as high as possible;
+    but hardly below the least confidence of these images, since what is answered there was never seen to be right.
+    Where nothing reaches it, a precision is bought with (almost) no answers, a recall with all.
+    """
+    if not len(labels):
+        raise DataError("no images to choose thresholds on")
+    answers = scores.argmax(axis=1)
+    confidence, right = scores.max(axis=1), answers == labels
+    if not per_class:
+        threshold, reached = _threshold(confidence, right, len(labels), wanted)
+        missed = () if reached else (-1,)
+        return _describe(Thresholds(unknown_below=threshold), confidence >= threshold, right, wanted, missed)
+    least, lacking = [], []
+    for number in range(scores.shape[1]):
+        here = answers == number
+        threshold, reached = _threshold(confidence[here], right[here], int((labels == number).sum()), wanted)
+        least.append(threshold)
+        if not reached:
+            lacking.append(number)
+    known = confidence >= np.array(least)[answers]
+    return _describe(Thresholds(per_class=tuple(least)), known, right, wanted, tuple(lacking))
+
+
+def _threshold(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], images: int, wanted: Wanted
+) -> tuple[float, bool]:
+    """(threshold, whether it reaches what is wanted) for answers, of `images` that should have been found.
+
+    It lies half-way between two confidences, so that another engine's rounding moves no image across it.
+    """
+    if not len(confidence):
+        return 0.0, wanted.figure == "precision" or images == 0
+    order = np.argsort(-confidence, kind="stable")
+    ranked, hits = confidence[order], np.cumsum(right[order])
+    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # equal confidences pass together
+    if wanted.figure == "precision":
+        fine = ends[hits[ends] / (ends + 1) >= wanted.share]
+        last = int(fine[-1]) if len(fine) else -1
+    else:
+        fine = ends[hits[ends] >= wanted.share * images]
+        last = int(fine[0]) if len(fine) else len(ranked) - 1
+    if last < 0:
+        return float(np.nextafter(ranked[0], np.inf)), False
+    if last + 1 == len(ranked):  # all pass
+        if not len(fine):
+            return min(0.0, float(ranked[-1])), False
+        return float(ranked[-1]) - _SLACK * max(float(ranked[0] - ranked[-1]), abs(float(ranked[-1]))), True
+    return float(ranked[last] + ranked[last + 1]) / 2, bool(len(fine))
+
+
+def _describe(
+    thresholds: Thresholds, known: NDArray[np.bool_], right: NDArray[np.bool_], wanted: Wanted, missed: tuple[int, ...]
+) -> OperatingPoint:
+    answered, hits = int(known.sum()), int((known & right).sum())
+    counted = len(right) if wanted.figure == "recall" else answered
+    return OperatingPoint(
+        thresholds=thresholds,
+        wanted=wanted,
+        images=len(right),
+        wrong=int((~right).sum()),
+        answered=answered / len(right),
+        precision=hits / answered if answered else None,
+        recall=hits / len(right),
+        interval=wilson(hits, counted) if counted else None,
+        missed=missed,
+    )
+
+
+def _half_width(interval: Interval) -> float:
+    return (interval.high - interval.low) / 2

@@ -1,0 +1,1 @@
+"""Other tools' data and clusters: Ray Data."""

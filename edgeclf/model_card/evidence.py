@@ -1,0 +1,112 @@
+"""What a model card may quote: reports of bench and eval, and in them only what was measured of this very bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeclf.evaluation.judgement import Judgement
+from edgeclf.evaluation.report import SCHEMA as JUDGEMENT_SCHEMA
+from edgeclf_benchmarks.measuring.report import KIND as BENCH
+from edgeclf_benchmarks.measuring.report import Report, read_report
+from edgeclf_benchmarks.measuring.report_rows import Row
+from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.metrics.metrics import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Figures on one set of labelled images. `remark`: what limits them, such as "selected on these images"."""
+
+    data: str
+    split: str
+    digest: str
+    evaluation: Evaluation
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A bundle's row in one report of bench."""
+
+    file: str
+    report: Report
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the reports say of one bundle."""
+
+    accuracies: tuple[Accuracy, ...]
+    benches: tuple[Measured, ...]
+
+    @property
+    def training_images(self) -> int | None:
+        """None: no report was on the data that it was trained on."""
+        return next((each.row.training_images for each in self.benches if each.row.training_images is not None), None)
+
+
+def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
+    """What the reports say of the bundle of that digest. Raises DataError for one that says nothing of it."""
+    accuracies: list[Accuracy] = []
+    benches: list[Measured] = []
+    for path in paths:
+        if _kind(path) == "evaluation":
+            accuracies.append(_judged(path, digest))
+            continue
+        report = read_report(path)
+        rows = [row for row in report.rows if row.digest == digest and row.kind == "bundle"]
+        if not rows:
+            names = ", ".join(row.name for row in report.rows)
+            raise DataError(f"{path} has no row of this bundle ({digest[:12]}), only {names}; bench this bundle itself")
+        benches.append(Measured(path.name, report, rows[0]))
+        if report.data is not None and rows[0].evaluation is not None:
+            remarks = [] if report.complete else ["the bench was interrupted"]
+            remarks += ["selected on these images"] if report.data.selected_on else []
+            remarks += [] if rows[0].test_look is None else [f"use no. {rows[0].test_look} of this test split"]
+            data = (report.data.name, report.data.split, report.data.digest)
+            accuracies.append(Accuracy(*data, rows[0].evaluation, "; ".join(remarks)))
+    return Evidence(tuple(accuracies), tuple(benches))
+
+
+def _judged(path: Path, digest: str) -> Accuracy:
+    found = _judgement(path)
+    if found.subject.digest != digest:
+        raise DataError(f"{path} judges {found.subject.name}, not this bundle ({digest[:12]}); eval this bundle itself")
+    remarks = ["all images of a folder without splits"] if found.origin == "whole" else []
+    if found.selected_on:
+        these = found.selected_on == found.evaluation.images
+        remarks.append(f"selected on {'these' if these else f'{found.selected_on} of these'} images")
+    if found.classes_present is not None:
+        remarks.append(f"{found.classes_present} of {len(found.evaluation.classes)} classes present")
+    if found.test_use is not None:
+        remarks.append(f"use no. {found.test_use.number} of this test split")
+    if found.other_data:
+        remarks.append("trained on another split: its training images may be among these")
+    if found.unreadable:
+        remarks.append(f"{len(found.unreadable)} images could not be read")
+    return Accuracy(found.data, found.split, found.data_sha256, found.evaluation, "; ".join(remarks))
+
+
+def _judgement(path: Path) -> Judgement:
+    content = json.loads(path.read_bytes())
+    if content.get("schema") != JUDGEMENT_SCHEMA:
+        raise DataError(f"{path}: schema {content.get('schema')}, this edgeclf reads {JUDGEMENT_SCHEMA}; eval again")
+    return from_json(Judgement, {key: value for key, value in content.items() if key not in _HEAD}, str(path))
+
+
+_HEAD = ("schema", "kind")
+
+
+def _kind(path: Path) -> str:
+    """ "evaluation" for what eval wrote; all else is left to the reader of bench's reports, and its sentences."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return BENCH
+    return "evaluation" if isinstance(content, dict) and content.get("kind") == "evaluation" else BENCH

@@ -1,0 +1,96 @@
+"""Images without labels: those of a folder, or of a split's training part; each is read once before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeclf.data.split import Item, SplitManifest, load_manifest
+from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
+from edgeclf.training.inputs.batches import Pictures
+from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.images.decode import decode, find_images
+from edgeclf_runtime.images.memory_budget import BUDGET
+
+_UNLABELLED = ("unlabelled", "labelled")  # a manifest has two classes at least; every image here is of the first
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """The images that can be read, as a manifest whose classes mean nothing, and the files that can't."""
+
+    manifest: SplitManifest
+    broken: tuple[Unreadable, ...] = ()
+    passed_over: int = 0
+
+    @property
+    def pictures(self) -> Pictures:
+        """As training takes them; the labels are all 0."""
+        return Pictures(self.manifest, self.manifest.items, np.zeros(len(self.manifest.items), dtype=np.int64))
+
+    def read_again(self, value_range: ValueRange | None = None) -> Unlabelled:
+        """Without the images that are gone, changed or damaged since. Raises DataError where that are all."""
+        broken = find_unusable(self.manifest, self.manifest.items, value_range)
+        paths = {each.path for each in broken}
+        items = tuple(item for item in self.manifest.items if item.path not in paths)
+        if not items:
+            raise DataError(f"{self.manifest.root}: none of its images can be read, such as {broken[0].path}")
+        return replace(self, manifest=replace(self.manifest, items=items), broken=(*self.broken, *broken))
+
+
+def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, track: Track = untracked) -> Unlabelled:
+    """The images under a folder; of a split manifest (.json) those that train, so that its others stay unseen.
+
+    Raises
+    ------
+    UsageError
+        `source` is not there, or is neither.
+    DataError
+        There is no image, or none that can be read.
+    """
+    if source.suffix.lower() == ".json":
+        manifest = load_manifest(source)
+        root, passed_over = Path(manifest.root), 0
+        paths = [manifest.path_of(item) for item in manifest.of("train")]
+    elif source.is_dir():
+        root = source.resolve()
+        paths, passed_over = find_images(root)
+    else:
+        found = "a file" if os.path.lexists(source) else "nothing there"
+        raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
+    if not paths:
+        raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
+    looked = list(track(in_threads(lambda path: _look_at(path, value_range), paths), len(paths), "read"))
+    names = [path.relative_to(root).as_posix() for path in paths]
+    broken = [
+        Unreadable(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)
+    ]
+    items = [
+        Item(name, _UNLABELLED[0], "train", seen)
+        for name, seen in zip(names, looked, strict=True)
+        if isinstance(seen, str)
+    ]
+    if not items:
+        raise DataError(
+            f"{source}: none of its {len(paths)} images can be read, such as {broken[0].path}: {broken[0].error}"
+        )
+    manifest = SplitManifest(root=str(root), classes=_UNLABELLED, seed=0, fractions=(1.0, 0.0, 0.0), items=tuple(items))
+    return Unlabelled(manifest, tuple(broken), passed_over)
+
+
+def _look_at(path: Path, value_range: ValueRange | None) -> str | ImageError:
+    """SHA-256 of an image file that decodes, or what is wrong with it."""
+    try:
+        data = path.read_bytes()
+        with BUDGET.share() as reserve:
+            decode(data, value_range=value_range, reserve=reserve)
+    except ImageError as error:
+        return error
+    except OSError as error:
+        return ImageError(error.strerror or str(error))
+    return hashlib.sha256(data).hexdigest()

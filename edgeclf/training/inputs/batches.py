@@ -1,0 +1,227 @@
+"""Pictures of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.split import Item, SplitManifest, verify_item
+from edgeclf.training.inputs.augment import Augmenter, seed_of
+from edgeclf.training.loop.distributed import Processes
+from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The items of one split, with the index of each one's class."""
+
+    manifest: SplitManifest
+    items: tuple[Item, ...]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, manifest: SplitManifest, split: str) -> Pictures:
+        """Raises DataError where the split is empty."""
+        items = manifest.of(split)  # type: ignore[arg-type]
+        if not items:
+            raise DataError(f"no {split} images in {manifest.root}; split the data with `edgeclf data split`")
+        place = {name: number for number, name in enumerate(manifest.classes)}
+        return cls(manifest, items, np.array([place[item.label] for item in items], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def part(self, share: slice) -> Pictures:
+        return Pictures(self.manifest, self.items[share], self.labels[share])
+
+    def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
+        """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
+        random = np.random.default_rng(seed)
+        if not weighted:
+            return random.permutation(len(self))
+        weights = 1.0 / np.bincount(self.labels)[self.labels]
+        return random.choice(len(self), len(self), p=weights / weights.sum())
+
+    def load(self, index: int, pixels: Pixels) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""
+        item = self.items[index]
+        try:
+            with BUDGET.share() as reserve:
+                return pixels.load(verify_item(self.manifest, item), reserve=reserve)[0]
+        except ImageError as error:
+            path = self.manifest.path_of(item)
+            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from error
+
+
+def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """(N, H, W, 3) uint8 in order, without augmentation; threads decode the next batches while the caller computes."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        waiting: deque[Any] = deque()
+        for start in range(0, len(pictures), batch_size):
+            indices = range(start, min(start + batch_size, len(pictures)))
+            waiting.append([pool.submit(pictures.load, index, pixels) for index in indices])
+            if len(waiting) > 2:
+                yield np.stack([future.result() for future in waiting.popleft()])
+        while waiting:
+            yield np.stack([future.result() for future in waiting.popleft()])
+
+
+class Augmented:
+    """What a DataLoader's workers index: (epoch, index) -> picture and label.
+
+    `kept` holds pictures that are prepared already, by index.
+    """
+
+    def __init__(self, pictures: Pictures, pixels: Pixels, augmenter: Augmenter) -> None:
+        self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
+        self.kept: dict[int, NDArray[np.uint8]] = {}
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+        epoch, index = key
+        prepared = self.kept[index] if index in self.kept else self._prepare(index)
+        return self._augmenter.finish(prepared, epoch, index), int(self._pictures.labels[index])
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 of the picture before anything random happens to it, to be kept."""
+        return np.asarray(self._prepare(index))
+
+    def _prepare(self, index: int) -> Image.Image | NDArray[np.uint8]:
+        manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
+        try:
+            data = verify_item(manifest, item)
+            with BUDGET.share() as reserve:
+                shown = decode(data, background=rules.background, value_range=rules.value_range, reserve=reserve)
+                return self._augmenter.prepare(shown.image)
+        except ImageError as error:
+            path = manifest.path_of(item)
+            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
+
+
+class _EpochOrder:
+    """What a DataLoader takes its batches from, (epoch, index) for each picture: in another order every epoch.
+
+    All processes draw the same batches, and each takes its share of them.
+    """
+
+    def __init__(
+        self, pictures: Pictures, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
+    ) -> None:
+        self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
+        self._least, self._processes = least, processes
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches an epoch; a last one of fewer than `least` pictures is left out."""
+        whole, rest = divmod(len(self._pictures), self._batch_size)
+        return max(1, whole + (rest >= self._least))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = self._pictures.order(seed_of(self._seed, "order", self.epoch), self._weighted)
+        for number in range(len(self)):
+            chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
+            yield [(self.epoch, int(index)) for index in chosen[self._processes.share(len(chosen))]]
+
+
+class TrainingBatches:
+    """This process's share of shuffled, augmented batches of the training split; the order follows from (seed, epoch).
+
+    A last batch of fewer than `least` pictures is left out: BatchNorm can't learn from a single one. The worker
+    processes live as long as this object: starting them anew each epoch costs more than a small epoch.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        pixels: Pixels,
+        augmenter: Augmenter,
+        *,
+        batch_size: int,
+        seed: int,
+        weighted: bool,
+        workers: int,
+        least: int = 2,
+        processes: Processes = Processes(),
+        pin: bool = False,
+    ) -> None:
+        import torch
+        from torch.utils.data import DataLoader
+
+        self._order = _EpochOrder(pictures, batch_size, seed, weighted, least, processes)
+        self.augmented = Augmented(pictures, pixels, augmenter)
+        self._loader: Any = DataLoader(
+            self.augmented,  # type: ignore[arg-type]
+            batch_sampler=self._order,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # they share the pictures that are kept
+            persistent_workers=workers > 0,
+            collate_fn=_stack,
+            worker_init_fn=_leave_when_told,
+            pin_memory=pin,
+            generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
+        )
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._order)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """((N, H, W, 3) uint8, (N,) int64) tensors; N may be 0 in a last batch. Raises DataError for a bad file."""
+        self._order.epoch = epoch
+        batches = iter(self._loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except DataError as error:  # a worker's error comes with the worker's traceback in its text
+                raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from error
+            if batch is None:
+                return
+            yield batch
+
+
+@contextmanager
+def dead_workers_named() -> Iterator[None]:
+    """Turns torch's error for a dead data worker, which comes up wherever the main thread is, into BackendError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
+
+
+def _leave_when_told(worker: int) -> None:
+    """In a data worker: SIGTERM ends it as if it had finished.
+
+    `timeout`, systemd and others send it to all processes of a training. A worker that dies of it is an error to torch,
+    which comes up in the main process wherever that is winding down for the same signal.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+
+
+def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    if not samples:  # the last batch has fewer pictures than there are processes
+        return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
+    images, labels = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

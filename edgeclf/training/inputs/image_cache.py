@@ -1,0 +1,73 @@
+"""Training pictures decoded once: what augmentation starts from, kept in memory as far as it fits.
+
+Kept is what comes before the first random step, so that the pictures of a training are the same, bit for bit, with and
+without. Data workers share it: they are forked from the process that holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.training.watcher import Watcher
+from edgeclf.wording import size
+
+_SHARES = {"auto": 1 / 4, "on": 1 / 2}  # of the memory that is free now
+_SAMPLE, _AHEAD = 32, 64
+
+
+def decode_once(
+    load: Callable[[int], NDArray[np.uint8]], count: int, mode: str, budget: int, watcher: Watcher
+) -> dict[int, NDArray[np.uint8]]:
+    """Index -> array of the pictures 0..count that fit into `budget` bytes; "auto" keeps all or none, by a sample."""
+    sample = {index: load(index) for index in range(0, count, max(1, count // _SAMPLE))}
+    expected = sum(picture.nbytes for picture in sample.values()) * count // len(sample)
+    if mode == "auto" and expected > budget:
+        watcher.note(
+            f"pictures are decoded anew in each epoch: decoded they take about {size(expected)}, "
+            f"{size(budget)} may be used; --image-cache on keeps what fits"
+        )
+        return {}
+    kept: dict[int, NDArray[np.uint8]] = {}
+    taken = 0
+    watcher.start("decoding", min(count, count * budget // max(expected, 1)))
+    pictures = _in_order(lambda index: sample[index] if index in sample else load(index), count)
+    for index, picture in enumerate(pictures):
+        if (taken := taken + picture.nbytes) > budget:
+            break
+        kept[index] = picture
+        watcher.advance()
+    held = size(sum(picture.nbytes for picture in kept.values()))
+    whole = "all" if len(kept) == count else f"{len(kept):,} of {count:,}"
+    watcher.note(f"{whole} training pictures stay decoded in memory ({held}); --image-cache off keeps none")
+    return kept
+
+
+def cache_budget(mode: str, processes: int, root: Path = Path("/")) -> int:
+    """Bytes that each of the `processes` of this machine may keep pictures in."""
+    return int(free_memory(root) * _SHARES[mode] / processes)
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes that can be used without swapping: of the machine, or of the control group where that holds less (v2)."""
+    free = re.search(r"^MemAvailable:\s+(\d+)", (root / "proc/meminfo").read_text(), re.MULTILINE)
+    found = int(free[1]) * 1024 if free else 0
+    group = root / "sys/fs/cgroup"
+    try:
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no such group, or its limit is "max"
+        return found
+    return max(0, min(found, limit - used))
+
+
+def _in_order(load: Callable[[int], NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Pictures in order, decoded in threads a little ahead."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for start in range(0, count, _AHEAD):
+            yield from pool.map(load, range(start, min(start + _AHEAD, count)))

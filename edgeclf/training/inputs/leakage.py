@@ -1,0 +1,45 @@
+"""Whether images that shall judge a network were among those that its weights had been adapted to, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.training.adaptation.folder import OUTCOME
+from edgeclf.training.run.run import Run
+from edgeclf_export.sources.adapted import Adapted, read_adapted, weights_in
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+
+
+def seen_in_adaptation(weights: str, data: SplitManifest) -> tuple[str, ...]:
+    """A warning for validation and for test images that the weights at the path `weights` were adapted to."""
+    adapted = read_adapted(weights_in(Path(weights)))
+    if adapted is None:
+        return ()
+    return tuple(filter(None, (_sentence(adapted, data.of(split), split) for split in ("val", "test"))))
+
+
+def keep_adapted(run: Run, weights: str) -> None:
+    """Notes in the run what its weights were adapted to, for those who judge it when the weights are gone."""
+    adapted = read_adapted(weights_in(Path(weights)))
+    if adapted is not None:
+        run.write_json(OUTCOME, to_json(adapted))
+
+
+def seen_by_run(run: Run, items: Sequence[Item]) -> str | None:
+    """A warning where images that judge the run were among those that its first weights were adapted to."""
+    if not (run.path / OUTCOME).is_file():
+        return None
+    adapted = from_json(Adapted, run.read_json(OUTCOME), str(run.path / OUTCOME))
+    return _sentence(adapted, items, "these")
+
+
+def _sentence(adapted: Adapted, items: Sequence[Item], which: str) -> str | None:
+    seen = adapted.count_seen(item.sha256 for item in items)
+    if not seen:
+        return None
+    return (
+        f"{seen} of {len(items)} {which} images were among the {adapted.images} unlabelled ones that the weights were "
+        "adapted to, so figures on them may flatter; give adapt the split manifest, and it sees training images alone"
+    )

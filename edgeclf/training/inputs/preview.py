@@ -1,0 +1,113 @@
+"""A contact sheet of what a recipe makes of training images, so that harm is seen before it is done."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from edgeclf.console import inert
+from edgeclf.data.split import Item, SplitManifest
+from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.errors import DataError, ImageError
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.pixels import Pixels
+
+_GAP_PX, _TITLE_PX, _LINE_PX, _LINES, _CHARACTER_PX = 6, 22, 12, 4, 6
+_TRIES = 30
+Shown = tuple[NDArray[np.uint8], str]  # (H, W, 3) RGB, and the caption below it
+
+
+def draw_preview(
+    data: SplitManifest,
+    pixels: Pixels,
+    destination: Path,
+    *,
+    recipes: Sequence[str] = tuple(RECIPES),
+    switches: Switches = Switches(),
+    pictures: int = 4,
+    samples: int = 3,
+    seed: int = 0,
+    force: bool = False,
+) -> None:
+    """One band a recipe: for each of some training images what the device sees, and what is trained on.
+
+    A recipe that mixes images shows the mixed ones with the share of each class; one that changes nothing shows each
+    image once. Raises DataError for an image that can't be read, UsageError where `destination` exists without `force`.
+    """
+    items = data.of("train")
+    if not items:
+        raise DataError(f"{data.root}: no training images to show")
+    chosen = [items[i * len(items) // min(pictures, len(items))] for i in range(min(pictures, len(items)))]
+    images = [_read(data, item, pixels) for item in chosen]
+    labels = [item.label for item in chosen]
+    height, width = pixels.crop_px
+    column, band = width + _GAP_PX, _TITLE_PX + height + _LINES * _LINE_PX + _GAP_PX
+    sheet = Image.new("RGB", (len(images) * (samples + 1) * column, len(recipes) * band), "white")
+    pen, heading, small = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(10)
+    for row, recipe in enumerate(recipes):
+        top = row * band
+        pen.text((2, top + 3), f"{recipe}: {RECIPES[recipe].contents}", fill="black", font=heading)
+        augmenter = Augmenter(recipe, switches, pixels, seed)
+        plain = recipe == "none" and not switches.any
+        made = [] if plain else _samples(augmenter, recipe, images, labels, samples, seed)
+        for number, image in enumerate(images):
+            shown = [(pixels.apply(image), labels[number]), *(each[number] for each in made)]
+            for place, (picture, caption) in enumerate(shown):
+                left = (number * (samples + 1) + place) * column
+                sheet.paste(Image.fromarray(picture), (left, top + _TITLE_PX))
+                for line, words in enumerate(_folded(caption, width)):
+                    under = (left, top + _TITLE_PX + height + 1 + line * _LINE_PX)
+                    pen.text(under, words, fill="#444", font=small)
+    with writing(destination, force=force) as draft:
+        sheet.save(draft, format="PNG")
+
+
+def _read(data: SplitManifest, item: Item, pixels: Pixels) -> Image.Image:
+    try:
+        return decode(data.path_of(item), background=pixels.background, value_range=pixels.value_range).image
+    except ImageError as error:
+        raise DataError(f"{data.path_of(item)}: {error}") from error
+
+
+def _samples(
+    augmenter: Augmenter, recipe: str, images: Sequence[Image.Image], labels: Sequence[str], samples: int, seed: int
+) -> list[list[Shown]]:
+    """For each sample, what training sees of each image."""
+    drawn = [[augmenter(image, sample, number) for number, image in enumerate(images)] for sample in range(samples)]
+    mixup, cutmix = RECIPES[recipe].mixing
+    if not (mixup or cutmix) or len(images) < 2:
+        return [[(picture, "") for picture in each] for each in drawn]
+    names = (("MixUp", mixup, 0.0), ("CutMix", 0.0, cutmix))  # in turns: training draws one of them for each batch
+    return [list(_mixed(each, labels, *names[place % 2], seed + place)) for place, each in enumerate(drawn)]
+
+
+def _mixed(
+    batch: Sequence[NDArray[np.uint8]], labels: Sequence[str], name: str, mixup: float, cutmix: float, seed: int
+) -> Iterator[Shown]:
+    """The batch as training mixes it, with the share of each class."""
+    import torch
+
+    from edgeclf.training.loop.losses import mix
+
+    classes = list(dict.fromkeys(labels))
+    targets: Any = torch.eye(len(classes))[[classes.index(label) for label in labels]]
+    pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
+    tries = (mix(pixels, targets, mixup=mixup, cutmix=cutmix, seed=100 * seed + number) for number in range(_TRIES))
+    mixed, shares = min(tries, key=lambda found: float(found[1].max()))  # draws where there is something to see
+    shown = mixed.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    for picture, share in zip(shown, shares.tolist(), strict=True):
+        parts = [f"{part:.0%} {label}" for label, part in zip(classes, share, strict=True) if part > 0.005]
+        yield picture, f"{name}: {', '.join(parts)}"
+
+
+def _folded(caption: str, width_px: int) -> list[str]:
+    """As many lines as there is room for."""
+    shown = inert(caption).encode("ascii", "replace").decode()
+    return textwrap.wrap(shown, max(8, width_px // _CHARACTER_PX), max_lines=_LINES, placeholder="...")

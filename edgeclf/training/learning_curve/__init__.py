@@ -1,0 +1,1 @@
+"""The learning curve: how much more data would teach."""

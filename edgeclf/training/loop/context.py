@@ -1,0 +1,144 @@
+"""Pictures and network on one device: what the inputs of every phase are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.data.split import SplitManifest
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.inputs.batches import Pictures, plain_batches
+from edgeclf.training.loop.device import amp_type, free_cached, is_out_of_memory
+from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.loop.network import Network
+from edgeclf_export.sources.trained import Architecture
+from edgeclf_runtime.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+_CACHED_PIXELS_BYTES = 1 << 30
+EVALUATION_BATCH = 32
+
+
+class Studio:
+    """Pictures and network on one device: what both kinds of inputs are made from."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: SplitManifest,
+        architecture: Architecture,
+        module: torch.nn.Module,
+        device: torch.device,
+        processes: Processes = Processes(),
+    ) -> None:
+        import torch
+
+        self.config, self.device, self.pixels = config, device, architecture.pixels
+        self.processes = processes
+        self.classes = len(architecture.labels)
+        self.train, self.val = Pictures.of(data, "train"), Pictures.of(data, "val")
+        self._own_val = self.val.part(processes.share(len(self.val)))
+        self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
+        network_learns = config.strategy != "linear-probe"
+        self.learns_batch_norm = (
+            network_learns and self.network.has_batch_norm and not config.freezes_batch_norm(len(self.train))
+        )
+        self.syncs_batch_norm = self.learns_batch_norm and processes.size > 1 and device.type == "cuda"
+        self._refuse_small_shares()
+        if self.syncs_batch_norm:
+            self.network.sync_batch_norm()
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.network.module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        normalization = architecture.normalization
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
+        self._scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
+        self._shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
+        self._amp = amp_type(config.amp, device)
+        self._val_pixels: list[NDArray[np.uint8]] | None = None
+        self._check()
+
+    def _refuse_small_shares(self) -> None:
+        """Raises UsageError where a process would get no picture, or BatchNorm one, whose variance is none."""
+        size, batch = self.processes.size, min(self.config.batch_size, len(self.train))
+        for count, what in ((batch, "pictures a step"), (len(self.val), "validation images")):
+            if count < size:
+                raise UsageError(f"{size} processes can't share {count} {what}; start fewer of them")
+        if self.learns_batch_norm and batch < 2 * size:
+            raise UsageError(
+                f"BatchNorm can't learn from one picture; give --batch-size {2 * size} or more, or --batch-norm freeze"
+            )
+
+    def _check(self) -> None:
+        """Raises UsageError where the network can't take the pictures, or the strategy not the network."""
+        import torch
+
+        noise = torch.randint(0, 256, (2, *self.pixels.crop_px, 3), generator=torch.Generator().manual_seed(0))
+        whole = self.network.is_heads_on_features(self.normalized(noise))
+        if not whole and self.config.strategy in ("linear-probe", "two-phase"):
+            raise UsageError(
+                "this backbone is more than features and linear heads; choose --strategy full or discriminative"
+            )
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, channels last in memory, as the exported graph does it."""
+        return images.to(self.device, non_blocking=True).float().permute(0, 3, 1, 2) * self._scale + self._shift
+
+    def autocast(self) -> Any:
+        import torch
+
+        return torch.autocast(self.device.type, self._amp, enabled=self._amp is not None)
+
+    @property
+    def scales_gradients(self) -> bool:
+        import torch
+
+        return self._amp is torch.float16
+
+    def val_batches(self) -> Iterator[NDArray[np.uint8]]:
+        """This process's share of the validation pictures in order; decoded once where they fit into a GiB."""
+        if self._val_pixels is not None:
+            yield from self._val_pixels
+            return
+        height, width = self.pixels.crop_px
+        fits = len(self._own_val) * height * width * 3 <= _CACHED_PIXELS_BYTES
+        kept: list[NDArray[np.uint8]] = []
+        for images in plain_batches(self._own_val, self.pixels, EVALUATION_BATCH):
+            if fits:
+                kept.append(images)
+            yield images
+        self._val_pixels = kept if fits else None
+
+    def through(self, forward: Any, batches: Iterator[NDArray[np.uint8]], count: int) -> torch.Tensor:
+        """What `forward` gives for all `count` pictures, in evaluation mode, float32 on the CPU.
+
+        `batches` are this process's share of them; each process gets the answers of all.
+        """
+        import torch
+
+        self.network.module.eval()
+        with torch.inference_mode(), self.autocast():
+            parts = [self._forward(forward, torch.from_numpy(images)) for images in batches]
+        own = torch.cat(parts).clone()  # outside of inference mode: features are trained on
+        return self.processes.join_rows(own, count)
+
+    def _forward(self, forward: Any, images: torch.Tensor) -> torch.Tensor:
+        """Out of memory, halves the batch."""
+        import torch
+
+        try:
+            answers: torch.Tensor = forward(self.normalized(images)).float().cpu()
+            return answers
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) == 1:
+                raise BackendError("out of memory with one picture; try a smaller --img-size") from error
+        free_cached()
+        half = len(images) // 2
+        return torch.cat([self._forward(forward, images[:half]), self._forward(forward, images[half:])])

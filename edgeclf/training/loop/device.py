@@ -1,0 +1,59 @@
+"""Where a training computes: the device, its type of mixed precision, and what to do when its memory runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeclf.training.loop.distributed import Processes
+from edgeclf_runtime.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+_CPU_ALLOCATOR = "can't allocate memory"  # c10/core/impl/alloc_cpu.cpp: a plain RuntimeError
+
+
+def choose_device(asked: str, processes: Processes = Processes()) -> torch.device:
+    """The GPU where there is one and nothing else was asked for; of several processes each takes its own.
+
+    Raises BackendError for a GPU that is not there.
+    """
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"no device {asked!r} for training; choose one of auto, cpu, cuda")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise BackendError("asked torch for cuda, it finds none; leave --device out to train on the cpu")
+    if asked == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if processes.size == 1:
+        return torch.device("cuda")
+    if processes.local_rank >= (found := torch.cuda.device_count()):
+        raise BackendError(f"each process needs a GPU of its own, torch finds {found}; start at most {found} processes")
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
+
+
+def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
+    """The type of mixed precision; "auto" is bf16 on a GPU that has it, and off on a CPU, where it is slower."""
+    import torch
+
+    if amp == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    if amp == "fp16" and device.type == "cpu":
+        raise UsageError("fp16 training needs a GPU; choose --amp bf16 or off")
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory: its own error on a GPU, a text on a CPU whose process is held to a limit."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or _CPU_ALLOCATOR in str(error)
+
+
+def free_cached() -> None:
+    """Gives back what torch's GPU allocator keeps for later; on a CPU it keeps nothing."""
+    import torch
+
+    torch.cuda.empty_cache()  # does nothing before CUDA is used

@@ -1,0 +1,243 @@
+"""What learns in one phase: optimizer, schedule and averages, one epoch after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.training.config import Phase
+from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.inputs.phases import Inputs
+from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.device import free_cached, is_out_of_memory
+from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, mix, one_hot, soften
+from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
+from edgeclf.training.run.checkpoint import Checkpoint, copy_state
+from edgeclf.training.waiting import Awaited
+from edgeclf.training.watcher import Watcher
+from edgeclf_runtime.errors import BackendError, GateError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the training images: the mean loss, how long it took, how much of that it waited for images."""
+
+    loss: float
+    seconds: float
+    waited_s: float
+
+
+class Learner:
+    """Optimizer, schedule and averages of one phase."""
+
+    def __init__(self, studio: Studio, phase: Phase, inputs: Inputs, watch: Watcher) -> None:
+        import torch
+
+        self._config, self._studio, self._phase, self._inputs, self._watch = studio.config, studio, phase, inputs, watch
+        config, network = studio.config, studio.network
+        self._optimizer = make_optimizer(config, network, phase)
+        self._learning = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._steps = math.ceil(len(inputs) / config.accumulate)
+        self._scheduler = make_schedule(self._optimizer, config, self._steps, phase)
+        self._scaler: Any = torch.amp.GradScaler(self._studio.device.type, enabled=self._studio.scales_gradients)
+        self._ema: Any = None
+        if config.ema and not phase.on_features:
+            from timm.utils import ModelEmaV3
+
+            self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
+        self._class_weights: torch.Tensor | None = None
+        self._mean_weight = 1.0
+        if config.class_weights == "balanced":
+            labels = studio.train.labels
+            weights = balanced_weights(labels, studio.classes)
+            self._class_weights = torch.from_numpy(weights).to(studio.device)
+            self._mean_weight = mean_weight(weights, labels, evenly=config.sampler == "weighted")
+        self._micro_batches = 1
+        self._steps_done = 0
+
+    @property
+    def lr(self) -> float:
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)
+
+    def train_epoch(self, epoch: int, *, fresh: bool) -> Pass:
+        """One pass over the training images; `fresh`: the head has learned nothing yet.
+
+        All randomness follows from (seed, phase, epoch, process): a resumed epoch repeats itself. Raises GateError
+        where the loss is no number.
+        """
+        import torch
+
+        seed = self._studio.processes.own_seed(seed_of(self._config.seed, self._phase.name, epoch))
+        torch.manual_seed(seed)  # dropout, stochastic depth
+        self._inputs.start()
+        self._steps_done = epoch * self._steps
+        start = time.perf_counter()
+        batches = Awaited(self._inputs.batches(epoch))
+        total, count, step_loss = 0.0, 0.0, 0.0
+        together, last = self._config.accumulate, len(self._inputs) - 1
+        for number, (batch, labels) in enumerate(batches):
+            summed = min(together, last + 1 - number // together * together)  # fewer at the end of an epoch
+            loss, images = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
+            total, count, step_loss = total + loss * images, count + images, step_loss + loss / summed
+            if (number + 1) % together == 0 or number == last:
+                step_loss = self._studio.processes.sum_gradients(self._learning, step_loss)
+                self._check(step_loss, epoch, fresh=fresh and number < together)
+                self._step()
+                step_loss = 0.0
+            self._watch.advance()
+        (total,) = self._studio.processes.totals(total)
+        self._average_statistics()
+        return Pass(total / count, time.perf_counter() - start, batches.waited_s)
+
+    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> tuple[float, float]:
+        """Adds `factor` times this batch's gradients; out of memory, goes on with smaller parts of it.
+
+        The loss and the number of images come back, the loss this process's part of the mean over the images of all.
+        """
+        targets = one_hot(labels, self._studio.classes)
+        if not self._phase.on_features:
+            mixup, cutmix = self._config.mixing
+            batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
+        targets = soften(targets, self._config.label_smoothing, self._class_weights)
+        (images,) = self._studio.processes.totals(len(labels))
+        whole = images * self._mean_weight
+        while True:
+            try:
+                return self._backward_parts(batch, targets, factor, whole), images
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(len(batch), error)
+
+    def _halve(self, images: int, error: RuntimeError) -> None:
+        """Makes room for a try with half as many pictures at a time. Raises BackendError where two are too many."""
+        tried = math.ceil(images / self._micro_batches)
+        if tried <= 2:
+            raise BackendError(f"out of memory with {tried} pictures at a time; try a smaller --img-size") from error
+        if self._studio.syncs_batch_norm:  # its layers wait for each other: all would have to halve at once
+            raise BackendError(f"out of memory with {tried} pictures a process; try a smaller --batch-size") from error
+        self._micro_batches *= 2
+        self._optimizer.zero_grad(set_to_none=True)
+        free_cached()
+        self._watch.warn(
+            f"out of memory with {tried} pictures at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
+            f"the same batch of {images}"
+            + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
+        )
+
+    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float, whole: float) -> float:
+        size = math.ceil(len(batch) / self._micro_batches)
+        total = 0.0
+        if not size:
+            return total
+        for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
+            with self._studio.autocast():
+                loss = classification_loss(
+                    self._inputs.logits(part),
+                    wanted,
+                    focal_gamma=self._config.focal_gamma if self._config.loss == "focal" else None,
+                    whole=whole,
+                )
+            self._scaler.scale(loss * factor).backward()
+            total += float(loss.detach())
+        return total
+
+    def _average_statistics(self) -> None:
+        """Gives all processes the mean of their BatchNorm statistics; synchronised ones are the same already."""
+        if self._studio.learns_batch_norm and not self._phase.on_features:
+            modules = [self._studio.network.module] + ([] if self._ema is None else [self._ema.module])
+            statistics = [each for module in modules for each in module.buffers() if each.is_floating_point()]
+            self._studio.processes.average_in_place(statistics)
+
+    def _step(self) -> None:
+        import torch
+
+        self._scaler.unscale_(self._optimizer)
+        if self._config.clip:
+            torch.nn.utils.clip_grad_norm_(self._learning, self._config.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._steps_done += 1
+        if self._ema is not None:
+            self._ema.update(self._studio.network.module, step=self._steps_done)
+        if self._config.schedule != "plateau":
+            self._scheduler.step()
+
+    def _check(self, loss: float, epoch: int, *, fresh: bool) -> None:
+        if not math.isfinite(loss):
+            raise GateError(
+                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
+            )
+        expected = math.log(self._studio.classes)
+        plain = self._config.loss == "cross-entropy" and self._class_weights is None
+        if fresh and plain and abs(loss - expected) > 0.5 * expected:
+            self._watch.warn(
+                f"the first loss is {loss:.2f}; a fresh head on {self._studio.classes} classes gives {expected:.2f}"
+            )
+
+    def _remedies(self) -> str:
+        clip = "a lower --clip" if self._config.clip else "--clip 1"
+        return f"a lower --lr, {clip}{'' if self._config.amp == 'off' else ', or --amp off'}"
+
+    def judge(self) -> dict[str, float]:
+        """Validation figures of the weights that would be kept. Raises GateError where they answer no numbers."""
+        own = None
+        if self._ema is not None:
+            own = copy_state(self._studio.network.module)
+            self._studio.network.module.load_state_dict(self._ema.module.state_dict())
+        scores = score(self._inputs.val_logits(), self._studio.val.labels)
+        if own is not None:
+            self._studio.network.module.load_state_dict(own)
+        if not math.isfinite(scores["val_loss"]):
+            raise GateError(
+                f"the network answers validation pictures with {scores['val_loss']} after the phase "
+                f"'{self._phase.name}' diverged; try {self._remedies()}"
+            )
+        if self._config.schedule == "plateau":
+            self._scheduler.step(scores["val_loss"])
+        return scores
+
+    def judged_weights(self) -> dict[str, torch.Tensor]:
+        return copy_state(self._studio.network.module if self._ema is None else self._ema.module)
+
+    def store(self, state: Checkpoint) -> None:
+        state.weights = copy_state(self._studio.network.module)
+        state.ema = None if self._ema is None else copy_state(self._ema.module)
+        state.optimizer, state.scheduler = self._optimizer.state_dict(), self._scheduler.state_dict()
+        state.scaler = self._scaler.state_dict()
+
+    def restore(self, state: Checkpoint) -> None:
+        self._optimizer.load_state_dict(state.optimizer)
+        self._scheduler.load_state_dict(state.scheduler)
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
+        if self._ema is not None and state.ema is not None:
+            self._ema.module.load_state_dict(state.ema)
+
+
+def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Cross-entropy in nats, top-1, and macro-F1 over the classes that have images, of (N, classes) logits."""
+    from sklearn.metrics import f1_score
+
+    from edgeclf_runtime.metrics.logits import log_softmax
+
+    log_p, answers = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
+    return {
+        "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
+        "val_top1": float((answers == labels).mean()),
+        "val_macro_f1": float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)),
+    }
+
+
+def _split(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    parts: tuple[torch.Tensor, ...] = tensor.split(size)  # type: ignore[no-untyped-call]
+    return parts

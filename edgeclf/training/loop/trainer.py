@@ -1,0 +1,102 @@
+"""The training loop: the phases of a strategy, one epoch after the other, each judged on validation, the best kept."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf.training.config import Phase, phases_of
+from edgeclf.training.inputs.batches import dead_workers_named
+from edgeclf.training.inputs.phases import FeatureInputs, Inputs, PictureInputs
+from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.learner import Learner
+from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
+from edgeclf.training.run.run import CHECKPOINT, Run
+from edgeclf.training.run.tensorboard import open_event_log
+from edgeclf.training.watcher import Watcher
+
+_SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
+
+
+class Trainer:
+    """One training of one network. `run_all` does what is left of it; the outcome is in `checkpoint`."""
+
+    def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, watcher: Watcher) -> None:
+        self.config, self.run, self.studio, self.watch = studio.config, run, studio, watcher
+        self.checkpoint = checkpoint
+        logger = self.config.logger if studio.processes.is_first else "none"
+        self._events = open_event_log(logger, run.path, checkpoint.history)
+        self._saved_at = time.perf_counter()
+
+    def run_all(self) -> None:
+        """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds.
+
+        The first process writes it, and the history; the others hold the same.
+        """
+        state = self.checkpoint
+        phases = phases_of(self.config)
+        while state.phase < len(phases):
+            phase = phases[state.phase]
+            self.studio.network.module.load_state_dict(state.weights)
+            self._run_phase(phase)
+            state.weights, state.ema = state.best, None  # the next phase starts from the best, with a fresh optimizer
+            state.optimizer = state.scheduler = state.scaler = None
+            state.phase, state.epoch, state.stale_epochs = state.phase + 1, 0, 0
+            self._save()
+        self._events.close()
+
+    def best_val_logits(self) -> NDArray[np.float32]:
+        """(N, classes) of the weights that are kept, on the validation pictures."""
+        self.studio.network.module.load_state_dict(self.checkpoint.best)
+        return PictureInputs(self.studio).val_logits()
+
+    def _run_phase(self, phase: Phase) -> None:
+        state, start = self.checkpoint, time.perf_counter()
+        inputs: Inputs
+        if phase.on_features:
+            self.watch.start("features", FeatureInputs.passes(self.studio))
+            inputs = FeatureInputs(self.studio, self.watch.advance)
+        else:
+            inputs = PictureInputs(self.studio)
+            if phase.epochs - state.epoch > 1:
+                inputs.decode_once(self.watch)
+        learner = Learner(self.studio, phase, inputs, self.watch)
+        if state.optimizer is not None:
+            learner.restore(state)
+        while state.epoch < phase.epochs and not 0 < self.config.patience <= state.stale_epochs:
+            self.watch.start(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
+            with dead_workers_named():
+                lr, done = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
+                scores = learner.judge()
+            seconds = time.perf_counter() - start
+            images_per_s = len(self.studio.train) / seconds
+            record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}
+            record |= {"seconds": round(seconds, 3), "images_per_s": round(images_per_s, 1)}
+            record |= {"training_s": round(done.seconds, 3), "waiting_s": round(done.waited_s, 3)}
+            state.epoch += 1
+            state.seconds += seconds
+            state.history.append(record)
+            self._events.add(record, len(state.history))
+            self._keep_best(scores, learner)
+            learner.store(state)
+            if not phase.on_features or time.perf_counter() - self._saved_at > _SAVE_EVERY_S:
+                self._save()
+            self.watch.epoch(record)
+            start = time.perf_counter()
+
+    def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
+        state = self.checkpoint
+        score = scores["val_macro_f1" if self.config.select == "macro-f1" else "val_top1"]
+        state.stale_epochs = 0 if score > state.best_score else state.stale_epochs + 1
+        # few validation images give many epochs the same figure: of these the one with the lower loss is better
+        if score > state.best_score or (score == state.best_score and scores["val_loss"] < state.best_loss):
+            state.best, state.best_score, state.best_epoch = learner.judged_weights(), score, len(state.history)
+
+    def _save(self) -> None:
+        if not self.studio.processes.is_first:
+            return
+        save_checkpoint(self.run.path / CHECKPOINT, self.checkpoint)
+        self.run.write_history(self.checkpoint.history)
+        self._saved_at = time.perf_counter()

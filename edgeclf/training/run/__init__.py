@@ -1,0 +1,1 @@
+"""The run: its folder, checkpoints, curves and evaluation."""

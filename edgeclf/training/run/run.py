@@ -1,0 +1,242 @@
+"""A run on disk: what a training was told, what it did, and the network that came out. Never a pickle."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.data.samples import SPLITS
+from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.data.usable import Unreadable, leave_out
+from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
+from edgeclf_export.exportable import Exportable, Training
+from edgeclf_export.sources.trained import Architecture, exportable_from_training
+from edgeclf_export.sources.weights import read_state
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written when training starts
+LEFT_OUT = "left_out.json"  # images of the split that could not be used
+MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came out: `model.json`, written last.
+
+    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on them, with its
+    evidence in `temperature_fit` (None in runs of earlier versions), `waiting_share` the share of the epochs of the
+    network, without validation, in which it waited for pictures. `cut_short`: `train --finish` ended it.
+    """
+
+    schema: int = 1
+    best_epoch: int
+    training_seconds: float
+    training_images: int
+    data_sha256: str
+    scores: dict[str, float]
+    waiting_share: float | None = None
+    temperature: float = 1.0
+    thresholds: Thresholds = Thresholds()
+    temperature_fit: TemperatureFit | None = None
+    cut_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one training."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        config: TrainConfig,
+        data: SplitManifest,
+        architecture: Architecture,
+        start: Checkpoint,
+        left_out: Sequence[Unreadable] = (),
+    ) -> Run:
+        """A new folder with what was asked for; its config, which makes it a run, comes last: it can be resumed.
+
+        Raises UsageError where a run is there already.
+        """
+        cls.check_free(path)
+        run = cls(path)
+        save_manifest(data, path / SPLIT, force=True)
+        run.write_left_out(left_out)
+        run.write_json(NETWORK, to_json(architecture))
+        save_checkpoint(path / CHECKPOINT, start)
+        run.write_json(CONFIG, to_json(config))
+        return run
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder meanwhile. Raises UsageError where one does.
+
+        The lock is the process's own (not of the data workers that it forks) and dies with it, however it dies.
+        """
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((self.path / LOCK).open("a"))
+            except OSError as error:
+                raise DataError(f"{self.path} can't be written: {error.strerror}") from error
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"another process trains in {self.path}; wait for it, or choose another --name"
+                ) from error
+            yield
+
+    def sweep(self) -> None:
+        """Removes drafts that a killed training left."""
+        for draft in self.path.glob(".*.partial-*"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises UsageError where a run is there already."""
+        if (path / CONFIG).exists():
+            ended = " whose training has ended" if Run(path).finished else f"; --resume {path} goes on with it"
+            raise UsageError(f"{path} holds a run{ended}; choose another --name for a new one")
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        return (path / CONFIG).is_file()
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        if not cls.is_at(path):
+            raise DataError(f"{path}: no run (it has no {CONFIG}); `edgeclf train` makes one under runs/")
+        return cls(path)
+
+    @classmethod
+    def newest(cls, folder: Path = Path("runs")) -> Run:
+        """The run whose training ended last. Raises UsageError where there is none."""
+        finished = [path.parent for path in folder.glob(f"*/{MODEL}") if (path.parent / WEIGHTS).is_file()]
+        if not finished:
+            raise UsageError(f"no finished run under {folder}/; train one with `edgeclf train`, or give --model NAME")
+        # by the weights: `eval --operating-point` writes model.json again
+        return cls(max(finished, key=lambda path: (path / WEIGHTS).stat().st_mtime_ns))
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / MODEL).is_file()
+
+    def config(self) -> TrainConfig:
+        return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
+
+    def data(self) -> SplitManifest:
+        """The split as it was given, images that can't be used included: its digest is what tells it from others."""
+        return load_manifest(self.path / SPLIT)
+
+    def usable_data(self) -> SplitManifest:
+        """The split without the images that were left out."""
+        return leave_out(self.data(), self.left_out())
+
+    def left_out(self) -> tuple[Unreadable, ...]:
+        """Images that could not be used when it was trained; none in runs of earlier versions."""
+        place = self.path / LEFT_OUT
+        return from_json(tuple[Unreadable, ...], self.read_json(LEFT_OUT), str(place)) if place.exists() else ()
+
+    def write_left_out(self, left_out: Sequence[Unreadable]) -> None:
+        self.write_json(LEFT_OUT, to_json(left_out))
+
+    def architecture(self) -> Architecture:
+        return from_json(Architecture, self.read_json(NETWORK), str(self.path / NETWORK))
+
+    def outcome(self) -> Outcome:
+        """Raises DataError where training has not ended."""
+        if not self.finished:
+            raise DataError(
+                f"{self.path}: its training has not ended; go on with `edgeclf train --resume {self.path}`, or keep "
+                f"its best epoch so far with `edgeclf train --finish {self.path}`"
+            )
+        return from_json(Outcome, self.read_json(MODEL), str(self.path / MODEL))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return read_state(self.path / WEIGHTS)
+
+    def exportable(self) -> Exportable:
+        """The trained network as the exporter takes it. Raises DataError where training has not ended."""
+        outcome = self.outcome()
+        training = Training(
+            run=self.name,
+            seconds=outcome.training_seconds,
+            data_sha256=outcome.data_sha256,
+            temperature=outcome.temperature,
+            thresholds=outcome.thresholds,
+            temperature_fit=outcome.temperature_fit,
+            test_uses=known_uses(self.path, outcome.data_sha256),
+        )
+        data = self.usable_data()
+        there = replace(data, items=tuple(item for item in data.items if data.path_of(item).is_file()))
+        gone = len(data.items) - len(there.items)
+        notes = (f"{gone:,} of the run's {len(data.items):,} images are no longer there and left out",) if gone else ()
+        files = tuple(there.path_of(item) for item in there.of("val"))
+        exportable = exportable_from_training(self.architecture(), self.weights(), training, files)
+        notes = (*exportable.notes, *notes)
+        return replace(exportable, data=self._labelled(there, exportable.labels), notes=notes)
+
+    def _labelled(self, data: SplitManifest, classes: Sequence[str]) -> LabelledData:
+        """The splits as the exporter takes them; a use of the test images is counted in the run."""
+        numbers = {label: number for number, label in enumerate(classes)}
+        train, val, test = (
+            tuple(
+                LabelledImage(data.path_of(item), numbers[item.label], item.sha256, item.group)
+                for item in data.of(split)
+            )
+            for split in SPLITS
+        )
+
+        use = new_use()  # one for all targets of an export
+
+        def count_use(subject: str) -> str:
+            made = record_test_use(
+                self.path, subject=subject, data_sha256=self.data().digest, images=len(test), verb="export", use=use
+            )
+            return str(made)
+
+        return LabelledData(train, val, test, f"run {self.name}", count_use)
+
+    def history(self) -> list[dict[str, Any]]:
+        """One object an epoch, as they were written."""
+        place = self.path / HISTORY
+        return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+
+    def write_history(self, lines: list[dict[str, Any]]) -> None:
+        with writing(self.path / HISTORY, force=True) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def write_json(self, name: str, content: Any) -> None:
+        with writing(self.path / name, force=True) as draft:
+            draft.write_text(json.dumps(content, indent=1) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / name}: {error}") from error

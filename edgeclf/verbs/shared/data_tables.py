@@ -1,0 +1,92 @@
+"""The tables that `edgeclf data` prints on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgeclf.console import grid, inert, mark, show, styled
+
+if TYPE_CHECKING:
+    from edgeclf.data.check import Checked, Pair, Place
+    from edgeclf.data.findings import Finding
+    from edgeclf.data.samples import Split
+    from edgeclf.data.split import SplitManifest
+    from edgeclf.data.stats import Advice, Spread, Statistics
+
+_MOST_PAIRS, _MOST_CLASSES = 10, 40
+_STYLES = {"pass": "green", "warning": "yellow", "fault": "red", "leak": "bold red"}
+
+
+def show_check(checked: Checked, findings: Sequence[Finding]) -> None:
+    """A line a finding, then the pairs that a person should look at."""
+    from edgeclf.data.sheet import sections_of
+
+    table = grid()
+    for each in findings:
+        style = _STYLES[each.verdict]
+        sign = styled("!" if each.verdict == "warning" else mark(each.verdict == "pass"), style)
+        table.add_row(sign, each.subject, styled(each.text, "" if each.verdict == "pass" else style))
+    show(table)
+    for title, pairs in sections_of(checked):
+        listed = grid()
+        for pair in pairs[:_MOST_PAIRS]:
+            listed.add_row(" ", _place(pair.first), _place(pair.second), styled(_closeness(pair), "dim"))
+        rest = len(pairs) - _MOST_PAIRS
+        show("", styled(title, "bold"), listed)
+        if rest > 0:
+            show(styled(f"  and {rest} more: --json lists all of them, --report shows them", "dim"))
+
+
+def _place(place: Place) -> str:
+    return inert(f"{place.split + ' ' if place.split else ''}{place.label}: {place.path}")
+
+
+def _closeness(pair: Pair) -> str:
+    if pair.same_pixels:
+        return ""
+    return f"{pair.correlation:.3f}{' mirrored' if pair.mirrored else ''}"
+
+
+def split_counts(manifest: SplitManifest, name: Split) -> dict[str, int]:
+    """Images of each class in one split."""
+    from edgeclf.data.balance import count_labels
+
+    return count_labels((item.label for item in manifest.of(name)), manifest.classes)
+
+
+def show_split(manifest: SplitManifest) -> None:
+    """Images of each class in each split."""
+    counts = [split_counts(manifest, name) for name in ("train", "val", "test")]
+    table = grid("class", "train", "val", "test")
+    for label in manifest.classes[:_MOST_CLASSES]:
+        table.add_row(inert(label), *(f"{counted[label]:,}" for counted in counts))
+    if len(manifest.classes) > _MOST_CLASSES:
+        table.add_row(styled(f"and {len(manifest.classes) - _MOST_CLASSES} more classes", "dim"))
+    table.add_row("all", *(f"{sum(counted.values()):,}" for counted in counts), style="bold")
+    show(table)
+
+
+def show_stats(found: Statistics, advice: Advice) -> None:
+    """Channels, sizes, classes and the advice."""
+    table = grid("", "red", "green", "blue")
+    advised = advice.data if advice.normalize == "data" else advice.backbone
+    for name, values in (
+        ("mean", found.mean),
+        ("std", found.std),
+        ("mean to subtract", advised.mean),
+        ("std to divide by", advised.std),
+    ):
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    sizes = grid("", "least", "median", "most")
+    sizes.add_row("width px", *_spread(found.width_px, ".0f"))
+    sizes.add_row("height px", *_spread(found.height_px, ".0f"))
+    sizes.add_row("megapixels", *_spread(found.megapixels, ".3g"))
+    fewest, most = min(found.counts.values()), max(found.counts.values())
+    read = f"{found.images:,} {'training ' if found.split else ''}images in {len(found.counts)} classes"
+    show(f"{read} of {fewest:,} to {most:,}; {found.grey_share:.1%} grey", "", table, "", sizes, "")
+    show(styled(f"normalise by the {advice.normalize}", "bold") + styled(f": {advice.reason}"))
+
+
+def _spread(spread: Spread, form: str) -> list[str]:
+    return [format(value, form) for value in (spread.least, spread.median, spread.most)]

@@ -1,0 +1,105 @@
+"""What `edgeclf eval` prints: which images, the figures with their intervals, a line a class, what is confused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeclf.console import bar, grid, show, styled
+
+if TYPE_CHECKING:
+    from edgeclf.evaluation.judgement import Judgement
+    from edgeclf.sheet import Sheet
+    from edgeclf_runtime.metrics.intervals import Interval
+    from edgeclf_runtime.metrics.metrics import ClassFigures
+
+NONE = "n/a"
+_MOST_ROWS, _MOST_CONFUSIONS = 30, 5
+_FEW = 10  # images of a class below which its figures are shown with their interval
+
+
+def show_evaluation(judged: Judgement) -> None:
+    """The tables on stdout."""
+    from edgeclf.evaluation.words import images_in_words
+
+    figures = judged.evaluation
+    subject = judged.subject
+    about = images_in_words(judged)
+    table = grid()
+
+    def row(name: str, value: float | None, interval: Interval | None = None, remark: str = "") -> None:
+        bounds = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+        remark = remark or (f"95 %: {interval.method}" if interval else "")
+        table.add_row(styled(name, "cyan"), _share(value), bounds, styled(remark, "dim"))
+
+    row("top-1", figures.top1, figures.top1_interval)
+    if figures.top3 is not None:
+        row("top-3", figures.top3)
+    row("top-5", figures.top5, remark="" if figures.top5 is not None else "5 classes or fewer")
+    row("macro-F1", figures.macro_f1, figures.macro_f1_interval)
+    missing = sum(each.support == 0 for each in figures.per_class)
+    remark = f"{missing} of {len(figures.classes)} classes have no image" if missing else ""
+    row("macro AUC", figures.macro_auc, figures.macro_auc_interval, remark)
+    margins = "margins are no probabilities" if figures.scores == "margin" else ""
+    row("ECE", figures.ece, remark=margins or _untempered(figures.ece_untempered, subject.temperature))
+    row("NLL", figures.nll, remark=margins or _untempered(figures.nll_untempered, subject.temperature))
+    if judged.answered is not None:
+        row("answered", judged.answered, remark='not "unknown" by the bundle\'s thresholds')
+        row("right of answered", judged.right_of_answered)
+    show(
+        styled(subject.name, "bold") + styled(f"  {subject.target}, {judged.compute_precision}", "not bold dim"),
+        styled(about, "dim"),
+        "",
+        table,
+        "",
+        _classes(judged),
+    )
+    if subject.temperature_fit is not None:
+        show("", styled(str(subject.temperature_fit)))
+        if subject.temperature_fit.caution is not None:
+            show(styled(f"warning: {subject.temperature_fit.caution}", "yellow"))
+    if confused := _most_confused(judged):
+        show("", styled(f"most confused: {'; '.join(confused)}"))
+
+
+def _untempered(value: float | None, temperature: float) -> str:
+    return "" if value is None else f"{value:.3f} without the temperature of {temperature:.3g}"
+
+
+def _classes(judged: Judgement) -> Sheet:
+    """A line a class; where they are many, those with the smallest F1."""
+    table = grid("class", "images", "precision", "recall", "F1", "AUC", "")
+    per_class = judged.evaluation.per_class
+    shown = sorted(per_class, key=lambda each: each.f1 if each.f1 is not None else 2.0)[:_MOST_ROWS]
+    for each in per_class if len(per_class) <= _MOST_ROWS else shown:
+        figures = (_share(value) for value in (each.precision, each.recall, each.f1, each.auc))
+        remark = styled(bar(each.f1 or 0.0, 16), "cyan") if each.support >= _FEW else styled(_rough(each), "yellow")
+        table.add_row(styled(each.label), str(each.support), *figures, remark)
+    if len(per_class) > _MOST_ROWS:
+        table.add_row(styled(f"… the {_MOST_ROWS} of {len(per_class)} classes with the smallest F1", "dim"))
+    return table
+
+
+def _rough(each: ClassFigures) -> str:
+    """In place of a bar, which would look as sure as that of a large class: what its few images leave open."""
+    from edgeclf_runtime.metrics.intervals import wilson
+
+    if not each.support or each.recall is None:
+        return ""
+    recall = wilson(round(each.recall * each.support), each.support)
+    return f"few: recall {recall.low:.2f} to {recall.high:.2f}"
+
+
+def _most_confused(judged: Judgement) -> list[str]:
+    figures = judged.evaluation
+    pairs = [
+        (images, figures.classes[row], figures.classes[column])
+        for row, counts in enumerate(figures.confusion)
+        for column, images in enumerate(counts)
+        if row != column and images
+    ]
+    worst = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CONFUSIONS]
+    return [f"{right} taken for {answer} ({images})" for images, right, answer in worst]
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"

@@ -1,0 +1,123 @@
+"""`edgeclf predict --source`: the frames of a video, camera or URL, answered as they come."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from edgeclf.console import live_line, say
+from edgeclf.verbs.shared.prediction_writers import Answers, TextAnswers, Totals, csv_answers
+from edgeclf.video.feed import Feed
+from edgeclf.video.predict import AnsweredFrame, Pace, StreamTotals, answer_frames, print_frame, print_totals
+from edgeclf.video.sources import StreamSource
+from edgeclf.video.video import Frame, Shot, Video
+from edgeclf.wording import count
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.errors import DataError, EdgeclfError
+
+_SHOWN_EVERY_S = 0.5
+_SAID_EVERY_S = 5.0  # where answers scroll by on the same terminal
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How frames are taken and answered: see `edgeclf predict --help`."""
+
+    newest: bool
+    every: int
+    timeout_s: float
+    batch_size: int
+    top: int
+    threshold: float | None
+    as_json: bool
+    csv: str | None
+
+
+def predict_stream(classifier: Classifier, source: StreamSource, options: StreamOptions) -> None:
+    """Answers a stream to its end and says how fast. Raises DataError where it breaks off; what was answered stays."""
+    with ExitStack() as stack:
+        video = Video(source, every=options.every, timeout_s=options.timeout_s, plays=options.newest)
+        writers = _writers(stack, classifier, options)
+        feed: Feed[Shot, Frame] = Feed(video.shots(), video.frame, newest=options.newest)
+        pace, fault = Pace(), None
+        frames = answer_frames(
+            classifier,
+            feed,
+            source.shown,
+            ahead=not (source.live or options.newest),
+            batch_size=options.batch_size,
+            top=options.top,
+            threshold=options.threshold,
+        )
+        try:
+            for answered in _shown(frames, pace, feed, video):
+                _write(answered, writers, options)
+        except KeyboardInterrupt:
+            if not source.live:
+                raise
+        except EdgeclfError as error:
+            fault = str(error)
+            raise
+        finally:
+            if feed.stop():
+                video.close()
+            totals = pace.totals(dropped=feed.dropped, damaged=video.damaged, fault=fault)
+            _close(totals, writers, options)
+    if not source.live and totals.errors + totals.damaged:
+        raise DataError(f"{count(totals.errors + totals.damaged, 'frame')} of {source.shown} could not be read")
+
+
+def _writers(stack: ExitStack, classifier: Classifier, options: StreamOptions) -> list[Answers]:
+    """The table and the bars; JSON lines hold more than a prediction, and have a way of their own."""
+    manifest = classifier.bundle.manifest
+    top = min(options.top, len(manifest.labels))
+    writers: list[Answers] = []
+    if options.csv is not None:
+        writers.append(stack.enter_context(csv_answers(options.csv, top, append=options.csv != "-", force=False)))
+    if not options.as_json and options.csv != "-":
+        writers.append(TextAnswers(classifier.labels, manifest.scores, top))
+    return writers
+
+
+def _write(answered: AnsweredFrame, writers: list[Answers], options: StreamOptions) -> None:
+    prediction = answered.prediction
+    if prediction.error is not None:
+        say(f"edgeclf: {prediction.source}: {prediction.error}", style="red")
+    for writer in writers:
+        writer.write(prediction)
+    if options.as_json:
+        print_frame(answered)
+
+
+def _shown(
+    frames: Iterator[AnsweredFrame], pace: Pace, feed: Feed[Shot, Frame], video: Video
+) -> Iterator[AnsweredFrame]:
+    """`frames`, counted, with their pace on the terminal while they pass."""
+    scrolls = sys.stdout.isatty()
+    with live_line(disable=scrolls) as show:
+        due = time.monotonic() + _SHOWN_EVERY_S
+        for answered in frames:
+            pace.note(answered)
+            yield answered
+            now = time.monotonic()
+            if now < due:
+                continue
+            sentence = str(pace.totals(dropped=feed.dropped, damaged=video.damaged))
+            if scrolls:
+                say(sentence, style="dim")
+            else:
+                show(sentence)
+            due = now + (_SAID_EVERY_S if scrolls else _SHOWN_EVERY_S)
+
+
+def _close(totals: StreamTotals, writers: list[Answers], options: StreamOptions) -> None:
+    for writer in writers:
+        writer.close(Totals(totals.answered, totals.errors, finished=totals.fault is None))
+    if options.as_json:
+        print_totals(totals)
+    say(str(totals), style="dim")
+    if options.csv not in (None, "-"):
+        say(f"wrote {options.csv}", style="dim")

@@ -1,0 +1,203 @@
+"""How predictions are written: bars for people, one JSON document, rows of CSV. Each writer takes them one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from edgeclf.console import bar, csv_text, document, inert, results, say
+from edgeclf.wording import count, json_ready
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, Score
+from edgeclf_runtime.errors import DataError, UsageError
+
+_WIDEST_LABEL, _BAR_CELLS = 28, 32
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has passed through a run: images, those with an error, other files and empty folders passed over."""
+
+    images: int = 0
+    errors: int = 0
+    others: int = 0
+    empty_folders: int = 0
+    finished: bool = False
+
+
+class Answers(Protocol):
+    """Takes predictions in order, and the totals at the end."""
+
+    def write(self, prediction: Prediction) -> None: ...
+    def close(self, totals: Totals) -> None: ...
+
+
+class TextAnswers:
+    """Per image its name and its best classes with bars; with `top` 1 a line an image. Errors are not its business."""
+
+    def __init__(self, labels: tuple[str, ...], scores: str, top: int) -> None:
+        from rich.cells import cell_len
+
+        self._console = results()
+        self._are_margins = scores == "margin"
+        self._top = top
+        widest = max((cell_len(inert(label)) for label in (*labels, UNKNOWN)), default=0)
+        self._label_cells = min(widest, _WIDEST_LABEL)
+        self._bar_cells = max(8, min(_BAR_CELLS, self._console.width - self._label_cells - 14))
+
+    def write(self, prediction: Prediction) -> None:
+        from rich.text import Text
+
+        if prediction.label is None:
+            return
+        unknown = prediction.label == UNKNOWN and prediction.scores[0].label != UNKNOWN
+        name = Text(inert(prediction.source), style="bold")
+        if prediction.notes:
+            name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
+        if self._top == 1:
+            self._print(self._row(prediction.scores[0], prediction.label, unknown, bars=False) + Text("  ") + name)
+            return
+        if unknown:
+            name.append("  unknown: no class is sure enough", style="not bold yellow")
+        self._print(name)
+        for place, score in enumerate(prediction.scores):
+            row = self._row(score, score.label, unknown, bars=not self._are_margins)
+            row.stylize("bold" if place == 0 and not unknown else "dim" if place else "")
+            self._print(Text("  ") + row)
+
+    def _row(self, score: Score, label: str, unknown: bool, *, bars: bool) -> Any:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        shown = inert(label)
+        figure = f"{score.probability:+9.3f}" if self._are_margins else f"{score.probability:6.1%}"
+        row = Text(shown + " " * max(0, self._label_cells - cell_len(shown)), style="yellow" if unknown else "")
+        row.append(f"  {figure}")
+        if bars:
+            row.append(f"  {bar(score.probability, self._bar_cells)}", style="yellow" if unknown else "green")
+        return row
+
+    def _print(self, text: Any) -> None:
+        text.rstrip()
+        self._console.print(text, soft_wrap=True)
+
+    def close(self, totals: Totals) -> None:
+        sys.stdout.flush()
+
+
+class JsonAnswers:
+    """One document, written as the answers come, so that memory stays flat: `finished` at its end is false if cut."""
+
+    def __init__(self, header: Mapping[str, Any]) -> None:
+        self._comma = ""
+        opened = json.dumps(document("predict", header), indent=1, allow_nan=False)
+        print(opened.removesuffix("\n}") + ',\n "predictions": [', end="")
+
+    def write(self, prediction: Prediction) -> None:
+        print(f"{self._comma}\n  {json.dumps(json_ready(prediction), allow_nan=False)}", end="")
+        self._comma = ","
+
+    def close(self, totals: Totals) -> None:
+        print("\n ],\n" + json.dumps(json_ready(totals), indent=1).removeprefix("{\n"), flush=True)
+
+
+class JsonLineAnswers:
+    """One document a line and prediction, for a watch that has no end."""
+
+    def write(self, prediction: Prediction) -> None:
+        print(json.dumps(document("predict", {"prediction": prediction}), allow_nan=False), flush=True)
+
+    def close(self, totals: Totals) -> None:
+        pass
+
+
+class CsvAnswers:
+    """One row an image: the answer, the best classes with their scores, and what went wrong."""
+
+    def __init__(self, file: TextIO, top: int, *, header: bool = True) -> None:
+        self._top = top
+        self._file = file
+        self.rows = 0
+        # text is always quoted: programs that split at ; don't find a formula inside it either
+        self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        if header:
+            self._writer.writerow(csv_columns(top))
+
+    def write(self, prediction: Prediction) -> None:
+        texts = (prediction.source, prediction.label or "", prediction.error or "", "; ".join(prediction.notes))
+        cells: list[str | float] = [csv_text(text) for text in texts]
+        for score in prediction.scores:
+            cells += [csv_text(score.label), score.probability]
+        self._writer.writerow(cells + [""] * (4 + 2 * self._top - len(cells)))
+        self.rows += 1
+
+    def close(self, totals: Totals) -> None:
+        self._file.flush()
+
+
+def csv_columns(top: int) -> list[str]:
+    """The header of a CSV with the `top` best classes."""
+    return [
+        "image",
+        "answer",
+        "error",
+        "notes",
+        *(f"{what}_{n}" for n in range(1, top + 1) for what in ("label", "score")),
+    ]
+
+
+@contextmanager
+def csv_answers(place: str, top: int, *, append: bool, force: bool) -> Iterator[CsvAnswers]:
+    """Rows to `place` ("-": stdout). The file appears when all is done; with `append` its rows grow one by one.
+
+    After an interruption the rows so far are in NAME.interrupted.csv beside it.
+
+    Raises UsageError where the file exists and neither `force` nor `append` is given, or where its columns differ.
+    """
+    if place == "-":
+        yield CsvAnswers(sys.stdout, top)
+    elif append:
+        yield from _appended(Path(place), top)
+    elif os.path.lexists(place) and not force:
+        raise UsageError(f"{place} exists; give --force to replace it, or another --csv file")
+    else:
+        with writing(Path(place), force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+            answers = CsvAnswers(file, top)
+            try:
+                yield answers
+            except BaseException:
+                file.flush()
+                _keep_rows(draft, Path(place), answers.rows)
+                raise
+
+
+def _keep_rows(draft: Path, path: Path, rows: int) -> None:
+    """What was predicted before an interruption, under another name: a file of the asked name is whole, always."""
+    if not rows:
+        return
+    kept = path.with_name(f"{path.stem}.interrupted{path.suffix}")
+    with writing(kept, force=True) as copy:
+        shutil.copyfile(draft, copy)
+    say(f"interrupted: {count(rows, 'row')} so far kept in {kept}", style="yellow")
+
+
+def _appended(path: Path, top: int) -> Iterator[CsvAnswers]:
+    expected = ",".join(f'"{column}"' for column in csv_columns(top))
+    try:
+        opened = path.open("a+", encoding="utf-8", newline="", buffering=1)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror}") from error
+    with opened as file:
+        file.seek(0)
+        found = file.readline().rstrip("\n")
+        if found and found != expected:
+            raise UsageError(f"{path} has other columns than this run gives; name another --csv file")
+        yield CsvAnswers(file, top, header=not found)

@@ -1,0 +1,53 @@
+"""Numbers, sizes and texts as people and JSON read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.sanitize import inert as inert
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, for messages of libraries that speak in paragraphs."""
+    return " ".join(text.split())
+
+
+def json_ready(value: Any) -> Any:
+    """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""
+    return _valid(to_json(value))
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if _is_unicode(value) else inert(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_valid(key): _valid(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_valid(item) for item in value]
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(found: int) -> str:
+    """A number of bytes in words, decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if found >= factor:
+            return f"{found / factor:.1f} {unit}"
+    return count(found, "byte")

@@ -1,0 +1,1 @@
+"""What a bundle is proven with: golden images and texts, probes, and the audit of its precision."""

@@ -1,0 +1,234 @@
+"""One bundle: the engine's files, golden images, a manifest, and the proof by the runtime that a device would use."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgeclf_export.exportable import TextExportable
+from edgeclf_export.proof.audit import audit, check_shares
+from edgeclf_export.proof.image_metadata import without_metadata
+from edgeclf_export.proof.images import ProofImages
+from edgeclf_export.proof.probes import write_probes
+from edgeclf_export.proof.texts import ProofTexts, write_golden_texts, write_tokenizer
+from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
+from edgeclf_runtime.bundle.own_outputs import record_own_outputs
+from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, coarser
+from edgeclf_runtime.deploy.verify import pixels_digest, prove, run_pixels, verify
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.machine.facts import now_utc, package_version
+from edgeclf_runtime.session import Session, open_session
+
+NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is tried on its way, and never published
+_VERSIONED = (
+    "edgeclf",
+    "torch",
+    "timm",
+    "torchvision",
+    "open_clip_torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+)
+
+
+def check_in_fp32(
+    target: Target, hub: Hub, images: ProofImages | ProofTexts, answers: NDArray[np.float32], precision: str
+) -> None:
+    """The golden items through the target's model in fp32, before any precision is taken from it.
+
+    What int8 and 16 bits honestly change would hide a small fault of the graph. Raises GateError.
+    """
+    golden = list(images.golden)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = describe(hub, target.name, target.build(hub, "fp32", folder), NO_GOLDEN)
+        seal(folder, manifest)
+        with target.open(Bundle.open(folder)) as session:
+            proof = prove(
+                manifest,
+                run_pixels(session, manifest, images.batch[golden]),
+                reference=answers[golden],
+                decoding=[],
+                images_source=images.source,
+                images_sha256="",
+                session=session,
+            )
+    if proof.verdict == "fail":
+        raise GateError(
+            f"{target.name}: already in fp32, of which {precision} would be made, the model is not its reference: "
+            f"{'; '.join(proof.reasons)}"
+        )
+
+
+def build_bundle(
+    draft: Path,
+    target: Target,
+    precision: str,
+    hub: Hub,
+    images: ProofImages | ProofTexts,
+    answers: NDArray[np.float32],
+) -> tuple[Manifest, Proof]:
+    """Builds, seals and proves a bundle in the new folder `draft`; pass or fail, the proof is in its manifest.
+
+    `answers` are the reference's to `images`.
+    """
+    draft.mkdir()
+    built = target.build(hub, precision, draft)
+    if isinstance(images, ProofTexts):
+        golden = write_golden_texts(draft, images, answers)
+    else:
+        golden = write_golden(draft / "golden", images, answers)
+    if isinstance(hub.exportable, TextExportable):
+        write_tokenizer(draft, hub.exportable.tokenizer)
+    manifest = describe(hub, target.name, built, golden)
+    shares = audit(draft, manifest)
+    check_shares(shares or {}, manifest.compute_precision, target.name)
+    manifest = replace(manifest, shares=shares)
+    return prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
+
+
+def prove_and_seal(
+    draft: Path,
+    manifest: Manifest,
+    images: ProofImages | ProofTexts,
+    answers: NDArray[np.float32],
+    open_bundle: Callable[[Bundle], Session] = open_session,
+    proves: str = "",
+) -> tuple[Manifest, Proof]:
+    """Opens the files in `draft` as a device would, compares, keeps its own outputs, and ends with what `verify` runs.
+
+    Returns the manifest as it was sealed, the proof in it. Where a device would open something else, `open_bundle`
+    gives what is proven, and `proves` says so in the proof.
+    """
+    seal(draft, manifest)
+    with open_bundle(Bundle.open(draft)) as session:
+        proof = prove(
+            manifest,
+            run_pixels(session, manifest, images.batch),
+            reference=answers,
+            decoding=[],
+            images_source=images.source,
+            images_sha256=images.sha256,
+            session=session,
+        )
+        own = run_pixels(session, manifest, images.batch[list(images.golden)])  # as `verify` will run them
+        manifest = replace(
+            manifest, own=record_own_outputs(draft, manifest, own, proof.machine, session.compute_precision)
+        )
+    seal(draft, manifest)
+    proof = _and_verified(proof, verify(Bundle.open(draft), open_bundle=lambda bundle, _: open_bundle(bundle)))
+    if proves and proof.verdict != "fail":
+        proof = replace(proof, reasons=(*proof.reasons, proves))
+    return seal_proven(draft, manifest, proof), proof
+
+
+def _and_verified(proof: Proof, verified: Proof) -> Proof:
+    """The proof on all images, with what `verify` found of the finished bundle; it fails where either does."""
+    proof = replace(
+        proof,
+        decoding_faults=verified.decoding_faults,
+        max_pixel_levels=verified.max_pixel_levels,
+        own=verified.own,
+        notes=verified.notes,
+    )
+    if verified.verdict != "fail":
+        return proof
+    known = proof.reasons if proof.verdict == "fail" else ()
+    new = tuple(reason for reason in verified.reasons if reason not in known)
+    return replace(
+        proof, verdict="fail", reasons=(*known, *(f"{reason} (verify, on the golden images)" for reason in new))
+    )
+
+
+def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
+    """Moves a bundle that failed to NAME.failed; returns the sentence that says so."""
+    aside = set_aside(draft, destination)
+    return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
+
+
+def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
+    """The manifest of what a target built, before any proof."""
+    exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
+    contract = exportable.contract(hub.form)
+    manifest = Manifest(
+        task=contract.task,
+        state=built.state,
+        target=target,
+        inputs=contract.inputs,
+        outputs=contract.outputs,
+        labels=contract.labels,
+        scores=contract.scores,
+        pixels=contract.pixels,
+        normalization=contract.normalization,
+        prompts=contract.prompts,
+        weights_precision=built.weights_precision,
+        compute_precision=built.compute_precision,
+        tolerances=coarser(TOLERANCES[built.weights_precision], TOLERANCES[built.compute_precision]),
+        provenance=Provenance(
+            backbone=exportable.backbone,
+            weights=exportable.weights,
+            created_utc=now_utc(),
+            versions={name: version for name in _VERSIONED if (version := package_version(name))},
+            run=training.run if training else None,
+            training_seconds=training.seconds if training else None,
+            data_sha256=training.data_sha256 if training else None,
+            test_uses=training.test_uses if training else (),
+        ),
+        temperature=training.temperature if training else 1.0,
+        temperature_fit=training.temperature_fit if training else None,
+        thresholds=training.thresholds if training else Thresholds(),
+        reference=exportable.reference,
+        golden=golden,
+        checks=built.checks,
+    )
+    if parent is None:
+        return manifest
+    origin = parent.manifest.provenance
+    return replace(
+        manifest,
+        provenance=replace(origin, created_utc=now_utc(), versions={**origin.versions, **manifest.provenance.versions}),
+        temperature=parent.manifest.temperature,
+        temperature_fit=parent.manifest.temperature_fit,
+        thresholds=parent.manifest.thresholds,
+        derived_from=parent.digest,
+    )
+
+
+def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
+    """Image files without their metadata, their pixels as PNG, and the reference's answers to them."""
+    folder.mkdir()
+    items = []
+    for number, index in enumerate(images.golden):
+        image = _write_bare(images.files[index], folder, number)
+        pixels = f"golden/{number}_pixels.png"
+        Image.fromarray(images.pixels[index]).save(folder.parent / pixels, optimize=True)
+        items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
+    outputs = "golden/outputs.npy"
+    np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
+    return Golden(tuple(items), outputs, probes=write_probes(folder, images.contract))
+
+
+def _write_bare(file: Path, folder: Path, number: int) -> str:
+    """The image without EXIF and the like: formats that can't be stripped are stored as the picture that they show."""
+    data = file.read_bytes()
+    bare = without_metadata(data)
+    if bare is not None and np.array_equal(np.asarray(decode(bare).image), np.asarray(decode(data).image)):
+        path = folder / f"{number}{file.suffix.lower()}"
+        path.write_bytes(bare)
+    else:
+        path = folder / f"{number}.png"
+        decode(data).image.save(path)
+    return f"golden/{path.name}"

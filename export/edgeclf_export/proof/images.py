@@ -1,0 +1,112 @@
+"""Real images for the proof: the user's, or photographs that scikit-image and scikit-learn ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
+from edgeclf_runtime.images.decode import find_images
+from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.installing import pip_install
+
+# Colour and grey, PNG and JPEG, landscape and square; public domain, CC0 or CC-BY (see each package's notes).
+_SHIPPED = {
+    "skimage": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "coins.png"),
+    "sklearn": ("china.jpg", "flower.jpg"),
+}
+_FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+GOLDEN_IMAGES = 9  # as many as are shipped
+
+
+@dataclass(frozen=True)
+class ProofImages:
+    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 `pixels` by its `contract`."""
+
+    files: tuple[Path, ...]
+    pixels: NDArray[np.uint8]
+    source: str
+    contract: Pixels
+
+    @property
+    def batch(self) -> NDArray[np.uint8]:
+        """What the engine is given."""
+        return self.pixels
+
+    @property
+    def sha256(self) -> str:
+        return pixels_digest(self.pixels)
+
+    @property
+    def golden(self) -> tuple[int, ...]:
+        """Which of them travel with the bundle: at most nine, spread evenly."""
+        return _spread(len(self.files), GOLDEN_IMAGES)
+
+
+def shipped_photographs() -> tuple[Path, ...]:
+    """Paths of the photographs inside the installed packages. Raises BackendError where one is not installed."""
+    found = []
+    for package, names in _SHIPPED.items():
+        specification = find_spec(package)
+        if specification is None or specification.origin is None:
+            raise BackendError(
+                f"{package} ships photographs for the proof and is missing; give --proof-data DIR, or install it with: "
+                f"{pip_install('export')}"
+            )
+        folder = Path(specification.origin).parent / _FOLDERS[package]
+        found += [folder / name for name in names if (folder / name).is_file()]
+    return tuple(found)
+
+
+def load_proof_images(
+    pixels: Pixels,
+    folder: Path | None = None,
+    files: Sequence[Path] = (),
+    called: str = "the run's validation images",
+    most: int = 256,
+) -> ProofImages:
+    """The images in `folder`, else `files`, else the shipped photographs; at most `most`, spread evenly.
+
+    Raises DataError for a folder without images, and names the file that can't be read.
+    """
+    found = list(files) or list(shipped_photographs()) if folder is None else find_images(folder)[0]
+    if not found:
+        raise DataError(f"{folder}: no images to prove the export on")
+    chosen = [found[i] for i in _spread(len(found), most)]
+    loaded = []
+    for file in chosen:
+        try:
+            loaded.append(pixels.load(file)[0])
+        except ImageError as error:
+            raise DataError(f"{file}: {error}; take it out of the proof images") from error
+    source = "shipped photographs"
+    if folder is not None or files:
+        place = folder.resolve().name if folder is not None else called
+        source = f"{place}: {len(chosen)} of {len(found)} images"
+    return ProofImages(tuple(chosen), np.stack(loaded), source, pixels)
+
+
+def proof_images_of(exportable: Exportable, folder: Path | None) -> ProofImages:
+    """The images in `folder`, else the classifier's own, else the shipped photographs.
+
+    Raises UsageError where others are asked for than the reference has answers to, and as `load_proof_images` does.
+    """
+    if exportable.parent is None:
+        return load_proof_images(exportable.pixels, folder, exportable.proof_files)
+    if folder is not None:
+        raise UsageError("a bundle is proven on its golden images, which PyTorch has answered; leave --proof-data out")
+    called = f"golden images of {exportable.parent.name}"
+    return load_proof_images(exportable.pixels, files=exportable.proof_files, called=called)
+
+
+def _spread(total: int, most: int) -> tuple[int, ...]:
+    """At most `most` of the indices 0..total-1, evenly spread."""
+    count = min(most, total)
+    return tuple(i * total // count for i in range(count))

@@ -1,0 +1,173 @@
+"""The gate of INT8: is it as good as its reference on images that it was not calibrated on, and are its scores sane?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle.parity import bounds_of_change
+from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, compare
+from edgeclf_runtime.bundle.quantization_report import Floor, Judged
+from edgeclf_runtime.metrics.intervals import Resampling, number_groups
+from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
+from edgeclf_runtime.metrics.metrics import expected_calibration_error, to_scores, weighted_calibration_error
+from edgeclf_runtime.metrics.paired import change_bounds, images_to_settle, judge_change
+from edgeclf_runtime.metrics.temperature import fit_temperature
+from edgeclf_runtime.metrics.verdict import Verdict
+
+# Seen on trained networks that held their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
+MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
+_HEADROOM = 1.5  # between the machine that exports and another with other kernels
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Images that judge, and the reference's logits for them. `labels`: None where nobody knows the right classes."""
+
+    reference: NDArray[np.float32]
+    labels: NDArray[np.intp] | None
+    temperature: float
+    groups: Sequence[str | None] | None
+    source: str
+
+    @property
+    def right(self) -> NDArray[np.intp]:
+        """(N,) the classes that count as right: without labels the reference's own."""
+        answers: NDArray[np.intp] = self.reference.argmax(axis=1)
+        return answers if self.labels is None else self.labels
+
+
+def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: float | None = None) -> Judged:
+    """A model's (N, classes) logits against the reference's.
+
+    `temperature`: the model's, where other images fitted it; None: it is fitted on these.
+    """
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:
+        logits = np.where(np.isfinite(logits), logits, np.float32(0))
+    right = exam.right
+    fit = fit_temperature(logits, right) if temperature is None and exam.labels is not None else None
+    if temperature is None:
+        temperature = exam.temperature if fit is None else fit.temperature
+    was, is_now = exam.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
+    lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
+    change = 100 * (won - lost) / len(right)
+    wanted, found = exam.reference / exam.temperature, logits / temperature
+    kl = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
+    margin = floor.margin_points(float(was.mean()))
+    resampling = Resampling(len(right), number_groups(exam.groups))
+    lower, upper, spread = bounds_of_change(is_now, was, resampling)
+    ece_reference, ece, least_rise = _calibration(exam, logits, temperature, resampling)
+    insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
+    few = hopeless(len(right), floor, float(was.mean()))
+    bounds = (100 * lower, 100 * upper)
+    what = "top-1" if exam.labels is not None else "agreement with the reference"
+    verdict, reasons = _verdict(what, change, bounds, margin, insane, len(right), few=few)
+    needed = None
+    if verdict == "inconclusive":
+        needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
+    return Judged(
+        images=len(right),
+        source=exam.source,
+        labelled=exam.labels is not None,
+        top1_reference=float(was.mean()),
+        top1=float(is_now.mean()),
+        right_to_wrong=lost,
+        wrong_to_right=won,
+        change_points=change,
+        bound_points=100 * lower,
+        margin_points=margin,
+        mean_kl=float(kl.mean()),
+        p99_kl=float(np.percentile(kl, 99)),
+        ece_reference=ece_reference,
+        ece=ece,
+        temperature=temperature,
+        temperature_fit=fit,
+        verdict=verdict,
+        reasons=reasons,
+        images_needed=needed,
+    )
+
+
+def hopeless(images: int, floor: Floor, reference_top1: float) -> bool:
+    """Whether so few images could show nothing, even if not one answer changed."""
+    return change_bounds(0, 0, images)[0] <= -floor.margin_points(reference_top1) / 100
+
+
+def provable_points(images: int) -> float:
+    """The least floor that so many images can prove: where not one prediction changes."""
+    return -100 * change_bounds(0, 0, images)[0]
+
+
+def images_that_prove(floor: Floor, reference_top1: float = 1.0) -> int | None:
+    """How many images prove the floor where not one prediction changes; None: more than ten million."""
+    return images_to_settle(0, 0, 1, floor.margin_points(reference_top1) / 100)
+
+
+def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
+    """What `verify` tolerates on other machines: half as much again as was seen here, on all images that judged."""
+    seen = compare(reference, logits, TOLERANCES["int8"])
+    return Tolerances(
+        relative=max(_HEADROOM * seen.max_relative, TOLERANCES["fp16"].relative),
+        cosine=min(1 - _HEADROOM * (1 - seen.min_cosine), TOLERANCES["fp16"].cosine),
+        kl=max(_HEADROOM * seen.max_kl, TOLERANCES["fp16"].kl),
+    )
+
+
+def _calibration(
+    exam: Exam, logits: NDArray[np.float32], temperature: float, resampling: Resampling
+) -> tuple[float | None, float | None, float | None]:
+    """Expected calibration errors of the reference and the model, and the least rise that the images leave possible."""
+    if exam.labels is None:
+        return None, None, None
+    labels = exam.labels
+    was, is_now = to_scores(exam.reference, "softmax", exam.temperature), to_scores(logits, "softmax", temperature)
+
+    def rise(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_both = (weighted_calibration_error(weights, scores, labels) for scores in (is_now, was))
+        return next(of_both) - next(of_both)
+
+    least = float(np.percentile(resampling.draws(rise), 5))
+    return expected_calibration_error(was, labels), expected_calibration_error(is_now, labels), least
+
+
+def _insane(broken: int, kl: NDArray[np.float64]) -> list[str]:
+    found = []
+    if broken:
+        found.append(f"{broken} of {len(kl)} images gave NaN or infinite outputs")
+    if kl.mean() > MOST_KL:
+        found.append(f"confidences moved: mean KL divergence {kl.mean():.2g} nats, tolerated {MOST_KL:g}")
+    if np.percentile(kl, 99) > MOST_P99_KL:
+        found.append(f"confidences moved: 1 % of images by {np.percentile(kl, 99):.2g} nats, tolerated {MOST_P99_KL:g}")
+    return found
+
+
+def _miscalibrated(before: float | None, after: float | None, least_rise: float | None) -> list[str]:
+    """With few images the error itself is noise: a rise counts where it is there in 95 % of paired draws, too."""
+    if before is None or after is None or least_rise is None:
+        return []
+    if after - before <= MOST_ECE_RISE or least_rise <= 0:
+        return []
+    return [f"ECE rose from {before:.3f} to {after:.3f} though the temperature was fitted anew"]
+
+
+def _verdict(
+    what: str, change: float, bounds: tuple[float, float], margin: float, insane: list[str], images: int, *, few: bool
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails.
+
+    Not where the images are too `few` to show that anything holds: there one changed prediction may be beyond the
+    margin and says nothing.
+    """
+    lower, upper = bounds
+    worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
+    if -change > margin and not (few and upper >= -margin):
+        insane = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
+    if insane:
+        return "fail", tuple(insane)
+    if judge_change(lower, upper, margin) == "pass":
+        return "pass", ()
+    return "inconclusive", (f"{what} changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)

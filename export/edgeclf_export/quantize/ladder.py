@@ -1,0 +1,106 @@
+"""The ladder: ranges, bias correction, the worst layers in float, then 16 bits; the first rung that holds is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from edgeclf_export.proof.audit import LEAST_SHARE
+from edgeclf_export.quantize.accuracy_gate import hopeless
+from edgeclf_export.quantize.quantizers import QUANTIZERS, Recipe, Workbench
+from edgeclf_export.quantize.sensitivity import worst
+from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_runtime.bundle.quantization_report import Harm, Judged
+
+LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most harmful first
+BLAMED = 5
+
+
+def climb_int8(trials: Trials, bench: Workbench, report: Callable[[str], None]) -> list[Trial]:
+    """The int8 rungs that were tried, in order; the last one holds, or none does.
+
+    Where so few images judge that no rung could be shown to hold, the first that does not fail is enough.
+    """
+    tried: list[Trial] = []
+    for recipe in _recipes(trials, bench, tried):
+        report(f"{trials.target.name}: {recipe.did}")
+        write = partial(QUANTIZERS[trials.target.name].write, bench, recipe)
+        trial = trials.attempt(recipe.name, recipe.did, write, leave=recipe.leave)
+        tried.append(trial)
+        if trial.rung.holds or (trial.is_usable and _nothing_can_be_shown(trials, trial)):
+            break
+    return tried
+
+
+def lower_precision(trials: Trials, report: Callable[[str], None]) -> list[Trial]:
+    """The rungs of 16 bits that this machine's engine computes in; the first that it takes is enough."""
+    tried: list[Trial] = []
+    for precision in QUANTIZERS[trials.target.name].lower:
+        tried.append(float_rung(trials, precision, report))
+        if tried[-1].manifest is not None:
+            break
+    return tried
+
+
+def float_rung(trials: Trials, precision: str, report: Callable[[str], None]) -> Trial:
+    """A rung that is not quantized."""
+    report(f"{trials.target.name}: {precision}")
+    did = {"fp32": "as it was trained", "fp16": "weights stored in 16 bits", "bf16": "computed in 16 bits"}[precision]
+    return trials.attempt(precision, did, partial(trials.target.build, trials.hub, precision))
+
+
+def blame(bench: Workbench, tried: list[Trial]) -> tuple[Harm, ...]:
+    """The layers that quantization harms most, where the ladder had to ask."""
+    asked = any(trial.rung.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
+    return bench.harms[:BLAMED] if asked else ()
+
+
+def best(tried: list[Trial]) -> Trial | None:
+    """The rung that holds, else the usable one whose bound is nearest to holding."""
+    usable = [trial for trial in tried if trial.is_usable]
+    return max(usable, key=lambda trial: (trial.rung.holds, _bound(trial)), default=None)
+
+
+def _recipes(trials: Trials, bench: Workbench, tried: list[Trial]) -> Iterator[Recipe]:
+    """Each rung builds on the best of those before it, which `tried` holds meanwhile."""
+    methods = QUANTIZERS[trials.target.name].methods
+    known: dict[str, Recipe] = {}
+    for recipe in map(Recipe, methods):
+        known[recipe.name] = recipe
+        yield recipe
+    ranges = _best_recipe(tried, known).ranges
+    corrected = Recipe(ranges, corrected=True)
+    known[corrected.name] = corrected
+    yield corrected
+    start = _best_recipe(tried, known)
+    spare = min((t.rung.shares.get("int8", 0.0) for t in tried if t.rung.shares), default=1.0) - LEAST_SHARE
+    left: tuple[str, ...] = ()
+    for share in LEFT_IN_FLOAT:
+        chosen = worst(bench.harms, share, spare)
+        if len(chosen) > len(left):
+            left = chosen
+            yield Recipe(start.ranges, start.corrected, left)
+
+
+def _best_recipe(tried: list[Trial], known: dict[str, Recipe]) -> Recipe:
+    """Of the recipes tried the one that harmed least: by the bound of top-1, then by the divergence of scores."""
+    judged = [t for t in tried if t.rung.name in known and t.rung.judged is not None]
+    if not judged:
+        return next(iter(known.values()))
+    return known[max(judged, key=_merit).rung.name]
+
+
+def _merit(trial: Trial) -> tuple[float, float]:
+    return _bound(trial), -(trial.rung.judged.mean_kl if trial.rung.judged else 0.0)
+
+
+def _bound(trial: Trial) -> float:
+    return trial.rung.judged.bound_points if trial.rung.judged else float("-inf")
+
+
+def _nothing_can_be_shown(trials: Trials, trial: Trial) -> bool:
+    """Whether more steps of the ladder would tell no more: so few images, and at most one prediction changed."""
+    judged: Judged | None = trial.rung.judged
+    if judged is None or not hopeless(judged.images, trials.floor, judged.top1_reference):
+        return False
+    return judged.right_to_wrong - judged.wrong_to_right <= 1 or -judged.change_points <= judged.margin_points

@@ -1,0 +1,359 @@
+"""From a climbed ladder to a bundle: the rung that is kept, the candidates beside it, the figure on test images."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.failures import Failed, TargetsFailed
+from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
+from edgeclf_export.proof.images import ProofImages
+from edgeclf_export.quantize.accuracy_gate import judge
+from edgeclf_export.quantize.calibration_data import Int8Options, Material, gather
+from edgeclf_export.quantize.ladder import best, blame, climb_int8, float_rung, lower_precision
+from edgeclf_export.quantize.quantizers import Workbench
+from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_export.targets.target import Hub, Target
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.atomic_write import MANIFEST, set_aside, writing
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest, OwnOutputs
+from edgeclf_runtime.bundle.own_outputs import record_own_outputs
+from edgeclf_runtime.bundle.proof import Proof, Tolerances
+from edgeclf_runtime.bundle.quantization_report import Harm, Judged, Ladder, Rung
+from edgeclf_runtime.deploy.candidates import FOLDER, Race, TimeCalls, race, time_calls
+from edgeclf_runtime.deploy.verify import run_pixels
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.machine.facts import machine_facts
+
+TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The trial that becomes the bundle's model, those that go along as candidates, and the ladder that says why."""
+
+    trial: Trial
+    candidates: tuple[Trial, ...]
+    ladder: Ladder
+    calibration: Calibration
+
+
+class LadderFailed(GateError):
+    """No step of the ladder holds the floor, or the one that was chosen breaks it on test images.
+
+    `nearest`: what a bundle of the step that came nearest would hold, to be looked at; None: the engine refused all.
+    """
+
+    def __init__(self, message: str, ladder: Ladder, nearest: Chosen | None) -> None:
+        super().__init__(message)
+        self.ladder, self.nearest = ladder, nearest
+
+
+def choose(
+    trials: Trials,
+    bench: Workbench,
+    material: Material,
+    options: Int8Options,
+    *,
+    auto: bool,
+    report: Callable[[str], None],
+    time: TimeCalls = time_calls,
+) -> Chosen:
+    """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
+
+    Raises LadderFailed where nothing holds; the message names the layers to blame.
+    """
+    int8 = climb_int8(trials, bench, report)
+    blamed = blame(bench, int8)
+    kept = best(int8)
+    timed: Race | None = None
+    if auto:
+        others = [*lower_precision(trials, report), float_rung(trials, "fp32", report)]
+        racing = _racing([*([kept] if kept else []), *others], fp32=others[-1])
+        tried = [*int8, *others]
+        chosen, timed, why = _fastest(trials, racing, report, time)
+        candidates = tuple(trial for trial in racing if trial is not chosen)
+    elif kept is not None:
+        tried, chosen, candidates = int8, kept, ()
+        why = (
+            "the first step that holds the floor"
+            if kept.rung.holds
+            else "nearest to the floor; too few images are evaluated to show that any step holds it"
+        )
+    else:
+        others = lower_precision(trials, report) if options.fallback else []
+        fallen = best(others)
+        if fallen is None:
+            raise _refused(trials, bench, [*int8, *others], blamed, material)
+        tried, chosen, candidates = [*int8, *others], fallen, ()
+        why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
+    final = _final(trials, chosen, material, report)
+    ladder = Ladder(
+        floor=options.floor,
+        rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
+        chosen=chosen.rung.name,
+        why=why,
+        blame=blamed,
+        warnings=material.calibration.warnings,
+        final=final,
+        machine=machine_facts(),
+        noise=timed.noise if timed else None,
+    )
+    if final is not None and final.verdict == "fail" and chosen.rung.precision != "fp32":
+        raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(bench, chosen)), final)
+    return Chosen(chosen, candidates, ladder, _calibration(bench, chosen))
+
+
+def write_bundle(
+    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> tuple[Manifest, Proof]:
+    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
+    draft.mkdir()
+    manifest = chosen.trial.manifest
+    if manifest is None:
+        raise ValueError(f"{chosen.trial.rung.name} has no model")
+    _copy(chosen.trial.folder, draft)
+    owns: dict[str, OwnOutputs] = {}
+    for trial in chosen.candidates:
+        place = draft / FOLDER / trial.folder.name
+        _copy(trial.folder, place)
+        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
+    golden = write_golden(draft / "golden", images, answers)
+    manifest = replace(
+        manifest,
+        golden=golden,
+        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
+        shares=chosen.trial.rung.shares,
+        ladder=chosen.ladder,
+        calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
+        candidates=tuple(
+            _candidate(
+                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
+            )
+            for trial in chosen.candidates
+        ),
+    )
+    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
+
+
+def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
+    """What a candidate itself gives for the golden images, written beside its files at `place`."""
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    with trials.target.open(Bundle.open(trial.folder)) as session:
+        outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
+        machine = {**machine_facts(), **session.facts}
+        return record_own_outputs(place, manifest, outputs, machine, session.compute_precision)
+
+
+def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
+    """Who may win by speed: what holds the floor; where images are too few for fp32 to hold it, what does not fail."""
+    return [trial for trial in tried if (trial.rung.holds if fp32.rung.holds else trial.is_usable)]
+
+
+def _fastest(
+    trials: Trials, racing: Sequence[Trial], report: Callable[[str], None], time: TimeCalls
+) -> tuple[Trial, Race | None, str]:
+    """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
+    if trials.target.name == "tensorrt":
+        return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
+    report(f"{trials.target.name}: timing {len(racing)} models in turns")
+    timed = race({trial.rung.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
+    name = timed.fastest()
+    chosen = next(trial for trial in racing if trial.rung.name == name)
+    if name == "fp32":
+        return chosen, timed, f"nothing that holds is faster than fp32 by more than the noise of {timed.noise:.0%}"
+    holds = "holds" if chosen.rung.holds else "does not fail"
+    times = 1 / timed.speeds[name].ratio
+    return chosen, timed, f"the fastest that {holds}: {times:.2f} x fp32 on this machine (noise {timed.noise:.0%})"
+
+
+def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Rung:
+    speed = timed.speeds.get(trial.rung.name) if timed else None
+    rung = trial.rung
+    if speed is not None:
+        rung = replace(rung, median_ms=speed.median_ms, ratio=speed.ratio)
+    if trial is chosen:
+        return replace(rung, became="model")
+    if any(trial is other for other in candidates):
+        return replace(rung, became="candidate")
+    return replace(rung, became="passed over" if trial.is_usable else "failed")
+
+
+def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[str], None]) -> Judged | None:
+    """The figure on test images, looked at once and counted."""
+    if material.open_test is None or chosen.manifest is None:
+        return None
+    exam, pixels = material.open_test(hash_file(chosen.folder / MANIFEST))
+    report(f"{trials.target.name}: the final figure on {len(pixels)} test images")
+    logits = trials.answers(chosen.folder, chosen.manifest, pixels)
+    return judge(exam, logits, trials.floor, chosen.manifest.temperature)
+
+
+def _broken_on_test(trials: Trials, chosen: Chosen, final: Judged) -> LadderFailed:
+    ladder, name = chosen.ladder, chosen.trial.rung.name
+    rungs = tuple(replace(rung, became="failed") if rung.name == name else rung for rung in ladder.rungs)
+    ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} held on validation images, not on test images")
+    return LadderFailed(
+        f"{trials.target.name} {name} held its floor on validation images, and on test images "
+        f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop",
+        ladder,
+        replace(chosen, ladder=ladder),
+    )
+
+
+def _refused(
+    trials: Trials, bench: Workbench, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material
+) -> LadderFailed:
+    nearest = max(tried, key=lambda trial: trial.rung.judged.bound_points if trial.rung.judged else float("-inf"))
+    ladder = Ladder(
+        floor=trials.floor,
+        rungs=tuple(replace(trial.rung, became="failed") for trial in tried),
+        chosen="",
+        why=f"none holds the floor; nearest is {nearest.rung.name}",
+        blame=tuple(blamed),
+        warnings=material.calibration.warnings,
+        final=None,
+        machine=machine_facts(),
+    )
+    kept = None if nearest.manifest is None else Chosen(nearest, (), ladder, _calibration(bench, nearest))
+    return LadderFailed(_refusal(trials, tried, nearest, blamed, material), ladder, kept)
+
+
+def _refusal(trials: Trials, tried: Sequence[Trial], nearest: Trial, blamed: Sequence[Harm], material: Material) -> str:
+    reasons = nearest.rung.problem or "; ".join(nearest.rung.judged.reasons if nearest.rung.judged else ())
+    layers = ", ".join(harm.node for harm in blamed) or "none could be measured"
+    # ranges of a few pictures harm every layer: no layer is to blame for them
+    cause = material.calibration.too_few or f"The layers to blame: {layers}"
+    return (
+        f"{trials.target.name}: none of {len(tried)} steps of the ladder holds the floor of {trials.floor}; nearest is "
+        f"{nearest.rung.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a larger "
+        "--max-drop"
+    )
+
+
+def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
+    images = bench.calibration
+    return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
+
+
+def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    return Candidate(
+        name=trial.rung.name,
+        folder=trial.folder.name,
+        weights_precision=manifest.weights_precision,
+        compute_precision=manifest.compute_precision,
+        tolerances=tolerances,
+        temperature=manifest.temperature,
+        temperature_fit=manifest.temperature_fit,
+        shares=trial.rung.shares,
+        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
+        own=own,
+    )
+
+
+def _copy(folder: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            shutil.copyfile(path, destination / path.name)
+
+
+if TYPE_CHECKING:
+    from edgeclf_export.exportable import Exportable
+
+PRECISIONS = ("int8", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
+
+    precision: str
+    targets: Mapping[str, Target]
+    places: Mapping[str, Path]
+    fallback_places: Mapping[tuple[str, str], Path]
+    force: bool
+
+
+def export_quantized(
+    exportable: Exportable,
+    order: Order,
+    options: Int8Options,
+    hub: Hub,
+    images: ProofImages,
+    answers: NDArray[np.float32],
+    report: Callable[[str], None],
+    tell: Callable[[str], None] = lambda sentence: None,
+    time: TimeCalls = time_calls,
+) -> Iterator[tuple[Path, Manifest, Proof]]:
+    """Yields (path, manifest, proof) of each target's bundle as it is published.
+
+    Raises
+    ------
+    TargetsFailed
+        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
+        was judged. What came nearest is kept aside as NAME.failed.
+    UsageError, DataError
+        As `gather`: images to calibrate and to judge on are missing.
+    """
+    material = gather(exportable, options, report, tell)
+    bench = Workbench(hub, material.calibration)
+    failed: list[Failed] = []
+    made: list[str] = []
+    for target, place in order.places.items():
+        with tempfile.TemporaryDirectory() as workshop:
+            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
+            destination = place
+            try:
+                chosen = choose(
+                    trials, bench, material, options, auto=order.precision == "auto", report=report, time=time
+                )
+                precision = chosen.trial.rung.precision
+                if order.precision == "int8" and precision != "int8":
+                    destination = order.fallback_places[target, precision]
+                report(f"proving {destination.name}")
+                with writing(destination, force=order.force) as draft:
+                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
+                    if proof.verdict == "fail":
+                        raise GateError(keep_aside(draft, destination, proof))
+            except LadderFailed as error:
+                aside = _keep_nearest(error, destination, trials, images, answers)
+                failed.append(
+                    Failed(
+                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
+                    )
+                )
+                continue
+            except GateError as error:
+                failed.append(Failed(target, str(error)))
+                continue
+        made.append(target)
+        yield destination, manifest, proof
+    if failed:
+        raise TargetsFailed(failed, made)
+
+
+def _keep_nearest(
+    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> Path | None:
+    """The nearest step's bundle, as NAME.failed; None: there is none."""
+    if error.nearest is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / destination.name
+        write_bundle(draft, error.nearest, trials, images, answers)
+        return set_aside(draft, destination)

@@ -1,0 +1,1 @@
+"""What can be exported: backbones, runs, your own module, an ONNX file, a bundle."""

@@ -1,0 +1,327 @@
+"""Backbones by name: timm's and torchvision's classifiers, with the pixel contract that their own config states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import dropwhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.sources.checkpoint_config import CheckpointConfig, read_checkpoint_config
+from edgeclf_export.sources.labels import IMAGENET_CLASSES, default_labels, shown_labels
+from edgeclf_export.sources.modules import ReferenceInput, exportable_from_module, normalized_by_torchvision
+from edgeclf_export.sources.names import resolve_backbone
+from edgeclf_export.sources.published import load_published, quiet_hub
+from edgeclf_export.sources.state_names import fit_names, notes_on_names, origin_without
+from edgeclf_export.sources.weights import PACKAGES, State, digest_state, load_file, load_into, load_package
+from edgeclf_runtime.backends.torch_module import Builder, build_module
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+from edgeclf_runtime.bundle.manifest import Normalization, Reference
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.pixels import Interpolation, Pixels
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+_RULES = {"center": "shorter", "squash": "exact", "border": "fit"}  # timm's crop modes
+_TORCHVISION_HEADS = ("fc", "classifier", "head", "heads")
+_WITHOUT_CONFIG = ("hub", "random")
+_UNTOLD = (
+    "{} does not say how its pictures were prepared, so they are prepared like those of the published weights; if it "
+    "learnt otherwise, give --mean, --std, --crop-pct, --crop-mode, --interpolation or --img-size"
+)
+
+
+def load_backbone(
+    name: str,
+    weights: str = "hub",
+    *,
+    labels: tuple[str, ...] | None = None,
+    img_size: int | None = None,
+    seed: int = 0,
+    pictures: Mapping[str, Any] | None = None,
+) -> Exportable:
+    """The classifier `name` of timm or torchvision, with its weights, ready for export.
+
+    Parameters
+    ----------
+    name
+        A registered model, timm's first; `timm/NAME` or `torchvision/NAME` where both have it.
+    weights
+        "hub" (what timm or torchvision publish), "random", a weights package, or a safetensors or torch file.
+    labels
+        Class names in order; None: ImageNet's for 1,000 classes, else class_0, class_1, …
+    img_size
+        Side of the square input in pixels; None: the checkpoint's, or else the backbone's own.
+    pictures
+        How pictures were prepared where a checkpoint of one's own learnt, in timm's words: mean, std, crop_pct,
+        crop_mode, interpolation. What is not given is what the checkpoint says, or else the backbone's own.
+
+    Raises
+    ------
+    UsageError
+        No such model or weights; `pictures` of weights that know theirs.
+    DataError
+        The weights can't be had, or don't fit.
+    """
+    import torch
+
+    quiet_hub()
+    guard_torchvision()
+    library, name = resolve_backbone(name)
+    told = config_of_weights(weights, name)
+    img_size = img_size or (told.side_px if told else None)
+    size = own_size(library, name, img_size)
+    state, origin = find_weights(library, name, weights, size, seed)
+    classes = len(labels) if labels is not None else None
+    if state is not None:
+        state, origin = _with_own_head(library, name, state, origin, size)
+        classes = _count_classes(library, name, state)
+    builder = describe_builder(library, name, classes, size, trained=state is not None)
+    torch.manual_seed(seed)
+    module = build_module(builder)
+    if state is not None:
+        state, prefix = fit_names(state, module.state_dict())
+        origin = origin_without(origin, prefix)
+        _refuse_headless(library, name, module, state)
+        load_into(module, state, name)
+    classes = _output_classes(builder, module)
+    if not classes:
+        raise UsageError(f"{name} gives features, not classes; choose a backbone with a classifier, or train its head")
+    if labels is not None and len(labels) != classes:
+        raise DataError(f"{shown_labels(labels)}, but {name} with these weights has {classes} classes")
+    config = changed_config(
+        data_config(library, name, module, img_size), {**(told.settings if told else {}), **(pictures or {})}
+    )
+    made = exportable_from_module(
+        module,
+        backbone=f"{library}/{name}",
+        weights=origin,
+        labels=labels if labels is not None else default_labels(classes),
+        pixels=pixels_from_config(config),
+        normalization=Normalization(three(config["mean"]), three(config["std"])),
+        reference=Reference("pytorch", f"{library}/{name} {digest_state(module.state_dict())}"),
+        builder=builder,
+        deploy=fold_branches(builder),
+        pixel_reference=reference_transform(config),
+        reference_input=reference_input(config),
+    )
+    silent = _UNTOLD.format(Path(weights).name) if are_own(weights) and not told and not pictures else ""
+    return replace(
+        made,
+        notes=(*notes_on_names(origin), *([silent] if silent else [])),
+        pixels_from=_pixels_from(f"{library}/{name}", told, pictures),
+    )
+
+
+def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """What makes the trained module the one to deploy: MobileOne, RepViT and FastViT (MobileCLIP) fold branches."""
+
+    def fold(module: torch.nn.Module) -> torch.nn.Module:
+        if builder.library == "torchvision":
+            return module
+        from timm.utils.model import reparameterize_model
+
+        folded: torch.nn.Module = reparameterize_model(module)
+        if builder.library == "open_clip":
+            from edgeclf_export.sources.clip.attention import with_plain_attention
+
+            return with_plain_attention(folded)
+        return folded
+
+    return fold
+
+
+def are_own(weights: str) -> bool:
+    """Whether these are weights on disk, whose images nobody else knows."""
+    return weights not in (*_WITHOUT_CONFIG, *PACKAGES)
+
+
+def config_of_weights(weights: str, backbone: str) -> CheckpointConfig | None:
+    """What weights on disk say of the images that they learnt from; None: nothing, or they are published ones."""
+    return read_checkpoint_config(Path(weights), backbone) if are_own(weights) else None
+
+
+def _pixels_from(backbone: str, told: CheckpointConfig | None, pictures: Mapping[str, Any] | None) -> str:
+    """Whose word the pixels are, for the user."""
+    others = told.source if told else f"the published {backbone}"
+    typed = ", ".join(f"--{name.replace('_', '-')}" for name in pictures or {})
+    return f"{typed}; the rest from {others}" if typed else others
+
+
+def changed_config(config: dict[str, Any], pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """A data config with other settings; torchvision's resize is computed anew, as timm does, where these change it."""
+    changed = {**config, **pictures}
+    if not {"crop_pct", "crop_mode"}.isdisjoint(pictures):
+        changed.pop("resize_px", None)
+    return changed
+
+
+def pixels_from_config(config: Mapping[str, Any]) -> Pixels:
+    """timm's data config -> Pixels, with the sizes that timm's evaluation transform computes from it.
+
+    Raises UsageError for a crop that the pixel contract doesn't know.
+    """
+    height, width = config["input_size"][1:]
+    mode, crop_pct, interpolation = config["crop_mode"], config["crop_pct"], config["interpolation"]
+    if mode not in _RULES:
+        raise UsageError(f"no crop mode {mode!r}; choose one of {', '.join(_RULES)}")
+    if interpolation not in get_args(Interpolation):
+        raise UsageError(f"no interpolation {interpolation!r}; choose one of {', '.join(get_args(Interpolation))}")
+    if not 0 < crop_pct <= 1:
+        raise UsageError(f"crop_pct must lie above 0 and up to 1, found {crop_pct}")
+    resize_px = config.get("resize_px") or (math.floor(height / crop_pct), math.floor(width / crop_pct))
+    rule = "cover" if mode == "center" and resize_px[0] != resize_px[1] else _RULES[mode]
+    padding = tuple(round(255 * value) for value in config["mean"]) if mode == "border" else (0, 0, 0)
+    try:
+        return Pixels(rule, resize_px, (height, width), interpolation, padding)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def reference_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """The library's own evaluation transform up to the uint8 picture, to compare the runtime's pixels with."""
+    if "resize_px" in config:
+        from torchvision import transforms
+
+        resize = transforms.Resize(config["resize_px"][0], transforms.InterpolationMode(config["interpolation"]))
+        whole = transforms.Compose([resize, transforms.CenterCrop(config["input_size"][1:]), transforms.PILToTensor()])
+    else:
+        from timm.data import create_transform
+
+        # normalize=False ends with a uint8 tensor (3, H, W)
+        whole = create_transform(**config, normalize=False)
+    return lambda image: np.ascontiguousarray(whole(image).permute(1, 2, 0).numpy())
+
+
+def reference_input(config: Mapping[str, Any]) -> ReferenceInput:
+    """What the library's own evaluation transform makes of (N, H, W, 3) uint8 pixels: (N, 3, H, W) float32."""
+    if "resize_px" in config:
+        return normalized_by_torchvision(Normalization(three(config["mean"]), three(config["std"])))
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        import torch
+        from PIL import Image
+        from timm.data import create_transform
+        from timm.data.transforms import MaybeToTensor
+
+        steps = create_transform(**config).transforms
+        after_geometry = list(dropwhile(lambda step: not isinstance(step, MaybeToTensor), steps))
+        pictures: list[Any] = [Image.fromarray(picture) for picture in pixels]
+        for step in after_geometry:
+            pictures = [step(picture) for picture in pictures]
+        return torch.stack(pictures)
+
+    return prepare
+
+
+def find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:
+    """The weights that `weights` names, None for random ones, and their origin for the manifest."""
+    if weights == "random":
+        return None, f"random, seed {seed}"
+    if weights == "hub":
+        return load_published(library, name, size)
+    if weights in PACKAGES:
+        return load_package(weights, name.partition(".")[0])
+    return load_file(Path(weights))
+
+
+def describe_builder(library: str, name: str, classes: int | None, size: dict[str, int], *, trained: bool) -> Builder:
+    """How to build the architecture again. `classes` None: as many as it has by itself."""
+    arguments: dict[str, int | bool] = {**size}
+    if classes is not None:
+        arguments["num_classes"] = classes
+    if library == "torchvision" and name in ("googlenet", "inception_v3"):
+        # the published weights, and what was trained from them, want pictures normalised with mean = std = 0.5
+        arguments.update(aux_logits=False, init_weights=False, transform_input=trained)
+    return Builder(library, name, arguments)  # type: ignore[arg-type]
+
+
+def _with_own_head(library: str, name: str, state: State, origin: str, size: dict[str, int]) -> tuple[State, str]:
+    """The state dict and its origin, without the prefix that hides its head where one does."""
+    if _count_classes(library, name, state) is not None:
+        return state, origin
+    module = build_module(describe_builder(library, name, None, size, trained=True))
+    state, prefix = fit_names(state, module.state_dict())
+    return state, origin_without(origin, prefix)
+
+
+def _count_classes(library: str, name: str, state: State) -> int | None:
+    """The classes of a state dict, from the shape of its head; None where the head can't be told."""
+    heads = (f"{head}.weight" for head in head_layers(library, name, state))
+    return next((int(state[head].shape[0]) for head in heads if head in state), None)
+
+
+def head_layers(library: str, name: str, tensors: Iterable[str]) -> list[str]:
+    """The layers that give the logits, among those that these tensors' names stand for."""
+    if library == "timm":
+        import timm
+
+        named = timm.get_pretrained_cfg(name, allow_unregistered=True).classifier
+        return [named] if isinstance(named, str) else list(named or ())
+    ends = [key for key in tensors if key.endswith(".weight") and key.partition(".")[0] in _TORCHVISION_HEADS]
+    return [key.removesuffix(".weight") for key in sorted(ends)[-1:]]
+
+
+def _refuse_headless(library: str, name: str, module: torch.nn.Module, state: State) -> None:
+    """Raises UsageError where nothing but the head is missing: of weights that `edgeclf adapt` left."""
+    missing = [tensor for tensor in module.state_dict() if tensor not in state]
+    heads = head_layers(library, name, missing)
+    if missing and all(tensor.rpartition(".")[0] in heads for tensor in missing):
+        raise UsageError(
+            f"these weights of {name} have no head, so they give no classes; train one with `edgeclf train DATA "
+            f"-m {name} --weights FILE` and export that run"
+        )
+
+
+def _output_classes(builder: Builder, module: torch.nn.Module) -> int:
+    if builder.library == "timm":
+        return int(module.num_classes)  # type: ignore[arg-type]
+    return builder.arguments.get("num_classes", IMAGENET_CLASSES)
+
+
+def own_size(library: str, name: str, img_size: int | None) -> dict[str, int]:
+    """{"img_size": pixels} where the architecture itself depends on it (timm's ViT and its kin), else empty."""
+    if img_size is None or library != "timm":
+        return {}
+    import timm
+
+    return {"img_size": img_size} if timm.get_pretrained_cfg(name, allow_unregistered=True).fixed_input_size else {}
+
+
+def data_config(library: str, name: str, module: torch.nn.Module, img_size: int | None) -> dict[str, Any]:
+    """timm's data config of the module; torchvision's evaluation transform in the same form."""
+    if library == "timm":
+        from timm.data import resolve_model_data_config
+
+        size = {"img_size": img_size} if img_size is not None else {}
+        config: dict[str, Any] = resolve_model_data_config(module, args=size)
+        return config
+    from torchvision import models
+
+    preset = models.get_model_weights(name).DEFAULT.transforms()
+    crop, resize = preset.crop_size[0], preset.resize_size[0]
+    if img_size is not None:
+        crop, resize = img_size, round(img_size * resize / crop)
+    return {
+        "input_size": (3, crop, crop),
+        "resize_px": (resize, resize),
+        "crop_pct": crop / resize,
+        "crop_mode": "center",
+        "interpolation": preset.interpolation.value,
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+    }
+
+
+def three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

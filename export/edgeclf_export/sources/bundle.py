@@ -1,0 +1,84 @@
+"""A finished onnx bundle as the source of others: its graph, and the answers that PyTorch gave when it was exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.backends.ort import MODEL
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.external_data import refuse_external_data
+from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
+
+
+def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
+    """The classifier in an fp32 onnx bundle, ready for export without torch; `folder` receives its golden images.
+
+    Its golden answers are the reference: what comes out is proven against PyTorch, not against the bundle. Raises
+    UsageError for another bundle, BundleError for a damaged one.
+    """
+    manifest = bundle.manifest
+    if manifest.task == "embed-text":
+        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --part text")
+    pixels, normalization = manifest.pixels, manifest.normalization
+    fits = (manifest.target, manifest.weights_precision) == ("onnx", "fp32")
+    if not fits or pixels is None or normalization is None or manifest.scores == "margin":
+        raise UsageError(
+            f"{bundle.path} is a bundle for {manifest.target} in {manifest.weights_precision}; others are made from an "
+            "onnx bundle in fp32, or from the run, model or file that this one came from"
+        )
+    bundle.check_all()
+    form = "uint8-nhwc" if normalization.applied_by == "graph" else "float-nchw"
+    return Exportable(
+        backbone=manifest.provenance.backbone,
+        weights=manifest.provenance.weights,
+        labels=manifest.labels,
+        pixels=pixels,
+        normalization=normalization,
+        reference=manifest.reference,
+        answer=lambda batch: _golden_answers(bundle, batch),
+        make_onnx=lambda asked, opset: _graph(bundle, form, asked),
+        batch=manifest.inputs[0].fixed_batch,
+        scores=manifest.scores,
+        embedding_width=None if manifest.task == "classify" else int(manifest.outputs[0].shape[1]),
+        prompts=manifest.prompts,
+        proof_files=_write_images(bundle, folder),
+        parent=bundle,
+    )
+
+
+def _graph(bundle: Bundle, form: str, asked: str) -> bytes:
+    if asked != form:
+        raise UsageError(f"the graph of {bundle.path} takes {form}; give --input {form}, or export from its origin")
+    model = bundle.read(MODEL)
+    refuse_external_data(model, f"{bundle.path}/{MODEL}")
+    return model
+
+
+def _write_images(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
+    files = []
+    for golden in bundle.manifest.golden.images:
+        file = folder / Path(golden.image).name
+        file.write_bytes(bundle.read(golden.image))
+        files.append(file)
+    return tuple(files)
+
+
+def _golden_answers(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the reference answered to these pixels. Raises DataError where they are none of the golden ones."""
+    golden = bundle.manifest.golden
+    outputs = bundle.read_array(golden.outputs)
+    if len(outputs) != len(golden.images):
+        raise BundleError(f"{bundle.path}: {len(outputs)} reference outputs for {len(golden.images)} golden images")
+    known = {image.pixels_sha256: answer for image, answer in zip(golden.images, outputs, strict=True)}
+    try:
+        return np.stack([known[pixels_digest(pixels)] for pixels in batch])
+    except KeyError:
+        raise DataError(
+            f"{bundle.path}: this machine decodes the golden images into other pixels than the exporter did; "
+            "`edgeclf verify` names them"
+        ) from None

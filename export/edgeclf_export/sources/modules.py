@@ -1,0 +1,187 @@
+"""Torch modules on their way out: any `nn.Module` that turns normalised pictures into logits."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable, Training
+from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_runtime.backends.torch_module import Builder, with_normalization
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+from edgeclf_runtime.bundle.manifest import Normalization, Reference
+from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+ReferenceInput = Callable[[NDArray[np.uint8]], "torch.Tensor"]  # (N, H, W, 3) -> (N, 3, H, W) normalised float32
+
+
+def exportable_from_module(
+    module: torch.nn.Module,
+    *,
+    labels: tuple[str, ...],
+    pixels: Pixels,
+    normalization: Normalization,
+    backbone: str,
+    weights: str,
+    reference: Reference,
+    builder: Builder | None = None,
+    deploy: Callable[[torch.nn.Module], torch.nn.Module] = lambda module: module,
+    pixel_reference: Callable[..., NDArray[np.uint8]] | None = None,
+    scores: Literal["softmax", "sigmoid"] = "softmax",
+    embedding_width: int | None = None,
+    training: Training | None = None,
+    proof_files: tuple[Path, ...] = (),
+    reference_input: ReferenceInput | None = None,
+) -> Exportable:
+    """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
+
+    `reference_input` prepares the reference's pictures, by default torchvision with `normalization`. It shares nothing
+    with the normalisation in the graph, so that a fault there shows.
+
+    With `embedding_width` an encoder: no labels, and embeddings for logits.
+
+    `deploy` gives the module that goes into the ONNX file; the reference, and the pytorch target, stay as trained.
+    Raises UsageError where the module gives anything else on a batch of two pictures.
+    """
+    module = module.eval()
+    output = OUTPUT_NAME if embedding_width is None else EMBEDDINGS_NAME
+    _check_output(module, pixels, embedding_width or len(labels), output)
+    return Exportable(
+        backbone=backbone,
+        weights=weights,
+        labels=labels,
+        pixels=pixels,
+        normalization=normalization,
+        reference=reference,
+        answer=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
+        make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset, output),
+        builder=builder,
+        state=module.state_dict() if builder is not None else None,
+        pixel_reference=pixel_reference,
+        scores=scores,
+        embedding_width=embedding_width,
+        training=training,
+        proof_files=proof_files,
+    )
+
+
+def _check_output(module: torch.nn.Module, pixels: Pixels, width: int, what: str) -> None:
+    import torch
+
+    shape = (2, 3, *pixels.crop_px)
+    with torch.inference_mode():
+        try:
+            output = module(torch.zeros(shape))
+        except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
+            raise UsageError(f"the module refuses two pictures, {shape} float32: {first_line(error)}") from error
+    if not isinstance(output, torch.Tensor):
+        raise UsageError(f"wanted {what} (2, {width}) as one tensor, the module gave a {type(output).__name__}")
+    if output.shape != (2, width):
+        found = tuple(output.shape)
+        labels = f" and {width} labels" if what == OUTPUT_NAME else ""
+        raise UsageError(f"wanted {what} (2, {width}) for two pictures{labels}, the module gave {found}")
+
+
+def normalized_by_torchvision(normalization: Normalization) -> ReferenceInput:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, by torchvision's own scaling and normalisation."""
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        import torch
+
+        guard_torchvision()
+        from torchvision.transforms import functional
+
+        scaled = functional.convert_image_dtype(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.float32)
+        normalized: torch.Tensor = functional.normalize(scaled, list(normalization.mean), list(normalization.std))
+        return normalized
+
+    return prepare
+
+
+def _run(
+    module: torch.nn.Module, prepare: ReferenceInput, pixels: NDArray[np.uint8], batch_size: int = 8
+) -> NDArray[np.float32]:
+    import torch
+
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), batch_size):
+            outputs.append(module(prepare(pixels[start : start + batch_size])).float().numpy())
+    return np.concatenate(outputs)
+
+
+def _to_onnx(
+    module: torch.nn.Module, pixels: Pixels, normalization: Normalization, form: str, opset: int, output: str
+) -> bytes:
+    import torch
+
+    class Contiguous(torch.nn.Module):
+        """The permuted pixels are channels-last, for which torch's pooling traces a strided copy (a Gather in ONNX)."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.contiguous()
+
+    height, width = pixels.crop_px
+    if form == "uint8-nhwc":
+        whole = with_normalization(torch.nn.Sequential(Contiguous(), module), normalization)
+        sample = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    else:
+        whole = module
+        sample = torch.zeros(2, 3, height, width)
+    return to_onnx(whole, sample, opset, input_name=INPUT_NAME, output_name=output)
+
+
+def to_onnx(module: torch.nn.Module, sample: torch.Tensor, opset: int, *, input_name: str, output_name: str) -> bytes:
+    """Through torch's dynamo exporter, with a batch that varies; a sample of one item would freeze it to 1."""
+    import torch
+
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                (sample,),
+                dynamo=True,
+                dynamic_shapes=({0: "batch"},),
+                opset_version=opset,
+                input_names=[input_name],
+                output_names=[output_name],
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise DataError(f"torch can't export this module to ONNX opset {opset}: {_reason(error)}") from error
+    assert program is not None  # dynamo=True returns the program
+    return finish_hub(program.model_proto)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and deprecations of its own; an error is raised, not printed."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """What torch said first: its own errors say which of its steps failed, and lines of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error, 300)

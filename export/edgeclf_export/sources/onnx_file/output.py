@@ -1,0 +1,172 @@
+"""The outputs of a foreign ONNX file: which one has the logits, and the softmax or sigmoid that is cut off its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeclf_export.sources.labels import shown_labels
+from edgeclf_export.sources.onnx_file.input import describe, shape_of, type_name
+from edgeclf_export.sources.onnx_file.reading import inputs_of, own_name
+from edgeclf_runtime.errors import DataError, UsageError
+
+_FLOATS = ("float", "float16", "double")
+_RESHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")
+_NAMING = ("ArgMax", "TopK", "ZipMap", "LabelEncoder", "ArrayFeatureExtractor")  # what turns scores into labels
+_ACTIVATIONS: dict[str, Literal["softmax", "sigmoid"]] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tensor that becomes the output, the activation before it (None: there is none), and what to tell of it."""
+
+    tensor: str
+    activation: Any
+    note: str | None
+
+    @property
+    def scores(self) -> Literal["softmax", "sigmoid"]:
+        return "softmax" if self.activation is None else _ACTIVATIONS[self.activation.op_type]
+
+
+@dataclass(frozen=True)
+class _Output:
+    """An output, or the scores from which an output names classes (`derived`); `root` is where its values come from."""
+
+    name: str
+    about: str
+    tensor: str
+    root: str
+    activation: Any
+    derived: bool
+    fits: bool
+
+
+def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path: Path) -> Choice:
+    """The output with one logit (or probability) a label; `wanted` names it.
+
+    Raises UsageError where several could be meant or `wanted` is none of them, DataError where none has logits.
+    """
+    outputs = [_read(model, value, len(labels)) for value in model.graph.output]
+    listed = ", ".join(f"{output.name} {output.about}" for output in outputs)
+    if wanted is not None:
+        named = [output for output in outputs if output.name == wanted]
+        if not named:
+            raise UsageError(f"{path}: has no output {wanted!r}; --output-name takes one of {listed}")
+        fitting = [output for output in named if output.fits]
+    else:
+        fitting = [output for output in outputs if output.fits and not output.derived]
+        fitting = fitting or [output for output in outputs if output.fits]
+    if not fitting:
+        raise DataError(f"{path}: {_nothing_fits(outputs, listed, labels, wanted)}")
+    activations = {output.activation.op_type for output in fitting if output.activation is not None}
+    if len({output.root for output in fitting}) > 1 or len(activations) > 1:
+        found = ", ".join(f"{output.name} {output.about}" for output in fitting)
+        raise UsageError(f"{path}: several outputs could be its logits; choose with --output-name one of {found}")
+    chosen = next((output for output in fitting if output.activation is not None), fitting[0])
+    return Choice(chosen.tensor, chosen.activation, _note(chosen, listed, len(outputs), wanted))
+
+
+def cut_to(model: Any, tensor: str, elem_type: int, activation: Any = None) -> Any:
+    """A copy whose one output is `tensor`, with what it needs alone; `activation` passes its input on unchanged."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    for node in graph.node if activation is not None else ():
+        if list(node.output) == list(activation.output):
+            node.CopyFrom(onnx.helper.make_node("Identity", activation.input[:1], activation.output[:1]))
+    needed, kept = {tensor}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(inputs_of(node))
+    kept.reverse()
+    weights = [item for item in graph.initializer if item.name in needed]
+    del graph.node[:], graph.output[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(weights)
+    graph.output.append(onnx.helper.make_tensor_value_info(tensor, elem_type, None))
+    domains = {"", "ai.onnx"}.union(node.domain for node in kept)
+    unused = [entry for entry in copy.opset_import if entry.domain not in domains]
+    for entry in unused:
+        copy.opset_import.remove(entry)
+    return copy
+
+
+def tensor_type(model: Any, tensor: str) -> int:
+    """The number of a tensor's type, inferred; float where onnx can't tell."""
+    import onnx
+
+    known = next((value for value in model.graph.output if value.name == tensor), None)
+    if known is None or not known.type.HasField("tensor_type"):
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        known = next((value for value in (*inferred.value_info, *inferred.input) if value.name == tensor), None)
+    return int(known.type.tensor_type.elem_type) if known is not None else int(onnx.TensorProto.FLOAT)
+
+
+def _read(model: Any, value: Any, classes: int) -> _Output:
+    makers = {name: node for node in model.graph.node for name in node.output}
+    is_scores = value.type.HasField("tensor_type") and type_name(value) in _FLOATS
+    tensor, derived = str(value.name), not is_scores
+    if derived:
+        tensor = _scores_behind(tensor, makers) or ""
+    root, activation = _root(tensor, makers)
+    fits = bool(tensor) and (derived or _may_hold(value, classes))
+    return _Output(own_name(value.name), describe(value), tensor, root, activation, derived, fits)
+
+
+def _scores_behind(name: str, makers: dict[str, Any]) -> str | None:
+    """The scores of which an output has the best class, or its name; None where it is something else."""
+    found = None
+    while name in makers and (makers[name].op_type in _NAMING or makers[name].op_type in _RESHAPING):
+        node = makers[name]
+        name = str(node.input[1 if node.op_type == "ArrayFeatureExtractor" else 0])
+        found = name if node.op_type in ("ArgMax", "TopK", "ZipMap") else found
+    return found
+
+
+def _root(name: str, makers: dict[str, Any]) -> tuple[str, Any]:
+    """Where the values of a tensor come from, behind what only reshapes them, and the activation on the way."""
+    activation = None
+    while name in makers:
+        node = makers[name]
+        if node.op_type in _ACTIVATIONS and activation is None:
+            activation = node
+        elif node.op_type not in _RESHAPING:
+            break
+        name = str(node.input[0])
+    return name, activation
+
+
+def _may_hold(value: Any, classes: int) -> bool:
+    """Whether an output can be (N, classes), sides of 1 aside."""
+    if not value.type.tensor_type.HasField("shape"):
+        return True
+    sizes = shape_of(value)[1:]
+    wide = [size for size in sizes if size != 1]
+    return len(sizes) > 0 and (wide == [classes] or None in wide)
+
+
+def _nothing_fits(outputs: list[_Output], listed: str, labels: tuple[str, ...], wanted: str | None) -> str:
+    scores = [output for output in outputs if not output.derived and wanted in (None, output.name)]
+    if len(scores) == 1 and scores[0].about.endswith(", 1)"):
+        return (
+            f"gives one number a picture ({listed}), as a yes-or-no classifier does, and bundles have a logit a class; "
+            "export it with two outputs, 0 and its logit, and two labels"
+        )
+    if len(scores) == 1:
+        found = f"wanted a logit for each of {shown_labels(labels)}, found {scores[0].name} {scores[0].about}"
+        flat = scores[0].about.endswith(f"({len(labels)})")
+        return f"{found}: it has no side for the batch; export it again with (N, {len(labels)})" if flat else found
+    return f"none of its outputs has a logit for each of {shown_labels(labels)}: {listed}"
+
+
+def _note(chosen: _Output, listed: str, outputs: int, wanted: str | None) -> str | None:
+    if chosen.derived:
+        return f"the output {chosen.name} only names classes: taken were the scores {own_name(chosen.tensor)} behind it"
+    if outputs == 1 or wanted is not None:
+        return None
+    return f"of its outputs {listed}, {chosen.name} was taken; --output-name takes another"

@@ -1,0 +1,54 @@
+"""TensorRT target: the hub prepared for a strongly typed network. Portable: `edgeclf build` makes an engine of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeclf_export.graph.casting import BF16_OPSET, cast_graph
+from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets.tensorrt.lint import Offence, check_graph
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, build_plan
+from edgeclf_runtime.backends.tensorrt.library import import_rtx
+from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.deploy.build import MODEL, SETTINGS
+
+_NO_RTX = (
+    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here (install edgeclf[tensorrt-rtx])"
+)
+_BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), nor for GPUs before Ampere"
+
+
+def build(hub: Hub, precision: str, folder: Path) -> Built:
+    """TensorRT computes in what the graph says, so it is cast. Linted before, too: only ONNX's operators can be."""
+    check_graph(hub.onnx)
+    return write(hub.onnx if precision == "fp32" else cast_graph(hub.onnx, precision), precision, hub.settings, folder)
+
+
+def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -> Built:
+    """The files of a prepared graph, linted, and built by TensorRT-RTX where that is here."""
+    checks = [_linted(check_graph(model)), _checked_by_rtx(model, settings)]
+    if precision == "bf16":
+        checks.append(_BF16)
+    (folder / MODEL).write_bytes(model)
+    (folder / SETTINGS).write_text(json.dumps(to_json(settings), indent=1) + "\n")
+    return Built(precision, precision, "portable", tuple(checks))  # type: ignore[arg-type]
+
+
+def _linted(warnings: tuple[Offence, ...]) -> str:
+    if not warnings:
+        return "linted for TensorRT: nothing found"
+    alike: dict[tuple[str, str], list[Offence]] = {}
+    for warning in warnings:
+        alike.setdefault((warning.what, warning.instead), []).append(warning)
+    told = (str(first) + (f" ({1 + len(more)} nodes in all)" if more else "") for first, *more in alike.values())
+    return f"linted for TensorRT, it takes the graph, but: {'; '.join(told)}"
+
+
+def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:
+    library = import_rtx()
+    if library is None:
+        return _NO_RTX
+    plan = build_plan(model, "the prepared graph", settings, library)
+    remarks = f"; remarks: {len(plan.warnings)}, such as: {plan.warnings[0]}" if plan.warnings else ""
+    return f"parsed and built by TensorRT-RTX {library.version} in {plan.seconds:.1f} s, without a GPU{remarks}"

@@ -1,0 +1,130 @@
+"""A bundle as a model in a Triton repository: the same file, its labels, a config that pins it to where it was proven.
+
+The names are those of https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf_runtime.backends.tensorrt.engine_facts import ENGINE_FACTS, read_facts
+from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import TensorSpec
+from edgeclf_runtime.errors import UsageError
+
+CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
+_TYPES = {
+    "uint8": "TYPE_UINT8",
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """How Triton serves a target. `batches`: its backend takes any batch up to the largest, and gathers requests."""
+
+    backend: str
+    files: tuple[str, ...]
+    kind: str
+    batches: bool
+    about: str
+
+
+_SERVED = {
+    "onnx": _Served("onnxruntime", ("model.onnx",), "KIND_CPU", True, "On the CPU, as it was proven."),
+    "openvino": _Served(
+        "openvino",
+        ("model.xml", "model.bin"),
+        "KIND_CPU",
+        False,  # its set_batch wants a layout, which the IR of an ONNX file does not have
+        "The backend has no switch to fp32: on a CPU that has bf16, OpenVINO may compute in that.",
+    ),
+    "tensorrt": _Served("tensorrt", ("model.plan",), "KIND_GPU", True, "For the GPU and the TensorRT of engine.json."),
+}
+
+
+def check_served(target: str, state: str = "built") -> None:
+    """Raises UsageError for a target that Triton does not serve as it is, and for a plan that is not built yet."""
+    if target not in _SERVED:
+        raise UsageError(f"Triton serves bundles for {', '.join(_SERVED)}, not for {target}; export one of those")
+    if state == "portable":
+        raise UsageError(
+            "Triton serves a TensorRT plan, and a portable bundle has none: on the server, run `edgeclf build BUNDLE`, "
+            "then `edgeclf export BUILT --layout triton`"
+        )
+
+
+def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool = False) -> Path:
+    """Writes the model NAME into the repository, whole or not at all; returns its folder.
+
+    Requests are gathered into batches of up to `max_batch`; an engine knows its own largest.
+
+    Raises UsageError as `check_served` does, and where NAME is there and may not be replaced.
+    """
+    manifest = bundle.manifest
+    check_served(manifest.target, manifest.state)
+    place = repository / bundle.name
+    facts = read_facts(bundle) if manifest.target == "tensorrt" else None
+    if facts is not None and facts.place.flavour != "tensorrt":
+        raise UsageError(f"{bundle.path} was built with {facts.place.flavour}; Triton loads plans of TensorRT itself")
+    with writing(place, force=force) as draft:
+        (draft / VERSION).mkdir(parents=True)
+        for name in _SERVED[manifest.target].files:
+            (draft / VERSION / name).write_bytes(bundle.read(name))
+        if manifest.labels:
+            (draft / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
+        (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
+        if facts is not None:
+            (draft / ENGINE_FACTS).write_bytes(facts.to_bytes())
+        (draft / CONFIG).write_text(config(bundle, facts.batch[2] if facts else max_batch), encoding="utf-8")
+    return place
+
+
+def config(bundle: Bundle, max_batch: int) -> str:
+    """The text of config.pbtxt."""
+    manifest = bundle.manifest
+    served, entry, exit_ = _SERVED[manifest.target], manifest.inputs[0], manifest.outputs[0]
+    gathers = served.batches and entry.fixed_batch is None
+    lines = [
+        f"# {bundle.name}, written by edgeclf; SHA-256 of its manifest: {bundle.digest}",
+        f"# {served.about}",
+        f"# Input: {_about_input(entry)}",
+        f"name: {_quoted(bundle.name)}",
+        f"backend: {_quoted(served.backend)}",
+        f"default_model_filename: {_quoted(served.files[0])}",
+        f"max_batch_size: {max_batch if gathers else 0}",
+        "input [",
+        *_tensor(entry, gathers),
+        "]",
+        "output [",
+        *_tensor(exit_, gathers, *([f"label_filename: {_quoted(LABELS)}"] if manifest.labels else [])),
+        "]",
+        f"instance_group [ {{ count: 1 kind: {served.kind} }} ]",
+        *(["dynamic_batching { }"] if gathers and max_batch > 1 else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _about_input(entry: TensorSpec) -> str:
+    if entry.dtype == "int32":
+        return f"{entry.layout} tokens of a text, as the tokenizer of the bundle gives them"
+    if entry.dtype == "uint8":
+        return f"{entry.layout} RGB pixels, resized and cropped as {MANIFEST} says; normalisation is in the model"
+    return f"{entry.layout} {entry.dtype}, resized, cropped and normalised as {MANIFEST} says"
+
+
+def _tensor(spec: TensorSpec, gathers: bool, *more: str) -> list[str]:
+    """The batch is no dimension where Triton gathers batches by itself; else one of any size, or the fixed one."""
+    sizes = [size if isinstance(size, int) else -1 for size in spec.shape]
+    dims = ", ".join(map(str, sizes[1:] if gathers else sizes))
+    parts = (f"name: {_quoted(spec.name)}", f"data_type: {_TYPES[spec.dtype]}", f"dims: [ {dims} ]", *more)
+    return ["  {", *(f"    {part}" for part in parts), "  }"]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

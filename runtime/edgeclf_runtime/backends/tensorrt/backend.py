@@ -1,0 +1,196 @@
+"""TensorRT backend: a built engine on the GPU it was built for, batches overlapping on two lanes.
+
+An engine runs here only if engine.json says that it may; there is no fallback to another engine or to the CPU.
+Its authors had no GPU to run it on: see `__init__.py` beside it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.backends.ort import MODEL, count_in_onnx
+from edgeclf_runtime.backends.tensorrt.cuda import Cuda, Gpu, open_cuda
+from edgeclf_runtime.backends.tensorrt.engine_facts import (
+    Difference,
+    Place,
+    check_plan,
+    differences,
+    place_here,
+    read_facts,
+)
+from edgeclf_runtime.backends.tensorrt.execution_slot import Lane, Tensor
+from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt
+from edgeclf_runtime.backends.tensorrt.plan import PLAN, LoadedPlan, load_plan
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import BackendError, BundleError, EdgeclfError
+from edgeclf_runtime.machine.facts import jetson_refusal
+
+LANES = 2  # while one computes, the other's batch is copied
+_GROUP = 8  # batches of a stream that go through under one lock
+_DTYPES = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64"}
+
+
+class TrtEngine:
+    """A loaded engine. `infer` is called by one thread at a time; others wait, for the GPU is one."""
+
+    def __init__(self, cuda: Cuda, library: Library, loaded: LoadedPlan, largest: int, precision: str) -> None:
+        self._cuda, self._library = cuda, library
+        self._loaded: LoadedPlan | None = loaded
+        self._entry, self._output = read_tensors(library, loaded.engine)
+        self._largest = largest
+        self._lanes: list[Lane] = []
+        self._lock = threading.Lock()
+        self.compute_precision = precision
+        self.facts: dict[str, str] = {}
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """The engine's input and output."""
+        return self._entry, self._output
+
+    def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        pieces = [batch[start : start + self._largest] for start in range(0, len(batch), self._largest)]
+        return np.concatenate(self._through_lanes(pieces)).astype(np.float32, copy=False)
+
+    def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
+        """The answer to each batch in order; one is copied while another is computed. Takes a few batches ahead."""
+        waiting = iter(batches)
+        while group := list(islice(waiting, _GROUP)):
+            small = [batch for batch in group if len(batch) <= self._largest]
+            if len(small) == len(group):
+                yield from (answer.astype(np.float32, copy=False) for answer in self._through_lanes(group))
+            else:
+                yield from map(self.infer, group)
+
+    def _through_lanes(self, pieces: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """One answer a piece, in order. No lane has work left when this returns or raises."""
+        with self._lock:
+            self._cuda.use_gpu()
+            self._open_lanes(min(LANES, len(pieces)))
+            answers: list[NDArray[np.generic]] = []
+            try:
+                for place, piece in enumerate(pieces):
+                    lane = self._lanes[place % LANES]
+                    if place >= LANES:
+                        answers.append(lane.collect())
+                    lane.submit(piece)
+                for place in range(len(answers), len(pieces)):
+                    answers.append(self._lanes[place % LANES].collect())
+            except BaseException:
+                self._drain()
+                raise
+            return answers
+
+    def _open_lanes(self, wanted: int) -> None:
+        if self._loaded is None:
+            raise BackendError("the TensorRT engine is closed; open the bundle again")
+        while len(self._lanes) < wanted:
+            self._lanes.append(
+                Lane(self._cuda, self._library, self._loaded.engine, self._entry, self._output, self._largest)
+            )
+
+    def _drain(self) -> None:
+        for lane in self._lanes:
+            try:
+                lane.drain()
+            except EdgeclfError:  # of the same fault, which is on its way up already
+                continue
+
+    def close(self) -> None:
+        """Frees the lanes, then the engine, then its runtime."""
+        with self._lock:
+            while self._lanes:
+                self._lanes.pop().close()
+            self._loaded = None
+
+
+def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
+    check_device(options.device)
+    if refusal := jetson_refusal():
+        raise BackendError(refusal)
+    facts = read_facts(bundle)
+    cuda = open_cuda()
+    gpu = cuda.require_gpu()  # before TensorRT is touched
+    library = import_tensorrt()
+    plan = bundle.read(PLAN)
+    where = f"{bundle.path}/{PLAN}"
+    here = place_here(library, gpu)
+    check_plan(facts, plan, where)
+    found = differences(facts, here)
+    if refused := [difference.sentence for difference in found if difference.kind == "error"]:
+        raise BackendError(stale_sentence(bundle, refused))
+    loaded = load_plan(plan, where, library, lean_runtime=facts.settings.version_compatible)
+    opened = TrtEngine(cuda, library, loaded, facts.batch[2], bundle.manifest.compute_precision)
+    try:
+        _check_tensors(bundle, opened, where)
+    except EdgeclfError:
+        opened.close()
+        raise
+    opened.facts = _session_facts(here, gpu, found)
+    return opened
+
+
+def count_weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights the graph that the engine is made of stores in each precision; quantized ones count as int8."""
+    return count_in_onnx(bundle, quantized_later=True) if MODEL in bundle.manifest.files else {}
+
+
+def check_device(device: str) -> None:
+    """Raises BackendError for any device but the GPU."""
+    if device.partition(":")[0] == "dla":
+        raise BackendError("edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out")
+    if device != "cuda":
+        raise BackendError(f"a TensorRT engine runs on cuda, not on {device!r}; leave --device out")
+
+
+def stale_sentence(bundle: Bundle, reasons: list[str]) -> str:
+    return (
+        f"{bundle.path} is built, but not for this machine: {'; '.join(reasons)}. Build it again with: "
+        f"edgeclf build {bundle.path} --force (predict, verify, eval and bench: or give --rebuild-if-stale)"
+    )
+
+
+def read_tensors(library: Library, engine: Any) -> tuple[Tensor, Tensor]:
+    """The one input and the first output of an engine."""
+    trt = library.module
+    found: dict[bool, list[Tensor]] = {True: [], False: []}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        kind = str(engine.get_tensor_dtype(name)).rpartition(".")[2]
+        if kind not in _DTYPES:
+            raise BundleError(f"the engine's tensor {name} is of type {kind}; inputs and outputs stay uint8 or float")
+        item = tuple(engine.get_tensor_shape(name))[1:]
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        found[is_input].append(Tensor(name, np.dtype(_DTYPES[kind]), item))
+    if len(found[True]) != 1 or not found[False]:
+        raise BundleError(f"the engine has {len(found[True])} inputs and {len(found[False])} outputs, wanted one input")
+    return found[True][0], found[False][0]
+
+
+def _check_tensors(bundle: Bundle, opened: TrtEngine, where: str) -> None:
+    """Raises BundleError where the engine has other tensors than the manifest promises."""
+    for spec, tensor in zip((bundle.manifest.inputs[0], bundle.manifest.outputs[0]), opened.tensors, strict=True):
+        if tensor.dtype != np.dtype(spec.dtype) or tensor.item != tuple(spec.shape[1:]):
+            raise BundleError(
+                f"{where}: {tensor.name} is {tensor.dtype} of {tensor.item} an image, the manifest says "
+                f"{spec.dtype} of {tuple(spec.shape[1:])}"
+            )
+
+
+def _session_facts(here: Place, gpu: Gpu, found: tuple[Difference, ...]) -> dict[str, str]:
+    remarks = "; ".join(difference.sentence for difference in found)
+    return {
+        "engine": here.flavour,
+        "engine_version": here.tensorrt,
+        "device": f"cuda ({gpu.name})",
+        "cuda": here.cuda,
+        "compute_capability": here.compute_capability,
+        **({"remarks": remarks} if remarks else {}),
+    }

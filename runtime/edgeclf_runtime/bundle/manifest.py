@@ -1,0 +1,326 @@
+"""Schema 1 of `manifest.json`: what a bundle is, what it promises and where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.proof import Proof, Tolerances
+from edgeclf_runtime.bundle.quantization_report import Ladder
+from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+
+SCHEMA = 1
+_OWN_HASH = "manifest_sha256"
+
+Task = Literal["classify", "embed-image", "embed-text"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "mixed"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+State = Literal["portable", "built"]
+ScoreKind = Literal["softmax", "sigmoid", "margin"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of the graph. A dimension is a number, or the name of one that varies ("batch")."""
+
+    name: str
+    dtype: Literal["uint8", "float32", "float16", "int32", "int64"]
+    layout: str
+    shape: tuple[str | int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.layout) != len(self.shape):
+            raise ValueError(f"layout {self.layout!r} does not fit the shape {self.shape}")
+        if not self.shape or any(isinstance(size, int) and size < 1 for size in self.shape):
+            raise ValueError(f"a batch of at least one number was wanted, found the shape {self.shape}")
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch that the graph was fixed to; None: any."""
+        return self.shape[0] if isinstance(self.shape[0], int) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """(pixel / 255 - mean) / std per channel, in the graph's first layer or left to the caller (float inputs).
+
+    `mean` and `std` are of red, green and blue. `channels` is the order in which the network takes them.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    applied_by: Literal["graph", "caller"] = "graph"
+    channels: Literal["rgb", "bgr"] = "rgb"
+
+    def __post_init__(self) -> None:
+        if not min(self.std) > 0:
+            raise ValueError(f"std must be above 0, found {self.std}")
+
+
+def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> NDArray[np.generic]:
+    """RGB pixels as the graph's input: as they are, or normalised (N, 3, H, W) float32 where that is the caller's."""
+    if normalization is None or normalization.applied_by == "graph":
+        return batch
+    mean, std = (np.asarray(v, dtype=np.float32) for v in (normalization.mean, normalization.std))
+    scaled = (batch.astype(np.float32) / np.float32(255) - mean) / std
+    if normalization.channels == "bgr":
+        scaled = scaled[..., ::-1]
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Below the probability `unknown_below` the answer is "unknown"; `per_class` asks more of single classes."""
+
+    unknown_below: float | None = None
+    per_class: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the words of a zero-shot classifier are: each label in place of the {} of each template.
+
+    `source` names the templates; `sha256` is of all prompts. Logits are `logit_scale` times cosine plus `logit_bias`
+    (SigLIP's; None: none), both in the graph.
+    """
+
+    templates: tuple[str, ...]
+    source: str
+    sha256: str
+    logit_scale: float
+    logit_bias: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenImage:
+    """A real image, the pixels it must become (lossless) and their hash: decoding and engine are judged apart."""
+
+    image: str
+    pixels: str
+    pixels_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A small made picture that shows what photographs don't, and the hash of the pixels that it must become.
+
+    `shows` names it for messages: "a transparent background", "values of 16 bits".
+    """
+
+    image: str
+    pixels_sha256: str
+    shows: str
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden images and, in the .npy file `outputs`, the reference's outputs for them in the same order.
+
+    Of a text encoder: golden `texts`, and the .npy file of the `tokens` that they must become. `probes` are only
+    decoded, never run.
+    """
+
+    images: tuple[GoldenImage, ...]
+    outputs: str
+    texts: tuple[str, ...] = ()
+    tokens: str | None = None
+    probes: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOutputs:
+    """What the finished model itself gave for the golden items, on the machine that made the bundle.
+
+    Attributes
+    ----------
+    outputs
+        .npy file of its outputs, in the order of the golden items.
+    predictions
+        .json file of the same as a user sees them (`own_outputs.py`); None: of an encoder.
+    machine
+        What decides how an engine rounds: engine, version, device, processor and its features.
+    compute_precision
+        What the engine computed in.
+    """
+
+    outputs: str
+    predictions: str | None
+    machine: dict[str, str]
+    compute_precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the bundle was compared with: its kind ("pytorch", "onnx") and an id that names its weights."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the model comes from. `weights` names a hub tag, a file with its hash, a package, or "random".
+
+    `test_uses`: ids of the uses of the test split of `data_sha256` that were known when the bundle was made.
+    """
+
+    backbone: str
+    weights: str
+    created_utc: str
+    versions: dict[str, str]
+    run: str | None = None
+    training_seconds: float | None = None
+    data_sha256: str | None = None
+    test_uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The images that INT8 ranges were measured on."""
+
+    method: str
+    images: int
+    images_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Another model of the same classifier in the bundle, which `build` may choose on the device.
+
+    Its files lie under candidates/`folder`/, named as the target's own; so do those that `own` names.
+    """
+
+    name: str
+    folder: str
+    weights_precision: Precision
+    compute_precision: Precision
+    tolerances: Tolerances
+    temperature: float
+    shares: dict[str, float] | None
+    calibration: Calibration | None
+    own: OwnOutputs | None = None
+    temperature_fit: TemperatureFit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All that a device needs to know of a bundle. Labels are in the order of the output's classes.
+
+    `checks`: a sentence for each thing that was tried on it beside the proof, or could not be. `own`: None in bundles
+    that were made before they kept their own outputs. `temperature_fit`: None where no images fitted a temperature.
+    """
+
+    schema: int = SCHEMA
+    task: Task
+    state: State
+    target: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    scores: ScoreKind
+    pixels: Pixels | None
+    normalization: Normalization | None
+    weights_precision: Precision
+    compute_precision: Precision
+    tolerances: Tolerances
+    provenance: Provenance
+    reference: Reference
+    golden: Golden
+    temperature: float = 1.0
+    temperature_fit: TemperatureFit | None = None
+    thresholds: Thresholds = Thresholds()
+    prompts: Prompts | None = None
+    calibration: Calibration | None = None
+    proof: Proof | None = None
+    checks: tuple[str, ...] = ()
+    shares: dict[str, float] | None = None
+    ladder: Ladder | None = None
+    candidates: tuple[Candidate, ...] = ()
+    own: OwnOutputs | None = None
+    built_on: dict[str, str] | None = None
+    derived_from: str | None = None
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.inputs or not self.outputs:
+            raise ValueError("a graph has at least one input and one output")
+        if self.task == "classify":
+            if len(set(self.labels)) != len(self.labels):
+                raise ValueError("labels repeat; each class needs a name of its own")
+            classes = self.outputs[0].shape[-1]
+            if classes != len(self.labels):
+                raise ValueError(f"{len(self.labels)} labels for {classes} classes")
+            per_class = self.thresholds.per_class
+            if per_class is not None and len(per_class) != len(self.labels):
+                raise ValueError(f"{len(per_class)} thresholds for {len(self.labels)} labels")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, found {self.temperature}")
+        for path in self.files:
+            check_member_path(path)
+
+    @property
+    def subject(self) -> str:
+        """SHA-256 of all that a proof inside the manifest is about: not the proof, its machine, or uses of test images.
+
+        A field that is added later has to be left out where it holds its default, or the proofs of older bundles would
+        be of another manifest.
+        """
+        content = to_json(replace(self, proof=None, built_on=None))
+        del content["provenance"]["test_uses"]
+        for part in (content, *content["candidates"]):
+            if part["temperature_fit"] is None:
+                del part["temperature_fit"]
+        return _content_sha256(content)
+
+    def to_bytes(self) -> bytes:
+        content = to_json(self)
+        content = {**content, _OWN_HASH: _content_sha256(content)}
+        return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest in `data`; raises BundleError for damage, and for a schema newer than this version reads."""
+    try:
+        content: Any = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged, copy it again") from error
+    if not isinstance(content, dict) or type(content.get("schema")) is not int:
+        raise BundleError(f"{where}: no edgeclf manifest (it has no schema number)")
+    if content["schema"] != SCHEMA:
+        advice = "update edgeclf" if content["schema"] > SCHEMA else "export the bundle again"
+        raise BundleError(f"{where}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")
+    own_hash = content.pop(_OWN_HASH, None)
+    if own_hash is not None and own_hash != _content_sha256(content):
+        raise BundleError(f"{where}: changed since the export (its own SHA-256 differs); copy the bundle again")
+    try:
+        return from_json(Manifest, content, where)
+    except DataError as error:
+        raise BundleError(str(error)) from error
+
+
+def _content_sha256(content: dict[str, Any]) -> str:
+    """Of the content, not of its layout: sorted keys, no spaces. Finds a flipped bit that leaves valid JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check_member_path(path: str) -> None:
+    """Raises ValueError unless `path` stays inside the bundle: relative, forward slashes, no '..'."""
+    parts = PurePosixPath(path).parts
+    if not parts or path != "/".join(parts) or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ValueError(f"the path {path!r} does not stay inside the bundle")

@@ -1,0 +1,213 @@
+"""A bundle's own outputs for its golden items: kept when it is made, compared on every machine that verifies it.
+
+The reference's outputs alone prove little of INT8, whose honest deviation hides a swap of red and blue. What the same
+model gave where it was made is the tighter measure: the same engine, version and processor give it again bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide, probabilities
+from edgeclf_runtime.bundle.manifest import Manifest, OwnOutputs, ScoreKind, Thresholds
+from edgeclf_runtime.bundle.proof import OwnCheck, check_own, own_tolerances
+from edgeclf_runtime.errors import BundleError, DataError
+
+OUTPUTS, PREDICTIONS = "golden/own_outputs.npy", "golden/own_predictions.json"
+_LISTED = 5
+_SCORE_ROUNDING = 1e-5  # of a sum of thousands of exponentials on another numpy
+# What decides how an engine rounds: of other kernels, of other blocks for other caches.
+_ROUNDING = ("engine", "engine_version", "device", "architecture", "cpu", "cpu_features", "gpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One prediction as a user sees it: the label, "unknown" below a threshold, and the best classes with scores."""
+
+    label: str
+    scores: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenPredictions:
+    """Predictions for the golden images, and all that turns logits into them, as they were when the bundle was made."""
+
+    labels: tuple[str, ...]
+    scores: ScoreKind
+    temperature: float
+    thresholds: Thresholds
+    predictions: tuple[Shown, ...]
+
+
+def record_own_outputs(
+    folder: Path, manifest: Manifest, outputs: NDArray[np.float32], machine: Mapping[str, str], compute_precision: str
+) -> OwnOutputs:
+    """Writes the outputs, and for a classifier its predictions, below `folder`; what the manifest says of them.
+
+    `outputs` (N, width) are those of the golden items in order; `machine` the facts of a proof.
+    """
+    (folder / OUTPUTS).parent.mkdir(parents=True, exist_ok=True)
+    np.save(folder / OUTPUTS, outputs, allow_pickle=False)
+    if manifest.task == "classify":
+        _write_predictions(folder, manifest, outputs)
+    facts = {key: machine[key] for key in _ROUNDING if key in machine}
+    return OwnOutputs(OUTPUTS, PREDICTIONS if manifest.task == "classify" else None, facts, compute_precision)
+
+
+def record_predictions_again(folder: Path, manifest: Manifest) -> None:
+    """The predictions anew, for a bundle whose thresholds or temperature were chosen anew; outputs stay."""
+    if manifest.own is not None and manifest.own.predictions is not None:
+        _write_predictions(folder, manifest, np.load(folder / manifest.own.outputs, allow_pickle=False))
+
+
+def compare_with_own(
+    bundle: Bundle,
+    reference: NDArray[np.float32],
+    found: NDArray[np.float32],
+    machine: Mapping[str, str],
+    compute_precision: str,
+) -> OwnCheck | None:
+    """Does this machine compute what the one computed that made the bundle? None: the bundle kept nothing of it."""
+    manifest, own = bundle.manifest, bundle.manifest.own
+    if own is None:
+        return None
+    outputs = _own_outputs(bundle, own, reference.shape)
+    differs = tuple(_differences(own, machine, compute_precision))
+    tolerances = own_tolerances(manifest.weights_precision, {own.compute_precision, compute_precision}, bool(differs))
+    return check_own(reference, outputs, found, tolerances, differs, classifies=manifest.task == "classify")
+
+
+def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
+    """Where the manifest makes other predictions of the bundle's own outputs than it did when it was made.
+
+    The engine plays no part in it: labels, kind of scores, temperature and thresholds do.
+    """
+    manifest, own = bundle.manifest, bundle.manifest.own
+    if own is None or manifest.task != "classify":
+        return ()
+    if own.predictions is None:
+        return ("the bundle keeps own outputs without the predictions that follow from them; export it again",)
+    kept = _read_predictions(bundle, own.predictions)
+    outputs = bundle.read_array(own.outputs)
+    if len(outputs) != len(kept.predictions):
+        raise BundleError(
+            f"{bundle.path}: {len(kept.predictions)} predictions for {len(outputs)} outputs; export again"
+        )
+    faults = list(_rule_faults(manifest, kept))
+    found = _predictions(manifest, outputs)
+    changed = [i for i, (now, then) in enumerate(zip(found, kept.predictions, strict=True)) if not _alike(now, then)]
+    if changed:
+        now, then = found[changed[0]], kept.predictions[changed[0]]
+        faults.append(
+            f"{len(changed)} of {len(found)} golden images get another prediction from the same logits, "
+            f"such as {_difference(now, then)}"
+        )
+    return tuple(faults)
+
+
+def _own_outputs(bundle: Bundle, own: OwnOutputs, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    outputs = bundle.read_array(own.outputs)
+    if outputs.shape != shape:
+        raise BundleError(f"{bundle.path}: own outputs {outputs.shape} beside the reference's {shape}; export it again")
+    return outputs
+
+
+def _differences(own: OwnOutputs, machine: Mapping[str, str], compute_precision: str) -> Iterator[str]:
+    """In words, what could make this machine round otherwise than the one that made the bundle."""
+    for key in _ROUNDING:
+        then, now = own.machine.get(key, ""), machine.get(key, "")
+        if then == now:
+            continue
+        if key == "cpu_features":
+            yield _other_features(set(then.split()), set(now.split()))
+        else:
+            yield f"{key.replace('_', ' ')} {now or 'none'}, made with {then or 'none'}"
+    if own.compute_precision != compute_precision:
+        yield f"computes in {compute_precision}, made with {own.compute_precision}"
+
+
+def _other_features(then: set[str], now: set[str]) -> str:
+    lacks, has = sorted(then - now), sorted(now - then)
+    parts = [f"lacks {' '.join(lacks)}"] if lacks else []
+    parts += [f"has {' '.join(has)} beyond it"] if has else []
+    return f"this processor {' and '.join(parts)}"
+
+
+def _write_predictions(folder: Path, manifest: Manifest, outputs: NDArray[np.float32]) -> None:
+    kept = GoldenPredictions(
+        manifest.labels, manifest.scores, manifest.temperature, manifest.thresholds, _predictions(manifest, outputs)
+    )
+    (folder / PREDICTIONS).write_text(json.dumps(to_json(kept), ensure_ascii=True, separators=(",", ":")) + "\n")
+
+
+def _predictions(manifest: Manifest, outputs: NDArray[np.float32]) -> tuple[Shown, ...]:
+    rows = probabilities(outputs, manifest)
+    return tuple(_shown(decide(manifest, str(i), row, top=_LISTED)) for i, row in enumerate(rows))
+
+
+def _shown(prediction: Prediction) -> Shown:
+    return Shown(prediction.label or "", tuple((each.label, each.probability) for each in prediction.scores))
+
+
+def _read_predictions(bundle: Bundle, path: str) -> GoldenPredictions:
+    where = f"{bundle.path}/{path}"
+    try:
+        return from_json(GoldenPredictions, json.load(io.BytesIO(bundle.read(path))), where)
+    except DataError as error:
+        raise BundleError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: not JSON ({error}); export the bundle again") from error
+
+
+def _rule_faults(manifest: Manifest, kept: GoldenPredictions) -> Iterator[str]:
+    """What the manifest says otherwise than when the bundle was made."""
+    if manifest.labels != kept.labels:
+        yield _other_labels(manifest.labels, kept.labels)
+    if manifest.scores != kept.scores:
+        yield f"scores are {manifest.scores}, were {kept.scores}"
+    if manifest.temperature != kept.temperature:
+        yield f"temperature is {manifest.temperature:g}, was {kept.temperature:g}"
+    now, then = manifest.thresholds, kept.thresholds
+    if now.unknown_below != then.unknown_below:
+        yield f"the threshold of {UNKNOWN!r} is {now.unknown_below}, was {then.unknown_below}"
+    if now.per_class != then.per_class:
+        yield "the thresholds of single classes are others than they were"
+
+
+def _other_labels(now: tuple[str, ...], then: tuple[str, ...]) -> str:
+    if len(now) != len(then):
+        return f"{len(now)} labels, were {len(then)}"
+    places = [i for i, (a, b) in enumerate(zip(now, then, strict=True)) if a != b]
+    first = places[0]
+    return f"{len(places)} of {len(now)} labels are others, such as number {first}: {now[first]!r}, was {then[first]!r}"
+
+
+def _alike(now: Shown, then: Shown) -> bool:
+    return (
+        now.label == then.label
+        and len(now.scores) == len(then.scores)
+        and all(a == b and _near(x, y) for (a, x), (b, y) in zip(now.scores, then.scores, strict=True))
+    )
+
+
+def _near(score: float, other: float) -> bool:
+    return abs(score - other) <= _SCORE_ROUNDING * max(1.0, abs(other))
+
+
+def _difference(now: Shown, then: Shown) -> str:
+    """The label, or else the first of the best classes or scores, that is another."""
+    if now.label != then.label:
+        return f"{now.label!r}, was {then.label!r}"
+    for place, (is_now, was) in enumerate(zip(now.scores, then.scores, strict=False), 1):
+        if is_now[0] != was[0] or not _near(is_now[1], was[1]):
+            return f"number {place}: {is_now[0]!r} {is_now[1]:.4g}, was {was[0]!r} {was[1]:.4g}"
+    return f"{len(now.scores)} classes, were {len(then.scores)}"

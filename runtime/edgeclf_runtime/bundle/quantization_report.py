@@ -1,0 +1,184 @@
+"""What became of INT8: each rung that was tried, how it was judged, how fast it was, and why one of them was kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+from edgeclf_runtime.metrics.verdict import Verdict
+
+Became = Literal["model", "candidate", "passed over", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The most that top-1 may fall: points, or the share of the reference's top-1 that must be left (MLPerf: 0.99)."""
+
+    points: float | None = 1.0
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.points is None) == (self.share is None):
+            raise ValueError("a floor is either points or a share")
+        if not (self.share is None or 0 < self.share < 1) or not (self.points is None or 0 < self.points <= 100):
+            raise ValueError(f"a floor lies above 0 and up to 100 points or below 100 %, found {self}")
+
+    def margin_points(self, reference_top1: float) -> float:
+        """The margin in points for a reference whose top-1 is 0..1."""
+        return self.points if self.points is not None else 100 * reference_top1 * (1 - (self.share or 0))
+
+    def __str__(self) -> str:
+        if self.points is not None:
+            return f"{self.points:g} point{'' if self.points == 1 else 's'}"
+        return f"{self.share:.1%} of the reference's top-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A model against its reference on the same labelled images (paired). Shares are 0..1, changes in points.
+
+    Attributes
+    ----------
+    source
+        Which images, and what they selected or how often they were looked at.
+    labelled
+        False: nobody knows the right answers, so the reference's stand in for them; top-1 is then the agreement.
+    right_to_wrong, wrong_to_right
+        Images that only the reference, or only the model, answers rightly.
+    bound_points
+        One-sided 95 % lower bound of the change of top-1; "pass" where it lies above -`margin_points`.
+    mean_kl, p99_kl
+        Kullback-Leibler divergence from the reference's probabilities, nats, each at its own temperature.
+    ece_reference, ece
+        Expected calibration errors; None without labels.
+    temperature, temperature_fit
+        Fitted anew on these images, with the evidence; None: it was fitted on others.
+    images_needed
+        Images that would settle an inconclusive verdict; None: it is settled, or more images never will.
+    """
+
+    images: int
+    source: str
+    labelled: bool
+    top1_reference: float
+    top1: float
+    right_to_wrong: int
+    wrong_to_right: int
+    change_points: float
+    bound_points: float
+    margin_points: float
+    mean_kl: float
+    p99_kl: float
+    ece_reference: float | None
+    ece: float | None
+    temperature: float
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    images_needed: int | None = None
+    temperature_fit: TemperatureFit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way to make the model smaller or faster, and what came of it.
+
+    Attributes
+    ----------
+    name
+        Short and unique in its ladder: "int8 min-max", "fp16", …
+    did
+        What was done, in words.
+    float_layers
+        Nodes of the ONNX graph that were left in float on purpose.
+    shares
+        Share of the multiplications by the precision that the engine really computes in.
+    median_ms, ratio
+        One picture, and the median over rounds of its time over fp32's in the same round; None: not measured.
+    """
+
+    name: str
+    precision: str
+    did: str
+    float_layers: tuple[str, ...]
+    shares: dict[str, float] | None
+    model_bytes: int
+    judged: Judged | None
+    problem: str | None = None
+    median_ms: float | None = None
+    ratio: float | None = None
+    became: Became = "failed"
+
+    @property
+    def holds(self) -> bool:
+        return self.problem is None and (self.judged is None or self.judged.verdict == "pass")
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """How far the answers move if this layer alone is quantized: mean KL divergence on calibration images, nats."""
+
+    node: str
+    operator: str
+    mean_kl: float
+    macs_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The whole record. `blame` names the layers that quantization harms most, where that had to be measured.
+
+    `chosen` is the name of the rung that became the model; empty: none held, and this is the record of a failure.
+
+    `final` is the figure on test images; None: there were none, and `judged` of the rungs is on images that selected.
+    `noise` is how far two sessions of the same model differed when the rungs were timed (0.03: 3 %).
+    """
+
+    floor: Floor
+    rungs: tuple[Rung, ...]
+    chosen: str
+    why: str
+    blame: tuple[Harm, ...]
+    warnings: tuple[str, ...]
+    final: Judged | None
+    machine: dict[str, str]
+    noise: float | None = None
+
+    def rung(self, name: str) -> Rung:
+        return next(rung for rung in self.rungs if rung.name == name)
+
+    @property
+    def decisive(self) -> Judged | None:
+        """What the floor rests on: the figure on test images, which chose nothing, or else that of the chosen rung.
+
+        So too where the test images leave open what agreement with the reference has shown on more images.
+        None for fp32, which is the reference itself, and where no rung was chosen.
+        """
+        if not self.chosen or (chosen := self.rung(self.chosen)).precision == "fp32":
+            return None
+        judged, final = chosen.judged, self.final
+        if final is not None and final.verdict == "inconclusive" and judged is not None and not judged.labelled:
+            return judged if judged.verdict == "pass" and judged.images > final.images else final
+        return final or judged
+
+    def chosen_again(self, name: str, why: str) -> Ladder:
+        """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""
+        rungs = tuple(replace(rung, became=_became_again(rung, name)) for rung in self.rungs)
+        return replace(self, rungs=rungs, chosen=name, why=why, final=None)
+
+
+def _became_again(rung: Rung, chosen: str) -> Became:
+    if rung.name == chosen:
+        return "model"
+    return "failed" if rung.became == "failed" else "passed over"
+
+
+def in_a_path(name: str) -> str:
+    """A rung's name for files and folders: "int8 min-max + bias" -> int8-min-max-bias."""
+    return name.replace(" + ", "-").replace(" ", "-")
+
+
+def shares_in_words(shares: dict[str, float]) -> str:
+    """ "94% int8, 6% fp32", the largest first."""
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{share:.0%} {precision}" for precision, share in ranked)

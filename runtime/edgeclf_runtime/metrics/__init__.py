@@ -1,0 +1,1 @@
+"""Metrics and statistics: accuracy, calibration, intervals, paired tests. numpy alone."""

@@ -1,0 +1,17 @@
+"""Logits: their softmax and how far two of them lie apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def kl_divergences(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, classes) log probabilities -> (N,) KL(wanted || found) in nats; never below 0, as rounding alone could be."""
+    return np.asarray(np.maximum((np.exp(wanted) * (wanted - found)).sum(axis=1), 0.0))
+
+
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, classes) logits -> log probabilities, stable for large logits."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

@@ -1,0 +1,168 @@
+"""How answers fare on spoilt images: accuracy for each corruption and level, paired with the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, mean_of
+from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, judge_change
+from edgeclf_runtime.metrics.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupted:
+    """Answers to images that were all spoilt in one way at one level (1 mild, 2, 3 strong).
+
+    Attributes
+    ----------
+    lost_from_clean
+        Images that are answered rightly as they are, and wrongly when spoilt.
+    agreement
+        Share of equal answers with the reference row on the same spoilt images; None: it is the reference.
+    top1_change_points
+        This row's top-1 minus the reference's, on the same spoilt images, with the 95 % interval of a paired bootstrap
+        (None where no image changed). None for the reference.
+    """
+
+    name: str
+    level: int
+    top1: float
+    top1_interval: Interval | None
+    lost_from_clean: int
+    agreement: float | None = None
+    top1_change_points: float | None = None
+    top1_change_interval_points: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """A row on `images` images, spoilt in all ways and levels of `entries`; `clean_…` is on the same as they are.
+
+    Attributes
+    ----------
+    mean_top1
+        Mean of the entries' top-1, with the interval of a bootstrap over images.
+    mean_change_points
+        That mean minus the reference's, with a paired interval. Means over many spoilt copies tell smaller changes than
+        one entry does. None for the reference, as all that follows.
+    lower_bound_points
+        One-sided 95 % lower bound of that change.
+    verdict
+        Non-inferiority on spoilt images, by the margin of the clean ones. "fail" beside a parity of "pass" is
+        what this measurement is for.
+    """
+
+    images: int
+    clean_top1: float
+    clean_change_points: float | None
+    mean_top1: float
+    mean_top1_interval: Interval | None
+    mean_change_points: float | None
+    mean_change_interval_points: Interval | None
+    lower_bound_points: float | None
+    margin_points: float
+    verdict: Verdict | None
+    reason: str
+    entries: tuple[Corrupted, ...]
+
+    @property
+    def worst(self) -> Corrupted | None:
+        """The entry that falls farthest below the reference; None where none does."""
+        fallen = [each for each in self.entries if (each.top1_change_points or 0) < 0]
+        return min(fallen, key=lambda each: each.top1_change_points or 0, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """One row's answers: `clean` (N,) and `spoilt` (ways, N), classes as numbers."""
+
+    clean: NDArray[np.intp]
+    spoilt: NDArray[np.intp]
+
+
+def robustness_of(
+    ways: Sequence[tuple[str, int]],
+    row: Numbers,
+    reference: Numbers | None,
+    labels: NDArray[np.intp],
+    resampling: Resampling,
+    *,
+    margin_points: float,
+) -> Robustness:
+    """What a row's answers to spoilt images come to; `ways` are corruption and level, `reference` None for itself."""
+    clean, right = row.clean == labels, row.spoilt == labels
+    wanted = None if reference is None else reference.spoilt == labels
+    entries = []
+    for place, (name, level) in enumerate(ways):
+        entry = Corrupted(
+            name=name,
+            level=level,
+            top1=float(right[place].mean()),
+            top1_interval=accuracy_interval(right[place], resampling),
+            lost_from_clean=int((clean & ~right[place]).sum()),
+        )
+        if reference is not None and wanted is not None:
+            same = row.spoilt[place] == reference.spoilt[place]
+            entry = _against(entry, same, right[place], wanted[place], resampling)
+        entries.append(entry)
+    share = right.mean(axis=0)
+    change = None if wanted is None else 100 * (share - wanted.mean(axis=0))
+    lower, verdict, reason = _judge(change, resampling, margin_points)
+    return Robustness(
+        images=len(labels),
+        clean_top1=float(clean.mean()),
+        clean_change_points=None
+        if reference is None
+        else 100 * (float(clean.mean()) - float((reference.clean == labels).mean())),
+        mean_top1=float(share.mean()),
+        mean_top1_interval=resampling.interval(mean_of(share)),
+        mean_change_points=None if change is None else float(change.mean()),
+        mean_change_interval_points=None if change is None else resampling.interval(mean_of(change)),
+        lower_bound_points=lower,
+        margin_points=margin_points,
+        verdict=verdict,
+        reason=reason,
+        entries=tuple(entries),
+    )
+
+
+def _against(
+    entry: Corrupted,
+    same: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    resampling: Resampling,
+) -> Corrupted:
+    change = 100 * (right.astype(np.float64) - wanted)
+    return replace(
+        entry,
+        agreement=float(same.mean()),
+        top1_change_points=float(change.mean()),
+        top1_change_interval_points=resampling.interval(mean_of(change)),
+    )
+
+
+def _judge(
+    change: NDArray[np.float64] | None, resampling: Resampling, margin: float
+) -> tuple[float | None, Verdict | None, str]:
+    """One-sided bound of the mean change, whether it is within the margin, and why; None for the reference."""
+    if change is None:
+        return None, None, ""
+    drawn = resampling.draws(mean_of(change))
+    lower, upper = (float(bound) for bound in np.percentile(drawn, [5, 95]))
+    if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
+        lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))
+    verdict = judge_change(lower, upper, margin)
+    what, number = "top-1 on corrupted images", f"{resampling.images} images"
+    if verdict == "pass":
+        worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"
+        return lower, verdict, f"{what} falls by less than {margin:g} points: {worst}"
+    if verdict == "fail":
+        best = f"at best {upper:+.2f} (one-sided 95 %; {number})"
+        return lower, verdict, f"{what} falls by more than {margin:g} points: {best}"
+    bounds = f"{lower:+.2f} to {upper:+.2f} points ({TWO_BOUNDS}; {number})"
+    return lower, verdict, f"{what} changes by {bounds}, the margin is {margin:g}"

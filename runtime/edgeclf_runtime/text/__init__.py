@@ -1,0 +1,1 @@
+"""Texts: the tokenizer of CLIP bundles, golden texts, names that look alike."""

@@ -1,0 +1,298 @@
+"""Splits: stratified, repeatable, without leaks, and checked when they are read again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeclf.data.assign import join_clusters, largest_remainder
+from edgeclf.data.samples import Dataset, Sample
+from edgeclf.data.sources import read_dataset
+from edgeclf.data.split import (
+    Item,
+    SplitManifest,
+    load_manifest,
+    open_data,
+    save_manifest,
+    split_dataset,
+    verify_item,
+)
+from edgeclf_runtime.errors import DataError, GateError, UsageError
+
+MakeFolder = Callable[[dict[str, int]], Path]
+
+
+def counts(manifest: SplitManifest) -> dict[tuple[str, str], int]:
+    return dict(Counter((item.split, item.label) for item in manifest.items))
+
+
+def with_groups(dataset: Dataset, group_of: Callable[[int], str | None]) -> Dataset:
+    return replace(dataset, samples=tuple(replace(each, group=group_of(i)) for i, each in enumerate(dataset.samples)))
+
+
+@pytest.fixture
+def manifest(make_folder: MakeFolder) -> SplitManifest:
+    return open_data(make_folder({"cat": 10, "dog": 20}))
+
+
+def test_each_class_keeps_its_shares(manifest: SplitManifest) -> None:
+    assert counts(manifest) == {
+        ("train", "cat"): 7,
+        ("val", "cat"): 2,
+        ("test", "cat"): 1,
+        ("train", "dog"): 14,
+        ("val", "dog"): 3,
+        ("test", "dog"): 3,
+    }
+
+
+def test_the_same_seed_gives_the_same_split_wherever_the_data_lie(manifest: SplitManifest, tmp_path: Path) -> None:
+    shutil.copytree(manifest.root, tmp_path / "moved")
+    assert open_data(tmp_path / "moved").digest == manifest.digest
+    assert open_data(tmp_path / "moved", seed=1).digest != manifest.digest
+
+
+def test_the_split_is_that_of_the_first_release(tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "data" / label / f"{number}.png").write_bytes(f"{label}{number}".encode())
+    splits = [(item.path, item.split) for item in open_data(tmp_path / "data").items if item.split != "train"]
+    assert splits == FIRST_RELEASE
+
+
+FIRST_RELEASE = [("a/2.png", "val"), ("a/3.png", "test"), ("b/0.png", "test"), ("b/1.png", "val")]
+
+
+def test_nothing_is_decoded(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    (root / "cat" / "000.png").write_text("no picture at all")
+    assert len(open_data(root).items) == 8
+
+
+def test_files_with_the_same_bytes_stay_together(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 12, "dog": 12})
+    for number in range(12):
+        shutil.copy(root / "cat" / f"{number:03}.png", root / "cat" / f"copy{number:03}.png")
+    splits: dict[str, set[str]] = {}
+    for item in open_data(root, fractions=(0.4, 0.3, 0.3)).items:
+        splits.setdefault(item.sha256, set()).add(item.split)
+    assert all(len(found) == 1 for found in splits.values())
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_groups_stay_together_and_classes_keep_about_their_shares(make_folder: MakeFolder, size: int) -> None:
+    dataset = with_groups(read_dataset(make_folder({"cat": 140, "dog": 70})), lambda i: f"patient {i // size}")
+    manifest = split_dataset(dataset)
+    splits: dict[str | None, set[str]] = {}
+    for item in manifest.items:
+        splits.setdefault(item.group, set()).add(item.split)
+    assert all(len(found) == 1 for found in splits.values())
+    for label, images in (("cat", 140), ("dog", 70)):
+        for split, share in zip(("train", "val", "test"), manifest.fractions, strict=True):
+            assert abs(counts(manifest)[split, label] - share * images) <= size
+
+
+def test_given_splits_are_kept(make_folder: MakeFolder) -> None:
+    root = make_folder({f"{split}/{label}": 3 for split in ("train", "val", "test") for label in ("cat", "dog")})
+    assert all(item.path.startswith(item.split) for item in open_data(root).items)
+
+
+def test_val_comes_out_of_train_where_a_source_has_none(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/cat": 17, "train/dog": 17, "test/cat": 4, "test/dog": 4})
+    manifest = open_data(root)
+    assert counts(manifest)["val", "cat"] == counts(manifest)["val", "dog"] == 3
+    assert all(item.path.startswith("train/") for item in manifest.of("train") + manifest.of("val"))
+    assert all(item.path.startswith("test/") for item in manifest.of("test"))
+    assert len(manifest.of("test")) == 8
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"cat": 9, "dog": 1}, "class 'dog' has 1 different image, too few for one in each of 3 splits"),
+        ({"train/cat": 3, "train/dog": 3, "val/fox": 2}, "val has classes that train lacks: 'fox'"),
+        ({"train/cat": 9, "train/dog": 9, "test/fox": 2}, "test has classes that train lacks: 'fox'"),
+        ({"test/cat": 3, "test/dog": 3}, "no training images: only test"),
+    ],
+)
+def test_splits_that_can_not_work(make_folder: MakeFolder, cells: dict[str, int], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        open_data(make_folder(cells))
+
+
+def test_copies_do_not_count_as_images_of_a_class(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 5, "dog": 1})
+    for number in range(5):
+        shutil.copy(root / "dog" / "000.png", root / "dog" / f"copy{number}.png")
+    with pytest.raises(DataError, match="class 'dog' has 1 different image"):
+        open_data(root)
+
+
+def test_a_group_in_two_given_splits_is_a_leak(make_folder: MakeFolder) -> None:
+    dataset = read_dataset(make_folder({"train/cat": 2, "train/dog": 2, "test/cat": 1}))
+    with pytest.raises(GateError, match="groups in more than one split: 'tom'"):
+        split_dataset(with_groups(dataset, lambda i: "tom" if dataset.samples[i].label == "cat" else None))
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
+def test_fractions_must_sum_to_one(make_folder: MakeFolder, fractions: tuple[float, float, float]) -> None:
+    with pytest.raises(UsageError, match="must sum to 1"):
+        open_data(make_folder({"cat": 9, "dog": 9}), fractions=fractions)
+
+
+def test_a_split_may_be_left_out(make_folder: MakeFolder) -> None:
+    manifest = open_data(make_folder({"cat": 10, "dog": 2}), fractions=(0.8, 0.2, 0.0))
+    assert [len(manifest.of(split)) for split in ("train", "val", "test")] == [9, 3, 0]
+
+
+def test_a_file_that_vanished_is_named(make_folder: MakeFolder) -> None:
+    dataset = read_dataset(make_folder({"cat": 4, "dog": 4}))
+    dataset.samples[3].path.unlink()
+    with pytest.raises(DataError, match=r"cat/003\.png: No such file"):
+        split_dataset(dataset)
+
+
+def test_a_link_to_itself_is_named(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    (root / "cat" / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(DataError, match=r"loop.jpg: Too many levels of symbolic links"):
+        open_data(root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_named(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    (root / "cat" / "000.png").chmod(0)
+    with pytest.raises(DataError, match=r"000\.png: Permission denied"):
+        open_data(root)
+
+
+def test_a_manifest_comes_back_as_it_was(manifest: SplitManifest, tmp_path: Path) -> None:
+    save_manifest(manifest, tmp_path / "split.json")
+    assert json.loads((tmp_path / "split.json").read_text())["root"] == "photos"
+    assert open_data(tmp_path / "split.json") == manifest
+
+
+def test_a_manifest_moves_with_its_images(manifest: SplitManifest, tmp_path: Path) -> None:
+    save_manifest(manifest, tmp_path / "split.json")
+    (tmp_path / "new").mkdir()
+    for name in ("photos", "split.json"):
+        (tmp_path / name).rename(tmp_path / "new" / name)
+    moved = load_manifest(tmp_path / "new" / "split.json")
+    assert moved.path_of(moved.items[0]).exists()
+    assert moved.digest == manifest.digest
+
+
+def test_a_manifest_elsewhere_knows_its_images(manifest: SplitManifest, tmp_path: Path) -> None:
+    save_manifest(manifest, tmp_path / "runs" / "cats" / "split.json")
+    assert load_manifest(tmp_path / "runs" / "cats" / "split.json") == manifest
+    Path(manifest.root).rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="its images lay in"):
+        load_manifest(tmp_path / "runs" / "cats" / "split.json")
+    found = load_manifest(tmp_path / "runs" / "cats" / "split.json", root=tmp_path / "moved")
+    assert verify_item(found, found.items[0])
+
+
+def test_an_existing_manifest_needs_force(manifest: SplitManifest, tmp_path: Path) -> None:
+    save_manifest(manifest, tmp_path / "split.json")
+    with pytest.raises(UsageError, match="exists"):
+        save_manifest(manifest, tmp_path / "split.json")
+    save_manifest(manifest, tmp_path / "split.json", force=True)
+
+
+def test_names_of_any_kind_come_back(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    names = ["a b\n[red].png", "\x1b[31m.png", "=cmd.png", "back\\slash.png", os.fsdecode(b"\xff\xfe.png"), "ü.png"]
+    for name, path in zip(names, sorted(root.rglob("*.png")), strict=True):
+        path.rename(path.with_name(name))
+    manifest = open_data(root)
+    save_manifest(manifest, tmp_path / "split.json")
+    again = load_manifest(tmp_path / "split.json")
+    assert again == manifest and all(verify_item(again, item) for item in again.items)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "no split manifest"),
+        ('{"schema": 1}', "no split manifest"),
+        ('{"schema": 2, "items": []}', "schema 2, this edgeclf reads schema 1; update edgeclf"),
+        ('{"schema": 1, "items": [], "colour": 1}', "unknown field 'colour'"),
+    ],
+)
+def test_files_that_are_no_manifest(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "split.json").write_text(text)
+    with pytest.raises(DataError) as caught:
+        open_data(tmp_path / "split.json")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"path": "../secret.png"}, "does not stay under the root"),
+        ({"path": "/etc/passwd"}, "does not stay under the root"),
+        ({"path": "cat/../../secret.png"}, "does not stay under the root"),
+        ({"label": "fox"}, "is none of its classes"),
+        ({"split": "holdout"}, "wanted one of train, val, test"),
+        ({"path": "dog/000.png"}, "listed twice"),
+    ],
+)
+def test_a_doctored_manifest_is_refused(
+    manifest: SplitManifest, tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    save_manifest(manifest, tmp_path / "split.json")
+    content = json.loads((tmp_path / "split.json").read_text())
+    content["items"][0].update(change)
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=said):
+        load_manifest(tmp_path / "split.json")
+
+
+def test_no_manifest_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such split manifest"):
+        open_data(tmp_path / "split.json")
+
+
+def test_a_changed_or_deleted_image_is_found_when_it_is_read(manifest: SplitManifest) -> None:
+    first, second = manifest.items[:2]
+    manifest.path_of(first).write_bytes(b"something else")
+    manifest.path_of(second).unlink()
+    with pytest.raises(DataError, match="changed since the split was made"):
+        verify_item(manifest, first)
+    with pytest.raises(DataError, match="it was there when the split was made"):
+        verify_item(manifest, second)
+    assert verify_item(manifest, manifest.items[2])
+
+
+def test_the_digest_tells_splits_apart(manifest: SplitManifest) -> None:
+    moved = replace(manifest, items=(replace(manifest.items[0], split="test"), *manifest.items[1:]))
+    assert moved.digest != manifest.digest
+    assert replace(manifest, items=manifest.items[::-1], root="/").digest == manifest.digest
+
+
+@pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [7, 2, 1]), (100, [70, 15, 15])])
+def test_largest_remainder(count: int, expected: list[int]) -> None:
+    assert largest_remainder(count, (0.7, 0.15, 0.15)) == expected
+
+
+def test_clusters_join_by_any_tie_but_not_across_kinds() -> None:
+    ties = [("h1", "a"), ("h2", "a"), ("h2", None), ("h3", None), ("a", "h3")]
+    assert join_clusters(ties) == [[0, 1, 2], [3], [4]]
+
+
+def test_records_are_built_by_hand_too() -> None:
+    item = Item("cat/1.png", "cat", "train", "00")
+    with pytest.raises(ValueError, match="two classes or more"):
+        SplitManifest(root="/", classes=("cat",), seed=0, fractions=(1.0, 0.0, 0.0), items=(item,))
+    assert Sample(Path("cat/1.png"), "cat").split is None

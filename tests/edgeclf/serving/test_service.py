@@ -1,0 +1,189 @@
+"""A service from within: places, bytes and time are bounded whatever the engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from numpy.typing import NDArray
+
+from edgeclf.serving.limits import Refused, Room, ServiceLimits
+from edgeclf.serving.service import Service
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.errors import BackendError, ImageError, UsageError
+
+pytest.importorskip("prometheus_client")
+BODY = tiny.encoded(tiny.pictures(1)[0], "PNG")
+Make = Callable[..., Service]
+
+
+class Gate:
+    """Stands before the engine of a classifier."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.answer: Any = None
+
+    def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        assert self.go.wait(30)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return np.full((len(batch), 3), self.answer, dtype=np.float32)
+
+    def close(self) -> None:
+        self.go.set()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def make(bundle: Bundle, gate: Gate) -> Iterator[Make]:
+    made: list[Service] = []
+    with Classifier.open(bundle) as classifier:
+
+        def build(**limits: Any) -> Service:
+            classifier.session = gate  # type: ignore[assignment]
+            made.append(Service(classifier, "tiny", ServiceLimits(**limits)))
+            return made[-1]
+
+        yield build
+        gate.go.set()
+        for service in made:
+            service.close()
+
+
+async def sent(*chunks: bytes, then_wait_s: float = 0.0) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+    await asyncio.sleep(then_wait_s)
+
+
+async def refusal(work: Awaitable[object]) -> Refused:
+    with pytest.raises(Refused) as refused:
+        await work
+    return refused.value
+
+
+def test_the_request_beyond_the_queue_gets_503_and_those_within_their_answer(make: Make, gate: Gate) -> None:
+    gate.answer = 1.0
+
+    async def crowd() -> None:
+        service = make(max_queue=3)
+        waiting = [asyncio.ensure_future(service.predict(sent(BODY), str(number), 1)) for number in range(3)]
+        await asyncio.sleep(0.2)
+        refused = await refusal(service.predict(sent(BODY), "late", 1))
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        gate.go.set()
+        assert [prediction.source for prediction in await asyncio.gather(*waiting)] == ["0", "1", "2"]
+        assert (await service.predict(sent(BODY), "later", 1)).source == "later"
+
+    asyncio.run(crowd())
+
+
+def test_an_answer_that_takes_too_long_is_given_up_and_its_place_is_free(make: Make, gate: Gate) -> None:
+    gate.answer = 1.0
+
+    async def impatient() -> None:
+        service = make(max_queue=1, timeout_s=0.2)
+        assert (await refusal(service.predict(sent(BODY), "slow", 1))).status == 504
+        gate.go.set()
+        assert (await service.predict(sent(BODY), "next", 1)).source == "next"
+
+    asyncio.run(impatient())
+
+
+def test_a_body_that_takes_too_long_is_given_up(make: Make) -> None:
+    async def slow() -> None:
+        refused = await refusal(make(timeout_s=0.2).predict(sent(BODY[:50], then_wait_s=30), "slow", 1))
+        assert (refused.status, refused.headers) == (408, {"Connection": "close"})
+
+    asyncio.run(slow())
+
+
+def test_a_body_beyond_the_limit_is_read_to_a_bound_and_not_kept(make: Make) -> None:
+    async def large() -> None:
+        service = make(max_megabytes=0.01)
+        taken = []
+
+        async def endless() -> AsyncIterator[bytes]:
+            while True:
+                taken.append(1)
+                yield bytes(1000)
+
+        refused = await refusal(service.predict(endless(), "large", 1))
+        assert (refused.status, refused.headers) == (413, {"Connection": "close"})
+        assert len(taken) == 41
+        assert service._room.bytes == 0
+
+    asyncio.run(large())
+
+
+def test_bodies_of_all_requests_together_are_bounded() -> None:
+    room = Room(ServiceLimits(max_megabytes=1))
+    with ExitStack() as bodies:
+        for _ in range(16):
+            bodies.enter_context(room.body())(1_000_000)
+        with room.body() as more, pytest.raises(Refused) as refused:
+            more(1)
+        assert (refused.value.status, room.bytes) == (503, 16_000_000)
+    with room.body() as take:
+        take(1_000_000)
+        with pytest.raises(Refused) as refused:
+            take(1)
+        assert (refused.value.status, room.bytes) == (413, 0)
+
+
+def test_a_body_that_finds_no_room_is_read_to_its_end_and_not_kept(make: Make) -> None:
+    async def crowded() -> None:
+        service = make(max_megabytes=0.01)
+        service._room.bytes = 160_000
+        rest = sent(bytes(1000), bytes(1000), bytes(1000))
+        assert (
+            await refusal(service.predict(rest, "late", 1))
+        ).status == 503  # a client in the midst of it sees no 503
+        assert service._room.bytes == 160_000
+        assert [chunk async for chunk in rest] == []
+
+    asyncio.run(crowded())
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("no luck"), MemoryError(), float("nan")])
+def test_a_fault_of_the_engine_is_one_answer_and_not_the_end(answer: Any, make: Make, gate: Gate) -> None:
+    gate.answer = answer
+    gate.go.set()
+
+    async def unlucky() -> None:
+        service = make()
+        with pytest.raises(BackendError):
+            await service.predict(sent(BODY), "unlucky", 1)
+        gate.answer = 1.0
+        assert (await service.predict(sent(BODY), "next", 1)).label == tiny.LABELS[0]
+
+    asyncio.run(unlucky())
+
+
+def test_images_have_limits_of_their_own(make: Make) -> None:
+    async def large() -> None:
+        with pytest.raises(ImageError, match="megapixels, over the limit"):
+            await make(max_megapixels=0.001).predict(sent(BODY), "large", 1)
+
+    asyncio.run(large())
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_batch": 0}, {"max_queue": 0}, {"timeout_s": 0}, {"timeout_s": float("inf")}, {"max_delay_s": -1}],
+)
+def test_limits_that_can_not_be_meant_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ServiceLimits(**limits)

@@ -1,0 +1,79 @@
+"""Text from outside is inert wherever it is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from edgeclf.console import bar, csv_text, document, inert, show, styled, write_json
+from edgeclf.wording import count, one_line, size
+
+HOSTILE = {
+    "\x1b[31mred": "\\x1b[31mred",
+    "two\nlines\r": "two\\nlines\\r",
+    "bell\x07\x9bcsi": "bell\\x07\\x9bcsi",
+    "turn\u202eed": "turn\\u202eed",
+    "apart\u2066\u200e": "apart\\u2066\\u200e",
+    "line\u2028": "line\\u2028",
+    os.fsdecode(b"byte\xff"): "byte\\xff",
+    "lone\ud800": "lone\\ud800",
+    "tag\U000e0041": "tag\\U000e0041",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), HOSTILE.items(), ids=ascii)
+def test_what_a_terminal_would_obey_is_escaped(text: str, expected: str) -> None:
+    assert inert(text) == expected
+    assert inert(text).isprintable()
+    inert(text).encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["Katze 猫.jpg", "<script>", "[red]", ":smile:", "می\u200cخواهم", "👨\u200d👩\u200d👧"]
+)
+def test_harmless_text_stays_as_it_is(text: str) -> None:
+    assert inert(text) == text
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+def test_no_cell_of_a_csv_starts_a_formula(start: str) -> None:
+    assert csv_text(f"{start}cmd|' /C calc'!A0").startswith("'")
+
+
+def test_an_ordinary_cell_is_left_alone() -> None:
+    assert csv_text("a=b.jpg") == "a=b.jpg"
+
+
+def test_markup_and_emoji_names_are_printed_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    show(styled("[bold]x[/bold] :smile:"), "[red]y")
+    assert capsys.readouterr().out == "[bold]x[/bold] :smile:\n[red]y\n"
+
+
+def test_json_stays_valid_for_any_text_and_number(capsys: pytest.CaptureFixture[str]) -> None:
+    write_json("test", {"names": list(HOSTILE), "figures": [float("nan"), float("inf"), 0.5]})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    read = json.loads(printed)
+    assert (read["schema"], read["verb"]) == (1, "test")
+    assert read["figures"] == [None, None, 0.5]
+    json.dumps(read, ensure_ascii=False).encode()  # no lone surrogate, which strict readers refuse
+
+
+def test_schema_and_verb_come_first_in_a_document() -> None:
+    assert list(document("predict", {"images": 1})) == ["schema", "verb", "images"]
+
+
+def test_a_bar_fills_its_width_at_one() -> None:
+    assert (bar(0.0, 8), bar(0.5, 8), bar(1.0, 8)) == ("", "████", "████████")
+    assert (bar(float("nan"), 8), bar(-3.0, 8), bar(7.0, 8)) == ("", "", "████████")
+
+
+def test_numbers_are_said_in_words() -> None:
+    assert (count(1, "image"), count(0, "image")) == ("1 image", "0 images")
+    assert (size(1), size(1500), size(3_200_000), size(2 * 10**9)) == ("1 byte", "1.5 kB", "3.2 MB", "2.0 GB")
+
+
+def test_a_paragraph_becomes_one_line() -> None:
+    assert one_line("wanted:\n\ta\n\tb") == "wanted: a b"

@@ -1,0 +1,391 @@
+"""Adaptation without labels: it teaches, it ends where it collapses, and its weights say what they saw."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from edgeclf.cli import run as cli_run
+from edgeclf.data.split import SplitManifest, open_data, save_manifest
+from edgeclf.training.adaptation.adapt import adapt, resume
+from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
+from edgeclf.training.adaptation.unlabelled import Unlabelled, read_unlabelled
+from edgeclf.training.adaptation.vicreg import measure_spread, vicreg_terms
+from edgeclf.training.adaptation.views import TwoViews
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.train import train
+from edgeclf_export.sources.adapted import read_adapted
+from edgeclf_export.sources.backbones import load_backbone
+from edgeclf_export.sources.weights import read_state
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.images.pixels import Pixels
+
+Make = Callable[..., TrainConfig]
+Asked = Callable[..., AdaptConfig]
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """A short adaptation of timm's test network, with whatever a test changes."""
+
+    def make(**changes: Any) -> AdaptConfig:
+        quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "epochs": 2}
+        return AdaptConfig(**{**quick, "batch_size": 8, "embedding": 32, "workers": 0, "device": "cpu", **changes})
+
+    return make
+
+
+@pytest.fixture
+def unlabelled(discs: Path) -> Unlabelled:
+    return read_unlabelled(discs)
+
+
+def test_the_terms_are_those_of_the_paper_written_out_by_hand() -> None:
+    """With loops over pictures and dimensions, after the paper's formulas and the constants of the authors' code."""
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(6, 4)), 0.5 * random.normal(size=(6, 4)) + 1
+    invariance = sum((one[n, d] - other[n, d]) ** 2 for n in range(6) for d in range(4)) / 24
+    variance = covariance = 0.0
+    for z in (one, other):
+        for i in range(4):
+            variance += max(0.0, 1 - np.sqrt(z[:, i].var(ddof=1) + 1e-4)) / 4 / 2
+            for j in range(4):
+                if i != j:
+                    pairs = (z[:, i] - z[:, i].mean()) * (z[:, j] - z[:, j].mean())
+                    covariance += (pairs.sum() / 5) ** 2 / 4
+    terms = vicreg_terms(torch.from_numpy(one), torch.from_numpy(other))
+    found = [float(each) for each in (terms.invariance, terms.variance, terms.covariance)]
+    assert found == pytest.approx([invariance, variance, covariance], rel=1e-5)
+    assert float(terms.loss()) == pytest.approx(25 * invariance + 25 * variance + covariance, rel=1e-5)
+
+
+def test_spread_knows_no_dimension_one_and_all_of_them() -> None:
+    random = torch.Generator().manual_seed(0)
+    free = torch.randn(512, 8, generator=random)
+    assert measure_spread(free).rank > 7 and not measure_spread(free).collapsed
+    line = free[:, :1].expand(-1, 8)
+    assert measure_spread(line).rank < 1.1 and measure_spread(line).collapsed
+    assert measure_spread(torch.ones(64, 8)).collapsed and measure_spread(free * 0.01).collapsed
+    assert measure_spread(torch.full((4, 8), torch.nan)).collapsed
+
+
+def test_views_follow_from_seed_epoch_and_index_and_differ_from_each_other(discs: Path) -> None:
+    with Image.open(discs / "red" / "0.png") as image:
+        image.load()
+        pixels = Pixels("shorter", (32, 32), (32, 32), "bicubic")
+        views = TwoViews(pixels, seed=0)
+        torch.manual_seed(1)
+        found = views(image, 3, 5)
+        torch.manual_seed(2)
+        assert found.shape == (2, 32, 32, 3) and found.dtype == np.uint8
+        assert np.array_equal(found, views(image, 3, 5)) and not np.array_equal(found[0], found[1])
+        assert not np.array_equal(found, views(image, 4, 5)) and not np.array_equal(found, views(image, 3, 6))
+        large = TwoViews(Pixels("shorter", (64, 64), (64, 64), "bilinear"), seed=0, vflip=True)(image, 0, 0)
+        assert large.shape == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit", "torchvision/shufflenet_v2_x0_5"])
+def test_an_adaptation_changes_the_backbone_and_leaves_weights_that_train_takes(
+    model: str, asked: Asked, config: Make, unlabelled: Unlabelled, data: SplitManifest, tmp_path: Path
+) -> None:
+    from edgeclf_export.sources.trained import load_for_training
+
+    made = adapt(asked(model=model), unlabelled, tmp_path / "adapted")
+    _, random = load_for_training(model, "random", labels=data.classes, img_size=32, seed=0)
+    before, after = random.state_dict(), read_state(made.weights)
+    heads = set(before) - set(after)
+    assert heads and all(name.partition(".")[0] in ("fc", "head") for name in heads) and not set(after) - set(before)
+    assert any(not torch.equal(before[name], after[name]) for name in after if name.endswith("weight"))
+    history = made.history()
+    assert [line["epoch"] for line in history] == [1, 2] and all(
+        np.isfinite([line[name] for name in ("loss", "invariance", "variance", "covariance", "embedding_std")]).all()
+        for line in history
+    )
+    chosen = config(model=model, weights=str(made.path), strategy="linear-probe")
+    trained = train(chosen, data, tmp_path / "run")
+    kept = trained.weights()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in after.items())
+    origin = trained.architecture().weights
+    assert origin.startswith("file:model.safetensors sha256:")
+    assert f"adapted to 36 unlabelled images of {unlabelled.manifest.root.rpartition('/')[2]}, from random" in origin
+
+
+def test_one_seed_gives_the_same_weights_another_gives_others(
+    asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
+    states = [
+        read_state(adapt(asked(seed=seed), unlabelled, tmp_path / name).weights)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_an_interrupted_adaptation_goes_on_bit_for_bit(
+    asked: Asked, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
+) -> None:
+    whole = adapt(asked(epochs=3), unlabelled, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        adapt(asked(epochs=3), unlabelled, tmp_path / "parts", recorder(stop_after=1))
+    assert not Adaptation(tmp_path / "parts").finished and not (tmp_path / "parts" / "model.safetensors").exists()
+    parts = resume(tmp_path / "parts")
+    wanted, found = read_state(whole.weights), read_state(parts.weights)
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    with pytest.raises(UsageError, match="has ended"):
+        resume(tmp_path / "parts")
+    with pytest.raises(UsageError, match="holds an adaptation"):
+        adapt(asked(), unlabelled, tmp_path / "parts")
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
+    """Four shapes of any colour, size and place on noise: what random weights see of them tells little."""
+    folder = tmp_path_factory.mktemp("shapes")
+    random = np.random.default_rng(0)
+    for label in ("cross", "disc", "ring", "square"):
+        (folder / label).mkdir()
+        for number in range(100):
+            picture = Image.fromarray(random.integers(0, 120, (40, 40, 3), dtype=np.uint8))
+            pen, colour = ImageDraw.Draw(picture), tuple(int(value) for value in random.integers(100, 255, 3))
+            side = int(random.integers(12, 26))
+            x, y = (int(value) for value in random.integers(2, 38 - side, 2))
+            box = (x, y, x + side, y + side)
+            if label == "disc":
+                pen.ellipse(box, fill=colour)
+            elif label == "ring":
+                pen.ellipse(box, outline=colour, width=4)
+            elif label == "square":
+                pen.rectangle(box, fill=colour)
+            else:
+                pen.line(box, fill=colour, width=5)
+                pen.line((x, y + side, x + side, y), fill=colour, width=5)
+            picture.save(folder / label / f"{number}.png")
+    return open_data(folder, seed=0, fractions=(0.4, 0.4, 0.2))
+
+
+def probe(weights: str, config: Make, data: SplitManifest, path: Path) -> float:
+    run = train(config(strategy="linear-probe", weights=weights, epochs=20, lr=0.01, drop=0.0), data, path)
+    return run.outcome().scores["val_top1"]
+
+
+def test_a_probe_of_adapted_weights_beats_one_of_random_weights(
+    asked: Asked, config: Make, shapes: SplitManifest, tmp_path: Path
+) -> None:
+    chosen = asked(epochs=15, batch_size=32, embedding=64)
+    save_manifest(shapes, tmp_path / "split.json")
+    made = adapt(chosen, read_unlabelled(tmp_path / "split.json"), tmp_path / "adapted")
+    random = probe("random", config, shapes, tmp_path / "random")
+    adapted = probe(str(made.weights), config, shapes, tmp_path / "probe")
+    assert adapted > random + 0.1, (random, adapted)
+
+
+def test_a_collapse_is_warned_of_and_leaves_no_weights(
+    asked: Asked, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
+) -> None:
+    watcher = recorder()
+    alone = asked(epochs=12, variance=0.0, covariance=0.0, lr=3e-3)  # nothing holds the images apart
+    with pytest.raises(GateError, match=r"collapsed.*no weights are left.*--lr") as caught:
+        adapt(alone, unlabelled, tmp_path / "adapted", watcher)
+    assert caught.value.exit_code == 1 and any("embeddings collapse" in text for text in watcher.warnings)
+    assert not (tmp_path / "adapted" / "model.safetensors").exists()
+    assert not Adaptation(tmp_path / "adapted").finished
+    with pytest.raises(GateError, match="collapsed"):
+        resume(tmp_path / "adapted")
+
+
+def test_a_loss_that_is_no_number_leaves_no_weights(asked: Asked, unlabelled: Unlabelled, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match=r"lower --lr|collapsed"):
+        adapt(asked(lr=1e30, epochs=4), unlabelled, tmp_path / "adapted")
+    assert not (tmp_path / "adapted" / "model.safetensors").exists()
+
+
+def test_broken_images_are_counted_and_named_and_the_rest_is_used(
+    asked: Asked, discs: Path, recorder: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
+    (folder / "blue" / "3.png").write_bytes(b"no picture")
+    (folder / "red" / "4.png").write_bytes((folder / "red" / "4.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no image")
+    images = read_unlabelled(folder)
+    assert [each.path for each in images.broken] == ["blue/3.png", "red/4.png"] and images.passed_over == 1
+    watcher = recorder()
+    made = adapt(asked(epochs=1), images, tmp_path / "adapted", watcher)
+    assert any("2 of 36 images can't be used" in text and "blue/3.png" in text for text in watcher.warnings)
+    assert made.outcome().images == 34 and made.images().broken == images.broken
+
+
+def test_folders_without_images_and_too_few_images_are_refused_before_anything_is_built(
+    asked: Asked, discs: Path, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"no images in it \(1 other files\)"):
+        read_unlabelled(empty)
+    (empty / "1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"none of its 1 images can be read, such as 1.png"):
+        read_unlabelled(empty)
+    with pytest.raises(UsageError, match="found nothing there"):
+        read_unlabelled(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="wanted a folder of images or a split manifest, found a file"):
+        read_unlabelled(discs / "red" / "0.png")
+    with pytest.raises(DataError, match="36 images that can be read, fewer than a batch of 128"):
+        adapt(asked(batch_size=128), unlabelled, tmp_path / "adapted")
+    assert not (tmp_path / "adapted").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 4}, "8 at least, found 4"),
+        ({"amp": "fp16"}, "auto, off, bf16"),
+        ({"weights": "clip:random"}, "no CLIP towers"),
+        ({"lr": 0.0}, "lr must lie above 0"),
+        ({"epochs": 0}, "1 epoch"),
+        ({"model": "resnet1"}, "resnet1"),
+        ({"device": "tpu"}, "no device 'tpu'"),
+    ],
+)
+def test_bad_choices_are_usage_errors(
+    changes: dict[str, Any], message: str, asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapt(asked(**changes), unlabelled, tmp_path / "adapted")
+
+
+def test_out_of_memory_says_what_to_try(
+    asked: Asked, unlabelled: Unlabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeclf.training.adaptation import adapt as module
+
+    def full(*arguments: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
+
+    monkeypatch.setattr(module, "vicreg_terms", full)
+    with pytest.raises(BackendError, match="two views of 8 images; try a smaller --batch-size"):
+        adapt(asked(), unlabelled, tmp_path / "adapted")
+
+
+def test_weights_without_a_head_are_no_classifier_to_export(
+    asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
+    made = adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    with pytest.raises(UsageError, match=r"have no head.*edgeclf train"):
+        load_backbone("test_resnet", str(made.weights))
+
+
+def test_test_images_among_those_adapted_to_are_told_by_train_and_eval(
+    asked: Asked,
+    config: Make,
+    unlabelled: Unlabelled,
+    data: SplitManifest,
+    recorder: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_manifest(data, tmp_path / "split.json")
+    leaking = adapt(asked(epochs=1), unlabelled, tmp_path / "all")
+    honest = adapt(asked(epochs=1), read_unlabelled(tmp_path / "split.json"), tmp_path / "training")
+    assert honest.outcome().images == len(data.of("train"))
+    tests = len(data.of("test"))
+    for made, told in ((leaking, True), (honest, False)):
+        alone = Path(shutil.copy(made.weights, tmp_path / f"{made.path.name}.safetensors"))  # without its folder
+        watcher = recorder()
+        chosen = config(strategy="linear-probe", weights=str(alone))
+        train(chosen, data, tmp_path / f"run-{made.path.name}", watcher)
+        alone.unlink()
+        assert any(f"{tests} of {tests} test images were among" in text for text in watcher.warnings) == told
+        assert cli_run(["eval", f"run-{made.path.name}"]) == 0
+        assert (f"{tests} of {tests} these images were among" in capsys.readouterr().err) == told
+
+
+def test_weights_say_what_they_saw_and_other_files_say_nothing(
+    asked: Asked, unlabelled: Unlabelled, discs: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    made = adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    told = read_adapted(made.weights)
+    assert told == made.outcome() and told.count_seen(item.sha256 for item in unlabelled.manifest.items) == 36
+    save_file({"weight": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    (tmp_path / "newer.safetensors").write_bytes(
+        made.weights.read_bytes().replace(b'\\"schema\\": 1', b'\\"schema\\": 9')
+    )
+    assert read_adapted(tmp_path / "plain.safetensors") is None and read_adapted(discs / "red" / "0.png") is None
+    assert read_adapted(tmp_path / "nowhere") is None
+    with pytest.raises(DataError, match=r"another edgeclf \(schema 9\)"):
+        read_adapted(tmp_path / "newer.safetensors")
+
+
+def test_the_verb_adapts_and_speaks_json(discs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeclf", "adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
+    command += ["--img-size", "32", "--batch-size", "8", "--epochs", "2", "--workers", "1", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    document = json.loads(done.stdout)
+    assert document["schema"] == 1 and document["verb"] == "adapt" and len(document["epochs"]) == 2
+    assert document["folder"] == "adapted/test_resnet" and document["adapted"]["images"] == 36
+    assert "edgeclf train DATA -m test_resnet --img-size 32 --weights adapted/test_resnet" in done.stderr
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 2 and again.stderr.strip().count("\n") == 0
+    assert "holds an adaptation that has ended; choose another --output" in again.stderr
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeclf", "adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
+    command += ["--img-size", "32", "--batch-size", "8", "--epochs", "500", "-o", "long"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    history, deadline = tmp_path / "long" / "history.jsonl", time.monotonic() + 90
+    while not (history.exists() and history.read_text().count("\n") >= 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "go on with: edgeclf adapt --resume long" in said and "Traceback" not in said
+
+
+def test_several_processes_are_refused(
+    discs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli_run(["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]) == 2
+    assert "adapt works in one process; start it without torchrun" in capsys.readouterr().err
+
+
+def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: SplitManifest, tmp_path: Path) -> None:
+    gone = replace(data, items=tuple(replace(i, path=f"gone/{i.path}") if i.split == "test" else i for i in data.items))
+    save_manifest(gone, tmp_path / "split.json")
+    images = read_unlabelled(tmp_path / "split.json")
+    assert not images.broken and len(images.pictures) == len(data.of("train"))
+
+
+def test_nine_steps_in_all_are_enough(asked: Asked, unlabelled: Unlabelled, tmp_path: Path) -> None:
+    """A tenth of torch's ten points of a schedule is a warm-up of no step, by which it divides."""
+    made = adapt(asked(epochs=9, batch_size=len(unlabelled.pictures)), unlabelled, tmp_path / "adapted")
+    assert made.finished and len(made.history()) == 9
+
+
+def test_a_folder_that_is_taken_is_said_before_the_images_are_read(
+    asked: Asked, unlabelled: Unlabelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or a fault of these images would end in advice to go on with an adaptation to others."""
+    adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    (tmp_path / "adapted" / "adapted.json").unlink()
+    (tmp_path / "empty").mkdir()
+    code = cli_run(["adapt", str(tmp_path / "empty"), "-m", "test_resnet", "-o", str(tmp_path / "adapted")])
+    said = capsys.readouterr().err
+    assert code == 2 and "holds an adaptation" in said and "go on with: " not in said

@@ -1,0 +1,77 @@
+"""Class weights teach the rare classes of lopsided data, with label smoothing as without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeclf.data.balance import balance_warnings
+from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import train
+
+COLOURS = ((200, 60, 50), (60, 60, 200), (60, 190, 70))
+LOPSIDED = [(60, 2), (15, 1), (80, 2, 2)]  # 30:1, 15:1, three classes at 40:1
+Train = Callable[..., Run]
+
+
+def plain_colours(root: Path, counts: tuple[int, ...]) -> SplitManifest:
+    """So many training images of each colour, with a little noise, and ten validation images of each."""
+    random = np.random.default_rng(0)
+    for split, images in (("train", counts), ("val", (10,) * len(counts))):
+        for colour, count in zip(COLOURS, images, strict=False):
+            folder = root / split / "{:02x}{:02x}{:02x}".format(*colour)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = random.integers(-12, 12, (32, 32, 3))
+                Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(folder / f"{number}.png")
+    return open_data(root)
+
+
+@pytest.fixture
+def learn(tmp_path: Path) -> Train:
+    """Trains the head of a small network on lopsided colours: (counts, options of TrainConfig) -> run."""
+
+    def start(counts: tuple[int, ...], **changes: Any) -> Run:
+        options: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "workers": 0}
+        options |= {"device": "cpu", "augment": "none", "strategy": "linear-probe", "epochs": 30, "drop": 0.0}
+        options |= {"optimizer": "sgd", "head_lr": 0.05, "class_weights": "balanced", **changes}
+        return train(TrainConfig(**options), plain_colours(tmp_path / "data", counts), tmp_path / "run")
+
+    return start
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.0}, {"loss": "focal"}, {"batch_size": 8}], ids=str)
+@pytest.mark.parametrize("counts", LOPSIDED)
+def test_balanced_weights_teach_every_class(counts: tuple[int, ...], options: dict[str, Any], learn: Train) -> None:
+    assert learn(counts, **options).history()[-1]["val_top1"] == 1.0
+
+
+@pytest.mark.parametrize("options", [{"mixup": 0.4}, {"cutmix": 1.0}], ids=str)
+def test_balanced_weights_teach_every_class_from_mixed_images(options: dict[str, Any], learn: Train) -> None:
+    rates: dict[str, Any] = {"model": "test_efficientnet_ln", "strategy": "full", "optimizer": "adamw", "lr": 3e-3}
+    assert learn((60, 2), **rates, epochs=4, **options).history()[-1]["val_top1"] == 1.0
+
+
+def test_what_data_check_advises_at_20_to_1_is_right(learn: Train) -> None:
+    (advice, _) = balance_warnings({"c83c32": 60, "3c3cc8": 2})
+    assert "train with class weights" in advice
+    assert learn((60, 2)).outcome().scores["val_macro_f1"] == 1.0
+
+
+def test_summed_batches_learn_what_one_batch_does(tmp_path: Path, learn: Train) -> None:
+    """Batches of 8 in steps of four are batches of 32, whichever classes each of the eight images has."""
+    # 64 images: two steps an epoch either way
+    summed = learn((60, 4), batch_size=8, accumulate=4, epochs=2)
+    (tmp_path / "run").rename(tmp_path / "summed")
+    (tmp_path / "data").rename(tmp_path / "data of it")
+    whole = learn((60, 4), batch_size=32, epochs=2)
+    found, wanted = Run(tmp_path / "summed").weights(), whole.weights()
+    assert summed.path == whole.path
+    assert all(np.allclose(found[name], wanted[name], atol=1e-6) for name in wanted)

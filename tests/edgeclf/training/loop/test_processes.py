@@ -1,0 +1,309 @@
+"""Several processes train what one does; whichever of them dies, the others end too and the last epoch is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeclf.data.split import SplitManifest, save_manifest
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.loop.network import Network
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.errors import UsageError
+
+Make = Callable[..., TrainConfig]
+# a batch of 7 is 4 and 3 pictures, the last one of 24 has 3: 2 and 1; no BatchNorm, and no dropout: drawn by process
+EXACT: dict[str, dict[str, Any]] = {
+    "plain": {"strategy": "full", "weight_decay": 0.1},
+    "two phases, class weights": {"class_weights": "balanced", "sampler": "weighted", "ema": 0.9, "head_epochs": 2},
+    "summed batches": {"strategy": "full", "accumulate": 2, "clip": 0.1, "schedule": "plateau", "loss": "focal"},
+    "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
+}
+# of lopsided data: 8, 8 and 3 pictures of the classes
+WEIGHTED: dict[str, dict[str, Any]] = {
+    "class weights": {"strategy": "full", "class_weights": "balanced"},
+    "summed batches, class weights": {
+        "strategy": "full",
+        "accumulate": 2,
+        "class_weights": "balanced",
+        "loss": "focal",
+    },
+}
+# and what two processes do in their own way, but again and again alike
+OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0.5, "ema": 0.9, "augment": "strong"}
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from edgeclf.data.split import load_manifest
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.loop.distributed import joined
+from edgeclf.training.train import resume, train
+from edgeclf.training.watcher import Watcher
+from edgeclf_runtime.bundle.dataclass_json import from_json
+
+class Once(Watcher):
+    def epoch(self, record):
+        raise KeyboardInterrupt
+
+folder = Path(sys.argv[1])
+data = load_manifest(folder / "split.json")
+with joined() as processes:
+    for name, wanted in json.loads((folder / "configs.json").read_text()).items():
+        config = from_json(TrainConfig, wanted, name)
+        train(config, data, folder / name, Watcher(), processes)
+        try:
+            train(config, data, folder / f"stopped {name}", Once(), processes)
+        except KeyboardInterrupt:
+            processes.wait()
+    resume(folder / f"stopped {name}", Watcher(), processes)
+"""
+
+
+def torchrun(*arguments: str, processes: int = 2, folder: Path, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.Popen([*command, *arguments], cwd=folder, text=True, stderr=subprocess.PIPE, **options)
+
+
+def exact(**changes: Any) -> TrainConfig:
+    quick: dict[str, Any] = {"model": "test_efficientnet_ln", "weights": "random", "img_size": 32, "epochs": 2}
+    quick |= {"batch_size": 7, "workers": 0, "augment": "light", "device": "cpu", "drop": 0.0, "lr": 1e-3}
+    return TrainConfig(**{**quick, **changes})
+
+
+def train_together(configs: dict[str, TrainConfig], data: SplitManifest, folder: Path, processes: int) -> None:
+    """Runs the trainings in several processes, each also to its first epoch only; the last of those is resumed."""
+    save_manifest(data, folder / "split.json")
+    (folder / "configs.json").write_text(json.dumps({name: to_json(config) for name, config in configs.items()}))
+    (folder / "script.py").write_text(SCRIPT)
+    started = torchrun(str(folder / "script.py"), str(folder), processes=processes, folder=folder)
+    _, said = started.communicate(timeout=600)
+    assert started.returncode == 0, said
+
+
+def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
+    for figure, near in (("lr", 1e-9), ("train_loss", 1e-4), ("val_loss", 1e-4), ("val_top1", 1e-9)):
+        found, wanted = ([line[figure] for line in run.history()] for run in (several, alone))
+        assert found == pytest.approx(wanted, rel=near, abs=near), figure
+    found, wanted = several.weights(), alone.weights()
+    assert max(float((found[name].float() - wanted[name].float()).abs().max()) for name in wanted) < atol
+
+
+@pytest.fixture(scope="module")
+def two(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes made of each of EXACT and of OWN_WAY."""
+    folder = tmp_path_factory.mktemp("two")
+    configs = {name: exact(**changes) for name, changes in {**EXACT, "own way": OWN_WAY}.items()}
+    train_together(configs, data, folder, 2)
+    return folder
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_two_processes_learn_what_one_does(name: str, two: Path, data: SplitManifest, tmp_path: Path) -> None:
+    assert_same(Run.open(two / name), train(exact(**EXACT[name]), data, tmp_path / "alone"))
+
+
+def test_two_processes_weigh_rare_classes_as_one_does(data: SplitManifest, tmp_path: Path) -> None:
+    """Whichever of the rare pictures each of them has in a batch."""
+    rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
+    lopsided = replace(data, items=tuple(item for item in data.items if item not in rare))
+    configs = {name: exact(**changes) for name, changes in WEIGHTED.items()}
+    train_together(configs, lopsided, tmp_path, 2)
+    for name, config in configs.items():
+        assert_same(Run.open(tmp_path / name), train(config, lopsided, tmp_path / f"{name} alone"))
+
+
+def test_two_processes_go_on_bit_for_bit(two: Path) -> None:
+    """Also with BatchNorm, dropout and mixed pictures, which each process draws for itself."""
+    whole, parts = Run.open(two / "own way").weights(), Run.open(two / "stopped own way").weights()
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: Any, tmp_path: Path) -> None:
+    shutil.copytree(two / "stopped plain", tmp_path / "stopped")
+    watcher = recorder()
+    run = resume(tmp_path / "stopped", watcher)
+    assert any("processes so far: 2, from here on: 1" in text for text in watcher.warnings)
+    assert_same(Run.open(two / "plain"), run)
+
+
+def start_together(folder: Path, pictures: Path, *options: str) -> subprocess.Popen[str]:
+    """A long training in two processes, given back once its second epoch has ended."""
+    command = ["-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
+    command += ["--strategy", "full", "--epochs", "5000", "--batch-size", "8", "--name", "long", *options]
+    started = torchrun(*command, folder=folder, stdout=subprocess.PIPE)
+    history = folder / "runs" / "long" / "history.jsonl"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") >= 2):
+        assert started.poll() is None and time.monotonic() < deadline, started.communicate()
+        time.sleep(0.02)
+    return started
+
+
+def process_of_rank(rank: int, parent: int) -> int:
+    """The process id of one of torchrun's processes."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise LookupError(rank)
+
+
+def own_lines(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("edgeclf: ")]
+
+
+def assert_goes_on(folder: Path, said: str) -> None:
+    """One line says what happened, one how to go on, and that works: the checkpoint and the history are whole."""
+    assert said.count("go on with: edgeclf train --resume runs/long") == 1, said
+    run = Run.open(folder / "runs" / "long")
+    kept = len(run.history())
+    assert not run.finished and kept >= 2
+    run.write_json("config.json", {**run.read_json("config.json"), "epochs": kept + 1})
+    assert len(resume(run.path).history()) == kept + 1
+
+
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_process_that_dies_ends_the_training_with_one_line_and_a_checkpoint(
+    rank: int, discs: Path, tmp_path: Path
+) -> None:
+    started = start_together(tmp_path, discs, "--workers", "0")
+    os.kill(process_of_rank(rank, started.pid), signal.SIGKILL)
+    answered, said = started.communicate(timeout=90)
+    assert started.returncode != 0 and answered == ""
+    (line,) = own_lines(said)
+    assert "another process of this training has ended" in line
+    assert_goes_on(tmp_path, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_torchrun_leaves_a_checkpoint_and_the_command_that_goes_on(
+    number: signal.Signals, workers: str, discs: Path, tmp_path: Path
+) -> None:
+    started = start_together(tmp_path, discs, "--workers", workers)
+    started.send_signal(number)
+    _, said = started.communicate(timeout=90)
+    assert started.returncode != 0 and len(own_lines(said)) == 1
+    assert_goes_on(tmp_path, said)
+
+
+@pytest.mark.slow
+def test_a_bad_picture_in_the_share_of_one_process_is_left_out_by_all_and_named_once(
+    data: SplitManifest, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(data.root, tmp_path / "pictures"))
+    moved = replace(data, root=folder)
+    save_manifest(moved, tmp_path / "split.json")
+    gone = moved.path_of(moved.of("train")[-1])
+    gone.unlink()
+    options = ["-m", "test_resnet", "--weights", "random", "--img-size", "32", "--workers", "0", "--json"]
+    options += ["--strategy", "linear-probe", "--epochs", "1", "--name", "run"]
+    started = torchrun("-m", "edgeclf", "train", "split.json", *options, folder=tmp_path, stdout=subprocess.PIPE)
+    answered, said = started.communicate(timeout=120)
+    assert started.returncode == 0 and not own_lines(said) and said.count("1 of 36 images can't be used") == 1
+    outcome = json.loads(answered)["outcome"]
+    assert outcome["training_images"] == len(moved.of("train")) - 1
+    assert [Path(each.path).name for each in Run.open(tmp_path / "runs" / "run").left_out()] == [gone.name]
+
+
+@pytest.mark.slow
+def test_three_processes_learn_what_one_does_also_when_one_has_no_picture(data: SplitManifest, tmp_path: Path) -> None:
+    """24 pictures in batches of 7 are shared as 3, 2, 2 and 1, 1, 1; in batches of 22 the last one is 1, 1, 0."""
+    configs = {"seven": exact(strategy="full"), "twenty-two": exact(strategy="full", batch_size=22, ema=0.9)}
+    train_together(configs, data, tmp_path, 3)
+    for name, config in configs.items():
+        assert_same(Run.open(tmp_path / name), train(config, data, tmp_path / f"{name} alone"))
+
+
+@pytest.mark.slow
+def test_batch_norm_on_cpus_learns_in_shares_and_says_so(discs: Path, tmp_path: Path) -> None:
+    """MobileNetV3 from random weights: what it learns depends on the shares, that it learns does not."""
+    options = ["-m", "mobilenetv3_small_050", "--weights", "random", "--img-size", "64", "--strategy", "full"]
+    options += [
+        "--epochs",
+        "25",
+        "--batch-size",
+        "12",
+        "--lr",
+        "3e-3",
+        "--augment",
+        "light",
+        "--workers",
+        "0",
+        "--json",
+    ]
+    started = torchrun("-m", "edgeclf", "train", str(discs), *options, folder=tmp_path, stdout=subprocess.PIPE)
+    answered, said = started.communicate(timeout=600)
+    assert started.returncode == 0 and said.count("BatchNorm normalises each process's pictures by themselves") == 1
+    epochs = json.loads(answered)["epochs"]  # one document: the first process prints it
+    assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
+    assert max(line["val_top1"] for line in epochs) >= 0.8
+
+
+def test_shares_are_in_order_whole_and_even() -> None:
+    for count in (0, 1, 7, 24):
+        parts = [list(range(count))[Processes(rank, 4).share(count)] for rank in range(4)]
+        assert [each for part in parts for each in part] == list(range(count))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({"batch_size": 3}, 4, "4 processes can't share 3 pictures a step"),
+        ({"batch_size": 12}, 7, "7 processes can't share 6 validation images"),
+        ({"batch_size": 7, "model": "test_resnet"}, 4, "--batch-size 8 or more, or --batch-norm freeze"),
+    ],
+)
+def test_shares_too_small_to_learn_from_leave_no_folder(
+    changes: dict[str, Any],
+    size: int,
+    message: str,
+    data: SplitManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Processes, "totals", lambda _, *numbers: numbers)  # there are no others to talk to
+    with pytest.raises(UsageError, match=message):
+        train(exact(strategy="full", **changes), data, tmp_path / "run", processes=Processes(0, size))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_environment_that_names_no_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UsageError, match="RANK is not set"), joined():
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "several")
+    with pytest.raises(UsageError, match="whole numbers"), joined():
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with joined() as processes:
+        assert processes == Processes()
+
+
+def test_synchronised_batch_norm_keeps_names_weights_and_answers() -> None:
+    from edgeclf_runtime.backends.torch_module import Builder, build_module
+
+    module = build_module(Builder("timm", "test_efficientnet", {"num_classes": 3}))
+    network = Network.of(module, 3, 0.0, 0)
+    names, images = list(module.state_dict()), torch.rand(2, 3, 32, 32)
+    wanted = module(images)
+    network.sync_batch_norm()
+    assert list(module.state_dict()) == names and torch.equal(module.eval()(images), wanted)
+    assert any(isinstance(part, torch.nn.SyncBatchNorm) for part in module.modules())

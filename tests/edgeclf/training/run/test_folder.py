@@ -1,0 +1,135 @@
+"""A run folder is whole or not there, and belongs to one training at a time."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeclf.data.split import SplitManifest
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.run import checkpoint
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
+
+Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def interrupted(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> Run:
+    """A run that was stopped after the first of its two epochs."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config(strategy="full"), data, tmp_path / "interrupted", recorder(stop_after=1))
+    return Run.open(tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amp": "fp16"},
+        pytest.param({"device": "cuda"}, marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")),
+    ],
+)
+def test_what_this_machine_can_not_do_leaves_no_folder(
+    changes: dict[str, Any], config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgeclfError, match=r"GPU|cuda"):
+        train(config(**changes), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_without_validation_images_leaves_no_folder(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+    blind = replace(data, items=data.of("train"))
+    with pytest.raises(DataError, match="no val images"):
+        train(config(), blind, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_ends_the_training_with_the_last_epoch_kept(
+    interrupted: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def fail(*arguments: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    before = (interrupted.path / "checkpoint" / "state.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", fail)
+        with pytest.raises(DataError, match="No space left"):
+            resume(interrupted.path)
+    assert (interrupted.path / "checkpoint" / "state.json").read_bytes() == before
+    assert resume(interrupted.path).finished
+
+
+def test_tensors_that_can_not_be_written_are_a_fault_of_the_operating_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        checkpoint.save_tensors({"weight": torch.zeros(2)}, tmp_path / "nowhere" / "file.safetensors")
+    assert caught.value.errno == errno.EIO
+
+
+def test_two_processes_do_not_train_in_one_folder(interrupted: Run) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edgeclf.training.run.run import Run\n"
+        "with Run(Path(sys.argv[1])).alone(): print('held', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(interrupted.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another process"):
+            resume(interrupted.path)
+        other.communicate()
+    assert resume(interrupted.path).finished
+
+
+def test_resume_clears_the_drafts_of_a_killed_training(interrupted: Run) -> None:
+    draft = interrupted.path / ".checkpoint.partial-abc"
+    (draft / "checkpoint").mkdir(parents=True)
+    resume(interrupted.path)
+    assert not draft.exists()
+
+
+def test_a_checkpoint_of_another_backbone_is_refused_with_the_difference(interrupted: Run) -> None:
+    network = interrupted.read_json("network.json")
+    network["builder"]["arguments"]["num_classes"] = 4
+    interrupted.write_json("network.json", network)
+    with pytest.raises(DataError, match=r"fc\.weight has \(3, "):
+        resume(interrupted.path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"schedule": "plateau", "ema": 0.9}, {"accumulate": 2, "sampler": "weighted", "drop": 0.5}]
+)
+def test_resume_is_exact_with(
+    changes: dict[str, Any], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+) -> None:
+    chosen = config(strategy="full", **changes)
+    whole = train(chosen, data, tmp_path / "whole").weights()
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, data, tmp_path / "parts", recorder(stop_after=1))
+    found = resume(tmp_path / "parts").weights()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 0.0},
+        {"head_lr": float("nan")},
+        {"mixup": -1.0},
+        {"clip": -1.0},
+        {"layer_decay": 0.7},
+        {"weight_decay": -1},
+    ],
+)
+def test_numbers_that_mean_nothing_are_usage_errors(changes: dict[str, Any], config: Make) -> None:
+    with pytest.raises(UsageError):
+        config(strategy="full", **changes)

@@ -1,0 +1,224 @@
+"""What ends a training before its time: signals, full memory, files that vanish; and what is left then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.loop.network import Network
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+
+Make = Callable[..., TrainConfig]
+_FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
+
+
+def start_training(folder: Path, pictures: Path, *options: str, alone: bool = False) -> subprocess.Popen[str]:
+    """A training of many epochs in a process (`alone`: a process group) of its own, after its second epoch."""
+    command = [sys.executable, "-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random"]
+    command += ["--img-size", "32", "--strategy", "full", "--epochs", "500", "--name", "long", *options]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=alone)
+    history = folder / "runs" / "long" / "history.jsonl"
+    deadline = time.monotonic() + 90
+    while not (history.exists() and history.read_text().count("\n") >= 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
+    number: signal.Signals, code: int, workers: str, discs: Path, tmp_path: Path
+) -> None:
+    process = start_training(tmp_path, discs, "--workers", workers)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    run = Run.open(tmp_path / "runs" / "long")
+    kept = len(run.history())
+    assert not run.finished and kept >= 2 and (run.path / "checkpoint" / "state.json").exists()
+
+
+def test_a_second_ctrl_c_ends_a_process_that_still_winds_down(discs: Path, tmp_path: Path) -> None:
+    process = start_training(tmp_path, discs, "--workers", "1")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    chosen = config(strategy="full", epochs=4)
+    whole = train(chosen, data, tmp_path / "whole")
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from edgeclf.data.split import load_manifest\n"
+        "from edgeclf.training import checkpoint\n"
+        "from edgeclf.training.run.run import Run\n"
+        "from edgeclf.training.train import train\n"
+        "saved, save = [], checkpoint.save_tensors\n"
+        "def die_in_the_third(tensors, path):\n"
+        "    save(tensors, path)\n"
+        "    saved.append(path)\n"
+        "    if len(saved) == 3:\n"
+        "        path.write_bytes(path.read_bytes()[:1000])\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint.save_tensors = die_in_the_third\n"
+        "whole = Path(sys.argv[1])\n"
+        "train(Run(whole).config(), load_manifest(whole / 'split.json'), Path(sys.argv[2]))\n"
+    )
+    killed = tmp_path / "killed"
+    ended = subprocess.run([sys.executable, "-c", script, str(whole.path), str(killed)])
+    assert ended.returncode == -signal.SIGKILL and list(killed.glob(".checkpoint.partial-*"))
+    found = resume(killed).weights()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in whole.weights().items())
+
+
+def test_a_file_that_is_deleted_while_the_training_runs_is_named(
+    config: Make, discs: Path, recorder: Any, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
+    split = open_data(folder)
+    gone = split.path_of(split.of("train")[0])
+
+    class Deleter(recorder):  # type: ignore[misc]
+        def epoch(self, record: dict[str, Any]) -> None:
+            gone.unlink(missing_ok=True)
+
+    with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
+        train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())
+    assert len(Run(tmp_path / "run").history()) == 1
+    watcher = recorder()
+    ended = resume(tmp_path / "run", watcher)  # what the command line names as the next step
+    assert ended.finished and [each.path for each in ended.left_out()] == [f"{gone.parent.name}/{gone.name}"]
+    assert any("1 of 36 images can't be used" in text and "missing" in text for text in watcher.warnings)
+    assert len(ended.exportable().data.train) == len(split.of("train")) - 1  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the network run out of memory with more than so many pictures, as torch's CPU allocator says it."""
+
+    def hold_to(most: int) -> None:
+        call = Network.__call__
+
+        def limited(network: Network, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > most:
+                raise RuntimeError(_FULL)
+            return call(network, images)
+
+        monkeypatch.setattr(Network, "__call__", limited)
+
+    return hold_to
+
+
+def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
+    small_memory: Callable[[int], None], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+) -> None:
+    """BatchNorm is frozen here, so that the parts of a batch learn what the whole batch does."""
+    chosen = config(strategy="full", epochs=2, batch_norm="freeze", drop=0.0)
+    wanted = train(chosen, data, tmp_path / "whole").weights()
+    small_memory(3)
+    watcher = recorder()
+    found = train(chosen, data, tmp_path / "parts", watcher).weights()
+    assert [text.removeprefix("out of memory ").partition(",")[0] for text in watcher.warnings if "memory" in text] == [
+        "with 8 pictures at a time; going on with 4",
+        "with 4 pictures at a time; going on with 2",
+    ]
+    assert all(torch.allclose(wanted[name].float(), found[name].float(), atol=1e-4) for name in wanted)
+
+
+def test_out_of_memory_with_two_pictures_says_what_to_try(
+    small_memory: Callable[[int], None], config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    small_memory(1)
+    with pytest.raises(BackendError, match="2 pictures at a time; try a smaller --img-size") as caught:
+        train(config(strategy="full"), data, tmp_path / "run")
+    assert caught.value.exit_code == 4
+
+
+def test_a_cpu_without_memory_is_recognised() -> None:
+    from edgeclf.training.loop.device import is_out_of_memory
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 56, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    chosen = config(strategy="two-phase", lr=1e30, clip=0.0, optimizer="sgd", epochs=3)
+    with pytest.raises(GateError, match=r"--clip 1.*keeps the best epoch before"):
+        train(chosen, data, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert run.finished and run.outcome().best_epoch <= 3
+    assert all(torch.isfinite(tensor.float()).all() for tensor in run.weights().values())
+    assert run.exportable().labels == data.classes
+
+
+def test_a_network_that_answers_no_numbers_is_never_published(
+    config: Make, data: SplitManifest, tmp_path: Path
+) -> None:
+    """One batch an epoch: the loss is seen before the step that ruins the weights."""
+    ruinous = config(strategy="full", lr=1e38, clip=0.0, optimizer="sgd", epochs=1, batch_size=64)
+    with pytest.raises(GateError, match="lower --lr"):
+        train(ruinous, data, tmp_path / "run")
+    assert not Run(tmp_path / "run").finished
+
+
+def test_batch_norm_learns_from_no_single_picture(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--batch-size 2 or more"):
+        train(config(strategy="full", batch_size=1), data, tmp_path / "run")
+    assert train(config(strategy="full", batch_size=1, batch_norm="freeze", epochs=1), data, tmp_path / "run").finished
+
+
+def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+    first = train(config(strategy="linear-probe"), data, tmp_path / "first")
+    train(config(strategy="linear-probe"), data, tmp_path / "second")
+    first.write_json("model.json", first.read_json("model.json"))  # as an operating point does
+    assert Run.newest(tmp_path).name == "second"
+
+
+def test_a_class_without_training_images_is_refused_and_copies_across_splits_are_warned_of(
+    config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+) -> None:
+    lacking = replace(data, items=tuple(i for i in data.items if not (i.label == "red" and i.split == "train")))
+    with pytest.raises(DataError, match="classes that train lacks: 'red'"):
+        train(config(), lacking, tmp_path / "run")
+    twin = replace(data.of("val")[0], path="blue/twin.png", sha256=data.of("train")[0].sha256)
+    watcher = recorder()
+    doubled = replace(data, items=(*data.items[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
+    train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
+    assert any("2 images lie in more than one split" in text for text in watcher.warnings)
+
+
+def test_sigterm_to_all_processes_of_a_training_ends_it_as_sigterm_to_the_first_does(
+    discs: Path, tmp_path: Path
+) -> None:
+    process = start_training(tmp_path, discs, "--workers", "2", alone=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and said.splitlines()[-1] == "edgeclf: terminated"
+    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    assert len(Run.open(tmp_path / "runs" / "long").history()) >= 2

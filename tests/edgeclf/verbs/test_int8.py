@@ -1,0 +1,119 @@
+"""INT8 as it is typed: what is refused in one line before any work, and words that become an int8 classifier."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clip_models import small_clip
+from PIL import Image
+
+from edgeclf.verbs.shared.ladder_table import remarks, say_doubts, show_ladder
+from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
+from edgeclf_runtime.metrics.verdict import Verdict
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+MODEL = ("export", "-m", "test_resnet", "--weights", "random")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--precision", "int8"], 2, "int8 needs real images to calibrate and to judge on: give --calib-data DIR"),
+        (["--precision", "auto"], 2, "int8 needs real images"),
+        (["--precision", "int8", "--calib-data", "nowhere"], 3, "wants a folder of images, and nowhere is none"),
+        (["--precision", "fp16", "--calib-data", "."], 2, "--calib-data is for --precision int8 or auto"),
+        (["--precision", "auto", "--calib-data", ".", "--fallback"], 2, "--fallback is for --precision int8"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "0"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "120%"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "nan"], 2, "--max-drop wants points above 0"),
+        (["--precision", "int8", "--calib-data", ".", "--max-drop", "99"], 2, "to keep 99 % of it, give 99%"),
+        (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
+    ],
+)
+def test_what_int8_can_not_mean_is_refused_in_one_line(options: list[str], code: int, said: str, edgeclf: Run) -> None:
+    done = edgeclf(*MODEL, *options)
+    assert done.returncode == code and said in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run) -> None:
+    assert edgeclf(*MODEL).returncode == 0
+    done = edgeclf("export", "bundles/test_resnet-onnx-fp32", "-t", "onnx", "--precision", "int8", "--calib-data", ".")
+    assert done.returncode == 2 and b"export from the run, model or file that this one came from" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", ["image", "text"])
+def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
+    done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", part, "--precision", "int8")
+    assert done.returncode == 2 and not (tmp_path / "bundles").exists()
+    assert done.stderr.decode().splitlines() == [
+        "edgeclf: int8 has a floor of top-1, and an encoder has no classes; export fp16 or bf16"
+    ]
+
+
+def judged(verdict: Verdict, source: str, *reasons: str) -> Judged:
+    shares = (0.9, 0.9, 1, 1, 0.0, -2.0, 1.0, 0.01, 0.1, 0.05, 0.05, 1.0)
+    return Judged(90, source, True, *shares, verdict, reasons, 700 if verdict == "inconclusive" else None)
+
+
+def ladder(rung: Verdict, final: Verdict | None, precision: str = "int8") -> Ladder:
+    failed = Rung("int8 mse", "int8", "", (), None, 1, judged("fail", "validation images", "ECE rose"))
+    kept = Rung("kept", precision, "", (), None, 1, judged(rung, "validation images", "so few"), became="model")
+    on_test = None if final is None else judged(final, "test images", "so few")
+    return Ladder(Floor(), (failed, kept), "kept", "why", (), (), on_test, {})
+
+
+@pytest.mark.parametrize(
+    ("tried", "said"),
+    [
+        (ladder("inconclusive", None), "validation images"),
+        (ladder("pass", "inconclusive"), "test images"),
+        (ladder("inconclusive", "pass"), ""),
+        (ladder("inconclusive", "inconclusive", "fp32"), ""),
+    ],
+)
+def test_an_open_verdict_is_said_of_the_images_that_decide(
+    tried: Ladder, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_doubts(tried, "bundle")
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"({said}); 700 images would settle it" in told) if said else not told
+
+
+def test_agreement_on_more_images_decides_where_few_test_images_leave_it_open() -> None:
+    tried = ladder("pass", "inconclusive")
+    kept = replace(tried.rungs[1], judged=replace(judged("pass", "agreement"), labelled=False, images=300))
+    by_agreement = replace(tried, rungs=(tried.rungs[0], kept))
+    assert by_agreement.decisive == kept.judged and tried.decisive == tried.final
+
+
+def test_the_ladder_of_a_failure_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    show_ladder(replace(ladder("pass", None), chosen="", why="none holds the floor; nearest is kept"), "onnx")
+    shown = capsys.readouterr().out
+    assert "int8 mse" in shown and "none holds the floor; nearest is kept" in shown
+
+
+def test_a_rung_that_failed_says_why() -> None:
+    assert "int8 mse failed: ECE rose" in [line.plain for line in remarks(ladder("pass", None))]
+
+
+@pytest.mark.slow
+def test_words_become_an_int8_classifier_on_images_of_the_words(edgeclf: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, colour in {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (30, 60, 230)}.items():
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(8):
+            noisy = np.clip(random.normal(colour, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "photos" / label / f"{number}.png")
+    words = ("zeroshot", "red,green,blue", "-m", small_clip(), "--precision", "int8")
+    assert b"give --calib-data DIR" in edgeclf(*words).stderr
+    done = edgeclf(*words, "--calib-data", "photos")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"INCONCLUSIVE" in done.stderr and b"12 calibration images are few" in done.stderr
+    assert edgeclf("verify", "bundles/small-zeroshot-onnx-int8").returncode == 0

@@ -1,0 +1,51 @@
+"""`edgeclf runs` lists what a folder holds, whatever state it is in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeclf.cli import run
+from edgeclf_runtime.bundle.bundle import Bundle
+
+Make = Callable[..., Path]
+
+
+def test_runs_and_bundles_are_listed_with_accuracy_and_state_as_table_json_and_page(
+    make_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = Bundle.open(make_bundle(tmp_path / "bundles" / "colours"))
+    started = tmp_path / "runs" / "started"
+    (started / "checkpoint").mkdir(parents=True)
+    (started / "config.json").write_text('{"model": "resnet18"}')
+    (started / "split.json").write_text('{"root": "/somewhere/photos"}')
+    (started / "history.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    report = {
+        "kind": "evaluation",
+        "created_utc": "2026-01-02T03:04:05Z",
+        "subject": {"kind": "bundle", "name": "colours", "digest": bundle.digest},
+        "evaluation": {"top1": 0.75, "images": 60},
+        "split": "test",
+        "data": "photos",
+    }
+    (tmp_path / "evals" / "colours").mkdir(parents=True)
+    (tmp_path / "evals" / "colours" / "report.json").write_text(json.dumps(report))
+    assert run(["runs", "--json", "-o", "list.html"]) == 0
+    found = {each["path"]: each for each in json.loads(capsys.readouterr().out)["found"]}
+    assert found["bundles/colours"]["top1"] == 0.75
+    assert found["bundles/colours"]["measured_on"] == "60 test images of photos"
+    assert found["bundles/colours"]["state"] == "not proven"
+    assert found["runs/started"]["state"] == "not finished: 2 epochs, can be resumed"
+    assert "runs/<wbr>started" in (tmp_path / "list.html").read_text()
+    assert run(["runs"]) == 0
+    assert "resnet18" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_no_fault_and_a_missing_one_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["runs", str(tmp_path)]) == 0
+    assert "no runs or bundles" in capsys.readouterr().err
+    assert run(["runs", str(tmp_path / "nowhere")]) == 3

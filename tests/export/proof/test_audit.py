@@ -1,0 +1,28 @@
+"""What engines tell of their precision is weighed by multiplications, and too little of it fails an export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeclf_export.proof.audit import audit, check_shares
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import GateError
+
+Make = Callable[..., dict[str, Path]]
+
+
+def test_every_multiplication_of_an_fp32_bundle_is_told_as_fp32(make: Make) -> None:
+    for target, path in make("mobilenetv3_small_050").items():
+        manifest = Bundle.open(path).manifest
+        found = audit(path, manifest)
+        assert found == (None if target == "pytorch" else {"fp32": pytest.approx(1.0)}), target
+        assert manifest.shares == found
+
+
+def test_under_80_percent_at_the_precision_asked_for_fails() -> None:
+    check_shares({"int8": 0.81, "fp32": 0.19}, "int8", "onnx")
+    with pytest.raises(GateError, match=r"only 79% run in it \(79% int8, 21% fp32\)"):
+        check_shares({"int8": 0.79, "fp32": 0.21}, "int8", "onnx")

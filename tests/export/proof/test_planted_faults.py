@@ -1,0 +1,97 @@
+"""Each planted fault is found by the verb that a user would type, for a target and precision of each kind.
+
+`planted_faults.py` tries all of them for all targets and writes the table of docs/proof.md; so does the slow test.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import planted_faults
+import pytest
+from planted_faults import CASES, FAULTS, WHY_NOT, Case, Fault, Trained
+
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import GateError
+
+QUICK = (Case("onnx", "int8"), Case("openvino", "int8"), Case("onnx", "fp16"), Case("pytorch", "fp32"))
+Sound = Callable[[Case], Path]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return planted_faults.train(tmp_path_factory.mktemp("patches"))
+
+
+@pytest.fixture(scope="session")
+def sound(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    """The bundle of a case without any fault; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("sound")
+    made: dict[Case, Path] = {}
+
+    def sound(case: Case) -> Path:
+        if case not in made:
+            made[case] = planted_faults.export_case(trained, case, folder / str(case).replace(" ", "-"))
+        return made[case]
+
+    return sound
+
+
+def found(fault: Fault, case: Case, trained: Trained, sound: Sound, folder: Path) -> tuple[bool, bool | None]:
+    """Whether verify, and bench, find the fault in a finished bundle."""
+    faulty = planted_faults.make_faulty(trained, case, sound(case), fault, folder / "faulty")
+    portable = faulty.manifest.state == "portable"
+    by_bench = None if portable else planted_faults.found_by_bench(faulty, fault)
+    return planted_faults.found_by_verify(faulty, fault), by_bench
+
+
+@pytest.mark.parametrize("case", QUICK, ids=str)
+def test_a_bundle_made_again_without_a_fault_passes(case: Case, trained: Trained, sound: Sound, tmp_path: Path) -> None:
+    """Or the tests below would find the making, and not the fault."""
+    nothing = Fault("nothing", network=lambda module, normalization: (module, normalization))
+    faulty = planted_faults.make_faulty(trained, case, sound(case), nothing, tmp_path / "again")
+    assert planted_faults.verify_case(faulty).verdict == "pass"
+
+
+@pytest.mark.parametrize("case", QUICK, ids=str)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_verify_and_bench_find_a_fault_in_a_finished_bundle(
+    fault: Fault, case: Case, trained: Trained, sound: Sound, tmp_path: Path
+) -> None:
+    if not fault.fits(case):
+        pytest.skip(f"{fault.name} can't be planted for {case}")
+    assert found(fault, case, trained, sound, tmp_path) == (True, True)
+
+
+@pytest.mark.parametrize("case", [Case("onnx", "fp16"), Case("openvino", "int8")], ids=str)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.name not in WHY_NOT], ids=lambda fault: fault.name
+)
+def test_export_publishes_no_faulty_bundle(fault: Fault, case: Case, trained: Trained, tmp_path: Path) -> None:
+    if not fault.fits(case):
+        pytest.skip(f"{fault.name} can't be planted for {case}")
+    with pytest.raises(GateError):
+        planted_faults.export_case(trained, case, tmp_path, fault)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_is_found_for_every_target_and_precision(
+    fault: Fault, case: Case, trained: Trained, sound: Sound, tmp_path: Path
+) -> None:
+    if not fault.fits(case):
+        pytest.skip(f"{fault.name} can't be planted for {case}")
+    assert found(fault, case, trained, sound, tmp_path) in ((True, True), (True, None))
+    shutil.rmtree(tmp_path / "faulty")
+
+
+def test_bundles_grow_by_less_than_a_fifth(sound: Sound) -> None:
+    """What own outputs, predictions and probes take beside a network as small as this."""
+    bundle = Bundle.open(sound(Case("onnx", "fp16")))
+    files = bundle.manifest.files
+    new = sum(entry.bytes for path, entry in files.items() if "own_" in path or "probe_" in path)
+    assert new < 0.2 * (sum(entry.bytes for entry in files.values()) - new)

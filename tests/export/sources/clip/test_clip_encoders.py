@@ -1,0 +1,173 @@
+"""CLIP's encoders as bundles: embeddings are open_clip's, texts are read on the device, faults are told apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clip_models import small_clip
+
+from edgeclf_export.exportable import AnyExportable
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.sources.clip.encoders import image_encoder, text_encoder
+from edgeclf_export.sources.clip.models import load_clip
+from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import parse_manifest
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.verify import verify
+from edgeclf_runtime.embedder import Embedder
+from edgeclf_runtime.errors import BackendError, BundleError, GateError, UsageError
+
+TEXTS = ["a photo of a cat.", "Zürich &amp; ‘mojibake’: Ã¤", "", "word " * 100, "😀"]
+ENCODERS: dict[str, Callable[..., AnyExportable]] = {"image": image_encoder, "text": text_encoder}
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    @cache
+    def encoder(part: str) -> AnyExportable:
+        made = ENCODERS[part](load_clip(str(small_clip()), None))
+        return replace(made, make_onnx=cache(made.make_onnx))
+
+    @cache
+    def make(part: str, target: str = "onnx", precision: str = "fp32") -> Path:
+        options = ExportOptions((target,), precision, output=tmp_path_factory.mktemp("encoders"), name=part)
+        (exported,) = export(encoder(part), options)
+        return exported.path
+
+    return make
+
+
+def open_clips_embeddings(texts: list[str]) -> Any:
+    import torch
+
+    clip = load_clip(str(small_clip()), None)
+    with torch.no_grad():
+        return clip.model.encode_text(clip.tokenizer(texts), normalize=True).numpy()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_texts_get_open_clips_embeddings(target: str, make: Make) -> None:
+    with Embedder.open(make("text", target)) as embedder:
+        found = embedder.embed_texts(TEXTS, batch_size=2)
+    assert found.shape == (5, 64) and found.dtype == np.float32
+    assert np.abs(found - open_clips_embeddings(TEXTS)).max() < 1e-5
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
+def test_pictures_get_open_clips_embeddings(target: str, make: Make, photographs: list[Path]) -> None:
+    import torch
+
+    clip = load_clip(str(small_clip()), None)
+    with Embedder.open(make("image", target)) as embedder:
+        found = list(embedder.embed_images(photographs, batch_size=4))
+    assert [each.source for each in found] == [str(path) for path in photographs]
+    pixels = np.stack([clip.pixels.load(path)[0] for path in photographs])
+    normalised = torch.from_numpy((pixels / 255 - 0.5) / 0.5).float().permute(0, 3, 1, 2)
+    with torch.no_grad():
+        wanted = clip.model.encode_image(normalised, normalize=True).numpy()  # type: ignore[operator]
+    vectors = np.stack([each.vector for each in found if each.vector is not None])
+    assert np.abs(vectors - wanted).max() < 1e-5
+
+
+def test_a_bad_picture_gets_its_error_and_the_others_their_embeddings(make: Make, photographs: list[Path]) -> None:
+    with Embedder.open(make("image")) as embedder:
+        good, bad, also = embedder.embed_images([photographs[0], b"no picture", photographs[1]], batch_size=2)
+    assert good.vector is not None and also.vector is not None
+    assert bad.vector is None and bad.error
+
+
+@pytest.mark.parametrize("part", ENCODERS)
+def test_both_encoders_share_a_space_and_carry_a_proof(part: str, make: Make) -> None:
+    manifest = Bundle.open(make(part)).manifest
+    assert manifest.task == f"embed-{part}"
+    assert manifest.labels == () and manifest.proof is not None and manifest.proof.verdict == "pass"
+    assert manifest.reference == Bundle.open(make("image")).manifest.reference
+    assert manifest.outputs[0].shape == ("batch", 64)
+
+
+@pytest.mark.parametrize("part", ENCODERS)
+def test_a_device_proves_an_encoder_from_the_bundle_alone(part: str, make: Make) -> None:
+    proof = verify(Bundle.open(make(part)))
+    assert (proof.verdict, proof.reasons) == ("pass", ())
+    assert proof.images_source == ("golden texts" if part == "text" else "golden images")
+    assert proof.comparison.agreement == 1.0 and proof.comparison.max_kl == 0.0
+
+
+def test_a_tokenizer_that_reads_otherwise_is_not_taken_for_a_fault_of_the_engine(make: Make, tmp_path: Path) -> None:
+    spoilt = copy_of(make("text"), tmp_path)
+    tables = json.loads((spoilt / "tokenizer.json").read_text())
+    tables["merges"] = tables["merges"][:300]
+    (spoilt / "tokenizer.json").write_text(json.dumps(tables))
+    reseal(spoilt)
+    proof = verify(Bundle.open(spoilt))
+    assert proof.verdict == "fail"
+    assert len(proof.reasons) == 1 and proof.reasons[0].startswith("tokenizer: ")
+
+
+def test_a_damaged_tokenizer_is_refused_by_name(make: Make, tmp_path: Path) -> None:
+    spoilt = copy_of(make("text"), tmp_path)
+    (spoilt / "tokenizer.json").write_text('{"merges": [1]}')
+    reseal(spoilt)
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        Embedder.open(spoilt)
+
+
+@pytest.mark.parametrize("part", ENCODERS)
+def test_other_weights_in_the_graph_end_the_export(part: str, tmp_path: Path) -> None:
+    right, wrong = (ENCODERS[part](load_clip(str(small_clip(seed=seed)), None)) for seed in (0, 1))
+    with pytest.raises(GateError, match="is not its reference: engine: embeddings differ by"):
+        list(export(replace(right, make_onnx=wrong.make_onnx), ExportOptions(output=tmp_path)))
+
+
+def test_each_bundle_takes_its_own_kind_of_input(make: Make) -> None:
+    with Embedder.open(make("text")) as words, pytest.raises(UsageError, match="takes texts, not pictures"):
+        words.embed_images(["cat.jpg"])
+    with Embedder.open(make("image")) as pictures, pytest.raises(UsageError, match="takes pictures, not texts"):
+        pictures.embed_texts(["cat"])
+    with pytest.raises(BundleError, match="its task is embed-text, not classify; run `edgeclf embed`"):
+        Classifier.open(make("text"))
+
+
+def test_the_text_encoder_has_no_pytorch_bundle_and_says_so(tmp_path: Path) -> None:
+    exportable = text_encoder(load_clip(str(small_clip()), None))
+    with pytest.raises(UsageError, match=r"a text encoder has none: choose onnx or openvino"):
+        list(export(exportable, ExportOptions(("pytorch",), output=tmp_path)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ENCODERS)
+def test_vit_b_32_of_random_weights_matches_open_clip_on_both_engines(part: str, tmp_path: Path) -> None:
+    clip = load_clip("ViT-B-32", "random")
+    exported = list(export(ENCODERS[part](clip), ExportOptions(("onnx", "openvino"), output=tmp_path)))
+    for each in exported:
+        assert each.proof.comparison.max_relative < 1e-4 and each.proof.comparison.min_cosine > 0.99999
+        assert Bundle.open(each.path).manifest.outputs[0].shape == ("batch", 512)
+
+
+def copy_of(bundle: Path, folder: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(bundle, folder / bundle.name))
+
+
+def reseal(folder: Path) -> None:
+    seal(folder, parse_manifest((folder / MANIFEST).read_bytes(), str(folder)))
+
+
+def test_a_tower_whose_backbone_lies_on_a_hub_is_refused_and_nothing_is_fetched() -> None:
+    from edgeclf_runtime.backends.torch_module import Builder, build_module
+
+    vision = {"timm_model_name": "hf-hub:someone/something", "image_size": 32}
+    config = json.dumps({"embed_dim": 8, "vision_cfg": vision})
+    with pytest.raises(BackendError, match="has no model 'hf-hub:someone/something'"):
+        build_module(Builder("open_clip", "tower", {"num_classes": 0}, config))

@@ -1,0 +1,246 @@
+"""Zero-shot classifiers: the bundle answers as open_clip does, says what its words were, and is proven on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clip_models import small_clip
+from PIL import Image
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.sources.clip.library import import_open_clip
+from edgeclf_export.sources.clip.models import load_clip
+from edgeclf_export.sources.clip.prompts import Templates, prompts_digest, read_templates, read_words
+from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import parse_manifest
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.verify import verify
+from edgeclf_runtime.errors import DataError, GateError, UsageError
+
+WORDS = ("astronaut", "cat", "coffee", "a {curly} word")
+TEMPLATES = Templates(("a photo of a {}.", "{}: {}", "the {} and {x}"), "given")
+
+
+@pytest.fixture(scope="module")
+def made() -> Callable[[bool], Exportable]:
+    @cache
+    def made(siglip: bool) -> Exportable:
+        found = zeroshot_classifier(load_clip(str(small_clip(siglip=siglip)), None), WORDS, TEMPLATES)
+        return replace(found, make_onnx=cache(found.make_onnx))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def bundles(made: Callable[[bool], Exportable], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    @cache
+    def bundles(target: str, precision: str = "fp32", siglip: bool = False) -> Bundle:
+        options = ExportOptions((target,), precision, output=tmp_path_factory.mktemp("zeroshot"))
+        (exported,) = export(made(siglip), options)
+        return Bundle.open(exported.path)
+
+    return bundles
+
+
+def open_clips_answer(siglip: bool, photographs: list[Path]) -> Any:
+    """Probabilities written as open_clip's README has them, with its own transform and tokenizer."""
+    import torch
+
+    open_clip = import_open_clip()
+    source = f"local-dir:{small_clip(siglip=siglip)}"
+    model, preprocess = open_clip.create_model_from_pretrained(source)
+    tokenizer = open_clip.get_tokenizer(source)
+    pictures = torch.stack([preprocess(Image.open(path).convert("RGB")) for path in photographs])
+    with torch.no_grad():
+        means = []
+        for word in WORDS:
+            texts = tokenizer([sentence.replace("{}", word) for sentence in TEMPLATES.sentences])
+            mean = model.encode_text(texts, normalize=True).mean(dim=0)
+            means.append(mean / mean.norm())
+        cosines = model.eval().encode_image(pictures, normalize=True) @ torch.stack(means).T
+        logits = model.logit_scale.exp() * cosines
+        return torch.sigmoid(logits + model.logit_bias) if siglip else logits.softmax(dim=-1)
+
+
+@pytest.mark.parametrize("siglip", [False, True], ids=["softmax", "sigmoid"])
+@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
+def test_a_bundle_gives_open_clips_probabilities(
+    target: str, siglip: bool, bundles: Callable[..., Bundle], photographs: list[Path]
+) -> None:
+    landscape = [path for path in photographs if (size := Image.open(path).size)[0] >= size[1]]
+    wanted = open_clips_answer(siglip, landscape)
+    with Classifier.open(bundles(target, siglip=siglip)) as classifier:
+        for prediction, probabilities in zip(classifier.predict(landscape, top=4), wanted, strict=True):
+            found = {score.label: score.probability for score in prediction.scores}
+            assert [found[word] for word in WORDS] == pytest.approx(probabilities.tolist(), abs=1e-5)
+
+
+def test_the_manifest_says_what_the_words_were_put_into(bundles: Callable[..., Bundle]) -> None:
+    manifest = bundles("onnx").manifest
+    assert manifest.labels == WORDS and manifest.task == "classify"
+    assert manifest.prompts is not None
+    assert manifest.prompts.templates == TEMPLATES.sentences
+    assert manifest.prompts.sha256 == prompts_digest(WORDS, TEMPLATES)
+    assert manifest.prompts.logit_scale == pytest.approx(1 / 0.07, rel=1e-5) and manifest.prompts.logit_bias is None
+    siglip = bundles("onnx", siglip=True).manifest
+    assert siglip.scores == "sigmoid" and siglip.prompts is not None
+    assert (siglip.prompts.logit_scale, siglip.prompts.logit_bias) == pytest.approx((10.0, -3.0), rel=1e-5)
+
+
+def test_a_manifest_from_before_there_were_prompts_still_loads(bundles: Callable[..., Bundle]) -> None:
+    content = json.loads(bundles("onnx").manifest.to_bytes())
+    for field in ("prompts", "manifest_sha256"):
+        del content[field]
+    for field in ("texts", "tokens"):
+        del content["golden"][field]
+    older = parse_manifest(json.dumps(content).encode(), "older")
+    assert older.prompts is None and older.golden.texts == ()
+
+
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp16"), ("openvino", "fp16"), ("pytorch", "fp16")])
+def test_half_precision_is_proven_too(target: str, precision: str, bundles: Callable[..., Bundle]) -> None:
+    assert verify(bundles(target, precision)).verdict in ("pass", "inconclusive")
+
+
+def test_a_wrong_scale_in_the_graph_ends_the_export(made: Callable[[bool], Exportable], tmp_path: Path) -> None:
+    wrong = zeroshot_classifier(load_clip(str(small_clip(seed=1)), None), WORDS, TEMPLATES)
+    with pytest.raises(GateError, match="small-onnx-fp32 is not its reference: engine: logits differ"):
+        list(export(replace(made(False), make_onnx=wrong.make_onnx), ExportOptions(output=tmp_path)))
+
+
+def test_damaged_weights_are_named_before_anything_is_built() -> None:
+    import torch
+
+    clip = load_clip(str(small_clip()), None)
+    with torch.no_grad():
+        clip.model.get_parameter("text_projection").fill_(math.nan)
+    with pytest.raises(GateError, match="open_clip/small itself gives NaN or infinite embeddings of words"):
+        zeroshot_classifier(clip, WORDS, TEMPLATES)
+
+
+def test_a_text_that_the_model_cuts_is_named_with_the_place(made: Callable[[bool], Exportable]) -> None:
+    long = "dog " * 80 + "end"
+    found = zeroshot_classifier(load_clip(str(small_clip()), None), ("cat", long), Templates(("a {}",), "given"))
+    (note,) = found.notes
+    assert note.startswith("the text of the label 'dog dog dog dog dog  … ") and note.endswith("dog dog dog'")
+    assert re.search(r"has 84 tokens, of which the model reads \d+: it is cut behind '", note)
+    assert made(False).notes == ()
+
+
+def test_many_cut_texts_are_counted() -> None:
+    labels = tuple(f"{number} " + "dog " * 80 for number in range(5))
+    found = zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("{}",), "given"))
+    assert len(found.notes) == 4 and found.notes[3] == "so are those of 2 more labels"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            ("cat", "dog " * 80 + "left", "dog " * 80 + "right"),
+            "are one text to this model .each has 84 tokens",
+        ),
+        (("Cat", "dog", "cat"), "the labels 'Cat' and 'cat' are one text to this model .it reads capitals as small"),
+        (("cat", "dog", "cat  dog", "cat dog"), "'cat  dog' and 'cat dog' are one text to this model"),
+    ],
+)
+def test_labels_that_become_one_to_the_model_are_refused(labels: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("a {}",), "given"))
+
+
+def test_labels_with_the_same_embedding_are_refused() -> None:
+    import torch
+
+    clip = load_clip(str(small_clip()), None)
+    with torch.no_grad():
+        clip.model.get_parameter("token_embedding.weight").zero_()
+        clip.model.get_parameter("positional_embedding").normal_()
+    with pytest.raises(UsageError, match="the labels 'cat' and 'dog' have the same embedding, so that no"):
+        zeroshot_classifier(clip, ("cat", "dog"), Templates(("a {}",), "given"))
+
+
+def test_progress_is_told_label_by_label() -> None:
+    told: list[int] = []
+    many = Templates(tuple(f"{number} {{}}" for number in range(100)), "given")
+    zeroshot_classifier(load_clip(str(small_clip()), None), WORDS, many, told.append)
+    assert told == [1, 2, 3, 4]
+
+
+def test_words_come_as_one_text_one_by_one_or_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("daisy\nrose, red\n")
+    assert read_words(["daisy, rose,tulip"]) == read_words(["daisy", "rose", "tulip"]) == ("daisy", "rose", "tulip")
+    assert read_words([str(tmp_path / "names.txt")]) == ("daisy", "rose, red")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ([], UsageError, "no labels"),
+        (["daisy,,rose"], UsageError, "label 2 of 3 is empty"),
+        (["daisy,rose,daisy"], UsageError, "'daisy' is there more than once"),
+        (["missing.txt"], DataError, r"missing.txt: No such file"),
+        (["folder/missing"], DataError, r"folder/missing: No such file"),
+    ],
+)
+def test_words_that_make_no_classes_are_refused(given: list[str], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        read_words(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "first"), [("imagenet", 80, "a bad photo of a {}."), ("simple", 7, "itap of")]
+)
+def test_the_sets_of_templates_are_open_clips(given: str, count: int, first: str) -> None:
+    templates = read_templates(given)
+    assert len(templates.sentences) == count and templates.sentences[0].startswith(first)
+    assert all("{}" in sentence for sentence in templates.sentences)
+
+
+def test_templates_come_from_a_file_or_as_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a photo of a {}.\n\nthe {} flower\n")
+    assert read_templates(str(tmp_path / "t.txt")) == Templates(("a photo of a {}.", "the {} flower"), "t.txt")
+    assert read_templates("my {} here").sentences == ("my {} here",)
+    assert read_templates(None).sentences == ("a photo of a {}.",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "holds no templates"), ("a {}\na photo\n", "'a photo' has no {} to put a label in")]
+)
+def test_templates_without_a_place_for_the_label_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_templates(str(tmp_path / "t.txt"))
+    with pytest.raises(UsageError, match="no templates 'nothing'; give imagenet, simple, a sentence"):
+        read_templates("nothing")
+
+
+@pytest.mark.slow
+def test_a_trained_small_clip_tells_classes_apart_by_their_names_alone(tmp_path: Path) -> None:
+    from edgeclf.data.fetch import fetch_dataset
+    from edgeclf.data.split import open_data
+    from edgeclf.evaluation.report import judge_bundle
+    from edgeclf.training.small_clip import train_small_clip
+
+    fetch_dataset("photo-patches", tmp_path / "patches")
+    data = open_data(tmp_path / "patches", 0)
+    train_small_clip(data, tmp_path / "small", steps=300)
+    # a sentence that was no caption
+    exportable = zeroshot_classifier(
+        load_clip(str(tmp_path / "small"), None), data.classes, Templates(("a small photo of the {}.",), "given")
+    )
+    exported = list(export(exportable, ExportOptions(("onnx", "openvino"), output=tmp_path)))
+    scores = [judge_bundle(Bundle.open(each.path), data, "val").evaluation.top1 for each in exported]
+    assert min(scores) > 0.4  # 16 classes: chance is 0.06
+    assert np.ptp(scores) < 0.01

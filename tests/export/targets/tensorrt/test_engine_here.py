@@ -1,0 +1,102 @@
+"""Beside a GPU the engine follows the portable bundle; elsewhere one sentence says why it does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_gpu import FakeGpu
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.targets.tensorrt import engine_here
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+from edgeclf_runtime.backends.tensorrt.library import library_of
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Manifest, parse_manifest
+from edgeclf_runtime.errors import BackendError, GateError
+
+Load = Callable[[str], Exportable]
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return parse_manifest((folder / MANIFEST).read_bytes(), str(folder))
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, without_rtx: None, without_gpu: None) -> Iterator[FakeGpu]:
+    """A machine with the stand-ins of fake_gpu.py in place of its GPU and TensorRT."""
+    fake = FakeGpu()
+    monkeypatch.setattr(engine_here, "open_cuda", lambda: fake.cuda)
+    monkeypatch.setattr(engine_here, "import_tensorrt", lambda: fake.library)
+    with fake.installed():
+        yield fake
+
+
+def test_beside_a_gpu_the_engine_follows_the_portable_bundle(gpu: FakeGpu, load: Load, tmp_path: Path) -> None:
+    options = ExportOptions(("tensorrt",), output=tmp_path, engine=BuildSettings(max_batch=4))
+    portable, built = export(load("test_resnet"), options)
+    assert (portable.state, built.state) == ("portable", "built")
+    assert built.path.name == "test_resnet-tensorrt-fp32-sm87-trt10.3"
+    assert manifest_of(built.path).derived_from == Bundle.open(portable.path).digest
+    assert built.proof.verdict == "pass" and built.proof.machine["engine"] == "tensorrt"
+    assert json.loads((built.path / "engine.json").read_text())["batch"] == [1, 1, 4]
+    assert "pixels to logits" in built.checks[0]
+
+
+def test_an_engine_that_answers_otherwise_fails_the_export_and_leaves_the_portable_bundle(
+    gpu: FakeGpu, load: Load, tmp_path: Path
+) -> None:
+    gpu.trt.wrong = True
+    with pytest.raises(GateError, match="is not its reference"):
+        list(export(load("test_resnet"), ExportOptions(("tensorrt",), output=tmp_path)))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["test_resnet-tensorrt-fp32", "test_resnet-tensorrt-fp32-sm87-trt10.3.failed"]
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "lack"),
+    [
+        ("10.3.0", (8, 7), "TensorRT 10.3.0 .* can't read its opset"),
+        ("10.16.0", (7, 5), r"Orin \(compute capability 7.5\) has no bf16"),
+    ],
+)
+def test_a_device_that_can_not_have_bf16_says_so_in_one_line(
+    version: str, capability: tuple[int, int], lack: str, gpu: FakeGpu, load: Load, tmp_path: Path
+) -> None:
+    gpu.trt.__version__, gpu.cudart.capability = version, capability
+    gpu.library = library_of(gpu.trt, "tensorrt")
+    made = export(load("test_resnet"), ExportOptions(("tensorrt",), "bf16", output=tmp_path))
+    assert next(made).state == "portable"
+    with pytest.raises(BackendError, match=f"computes in bf16, and {lack}; export it again with --precision fp16"):
+        next(made)
+
+
+def test_where_cuda_finds_no_gpu_tensorrt_is_not_touched(
+    gpu: FakeGpu, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu.cudart.gpus = 0
+    assert engine_here.why_no_engine_here() == "there is no NVIDIA GPU here"
+    (portable,) = export(load("test_resnet"), ExportOptions(("tensorrt",), output=tmp_path))
+    assert portable.state == "portable" and gpu.trt.touched == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason"), [((), "there is no NVIDIA GPU here"), (("RTX 4090",), "the CUDA runtime is not found")]
+)
+def test_without_cuda_the_reason_is_the_gpu_or_where_one_is_listed_cuda(
+    listed: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_here, "gpus", lambda: listed)
+    assert engine_here.why_no_engine_here() == reason
+
+
+def test_a_tensorrt_that_is_missing_beside_a_gpu_is_the_reason(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise BackendError("TensorRT is not installed; …")
+
+    monkeypatch.setattr(engine_here, "import_tensorrt", missing)
+    assert engine_here.why_no_engine_here() == "TensorRT is not installed; …"

@@ -1,0 +1,207 @@
+"""The tensorrt target: a portable bundle, its proof and checks, from a model, a bundle or a foreign file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import Exported, ExportOptions, export, export_module
+from edgeclf_export.graph import casting
+from edgeclf_export.targets.tensorrt import target as trt
+from edgeclf_export.targets.tensorrt.graph_session import ABOUT
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+from edgeclf_runtime.backends.tensorrt.library import Library
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization, parse_manifest
+from edgeclf_runtime.deploy.verify import verify
+from edgeclf_runtime.errors import BackendError, BundleError, GateError
+from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.session import open_session
+
+Load = Callable[[str], Exportable]
+FAMILIES = (
+    "test_resnet",  # residual
+    "test_efficientnet",  # squeeze-excite, SiLU
+    "test_vit",  # attention
+    "test_convnext",  # LayerNorm over channels
+    "mobilenetv3_small_050",  # hard-swish, hard-sigmoid
+    "torchvision/squeezenet1_1",  # fire modules, no linear layer
+)
+
+
+def prepare(exportable: Exportable, folder: Path, precision: str = "fp32", **options: Any) -> Exported:
+    (exported,) = export(exportable, ExportOptions(("tensorrt",), precision, output=folder, **options))
+    return exported
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return parse_manifest((folder / MANIFEST).read_bytes(), str(folder))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_of_each_family_is_parsed_and_built_by_tensorrt_rtx(
+    family: str, precision: str, load: Load, rtx: Library, tmp_path: Path
+) -> None:
+    exported = prepare(load(family), tmp_path, precision)
+    assert exported.checks[0] == "linted for TensorRT: nothing found"
+    assert f"parsed and built by TensorRT-RTX {rtx.version} in " in exported.checks[1]
+    assert exported.proof.verdict == "pass"
+
+
+def test_bf16_is_parsed_and_built_too_and_says_which_devices_can_not_have_it(
+    load: Load, rtx: Library, tmp_path: Path
+) -> None:
+    exported = prepare(load("mobilenetv3_small_050"), tmp_path, "bf16")
+    assert "parsed and built by TensorRT-RTX" in exported.checks[1]
+    assert "not for TensorRT 10.3 (JetPack 6)" in exported.checks[2]
+    assert exported.proof.verdict == "pass"
+
+
+def test_without_tensorrt_rtx_the_bundle_says_that_it_was_not_parsed(
+    load: Load, without_rtx: None, tmp_path: Path
+) -> None:
+    exported = prepare(load("test_resnet"), tmp_path)
+    assert exported.checks == manifest_of(exported.path).checks
+    assert "not parsed by TensorRT" in exported.checks[1] and "edgeclf[tensorrt-rtx]" in exported.checks[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_the_bundle_is_portable_and_its_proof_says_what_it_proves(
+    precision: str, load: Load, without_rtx: None, tmp_path: Path
+) -> None:
+    exported = prepare(load("test_resnet"), tmp_path, precision)
+    manifest = manifest_of(exported.path)
+    assert exported.path.name == f"test_resnet-tensorrt-{precision}"
+    assert (manifest.target, manifest.state, manifest.built_on) == ("tensorrt", "portable", None)
+    assert manifest.weights_precision == manifest.compute_precision == precision
+    assert manifest.proof is not None and manifest.proof.verdict == "pass"
+    assert manifest.proof.reasons == (ABOUT,)
+    assert manifest.proof.machine["engine"] == "onnxruntime" and manifest.proof.compute_precision == "fp32"
+    assert {"model.onnx", "build.json"} <= set(manifest.files)
+
+
+def test_the_runtime_does_not_run_a_portable_bundle(load: Load, without_rtx: None, tmp_path: Path) -> None:
+    exported = prepare(load("test_resnet"), tmp_path)
+    with pytest.raises(BackendError, match="portable"):
+        open_session(exported.path)
+    with pytest.raises(BackendError, match="portable"):
+        verify(Bundle.open(exported.path))
+
+
+def test_what_the_engine_is_built_for_travels_with_the_bundle(load: Load, without_rtx: None, tmp_path: Path) -> None:
+    from edgeclf_runtime.deploy.build import settings_of
+
+    settings = BuildSettings(opt_batch=4, max_batch=8, workspace_mib=512, tf32=True)
+    exported = prepare(load("test_resnet"), tmp_path, engine=settings)
+    assert settings_of(Bundle.open(exported.path)) == settings
+
+
+def test_tensorrt_rtx_is_asked_for_the_same_batches(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def build_plan(model: bytes, where: str, settings: BuildSettings, library: object) -> object:
+        asked.append(settings.max_batch)
+        raise BundleError(f"{where}: refused")
+
+    monkeypatch.setattr(trt, "import_rtx", lambda: object())
+    monkeypatch.setattr(trt, "build_plan", build_plan)
+    with pytest.raises(BundleError, match="the prepared graph: refused"):
+        prepare(load("test_resnet"), tmp_path, engine=BuildSettings(max_batch=3))
+    assert asked == [3]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_spoiled_cast_fails_the_export(
+    precision: str, load: Load, without_rtx: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded = getattr(casting, f"_as_{precision}")
+
+    def spoiled(values: NDArray[np.float32]) -> Any:
+        return rounded(values * np.float32(1.5) if values.ndim > 1 else values)
+
+    monkeypatch.setattr(casting, f"_as_{precision}", spoiled)
+    with pytest.raises(GateError, match=f"test_resnet-tensorrt-{precision} is not its reference: engine: logits"):
+        prepare(load("test_resnet"), tmp_path, precision)
+    assert [path.name for path in tmp_path.iterdir()] == [f"test_resnet-tensorrt-{precision}.failed"]
+
+
+def test_an_operator_that_tensorrt_lacks_is_refused_with_its_node_and_an_alternative(
+    fruit: tuple[str, ...], tmp_path: Path
+) -> None:
+    import torch
+
+    class Folding(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            folded: torch.Tensor = torch.nn.functional.fold(images.flatten(2)[:, :, :49].repeat(1, 3, 1), (9, 9), 3)
+            return folded.flatten(1)[:, :5]
+
+    with pytest.raises(BackendError) as refused:
+        export_module(
+            Folding(),
+            Pixels("exact", (32, 32), (32, 32)),
+            fruit,
+            ExportOptions(("tensorrt",), output=tmp_path),
+            normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        )
+    message = str(refused.value)
+    assert "Col2Im" in message and "instead: ConvTranspose or DepthToSpace" in message and "\n" not in message
+
+
+def test_float_input_is_prepared_as_well(load: Load, without_rtx: None, tmp_path: Path) -> None:
+    exported = prepare(load("test_resnet"), tmp_path, "fp16", form="float-nchw")
+    manifest = manifest_of(exported.path)
+    assert manifest.inputs[0].dtype == "float32" and exported.proof.verdict == "pass"
+
+
+def test_a_foreign_file_with_a_fixed_batch_keeps_it(rtx: Library, fruit: tuple[str, ...], tmp_path: Path) -> None:
+    from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
+
+    path = tmp_path / "fixed.onnx"
+    path.write_bytes(fixed_batch_model())
+    exportable = load_onnx_classifier(
+        path,
+        labels=fruit,
+        pixels=Pixels("exact", (16, 16), (16, 16)),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    )
+    exported = prepare(exportable, tmp_path / "out", "fp16")
+    assert manifest_of(exported.path).inputs[0].shape == (2, 16, 16, 3)
+    assert "parsed and built" in exported.checks[1]
+
+
+def fixed_batch_model() -> bytes:
+    """Two pictures at a time, (2, 3, 16, 16) floats -> 5 logits."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    constants = {
+        "kernel": random.normal(size=(6, 3, 5, 5)).astype(np.float32),
+        "head": random.normal(size=(6, 5)).astype(np.float32),
+        "flat": np.array([2, 6], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "kernel"], ["seen"]),
+        helper.make_node("GlobalAveragePool", ["seen"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "flat"], ["features"]),
+        helper.make_node("MatMul", ["features", "head"], ["answers"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fixed",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [2, 3, 16, 16])],
+        [helper.make_tensor_value_info("answers", TensorProto.FLOAT, [2, 5])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())

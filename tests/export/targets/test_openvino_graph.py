@@ -1,0 +1,77 @@
+"""What OpenVINO's target makes of a hub before it is quantized or written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import load_from_string
+from patches import LABELS, PATCH_PIXELS, SIDE
+
+from edgeclf_export.quantize import ov_ptq
+from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_export.targets.ov import read
+from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.bundle.manifest import Normalization, Reference
+
+Kinds = list[str]
+
+
+def small_hub(activation: str, form: str = "uint8-nhwc") -> bytes:
+    import torch
+
+    torch.manual_seed(0)
+    acts = {"SiLU": torch.nn.SiLU, "Hardswish": torch.nn.Hardswish}
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2, 1), acts[activation](), torch.nn.Conv2d(8, 8, 1), acts[activation](),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, len(LABELS)),
+    )  # fmt: skip
+    exportable = exportable_from_module(
+        module.eval(),
+        labels=LABELS,
+        pixels=PATCH_PIXELS,
+        normalization=Normalization((0.5, 0.4, 0.3), (0.5, 0.25, 0.2)),
+        backbone="small",
+        weights="module",
+        reference=Reference("pytorch", "small"),
+        proof_files=(),
+    )
+    return exportable.make_onnx(form, 18)
+
+
+def kinds(network: object) -> Kinds:
+    return [node.get_type_name() for node in network.get_ordered_ops()]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("activation", "whole"), [("SiLU", "Swish"), ("Hardswish", "HSwish")])
+def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str, pictures: NDArray[np.uint8]) -> None:
+    pytest.importorskip("nncf")
+    quantized = ov_ptq.quantize(small_hub(activation), pictures, "min-max", corrected=False)
+    assert kinds(quantized).count(whole) == 2
+    for node in quantized.get_ops():
+        if node.get_type_name() == whole:
+            assert node.input_value(0).get_node().get_type_name() != "FakeQuantize"
+
+
+def test_pixels_are_turned_last_and_the_answers_stay(pictures: NDArray[np.uint8]) -> None:
+    hub = small_hub("SiLU")
+    core = import_openvino().Core()
+    network = read(hub)
+    steps = [kind for kind in kinds(network) if kind != "Constant"]
+    assert steps[1:5] == ["Convert", "Multiply", "Add", "Transpose"]
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    before, after = (
+        core.compile_model(each, "CPU", settings)({0: pictures})[0] for each in (core.read_model(model=hub), network)
+    )
+    assert np.abs(before - after).max() <= 1e-5 * np.ptp(before)
+
+
+def test_a_hub_that_takes_turned_floats_keeps_its_order() -> None:
+    hub = small_hub("SiLU", "float-nchw")
+    assert "Transpose" not in {node.op_type for node in load_from_string(hub).graph.node}
+    assert "Transpose" not in kinds(read(hub))

@@ -1,0 +1,19 @@
+"""What most commands import, where it is installed: loaded once by the process that warm_process.py forks from."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy  # noqa: F401
+import PIL.Image  # noqa: F401
+
+import edgeclf.cli  # noqa: F401
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+
+with contextlib.suppress(ImportError):
+    import onnxruntime  # noqa: F401
+with contextlib.suppress(ImportError):
+    import torch  # noqa: F401
+
+    guard_torchvision()
+    import timm  # noqa: F401
