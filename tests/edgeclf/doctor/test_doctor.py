@@ -101,7 +101,9 @@ def test_a_jetson_shows_its_power_as_the_readme_says(
     power = PowerState("25W (1)", False, clocks, rails, {"cpu": 51.187, "tj": 52.25})
     assert _doctor(replace(diagnosis, jetson="Orin, L4T 36", power=power), monkeypatch) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    (example,) = re.findall(r"^```\n(power mode .*?)```", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(
+        r"^```\n(power mode .*?)```", (root / "docs" / "jetson.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     assert " ".join(example.split()) in shown
 
 

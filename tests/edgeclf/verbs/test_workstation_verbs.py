@@ -90,24 +90,29 @@ def test_export_without_anything_asks_for_a_run_or_a_model(
     assert "no finished run under runs" in capsys.readouterr().err
 
 
-def readme_commands(root: Path) -> list[list[str]]:
-    """Every `edgeclf …` that the README shows, in its blocks and its tables."""
-    text = re.sub(r"\\\n\s+", "", (root / "README.md").read_text())
+def pages(root: Path) -> str:
+    """The README, the guide and what a board needs."""
+    return "\n".join((root / name).read_text() for name in ("README.md", "docs/guide.md", "docs/jetson.md"))
+
+
+def shown_commands(root: Path) -> list[list[str]]:
+    """Every `edgeclf …` that these pages show, in their blocks and tables."""
+    text = re.sub(r"\\\n\s+", "", pages(root))
     lines = re.findall(r"^\$ (edgeclf .*?)(?:\s+#.*)?$", text, re.MULTILINE) + re.findall(
         r"`(edgeclf [a-z][^`]*)`", text
     )
     return [shlex.split(line.removesuffix("&"))[1:] for line in lines]
 
 
-def test_the_readme_types_only_verbs_and_options_that_exist(
+def test_readme_and_guide_type_only_verbs_and_options_that_exist(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = re.search(r"\$ cat (\S+\.toml)\n(.*?)\n\$ ", (root / "README.md").read_text(), re.DOTALL)
+    shown = re.search(r"\$ cat (\S+\.toml)\n(.*?)\n\$ ", pages(root), re.DOTALL)
     assert shown is not None
     (tmp_path / shown[1]).write_text(shown[2])
     monkeypatch.chdir(tmp_path)
     top: Any = typer.main.get_command(cli.app)
-    commands = readme_commands(root)
+    commands = shown_commands(root)
     assert len(commands) > 15
     for words in commands:
         command, rest = top.commands[words[0]], words[1:]

@@ -1,4 +1,4 @@
-"""The README's table of latencies is the record's, and nobody's handwriting."""
+"""The table of latencies in docs/measured.md is the record's, and nobody's handwriting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeclf_benchmarks.records.readme_table import BEGIN, END, README, RECORD, with_table
+from edgeclf_benchmarks.records.measured_table import BEGIN, END, PAGE, RECORD, with_table
 
 
 def _row(target: str, kind: str, infer: float) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_a_readme_without_the_place_is_refused(readme: str) -> None:
 
 
 def test_the_readme_agrees_with_the_record() -> None:
-    readme = README.read_text(encoding="utf-8")
+    readme = PAGE.read_text(encoding="utf-8")
     if not RECORD.exists():
         assert BEGIN in readme and END in readme
         pytest.skip("benchmarks/results/bench.json has not been recorded yet")

@@ -1,8 +1,8 @@
-"""The README's table of latencies, made from the record of `survey`.
+"""The table of latencies in docs/measured.md, made from the record of `survey`.
 
-    python -m edgeclf_benchmarks.records.readme_table
+    python -m edgeclf_benchmarks.records.measured_table
 
-Writes it between the two comments in README.md that name this module; with --check it only says whether it is there.
+Writes it between the two comments in docs/measured.md that name this module; with --check it only says if it is there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edgeclf_benchmarks.comparing.page.escaping import markdown_table
 from edgeclf_benchmarks.records.survey import TARGETS
 
 ROOT = Path(__file__).parents[3]
-README, RECORD = ROOT / "README.md", ROOT / "benchmarks" / "results" / "bench.json"
-BEGIN = "<!-- python -m edgeclf_benchmarks.records.readme_table writes what follows -->"
+PAGE, RECORD = ROOT / "docs" / "measured.md", ROOT / "benchmarks" / "results" / "bench.json"
+BEGIN = "<!-- python -m edgeclf_benchmarks.records.measured_table writes what follows -->"
 END = "<!-- until here -->"
 _PLAIN = "plain-loop"
 
@@ -37,7 +37,7 @@ def table(record: dict[str, Any]) -> str:
         f"{markdown_table((*headings, *ends), rows)}\n"
         f"Median milliseconds of one picture [95 %], batch {batch}, {cores}, {machine}, {record['created_utc'][:10]}; "
         "infer is pixels to logits, end to end with decoding and resizing. "
-        f"`{record['made_by']}` made [the record](benchmarks/results/bench.json).\n"
+        f"`{record['made_by']}` made [the record](../benchmarks/results/bench.json).\n"
     )
 
 
@@ -59,11 +59,11 @@ def _cell(row: dict[str, Any] | None, stage: str, threads: int, batch: int) -> s
     return "n/a"
 
 
-def with_table(readme: str, record: dict[str, Any]) -> str:
-    """The README with the record's table in its place. Raises ValueError where the two comments are not there once."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ValueError(f"wanted the lines {BEGIN!r} and {END!r} in README.md, once each and in this order")
-    before, rest = readme.split(BEGIN)
+def with_table(page: str, record: dict[str, Any]) -> str:
+    """The page with the record's table in its place. Raises ValueError where the two comments are not there once."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"wanted the lines {BEGIN!r} and {END!r} in docs/measured.md, once each and in this order")
+    before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{table(record)}\n{END}{rest.split(END)[1]}"
 
 
@@ -71,15 +71,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if it would")
     given = parser.parse_args()
-    before = README.read_text(encoding="utf-8")
+    before = PAGE.read_text(encoding="utf-8")
     after = with_table(before, json.loads(RECORD.read_bytes()))
     if before == after:
-        print("README.md agrees with the record", file=sys.stderr)
+        print("docs/measured.md agrees with the record", file=sys.stderr)
     elif given.check:
-        raise SystemExit("README.md does not agree with benchmarks/results/bench.json; run without --check")
+        raise SystemExit("docs/measured.md does not agree with benchmarks/results/bench.json; run without --check")
     else:
-        README.write_text(after, encoding="utf-8")
-        print("wrote the table into README.md", file=sys.stderr)
+        PAGE.write_text(after, encoding="utf-8")
+        print("wrote the table into docs/measured.md", file=sys.stderr)
 
 
 if __name__ == "__main__":
