@@ -70,7 +70,7 @@ def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from edgeclf.data.split import load_manifest\n"
-        "from edgeclf.training import checkpoint\n"
+        "from edgeclf.training.run import checkpoint\n"
         "from edgeclf.training.run.run import Run\n"
         "from edgeclf.training.train import train\n"
         "saved, save = [], checkpoint.save_tensors\n"
