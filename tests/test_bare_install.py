@@ -122,7 +122,8 @@ def test_the_help_of_a_verb_is_whole(bare: Environment) -> None:
 
 def test_bench_runs_on_a_bundle(bare: Environment) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import tiny; from pathlib import Path; tiny.build(Path('b'), 'onnx')"
+        "import sys; sys.path.insert(0, 'tests/support')\n"
+        "import tiny; from pathlib import Path; tiny.build(Path('b'), 'onnx')"
     )
     made = bare.run("python", "-c", code)
     assert made.returncode == 0, made.stderr
@@ -134,7 +135,7 @@ def test_bench_runs_on_a_bundle(bare: Environment) -> None:
 
 def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import tiny; from pathlib import Path\n"
+        "import sys; sys.path.insert(0, 'tests/support'); import tiny; from pathlib import Path\n"
         "tiny.build(Path('labelled'), 'onnx')\n"
         "for number, picture in enumerate(tiny.pictures(24)):\n"
         "    place = Path('views', tiny.LABELS[number % 3])\n"
