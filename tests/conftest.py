@@ -76,6 +76,14 @@ def edgeclf(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_home_of_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where fixtures of a module or session count uses of a test split: never in the home of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger of test images of its own for each test: `edgeclf` keeps one for a machine."""
