@@ -31,7 +31,7 @@ def models(incomplete: str) -> list[str]:
     found = find_spec("edgeclf_export")
     places = list(found.submodule_search_locations or ()) if found is not None else []
     try:
-        listed = json.loads(Path(places[0], "backbones.json").read_bytes())["backbones"] if places else []
+        listed = json.loads(Path(places[0], "sources", "backbones.json").read_bytes())["backbones"] if places else []
     except (OSError, ValueError):
         return []
     return _beginning(incomplete, (each["name"].partition("/")[2] for each in listed))

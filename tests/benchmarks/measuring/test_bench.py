@@ -118,9 +118,10 @@ def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> N
     assert report.reference == "a" and a.parity is None
     assert b.parity is not None and c.parity is not None
     assert (b.parity.agreement, b.parity.flips, b.parity.mean_kl) == (1.0, 0.0, 0.0)
-    assert b.parity.verdict == "inconclusive"
+    assert (
+        b.parity.verdict == "pass" and "logits are the reference's" in b.parity.reason
+    )  # which few labels could not show
     assert c.parity.agreement < 1 and c.parity.top1_change_points < 0
-    assert b.parity.images_needed is not None and b.parity.images_needed > 8
 
 
 def test_pictures_that_a_row_answers_otherwise_go_along_unless_that_is_not_wanted(

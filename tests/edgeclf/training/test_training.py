@@ -27,6 +27,7 @@ from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 
 Make = Callable[..., TrainConfig]
+Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.mark.parametrize("strategy", ["linear-probe", "two-phase", "discriminative", "full"])
@@ -297,15 +298,14 @@ def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data:
         train(config(device="cuda"), data, tmp_path / "run")
 
 
-def test_the_verb_trains_resumes_and_speaks_json(discs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeclf", "train", str(discs), "-m", "test_resnet", "--weights", "random"]
+def test_the_verb_trains_resumes_and_speaks_json(edgeclf: Edgeclf, discs: Path) -> None:
+    command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe", "--epochs", "2", "--name", "discs", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    document = json.loads(done.stdout)
+    document = json.loads(edgeclf(*command).stdout)
     assert document["schema"] == 1 and len(document["epochs"]) == 2
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 2 and again.stderr.strip().count("\n") == 0
-    assert "holds a run whose training has ended; choose another --name" in again.stderr
+    again = edgeclf(*command)
+    assert again.returncode == 2 and again.stderr.strip().count(b"\n") == 0
+    assert b"holds a run whose training has ended; choose another --name" in again.stderr
 
 
 def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
@@ -323,10 +323,9 @@ def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
         assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
 
 
-def test_resume_takes_no_other_options(discs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeclf", "train", "--resume", "runs/x", "--epochs", "20"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "leave out epochs" in done.stderr
+def test_resume_takes_no_other_options(edgeclf: Edgeclf) -> None:
+    done = edgeclf("train", "--resume", "runs/x", "--epochs", "20")
+    assert done.returncode == 2 and b"leave out epochs" in done.stderr
 
 
 def test_what_a_file_asked_for_is_in_the_runs_config(

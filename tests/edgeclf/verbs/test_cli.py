@@ -171,7 +171,8 @@ def test_a_reader_that_left_is_no_error_while_a_csv_is_written(bundle: Path, pho
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=60) == 141
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["colours", "photos"]
+    kept = [path.name for path in tmp_path.iterdir() if path.name not in ("colours", "photos")]
+    assert kept in ([], ["answers.interrupted.csv"])  # the rows until then, if there were any
 
 
 def test_a_full_disk_is_one_line(bundle: Path, tmp_path: Path) -> None:

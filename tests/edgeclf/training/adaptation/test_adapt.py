@@ -34,6 +34,7 @@ from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageErro
 from edgeclf_runtime.images.pixels import Pixels
 
 Make = Callable[..., TrainConfig]
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Asked = Callable[..., AdaptConfig]
 
 
@@ -332,17 +333,17 @@ def test_weights_say_what_they_saw_and_other_files_say_nothing(
         read_adapted(tmp_path / "newer.safetensors")
 
 
-def test_the_verb_adapts_and_speaks_json(discs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeclf", "adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
+def test_the_verb_adapts_and_speaks_json(edgeclf: Run, discs: Path) -> None:
+    command = ["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--batch-size", "8", "--epochs", "2", "--workers", "1", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = edgeclf(*command)
     document = json.loads(done.stdout)
     assert document["schema"] == 1 and document["verb"] == "adapt" and len(document["epochs"]) == 2
     assert document["folder"] == "adapted/test_resnet" and document["adapted"]["images"] == 36
-    assert "edgeclf train DATA -m test_resnet --img-size 32 --weights adapted/test_resnet" in done.stderr
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 2 and again.stderr.strip().count("\n") == 0
-    assert "holds an adaptation that has ended; choose another --output" in again.stderr
+    assert "edgeclf train DATA -m test_resnet --img-size 32 --weights adapted/test_resnet" in done.stderr.decode()
+    again = edgeclf(*command)
+    assert again.returncode == 2 and again.stderr.strip().count(b"\n") == 0
+    assert b"holds an adaptation that has ended; choose another --output" in again.stderr
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.intervals import Interval, wilson
 
 Make = Callable[..., TrainConfig]
+Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COUNTS = {0.5: 12, 1.0: 24}
 
 
@@ -200,13 +200,11 @@ def test_page_and_picture_hold_every_point_and_obey_no_name(tmp_path: Path) -> N
     assert set(re.findall(r'(?:src|href)="([^":]*)', page)) == {"data"}
 
 
-def test_the_verb_draws_a_curve_and_goes_on_with_it(discs: Path, tmp_path: Path) -> None:
+def test_the_verb_draws_a_curve_and_goes_on_with_it(edgeclf: Edgeclf, discs: Path, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    command = [sys.executable, "-m", "edgeclf", "train", str(discs), "-m", "test_resnet", "--weights", "random"]
+    command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe,hog-svm", "--epochs", "2", "--workers", "0"]
-    done = subprocess.run(
-        [*command, "--fraction", "0.5,1", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = edgeclf(*command, "--fraction", "0.5,1", "--json")
     document = json.loads(done.stdout)
     assert document["schema"] == 1 and document["verb"] == "train" and document["curve"]["complete"]
     folder = tmp_path / "runs" / "test_resnet-curve"
@@ -214,7 +212,7 @@ def test_the_verb_draws_a_curve_and_goes_on_with_it(discs: Path, tmp_path: Path)
     assert {"curve.png", "curve.html", "curve.json", "plan.json", "linear-probe-0.5"} <= {
         p.name for p in folder.iterdir()
     }
-    assert "edgeclf export runs/test_resnet-curve/linear-probe-" in done.stderr
+    assert "edgeclf export runs/test_resnet-curve/linear-probe-" in done.stderr.decode()
 
 
 def test_the_verb_refuses_what_a_curve_cant_be(
