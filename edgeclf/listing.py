@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from edgeclf.evaluation.report import REPORT
 from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
+from edgeclf.wording import count
 from edgeclf_benchmarks.comparing.page.document import document
 from edgeclf_benchmarks.comparing.page.escaping import text
 from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
@@ -112,7 +113,9 @@ def _run(path: Path, evaluated: Evaluated) -> Listed:
     config, outcome, split = (_read(path / name) for name in (CONFIG, MODEL, SPLIT))
     history = path / HISTORY
     epochs = sum(1 for line in history.read_text().splitlines() if line) if history.is_file() else 0
-    state = "finished" if outcome else f"not finished: {epochs} epochs, can be resumed"
+    state = "finished" if outcome else f"not finished: {count(epochs, 'epoch')}, can be resumed"
+    if outcome.get("cut_short"):
+        state = f"ended early, by --finish after {count(epochs, 'epoch')}"
     if not outcome and not (path / CHECKPOINT).exists():
         state = "damaged: neither a result nor a checkpoint"
     own = (outcome.get("scores") or {}).get("val_top1"), "validation, selected on it"
@@ -141,6 +144,9 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
     counted = [each.proof for each in proofs if each.counts and each.proof]
     newest = max(counted, key=lambda each: each.created_utc, default=None)
     proof = "not proven" if newest is None else f"proof: {newest.verdict}"
+    decisive = manifest.ladder.decisive if manifest.ladder else None
+    if decisive is not None and decisive.verdict != "pass":  # its logits may be its own graph's, and its accuracy open
+        proof += f"; that top-1 holds: {decisive.verdict}"
     made = manifest.provenance
     precision = manifest.compute_precision
     return Listed(

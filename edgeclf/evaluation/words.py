@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.wording import count
+from edgeclf_runtime.metrics.intervals import wilson
+from edgeclf_runtime.metrics.metrics import ClassFigures
+
+_FEW = 10  # images of a class below which its figures are shown with their interval
 
 _ORIGINS = {
     "given": "by its own splits",
@@ -40,3 +44,16 @@ def _selected(judged: Judgement) -> str:
     these = judged.selected_on == judged.evaluation.images
     which = "these images" if these else f"{count(judged.selected_on, 'validation image')} among these"
     return f" (selected on {which}: the best epoch, and what was fitted)"
+
+
+def untempered(value: float | None, temperature: float) -> str:
+    """What ECE or NLL would be at a temperature of 1: "0.116 without the temperature of 0.617"; "" where it is 1."""
+    return "" if value is None else f"{value:.3f} without the temperature of {temperature:.3g}"
+
+
+def of_few_images(each: ClassFigures) -> str:
+    """What the few images of a class leave open: "few: recall 0.34 to 1.00"; "" where they are many, or none."""
+    if not each.support or each.support >= _FEW or each.recall is None:
+        return ""
+    recall = wilson(round(each.recall * each.support), each.support)
+    return f"few: recall {recall.low:.2f} to {recall.high:.2f}"

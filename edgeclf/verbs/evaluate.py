@@ -159,9 +159,7 @@ def evaluate(
             run, held_out.data, split, batch_size=batch_size, origin=held_out.origin, present=present, track=track
         )
         if left_out := run.left_out():
-            say(
-                f"{count(len(left_out), 'image')} of its split could not be used when it was trained, and stay left out"
-            )
+            say(f"{count(len(left_out), 'image')} of its split could not be used in its training; left out here, too")
     manifest = held_out.data
     written = write_judgement(judged, manifest, folder, force=force)
     if as_json:

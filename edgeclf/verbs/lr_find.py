@@ -74,6 +74,8 @@ def lr_find(
     say(f"wrote {output}: {found.passes} x {count(len(found.rates), 'step')}{reached}", style="dim")
     same = "" if weights == "hub" else f" --weights {shell_word(weights)}"
     same += "" if img_size is None else f" --img-size {img_size}"
+    if batch_size != TrainConfig(model=model).batch_size:
+        same += f" --batch-size {batch_size}"  # a rate is that of its batch size
     same += options_for(resolved.value_range)
     rate = "" if found.suggestion is None else f" --lr {found.suggestion:.1e}"
     suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full{rate}")

@@ -55,7 +55,7 @@ def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
     tell: Callable[[Path, dict[str, Any]], None], place: Path
 ) -> None:
     tell(place, {**OWN, "input_size": [3, 96, 96]})
-    loaded = load_backbone("test_resnet", "best.pth")
+    loaded = load_backbone("test_resnet", "best.pth", labels=tuple("abcde"))
     assert (loaded.pixels.resize, loaded.pixels.resize_px, loaded.pixels.crop_px) == ("exact", (120, 120), (96, 96))
     assert loaded.pixels.interpolation == "bilinear"
     assert list(loaded.normalization.mean) == OWN["mean"] and list(loaded.normalization.std) == OWN["std"]
@@ -78,8 +78,8 @@ def test_a_checkpoint_that_says_nothing_is_said_to_and_gets_the_published_pixels
     (place / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": OWN}))  # of another
     loaded = load_backbone("test_resnet", "best.pth", img_size=64)
     assert (loaded.normalization, loaded.pixels) == (load("test_resnet").normalization, load("test_resnet").pixels)
-    assert loaded.pixels_from == "the published timm/test_resnet"
-    assert len(loaded.notes) == 1 and "best.pth does not say how its pictures were prepared" in loaded.notes[0]
+    assert loaded.pixels_from == "--img-size; the rest from the published timm/test_resnet"
+    assert "best.pth does not say how its pictures were prepared" in loaded.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,12 @@ def test_a_config_that_can_not_be_meant_is_refused(told: dict[str, Any], place: 
     by_the_hub(place, told)
     with pytest.raises(DataError, match=rf"config\.json beside best\.pth: {next(iter(told))} wants .*, found"):
         load_backbone("test_resnet", "best.pth")
+
+
+def test_classes_that_nothing_names_are_said_to_be_numbered(place: Path) -> None:
+    told = "nothing says what its 5 classes are called, so they are class_0, class_1, …: give --labels FILE"
+    assert told in load_backbone("test_resnet", "best.pth", img_size=64).notes
+    assert told not in load_backbone("test_resnet", "best.pth", labels=tuple("abcde"), img_size=64).notes
 
 
 def test_torchvisions_models_take_other_pixels_too(tmp_path: Path) -> None:
@@ -113,7 +119,7 @@ def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
     source = document["source"]
     assert source["pixels"]["resize"] == "fit" and source["pixels"]["resize_px"] == [64, 64]
     assert source["pixels"]["interpolation"] == "bilinear" and source["normalization"]["std"] == [1, 1, 1]
-    wanted = "--mean, --std, --crop-pct, --crop-mode; the rest from pretrained_cfg in best.pth"
+    wanted = "--mean, --std, --crop-pct, --crop-mode, --img-size; the rest from pretrained_cfg in best.pth"
     assert source["pixels_from"] == wanted
     manifest = json.loads((place / "bundles/test_resnet-onnx-fp32/manifest.json").read_text())
     assert manifest["pixels"] == source["pixels"] and manifest["normalization"]["mean"] == [0, 0, 0]

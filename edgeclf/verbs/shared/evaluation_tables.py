@@ -10,16 +10,14 @@ if TYPE_CHECKING:
     from edgeclf.evaluation.judgement import Judgement
     from edgeclf.sheet import Sheet
     from edgeclf_runtime.metrics.intervals import Interval
-    from edgeclf_runtime.metrics.metrics import ClassFigures
 
 NONE = "n/a"
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
-_FEW = 10  # images of a class below which its figures are shown with their interval
 
 
 def show_evaluation(judged: Judgement) -> None:
     """The tables on stdout."""
-    from edgeclf.evaluation.words import images_in_words
+    from edgeclf.evaluation.words import images_in_words, untempered
 
     figures = judged.evaluation
     subject = judged.subject
@@ -40,8 +38,8 @@ def show_evaluation(judged: Judgement) -> None:
     remark = f"{missing} of {len(figures.classes)} classes have no image" if missing else ""
     row("macro AUC", figures.macro_auc, figures.macro_auc_interval, remark)
     margins = "margins are no probabilities" if figures.scores == "margin" else ""
-    row("ECE", figures.ece, remark=margins or _untempered(figures.ece_untempered, subject.temperature))
-    row("NLL", figures.nll, remark=margins or _untempered(figures.nll_untempered, subject.temperature))
+    row("ECE", figures.ece, remark=margins or untempered(figures.ece_untempered, subject.temperature))
+    row("NLL", figures.nll, remark=margins or untempered(figures.nll_untempered, subject.temperature))
     if judged.answered is not None:
         row("answered", judged.answered, remark='not "unknown" by the bundle\'s thresholds')
         row("right of answered", judged.right_of_answered)
@@ -61,32 +59,20 @@ def show_evaluation(judged: Judgement) -> None:
         show("", styled(f"most confused: {'; '.join(confused)}"))
 
 
-def _untempered(value: float | None, temperature: float) -> str:
-    return "" if value is None else f"{value:.3f} without the temperature of {temperature:.3g}"
-
-
 def _classes(judged: Judgement) -> Sheet:
-    """A line a class; where they are many, those with the smallest F1."""
+    """A line a class; where they are many, those with the smallest F1. A bar would make one of few images look sure."""
+    from edgeclf.evaluation.words import of_few_images
+
     table = grid("class", "images", "precision", "recall", "F1", "AUC", "")
     per_class = judged.evaluation.per_class
     shown = sorted(per_class, key=lambda each: each.f1 if each.f1 is not None else 2.0)[:_MOST_ROWS]
     for each in per_class if len(per_class) <= _MOST_ROWS else shown:
         figures = (_share(value) for value in (each.precision, each.recall, each.f1, each.auc))
-        remark = styled(bar(each.f1 or 0.0, 16), "cyan") if each.support >= _FEW else styled(_rough(each), "yellow")
+        remark = styled(few, "yellow") if (few := of_few_images(each)) else styled(bar(each.f1 or 0.0, 16), "cyan")
         table.add_row(styled(each.label), str(each.support), *figures, remark)
     if len(per_class) > _MOST_ROWS:
         table.add_row(styled(f"… the {_MOST_ROWS} of {len(per_class)} classes with the smallest F1", "dim"))
     return table
-
-
-def _rough(each: ClassFigures) -> str:
-    """In place of a bar, which would look as sure as that of a large class: what its few images leave open."""
-    from edgeclf_runtime.metrics.intervals import wilson
-
-    if not each.support or each.recall is None:
-        return ""
-    recall = wilson(round(each.recall * each.support), each.support)
-    return f"few: recall {recall.low:.2f} to {recall.high:.2f}"
 
 
 def _most_confused(judged: Judgement) -> list[str]:

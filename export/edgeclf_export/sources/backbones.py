@@ -38,6 +38,7 @@ _UNTOLD = (
     "{} does not say how its pictures were prepared, so they are prepared like those of the published weights; if it "
     "learnt otherwise, give --mean, --std, --crop-pct, --crop-mode, --interpolation or --img-size"
 )
+_NAMELESS = "nothing says what its {} classes are called, so they are class_0, class_1, …: give --labels FILE"
 
 
 def load_backbone(
@@ -78,6 +79,7 @@ def load_backbone(
     guard_torchvision()
     library, name = resolve_backbone(name)
     told = config_of_weights(weights, name)
+    typed = {**(pictures or {}), **({"img_size": img_size} if img_size else {})}
     img_size = img_size or (told.side_px if told else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
@@ -114,11 +116,12 @@ def load_backbone(
         pixel_reference=reference_transform(config),
         reference_input=reference_input(config),
     )
-    silent = _UNTOLD.format(Path(weights).name) if are_own(weights) and not told and not pictures else ""
+    silent = [_UNTOLD.format(Path(weights).name)] if are_own(weights) and not told and not pictures else []
+    nameless = [_NAMELESS.format(classes)] if labels is None and classes != IMAGENET_CLASSES else []
     return replace(
         made,
-        notes=(*notes_on_names(origin), *([silent] if silent else [])),
-        pixels_from=_pixels_from(f"{library}/{name}", told, pictures),
+        notes=(*notes_on_names(origin), *silent, *nameless),
+        pixels_from=_pixels_from(f"{library}/{name}", told, typed),
     )
 
 
@@ -150,10 +153,10 @@ def config_of_weights(weights: str, backbone: str) -> CheckpointConfig | None:
     return read_checkpoint_config(Path(weights), backbone) if are_own(weights) else None
 
 
-def _pixels_from(backbone: str, told: CheckpointConfig | None, pictures: Mapping[str, Any] | None) -> str:
+def _pixels_from(backbone: str, told: CheckpointConfig | None, settings: Mapping[str, Any]) -> str:
     """Whose word the pixels are, for the user."""
     others = told.source if told else f"the published {backbone}"
-    typed = ", ".join(f"--{name.replace('_', '-')}" for name in pictures or {})
+    typed = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
     return f"{typed}; the rest from {others}" if typed else others
 
 

@@ -17,6 +17,7 @@ from edgeclf_runtime.metrics.paired import (
     TWO_BOUNDS,
     change_bounds,
     images_to_settle,
+    in_points,
     judge_change,
     mcnemar_p,
     on_images,
@@ -230,10 +231,12 @@ def _reason(verdict: Verdict, lower: float, upper: float, margin: float, images:
     lower, upper = 100 * lower, 100 * upper
     if verdict == "pass":
         return (
-            f"top-1 falls by less than {margin:g} points: at worst {lower:+.2f} (one-sided 95 %; {on_images(images)})"
+            f"top-1 falls by less than {in_points(margin)}: at worst {lower:+.2f} (one-sided 95 %; {on_images(images)})"
         )
     if verdict == "fail":
-        return f"top-1 falls by more than {margin:g} points: at best {upper:+.2f} (one-sided 95 %; {on_images(images)})"
+        return (
+            f"top-1 falls by more than {in_points(margin)}: at best {upper:+.2f} (one-sided 95 %; {on_images(images)})"
+        )
     needed = f"about {more} images of this kind would settle it" if more else "more images would not settle it"
     bounds = f"{lower:+.2f} to {upper:+.2f} points ({TWO_BOUNDS}; {on_images(images)})"
     return f"top-1 changes by {bounds}, the margin is {margin:g}; {needed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeclf_runtime.metrics.paired import in_points
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -30,7 +31,7 @@ class Floor:
 
     def __str__(self) -> str:
         if self.points is not None:
-            return f"{self.points:g} point{'' if self.points == 1 else 's'}"
+            return in_points(self.points)
         return f"{self.share:.1%} of the reference's top-1"
 
 

@@ -63,6 +63,11 @@ def judge_change(lower: float, upper: float, margin: float) -> Verdict:
     return "fail" if upper < -margin else "inconclusive"
 
 
+def in_points(margin: float) -> str:
+    """ "1 point", "0.5 points"."""
+    return f"{margin:g} point{'' if margin == 1 else 's'}"
+
+
 def on_images(images: int) -> str:
     """ "600 images, 1 prediction is 0.17 points": how many were evaluated, and what one of them is worth."""
     return f"{images} images, 1 prediction is {100 / images:.2g} points"

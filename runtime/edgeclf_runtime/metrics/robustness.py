@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, mean_of
-from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, judge_change
+from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, in_points, judge_change
 from edgeclf_runtime.metrics.verdict import Verdict
 
 
@@ -160,9 +160,9 @@ def _judge(
     what, number = "top-1 on corrupted images", f"{resampling.images} images"
     if verdict == "pass":
         worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"
-        return lower, verdict, f"{what} falls by less than {margin:g} points: {worst}"
+        return lower, verdict, f"{what} falls by less than {in_points(margin)}: {worst}"
     if verdict == "fail":
         best = f"at best {upper:+.2f} (one-sided 95 %; {number})"
-        return lower, verdict, f"{what} falls by more than {margin:g} points: {best}"
+        return lower, verdict, f"{what} falls by more than {in_points(margin)}: {best}"
     bounds = f"{lower:+.2f} to {upper:+.2f} points ({TWO_BOUNDS}; {number})"
     return lower, verdict, f"{what} changes by {bounds}, the margin is {margin:g}"

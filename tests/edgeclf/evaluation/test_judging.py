@@ -28,6 +28,7 @@ from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.deploy.candidates import FOLDER, as_bundle, with_candidate
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 LABELS = ("leaf", "pagoda", "sky")
 
@@ -184,7 +185,8 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: S
         "errors.png",
     ]
     page = written[0].read_text()
-    assert page.count("data:image/png;base64,") == 4 and "default-src 'none'" in page and "<script" not in page
+    assert page.count("data:image/png;base64,") == page.count("scroll →</span><img") == 4
+    assert "default-src 'none'" in page and "<script" not in page
     report = json.loads(written[1].read_text())
     assert (report["schema"], report["kind"]) == (1, "evaluation")
     for path in written[2:]:
@@ -193,6 +195,26 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: S
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
     with pytest.raises(UsageError, match="exists"):
         write_judgement(judged, views, tmp_path / "report")
+
+
+def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
+    linear: Bundle, views: SplitManifest, tmp_path: Path
+) -> None:
+    fit = TemperatureFit(0.617, 54, 3, 0.292, 0.232)
+    judged = judge_bundle(linear, views, "all")
+    judged = replace(
+        judged,
+        subject=replace(judged.subject, temperature=0.617, temperature_fit=fit),
+        evaluation=replace(
+            judged.evaluation,
+            nll_untempered=0.2414,
+            per_class=tuple(replace(each, support=2, recall=1.0) for each in judged.evaluation.per_class),
+        ),
+    )
+    page = write_judgement(judged, views, tmp_path / "report")[0].read_text()
+    assert "0.241 without the temperature of 0.617" in page
+    assert page.count("few: recall 0.34 to 1.00") == 3
+    assert "3 of them predicted wrongly" in page and "warning: only 3 of 54 images are wrong" in page
 
 
 @pytest.mark.parametrize("labels", [("$x^{$", "\x1b[31mred", "<b>&"), ("猫", "سماء", "a" * 300)])

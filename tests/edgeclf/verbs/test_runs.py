@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny
 
 from edgeclf.cli import run
+from edgeclf.listing import list_folder
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
 
 Make = Callable[..., Path]
 
@@ -24,6 +27,12 @@ def test_runs_and_bundles_are_listed_with_accuracy_and_state_as_table_json_and_p
     (started / "config.json").write_text('{"model": "resnet18"}')
     (started / "split.json").write_text('{"root": "/somewhere/photos"}')
     (started / "history.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    ended = tmp_path / "runs" / "ended"
+    ended.mkdir()
+    (ended / "config.json").write_text('{"model": "resnet18"}')
+    (ended / "split.json").write_text('{"root": "/somewhere/photos"}')
+    (ended / "model.json").write_text('{"cut_short": true}')
+    (ended / "history.jsonl").write_text('{"epoch": 1}\n')
     report = {
         "kind": "evaluation",
         "created_utc": "2026-01-02T03:04:05Z",
@@ -40,6 +49,7 @@ def test_runs_and_bundles_are_listed_with_accuracy_and_state_as_table_json_and_p
     assert found["bundles/colours"]["measured_on"] == "60 test images of photos"
     assert found["bundles/colours"]["state"] == "not proven"
     assert found["runs/started"]["state"] == "not finished: 2 epochs, can be resumed"
+    assert found["runs/ended"]["state"] == "ended early, by --finish after 1 epoch"
     assert "runs/<wbr>started" in (tmp_path / "list.html").read_text()
     assert run(["runs"]) == 0
     assert "resnet18" in capsys.readouterr().out
@@ -49,3 +59,14 @@ def test_an_empty_folder_is_no_fault_and_a_missing_one_is(tmp_path: Path, capsys
     assert run(["runs", str(tmp_path)]) == 0
     assert "no runs or bundles" in capsys.readouterr().err
     assert run(["runs", str(tmp_path / "nowhere")]) == 3
+
+
+def test_the_state_of_an_int8_bundle_says_where_its_accuracy_was_left_open(make_bundle: Make, tmp_path: Path) -> None:
+    judged = Judged(
+        54, "test images", True, 0.93, 0.94, 1, 2, 1.9, -3.0, 1.0, 0.01, 0.1, 0.1, 0.1, 1.0, "inconclusive", ()
+    )
+    rung = Rung("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    place = make_bundle(tmp_path / "int8")
+    tiny.reseal(place, ladder=Ladder(Floor(), (rung,), "int8 min-max", "why", (), (), None, {}))
+    (listed,) = list_folder(tmp_path)
+    assert listed.state.endswith("; that top-1 holds: inconclusive")

@@ -39,7 +39,7 @@ def test_each_corruption_is_counted_and_paired_with_the_reference() -> None:
 def test_a_loss_on_spoilt_images_fails_though_clean_accuracy_is_whole() -> None:
     found = _found((0, 10, 20))
     assert found.clean_change_points == 0.0 and found.verdict == "fail"
-    assert "falls by more than 1 points" in found.reason
+    assert "falls by more than 1 point:" in found.reason
 
 
 def test_nothing_lost_on_few_images_is_no_proof() -> None:

@@ -42,4 +42,5 @@ def plot(png: bytes, told: str, *, photographs: bool = False) -> str:
     """A PNG in the page, `told` in words: it scrolls on a phone; a plot of lines is turned dark with the page."""
     kind = "" if photographs else ' class="plot"'
     image = f'<img{kind} src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(told)}">'
-    return f'<div class="wide drawn" tabindex="0" role="region" aria-label="{text(told)}">{image}</div>'
+    hint = '<span class="hint" aria-hidden="true">scroll →</span>'
+    return f'<div class="wide drawn" tabindex="0" role="region" aria-label="{text(told)}">{hint}{image}</div>'

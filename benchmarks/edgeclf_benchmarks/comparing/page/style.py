@@ -69,6 +69,7 @@ summary .badge,.same .named .badge{margin-right:.4em}
 summary b{font-weight:600}
 """
 _PICTURES = """
+.drawn .hint{position:sticky;left:0;font-size:.9rem}
 .drawn img{display:block;max-width:100%;min-width:34rem;height:auto;border-radius:6px}
 @media screen and (prefers-color-scheme:dark){.plot{filter:invert(.92) hue-rotate(180deg)}}
 figure{margin:0} figcaption{font-size:.875rem;margin:.35rem 0 0;overflow-wrap:break-word}
@@ -109,7 +110,7 @@ _PLACES = """
 @media (max-width:640px){header,main,footer{padding:0 1rem} header{padding-top:1rem} h1{font-size:1.35rem}
 h2{margin-top:2.25rem} figure>svg{font-size:20px} figure.panel>svg{font-size:17px}
 .panels{grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem}
-@supports not (container-type:scroll-state){caption:has(+thead th:nth-child(4)) .hint{display:inline}}
+@supports not (container-type:scroll-state){caption:has(+thead th:nth-child(4)) .hint,.drawn .hint{display:inline}}
 tbody th{min-width:7.5rem;max-width:10rem;font-size:.8125rem} th,td{padding:.4rem .55rem}}
 @media (prefers-contrast:more){:root{--dim:var(--ink);--line:var(--dim)}}
 @media print{@page{size:A4;margin:13mm 12mm} html{font-size:9.5pt} body{font-size:1rem;line-height:1.4}
