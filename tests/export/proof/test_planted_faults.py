@@ -1,4 +1,4 @@
-"""Each planted fault is found by the verb that a user would type, in 16 bits and in int8.
+"""Each planted fault is found by the verb that a user would type: in int8 by verify and bench, in 16 bits by export.
 
 `planted_faults.py` tries all of them for all targets and writes the table of docs/proof.md; so does the slow test.
 """
@@ -16,7 +16,7 @@ from planted_faults import CASES, FAULTS, WHY_NOT, Case, Fault, Trained
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import GateError
 
-QUICK = (Case("onnx", "fp16"), Case("openvino", "int8"))
+QUICK = (Case("openvino", "int8"),)  # where the proof is hardest
 Sound = Callable[[Case], Path]
 
 
