@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeclf_runtime.bundle.dataclass_json import to_json
-from edgeclf_runtime.sanitize import inert as inert
+from edgeclf_runtime.sanitize import inert
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,6 @@ from typing import Literal
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf_benchmarks.measuring.predictions import Origin
-from edgeclf_benchmarks.measuring.thresholds import passes as passes
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores

@@ -16,7 +16,7 @@ from edgeclf.evaluation.judgement import Judgement, Mistake, Subject
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.wording import json_ready
 from edgeclf_benchmarks.measuring.predictions import Origin, selected_on
-from edgeclf_benchmarks.measuring.thresholds import passes as passes
+from edgeclf_benchmarks.measuring.thresholds import passes
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle

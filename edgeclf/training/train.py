@@ -59,7 +59,7 @@ def train(
     UsageError
         The folder holds a run, or the config can't be meant.
     DataError
-        A split is empty, more than half of the images (`strict`: any) can't be used, or the weights can't be had.
+        A split is empty, more than half of the images (`strict`: any) can't be used, or the weights are not available.
     GateError
         The loss became NaN or infinite; where an epoch was good before, the run is whole and keeps it.
     """

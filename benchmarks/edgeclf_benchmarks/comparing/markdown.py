@@ -25,7 +25,7 @@ from edgeclf_benchmarks.comparing.page.tables_below import (
     speed_caption,
 )
 from edgeclf_benchmarks.comparing.regression import since_baseline
-from edgeclf_benchmarks.comparing.robustness_columns import spoilt_tables
+from edgeclf_benchmarks.comparing.robustness_columns import robustness_tables
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
 
@@ -58,7 +58,7 @@ def _sections(compared: Compared, entries: Sequence[Entry]) -> Iterator[tuple[st
     yield "Classes", [per_class(entries, _MOST_CLASSES), areas_table(entries)]
     images, _ = flipped_images(entries)
     yield "Changed answers", [flipped_table(entries, images) if images else None]
-    yield "Robustness", spoilt_tables(entries)
+    yield "Robustness", robustness_tables(entries)
     yield "Warnings", [cautions(compared.sources)]
     yield "Machines", [settings(compared.sources), *machines(compared.sources)]
     yield "Commands and hashes", list(origins(compared))

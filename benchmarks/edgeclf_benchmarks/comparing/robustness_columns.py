@@ -9,7 +9,7 @@ from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.page.html_tables import Table
 
 
-def spoilt_tables(entries: Sequence[Entry]) -> list[Table | None]:
+def robustness_tables(entries: Sequence[Entry]) -> list[Table | None]:
     """The sums of each entry that answered spoilt images, then top-1 at each level of each corruption."""
     spoilt = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
     sums = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, spoilt)

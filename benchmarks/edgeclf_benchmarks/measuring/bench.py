@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
-from edgeclf_benchmarks.measuring.corrupted_images import Spoilt, ask_spoilt
+from edgeclf_benchmarks.measuring.corrupted_images import CorruptedImages, predict_corrupted
 from edgeclf_benchmarks.measuring.corruptions import spoilings
 from edgeclf_benchmarks.measuring.energy import Watch
 from edgeclf_benchmarks.measuring.machine_state import look
@@ -147,7 +147,7 @@ def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
     begun = time.perf_counter()
     count = _spoilt_count(options, len(draft.images)) // len(ways)
     places = sorted(random.Random(options.seed).sample(range(len(draft.images)), count))
-    draft.spoilt = Spoilt(ways)
+    draft.spoilt = CorruptedImages(ways)
 
     def heard(done: int) -> None:
         spent = time.perf_counter() - begun
@@ -157,7 +157,7 @@ def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
 
     tell(f"corruptions: {count} images in {len(ways)} ways", draft.left_s())
     bundles = [part.contender for part in draft.parts if isinstance(part.contender, BundleContender)]
-    ask_spoilt(bundles, draft.images, places, data.classes, options.first, draft.spoilt, heard)
+    predict_corrupted(bundles, draft.images, places, data.classes, options.first, draft.spoilt, heard)
 
 
 def _start_cold(draft: Draft, tell: Tell) -> None:

@@ -23,7 +23,7 @@ _IMAGES, _BATCH = 8, 8
 
 
 @dataclass(slots=True)
-class Spoilt:
+class CorruptedImages:
     """Answers so far, class numbers in the data's order: row -> blocks (ways, images).
 
     `places` are the images among those that are readable. Grows by blocks that all rows have answered.
@@ -38,13 +38,13 @@ class Spoilt:
         return np.concatenate(self.answers[row], axis=1)[:, : len(self.places)]
 
 
-def ask_spoilt(
+def predict_corrupted(
     contenders: Sequence[BundleContender],
     images: Sequence[Labelled],
     places: Sequence[int],
     classes: Sequence[str],
     options: SessionOptions,
-    found: Spoilt,
+    found: CorruptedImages,
     tell: Callable[[int], None],
 ) -> None:
     """Fills `found` with answers to the `images` at `places`, spoilt in all its ways; `tell` hears of each block."""

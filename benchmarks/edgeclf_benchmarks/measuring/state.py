@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeclf_benchmarks.measuring.cold_start import ColdStart
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, pixels_of
-from edgeclf_benchmarks.measuring.corrupted_images import Spoilt
+from edgeclf_benchmarks.measuring.corrupted_images import CorruptedImages
 from edgeclf_benchmarks.measuring.energy import Power
 from edgeclf_benchmarks.measuring.machine_state import Conditions
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions, Profile
@@ -74,7 +74,7 @@ class Draft:
     yardsticks: tuple[ContenderYardstick, ...] = ()
     without_yardstick: dict[str, str] = field(default_factory=dict)  # target -> why
     stopped: KeyboardInterrupt | None = None
-    spoilt: Spoilt | None = None
+    spoilt: CorruptedImages | None = None
     spoiling_s: float = 0.0  # first a guess
     reference_chosen: bool = False
 

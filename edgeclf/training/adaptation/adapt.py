@@ -48,7 +48,7 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher 
     UsageError
         The folder holds an adaptation or a run, or the backbone is more than features and a linear head.
     DataError
-        There are fewer images than a batch has, or the weights can't be had.
+        There are fewer images than a batch has, or the weights are not available.
     GateError
         The embeddings collapsed, or the loss is no number: no weights are left.
     """

@@ -71,7 +71,7 @@ def load_backbone(
     UsageError
         No such model or weights; `pictures` of weights that know theirs.
     DataError
-        The weights can't be had, or don't fit.
+        The weights are not available, or don't fit.
     """
     import torch
 

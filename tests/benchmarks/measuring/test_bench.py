@@ -12,8 +12,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf_benchmarks.measuring import bench, rounds
-from edgeclf_benchmarks.measuring import corrupted_images as spoilt
+from edgeclf_benchmarks.measuring import bench, corrupted_images, rounds
 from edgeclf_benchmarks.measuring import report_builder as summing_up
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
@@ -277,9 +276,9 @@ def test_an_interruption_leaves_a_report_that_says_so(
 def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spoilt, "_IMAGES", 2)
+    monkeypatch.setattr(corrupted_images, "_IMAGES", 2)
     asked: list[str] = []
-    answers = spoilt._answers
+    answers = corrupted_images._answers
 
     def until_the_second_block(contender: BundleContender, *arguments: Any) -> Any:
         asked.append(contender.name)
@@ -287,7 +286,7 @@ def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answere
             raise KeyboardInterrupt
         return answers(contender, *arguments)
 
-    monkeypatch.setattr(spoilt, "_answers", until_the_second_block)
+    monkeypatch.setattr(corrupted_images, "_answers", until_the_second_block)
     bundles = [tiny.build(tmp_path / name) for name in "ab"]
     draft = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
     report = report_of(draft, "")

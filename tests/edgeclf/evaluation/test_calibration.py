@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf.evaluation.report import passes
 from edgeclf.evaluation.thresholds import Wanted, fit_thresholds, parse_wanted
+from edgeclf_benchmarks.measuring.thresholds import passes
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.intervals import wilson
 from edgeclf_runtime.metrics.metrics import negative_log_likelihood, to_scores

@@ -25,7 +25,7 @@ from edgeclf_benchmarks.comparing.page.tables_below import (
 )
 from edgeclf_benchmarks.comparing.page.tradeoff_chart import pareto
 from edgeclf_benchmarks.comparing.regression import since_baseline
-from edgeclf_benchmarks.comparing.robustness_columns import spoilt_tables
+from edgeclf_benchmarks.comparing.robustness_columns import robustness_tables
 from edgeclf_benchmarks.measuring.timing import too_few_calls
 
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
@@ -101,7 +101,7 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
         yield "Reliability", f'{panels}<p class="dim">{_RELIABILITY}</p>'
     yield "Changed answers", _flipped(entries)
     if panels := robustness(entries):
-        yield "Robustness", f"{whose}{panels}{''.join(map(_table, spoilt_tables(entries)))}"
+        yield "Robustness", f"{whose}{panels}{''.join(map(_table, robustness_tables(entries)))}"
     yield "Warnings", _table(cautions(compared.sources)) or "<p>None.</p>"
     conditions = "".join(map(to_html, machines(compared.sources)))
     yield "Machines", f"{to_html(settings(compared.sources))}{conditions}"

@@ -127,7 +127,7 @@ def load_clip(model: str, pretrained: str | None, *, img_size: int | None = None
     UsageError
         No such model or weights.
     DataError
-        The weights can't be had, or are of another architecture.
+        The weights are not available, or are of another architecture.
     """
     import torch
 
