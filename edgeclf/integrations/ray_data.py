@@ -25,13 +25,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.machine_proofs import require_no_failed_proof
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.decode import ImageSource, Limits
+from edgeclf_runtime.images.limits import Limits
+from edgeclf_runtime.images.sources import ImageSource
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -101,7 +103,7 @@ class ClassifyWithBundle:
 
 def _fault(cell: Any) -> str | None:
     """Why `cell` is not one image, if that shows from outside."""
-    if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray)):
+    if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray, Image.Image)):
         return None
     if not isinstance(cell, str):
         return f"wanted bytes, an array or a path, found {type(cell).__name__}"

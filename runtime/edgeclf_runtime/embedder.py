@@ -14,8 +14,9 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import BundleError, UsageError
-from edgeclf_runtime.images.decode import ImageSource, Limits
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import PixelMode, mode_facts
+from edgeclf_runtime.images.sources import ImageSource
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
 from edgeclf_runtime.session import Session, open_session
 from edgeclf_runtime.text.tokenizer import Tokenizer

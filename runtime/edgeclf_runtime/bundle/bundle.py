@@ -125,6 +125,11 @@ class Bundle:
         return self.path.stem if self.path.suffix == ".tar" else self.path.resolve().name
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of the outputs; empty for an encoder."""
+        return self.manifest.labels
+
+    @property
     def sidecar(self) -> Path:
         """The folder beside the bundle where other machines' proofs go; outside the hashed set."""
         return self.path.resolve().parent / f"{self.name}.proofs"

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf_runtime.images.decode import ImageSource, Limits, decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import Reserve
 from edgeclf_runtime.images.orientation import Reduced
 from edgeclf_runtime.images.simd_resize import resize_box, resizer_facts
+from edgeclf_runtime.images.sources import ImageSource
 
 PixelMode = Literal["exact", "fast"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
