@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +176,7 @@ def _image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[Imag
     elif is_source(images):
         yield images  # type: ignore[misc]
     else:
-        for image in images:  # type: ignore[union-attr]
+        for image in cast("Iterable[ImageSource]", images):
             yield from image_sources(image)
 
 
