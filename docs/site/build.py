@@ -1,7 +1,7 @@
 """Builds the documentation site: the repository's own pages, and references made from its code.
 
-`python docs/site/build.py` lays the pages out in build/docs/ and builds site/ from them (`make docs`). They lie there as they
-do in the repository, so that a link between them is the same on a code host and on the site.
+`make docs` runs it: it lays the pages out in build/docs/ and builds site/ from them. They lie there as they do in the
+repository, so that a link between them is the same on a code host and on the site.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class Limits:
 
     Examples
     --------
-    >>> Limits(megapixels=200)  # scans
+    >>> from edgeclf_runtime import Limits
+    >>> Limits(megapixels=200)  # for large scans
     Limits(megapixels=200, megabytes=64.0)
     """
 
