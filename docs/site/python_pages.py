@@ -16,12 +16,16 @@ def python_pages() -> dict[str, str]:
 def _page(package: str) -> str:
     """Names are loaded lazily there, which mkdocstrings can't follow: the directives name their own modules."""
     module = importlib.import_module(package)
-    names = sorted(getattr(module, "__all__", dir(module)), key=lambda name: (name.lower(), name))
+    names = [name for name in getattr(module, "__all__", dir(module)) if not name.startswith("_")]
     lines = [f"# {package}", "", inspect.cleandoc(module.__doc__ or ""), ""]
-    for name in names:
-        if name.startswith("_"):
-            continue
-        found = getattr(module, name)
-        defined_in = getattr(found, "__module__", package)
+    for name in sorted(names, key=lambda name: (_kind(getattr(module, name)), name.lower())):
+        defined_in = getattr(getattr(module, name), "__module__", package)
         lines += [f"::: {defined_in}.{name}", "    options:", f"      heading: {name}", f"      toc_label: {name}", ""]
     return "\n".join(lines)
+
+
+def _kind(found: object) -> int:
+    """Functions come first, then classes, then errors."""
+    if not inspect.isclass(found):
+        return 0
+    return 2 if issubclass(found, BaseException) else 1
