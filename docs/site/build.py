@@ -43,8 +43,11 @@ def lay_out(place: Path) -> None:
 def build(pages: Path, site: Path) -> None:
     """Builds `site`; a warning, such as a link that leads nowhere, is an error."""
     os.environ["NO_MKDOCS_2_WARNING"] = "1"  # of Material for MkDocs; CONTRIBUTING.md says what we make of it
-    from mkdocs.commands.build import build as build_site
-    from mkdocs.config import load_config
+    try:
+        from mkdocs.commands.build import build as build_site
+        from mkdocs.config import load_config
+    except ImportError as error:
+        raise SystemExit(f"{error}; the site needs Python 3.11 or newer and pip install -e '.[dev]'") from error
 
     lay_out(pages)
     build_site(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(pages), site_dir=str(site)))

@@ -52,8 +52,8 @@ class ClassifyWithBundle:
     bundle
         A folder, or the .tar that pack made, as every worker finds it.
     column
-        Where the images are: "bytes", "image" (arrays) or "path"; None: the first of them that is there. Take bytes
-        where you can: `read_images` decodes by itself and does not turn pictures that their EXIF says lie.
+        Where the images are: "bytes", "image" (arrays or PIL images) or "path"; None: the first of them that is there.
+        Prefer bytes: `read_images` decodes by itself and ignores the EXIF orientation.
     top
         How many classes a row lists; all, where the bundle has fewer.
     batch_size
@@ -106,7 +106,7 @@ def _fault(cell: Any) -> str | None:
     if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray, Image.Image)):
         return None
     if not isinstance(cell, str):
-        return f"wanted bytes, an array or a path, found {type(cell).__name__}"
+        return f"wanted bytes, an array, a PIL image or a path, found {type(cell).__name__}"
     return "a folder, not an image" if os.path.isdir(cell) else None
 
 

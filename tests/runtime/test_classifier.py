@@ -29,6 +29,7 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.embedder import Embedder
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.images.limits import Limits
 
@@ -307,6 +308,17 @@ def test_every_form_of_an_image_gives_the_logits_of_its_file(
             assert found.scores == wanted.scores
         names = [prediction.source for prediction in classifier.predict([*forms[2:4], Image.open(path), upright])]
     assert names == ["file 0", "file 1", "image 2", "array 3"]
+
+
+def test_an_embedder_takes_and_refuses_the_same_forms(tmp_path: Path) -> None:
+    data = tiny.encoded(tiny.pictures(1)[0])
+    with Embedder.open(tiny.build(tmp_path / "encoder", task="embed-image", labels=())) as embedder:
+        (wanted,) = embedder.embed_images(data)
+        for form in (bytearray(data), memoryview(data), io.BytesIO(data), Image.open(io.BytesIO(data))):
+            (found,) = embedder.embed_images(form)
+            assert np.array_equal(found.vector, wanted.vector)
+        with pytest.raises(UsageError, match=r"wanted an image .*, found NoneType"):
+            list(embedder.embed_images([None]))  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
