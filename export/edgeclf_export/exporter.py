@@ -227,19 +227,33 @@ def export(
     report: Callable[[str], None] = lambda step: None,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Exported]:
-    """Yields a proven bundle for each target, as each is published; `report` is told what is being done.
-
-    `tell` learns what is worth knowing beforehand: of int8, what the images that judge can show.
+    """Yields a proven bundle for each target, as each is published.
 
     Where a TensorRT engine can be built on this machine, its bundle follows the portable one.
+
+    Parameters
+    ----------
+    exportable
+        The classifier or encoder to export.
+    options
+        Targets, precision, output folder and more.
+    report
+        Called with a few words for each step.
+    tell
+        Called with what is worth knowing beforehand: of int8, what the evaluation images can show.
+
+    Yields
+    ------
+    Exported
+        One a target, and one more for an engine that was built here.
 
     Raises
     ------
     UsageError
         An output that exists, before anything is made; a target that can't have this classifier.
     TargetsFailed
-        When all targets were tried: a bundle differs from its reference by more than its tolerances, or its int8 holds
-        no floor. It is kept aside as NAME.failed.
+        When all targets were tried: a bundle differs from its reference by more than its tolerances, or no int8 model
+        passes its accuracy gate. It is kept aside as NAME.failed.
     """
     if isinstance(exportable, TextExportable) or not exportable.labels:
         refuse_int8_of_encoder(options.precision)
