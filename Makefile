@@ -10,7 +10,7 @@ MAKEFLAGS += --jobs=2
 TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
   tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
 
-.PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format clean
+.PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,7 +20,8 @@ help:
 	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions"
 	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
 	@echo "make format     let ruff mend what it can"
-	@echo "make clean      remove .venv, caches and built distributions; bundles/ and runs/ stay"
+	@echo "make docs       the documentation site, in site/ (Python 3.11 or newer)"
+	@echo "make clean      remove .venv, caches, site/ and built distributions; bundles/ and runs/ stay"
 
 demo: $(READY)
 	$(PYTHON) -m edgeclf demo $(if $(DATA),--data $(DATA))
@@ -52,8 +53,11 @@ format: $(READY)
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
+docs: $(READY)
+	$(PYTHON) docs/site/build.py
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache runtime/.ruff_cache
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache runtime/.ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from edgeclf_runtime.backends.hog import grey_levels, hog
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, to_input
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.decode import ImageSource, decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.sources import ImageSource
 
 
 @dataclass(frozen=True, slots=True)

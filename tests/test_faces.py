@@ -9,7 +9,11 @@ import sys
 import pytest
 
 FACES = {
-    "edgeclf_runtime": {"Bundle", "Classifier", "Embedder", "Prediction", "Score", "SessionOptions", "build", "verify"},
+    "edgeclf_runtime": {
+        *("Bundle", "Classifier", "Embedder", "Prediction", "Score", "SessionOptions", "build", "verify"),
+        *("Limits", "Normalization", "Pixels"),
+        *("BackendError", "BundleError", "DataError", "EdgeclfError", "GateError", "ImageError", "UsageError"),
+    },
     "edgeclf_export": {"ExportOptions", "export", "export_module"},
 }
 

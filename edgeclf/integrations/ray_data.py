@@ -25,13 +25,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.machine_proofs import require_no_failed_proof
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.decode import ImageSource, Limits
+from edgeclf_runtime.images.limits import Limits
+from edgeclf_runtime.images.sources import ImageSource
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -50,8 +52,8 @@ class ClassifyWithBundle:
     bundle
         A folder, or the .tar that pack made, as every worker finds it.
     column
-        Where the images are: "bytes", "image" (arrays) or "path"; None: the first of them that is there. Take bytes
-        where you can: `read_images` decodes by itself and does not turn pictures that their EXIF says lie.
+        Where the images are: "bytes", "image" (arrays or PIL images) or "path"; None: the first of them that is there.
+        Prefer bytes: `read_images` decodes by itself and ignores the EXIF orientation.
     top
         How many classes a row lists; all, where the bundle has fewer.
     batch_size
@@ -101,10 +103,10 @@ class ClassifyWithBundle:
 
 def _fault(cell: Any) -> str | None:
     """Why `cell` is not one image, if that shows from outside."""
-    if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray)):
+    if isinstance(cell, (bytes, bytearray, memoryview, np.ndarray, Image.Image)):
         return None
     if not isinstance(cell, str):
-        return f"wanted bytes, an array or a path, found {type(cell).__name__}"
+        return f"wanted bytes, an array, a PIL image or a path, found {type(cell).__name__}"
     return "a folder, not an image" if os.path.isdir(cell) else None
 
 

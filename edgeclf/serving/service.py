@@ -19,7 +19,7 @@ from edgeclf_runtime.bundle.decision import Prediction, probabilities
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, BundleError
-from edgeclf_runtime.images.decode import Limits
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import Pixels
 
 T = TypeVar("T")

@@ -83,7 +83,7 @@ def embed(
     from edgeclf.verbs.shared.image_inputs import gather_images
     from edgeclf_runtime.bundle.atomic_write import writing
     from edgeclf_runtime.embedder import Embedder
-    from edgeclf_runtime.images.decode import Limits
+    from edgeclf_runtime.images.limits import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options, mode = (

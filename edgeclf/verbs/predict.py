@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.backends.engine import SessionOptions
     from edgeclf_runtime.bundle.proof import Proof
     from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.images.decode import Limits
+    from edgeclf_runtime.images.limits import Limits
     from edgeclf_runtime.images.pixels import PixelMode
 
 
@@ -129,7 +129,7 @@ def predict(
 
     from edgeclf.verbs.shared.predict_images import Run, answer_groups, find_groups, open_writers
     from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.images.decode import Limits
+    from edgeclf_runtime.images.limits import Limits
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)

@@ -60,16 +60,37 @@ class ExportOptions:
 
     Attributes
     ----------
+    targets
+        Engines to make a bundle for: "onnx", "openvino", "tensorrt", "pytorch".
+    precision
+        "fp32", "fp16", "bf16", "int8" (held to an accuracy gate), or "auto" (the fastest that holds it).
     output
         Folder that receives one bundle a target, named NAME-TARGET-PRECISION.
+    name
+        NAME in place of the classifier's own.
     form
         The graph's input: pixels ("uint8-nhwc"), or normalised floats for foreign consumers ("float-nchw").
+    opset
+        Of the ONNX graph.
     proof_data
         Folder of images to prove on; None: photographs that scikit-image and scikit-learn ship.
+    force
+        Replace bundles that exist.
     engine
         What TensorRT engines are built for, where one is tried or made.
     int8
-        For the precisions "int8" and "auto": what calibrates, and the floor that has to hold.
+        For the precisions "int8" and "auto": what calibrates, and the accuracy gate that has to hold.
+
+    Raises
+    ------
+    UsageError
+        A target, precision, opset or name that does not exist or does not fit.
+
+    Examples
+    --------
+    >>> from edgeclf_export import ExportOptions
+    >>> ExportOptions(targets=("onnx", "openvino"), precision="fp16").form
+    'uint8-nhwc'
     """
 
     targets: tuple[str, ...] = ("onnx",)
@@ -100,7 +121,23 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A published bundle, what it is, and the proof and checks that it carries."""
+    """A published bundle, what it is, and the proof and checks that it carries.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    bundle_bytes
+        Size of all its files.
+    target, state, weights_precision
+        As in its manifest; state is "built", or "portable" where the device has to build an engine.
+    proof
+        How it compares with the reference on this machine.
+    checks
+        A sentence for each thing that was tried beside the proof.
+    ladder
+        Of int8 and auto: the steps that were tried, with what was measured.
+    """
 
     path: Path
     bundle_bytes: int
@@ -129,11 +166,20 @@ def export_module(
     module
         (N, 3, H, W) normalised float32 -> (N, classes) float32 logits, on the CPU; put into evaluation mode.
     pixels, normalization
-        How a picture becomes its input. H and W are `pixels.crop_px`.
+        How an image becomes its input. H and W are `pixels.crop_px`.
     labels
         The classes in order.
+    options
+        Targets, precision, output folder and more.
+    name
+        Of the bundles, and of the model in their origin.
     scores
         "softmax" where one class is right; "sigmoid" where each is a question of its own.
+
+    Returns
+    -------
+    list of Exported
+        One a target.
 
     Raises
     ------
@@ -145,14 +191,20 @@ def export_module(
 
     Examples
     --------
-    >>> export_module(
+    >>> from torch import nn
+    >>> from edgeclf_export import ExportOptions, export_module
+    >>> from edgeclf_runtime import Normalization, Pixels
+    >>> module = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(1800, 2))
+    >>> (exported,) = export_module(
     ...     module,
-    ...     Pixels("shorter", resize_px=(256, 256), crop_px=(224, 224)),
+    ...     Pixels("shorter", resize_px=(40, 40), crop_px=(32, 32)),
     ...     ["apple", "pear"],
-    ...     ExportOptions(targets=("onnx", "openvino"), output=Path("bundles")),
+    ...     ExportOptions(targets=("onnx",)),
     ...     normalization=Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     ...     name="orchard",
-    ... )  # bundles/orchard-onnx-fp32, bundles/orchard-openvino-fp32
+    ... )
+    >>> print(exported.path, exported.proof.verdict)
+    bundles/orchard-onnx-fp32 pass
     """
     plan_outputs(name, options)
     reference = Reference("pytorch", f"{name} {digest_state(module.state_dict())}")
@@ -175,19 +227,33 @@ def export(
     report: Callable[[str], None] = lambda step: None,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Exported]:
-    """Yields a proven bundle for each target, as each is published; `report` is told what is being done.
-
-    `tell` learns what is worth knowing beforehand: of int8, what the images that judge can show.
+    """Yields a proven bundle for each target, as each is published.
 
     Where a TensorRT engine can be built on this machine, its bundle follows the portable one.
+
+    Parameters
+    ----------
+    exportable
+        The classifier or encoder to export.
+    options
+        Targets, precision, output folder and more.
+    report
+        Called with a few words for each step.
+    tell
+        Called with what is worth knowing beforehand: of int8, what the evaluation images can show.
+
+    Yields
+    ------
+    Exported
+        One a target, and one more for an engine that was built here.
 
     Raises
     ------
     UsageError
         An output that exists, before anything is made; a target that can't have this classifier.
     TargetsFailed
-        When all targets were tried: a bundle differs from its reference by more than its tolerances, or its int8 holds
-        no floor. It is kept aside as NAME.failed.
+        When all targets were tried: a bundle differs from its reference by more than its tolerances, or no int8 model
+        passes its accuracy gate. It is kept aside as NAME.failed.
     """
     if isinstance(exportable, TextExportable) or not exportable.labels:
         refuse_int8_of_encoder(options.precision)

@@ -14,14 +14,34 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.decision import Prediction, decide, probabilities
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import BundleError, UsageError
-from edgeclf_runtime.images.decode import ImageSource, Limits
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import PixelMode, mode_facts
+from edgeclf_runtime.images.sources import ImageSource
 from edgeclf_runtime.pipeline import ImagePipeline, Loaded
 from edgeclf_runtime.session import Session, open_session
 
 
 class Classifier:
-    """A bundle ready to answer. One classifier serves several threads; each call of `predict` keeps its own order."""
+    """A bundle ready to predict. One classifier serves several threads; each call of `predict` keeps its own order.
+
+    Made by `Classifier.open`, closed by `close` or at the end of a `with` block.
+
+    Attributes
+    ----------
+    bundle
+        The bundle that it runs.
+    session
+        The engine under it: (N, H, W, 3) uint8 RGB pixels -> (N, classes) float32 logits.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Classifier
+    >>> with Classifier.open("bundles/scenes") as classifier:
+    ...     for prediction in classifier.predict(["photos/lake.jpg", "photos/missing.jpg"], top=1):
+    ...         print(prediction.source, prediction.label, prediction.error)
+    photos/lake.jpg pagoda None
+    photos/missing.jpg None No such file or directory
+    """
 
     def __init__(self, bundle: Bundle, session: Session, limits: Limits, mode: PixelMode = "exact") -> None:
         if bundle.manifest.task != "classify" or bundle.manifest.pixels is None:
@@ -40,11 +60,27 @@ class Classifier:
         limits: Limits = Limits(),
         mode: PixelMode = "exact",
     ) -> Classifier:
-        """Opens a bundle (folder or packed file) on its own engine; `mode` is for `Pixels.load`.
+        """Opens a bundle on the engine that it is made for.
 
-        Many images are answered soonest with SessionOptions(hint="throughput"), one with the default.
+        Parameters
+        ----------
+        bundle
+            Its folder, the .tar that `edgeclf pack` made of it, or an opened Bundle.
+        options
+            Device, threads and precision. The default is tuned for one image at a time; for many,
+            `SessionOptions(hint="throughput")` is faster.
+        limits
+            What a single image may cost.
+        mode
+            "exact": the pixels of the reference, bit for bit; "fast": large JPEGs are decoded at a part of their size
+            and resized by SIMD, so that pixels differ by some levels.
 
-        Raises BundleError or BackendError.
+        Raises
+        ------
+        BundleError
+            It is damaged, or of another task than classification.
+        BackendError
+            Its engine is missing, or can't do what `options` ask.
         """
         opened = Bundle.open(bundle)
         if opened.manifest.task != "classify":
@@ -53,6 +89,7 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
         return self.bundle.manifest.labels
 
     @property
@@ -74,15 +111,38 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, folder, binary file, bytes, bytearray, memoryview or array, or an iterable of them.
+            One image or an iterable of them. An image is a path, bytes (bytearray, memoryview), a binary file, a PIL
+            image of any mode (its EXIF orientation is applied, as a file's is), or an array (H, W), (H, W, 3) or
+            (H, W, 4) of uint8 or uint16. The path of a folder stands for all images in it.
         channels
-            Order of colours in arrays, "rgb" or "bgr".
+            Order of colours in arrays, "rgb" or "bgr". Files and PIL images say theirs themselves.
         batch_size
             Images handed to the engine at a time; the next ones are decoded meanwhile.
         top
             How many classes a prediction lists.
         threshold
-            Probability below which the label is "unknown"; None: what the bundle says.
+            Probability (or margin) below which the label is "unknown"; None: what the bundle says.
+
+        Yields
+        ------
+        Prediction
+            One an image. One that can't be read has `error` set and costs the others nothing.
+
+        Raises
+        ------
+        UsageError
+            An option can't be meant, or something given is no image at all (a tensor, None, a number, …).
+        BackendError
+            The engine failed.
+
+        Examples
+        --------
+        >>> from PIL import Image
+        >>> from edgeclf_runtime import Classifier
+        >>> with Classifier.open("bundles/scenes") as classifier:
+        ...     (prediction,) = classifier.predict(Image.open("photos/lake.jpg"), top=2)
+        >>> prediction.source, prediction.label, [score.label for score in prediction.scores]
+        ('image 0', 'pagoda', ['pagoda', 'sky'])
         """
         if top < 1:
             raise UsageError(f"top must be at least 1, found {top}")
@@ -90,8 +150,8 @@ class Classifier:
         if threshold is not None and not (np.isfinite(threshold) and (margins or 0 <= threshold <= 1)):
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
-        answered = self._pipeline.run(images, self.scores, channels=channels, batch_size=batch_size)
-        return (self._predict(image, scores, top, threshold) for image, scores in answered)
+        found = self._pipeline.run(images, self.scores, channels=channels, batch_size=batch_size)
+        return (self._predict(image, scores, top, threshold) for image, scores in found)
 
     def _predict(
         self, image: Loaded, scores: NDArray[np.floating] | None, top: int, threshold: float | None

@@ -13,32 +13,55 @@ from __future__ import annotations
 
 
 class EdgeclfError(Exception):
-    """A message for the user: what was wanted, what was found, what to do."""
+    """The root of all errors that edgeclf raises on purpose: one line says what was wanted, what was found, what to do.
+
+    Attributes
+    ----------
+    exit_code
+        What the command line exits with.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Classifier, EdgeclfError
+    >>> try:
+    ...     Classifier.open("bundles/none")
+    ... except EdgeclfError as error:
+    ...     print(error.exit_code, error)
+    3 bundles/none: no such bundle
+    """
 
     exit_code = 70
 
 
 class UsageError(EdgeclfError):
+    """An option, a name or a combination that can't be meant."""
+
     exit_code = 2
 
 
 class DataError(EdgeclfError):
+    """An image, a data set or an artefact that can't be used."""
+
     exit_code = 3
 
 
 class ImageError(DataError):
-    pass
+    """An image that can't be decoded, or is over a limit."""
 
 
 class BundleError(DataError):
-    pass
+    """A bundle that is damaged, foreign or of a newer schema."""
 
 
 class GateError(EdgeclfError):
+    """A promised figure that was not met: parity, regression, leakage."""
+
     exit_code = 1
 
 
 class BackendError(EdgeclfError):
+    """An engine that is missing, of the wrong version, or can't do what was asked."""
+
     exit_code = 4
 
 

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.errors import ImageError, UsageError
-from edgeclf_runtime.images.decode import ImageSource, Limits, find_images
+from edgeclf_runtime.images.decode import find_images
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.pixels import PixelMode, Pixels
+from edgeclf_runtime.images.sources import ImageSource, is_source, not_a_source
 from edgeclf_runtime.session import Session
 
 _GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
 
-_SOURCES = (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray)
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
 class Loaded(NamedTuple):
-    """An image on its way: its pixels, or its error. `name` is the path, or "array 3" / "file 3" by its place."""
+    """An image on its way: its pixels, or its error. `name` is what `source_name` gives."""
 
     name: str
     pixels: NDArray[np.uint8] | None
@@ -162,30 +163,21 @@ def _rows(answered: _Answered) -> Iterator[tuple[Loaded, NDArray[np.floating] | 
 
 def image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
     """One source after the other; folders give their images. Raises UsageError at once where it is none itself."""
-    if not isinstance(images, (*_SOURCES, Iterable)) and not hasattr(images, "read"):
-        raise _no_source(images)
-    if hasattr(images, "__dlpack__") and not isinstance(images, np.ndarray):
-        raise _no_source(images)
+    if not is_source(images) and (
+        not isinstance(images, Iterable) or isinstance(images, Mapping) or hasattr(images, "__dlpack__")
+    ):
+        raise not_a_source(images)
     return _image_sources(images)
 
 
 def _image_sources(images: ImageSource | Iterable[ImageSource]) -> Iterator[ImageSource]:
-    if isinstance(images, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(images, "read"):
-        yield images  # type: ignore[misc]
-    elif isinstance(images, (str, os.PathLike)):
+    if isinstance(images, (str, os.PathLike)):
         yield from find_images(Path(images))[0] if os.path.isdir(images) else [images]
+    elif is_source(images):
+        yield images  # type: ignore[misc]
     else:
-        for image in images:
+        for image in cast("Iterable[ImageSource]", images):
             yield from image_sources(image)
-
-
-def _no_source(images: object) -> UsageError:
-    found = type(images).__name__
-    if hasattr(images, "__dlpack__"):
-        found += "; give it as a numpy array, (H, W, 3) uint8 (of torch: tensor.permute(1, 2, 0).cpu().numpy())"
-    elif isinstance(images, Image.Image):
-        found += "; give its file, or numpy.asarray(image.convert('RGB'))"
-    return UsageError(f"wanted paths, binary files, bytes or arrays, found {found}")
 
 
 def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:
@@ -204,7 +196,8 @@ def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:
 
 
 def source_name(source: ImageSource, position: int) -> str:
-    """The path, or what it is and its place."""
+    """The path, or "array 3", "image 3" (of Pillow), "file 3" (bytes, too): what it is and its place."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
-    return f"{'array' if isinstance(source, np.ndarray) else 'file'} {position}"
+    kind = "array" if isinstance(source, np.ndarray) else "image" if isinstance(source, Image.Image) else "file"
+    return f"{kind} {position}"

@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,13 +23,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from PIL import Image, ImageOps
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.embedder import Embedder
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
-from edgeclf_runtime.images.decode import Limits
+from edgeclf_runtime.images.limits import Limits
 
 Shared = Callable[[str], Bundle]
 
@@ -226,10 +229,23 @@ def test_options_that_can_not_be_meant_are_refused_at_once(
         classifier.predict([], **arguments)
 
 
-@pytest.mark.parametrize("images", [5, None, [None], object(), array.array("B", b"x")])
-def test_what_is_no_image_source_is_named(images: Any, classifier: Classifier) -> None:
-    with pytest.raises(UsageError, match="wanted paths, binary files, bytes or arrays, found"):
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (5, "the number 5; make an array"),
+        (None, "NoneType; give one of these"),
+        ([None], "NoneType; give one of these"),
+        (object(), "object; give one of these"),
+        ([[[0, 255], [9, 9]]], "the number 0; make an array"),
+        (array.array("B", b"x"), "the number 120; make an array"),
+        ({"bytes": b"", "path": "a.jpg"}, "a dict; give its entry"),
+        ([{"bytes": b""}], "a dict; give its entry"),
+    ],
+)
+def test_what_is_no_image_is_named_with_what_to_give(images: Any, found: str, classifier: Classifier) -> None:
+    with pytest.raises(UsageError, match=f"^wanted an image .*, found {found}") as failure:
         list(classifier.predict(images))
+    assert "\n" not in str(failure.value)
 
 
 class Tensor:
@@ -244,21 +260,65 @@ class Tensor:
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_tensor_of_another_library_says_what_to_give(inside: bool, classifier: Classifier) -> None:
-    with pytest.raises(UsageError, match=r"found Tensor; give it as a numpy array, \(H, W, 3\) uint8"):
+    with pytest.raises(UsageError, match=r"found tests\.Tensor; give numpy arrays of \(H, W, 3\) uint8"):
         list(classifier.predict([Tensor()] if inside else Tensor()))  # type: ignore[arg-type]
 
 
-def test_an_image_of_pillow_says_what_to_give(classifier: Classifier) -> None:
-    with pytest.raises(UsageError, match=r"found Image; give its file, or numpy\.asarray\(image\.convert\('RGB'\)\)"):
-        list(classifier.predict(tiny.pictures(1)))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("shape", [(), (32, 32, 3), (2, 3, 32, 32)])
-def test_a_torch_tensor_is_refused_at_once(shape: tuple[int, ...], classifier: Classifier) -> None:
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 3, 32, 32)])
+def test_what_a_torch_tensor_is_told_to_become_is_an_image(shape: tuple[int, ...], classifier: Classifier) -> None:
     torch = pytest.importorskip("torch")
-    with pytest.raises(UsageError, match="found Tensor; give it as a numpy array") as failure:
-        classifier.predict(torch.zeros(shape, dtype=torch.uint8))
-    assert "\n" not in str(failure.value)
+    tensor = torch.zeros(shape, dtype=torch.uint8)
+    with pytest.raises(UsageError, match=f"found torch.Tensor of shape .*{shape[-1]}\\), uint8; give ") as failure:
+        classifier.predict(tensor)
+    (given,) = re.findall("give (.*), uint8 of 0..255", str(failure.value))
+    assert {p.error for p in classifier.predict(eval(given, {"tensor": tensor, "list": list}))} == {None}
+
+
+@pytest.mark.parametrize(
+    ("array", "hint"),
+    [
+        (np.zeros((3, 8, 8), np.uint8), r"colours come last: array\.transpose\(1, 2, 0\)"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"give its images one by one: list\(batch\)"),
+        (np.array(["a.jpg"]), r"array\.tolist\(\)"),
+        (np.zeros((8, 8, 3), np.float32), "scale them to 0..255"),
+    ],
+)
+def test_an_array_that_is_no_image_says_how_it_becomes_one(array: Any, hint: str, classifier: Classifier) -> None:
+    (prediction,) = classifier.predict(array)
+    assert re.search(hint, str(prediction.error))
+
+
+@pytest.mark.parametrize("target", tiny.TARGETS)
+def test_every_form_of_an_image_gives_the_logits_of_its_file(
+    target: str, shared_bundle: Shared, tmp_path: Path
+) -> None:
+    path, (picture,) = tmp_path / "sideways.jpg", tiny.pictures(1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path.write_bytes(data := tiny.encoded(picture.resize((40, 30)), exif=exif))
+    loaded = Image.open(path)
+    loaded.load()
+    upright = np.asarray(ImageOps.exif_transpose(loaded))
+    forms: list[Any] = [str(path), data, bytearray(data), memoryview(data), io.BytesIO(data), path.open("rb")]
+    forms += [Image.open(path), loaded, loaded.copy(), upright, Image.fromarray(upright)]
+    with Classifier.open(shared_bundle(target)) as classifier:
+        (wanted,) = classifier.predict(path)
+        for form in forms:
+            (found,) = classifier.predict(form)
+            assert found.scores == wanted.scores
+        names = [prediction.source for prediction in classifier.predict([*forms[2:4], Image.open(path), upright])]
+    assert names == ["file 0", "file 1", "image 2", "array 3"]
+
+
+def test_an_embedder_takes_and_refuses_the_same_forms(tmp_path: Path) -> None:
+    data = tiny.encoded(tiny.pictures(1)[0])
+    with Embedder.open(tiny.build(tmp_path / "encoder", task="embed-image", labels=())) as embedder:
+        (wanted,) = embedder.embed_images(data)
+        for form in (bytearray(data), memoryview(data), io.BytesIO(data), Image.open(io.BytesIO(data))):
+            (found,) = embedder.embed_images(form)
+            assert np.array_equal(found.vector, wanted.vector)
+        with pytest.raises(UsageError, match=r"wanted an image .*, found NoneType"):
+            list(embedder.embed_images([None]))  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])

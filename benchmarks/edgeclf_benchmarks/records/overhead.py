@@ -25,7 +25,7 @@ from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.images.decode import Limits
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.session import BACKENDS, Session
 
 Call = Callable[[NDArray[np.uint8]], Any]

@@ -27,18 +27,29 @@ class SessionOptions:
     device
         "own": what the bundle is made for, "cuda" for tensorrt and "cpu" for the others. Or "cpu", or what the engine
         calls it: "cuda", "tensorrt" (onnx), "gpu", "npu" (openvino), "cuda" (pytorch). There is no fallback: a device
-        that can't be had is an error.
+        that is not available is an error.
     threads
         Threads of the engine; None: the cores that this process may use.
     compute_precision
         What to compute in; None: what the manifest says.
     hint
-        Tune the engine for single answers or for many at once.
+        "latency": the shortest time for one image; "throughput": the most images a second.
     streams
         Inferences at the same time, which share the threads. None: one for latency; for throughput one a thread, since
-        two cores do more on two pictures than together on one.
+        two cores do more on two images than together on one.
     cache
         Folder where OpenVINO keeps what it compiled, for a quicker start. What lies there is run unchecked.
+
+    Raises
+    ------
+    UsageError
+        A number of threads or streams that can't be meant.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import SessionOptions
+    >>> SessionOptions(threads=4, streams=2).threads_per_stream
+    2
     """
 
     device: str = OWN_DEVICE
@@ -60,14 +71,17 @@ class SessionOptions:
 
     @property
     def thread_count(self) -> int:
+        """Threads in all."""
         return self.threads or _cores()
 
     @property
     def stream_count(self) -> int:
+        """Inferences at the same time."""
         return self.streams or (1 if self.hint == "latency" else self.thread_count)
 
     @property
     def threads_per_stream(self) -> int:
+        """Threads of one inference."""
         return self.thread_count // self.stream_count
 
 

@@ -77,16 +77,27 @@ class _Tar:
 
 
 class Bundle:
-    """An opened bundle. `read` gives bytes that were checked; engines never see a path.
+    """An opened bundle: its manifest, and its files once their hash was right. Made by `Bundle.open`.
 
     Attributes
     ----------
     path
         The folder or the packed file.
-    manifest, manifest_bytes
-        Its manifest, parsed and as it lies there.
+    manifest
+        What the bundle is: task, labels, inputs, outputs, pixel contract, origin, proof.
+    manifest_bytes
+        The manifest as it lies on disk.
     digest
         SHA-256 of the manifest, which lists the hash of every other file: the bundle's identity.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Bundle
+    >>> bundle = Bundle.open("bundles/scenes")
+    >>> bundle.labels
+    ('leaf', 'pagoda', 'sky')
+    >>> bundle.manifest.pixels.crop_px  # height, width
+    (8, 8)
     """
 
     def __init__(self, path: Path, store: _Store) -> None:
@@ -104,9 +115,12 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | Bundle) -> Bundle:
-        """The bundle at `path`, a folder or a tar; sizes are checked now, hashes when a file is read.
+        """The bundle at `path`, a folder or a .tar; sizes are checked now, hashes when a file is read.
 
-        Raises BundleError, naming the file, where one is missing, extra or of the wrong size.
+        Raises
+        ------
+        BundleError
+            It is no bundle, or a file, which is named, is missing, extra or of the wrong size.
         """
         if isinstance(path, Bundle):
             return path
@@ -122,7 +136,13 @@ class Bundle:
 
     @property
     def name(self) -> str:
+        """The folder's name, or the packed file's without .tar."""
         return self.path.stem if self.path.suffix == ".tar" else self.path.resolve().name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of the outputs; empty for an encoder."""
+        return self.manifest.labels
 
     @property
     def sidecar(self) -> Path:
@@ -130,7 +150,18 @@ class Bundle:
         return self.path.resolve().parent / f"{self.name}.proofs"
 
     def read(self, path: str) -> bytes:
-        """The bytes of one file, their SHA-256 compared with the manifest's first."""
+        """The bytes of one file, their SHA-256 compared with the manifest's first.
+
+        Parameters
+        ----------
+        path
+            As the manifest lists it, such as "golden/outputs.npy".
+
+        Raises
+        ------
+        BundleError
+            The manifest does not list it, or it was changed.
+        """
         entry = self.manifest.files.get(path)
         if entry is None:
             raise BundleError(f"{self.path}: the manifest lists no {path!r}")
@@ -143,7 +174,7 @@ class Bundle:
         return data
 
     def read_array(self, path: str) -> NDArray[np.float32]:
-        """A .npy file of the bundle; arrays that would need pickle are refused."""
+        """A .npy file of the bundle as float32. Raises BundleError for one that would need pickle."""
         try:
             array = np.lib.format.read_array(io.BytesIO(self.read(path)), allow_pickle=False)
             return np.asarray(array, dtype=np.float32)
@@ -151,7 +182,10 @@ class Bundle:
             raise BundleError(f"{self.path}/{path}: not a plain array ({error})") from error
 
     def copy_files(self, folder: Path) -> None:
-        """Writes every file but the manifest into the new `folder`, hashes compared: for a bundle made of this one."""
+        """Writes every file but the manifest into the new `folder`, hashes compared: for a bundle made of this one.
+
+        Raises BundleError where a file was changed.
+        """
         folder.mkdir()
         for path in self.manifest.files:
             data = self.read(path)
@@ -159,7 +193,7 @@ class Bundle:
             (folder / path).write_bytes(data)
 
     def check_all(self) -> None:
-        """Reads every file once, so that a flipped byte anywhere is found."""
+        """Reads every file once, so that a flipped byte anywhere is found. Raises BundleError."""
         for path in self.manifest.files:
             self.read(path)
 

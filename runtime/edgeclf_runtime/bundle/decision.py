@@ -15,7 +15,15 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A class and its probability (softmax or sigmoid), or its margin where the model has no probabilities."""
+    """A class and its score.
+
+    Attributes
+    ----------
+    label
+        The class.
+    probability
+        0..1 (softmax or sigmoid); where the model has no probabilities (HOG + SVM) its margin, any number.
+    """
 
     label: str
     probability: float
@@ -23,18 +31,27 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer to one image, or its error.
+    """What a classifier says of one image, or the error of one that can't be read.
 
     Attributes
     ----------
     source
-        The path, or "array 3" / "file 3": what was given, by its place.
+        The path, or "array 3", "image 3" (of PIL), "file 3" (bytes, too): what was given, by its place.
     label
         The best class; "unknown" below the threshold; None where there is an error.
     scores
-        The best classes, best first.
+        The best classes, best first; empty where there is an error.
+    error
+        Why there is no label, or None.
     notes
         What the decoder had to decide, such as "12 frames: the first is used".
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Prediction, Score
+    >>> prediction = Prediction("lake.jpg", "unknown", (Score("sky", 0.41), Score("leaf", 0.33)))
+    >>> prediction.scores[0].label
+    'sky'
     """
 
     source: str

@@ -51,9 +51,27 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """(pixel / 255 - mean) / std per channel, in the graph's first layer or left to the caller (float inputs).
+    """(pixel / 255 - mean) / std per channel.
 
-    `mean` and `std` are of red, green and blue. `channels` is the order in which the network takes them.
+    Attributes
+    ----------
+    mean, std
+        Of red, green and blue, in units of 0..1.
+    applied_by
+        "graph": in the model's first layer, which takes uint8 pixels; "caller": the model takes normalised floats.
+    channels
+        The order in which the network takes the colours.
+
+    Raises
+    ------
+    ValueError
+        A standard deviation that is not above 0.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Normalization
+    >>> Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).applied_by
+    'graph'
     """
 
     mean: tuple[float, float, float]

@@ -58,12 +58,39 @@ def verify(
     - predictions: do labels, temperature and thresholds make the same of the same logits?
 
     In the mode "fast" the engine gets, beside the exact pixels, those that this mode gives: decoder and engine are
-    then judged together, by FAST_PIXELS.
+    then evaluated together, by the wider tolerances FAST_PIXELS.
 
-    `open_bundle` gives the session where a device would open something else: of a portable bundle.
+    A comparison that fails is not raised: it is the verdict.
 
-    Raises BundleError where a file changed, BackendError where the engine can't be opened as the manifest asks. A
-    failed comparison is not raised: it is the verdict.
+    Parameters
+    ----------
+    bundle
+        What to prove.
+    options
+        How to run it here.
+    mode
+        "exact" or "fast", as for `Classifier.open`.
+    open_bundle
+        Gives the session where a device would open something else, as of a portable bundle.
+
+    Returns
+    -------
+    Proof
+        `verdict` is "pass", "fail" or "inconclusive", `reasons` say why.
+
+    Raises
+    ------
+    BundleError
+        A file was changed.
+    BackendError
+        The engine can't be opened as the manifest asks.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Bundle, verify
+    >>> proof = verify(Bundle.open("bundles/scenes"))
+    >>> proof.verdict, proof.reasons
+    ('pass', ())
     """
     bundle.check_all()
     manifest = bundle.manifest

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from edgeclf_runtime.errors import DataError, ImageError
@@ -23,10 +21,13 @@ from edgeclf_runtime.images.formats import EXTENSIONS, open_image
 from edgeclf_runtime.images.image_errors import PARSER_ERRORS, check_bmp, damage, refusal
 from edgeclf_runtime.images.jpeg_end import with_end_marker
 from edgeclf_runtime.images.libtiff import silence_libtiff
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import Reserve
 from edgeclf_runtime.images.orientation import Reduce, Reduced, draft, find_turn
+from edgeclf_runtime.images.pillow_images import load_pixels, unread_file
 from edgeclf_runtime.images.png import transparent_pixels, without_bad_metadata
-from edgeclf_runtime.images.rgb import array_to_rgb, to_rgb
+from edgeclf_runtime.images.rgb import array_to_rgb, check_array, to_rgb
+from edgeclf_runtime.images.sources import ImageSource, is_source, not_a_source, read_source
 from edgeclf_runtime.images.tiff import Tags, read_tags
 from edgeclf_runtime.images.tiff_pixels import load_tiff
 
@@ -36,28 +37,6 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _FRAMED = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
 _RGB_BYTES, _OTHER_BYTES = 8, 12  # a pixel: as decoded, as RGB, and turned or resized
-
-ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview, NDArray[np.generic]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a single image may cost. The defaults admit a 50-megapixel phone picture and stop a decompression bomb."""
-
-    megapixels: float = 64.0
-    megabytes: float = 64.0
-
-    def check_bytes(self, found: int) -> None:
-        if found > self.megabytes * 1e6:
-            limit = f"over the limit of {self.megabytes:g} MB; raise it (--max-megabytes) if meant"
-            raise ImageError(f"{found / 1e6:.0f} MB, {limit}")
-
-    def check_size(self, width: int, height: int) -> None:
-        if width * height > self.megapixels * 1e6:
-            raise ImageError(
-                f"{width}x{height} is {width * height / 1e6:.4g} megapixels, over the limit of "
-                f"{self.megapixels:g}; raise it (--max-megapixels) if meant"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +98,7 @@ def decode(
     reduce: Reduce | None = None,
     reserve: Reserve | None = None,
 ) -> Decoded:
-    """The picture in a path, bytes, a binary file or an array.
+    """The image in a path, bytes, a binary file, an array or an image of Pillow.
 
     Parameters
     ----------
@@ -139,51 +118,37 @@ def decode(
     ------
     ImageError
         The source is no image of the allowed formats, is damaged, or is over a limit.
+    UsageError
+        The source is none of these kinds.
     """
     if isinstance(source, np.ndarray):
-        if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3, 4)) or 0 in source.shape:
-            raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {source.shape}")
+        check_array(source)
         limits.check_size(source.shape[1], source.shape[0])
         return Decoded(array_to_rgb(source, background, value_range, channels))
-    data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source, limits)
+    how = _How(background, value_range, limits, reduce, reserve)
+    if isinstance(source, Image.Image):
+        return _decode_pillow(source, how)
+    if not is_source(source):
+        raise not_a_source(source)
+    data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else read_source(source, limits)
     limits.check_bytes(len(data))
     if not data:
         raise ImageError("the file is empty (0 bytes)")
-    return _decode_bytes(data, _How(background, value_range, limits, reduce, reserve))
+    return _decode_bytes(data, how)
 
 
-def _read(source: str | os.PathLike[str] | BinaryIO, limits: Limits) -> bytes:
-    if not isinstance(source, (str, os.PathLike)):
-        return _read_file_object(source, int(limits.megabytes * 1e6) + 1)
-    try:
-        with open(source, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("not a regular file")
-            limits.check_bytes(status.st_size)
-            return file.read()
-    except OSError as error:
-        raise ImageError(error.strerror or str(error)) from error
-    except ValueError as error:  # a null byte in the name
-        raise ImageError(str(error)) from error
-
-
-def _read_file_object(file: BinaryIO, most: int) -> bytes:
-    """From where it stands; one that stands at its end, as after writing, from its start."""
-    try:
-        data = file.read(most)
-        if data == b"" and (file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")):
-            file.seek(0)
-            data = file.read(most)
-    except (OSError, ValueError) as error:  # ValueError: the file is closed
-        raise ImageError(str(error)) from error
-    if not isinstance(data, bytes):
-        raise ImageError("the file object gives text; open it in binary mode ('rb')")
-    return data
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a named pipe must not hang the caller
+def _decode_pillow(source: Image.Image, how: _How) -> Decoded:
+    """An image that the caller opened or made: as its file, where none of it was loaded yet, else from its pixels."""
+    how.limits.check_size(*source.size)
+    data = unread_file(source, int(how.limits.megabytes * 1e6) + 1)
+    if data is not None:
+        how.limits.check_bytes(len(data))
+        return _decode_bytes(data, how)
+    if how.reserve is not None:
+        how.reserve(source.width * source.height * _OTHER_BYTES)
+    turn = load_pixels(source)
+    picture = _on_background(source, how)
+    return Decoded(picture if turn is None else picture.transpose(turn))
 
 
 def _decode_bytes(data: bytes, how: _How) -> Decoded:
@@ -237,15 +202,19 @@ def _frames(opened: ImageFile.ImageFile) -> tuple[str, ...]:
 
 def _shown(opened: ImageFile.ImageFile, data: bytes, how: _How) -> Image.Image:
     """The loaded image as RGB on its background, not turned yet."""
-    if opened.format == "BMP" and opened.mode == "RGBA" and opened.getchannel("A").getextrema() == (0, 0):
-        return opened.convert("RGB")  # a fourth byte that its writer left unused
     hidden = transparent_pixels(opened, data)
     if hidden is None:
-        return to_rgb(opened, how.background, how.value_range)
+        return _on_background(opened, how)
     del opened.info["transparency"]
     picture = to_rgb(opened, how.background, how.value_range)
     picture.paste(how.background, (0, 0), Image.fromarray(hidden))
     return picture
+
+
+def _on_background(image: Image.Image, how: _How) -> Image.Image:
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")  # a fourth byte that its writer left unused
+    return to_rgb(image, how.background, how.value_range)
 
 
 def _check_stored_values(image: ImageFile.ImageFile) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf_runtime.images.decode import ImageSource, Limits, decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import Reserve
 from edgeclf_runtime.images.orientation import Reduced
 from edgeclf_runtime.images.simd_resize import resize_box, resizer_facts
+from edgeclf_runtime.images.sources import ImageSource
 
 PixelMode = Literal["exact", "fast"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
@@ -37,7 +39,7 @@ _WIDEST_SUPPORT_PX = 3  # lanczos, the widest of them
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """Geometry from a decoded picture to the network's input. Sizes are (height, width) in pixels.
+    """The pixel contract: geometry from a decoded image to the network's input. Sizes are (height, width) in pixels.
 
     Attributes
     ----------
@@ -46,11 +48,30 @@ class Pixels:
         "cover": keeps the aspect ratio, covers `resize_px` (timm `ResizeKeepRatio`); "fit": keeps it, fits inside
         `resize_px` (timm "border"); "exact": becomes `resize_px` (timm "squash").
     crop_px
-        Centre crop after the resize: the size of the network's input. A smaller picture is padded with `padding`.
+        Centre crop after the resize: the size of the network's input. A smaller image is padded with `padding`.
+    interpolation
+        Of the resize, as Pillow computes it.
+    padding
+        RGB colour of 0..255 around an image that is smaller than `crop_px`.
     background
-        RGB colour under transparent pixels.
+        RGB colour of 0..255 under transparent pixels.
     value_range
-        Stored values that become 0 and 255 in pictures of more than 8 bits; None: all bits.
+        Stored values that become 0 and 255 in images of more than 8 bits; None: all bits.
+
+    Raises
+    ------
+    ValueError
+        Sizes, colours or a range that can't be meant.
+
+    Examples
+    --------
+    >>> from edgeclf_runtime import Pixels
+    >>> pixels = Pixels("shorter", resize_px=(256, 256), crop_px=(224, 224), interpolation="bicubic")
+    >>> pixels.resized_size(640, 480)  # width, height
+    (341, 256)
+    >>> array, notes = pixels.load("photos/lake.jpg")
+    >>> array.shape, array.dtype
+    ((224, 224, 3), dtype('uint8'))
     """
 
     resize: Literal["shorter", "cover", "fit", "exact"]

@@ -15,11 +15,15 @@ _BAND_PX = 1_000_000  # what is converted at a time, so that a large image needs
 def to_rgb(image: Image.Image, background: Colour, value_range: tuple[float, float] | None) -> Image.Image:
     """An image of any of Pillow's modes -> RGB. Raises ImageError where that has no agreed meaning."""
     if image.mode == "F":
-        raise ImageError("floating-point pixels have no agreed range; convert the file to 8 or 16 bits")
+        raise ImageError("floating-point pixels have no agreed range; convert it to 8 or 16 bits")
     if image.mode in ("LAB", "HSV"):
-        raise ImageError(f"{image.mode} colours are not supported; convert the file to RGB")
+        raise ImageError(f"{image.mode} colours are not supported; convert it to RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray(to_eight_bits(np.asarray(image), value_range)).convert("RGB")
+        values = np.asarray(image)
+        picture = Image.fromarray(to_eight_bits(values, value_range)).convert("RGB")
+        if isinstance(clear := image.info.get("transparency"), int):  # of a PNG that the caller has loaded
+            picture.paste(background, (0, 0), Image.fromarray(values == clear))
+        return picture
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -52,6 +56,21 @@ def to_eight_bits(
         levels = (values[top : top + rows].astype(np.float32) - lowest) * scale
         scaled[top : top + rows] = np.clip(np.rint(levels), 0, 255)
     return scaled
+
+
+def check_array(array: NDArray[np.generic]) -> None:
+    """Raises ImageError for a shape that is no image's, with what to do about the usual ones."""
+    shape = array.shape
+    if array.ndim in (2, 3) and (array.ndim == 2 or shape[2] in (1, 3, 4)) and 0 not in shape:
+        return
+    hint = ""
+    if array.ndim == 4:
+        hint = "; of a batch give its images one by one: list(batch)"
+    elif array.ndim == 3 and shape[0] in (1, 3, 4):
+        hint = "; colours come last: array.transpose(1, 2, 0)"
+    elif array.ndim == 1 and array.dtype.kind in "OU":
+        hint = "; of paths give a list: array.tolist()"
+    raise ImageError(f"wanted an array (H, W), (H, W, 3) or (H, W, 4), found shape {shape}{hint}")
 
 
 def array_to_rgb(

@@ -65,11 +65,13 @@ def test_a_batch_gets_the_answers_of_the_plain_run(name: str, bundle: Bundle, ph
     assert dict(zip((path.name for path in files), found, strict=True)) == plain_rows(bundle, photos)
 
 
-def test_arrays_are_images_too_and_top_bounds_the_lists(bundle: Bundle) -> None:
+def test_arrays_and_pil_images_are_images_too_and_top_bounds_the_lists(bundle: Bundle) -> None:
     arrays = [np.asarray(image) for image in tiny.pictures()]
     rows = ClassifyWithBundle(str(bundle.path), top=1)({"image": np.stack(arrays)})
     with Classifier.open(bundle) as classifier:
         assert list(rows["label"]) == [each.label for each in classifier.predict(arrays)]
+    opened = ClassifyWithBundle(str(bundle.path))({"image": column(list(tiny.pictures()))})
+    assert list(opened["label"]) == list(rows["label"])
     assert [len(scores) for scores in rows["scores"]] == [1] * 8
 
 
@@ -97,7 +99,7 @@ def test_a_cell_that_is_no_image_costs_its_own_row(bundle: Bundle, photos: Path)
     assert list(rows["error"]) == [
         "a folder, not an image",
         "",
-        "wanted bytes, an array or a path, found NoneType",
+        "wanted bytes, an array, a PIL image or a path, found NoneType",
         "No such file or directory",
         "",
     ]

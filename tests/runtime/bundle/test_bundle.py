@@ -51,6 +51,7 @@ def change_packed(bundle: Bundle, tmp_path: Path, *extra: Callable[..., None], m
 
 
 def test_a_sound_bundle_opens(bundle: Bundle) -> None:
+    assert bundle.labels == bundle.manifest.labels == tiny.LABELS
     bundle.check_all()
     assert Bundle.open(bundle) is bundle
     assert Bundle.open(str(bundle.path)).digest == bundle.digest

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images.decode import Limits, decode, find_images
+from edgeclf_runtime.images.decode import decode, find_images
 from edgeclf_runtime.images.formats import modern_kind
+from edgeclf_runtime.images.limits import Limits
 
 BACKGROUND = (10, 200, 30)
 # 64x64, the left half (200, 40, 40), the right half (40, 60, 200): made by pillow-heif

@@ -11,7 +11,8 @@ import tiny
 from PIL import Image
 
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images.decode import Limits, decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.limits import Limits
 
 NOTE = "the end marker is missing; all pixels are there"
 KINDS: dict[str, dict[str, Any]] = {

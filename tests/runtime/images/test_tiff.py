@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.images.decode import Limits, decode
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.limits import Limits
 
 HEIGHT, WIDTH = 19, 37
 BACKGROUND = (10, 200, 30)
