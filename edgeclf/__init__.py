@@ -1,1 +1,53 @@
 """edgeclf: image classifiers for edge devices, every artefact with its proof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeclf_runtime.lazy import offer
+
+__version__: str
+
+if TYPE_CHECKING:
+    from edgeclf.baselines.baseline import Baseline as Baseline
+    from edgeclf.baselines.baseline import BaselineOptions as BaselineOptions
+    from edgeclf.baselines.from_data import baseline as baseline
+    from edgeclf.evaluation.bench_images import BenchImages as BenchImages
+    from edgeclf.training.config import TrainConfig as TrainConfig
+    from edgeclf.training.evaluate import Evaluated as Evaluated
+    from edgeclf.training.evaluate import EvaluateOptions as EvaluateOptions
+    from edgeclf.training.evaluate import evaluate as evaluate
+    from edgeclf.training.from_paths import Trained as Trained
+    from edgeclf.training.from_paths import finish_training as finish_training
+    from edgeclf.training.from_paths import resume_training as resume_training
+    from edgeclf.training.from_paths import train as train
+    from edgeclf.training.inputs.augment import Switches as Switches
+    from edgeclf.training.learning_curve.curve import LearningCurve as LearningCurve
+    from edgeclf.training.learning_curve.from_paths import learning_curve as learning_curve
+    from edgeclf.training.learning_curve.from_paths import resume_learning_curve as resume_learning_curve
+    from edgeclf.training.run.run import Run as Run
+    from edgeclf.training.watcher import Watcher as Watcher
+else:
+    __getattr__, __dir__ = offer(
+        __name__,
+        {
+            "Baseline": "edgeclf.baselines.baseline",
+            "BaselineOptions": "edgeclf.baselines.baseline",
+            "BenchImages": "edgeclf.evaluation.bench_images",
+            "EvaluateOptions": "edgeclf.training.evaluate",
+            "Evaluated": "edgeclf.training.evaluate",
+            "LearningCurve": "edgeclf.training.learning_curve.curve",
+            "Run": "edgeclf.training.run.run",
+            "Switches": "edgeclf.training.inputs.augment",
+            "TrainConfig": "edgeclf.training.config",
+            "Trained": "edgeclf.training.from_paths",
+            "Watcher": "edgeclf.training.watcher",
+            "baseline": "edgeclf.baselines.from_data",
+            "evaluate": "edgeclf.training.evaluate",
+            "finish_training": "edgeclf.training.from_paths",
+            "learning_curve": "edgeclf.training.learning_curve.from_paths",
+            "resume_learning_curve": "edgeclf.training.learning_curve.from_paths",
+            "resume_training": "edgeclf.training.from_paths",
+            "train": "edgeclf.training.from_paths",
+        },
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,6 @@ from edgeclf.verbs import (
     bench,
     build,
     compare,
-    data,
     demo,
     doctor,
     embed,
@@ -40,6 +40,8 @@ from edgeclf.verbs import (
     verify,
     zeroshot,
 )
+from edgeclf.verbs.data import app as data
+from edgeclf.verbs.shared.renamed import Verb
 from edgeclf.wording import one_line
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine.facts import package_version
@@ -60,6 +62,9 @@ _OTHER_NAMES = {
     "tar": "pack",
 }
 _AGAIN_AFTER_S = 0.05
+_WRONG_CHOICE = re.compile(
+    r"^Invalid value for '?(.+?)'?: (?:Value error, )?('.*'|\".*\") is not one of ('.*)$", re.DOTALL
+)
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
@@ -92,29 +97,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Run a bundle", "Look around"
+MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Use a bundle", "Overview"
 app.add_typer(data.app, name="data", rich_help_panel=MAKING)
-app.command("train", rich_help_panel=MAKING)(train.train)
-app.command("adapt", rich_help_panel=MAKING)(adapt.adapt)
-app.command("lr-find", rich_help_panel=MAKING)(lr_find.lr_find)
-app.command("export", rich_help_panel=MAKING)(export.export)
-app.command("zeroshot", rich_help_panel=MAKING)(zeroshot.zeroshot)
-app.command("baseline", rich_help_panel=MAKING)(baseline.baseline)
-app.command("models", rich_help_panel=MAKING)(models.models)
-app.command("demo", rich_help_panel=MAKING)(demo.demo)
-app.command("build", rich_help_panel=ON_A_DEVICE)(build.build)
-app.command("predict", rich_help_panel=ON_A_DEVICE)(predict.predict)
-app.command("verify", rich_help_panel=ON_A_DEVICE)(verify.verify)
-app.command("eval", rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
-app.command("bench", rich_help_panel=ON_A_DEVICE)(bench.bench)
-app.command("compare", rich_help_panel=ON_A_DEVICE)(compare.compare)
-app.command("recommend", rich_help_panel=ON_A_DEVICE)(recommend.recommend)
-app.command("inspect", rich_help_panel=ON_A_DEVICE)(inspect.inspect)
-app.command("embed", rich_help_panel=ON_A_DEVICE)(embed.embed)
-app.command("serve", rich_help_panel=ON_A_DEVICE)(serve.serve)
-app.command("pack", rich_help_panel=ON_A_DEVICE)(pack.pack)
-app.command("runs", rich_help_panel=THIS_MACHINE)(runs.runs)
-app.command("doctor", rich_help_panel=THIS_MACHINE)(doctor.doctor)
+app.command("train", cls=Verb, rich_help_panel=MAKING)(train.train)
+app.command("adapt", cls=Verb, rich_help_panel=MAKING)(adapt.adapt)
+app.command("lr-find", cls=Verb, rich_help_panel=MAKING)(lr_find.lr_find)
+app.command("export", cls=Verb, rich_help_panel=MAKING)(export.export)
+app.command("zeroshot", cls=Verb, rich_help_panel=MAKING)(zeroshot.zeroshot)
+app.command("baseline", cls=Verb, rich_help_panel=MAKING)(baseline.baseline)
+app.command("models", cls=Verb, rich_help_panel=MAKING)(models.models)
+app.command("demo", cls=Verb, rich_help_panel=MAKING)(demo.demo)
+app.command("build", cls=Verb, rich_help_panel=ON_A_DEVICE)(build.build)
+app.command("predict", cls=Verb, rich_help_panel=ON_A_DEVICE)(predict.predict)
+app.command("verify", cls=Verb, rich_help_panel=ON_A_DEVICE)(verify.verify)
+app.command("eval", cls=Verb, rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
+app.command("bench", cls=Verb, rich_help_panel=ON_A_DEVICE)(bench.bench)
+app.command("compare", cls=Verb, rich_help_panel=ON_A_DEVICE)(compare.compare)
+app.command("recommend", cls=Verb, rich_help_panel=ON_A_DEVICE)(recommend.recommend)
+app.command("inspect", cls=Verb, rich_help_panel=ON_A_DEVICE)(inspect.inspect)
+app.command("embed", cls=Verb, rich_help_panel=ON_A_DEVICE)(embed.embed)
+app.command("serve", cls=Verb, rich_help_panel=ON_A_DEVICE)(serve.serve)
+app.command("pack", cls=Verb, rich_help_panel=ON_A_DEVICE)(pack.pack)
+app.command("runs", cls=Verb, rich_help_panel=THIS_MACHINE)(runs.runs)
+app.command("doctor", cls=Verb, rich_help_panel=THIS_MACHINE)(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -124,11 +129,11 @@ def edgeclf(
 ) -> None:
     """Image classifiers for edge devices: every artefact comes with its proof.
 
-    A bundle is a folder (or one .tar) that holds a model, its labels, the exact pixel contract and golden images with
-    their right answers. Each verb explains itself: edgeclf VERB --help.
+    A bundle is a folder (or one .tar file) that holds a model, its class names, its exact preprocessing, and test
+    images with the outputs that the original model gave for them. Help for a command: edgeclf COMMAND --help.
 
-    Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad data or bundle, 4 engine missing or incompatible or out of
-    memory, 70 a bug (EDGECLF_TRACEBACK=1 shows where), 130 interrupted.
+    Exit codes: 0 success, 1 a gate failed, 2 wrong usage, 3 bad data or bundle, 4 engine missing, incompatible or out
+    of memory, 70 a bug (EDGECLF_TRACEBACK=1 shows where), 130 interrupted.
     """
     if version:
         typer.echo(f"edgeclf {package_version('edgeclf') or 'not installed'}")
@@ -237,11 +242,17 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
 
 
 def _usage_message(error: Any) -> str:
-    message = error.format_message().rstrip(".")
+    message = _WRONG_CHOICE.sub(_choice_sentence, error.format_message().rstrip("."))
     context = getattr(error, "ctx", None)
     if message.startswith("No such command"):
         message += _suggestion(message)
     return f"{message}; see: {context.command_path if context else 'edgeclf'} --help"
+
+
+def _choice_sentence(found: re.Match[str]) -> str:
+    """What typer says of a value that is no choice, as the errors of the packages below say it."""
+    option = found[1].split("' / '")[0]
+    return f"{option} takes no {found[2]}; choose one of {found[3].replace(chr(39), '')}"
 
 
 def _suggestion(message: str) -> str:

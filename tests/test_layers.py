@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("deploy",),
         ("classifier", "embedder"),
     ),
-    "edgeclf_benchmarks": (("measuring",), ("comparing",), ("records",)),
+    "edgeclf_benchmarks": (("measuring",), ("comparing",), ("benching",), ("records",)),
     "edgeclf_export": (
         ("graph",),
         ("exportable", "failures"),

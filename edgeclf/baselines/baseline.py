@@ -77,6 +77,8 @@ class Baseline:
         Decoding, HOG and the final fit; cross-validation is not in it.
     left_out
         Images that can't be used, of all splits.
+    images
+        Images of the data, all splits together, usable or not.
     """
 
     path: Path
@@ -93,6 +95,7 @@ class Baseline:
     proof: Proof
     bundle_bytes: int
     left_out: tuple[Unreadable, ...] = ()
+    images: int = 0
 
 
 def make_baseline(
@@ -154,6 +157,7 @@ def make_baseline(
         proof=proof,
         bundle_bytes=bundle_bytes,
         left_out=unusable,
+        images=len(data.items),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "val", "test"]
+SplitOrAll = Literal["test", "val", "train", "all"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

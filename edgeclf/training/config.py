@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin, get_type_hints
 
+from edgeclf.training.choices import (
+    Amp,
+    BatchNorm,
+    ClassWeights,
+    ImageCache,
+    Logger,
+    Loss,
+    Metric,
+    Optimizer,
+    RecipeName,
+    Sampler,
+    Schedule,
+    Statistics,
+    Strategy,
+    TrainingDevice,
+)
 from edgeclf.training.inputs.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
 _FIRST_EPOCHS = 10
-Strategy = Literal["linear-probe", "two-phase", "discriminative", "full"]
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "strategy": get_args(Strategy),
-    "optimizer": ("adamw", "sgd"),
-    "schedule": ("cosine", "onecycle", "plateau"),
-    "loss": ("cross-entropy", "focal"),
-    "class_weights": ("none", "balanced"),
-    "sampler": ("shuffle", "weighted"),
-    "select": ("macro-f1", "top-1"),
-    "amp": ("auto", "off", "bf16", "fp16"),
-    "normalize": ("backbone", "data"),
-    "batch_norm": ("auto", "freeze", "learn"),
-    "augment": tuple(RECIPES),
-    "logger": ("none", "tensorboard"),
-    "image_cache": ("auto", "off", "on"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class TrainConfig:
     model: str
     weights: str = "hub"
     img_size: int | None = None
-    strategy: str = "two-phase"
+    strategy: Strategy = "two-phase"
     epochs: int = 10
     head_epochs: int | None = None
     lr: float | None = None
@@ -78,17 +78,17 @@ class TrainConfig:
     layer_decay: float | None = None
     batch_size: int = 32
     accumulate: int = 1
-    optimizer: str = "adamw"
+    optimizer: Optimizer = "adamw"
     weight_decay: float = 0.01
     momentum: float = 0.9
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     warmup_epochs: float = 0.5
-    loss: str = "cross-entropy"
+    loss: Loss = "cross-entropy"
     label_smoothing: float = 0.1
     focal_gamma: float = 2.0
-    class_weights: str = "none"
-    sampler: str = "shuffle"
-    augment: str = "standard"
+    class_weights: ClassWeights = "none"
+    sampler: Sampler = "shuffle"
+    augment: RecipeName = "standard"
     switches: Switches = Switches()
     mixup: float | None = None
     cutmix: float | None = None
@@ -96,39 +96,39 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    select: str = "macro-f1"
-    amp: str = "auto"
+    select: Metric = "macro-f1"
+    amp: Amp = "auto"
     channels_last: bool = True
-    normalize: str = "backbone"
-    batch_norm: str = "auto"
-    device: str = "auto"
+    normalize: Statistics = "backbone"
+    batch_norm: BatchNorm = "auto"
+    device: TrainingDevice = "auto"
     workers: int | None = None
-    image_cache: str = "auto"
+    image_cache: ImageCache = "auto"
     seed: int = 0
     value_range: tuple[float, float] | None = None
-    logger: str = "none"
+    logger: Logger = "none"
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
+        for name, choices in choices_of(TrainConfig).items():
             if (found := getattr(self, name)) not in choices:
-                raise UsageError(f"no {name.replace('_', ' ')} {found!r}; choose one of {', '.join(choices)}")
+                raise UsageError(f"no {_in_words(name)} {found!r}; choose one of {', '.join(choices)}")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UsageError(f"a value range rises, found {self.value_range[0]:g} to {self.value_range[1]:g}")
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
         if min(self.epochs, self.first_epochs, self.batch_size, self.accumulate) < 1:
-            raise UsageError("epochs, head epochs, batch size and accumulate must be at least 1")
+            raise UsageError("epochs, head epochs, batch size and gradient-accumulation steps must be at least 1")
         if self.head_epochs is not None and self.strategy != "two-phase":
             raise UsageError(f"head epochs are the first phase of two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < highest:
-                raise UsageError(f"{name.replace('_', ' ')} must lie in 0..1, found {getattr(self, name)}")
+                raise UsageError(f"{_in_words(name)} must lie in 0..1, found {getattr(self, name)}")
         for name in ("lr", "head_lr"):
             if (rate := getattr(self, name)) is not None and not 0 < rate < math.inf:
                 raise UsageError(f"{name.replace('_', ' ')} must lie above 0, found {rate}")
         for name in ("weight_decay", "momentum", "warmup_epochs", "focal_gamma", "mixup", "cutmix", "clip", "patience"):
             if (found := getattr(self, name)) is not None and not 0 <= found < math.inf:
-                raise UsageError(f"{name.replace('_', ' ')} must not lie below 0, found {found}")
+                raise UsageError(f"{_in_words(name)} must not lie below 0, found {found}")
         if self.layer_decay is not None and (self.strategy != "discriminative" or not 0 < self.layer_decay <= 1):
             raise UsageError("layer decay is a factor in 0..1 for the strategy discriminative")
         if self.strategy == "linear-probe" and self.ema:
@@ -164,6 +164,17 @@ class TrainConfig:
         """(MixUp alpha, CutMix alpha): what was asked for, else the recipe's; 0 is off."""
         mixup, cutmix = RECIPES[self.augment].mixing
         return (mixup if self.mixup is None else self.mixup, cutmix if self.cutmix is None else self.cutmix)
+
+
+def _in_words(name: str) -> str:
+    """A field as its option and the field's literature call it."""
+    return {"drop": "dropout", "clip": "clip grad", "select": "select metric"}.get(name, name.replace("_", " "))
+
+
+def choices_of(config: type) -> dict[str, tuple[str, ...]]:
+    """What each field of a config that is a named choice may be."""
+    kinds = get_type_hints(config)
+    return {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
 
 
 @dataclass(frozen=True, slots=True)

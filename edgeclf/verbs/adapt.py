@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import say, show, styled, suggest, track, write_json
+from edgeclf.training.choices import AdaptAmp
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.options import (
     AsJson,
@@ -36,27 +37,46 @@ def adapt(
     unlabelled: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[UNLABELLED]", help="A folder of images in any folders, or a split: of that the training images."
+            metavar="UNLABELLED",
+            help="Images: a folder with any subfolders, or a split, of which the training images are used.",
         ),
     ] = None,
     model: Backbone = None,
     weights: Annotated[
         str,
-        typer.Option(metavar="WHERE", help="Where to start: hub, random, a file or a weights package, as for train."),
+        typer.Option(
+            metavar="WHERE",
+            help="Initial weights: hub (published ones), random, a file or a package, as for `edgeclf train`.",
+        ),
     ] = "hub",
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the images.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Number of epochs.")] = 20,
     img_size: ImgSize = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=8, metavar="N", help="Images that are held apart in a step.")
+        int,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            min=8,
+            metavar="N",
+            help="Images per batch; the variance and covariance terms of VICReg are taken over it.",
+        ),
     ] = 128,
     lr: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="Peak rate of AdamW.", show_default="1e-3 for random weights, else 1e-4"),
+        typer.Option(
+            metavar="RATE", help="Peak learning rate of AdamW.", show_default="1e-3 for random weights, else 1e-4"
+        ),
     ] = None,
-    embedding: Annotated[int, typer.Option(min=2, metavar="N", help="Dimensions that are compared.")] = 512,
-    hflip: Annotated[bool, typer.Option(help="Views are mirrored; not where left and right mean something.")] = True,
+    embedding_dim: Annotated[
+        int, typer.Option("--embedding-dim", min=2, metavar="N", help="Dimension of the projected embeddings.")
+    ] = 512,
+    hflip: Annotated[
+        bool, typer.Option(help="Random horizontal flips; turn them off where left and right differ in meaning.")
+    ] = True,
     vflip: Vflip = False,
-    amp: Annotated[str, typer.Option(metavar="T", help="Mixed precision: auto, off, bf16.")] = "auto",
+    amp: Annotated[
+        AdaptAmp, typer.Option(help="Automatic mixed precision; auto is bf16 on a GPU that has it, else off.")
+    ] = "auto",
     device: TrainDevice = "auto",
     workers: Workers = None,
     bit_depth: BitDepth = None,
@@ -65,19 +85,22 @@ def adapt(
     config: ConfigFile = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="What it leaves.", show_default="adapted/MODEL"),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder for the adapted weights.", show_default="adapted/MODEL"
+        ),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Go on with an interrupted adaptation, bit for bit.")
+        Path | None, typer.Option(metavar="FOLDER", help="Interrupted adaptation to continue exactly where it stopped.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Adapt a backbone to images that nobody has labelled, before it is trained on those with labels.
+    """Adapt a backbone to unlabelled images by self-supervised learning, before it is trained on labelled ones.
 
-    For pictures unlike those that the weights know: X-rays, microscopy, satellites. Two views of each image, cropped,
-    mirrored and recoloured, shall become the same, and different images different (VICReg); labels play no part. Many
-    images pay, and so do large batches. The weights have no head; they name the images they saw, and train warns where
-    test images were among them. Ctrl-C is safe: the last finished epoch is on disk, and --resume goes on from there.
+    For images unlike those of the pretrained weights: X-rays, microscopy, satellite images. Two augmented views of an
+    image are pulled to one embedding, and those of different images kept apart (VICReg); labels are not used. More
+    images and larger batches help. The weights have no head. They record which images they were adapted to, and train
+    warns if test images were among them. Ctrl-C is safe: the last finished epoch is on disk, and --resume continues
+    from there.
 
     \b
     Examples:
@@ -111,7 +134,7 @@ def adapt(
                     epochs=epochs,
                     batch_size=batch_size,
                     lr=lr,
-                    embedding=embedding,
+                    embedding=embedding_dim,
                     hflip=hflip,
                     vflip=vflip,
                     amp=amp,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, track, verdict, write_json
-from edgeclf.verbs.shared.options import AsJson, Force, shell_word
+from edgeclf.verbs.shared.options import AsJson, Force, StrictImages, shell_word
 from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
 from edgeclf.wording import size
 
@@ -18,41 +18,45 @@ if TYPE_CHECKING:
 
 def baseline(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of classes, a CSV, or the manifest that data split wrote.")
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Labelled images: a folder with one subfolder per class, a CSV file, or a split from `edgeclf data "
+            "split`.",
+        ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundle.")
-    ] = Path("bundles"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the bundle.")] = Path(
+        "bundles"
+    ),
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The bundle is named NAME-hog-svm-fp32.", show_default="the data's name"),
+        typer.Option(metavar="NAME", help="Name of the bundle: NAME-hog-svm-fp32.", show_default="the data's name"),
     ] = None,
     folds: Annotated[
-        int, typer.Option(min=0, max=100, metavar="N", help="Parts of the cross-validation; 0 leaves it out.")
+        int, typer.Option(min=0, max=100, metavar="N", help="Number of cross-validation folds; 0: none.")
     ] = 5,
-    seed: Annotated[int, typer.Option(metavar="N", help="For the split and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed for the split and the folds.")] = 0,
     bit_depth: BitDepth = None,
     window: Window = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at images that can't be used, instead of leaving them out.")
-    ] = False,
+    strict: StrictImages = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Train HOG + SVM, the classical baseline, and make a proven bundle of it.
 
-    Histograms of oriented gradients of 64x64 grey pictures (1,764 numbers), standard scores, an RBF support vector
-    machine (C=10, gamma=scale). Cross-validated on the training images, then fitted on all of them, then judged once on
-    the test images. The bundle is plain arrays and answers through predict, verify, eval and pack like any other.
-    Pictures shrink antialiased; OpenCV's default, which tutorials use, does not, so their figures differ a little.
+    Histograms of oriented gradients of 64x64 gray images (1,764 features), standardized, and a support vector machine
+    with an RBF kernel (C=10, gamma=scale). It is cross-validated on the training images, then fitted on all of them,
+    then evaluated once on the test images. The bundle holds plain arrays; predict, verify, eval and pack take it like
+    any other. Images are downscaled with antialiasing; OpenCV's default, which tutorials use, has none, so their
+    figures differ a little.
 
     \b
     Examples:
       edgeclf baseline photos/
       edgeclf baseline split.json --folds 0 --name quick
     """
-    from edgeclf.baselines.baseline import BaselineOptions, make_baseline
-    from edgeclf.data.split import open_data
+    from edgeclf.baselines.baseline import BaselineOptions
+    from edgeclf.baselines.from_data import baseline as make_baseline
     from edgeclf.data.usable import left_out_sentence
     from edgeclf_runtime.backends.hog import FEATURES
     from edgeclf_runtime.bundle.dataclass_json import to_json
@@ -61,10 +65,9 @@ def baseline(
     options = BaselineOptions(
         output=output, name=name, folds=folds, seed=seed, force=force, value_range=shown, strict=strict
     )
-    images = open_data(data, seed, track=track)
-    made = make_baseline(images, options, track=track)
+    made = make_baseline(data, options, track=track)
     if made.left_out:
-        say(f"warning: {left_out_sentence(made.left_out, len(images.items))}; they are left out", style="yellow")
+        say(f"warning: {left_out_sentence(made.left_out, made.images)}; they are left out", style="yellow")
     if as_json:
         write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:

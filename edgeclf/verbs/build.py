@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, say, show, styled, write_json
+from edgeclf.verbs.shared.opening import open_signed, say_remarks, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
@@ -18,9 +19,6 @@ from edgeclf.verbs.shared.options import (
     PublicKeyFile,
     Strict,
     Threads,
-    open_signed,
-    say_remarks,
-    session_options,
 )
 from edgeclf_runtime.errors import UsageError
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.deploy.build_result import Outcome
 
-_FROM_BUNDLE = "what the bundle says"
+_FROM_BUNDLE = "as the bundle says"
 
 
 def build(
@@ -41,38 +39,40 @@ def build(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder of the new bundle.",
+            help="Folder for the new bundle.",
             show_default="beside the old one, as NAME-sm87-trt10.3",
         ),
     ] = None,
     max_batch: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="TensorRT: most images of one call.", show_default=_FROM_BUNDLE),
+        typer.Option(min=1, metavar="N", help="Largest batch size, for TensorRT.", show_default=_FROM_BUNDLE),
     ] = None,
     opt_batch: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="TensorRT: batch to tune the engine for.", show_default=_FROM_BUNDLE),
+        typer.Option(min=1, metavar="N", help="Batch size that TensorRT optimizes for.", show_default=_FROM_BUNDLE),
     ] = None,
     workspace: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="MIB",
-            help="TensorRT: memory that a layer may use while it computes.",
+            help="TensorRT workspace: largest scratch memory of a layer, in MiB.",
             show_default="half of what is free, with a cap",
         ),
     ] = None,
     tf32: Annotated[
         bool | None,
-        typer.Option("--tf32/--no-tf32", help="TensorRT: fp32 with 10 bits of mantissa.", show_default=_FROM_BUNDLE),
+        typer.Option(
+            "--tf32/--no-tf32", help="TF32 computation of fp32 layers in TensorRT.", show_default=_FROM_BUNDLE
+        ),
     ] = None,
     version_compatible: Annotated[
         bool,
-        typer.Option("--version-compatible", help="TensorRT: load under newer versions too; slower."),
+        typer.Option("--version-compatible", help="TensorRT engine that newer versions load, too; slower."),
     ] = False,
     hardware_compatible: Annotated[
         bool,
-        typer.Option("--hardware-compatible", help="TensorRT: run on every desktop GPU from Ampere on; slower."),
+        typer.Option("--hardware-compatible", help="TensorRT engine for every desktop GPU from Ampere on; slower."),
     ] = False,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
@@ -82,12 +82,12 @@ def build(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bundle ready on this machine: build, prove, measure.
+    """Build a bundle for this machine, verify it and measure its latency.
 
-    A portable TensorRT bundle gets its engine here, in a NEW bundle beside it, compared with the golden answers; the
-    portable one stays as it is, so that it can be built again after an update. Other bundles run as they are: they are
-    verified and measured. It takes the runtime alone, no torch. Exit code 1: the new engine is not its reference (kept
-    aside as NAME.failed); 4: there is no GPU, or no TensorRT.
+    A portable TensorRT bundle gets its engine here, in a new bundle beside it, whose outputs are compared with the
+    reference's. The portable bundle stays as it is and can be built again after an update. Other bundles run as they
+    are: they are verified and measured. No torch is needed. Exit code 1: the new engine differs from its reference
+    (kept aside as NAME.failed); 4: there is no GPU, or no TensorRT.
 
     \b
     Examples:

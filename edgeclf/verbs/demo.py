@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import grid, say, show, suggest, track
-from edgeclf.verbs import data as data_verbs
 from edgeclf.verbs.baseline import baseline
+from edgeclf.verbs.data import check, fetch
+from edgeclf.verbs.data import split as split_data
 from edgeclf.verbs.export import export
 from edgeclf.verbs.predict import predict
-from edgeclf.verbs.shared.options import need, shell_word
+from edgeclf.verbs.shared.options import Target, need, shell_word
 from edgeclf.verbs.train import train
 from edgeclf.verbs.verify import verify
 from edgeclf.wording import size
@@ -36,18 +37,18 @@ def demo(
         str,
         typer.Option(
             metavar="SET|DIR",
-            help="Pictures to fine-tune on: your folder, or a set of `data fetch`, as digits.",
+            help="Labelled images to fine-tune on: your folder, or a data set of `edgeclf data fetch`, such as digits.",
         ),
     ] = "photo-patches",
     folder: Annotated[
-        Path, typer.Option("--folder", metavar="DIR", help="Where the demo's pictures and split go.")
+        Path, typer.Option("--folder", metavar="DIR", help="Folder for the images and the split of the demo.")
     ] = Path("demo"),
 ) -> None:
-    """Export, prove, classify, fine-tune and compare, by the commands that it prints.
+    """Export, verify, predict, fine-tune and compare, printing each command.
 
     First EfficientNet-Lite0 with its ImageNet weights, on photographs. Then the same network fine-tuned on other
-    classes, beside HOG + SVM. Packages hold weights and pictures: no network is needed. It replaces its own bundles and
-    the runs demo-probe and demo-tuned.
+    classes, beside HOG + SVM. Weights and images come with installed packages: no network is needed. Its earlier
+    bundles and the runs demo-probe and demo-tuned are overwritten.
     """
     need("all", "torch", "timm", "onnx", "onnxruntime", "openvino", "sklearn", "skimage", "matplotlib")
     _classify_photographs(folder)
@@ -56,9 +57,9 @@ def demo(
 
 
 def _classify_photographs(folder: Path) -> None:
-    targets = ["onnx", "openvino", "pytorch"]
+    targets = [Target.onnx, Target.openvino, Target.pytorch]
     bundle = str(_BUNDLES / f"{_MODEL}-openvino-fp32")
-    _type(f"export -m {_MODEL} --weights {_WEIGHTS} {' '.join(f'-t {target}' for target in targets)} --force")
+    _type(f"export -m {_MODEL} --weights {_WEIGHTS} {' '.join(f'-t {target.value}' for target in targets)} --force")
     export(model=_MODEL, weights=_WEIGHTS, target=targets, force=True)
     _type(f"verify {bundle}")
     verify(bundle)
@@ -83,9 +84,9 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
 
     source, split = _pictures(data, folder), folder / "split.json"
     _type(f"data check {shell_word(str(source))}")
-    data_verbs.check(source)
+    check.check(source)
     _type(f"data split {shell_word(str(source))} -o {split} --force")
-    data_verbs.split(source, split, force=True)
+    split_data.split(source, split, force=True)
     common = f"{split} -m {_MODEL} --weights {_WEIGHTS} --img-size {_IMG_SIZE}"
     for name, strategy in (("demo-probe", "linear-probe"), ("demo-tuned", "two-phase")):
         shutil.rmtree(Path("runs", name), ignore_errors=True)
@@ -93,7 +94,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
         train(split, _MODEL, _WEIGHTS, strategy=strategy, epochs=_EPOCHS[strategy], img_size=_IMG_SIZE, name=name)
     for name in ("demo-probe", "demo-tuned"):
         _type(f"export runs/{name} -t onnx -t openvino --force")
-        export(f"runs/{name}", target=["onnx", "openvino"], force=True)
+        export(f"runs/{name}", target=[Target.onnx, Target.openvino], force=True)
     _type(f"baseline {split} --name demo --force")
     baseline(split, name="demo", force=True)
     names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
@@ -108,7 +109,7 @@ def _pictures(data: str, folder: Path) -> Path:
         return Path(data)
     place = folder / data
     _type(f"data fetch {data} {shell_word(str(place))} --force")
-    data_verbs.fetch(data, place, force=True)
+    fetch.fetch(data, place, force=True)
     return place / TABLE if (place / TABLE).exists() else place
 
 
@@ -116,7 +117,7 @@ def _compare(rows: Sequence[Approach]) -> None:
     from edgeclf.baselines.approaches import verdict_on
 
     say("")
-    say("The same test images, the bundles that would ship, one thread, one picture at a time:", style="bold")
+    say("The same test images, the bundles that would ship, one thread, one image at a time:", style="bold")
     table = grid("bundle", "accuracy", "95 % interval", "latency", "size", "training", "images")
     for row in rows:
         bounds = f"[{row.interval.low:.3f}, {row.interval.high:.3f}]" if row.interval else ""

@@ -19,10 +19,10 @@ _COLOURS = {"usable": "green", "no device": "dim", "missing": "yellow", "too old
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at this machine: what is usable, what is missing.
+    """Show which inference engines this machine can run, and what is missing.
 
-    Lists the engines with their versions and devices and the pip line for each that is missing, then what the
-    processor is good for; on a Jetson also its power mode, clocks, rails and temperatures. Nothing is installed.
+    Lists the engines with their versions and devices, the pip command for each that is missing, and the instruction
+    sets of the processor; on a Jetson also its power mode, clocks, power rails and temperatures. Nothing is installed.
     Exit code 4: no engine is usable.
 
     \b

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs.shared.opening import for_many, require_no_failed_proof, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
+    AllowFailedProof,
     AsJson,
+    BatchSize,
     BundlePath,
     Cache,
     ComputePrecision,
@@ -23,11 +26,6 @@ from edgeclf.verbs.shared.options import (
     PixelsMode,
     Streams,
     Threads,
-    Unproven,
-    for_many,
-    pixel_mode,
-    require_no_failed_proof,
-    session_options,
     shell_word,
 )
 from edgeclf.wording import count
@@ -40,20 +38,19 @@ if TYPE_CHECKING:
 def embed(
     bundle: BundlePath,
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGES]", help="Image files and folders, for an image encoder.")
+        list[str] | None, typer.Argument(metavar="IMAGES", help="Image files and folders, for an image encoder.")
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option("--text", metavar="TEXT", help="For a text encoder; repeatable.")
+        list[str] | None, typer.Option("--text", metavar="TEXT", help="Text to embed, for a text encoder; repeatable.")
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option("--texts", metavar="FILE", help="Texts, one a line, for a text encoder.")
+        Path | None,
+        typer.Option("--texts", metavar="FILE", help="File of texts to embed, one per line, for a text encoder."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz file to write.")] = Path(
-        "embeddings.npz"
-    ),
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images handed to the engine at a time.")
-    ] = 1,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the embeddings, .npz.")
+    ] = Path("embeddings.npz"),
+    batch_size: BatchSize = 1,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     streams: Streams = None,
@@ -62,16 +59,16 @@ def embed(
     max_megapixels: MaxMegapixels = 64,
     max_megabytes: MaxMegabytes = 64,
     compute_precision: ComputePrecision = None,
-    unproven: Unproven = False,
+    allow_failed_proof: AllowFailedProof = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn pictures or texts into embeddings, with an encoder that `export --part` made.
+    """Compute embeddings of images or texts, with an encoder that `export --encoder` made.
 
-    The file holds `embeddings` (N, width) of length 1, `sources` (paths or texts) and `space`, which names the weights:
-    embeddings of one space may be compared, and the product of two is their cosine. A bad image gets its one error line
-    and is left out; the exit code is then 3. Exit code 1: the newest proof of this bundle on this machine failed, and
-    nothing was embedded; --unproven goes on.
+    The file holds `embeddings` (N, dimension) of length 1, `sources` (paths or texts) and `space`, which names the
+    weights: embeddings of the same space can be compared, and the dot product of two is their cosine similarity. An
+    unreadable image gets one line on standard error and is left out; the exit code is then 3. Exit code 1: the latest
+    verification of this bundle on this machine failed, and nothing was embedded; --allow-failed-proof overrides that.
 
     \b
     Examples:
@@ -88,7 +85,7 @@ def embed(
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options, mode = (
         session_options(device, threads, compute_precision, streams=streams, cache=cache),
-        pixel_mode(pixels),
+        pixels,
     )
     if output.suffix != ".npz":
         raise UsageError(f"--output wants a name that ends in .npz, found {output}")
@@ -102,7 +99,7 @@ def embed(
         raise DataError(f"no images found in {', '.join(gathered.empty)}")
     options = for_many(options, len(gathered.paths))
     with Embedder.open(bundle, options, limits=Limits(max_megapixels, max_megabytes), mode=mode) as embedder:
-        require_no_failed_proof(embedder, unproven=unproven)
+        require_no_failed_proof(embedder, unproven=allow_failed_proof)
         found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, gathered.paths, batch_size)
     good = [each for each in found if each.vector is not None]
     if not good:

@@ -8,50 +8,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, inert, mark, say, show, styled, suggest, verdict, write_json
+from edgeclf.console import grid, inert, say, show, styled, suggest, write_json
+from edgeclf.verbs.shared.inspection_tables import show_inspection
 from edgeclf.verbs.shared.options import AsJson, BundlePath, Force, shell_word
-from edgeclf.wording import count, size
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from edgeclf.inspection import Inspection
-    from edgeclf.sheet import Sheet
-    from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec
-
-_FIRST_LABELS = 5
-_BUILT_ON = ("jetson", "gpu", "cpu", "engine", "engine_version", "system")
+    from edgeclf_runtime.bundle.manifest import Manifest
 
 
 def inspect(
     bundle: BundlePath,
-    labels: Annotated[bool, typer.Option("--labels", help="List the labels only, all of them, one a line.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="List all class names, one per line, instead.")] = False,
     card: Annotated[
-        bool, typer.Option("--card", help="A model card as Markdown instead, from measured data only.")
+        bool, typer.Option("--card", help="Print a model card as Markdown instead, from measured data only.")
     ] = False,
     image: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="An image's way through the pixel contract instead: shape, dtype, values, step by step.",
+            help="Image whose preprocessing to show instead, step by step: shape, dtype, values.",
         ),
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(metavar="REPORT", help="For the card: what bench or eval wrote of it; may be given often."),
+        typer.Option(metavar="REPORT", help="Report of bench or eval to cite in the model card; repeatable."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.md", help="Write the card there.", show_default="stdout"),
+        typer.Option("--output", "-o", metavar="FILE.md", help="File for the model card.", show_default="stdout"),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a bundle is, without running it.
+    """Show what a bundle holds, without running it.
 
-    Prints the model, labels, pixel contract, origin, proofs and files. Every file is read once and its
-    hash compared. Exit code 3: a file has changed.
+    Prints the model, class names, preprocessing, origin, verification results and files. Every file is read once and
+    its hash compared. Exit code 3: a file has changed.
 
     \b
     Examples:
@@ -86,7 +80,7 @@ def inspect(
 
         write_json("inspect", to_json(found))
     else:
-        _show(found)
+        show_inspection(found)
     changed = [file.path for file in found.files if not file.unchanged]
     if changed:
         raise BundleError(f"{bundle}/{changed[0]}: changed since the export (SHA-256 differs); copy it again")
@@ -128,150 +122,3 @@ def _write_card(found: Inspection, reports: Sequence[Path], output: Path | None,
     with writing(output, force=force) as draft:
         draft.write_text(content, encoding="utf-8")
     say(f"wrote {output}", style="dim")
-
-
-def _show(found: Inspection) -> None:
-    kind = "packed" if found.packed else "folder"
-    facts = grid()
-    for name, value in _facts(found.manifest, found):
-        facts.add_row(styled(name, "cyan"), styled(value))
-    show(
-        styled(found.name, "bold") + styled(f"  {found.manifest.target}, {kind}, {size(found.bytes)}", "not bold dim"),
-        "",
-        facts,
-        *_ladder(found.manifest),
-        styled("proofs", "cyan"),
-        _proofs(found),
-        styled("files", "cyan"),
-        _files(found),
-    )
-
-
-def _ladder(manifest: Manifest) -> list[Sheet | Text]:
-    """The rungs that were tried for an int8 bundle, and why one was chosen."""
-    from edgeclf.verbs.shared.ladder_table import ladder_table, remarks
-
-    if manifest.ladder is None:
-        return []
-    return [styled("ladder", "cyan"), ladder_table(manifest.ladder), *remarks(manifest.ladder)]
-
-
-def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
-    origin = manifest.provenance
-    stored, computed = manifest.weights_precision, manifest.compute_precision
-    facts = [
-        ("task", _task(manifest)),
-        ("state", _STATES[manifest.state]),
-        ("precision", f"stored {stored}, computed {computed}" + _audited(manifest)),
-        ("labels", _labels(manifest.labels) if manifest.labels else ""),
-        ("prompts", _prompts(manifest)),
-        ("input", "; ".join(map(_tensor, manifest.inputs))),
-        ("output", "; ".join(map(_tensor, manifest.outputs))),
-        ("pixels", found.pixels_in_words),
-        ("normalise", found.normalization_in_words if manifest.task != "embed-text" else ""),
-        ("backbone", origin.backbone),
-        ("weights", origin.weights),
-        ("made", f"{origin.created_utc}" + (f" from run {origin.run}" if origin.run else "")),
-        ("with", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
-        ("reference", f"{manifest.reference.kind}: {manifest.reference.id}"),
-        ("golden", _golden(manifest)),
-        ("identity", found.digest),
-    ]
-    facts += [("checked", check) for check in manifest.checks]
-    if manifest.temperature_fit is not None:
-        facts.append(("temperature", str(manifest.temperature_fit).removeprefix("temperature ")))
-    if manifest.calibration is not None:
-        facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
-    if manifest.candidates:
-        facts.append(("candidates", ", ".join(candidate.name for candidate in manifest.candidates)))
-    if manifest.derived_from is not None:
-        facts.append(("derived from", manifest.derived_from))
-    if manifest.built_on is not None:
-        built_on = [manifest.built_on.get(key, "") for key in _BUILT_ON]
-        facts.append(("built on", ", ".join(filter(None, built_on))))
-    return [(name, value) for name, value in facts if value]
-
-
-_STATES = {"built": "built: runs here and now", "portable": "portable: has to be built on the device first"}
-
-
-def _audited(manifest: Manifest) -> str:
-    from edgeclf_runtime.bundle.quantization_report import shares_in_words
-
-    if manifest.shares is None:
-        return ""
-    return f"; of the multiplications {shares_in_words(manifest.shares)}, as the engine tells"
-
-
-def _task(manifest: Manifest) -> str:
-    return manifest.task + (f", {manifest.scores}" + _temperature(manifest) if manifest.task == "classify" else "")
-
-
-def _golden(manifest: Manifest) -> str:
-    golden = manifest.golden
-    return count(len(golden.texts), "text") if golden.texts else f"{len(golden.images)} images"
-
-
-def _prompts(manifest: Manifest) -> str:
-    """Of a zero-shot classifier: the first template, how many there are, the scale of the cosines."""
-    prompts = manifest.prompts
-    if prompts is None:
-        return ""
-    bias = "" if prompts.logit_bias is None else f", bias {prompts.logit_bias:.3g}"
-    first = f"{count(len(prompts.templates), 'template')} ({prompts.source}): {prompts.templates[0]!r}"
-    return f"{first}; scale {prompts.logit_scale:.4g}{bias}"
-
-
-def _temperature(manifest: Manifest) -> str:
-    words = f", temperature {manifest.temperature:.3g}" if manifest.temperature != 1 else ""
-    least = manifest.thresholds.unknown_below
-    return words + (f', "unknown" below {least:g}' if least is not None else "")
-
-
-def _labels(labels: tuple[str, ...]) -> str:
-    first = ", ".join(labels[:_FIRST_LABELS])
-    return f"{len(labels)}: {first}" + (", … (--labels lists all)" if len(labels) > _FIRST_LABELS else "")
-
-
-def _tensor(tensor: TensorSpec) -> str:
-    return f"{tensor.name} {tensor.dtype} ({', '.join(map(str, tensor.shape))}) {tensor.layout}"
-
-
-def _proofs(inspection: Inspection) -> Sheet:
-    table = grid(title=3)
-    task = inspection.manifest.task
-    item, outputs = "text" if task == "embed-text" else "image", "logits" if task == "classify" else "embeddings"
-    for found in inspection.proofs:
-        where = "in the bundle" if found.place == "bundle" else f"beside it, {found.machine}"
-        if found.proof is None:
-            table.add_row("", styled("- not counted", "dim"), styled(where), styled(found.problem or "", "dim"))
-            continue
-        proof = found.proof
-        machine = proof.machine.get("jetson") or proof.machine.get("cpu", "")
-        compared = f"{count(proof.comparison.images, item)}, {outputs} within {proof.comparison.max_relative:.1e}"
-        fast = "fast pixels, " if proof.machine.get("pixels") == "fast" else ""
-        about = f"{proof.created_utc[:10]}, {fast}{compared}, {machine}"
-        if proof.verdict == "pass" and proof.reasons:  # what it proves, where that is less than the engine
-            about += f" ({'; '.join(proof.reasons)})"
-        if found.problem is None:
-            table.add_row("", verdict(proof.verdict), styled(where), styled(about))
-            continue
-        sign = verdict("fail") if found.counts else styled(f"- {proof.verdict}, not counted", "dim")
-        table.add_row("", sign, styled(where), styled(f"{about}; {found.problem}", "" if found.counts else "dim"))
-    if not inspection.proofs:
-        table.add_row("", "none yet")
-    return table
-
-
-def _files(found: Inspection) -> Sheet:
-    """A line a file; golden images share one, unless something is wrong with them."""
-    table = grid(title=3)
-    golden = [file for file in found.files if file.path.startswith("golden/") and file.unchanged]
-    for file in (file for file in found.files if file not in golden):
-        state = mark(True) if file.unchanged else f"{mark(False)} changed"
-        sign = styled(state, "green" if file.unchanged else "bold red")
-        table.add_row("", sign, styled(file.path), size(file.bytes), styled(file.sha256[:12], "dim"))
-    if golden:
-        together = f"golden/ ({count(len(golden), 'file')})"
-        table.add_row("", styled(mark(True), "green"), together, size(sum(file.bytes for file in golden)))
-    return table

@@ -10,7 +10,8 @@ import typer
 
 from edgeclf.console import say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.config_file import ConfigFile
-from edgeclf.verbs.shared.options import AsJson, ImgSize, TrainingSeed, need, shell_word
+from edgeclf.verbs.shared.options import AsJson, ImgSize, RequiredBackbone, TrainDevice, TrainingSeed, need, shell_word
+from edgeclf.verbs.shared.training_options import Weights
 from edgeclf.verbs.shared.training_progress import watcher_in
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf.verbs.train import NEEDED
@@ -20,29 +21,42 @@ from edgeclf_runtime.errors import GateError
 
 
 def lr_find(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="As for train.")],
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="A timm or torchvision classifier.")],
-    weights: Annotated[str, typer.Option(metavar="WHERE", help="As for train.")] = "hub",
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Labelled images: a folder with one subfolder per class, a CSV file, or a split from `edgeclf data "
+            "split`.",
+        ),
+    ],
+    model: RequiredBackbone,
+    weights: Weights = "hub",
     img_size: ImgSize = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Pictures a step.")] = 32,
-    steps: Annotated[int, typer.Option(min=20, metavar="N", help="Steps of a pass, from 1e-6 to 1.")] = 100,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=2, metavar="N", help="Images per training batch.")
+    ] = 32,
+    steps: Annotated[
+        int, typer.Option(min=20, metavar="N", help="Training steps per pass, at rates that rise from 1e-6 to 1.")
+    ] = 100,
     passes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Passes to average.", show_default="3; of few images 5"),
+        typer.Option(min=1, metavar="N", help="Number of passes to average.", show_default="3; for few images 5"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: TrainDevice = "auto",
     bit_depth: BitDepth = None,
     window: Window = None,
     seed: TrainingSeed = 0,
     config: ConfigFile = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plot.")] = Path("lr-find.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File for the plot.")] = Path(
+        "lr-find.png"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Raise the learning rate step by step and see where the loss falls fastest (Smith's range test).
+    """Suggest a learning rate: raise it step by step and see where the loss falls fastest (LR range test).
 
-    The rate rises several times, each time from the same weights, and the mean is smoothed. Where the loss falls no
-    further than its noise, no rate is suggested, and the exit code is 1. Nothing is kept of the training itself. The
-    whole network learns, as in `train --strategy full`.
+    The rate is raised several times, each time from the same weights, and the mean loss is smoothed. If the loss falls
+    no further than its noise, no rate is suggested and the exit code is 1. The trained weights are not kept. All layers
+    are trained, as in `train --strategy full`.
 
     \b
     Example:

@@ -11,13 +11,16 @@ from edgeclf.verbs.shared.options import AsJson
 
 
 def models(
-    edge: Annotated[bool, typer.Option("--edge", help="List only those that suit an edge device.")] = False,
+    edge: Annotated[
+        bool,
+        typer.Option("--edge", help="Only backbones that suit an edge device: at most 2 GMACs and 15 M parameters."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List backbones with their input size, parameters, multiply-adds and published accuracy, lightest first.
 
-    Any other classifier of timm or torchvision exports just as well: these are the ones whose cost was measured. Top-1
-    is what their authors publish for these weights on ImageNet's validation images; nobody measured it here.
+    Any other classifier of timm or torchvision can be trained and exported, too: these are the ones whose cost was
+    measured. Top-1 is the published accuracy of the weights on ImageNet's validation images; it was not measured here.
 
     \b
     Example:
@@ -41,7 +44,7 @@ def models(
         cost = f"{b.parameters / 1e6:.1f} M", f"{b.gmacs:.2f}"
         table.add_row(name, library, size, *cost, top1, fits, styled(b.note, "dim"))
     show(table)
-    say("edge: at most 2 GMACs and 15 M parameters; GMACs are 10^9 multiply-adds for one picture", style="dim")
+    say("edge: at most 2 GMACs and 15 M parameters; GMACs are 10^9 multiply-adds for one image", style="dim")
     say(
         "top-1: ImageNet, as published for the weights (timm's results-imagenet.csv, torchvision's metadata; --json "
         "says which)",

@@ -22,21 +22,23 @@ def pack(
     bundle: BundlePath,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default="BUNDLE.tar beside it"),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File for the packed bundle.", show_default="BUNDLE.tar beside it"
+        ),
     ] = None,
     secret_key: Annotated[
         Path | None,
         typer.Option(
             "--sign",
             metavar="KEY",
-            help="Sign it with this minisign secret key, in NAME.minisig beside it; make one with minisign -G -W.",
+            help="minisign secret key to sign with, into NAME.minisig beside the file; `minisign -G -W` makes one.",
             show_default=False,
         ),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make one .tar of a bundle, for copying to a device.
+    """Pack a bundle into one .tar file, for copying to a device.
 
     build, verify, predict and inspect take the .tar as it is. The same bundle always gives the same bytes. A signature
     (--sign; extra "sign") is for `edgeclf verify --key`, and for minisign itself.

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from edgeclf.console import say, suggest, track
+from edgeclf.console import track
+from edgeclf.verbs.shared.opening import (
+    check_threshold,
+    for_many,
+    open_bundle,
+    require_no_failed_proof,
+    say_remarks,
+    session_options,
+)
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
+    AllowFailedProof,
     AsJson,
     BundlePath,
     Cache,
@@ -23,28 +32,11 @@ from edgeclf.verbs.shared.options import (
     RebuildIfStale,
     Streams,
     Threads,
-    Unproven,
-    check_threshold,
-    for_many,
-    need,
-    open_bundle,
-    pixel_mode,
-    require_no_failed_proof,
-    say_remarks,
-    session_options,
 )
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf.verbs.shared.predict_results import close_run, fastest_batch_here, next_step_of, open_and_predict_stream
 from edgeclf.verbs.shared.stream_options import Every, Frames, Source, StreamTimeout
-from edgeclf.wording import count
-from edgeclf_runtime.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from edgeclf.verbs.shared.prediction_writers import Totals
-    from edgeclf_runtime.backends.engine import SessionOptions
-    from edgeclf_runtime.bundle.proof import Proof
-    from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.images.limits import Limits
-    from edgeclf_runtime.images.pixels import PixelMode
+from edgeclf_runtime.errors import UsageError
 
 
 def predict(
@@ -53,11 +45,13 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="IMAGES", help="Image files and folders; - reads paths from standard input."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="List the N best classes.")] = 5,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of best classes to list.")] = 5,
     threshold: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help='Below this probability the answer is "unknown".', show_default="what the bundle says"
+            metavar="P",
+            help='Probability below which the prediction is "unknown".',
+            show_default="as the bundle says",
         ),
     ] = None,
     batch_size: Annotated[
@@ -66,7 +60,7 @@ def predict(
             "--batch-size",
             "-b",
             metavar="N|auto",
-            help="Images handed to the engine at a time; auto: tries out how many.",
+            help="Images per inference call; auto: the fastest of several sizes, measured first.",
         ),
     ] = "1",
     device: Device = OWN_DEVICE,
@@ -76,23 +70,23 @@ def predict(
     cache: Cache = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
-    unproven: Unproven = False,
+    allow_failed_proof: AllowFailedProof = False,
     stdin: Annotated[
-        bool, typer.Option("--stdin", help="Read paths from standard input, one a line; same as -.")
+        bool, typer.Option("--stdin", help="Read paths from standard input, one per line; same as -.")
     ] = False,
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL, as find -print0 writes them.")
+        bool, typer.Option("--null", "-0", help="NUL-separated paths on standard input, as find -print0 writes them.")
     ] = False,
     watch: Annotated[
         bool,
         typer.Option(
             "--watch",
-            help="Keep watching the folders: answer what is there, then each new or replaced image once it is "
-            "complete. Ctrl-C (or SIGTERM) ends the watch with exit code 0.",
+            help="Keep watching the folders: predict what is there, then each new or replaced image once it is "
+            "complete. Ctrl-C or SIGTERM ends the watch with exit code 0.",
         ),
     ] = False,
     interval: Annotated[
-        float, typer.Option(min=0.05, metavar="SECONDS", help="Time between two looks of --watch.")
+        float, typer.Option(min=0.05, metavar="SECONDS", help="Time between two scans of --watch.")
     ] = 0.5,
     source: Source = None,
     frames: Frames = None,
@@ -104,18 +98,19 @@ def predict(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Also write a table as CSV; - prints it instead. With --watch and --source, rows are added. Ctrl-C "
-            "leaves the rows so far in FILE.interrupted.csv.",
+            help="CSV file for the predictions; - prints them instead. With --watch and --source, rows are appended. "
+            "Ctrl-C leaves the rows so far in FILE.interrupted.csv.",
         ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     force: Force = False,
 ) -> None:
-    """Say what is in images.
+    """Classify images.
 
-    A bad image gets its one error line and the others their predictions; the exit code is then 3. Exit code 1: the
-    newest proof of this bundle on this machine failed, so that nothing was predicted; --unproven goes on.
+    An unreadable image gets one line on standard error, the others their predictions; the exit code is then 3. Exit
+    code 1: the latest verification of this bundle on this machine failed, and nothing was predicted;
+    --allow-failed-proof overrides that.
 
     \b
     Examples:
@@ -133,7 +128,7 @@ def predict(
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
-    mode, at_a_time = pixel_mode(pixels), _batch_size(batch_size)
+    mode, at_a_time = pixels, _batch_size(batch_size)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
@@ -141,7 +136,7 @@ def predict(
     if source is not None:
         if named or reads_stdin or watch:
             raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
-        _predict_stream(
+        open_and_predict_stream(
             bundle,
             source,
             frames,
@@ -149,7 +144,7 @@ def predict(
             Limits(max_megapixels, max_megabytes),
             mode=mode,
             rebuild_if_stale=rebuild_if_stale,
-            unproven=unproven,
+            unproven=allow_failed_proof,
             every=every,
             timeout_s=timeout,
             at_a_time=at_a_time,
@@ -166,12 +161,12 @@ def predict(
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
     with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
         check_threshold(threshold, classifier.bundle.manifest.scores)
-        proof = require_no_failed_proof(classifier, unproven=unproven)
+        proof = require_no_failed_proof(classifier, unproven=allow_failed_proof)
         say_remarks(classifier.session.facts)
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
         try:
-            size = at_a_time or _fastest_batch(classifier)
+            size = at_a_time or fastest_batch_here(classifier)
             answers = answer_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
             for prediction in answers if scrolls else track(answers, total, "predict"):
@@ -183,9 +178,9 @@ def predict(
             run.totals.finished = True
         finally:
             run.close()
-        next_step = _next_step(classifier, proof)
+        next_step = next_step_of(classifier, proof)
     say_passed_over(images or (), run.totals.others, verbose=verbose)
-    _close(run.totals, csv, next_step=next_step, forgiving=watch)
+    close_run(run.totals, csv, next_step=next_step, forgiving=watch)
 
 
 def _batch_size(given: str) -> int | None:
@@ -195,79 +190,3 @@ def _batch_size(given: str) -> int | None:
     if not (given.isascii() and given.isdecimal() and int(given)):
         raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
     return int(given)
-
-
-def _fastest_batch(classifier: Classifier) -> int:
-    """The smallest batch that comes near the most images a second here."""
-    from edgeclf_runtime.deploy.batch_size import fastest_batch
-
-    found = fastest_batch(classifier.session, classifier.bundle.manifest)
-    say(f"batches of {found}", style="dim")
-    return found
-
-
-def _predict_stream(
-    bundle: str,
-    place: str,
-    frames: str | None,
-    options: SessionOptions,
-    limits: Limits,
-    *,
-    mode: PixelMode,
-    rebuild_if_stale: bool,
-    unproven: bool,
-    at_a_time: int | None,
-    **how: Any,
-) -> None:
-    """Opens the bundle and answers the frames at `place`."""
-    from edgeclf.verbs.shared.predict_stream import StreamOptions, predict_stream
-    from edgeclf.video.sources import find_source
-    from edgeclf_runtime.classifier import Classifier
-
-    if frames not in (None, "newest", "all"):
-        raise UsageError(f"no way of taking frames {frames!r}; choose one of newest, all")
-    need("video", "av")
-    found = find_source(place)
-    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
-        check_threshold(how["threshold"], classifier.bundle.manifest.scores)
-        proof = require_no_failed_proof(classifier, unproven=unproven)
-        say_remarks(classifier.session.facts)
-        size = at_a_time or _fastest_batch(classifier)
-        newest = found.live if frames is None else frames == "newest"
-        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
-        next_step = _next_step(classifier, proof)
-    _suggest(next_step)
-
-
-def _next_step(classifier: Classifier, proof: Proof | None) -> str | None:
-    """What makes the proof of this machine, engine and pixel mode where it is missing or failed."""
-    from edgeclf_runtime.deploy.machine_proofs import verify_command
-
-    if proof is not None and proof.verdict != "fail":
-        return None
-    why = "not yet proven on this machine" if proof is None else "its proof on this machine failed"
-    return f"{verify_command(classifier)}   ({why})"
-
-
-def _suggest(next_step: str | None) -> None:
-    if next_step is not None:
-        suggest(next_step)
-
-
-def _close(totals: Totals, csv: str | None, *, next_step: str | None, forgiving: bool) -> None:
-    """The last lines, what to type next, and exit code 3 for what can't be read."""
-    images = count(totals.images, "image")
-    if totals.images > 1 or totals.others:
-        say(images, style="dim")
-    if csv not in (None, "-"):
-        say(f"wrote {csv}", style="dim")
-    _suggest(next_step)
-    if forgiving or not (totals.errors or totals.empty_folders):
-        return
-    if totals.images + totals.empty_folders == 1:
-        raise typer.Exit(DataError.exit_code)  # its own line said it all
-    faults = [f"{totals.errors} of {images} could not be read"] if totals.errors else []
-    if totals.empty_folders:
-        faults.append(f"{count(totals.empty_folders, 'folder')} held no image")
-    raise DataError("; ".join(faults))

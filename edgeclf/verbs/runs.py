@@ -13,16 +13,16 @@ from edgeclf_runtime.errors import DataError
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search.")] = Path(),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the list as an HTML page.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file for the list.")
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """List runs and bundles: date, model, data, accuracy, state. The newest come first.
 
-    The accuracy is what the newest `edgeclf eval` found, where its report lies in the folder, too; else that of a run
+    The accuracy is that of the latest `edgeclf eval`, if its report lies in the folder, too; otherwise a run's accuracy
     on the validation images that selected its best epoch.
 
     \b

@@ -7,20 +7,22 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, write_json
+from edgeclf.verbs.shared.opening import (
+    check_threshold,
+    open_bundle,
+    require_no_failed_proof,
+    say_remarks,
+    session_options,
+)
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
+    AllowFailedProof,
     BundlePath,
     ComputePrecision,
     Device,
     RebuildIfStale,
     Threads,
-    Unproven,
-    check_threshold,
     need,
-    open_bundle,
-    require_no_failed_proof,
-    say_remarks,
-    session_options,
     shell_word,
 )
 from edgeclf_runtime.errors import UsageError
@@ -29,56 +31,71 @@ from edgeclf_runtime.errors import UsageError
 def serve(
     bundle: BundlePath,
     host: Annotated[
-        str, typer.Option(metavar="NAME", help="Where to listen; beyond the loopback anybody there may ask.")
+        str,
+        typer.Option(metavar="NAME", help="Address to listen on; 0.0.0.0 accepts requests from other machines, too."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0: one that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0: any free one.")
+    ] = 8000,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model's name in /v2/models.", show_default="the bundle's")
+        str | None, typer.Option(metavar="NAME", help="Model name in /v2/models.", show_default="the bundle's")
     ] = None,
     max_batch: Annotated[
-        int, typer.Option(min=1, max=1024, metavar="N", help="Images handed to the engine at a time.")
+        int, typer.Option(min=1, max=1024, metavar="N", help="Largest batch size of dynamic batching.")
     ] = 8,
     max_delay_ms: Annotated[
         float,
-        typer.Option(min=0, max=10_000, metavar="MS", help="How long an image waits for others under way."),
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="MS",
+            help="Longest time that an image waits for others to share its batch, in milliseconds.",
+        ),
     ] = 2.0,
     max_queue: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests that may wait for their answer; the next gets 503.")
+        int, typer.Option(min=1, metavar="N", help="Largest number of waiting requests; more are answered with 503.")
     ] = 128,
-    max_connections: Annotated[int, typer.Option(min=1, metavar="N", help="Open connections.")] = 512,
-    max_megabytes: Annotated[float, typer.Option(min=0.001, metavar="N", help="Refuse larger bodies.")] = 16,
+    max_connections: Annotated[int, typer.Option(min=1, metavar="N", help="Largest number of open connections.")] = 512,
+    max_megabytes: Annotated[
+        float, typer.Option(min=0.001, metavar="N", help="Largest accepted request body, in megabytes.")
+    ] = 16,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.0001, metavar="N", help="Refuse images of more pixels than this.")
+        float, typer.Option(min=0.0001, metavar="N", help="Largest accepted image, in megapixels.")
     ] = 64,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="For a request's headers, body, and answer: each."),
+        typer.Option(
+            min=0.1,
+            max=3600,
+            metavar="SECONDS",
+            help="Timeout of reading a request's headers, of its body, and of its response.",
+        ),
     ] = 30.0,
     threshold: Annotated[
         float | None,
         typer.Option(
             metavar="P",
-            help='/predict: below this probability the prediction is "unknown".',
-            show_default="what the bundle says",
+            help='Probability below which /predict answers "unknown".',
+            show_default="as the bundle says",
         ),
     ] = None,
     request_log: Annotated[
-        bool, typer.Option(help="A JSON line on standard error for each request; probes and /metrics have none.")
+        bool, typer.Option(help="Log each request as a JSON line on standard error, except probes and /metrics.")
     ] = True,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
     rebuild_if_stale: RebuildIfStale = False,
-    unproven: Unproven = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print where it listens as one JSON document.")] = False,
+    allow_failed_proof: AllowFailedProof = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the URL as one JSON document on stdout.")] = False,
 ) -> None:
-    """Answer HTTP requests: image files, and tensors in the Open Inference Protocol (KServe v2).
+    """Serve a bundle over HTTP: image files, and tensors in the Open Inference Protocol (KServe v2).
 
     POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
     probes, /metrics for Prometheus. Each request leaves a JSON line on standard error; --no-request-log leaves it out.
     There is no password and no TLS: beyond one machine, put a proxy in front.
-    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the newest proof of this
-    bundle on this machine failed; --unproven goes on. It needs the extra "serve".
+    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest verification of
+    this bundle on this machine failed; --allow-failed-proof overrides that. It needs the extra "serve".
 
     \b
     Examples:
@@ -104,7 +121,7 @@ def serve(
     with listen(host, port) as listening:
         opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
         with Classifier.open(opened, options) as classifier:
-            require_no_failed_proof(classifier, unproven=unproven)
+            require_no_failed_proof(classifier, unproven=allow_failed_proof)
             say_remarks(classifier.session.facts)
             check_threshold(threshold, opened.manifest.scores)
             service = Service(classifier, name or opened.name, limits, threshold)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, mark, say, show, styled, suggest, verdict, write_json
+from edgeclf.verbs.shared.opening import open_bundle, open_signed, say_remarks, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AsJson,
@@ -17,11 +18,6 @@ from edgeclf.verbs.shared.options import (
     RebuildIfStale,
     Strict,
     Threads,
-    open_bundle,
-    open_signed,
-    pixel_mode,
-    say_remarks,
-    session_options,
     shell_word,
 )
 from edgeclf.wording import count
@@ -51,13 +47,14 @@ def verify(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a bundle on this machine.
+    """Verify on this machine that a bundle predicts what its reference predicted.
 
-    Checks every file's hash, decodes the golden images and compares the pixels, runs the engine and compares its
-    outputs with the reference's, and with those that the bundle itself gave where it was made. The proof is kept beside
-    the bundle, one file a machine. Exit code 1: it failed.
-    Fast pixels have a proof of their own: decoder and engine together, tolerances that are wider. With --key a bundle
-    without the right signature is refused before any engine sees it (exit code 3; extra "sign").
+    Checks the hash of every file, decodes the golden images (test images inside the bundle) and compares the pixels,
+    runs the engine and compares its outputs with the reference's, and with those of the bundle where it was made. The
+    result is stored beside the bundle, one file per machine. Exit code 1: verification failed.
+
+    --pixels fast is verified on its own: decoder and engine together, with wider tolerances. With --key, a bundle
+    without the right signature is refused before any engine reads it (exit code 3; extra "sign").
 
     \b
     Examples:
@@ -73,7 +70,7 @@ def verify(
     options = session_options(device, threads, compute_precision)
     found, signature = open_signed(bundle, key)
     opened = open_bundle(found, options, rebuild_if_stale=rebuild_if_stale)
-    proof = prove_here(opened, options, pixel_mode(pixels))
+    proof = prove_here(opened, options, pixels)
     saved = save_proof(opened, proof)
     if as_json:
         about = {"path": str(opened.path), "digest": opened.digest, "files": len(opened.manifest.files)}

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import notices, progress, say
-from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.encoders import NEEDED, clip_name
 from edgeclf.verbs.shared.export_options import (
@@ -23,7 +22,7 @@ from edgeclf.verbs.shared.export_options import (
     check_int8,
     int8_options,
 )
-from edgeclf.verbs.shared.options import AsJson, Force, ImgSize, Strict, need
+from edgeclf.verbs.shared.options import AsJson, Force, ImgSize, Precision, Strict, Targets, names_of, need
 from edgeclf.wording import count
 from edgeclf_runtime.errors import UsageError
 
@@ -31,19 +30,19 @@ from edgeclf_runtime.errors import UsageError
 def zeroshot(
     labels: Annotated[
         list[str] | None,
-        typer.Argument(metavar="LABELS", help='Words, as "daisy,rose,tulip", or a file with a class name a line.'),
+        typer.Argument(metavar="LABELS", help='Class names, such as "daisy,rose,tulip", or a file with one per line.'),
     ] = None,
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="NAME|DIR", help="A CLIP model of open_clip, or a folder that holds one."
+            "--model", "-m", metavar="NAME|DIR", help="CLIP model: a name of open_clip, or a folder that holds one."
         ),
     ] = "ViT-B-32",
     pretrained: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="Its weights: a tag that open_clip publishes, a .safetensors or torch file, TAG=FILE, or random.",
+            help="Weights: a tag that open_clip publishes, a .safetensors or torch file, TAG=FILE, or random.",
             show_default="what DIR holds",
         ),
     ] = None,
@@ -51,22 +50,13 @@ def zeroshot(
         str | None,
         typer.Option(
             metavar="WHAT",
-            help="Sentences around a label: imagenet (80), simple (7), a file with one a line, or one with {} in it.",
+            help="Prompt templates: imagenet (80 of them), simple (7), a file with one per line, or a text with {} for "
+            "the class name.",
             show_default="a photo of a {}.",
         ),
     ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="TARGET",
-            help="As for export; repeatable.",
-            show_default="onnx",
-            autocompletion=completion.targets,
-        ),
-    ] = None,
-    precision: Annotated[str, typer.Option(metavar="P", help="As for export.")] = "fp32",
+    target: Targets = None,
+    precision: Precision = "fp32",
     calib_data: CalibData = None,
     calib_images: CalibImages = None,
     max_drop: MaxDrop = None,
@@ -79,7 +69,9 @@ def zeroshot(
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Bundles are named NAME-TARGET-PRECISION.", show_default="the model's, -zeroshot"
+            metavar="NAME",
+            help="Name of the bundles: NAME-TARGET-PRECISION.",
+            show_default="the model's, with -zeroshot",
         ),
     ] = None,
     force: Force = False,
@@ -87,11 +79,12 @@ def zeroshot(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a classifier of words with a CLIP model: no labelled image, and no text encoder on the device.
+    """Make a zero-shot classifier from class names with a CLIP model: no labelled images are needed.
 
-    The words' embeddings, averaged over the templates, become the last layer of the image tower. The bundle is one like
-    any other: predict, eval, verify and pack take it. It is proven against open_clip's own answers to real photographs.
-    Say in the template what the pictures are: "a photo of a {}, a type of flower." beats the bare word.
+    The text embeddings of the class names, averaged over the prompt templates, become the last layer of the image
+    encoder, so no text encoder runs on the device. The bundle is like any other: predict, eval, verify and pack take
+    it. It is verified against open_clip's own outputs on real photographs. Say in the template what the images show:
+    "a photo of a {}, a type of flower." works better than the class name alone.
 
     \b
     Examples:
@@ -101,8 +94,7 @@ def zeroshot(
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
-    from edgeclf_export.exporter import ExportOptions, plan_outputs
-    from edgeclf_export.exporter import export as make_bundles
+    from edgeclf_export.exporter import ExportOptions, export_each, plan_outputs
     from edgeclf_export.sources.clip.models import load_clip
     from edgeclf_export.sources.clip.prompts import read_templates, read_words
     from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier
@@ -111,7 +103,7 @@ def zeroshot(
     if len(words) < 2:
         raise UsageError(f"one label, {words[0]!r}, leaves nothing to tell apart; give two or more")
     options = ExportOptions(
-        targets=tuple(target or ["onnx"]),
+        targets=names_of(target) or ("onnx",),
         precision=precision,
         output=output,
         name=name or f"{clip_name(model)}-zeroshot",
@@ -132,7 +124,7 @@ def zeroshot(
     for note in exportable.notes:
         say(note, style="yellow")
     with notices().status("building") as status:
-        made, failure = collect(make_bundles(exportable, options, report=status.update, tell=say))
+        made, failure = collect(export_each(exportable, options, report=status.update, tell=say))
     show_bundles("zeroshot", exportable, made, failure=failure, as_json=as_json)
     said = f"{len(sentences.sentences)} templates" if len(sentences.sentences) > 1 else repr(sentences.sentences[0])
     say(f"{count(len(words), 'label')} in {said}; scores: {exportable.scores}", style="dim")

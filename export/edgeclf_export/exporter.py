@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
 from edgeclf_export.quantize.calibration_data import Int8Options, share_out
 from edgeclf_export.quantize.quantizers import QUANTIZERS
 from edgeclf_export.quantize.selection import PRECISIONS, Order, export_quantized
+from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_export.targets import ort, ov, torch_module
@@ -30,6 +32,7 @@ from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engin
 from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Precision, Reference, State
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import Ladder
@@ -218,10 +221,31 @@ def export_module(
         reference=reference,
         scores=scores,
     )
-    return list(export(exportable, options))
+    return list(export_each(exportable, options))
 
 
 def export(
+    source: AnyExportable | Bundle | str | Path,
+    options: ExportOptions = ExportOptions(),
+    report: Callable[[str], None] = lambda step: None,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> tuple[Exported, ...]:
+    """Proven bundles, one a target, as `edgeclf export` makes them. Raises as `export_each`, which it runs to its end.
+
+    Parameters
+    ----------
+    source
+        An fp32 onnx bundle or its path; or what `load_backbone`, `load_onnx_classifier`, or `exportable()` of an
+        `edgeclf.Run` gives.
+    """
+    if not isinstance(source, (Bundle, str, Path)):
+        return tuple(export_each(source, options, report, tell))
+    bundle = Bundle.open(source)
+    with tempfile.TemporaryDirectory() as folder:  # of its golden images, until all targets are made
+        return tuple(export_each(load_bundle_classifier(bundle, Path(folder)), options, report, tell))
+
+
+def export_each(
     exportable: AnyExportable,
     options: ExportOptions = ExportOptions(),
     report: Callable[[str], None] = lambda step: None,

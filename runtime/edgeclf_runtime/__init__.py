@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from edgeclf_runtime.bundle.decision import Prediction as Prediction
     from edgeclf_runtime.bundle.decision import Score as Score
     from edgeclf_runtime.bundle.manifest import Normalization as Normalization
+    from edgeclf_runtime.bundle.proof import Proof as Proof
     from edgeclf_runtime.classifier import Classifier as Classifier
     from edgeclf_runtime.deploy.build import build as build
+    from edgeclf_runtime.deploy.build_result import Outcome as Outcome
+    from edgeclf_runtime.deploy.machine_proofs import save_proof as save_proof
     from edgeclf_runtime.deploy.verify import verify as verify
     from edgeclf_runtime.embedder import Embedder as Embedder
     from edgeclf_runtime.embedder import Embedding as Embedding
@@ -45,11 +48,14 @@ else:
             "Limits": "edgeclf_runtime.images.limits",
             "Normalization": "edgeclf_runtime.bundle.manifest",
             "Pixels": "edgeclf_runtime.images.pixels",
+            "Outcome": "edgeclf_runtime.deploy.build_result",
             "Prediction": "edgeclf_runtime.bundle.decision",
+            "Proof": "edgeclf_runtime.bundle.proof",
             "Score": "edgeclf_runtime.bundle.decision",
             "SessionOptions": "edgeclf_runtime.backends.engine",
             "UsageError": "edgeclf_runtime.errors",
             "build": "edgeclf_runtime.deploy.build",
+            "save_proof": "edgeclf_runtime.deploy.machine_proofs",
             "verify": "edgeclf_runtime.deploy.verify",
         },
     )

@@ -125,7 +125,7 @@ class Embedder:
             The bundle takes images.
         """
         if self._tokenizer is None:
-            raise UsageError(f"{self.bundle.path} takes images, not texts; export the text encoder with --part text")
+            raise UsageError(f"{self.bundle.path} takes images, not texts; export the text encoder with --encoder text")
         chunks = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
         return np.concatenate([_of_length_1(self.session(self._tokenizer(chunk))) for chunk in chunks or [[]]])
 
@@ -152,7 +152,9 @@ class Embedder:
             The bundle takes texts, or something given is no image at all.
         """
         if self._pipeline is None:
-            raise UsageError(f"{self.bundle.path} takes texts, not images; export the image encoder with --part image")
+            raise UsageError(
+                f"{self.bundle.path} takes texts, not images; export the image encoder with --encoder image"
+            )
         found = self._pipeline.run(images, self._vectors, channels=channels, batch_size=batch_size)
         return (_embedding(image, vector) for image, vector in found)
 

@@ -56,7 +56,7 @@ exportable = load_onnx_classifier(
     pixels=Pixels("exact", (8, 8), (8, 8)),
     normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 )
-print(next(export(exportable, ExportOptions(output=folder / "bundles"))).proof.verdict, flush=True)
+print(export(exportable, ExportOptions(output=folder / "bundles"))[0].proof.verdict, flush=True)
 """
 
 

@@ -112,6 +112,11 @@ class Compared:
     sources: tuple[Source, ...]
     baseline: Source | None = None
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All rows of all reports."""
+        return entries_of(self.sources)
+
 
 def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
     """The reports in the files. Raises DataError for damaged ones, and for those that can't stand side by side."""

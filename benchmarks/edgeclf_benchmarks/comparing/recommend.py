@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgeclf_benchmarks.comparing.columns import megabytes, milliseconds
-from edgeclf_benchmarks.comparing.compare import Entry
+from edgeclf_benchmarks.comparing.compare import Entry, entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import as_good, missing_images, overlap, p50_of, unproven_faster
+from edgeclf_runtime.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,13 @@ class Limits:
     max_ms: float | None = None
     min_top1: float | None = None
     max_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_top1 is not None and not 0 <= self.min_top1 <= 1:
+            raise UsageError(f"--min-top1 wants a share of 0 to 1, found {self.min_top1:g}; 93 % is 0.93")
+        for option, value in (("--max-ms", self.max_ms), ("--max-mb", self.max_mb)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{option} wants a number above 0, found {value:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,15 @@ class Choice:
     unproven: dict[str, str] = field(default_factory=dict)
 
 
-def recommend(entries: Sequence[Entry], limits: Limits) -> tuple[Choice, ...]:
+def recommend(reports: Sequence[str | Path], limits: Limits = Limits()) -> tuple[Choice, ...]:
+    """One choice for each machine of the reports of `bench`; one without a pick is not raised.
+
+    Raises DataError for a report that can't be read, or can't stand beside the others.
+    """
+    return choose(entries_of(read_sources([Path(each) for each in reports])), limits)
+
+
+def choose(entries: Sequence[Entry], limits: Limits) -> tuple[Choice, ...]:
     """One choice a machine: the fastest proven bundle within the limits, taking the bad end of each interval."""
     return tuple(
         _choose(machine, [each for each in entries if each.machine == machine], limits)

@@ -28,7 +28,7 @@ from edgeclf_runtime.metrics.intervals import Resampling, wilson
 from edgeclf_runtime.metrics.paired import Z_TWO_SIDED, change_bounds
 
 ARMS = ("random", "statistics", "adapted")
-PROBE = ("--strategy", "linear-probe", "--epochs", "60", "--lr", "0.01", "--drop", "0", "--batch-size", "256")
+PROBE = ("--strategy", "linear-probe", "--epochs", "60", "--lr", "0.01", "--dropout", "0", "--batch-size", "256")
 _NO_RATE = "1e-12"
 
 Right = NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """CLIP's image tower on this CPU, engine by engine, against PyTorch eager: one call of each in turn, batch 1, 1 thread.
 
-    edgeclf export -m ViT-B-32 --pretrained random --part image -t pytorch -t onnx -t openvino
-    edgeclf export -m ViT-B-32 --pretrained random --part image -t openvino --precision bf16
+    edgeclf export -m ViT-B-32 --pretrained random --encoder image -t pytorch -t onnx -t openvino
+    edgeclf export -m ViT-B-32 --pretrained random --encoder image -t openvino --precision bf16
     python -m edgeclf_benchmarks.records.clip bundles/ViT-B-32-image-* -o benchmarks/results/clip.json
 
 The bundles may hold random weights: what they cost is the architecture's. PyTorch's fp32 matrix products reach less

@@ -14,6 +14,8 @@ from edgeclf.data.split import load_manifest, save_manifest
 from edgeclf.data.usable import Unreadable
 from edgeclf.training.adaptation.unlabelled import Unlabelled
 from edgeclf.training.adaptation.vicreg import COVARIANCE, INVARIANCE, VARIANCE
+from edgeclf.training.choices import AdaptAmp, TrainingDevice
+from edgeclf.training.config import choices_of
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.run.run import CHECKPOINT, NETWORK, SPLIT, Run
 from edgeclf_export.sources.adapted import WEIGHTS, Adapted
@@ -22,7 +24,6 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
 
 ASKED, OUTCOME, BROKEN = "adapt.json", "adapted.json", "broken.json"  # not a run's names: this is none
-_AMP = ("auto", "off", "bf16")  # fp16 has no room for squared covariances
 _LEAST_BATCH = 8
 
 
@@ -59,8 +60,8 @@ class AdaptConfig:
     covariance: float = COVARIANCE
     hflip: bool = True
     vflip: bool = False
-    amp: str = "auto"
-    device: str = "auto"
+    amp: AdaptAmp = "auto"
+    device: TrainingDevice = "auto"
     workers: int | None = None
     seed: int = 0
     value_range: tuple[float, float] | None = None
@@ -68,8 +69,9 @@ class AdaptConfig:
     def __post_init__(self) -> None:
         if self.weights.startswith(CLIP):
             raise UsageError("adapt takes timm's and torchvision's classifiers, no CLIP towers; choose other --weights")
-        if self.amp not in _AMP:
-            raise UsageError(f"no amp {self.amp!r} for adapt; choose one of {', '.join(_AMP)}")
+        for name, choices in choices_of(AdaptConfig).items():
+            if (found := getattr(self, name)) not in choices:
+                raise UsageError(f"no {name} {found!r} for adapt; choose one of {', '.join(choices)}")
         if self.epochs < 1 or self.embedding < 2:
             raise UsageError(f"wanted 1 epoch and 2 dimensions at least, found {self.epochs} and {self.embedding}")
         if self.batch_size < _LEAST_BATCH:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.training.choices import RecipeName
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.pixels import Pixels
@@ -72,7 +73,7 @@ class Recipe:
     mixing: tuple[float, float] = (0.0, 0.0)
 
 
-RECIPES = {
+RECIPES: dict[RecipeName, Recipe] = {
     "none": Recipe("nothing: the same pixels as validation", crop="pixels"),
     "light": Recipe("random crop after the resize, horizontal flip", crop="random", hflip=True),
     "standard": Recipe(
@@ -104,7 +105,7 @@ class Augmenter:
     In two halves: `prepare` does what is the same each time, so that it can be done once; `finish` draws.
     """
 
-    def __init__(self, recipe: str, switches: Switches, pixels: Pixels, seed: int) -> None:
+    def __init__(self, recipe: RecipeName, switches: Switches, pixels: Pixels, seed: int) -> None:
         self._pixels = pixels
         self._seed = seed
         self._crop = RECIPES[recipe].crop

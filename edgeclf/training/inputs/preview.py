@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgeclf.console import inert
 from edgeclf.data.split import Item, SplitManifest
+from edgeclf.training.choices import RecipeName
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, ImageError
@@ -29,7 +30,7 @@ def draw_preview(
     pixels: Pixels,
     destination: Path,
     *,
-    recipes: Sequence[str] = tuple(RECIPES),
+    recipes: Sequence[RecipeName] = tuple(RECIPES),
     switches: Switches = Switches(),
     pictures: int = 4,
     samples: int = 3,
@@ -77,7 +78,12 @@ def _read(data: SplitManifest, item: Item, pixels: Pixels) -> Image.Image:
 
 
 def _samples(
-    augmenter: Augmenter, recipe: str, images: Sequence[Image.Image], labels: Sequence[str], samples: int, seed: int
+    augmenter: Augmenter,
+    recipe: RecipeName,
+    images: Sequence[Image.Image],
+    labels: Sequence[str],
+    samples: int,
+    seed: int,
 ) -> list[list[Shown]]:
     """For each sample, what training sees of each image."""
     drawn = [[augmenter(image, sample, number) for number, image in enumerate(images)] for sample in range(samples)]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgeclf.baselines.baseline import BaselineOptions, make_baseline
 from edgeclf.data.fractions import nested_subsets
@@ -14,6 +14,7 @@ from edgeclf.data.split import SplitManifest, dataset_of, load_manifest, save_ma
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.report import judge_bundle
+from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.evaluate import judge_run
 from edgeclf.training.run.left_out import leave_out_unusable
@@ -40,11 +41,11 @@ class Plan:
     trainings: tuple[TrainConfig, ...]
     baseline: bool = False
     fractions: tuple[float, ...]
-    judged_on: str = "val"
+    judged_on: CurveSplit = "val"
 
     def __post_init__(self) -> None:
-        if self.judged_on not in ("val", "test"):
-            raise UsageError(f"a learning curve is judged on val or test images, found {self.judged_on!r}")
+        if self.judged_on not in get_args(CurveSplit):
+            raise UsageError(f"a learning curve is evaluated on val or test images, found {self.judged_on!r}")
 
     @property
     def approaches(self) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ class Plan:
 
 
 def plan_curve(
-    options: Mapping[str, Any], approaches: Sequence[str], fractions: tuple[float, ...], judged_on: str = "val"
+    options: Mapping[str, Any], approaches: Sequence[str], fractions: tuple[float, ...], judged_on: CurveSplit = "val"
 ) -> Plan:
     """A plan from the options of `TrainConfig` that all strategies share. Raises UsageError for what can't be meant.
 
@@ -152,7 +153,7 @@ def start_curve(plan: Plan, data: SplitManifest, path: Path, watcher: Watcher = 
     if faults := split_faults(dataset_of(data).samples):
         raise DataError(f"{data.root}: {faults[0]}")
     data, _ = leave_out_unusable(data, plan.trainings[0].value_range, watcher=watcher)
-    if not data.of(plan.judged_on):  # type: ignore[arg-type]
+    if not data.of(plan.judged_on):
         raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
     save_manifest(data, path / SPLIT, force=True)
@@ -191,7 +192,7 @@ def _curve(plan: Plan, data: SplitManifest, points: Sequence[Point], *, complete
         data=Path(data.root).name,
         data_sha256=data.digest,
         judged_on=plan.judged_on,
-        judged_images=len(data.of(plan.judged_on)),  # type: ignore[arg-type]
+        judged_images=len(data.of(plan.judged_on)),
         selected_here=plan.selected_here,
         complete=complete,
         points=tuple(points),

@@ -130,7 +130,7 @@ def joined() -> Iterator[Processes]:
 
     An error or a signal ends all of them, and one speaks: the others leave with the same exit code in silence.
     """
-    found = _from_environment()
+    found = this_process()
     if found.size == 1:
         yield found
         return
@@ -152,7 +152,7 @@ def joined() -> Iterator[Processes]:
         torch.distributed.destroy_process_group()
 
 
-def _from_environment() -> Processes:
+def this_process() -> Processes:
     """Raises UsageError where the environment names several processes, but not which one this is."""
     size = os.environ.get("WORLD_SIZE", "1")
     try:

@@ -185,7 +185,7 @@ class Learner:
             )
 
     def _remedies(self) -> str:
-        clip = "a lower --clip" if self._config.clip else "--clip 1"
+        clip = "a lower --clip-grad" if self._config.clip else "--clip-grad 1"
         return f"a lower --lr, {clip}{'' if self._config.amp == 'off' else ', or --amp off'}"
 
     def judge(self) -> dict[str, float]:

@@ -124,7 +124,8 @@ class Run:
         return (path / CONFIG).is_file()
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: str | Path) -> Run:
+        path = Path(path)
         if not cls.is_at(path):
             raise DataError(f"{path}: no run (it has no {CONFIG}); `edgeclf train` makes one under runs/")
         return cls(path)

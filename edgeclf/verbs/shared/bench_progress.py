@@ -28,6 +28,10 @@ class Teller:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Takes the line away, for tables to come."""
         self._status.stop()
 
 

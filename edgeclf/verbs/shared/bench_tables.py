@@ -1,23 +1,16 @@
-"""What `edgeclf bench` takes and shows: labelled images for it, a place for its report, the report as tables."""
+"""What `edgeclf bench` shows: its report as tables."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, say, show, styled, verdict
-from edgeclf.data.held_out import open_held_out
-from edgeclf.data.threads import Track, untracked
-from edgeclf.evaluation.inference import check_split, items_of
-from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, new_use, record_test_use
+from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.wording import count, size
-from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.timing import PERCENTILES, Latency, too_few_calls
-from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.metrics.rounding import in_ms, significant
 
 if TYPE_CHECKING:
@@ -26,76 +19,6 @@ if TYPE_CHECKING:
     from edgeclf.sheet import Sheet
 
 _NONE = "n/a"
-
-
-def labelled_images(
-    source: Path,
-    split: str,
-    *,
-    bundles: Sequence[Bundle] = (),
-    present: bool = False,
-    most: int | None = None,
-    seed: int = 0,
-    track: Track = untracked,
-) -> LabelledImages:
-    """The images of a split for bench, at most `most` of them, drawn by chance; a use of test images is counted.
-
-    A source without splits is taken whole, unless one of the bundles was trained on it. `present`: it need not have
-    images of every class of the bundles.
-    """
-    check_split(split)
-    manifests = [bundle.manifest for bundle in bundles]
-    held_out = open_held_out(
-        source,
-        seed,
-        whole=split in ("test", "all"),
-        trained_on={each.provenance.data_sha256 for each in manifests if each.provenance.data_sha256},
-        labels=manifests[0].labels if present and manifests else None,
-        track=track,
-    )
-    data = held_out.data
-    items = items_of(data, split)
-    chosen = items if most is None or most >= len(items) else tuple(random.Random(seed).sample(items, most))
-    places = {label: number for number, label in enumerate(data.classes)}
-    tests = sum(item.split == "test" for item in chosen)
-
-    use = new_use()  # one for all rows: they are compared on the same images
-
-    def record_use(bundle: Bundle) -> int:
-        return record_test_use(
-            bundle.sidecar,
-            subject=bundle.digest,
-            data_sha256=data.digest,
-            images=tests,
-            verb="bench",
-            known=carried_uses(bundle.manifest, data.digest),
-            use=use,
-        ).number
-
-    return LabelledImages(
-        name=Path(data.root).name,
-        digest=data.digest,
-        split=split,
-        classes=data.classes,
-        images=tuple(
-            Labelled(data.path_of(item), item.path, places[item.label], item.group, item.sha256) for item in chosen
-        ),
-        training_images=len(data.of("train")),
-        left_out=len(items) - len(chosen),
-        record_use=record_use if tests else None,
-        origin=held_out.origin,
-        of_images=len(data.items),
-        validation_images=sum(item.split == "val" for item in chosen),
-        classes_present=len({item.label for item in chosen}) if present else None,
-    )
-
-
-def free_place(folder: Path) -> Path:
-    """The first of folder/1.json, folder/2.json, … that is free."""
-    number = 1
-    while (place := folder / f"{number}.json").exists():
-        number += 1
-    return place
 
 
 def show_report(report: Report) -> None:
@@ -213,11 +136,11 @@ def _parity_table(report: Report) -> Sheet:
 
 
 def _robustness(report: Report) -> Iterator[RenderableType]:
-    """Top-1 on spoilt images: for each corruption the mean over its levels."""
+    """Top-1 on corrupted images: for each corruption the mean over its levels."""
     judged = [(row, row.robustness) for row in report.rows if row.robustness is not None]
     first = judged[0][1]
     names = tuple(dict.fromkeys(each.name for each in first.entries))
-    yield styled(f"top-1 on {count(first.images, 'image')}, spoilt; mean of the levels", "dim")
+    yield styled(f"top-1 on {count(first.images, 'image')}, corrupted; mean of the levels", "dim")
     table = grid("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", "")
     for row, found in judged:
         means = [[each.top1 for each in found.entries if each.name == name] for name in names]

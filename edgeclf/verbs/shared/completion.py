@@ -1,4 +1,4 @@
-"""What the shell completes behind options and in arguments: backbones, targets, strategies, runs and bundles.
+"""What the shell completes where no fixed set of choices does it: backbones, devices, runs and bundles.
 
 Each is asked in a process of its own while somebody waits for the Tab key, so nothing heavy is imported, and a folder
 that can't be read completes to nothing. Where nothing fits, the shell completes file names as ever.
@@ -11,19 +11,12 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-TARGETS = ("onnx", "openvino", "tensorrt", "pytorch")
-STRATEGIES = ("linear-probe", "two-phase", "discriminative", "full", "hog-svm")
+_DEVICES = ("cpu", "cuda", "tensorrt", "gpu", "npu")
 _RUN, _BUNDLE = "config.json", "manifest.json"
 
 
-def targets(incomplete: str) -> list[str]:
-    return _beginning(incomplete, TARGETS)
-
-
-def strategies(incomplete: str) -> list[str]:
-    """The last of several, a comma between, which train --fraction takes."""
-    before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _beginning(last, STRATEGIES)]
+def devices(incomplete: str) -> list[str]:
+    return _beginning(incomplete, _DEVICES)
 
 
 def models(incomplete: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeclf.verbs.shared.renamed import new_name
 from edgeclf_runtime.errors import BackendError, UsageError
 
 
@@ -26,7 +27,7 @@ ConfigFile = Annotated[
         metavar="FILE.toml",
         is_eager=True,
         callback=_apply,
-        help="Options from a table named like this verb; the command line beats it.",
+        help="TOML file with options, in a table named like this command; the command line takes precedence.",
     ),
 ]
 
@@ -52,7 +53,7 @@ def read_options(file: Path, verb: str, known: dict[str, str]) -> dict[str, Any]
         raise UsageError(f"{file}: wanted a table [{verb}] with the options of edgeclf {verb}, found {there}")
     options: dict[str, Any] = {}
     for name, value in table.items():
-        parameter = known.get(name.replace("-", "_"))
+        parameter = known.get(new_name(verb, name).replace("-", "_"))
         if parameter is None:
             close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
             advice = f"did you mean {close[0].replace('_', '-')}?" if close else f"see: edgeclf {verb} --help"

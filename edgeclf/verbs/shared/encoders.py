@@ -1,4 +1,4 @@
-"""`edgeclf export --part`: the encoders of a CLIP model, each a bundle of its own."""
+"""`edgeclf export --encoder`: the encoders of a CLIP model, each a bundle of its own."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ NEEDED = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxslim", "saf
 def export_encoders(
     model: str, pretrained: str | None, parts: Sequence[str], options: ExportOptions, img_size: int | None, seed: int
 ) -> tuple[AnyExportable, list[Exported]]:
-    """Proven bundles NAME-PART-TARGET-PRECISION of the parts asked for. Raises UsageError for another part."""
+    """Proven bundles NAME-ENCODER-TARGET-PRECISION of the encoders asked for. Raises UsageError where none is."""
     from edgeclf_export.exporter import export, plan_outputs, refuse_int8_of_encoder
-    from edgeclf_export.sources.clip.encoders import PARTS, image_encoder, text_encoder
+    from edgeclf_export.sources.clip.encoders import image_encoder, text_encoder
     from edgeclf_export.sources.clip.models import load_clip
 
     if not parts:
-        raise UsageError("--pretrained is for CLIP's encoders: give --part image, --part text, or both")
-    if wrong := [part for part in parts if part not in PARTS]:
-        raise UsageError(f"no part {wrong[0]!r}; choose one of {', '.join(PARTS)}")
+        raise UsageError("--pretrained is for CLIP's encoders: give --encoder image, --encoder text, or both")
     if len(parts) > 1 and options.proof_data is not None:
-        raise UsageError("--proof-data holds images or texts, not both; export one --part at a time")
+        raise UsageError("--proof-data holds images or texts, not both; export one --encoder at a time")
     refuse_int8_of_encoder(options.precision)
     need("clip", *NEEDED)
     name = options.name or clip_name(model)

@@ -18,32 +18,48 @@ if TYPE_CHECKING:
 ProofData = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Images to prove on; up to nine go into the bundle.", show_default="shipped photographs"
+        metavar="DIR",
+        help="Images to compare the bundle with its reference on; up to nine are stored in the bundle.",
+        show_default="photographs of scikit-image and scikit-learn",
     ),
 ]
-Opset = Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="For random weights.")]
-BundlesFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder that receives the bundles.")]
+Opset = Annotated[int, typer.Option(min=18, max=20, metavar="N", help="ONNX opset version, 18 to 20.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**63 - 1, metavar="N", help="Random seed, for random weights and for drawing calibration images."
+    ),
+]
+BundlesFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the bundles.")]
+BundleName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the bundles: NAME-TARGET-PRECISION.", show_default="the model's"),
+]
 CalibData = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="int8: images to calibrate on, best a folder a label.",
+        help="Calibration images for int8, best with one subfolder per class.",
         show_default="the run's training images",
     ),
 ]
 CalibImages = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="int8: how many of them.", show_default="300")
+    int | None, typer.Option(min=1, metavar="N", help="Number of calibration images for int8.", show_default="300")
 ]
 MaxDrop = Annotated[
     str | None,
     typer.Option(
-        metavar="D", help="int8: points that top-1 may fall; 99%: the share that must be left.", show_default="1.0"
+        metavar="D",
+        help="Accuracy gate for int8: largest drop of top-1 accuracy in points (1.0), or share to retain (99%).",
+        show_default="1.0",
     ),
 ]
 _NO_FLOOR = 50.0  # points: whoever types 90 means 90 %
 Fallback = Annotated[
-    bool, typer.Option("--fallback", help="int8: take 16 bits where no int8 holds, instead of exit code 1.")
+    bool,
+    typer.Option(
+        "--fallback", help="Fall back to 16 bits if no int8 model passes the accuracy gate, instead of exit code 1."
+    ),
 ]
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeclf.console import say
 from edgeclf.verbs.shared.foreign_formats import refuse_other_formats
-from edgeclf.verbs.shared.normalization import IMAGENET_MEAN, channel_order, foreign_normalization
+from edgeclf.verbs.shared.normalization import IMAGENET_MEAN, foreign_normalization
 from edgeclf.verbs.shared.value_range import options_for, value_range_of
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeclf.verbs.shared.source_options import ChannelOrder
     from edgeclf_export.exportable import Exportable
 
 Kind = Literal["run", "backbone", "file", "bundle"]
@@ -40,7 +41,7 @@ class Look:
     crop_pct: float | None
     crop_mode: str | None
     interpolation: str | None
-    channels: str | None = None
+    channels: ChannelOrder | None = None
     scale: float | None = None
     output_name: str | None = None
 
@@ -93,10 +94,10 @@ class Source:
             self.model is None or any(given is not None for given in (self.place, self.weights, self.labels))
         ):
             raise UsageError(
-                "--part takes the CLIP model --model with --pretrained WHERE, and no run, weights or labels"
+                "--encoder takes the CLIP model --model with --pretrained WHERE, and no run, weights or labels"
             )
         if encoders and (self.bit_depth is not None or self.window is not None):
-            raise UsageError("--bit-depth and --window are for classifiers, not for --part")
+            raise UsageError("--bit-depth and --window are for classifiers, not for --encoder")
         if self.model is not None and self.place is not None:
             raise UsageError("give either a run or FILE.onnx, or --model, not both")
         if self.model is None and self.place is not None and self.kind == "run":
@@ -229,7 +230,7 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
         labels=read_labels(labels),
         pixels=pixels_from_config(config),
         normalization=normalization,
-        channels=channel_order(look.channels),
+        channels=look.channels or "rgb",
         output=look.output_name,
     )
     return replace(loaded, pixels_from="--img-size and the other options that were typed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from edgeclf.verbs.shared.options import need, need_one_process, shell_word
 from edgeclf_runtime.errors import EdgeclfError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.data.split import SplitManifest
+    from edgeclf.training.choices import CurveSplit
     from edgeclf.training.learning_curve.curve import LearningCurve, Plan
+    from edgeclf.training.watcher import Watcher
     from edgeclf_benchmarks.comparing.page.html_tables import Table
 
 
-def plan_of(options: dict[str, Any], fraction: str, judge_on: str) -> Plan:
+def plan_of(options: dict[str, Any], fraction: str, evaluate_on: CurveSplit) -> Plan:
     """Raises UsageError for what can't be meant, BackendError where the baseline's packages are missing."""
     from edgeclf.data.fractions import parse_fractions
     from edgeclf.training.learning_curve.curve import BASELINE, plan_curve
@@ -24,40 +26,48 @@ def plan_of(options: dict[str, Any], fraction: str, judge_on: str) -> Plan:
     approaches = [word.strip() for word in str(options["strategy"]).split(",")]
     if BASELINE in approaches:
         need("baseline", "skimage", "sklearn")
-    return plan_curve(options, approaches, parse_fractions(fraction), judge_on)
+    return plan_curve(options, approaches, parse_fractions(fraction), evaluate_on)
 
 
-def run_curve(plan: Plan | None, data: SplitManifest | None, folder: Path, *, as_json: bool) -> None:
-    """Measures a new curve, or with None what is missing of the one in `folder`; writes and shows it."""
-    from edgeclf.training.learning_curve.curve import is_curve, resume_curve, start_curve
+def start_curve(data: str, plan: Plan, folder: Path, *, strict: bool, as_json: bool) -> None:
+    """Measures a new curve and shows it."""
+    from edgeclf.training.learning_curve.from_paths import learning_curve
+
+    def measure(watcher: Watcher) -> LearningCurve:
+        return learning_curve(
+            data,
+            plan.trainings,
+            plan.fractions,
+            baseline=plan.baseline,
+            evaluated_on=plan.judged_on,
+            folder=folder,
+            strict=strict,
+            watcher=watcher,
+        )
+
+    _watched(measure, folder, as_json=as_json)
+
+
+def resume_curve(folder: Path, *, as_json: bool) -> None:
+    """Measures what is missing of the curve in `folder` and shows it."""
+    from edgeclf.training.learning_curve.from_paths import resume_learning_curve
+
+    _watched(lambda watcher: resume_learning_curve(folder, watcher=watcher), folder, as_json=as_json)
+
+
+def _watched(work: Callable[[Watcher], LearningCurve], folder: Path, *, as_json: bool) -> None:
+    from edgeclf.training.learning_curve.curve import is_curve
     from edgeclf.verbs.shared.training_progress import watcher_in
 
     need_one_process("a learning curve")
     with ExitStack() as stack:
-        watcher = watcher_in(stack)
         try:
-            if plan is None or data is None:
-                curve = resume_curve(folder, watcher)
-            else:
-                curve = start_curve(plan, data, folder, watcher)
+            curve = work(watcher_in(stack))
         except (KeyboardInterrupt, EdgeclfError) as error:
             if is_curve(folder) and not isinstance(error, UsageError):
                 say(f"finished points are kept; go on with: edgeclf train --resume {shell_word(str(folder))}")
             raise
-    _publish(curve, folder)
     _show(curve, folder, as_json=as_json)
-
-
-def _publish(curve: LearningCurve, folder: Path) -> None:
-    from edgeclf.training.learning_curve.curve import PAGE, PICTURE
-    from edgeclf.training.learning_curve.page import learning_page
-    from edgeclf.training.learning_curve.plot import draw_learning_curve
-    from edgeclf_runtime.bundle.atomic_write import writing
-
-    with writing(folder / PICTURE, force=True) as draft:
-        draw_learning_curve(curve, draft)
-    with writing(folder / PAGE, force=True) as draft:
-        draft.write_text(learning_page(curve, (folder / PICTURE).read_bytes()), encoding="utf-8")
 
 
 def _show(curve: LearningCurve, folder: Path, *, as_json: bool) -> None:
@@ -69,7 +79,7 @@ def _show(curve: LearningCurve, folder: Path, *, as_json: bool) -> None:
         write_json("train", {"folder": str(folder), "curve": curve})
     else:
         show(
-            styled(f"{folder}: judged on {curve.judged_images:,} {judged} images{selected}", "bold"),
+            styled(f"{folder}: evaluated on {curve.judged_images:,} {judged} images{selected}", "bold"),
             "",
             _grid(points_table(curve)),
             "",

@@ -1,9 +1,9 @@
-"""--mean, --std, --scale and --channels of a foreign ONNX file: how its pixels become floats, on one scale."""
+"""--mean, --std and --scale of a foreign ONNX file: how its pixels become floats, on one scale."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgeclf_runtime.errors import UsageError
 
@@ -34,15 +34,6 @@ def foreign_normalization(mean: str | None, std: str | None, scale: float | None
     white = 1.0 if scale is None else _WHITE * scale
     _check_scale(mean, std, means, stds, scale, white)
     return Normalization(_divided(means, white), _divided(stds, white))
-
-
-def channel_order(text: str | None) -> Literal["rgb", "bgr"]:
-    """The order in which the network takes its channels. Raises UsageError."""
-    if text in (None, "rgb"):
-        return "rgb"
-    if text == "bgr":
-        return "bgr"
-    raise UsageError(f"no channel order {text!r}; choose one of rgb, bgr")
 
 
 def _check_scale(mean: str, std: str, means: Triple, stds: Triple, scale: float | None, white: float) -> None:

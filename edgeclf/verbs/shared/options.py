@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from edgeclf.data.samples import SplitOrAll
+from edgeclf.training.choices import TrainingDevice
 from edgeclf.verbs.shared import completion
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.installing import pip_install
 
-if TYPE_CHECKING:
-    from edgeclf_runtime.backends.engine import SessionOptions
-    from edgeclf_runtime.bundle.bundle import Bundle
-    from edgeclf_runtime.bundle.proof import Proof
-    from edgeclf_runtime.deploy.machine_proofs import Opened
-    from edgeclf_runtime.deploy.signatures import Signature
-    from edgeclf_runtime.images.pixels import PixelMode
+PixelMode = Literal["exact", "fast"]  # the runtime's own words, repeated so that --help loads no numpy; a test compares
+OwnPrecision = Literal["fp32", "fp16", "bf16", "int8"]
+ClassCoverage = Literal["all", "present"]
+
+
+class Target(str, Enum):
+    """What export writes bundles for. An Enum, for typer takes no list of a Literal."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    tensorrt = "tensorrt"
+    pytorch = "pytorch"
+
 
 BundlePath = Annotated[
     str,
     typer.Argument(
-        metavar="BUNDLE", help="The bundle: a folder, or the .tar that pack made.", autocompletion=completion.bundles
+        metavar="BUNDLE",
+        help="Bundle to use: a folder, or the .tar file that `edgeclf pack` made.",
+        autocompletion=completion.bundles,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 ImgSize = Annotated[
     int | None,
     typer.Option(
@@ -36,7 +47,7 @@ ImgSize = Annotated[
         min=8,
         max=4096,
         metavar="PX",
-        help="Side of the input.",
+        help="Side length of the model's square input, in pixels.",
         show_default="the model's own",
     ),
 ]
@@ -44,176 +55,123 @@ Device = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Where to compute, as the engine has it: cpu, cuda, tensorrt, gpu, npu. Never elsewhere.",
+        help="Device to run on, as the engine names it: cpu, cuda, tensorrt, gpu or npu. There is no fallback to "
+        "another one.",
         show_default="cuda for tensorrt bundles, else cpu",
+        autocompletion=completion.devices,
     ),
 ]
-_MANY_IMAGES = 16  # from here on it pays to keep each core at an image of its own
 OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeated so that --help loads no numpy
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on an inconclusive verdict too.")]
-Unproven = Annotated[
-    bool, typer.Option("--unproven", help="Go on where the newest proof of this bundle on this machine failed.")
+Targets = Annotated[
+    list[Target] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar=f"<{'|'.join(each.value for each in Target)}>",
+        help="Inference engine to export for; repeatable.",
+        show_default="onnx",
+    ),
+]
+Precision = Annotated[
+    Literal["fp32", "fp16", "bf16", "int8", "auto"],
+    typer.Option(
+        help="Numeric precision. int8 is kept only if top-1 accuracy drops by at most --max-drop; auto is the fastest "
+        "precision for which that holds. bf16 needs an engine that has it.",
+    ),
+]
+Split = Annotated[SplitOrAll, typer.Option(help="Split of the data to evaluate on.")]
+SplitSeed = Annotated[
+    int, typer.Option(metavar="N", help="Random seed of the training's split, for data that has no splits.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 1 on inconclusive verdicts, too.")]
+StrictImages = Annotated[bool, typer.Option("--strict", help="Stop at unusable images instead of leaving them out.")]
+AllowFailedProof = Annotated[
+    bool,
+    typer.Option("--allow-failed-proof", help="Run even if this bundle's latest verification on this machine failed."),
 ]
 PublicKeyFile = Annotated[
     Path | None,
     typer.Option(
         "--key",
         metavar="PUB",
-        help="Refuse a bundle that this key (minisign's .pub file) has not signed, in NAME.minisig beside it.",
+        help="minisign public key (.pub) that must have signed the bundle, in NAME.minisig beside it.",
         show_default=False,
     ),
 ]
 ClassesToHave = Annotated[
-    str,
+    ClassCoverage,
     typer.Option(
         "--classes",
-        metavar="C",
-        help="all: the data must have every class of the model. present: some are enough; predictions stay among all.",
+        help="Classes of the model that the data must contain. With present, some are enough; the model still chooses "
+        "among all of them.",
     ),
 ]
 RebuildIfStale = Annotated[
     bool,
     typer.Option(
         "--rebuild-if-stale",
-        help="Build a TensorRT engine again, into a new bundle, where it no longer fits this machine.",
+        help="Rebuild a TensorRT engine that no longer fits this machine, as a new bundle.",
     ),
 ]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="A timm or torchvision classifier.",
-        autocompletion=completion.models,
-    ),
-]
-Vflip = Annotated[bool, typer.Option("--vflip", help="Vertical flips: only without up and down.")]
-TrainDevice = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
+_MODEL = typer.Option(
+    "--model",
+    "-m",
+    metavar="NAME",
+    help="Backbone: a classifier of timm or torchvision; `edgeclf models` lists some.",
+    autocompletion=completion.models,
+)
+Backbone = Annotated[str | None, _MODEL]
+RequiredBackbone = Annotated[str, _MODEL]
+BatchSize = Annotated[int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images per inference call.")]
+Vflip = Annotated[bool, typer.Option("--vflip", help="Random vertical flips, for images without an up and a down.")]
+TrainDevice = Annotated[TrainingDevice, typer.Option(help="Device to train on; auto is the GPU if there is one.")]
 Workers = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Processes that prepare pictures.", show_default="cores - 1")
+    int | None,
+    typer.Option(min=0, metavar="N", help="Number of data-loading processes.", show_default="cores - 1"),
 ]
-TrainingSeed = Annotated[int, typer.Option(metavar="N", help="All randomness follows from it.")]
+TrainingSeed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
 PixelsMode = Annotated[
-    str,
+    PixelMode,
     typer.Option(
-        metavar="MODE", help="exact: the reference's; fast: large JPEGs at a part of their size, SIMD resize."
+        help="Decoding and resizing: exact is as at export; fast decodes large JPEGs at a reduced size and resizes "
+        "with SIMD, so that pixels differ slightly.",
     ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Threads of one inference.", show_default="all cores"),
+    typer.Option(min=1, metavar="N", help="Number of threads per inference.", show_default="all cores"),
 ]
 Streams = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Inferences at the same time, which share the threads.",
-        show_default="one a thread for many images, else 1",
+        help="Number of concurrent inferences, which share the threads.",
+        show_default="one per thread for many images, else 1",
     ),
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep what OpenVINO compiles there: later starts are quicker. Keep others out."),
-]
-MaxMegapixels = Annotated[float, typer.Option(min=0, metavar="N", help="Refuse images of more pixels than this.")]
-MaxMegabytes = Annotated[float, typer.Option(min=0, metavar="N", help="Refuse larger files.")]
-ComputePrecision = Annotated[
-    str | None,
     typer.Option(
-        metavar="PRECISION",
-        help="Compute in fp32, fp16, bf16 or int8 where the engine has the choice.",
-        show_default="what the bundle says",
+        metavar="DIR",
+        help="Folder for models that OpenVINO compiled, for faster starts. Its files are run "
+        "unchecked: keep it private.",
+    ),
+]
+MaxMegapixels = Annotated[float, typer.Option(min=0, metavar="N", help="Largest accepted image, in megapixels.")]
+MaxMegabytes = Annotated[float, typer.Option(min=0, metavar="N", help="Largest accepted file, in megabytes.")]
+ComputePrecision = Annotated[
+    OwnPrecision | None,
+    typer.Option(
+        help="Precision to compute in, where the engine offers a choice.",
+        show_default="as the bundle says",
     ),
 ]
 
 
-def session_options(
-    device: str,
-    threads: int | None,
-    compute_precision: str | None,
-    *,
-    streams: int | None = None,
-    cache: Path | None = None,
-) -> SessionOptions:
-    """The runtime's options. Raises UsageError for a precision that nothing has, BackendError on an old JetPack."""
-    from edgeclf_runtime.backends.engine import SessionOptions
-    from edgeclf_runtime.bundle.manifest import PRECISIONS
-    from edgeclf_runtime.machine.facts import jetson_refusal
-
-    if refusal := jetson_refusal():
-        raise BackendError(refusal)
-    if compute_precision is not None and compute_precision not in PRECISIONS:
-        raise UsageError(f"no precision {compute_precision!r}; choose one of {', '.join(PRECISIONS)}")
-    return SessionOptions(device.lower(), threads, compute_precision, streams=streams, cache=cache)
-
-
-def for_many(options: SessionOptions, images: int | None) -> SessionOptions:
-    """The options for so many images (None: nobody knows): from some number on several are answered at once."""
-    from dataclasses import replace
-
-    return options if images is not None and images < _MANY_IMAGES else replace(options, hint="throughput")
-
-
-def pixel_mode(name: str) -> PixelMode:
-    """Raises UsageError for another word than exact and fast."""
-    if name not in ("exact", "fast"):
-        raise UsageError(f"no pixels {name!r}; choose one of exact, fast")
-    return name  # type: ignore[return-value]
-
-
-def check_threshold(threshold: float | None, scores: str) -> None:
-    """Raises UsageError for what is no probability; margins may be any number."""
-    import math
-
-    if threshold is not None and (not math.isfinite(threshold) or not (scores == "margin" or 0 <= threshold <= 1)):
-        raise UsageError(f"--threshold is a probability from 0 to 1, found {threshold:g}")
-
-
-def open_signed(path: str, key: Path | None) -> tuple[Bundle, Signature | None]:
-    """The bundle at `path` and, where there is a `key`, its signature, checked before any other file is read."""
-    from edgeclf.console import say
-    from edgeclf_runtime.bundle.bundle import Bundle
-    from edgeclf_runtime.deploy.signatures import check_signature, read_public_key
-
-    opened = Bundle.open(path)
-    if key is None:
-        return opened, None
-    signature = check_signature(opened, read_public_key(key))
-    say(f"signed with the key {signature.key_id} ({signature.path})", style="dim")
-    return opened, signature
-
-
-def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
-    """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, said loudly."""
-    from edgeclf.console import say
-    from edgeclf_runtime.bundle.bundle import Bundle
-    from edgeclf_runtime.deploy import build
-
-    opened = Bundle.open(path)
-    if not rebuild_if_stale:
-        return opened
-    return build.rebuild_if_stale(opened, options, lambda sentence: say(sentence, style="bold yellow"))
-
-
-def require_no_failed_proof(opened: Opened, *, unproven: bool) -> Proof | None:
-    """This machine's newest proof, None where there is none; raises GateError where it failed, unless `unproven`."""
-    from edgeclf.console import say
-    from edgeclf_runtime.deploy import machine_proofs as proofs
-
-    def warn(sentence: str) -> None:
-        say(sentence, style="bold red" if sentence.startswith("FAILED") else "bold yellow")
-
-    return proofs.require_no_failed_proof(opened, warn, unproven=unproven)
-
-
-def say_remarks(facts: Mapping[str, str]) -> None:
-    """What a session's engine remarks of this machine, if it does."""
-    from edgeclf.console import say
-
-    if remarks := facts.get("remarks"):
-        say(f"note: {remarks}", style="yellow")
+def names_of(chosen: Sequence[Enum] | None) -> tuple[str, ...]:
+    """The plain names of what was chosen in a repeatable option, each once."""
+    return tuple(dict.fromkeys(str(each.value) for each in chosen or ()))
 
 
 def shell_word(path: str) -> str:
@@ -237,10 +195,3 @@ def need_one_process(what: str) -> None:
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(f"{what} works in one process; start it without torchrun")
-
-
-def some_are_enough(classes: str) -> bool:
-    """Whether the data may lack classes of the model (--classes present). Raises UsageError."""
-    if classes not in ("all", "present"):
-        raise UsageError(f"no --classes {classes!r}; choose all or present")
-    return classes == "present"

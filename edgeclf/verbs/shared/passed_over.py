@@ -13,7 +13,9 @@ import typer
 from edgeclf.console import say
 from edgeclf.wording import count
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name every file that was passed over.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="List every file that was skipped because it is no image.")
+]
 _PICTURES = (  # kinds that somebody may take for images: the first to be named
     *(".heics", ".heifs", ".avci", ".avifs", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".raw"),
     *(".dcm", ".psd", ".svg", ".tga", ".exr", ".hdr", ".ico", ".eps", ".pdf", ".mov", ".mp4", ".avi"),

@@ -10,10 +10,11 @@ import typer
 from edgeclf_runtime.errors import UsageError
 
 BitDepth = Annotated[
-    int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that images of over 8 bits really use.")
+    int | None, typer.Option(min=9, max=16, metavar="BITS", help="Bits that 16-bit images really use, 9 to 16.")
 ]
 Window = Annotated[
-    str | None, typer.Option(metavar="LOW,HIGH", help="Stored values shown as black and white; over 8 bits only.")
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Pixel values to map to black and white, for images of more than 8 bits."),
 ]
 
 

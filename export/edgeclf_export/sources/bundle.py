@@ -23,7 +23,7 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     """
     manifest = bundle.manifest
     if manifest.task == "embed-text":
-        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --part text")
+        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --encoder text")
     pixels, normalization = manifest.pixels, manifest.normalization
     fits = (manifest.target, manifest.weights_precision) == ("onnx", "fp32")
     if not fits or pixels is None or normalization is None or manifest.scores == "margin":

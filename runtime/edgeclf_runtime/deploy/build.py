@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import replace
 from functools import partial
@@ -50,11 +51,11 @@ _AMPERE = (8, 0)
 
 
 def build(
-    bundle: Bundle,
+    bundle: str | os.PathLike[str] | Bundle,
     settings: BuildSettings | None = None,
     options: SessionOptions = SessionOptions(),
     *,
-    destination: Path | None = None,
+    destination: str | Path | None = None,
     force: bool = False,
     report: Report = lambda sentence: None,
     time: TimeCalls = time_calls,
@@ -66,6 +67,8 @@ def build(
 
     Parameters
     ----------
+    bundle
+        What to make ready: opened, or the path of its folder or .tar.
     settings
         For TensorRT; None: what the bundle itself says, else the defaults.
     options
@@ -100,6 +103,8 @@ def build(
     """
     if refusal := jetson_refusal():
         raise BackendError(refusal)
+    bundle = Bundle.open(bundle)
+    destination = None if destination is None else Path(destination)
     if bundle.manifest.candidates and bundle.manifest.target != TARGET:
         return choose_candidate(bundle, options, destination, force=force, report=report, time=time)
     if bundle.manifest.target == TARGET:

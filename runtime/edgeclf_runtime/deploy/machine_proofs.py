@@ -6,6 +6,7 @@ A record of schema 2 is bound to its machine (binding.py). Schema 1 was not: of 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ class FoundProof:
         return self.proof is not None and (self.problem is None or self.proof.verdict == "fail")
 
 
-def save_proof(bundle: Bundle, proof: Proof) -> Path | None:
+def save_proof(bundle: str | os.PathLike[str] | Bundle, proof: Proof) -> Path | None:
     """Writes the proof beside the bundle, one file a machine and precision; None where that place is read-only."""
+    bundle = Bundle.open(bundle)
     own = proof.compute_precision == bundle.manifest.compute_precision
     name = machine_id(proof.machine) + ("" if own else f"-{proof.compute_precision}")
     destination = bundle.sidecar / f"{name}.json"
@@ -147,8 +149,8 @@ def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unpr
     failed = f"{path} failed its proof on this machine ({proof.created_utc[:10]}): {reasons}"
     if not unproven:
         again = _command(opened.bundle, proof.compute_precision, proof.machine)
-        raise GateError(f"{failed}; once that is fixed run {again}, or give --unproven to use it as it is")
-    warn(f"FAILED: {failed}; used all the same, as --unproven asks")
+        raise GateError(f"{failed}; once that is fixed run {again}, or give --allow-failed-proof to use it as it is")
+    warn(f"FAILED: {failed}; used all the same, as --allow-failed-proof asks")
     return proof
 
 

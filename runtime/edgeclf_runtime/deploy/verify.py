@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,12 +45,14 @@ IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
 
 
 def verify(
-    bundle: Bundle,
+    bundle: str | os.PathLike[str] | Bundle,
     options: SessionOptions = SessionOptions(),
     mode: PixelMode = "exact",
     open_bundle: Callable[[Bundle, SessionOptions], Session] = open_session,
 ) -> Proof:
-    """This machine's proof of the bundle. Each question is answered apart, so that a fault is laid at the right door.
+    """This machine's proof of a bundle, opened or at a path. Nothing is written; `save_proof` keeps it.
+
+    Each question is answered apart, so that a fault is laid at the right door.
 
     - files: every hash; the precision that the weights are really stored in
     - decoding: the golden images and probes, pixel by pixel; of a text encoder the tokenizer, token by token
@@ -92,6 +95,7 @@ def verify(
     >>> proof.verdict, proof.reasons
     ('pass', ())
     """
+    bundle = Bundle.open(bundle)
     bundle.check_all()
     manifest = bundle.manifest
     of_texts = manifest.task == "embed-text"

@@ -17,7 +17,7 @@ from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.markdown import publish, summary
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.tradeoff_chart import undominated
-from edgeclf_benchmarks.comparing.recommend import Limits, recommend
+from edgeclf_benchmarks.comparing.recommend import Limits, choose
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.intervals import Resampling
@@ -181,17 +181,17 @@ def test_the_front_holds_only_what_nothing_beats_in_both() -> None:
 
 def test_the_pick_is_the_fastest_within_limits_and_the_rest_have_a_reason(tmp_path: Path) -> None:
     entries = entries_of(_compared(tmp_path, made_report(ROWS)).sources)
-    (choice,) = recommend(entries, Limits(max_ms=10))
+    (choice,) = choose(entries, Limits(max_ms=10))
     assert choice.pick == "onnx"
     assert "above 10" in choice.left_out["torch"] and "worse than torch" in choice.left_out["int8"]
-    (none,) = recommend(entries, Limits(min_top1=0.93))  # 0.933, but the interval goes below
+    (none,) = choose(entries, Limits(min_top1=0.93))  # 0.933, but the interval goes below
     assert none.pick is None and "may be" in none.left_out["onnx"]
 
 
 def test_what_is_faster_on_too_few_images_to_tell_is_listed_with_how_many_more_and_not_picked(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
     compared = _compared(tmp_path, few)
-    (choice,) = recommend(entries_of(compared.sources), Limits())
+    (choice,) = choose(entries_of(compared.sources), Limits())
     parity = few.rows[1].parity
     assert parity is not None and parity.images_needed is not None
     more = parity.images_needed - 60
@@ -208,21 +208,21 @@ def test_equal_logits_prove_a_bundle_as_good_however_few_the_images(tmp_path: Pa
     assert row.parity is not None
     same = replace(row, parity=replace(row.parity, verdict="pass"))
     compared = _compared(tmp_path, replace(few, rows=(reference, same)))
-    (choice,) = recommend(entries_of(compared.sources), Limits())
+    (choice,) = choose(entries_of(compared.sources), Limits())
     assert (choice.pick, choice.unproven) == ("onnx", {})
     assert any("shown to be as good as the reference on Quiet CPU: onnx" in each.sentence for each in compared.verdict)
 
 
 def test_the_pick_is_told_with_what_was_not_shown_of_it(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
-    (choice,) = recommend(entries_of(_compared(tmp_path, few).sources), Limits(max_ms=10))
+    (choice,) = choose(entries_of(_compared(tmp_path, few).sources), Limits(max_ms=10))
     assert choice.pick is not None and "not shown to be as good as torch" in choice.reason
     assert f"not told apart from {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
     spoilt = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, spoilt=True)
     rows = tuple(
         replace(row, robustness=row.robustness and replace(row.robustness, verdict="fail")) for row in spoilt.rows
     )
-    (choice,) = recommend(entries_of(_compared(tmp_path / "spoilt", replace(spoilt, rows=rows)).sources), Limits())
+    (choice,) = choose(entries_of(_compared(tmp_path / "spoilt", replace(spoilt, rows=rows)).sources), Limits())
     assert choice.pick == "int8" and "worse than torch where images are spoilt" in choice.reason
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from edgeclf.data import downloads
 from edgeclf.data.fetched import Fetched
-from edgeclf.verbs import data as data_verbs
+from edgeclf.verbs.data import app as data_verbs
 
 MakeFolder = Callable[[dict[str, int]], Path]
 Edgeclf = Callable[..., Any]

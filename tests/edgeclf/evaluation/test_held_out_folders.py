@@ -137,7 +137,7 @@ def test_other_choices_of_classes_are_refused(
     bundle: Bundle, held_out: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["eval", str(bundle.path), str(held_out), "--classes", "some"]) == 2
-    assert "no --classes 'some'; choose all or present" in capfd.readouterr().err
+    assert "--classes takes no 'some'; choose one of all, present" in capfd.readouterr().err
 
 
 def test_thresholds_are_still_chosen_on_other_images_than_those_evaluated(

@@ -281,7 +281,7 @@ def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given
     save_proof(wrong, verify(wrong))
     assert run(["serve", str(wrong.path), "--port", "0"]) == 1
     assert "failed its proof on this machine" in capsys.readouterr().err
-    running = start(wrong, "--unproven")
+    running = start(wrong, "--allow-failed-proof")
     assert running.ask("/predict", picture()).status == 200
     assert running.errors.read_text().startswith("FAILED")
 

@@ -169,7 +169,7 @@ def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
     config: Make, data: SplitManifest, tmp_path: Path
 ) -> None:
     chosen = config(strategy="two-phase", lr=1e30, clip=0.0, optimizer="sgd", epochs=3)
-    with pytest.raises(GateError, match=r"--clip 1.*keeps the best epoch before"):
+    with pytest.raises(GateError, match=r"--clip-grad 1.*keeps the best epoch before"):
         train(chosen, data, tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert run.finished and run.outcome().best_epoch <= 3

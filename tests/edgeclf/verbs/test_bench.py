@@ -106,7 +106,7 @@ def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "code", "wanted"),
     [
-        (["--profile", "fast"], 2, "no profile 'fast'"),
+        (["--profile", "fast"], 2, "--profile takes no 'fast'; choose one of default"),
         (["--quick", "--profile", "mlperf"], 2, "not both"),
         (["--batch-sizes", "1,x"], 2, "--batch-sizes wants"),
         (["--threads", "0"], 2, "--threads wants"),
@@ -116,10 +116,10 @@ def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path
         (["--margin", "inf"], 2, "margin"),
         (["--data", "missing"], 2, "missing"),
         (["--reference", "missing"], 3, "no such bundle"),
-        (["--split", "tests"], 2, "no split 'tests'"),
+        (["--split", "tests"], 2, "--split takes no 'tests'"),
         (["-o", "."], 2, "exists"),
         (["--device", "tpu"], 4, "device"),
-        (["--corruptions", "fog"], 2, "no corruption 'fog'"),
+        (["--corruptions", "fog"], 2, "--corruptions takes no 'fog'"),
         (["--corruptions", "all"], 2, "give --data, too"),
     ],
 )
@@ -195,11 +195,11 @@ def test_corruptions_are_in_the_table_and_in_the_report(
     make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [str(make_bundle(tmp_path / name)) for name in ("one", "two")]
-    place, spoilt = tmp_path / "r.json", ("--corruptions", "noise,blur", "--spoilt-images", "4")
+    place, spoilt = tmp_path / "r.json", ("--corruptions", "noise,blur", "--corrupted-images", "4")
     command = ["bench", *paths, "--data", str(classes), "--split", "all", *spoilt, *QUICK, "-o", str(place)]
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert "top-1 on 4 images, spoilt" in out and "noise" in out and "jpeg" not in out
+    assert "top-1 on 4 images, corrupted" in out and "noise" in out and "jpeg" not in out
     first, second = (row.robustness for row in read_report(place).rows)
     assert first is not None and second is not None
     assert (first.images, len(first.entries), second.mean_change_points) == (4, 6, 0.0)

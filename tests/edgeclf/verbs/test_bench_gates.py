@@ -11,9 +11,9 @@ import pytest
 from made_reports import made_report, saved
 
 from edgeclf.cli import run
+from edgeclf.evaluation.bench_images import BenchImages
+from edgeclf_benchmarks import benching
 from edgeclf_benchmarks.comparing import own_gates
-from edgeclf_benchmarks.measuring import bench
-from edgeclf_benchmarks.measuring import report_builder as summing_up
 from edgeclf_benchmarks.measuring.report import Report, read_report
 
 Make = Callable[..., Path]
@@ -27,16 +27,16 @@ def benched(make_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Runs bench on two bundles; instead of measuring them it has the report that it is given."""
     paths = [str(make_bundle(tmp_path / name)) for name in ROWS]
     monkeypatch.setattr(own_gates, "machine_facts", lambda: made_report(ROWS).machine)
-    monkeypatch.setattr("edgeclf.verbs.shared.bench_tables.labelled_images", lambda *_, **__: _data())
-    monkeypatch.setattr("edgeclf_benchmarks.measuring.energy.board_meter", lambda: None)
+    monkeypatch.setattr(BenchImages, "__call__", lambda *_: _data())
+    monkeypatch.setattr(benching, "board_meter", lambda: None)
 
     def run_bench(report: Report | None, *options: str, data: bool = True) -> int:
         def measure(*_: Any, **__: Any) -> Any:
             assert report is not None, "it was measured"
             return SimpleNamespace(stopped=None, parts=())
 
-        monkeypatch.setattr(bench, "measure", measure)
-        monkeypatch.setattr(summing_up, "report_of", lambda draft, command: report)
+        monkeypatch.setattr(benching, "measure", measure)
+        monkeypatch.setattr(benching, "report_of", lambda draft, command: report)
         labelled = ["--data", str(tmp_path)] if data else []
         return run(["bench", *paths, *labelled, "-o", str(tmp_path / "new.json"), "--force", *options])
 

@@ -74,7 +74,7 @@ def test_no_verb_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixtu
         (["predict", "bundle"], "name files or folders"),
         (["predict", "bundle", "a.png", "--json", "--csv", "-"], "--csv"),
         (["predict", "bundle", "a.png", "--watch"], "--watch"),
-        (["predict", "bundle", "a.png", "--compute-precision", "int7"], "choose one of fp32"),
+        (["predict", "bundle", "a.png", "--compute-precision", "int7"], "takes no 'int7'; choose one of fp32"),
         (["verify", "bundle", "--threads", "many"], "--threads"),
     ],
 )

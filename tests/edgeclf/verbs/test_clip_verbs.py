@@ -1,4 +1,4 @@
-"""`zeroshot`, `export --part` and `embed` from the command line: what they write, and how they refuse."""
+"""`zeroshot`, `export --encoder` and `embed` from the command line: what they write, and how they refuse."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_words_become_a_classifier_that_predicts_verifies_packs_and_inspects(edg
 
 @pytest.mark.slow
 def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
-    made = edgeclf("export", "-m", small_clip(), "--part", "image", "--part", "text")
+    made = edgeclf("export", "-m", small_clip(), "--encoder", "image", "--encoder", "text")
     assert made.returncode == 0, made.stderr.decode()
     many = ("--streams", "2", "--threads", "2", "--pixels", "fast", "-b", "2")
     pictures = edgeclf("embed", "bundles/small-image-onnx-fp32", photos, "-o", "pictures.npz", *many)
@@ -68,14 +68,14 @@ def test_an_encoder_whose_proof_failed_here_embeds_nothing_unless_unproven_is_gi
     refused = edgeclf("embed", "encoder", photos)
     assert refused.returncode == 1 and b"failed its proof on this machine" in refused.stderr
     assert not (tmp_path / "embeddings.npz").exists()
-    done = edgeclf("embed", "encoder", photos, "--unproven")
+    done = edgeclf("embed", "encoder", photos, "--allow-failed-proof")
     assert done.returncode == 0 and done.stderr.startswith(b"FAILED")
     assert (tmp_path / "embeddings.npz").exists()
 
 
 def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
-    assert edgeclf("export", "-m", small_clip(), "--part", "image").returncode == 0
+    assert edgeclf("export", "-m", small_clip(), "--encoder", "image").returncode == 0
     done = edgeclf("embed", "bundles/small-image-onnx-fp32", photos)
     assert done.returncode == 3
     assert b"1 of 4 images could not be read and are left out" in done.stderr
@@ -91,16 +91,28 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
         (("zeroshot", "cat,dog", "--pretrained", "random", "--templates", "x"), 2, "no templates 'x'"),
         (("zeroshot", "cat,dog", "-m", "ViT-B-23"), 2, "did you mean ViT-B-32"),
         (("zeroshot", "cat,dog"), 2, "give the weights of ViT-B-32 with --pretrained"),
-        (("export", "--part", "image"), 2, "--part takes the CLIP model --model"),
-        (("export", "-m", "ViT-B-32", "--pretrained", "random"), 2, "give --part image, --part text, or both"),
-        (("export", "-m", "ViT-B-32", "--part", "audio"), 2, "no part 'audio'; choose one of image, text"),
-        (("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", "text", "-t", "pytorch"), 2, "pytorch"),
+        (("export", "--encoder", "image"), 2, "--encoder takes the CLIP model --model"),
+        (("export", "-m", "ViT-B-32", "--pretrained", "random"), 2, "give --encoder image, --encoder text, or both"),
+        (
+            ("export", "-m", "ViT-B-32", "--encoder", "audio"),
+            2,
+            "--encoder takes no 'audio'; choose one of image, text",
+        ),
+        (("export", "-m", "ViT-B-32", "--pretrained", "random", "--encoder", "text", "-t", "pytorch"), 2, "pytorch"),
         (("train", "photos", "--weights", "clip:random"), 2, "name the CLIP model with --model"),
         (("embed", "missing", "--text", "cat"), 3, "no such bundle"),
-        (("embed", "missing", "cat.jpg", "--pixels", "quick"), 2, "no pixels 'quick'; choose one of exact, fast"),
+        (
+            ("embed", "missing", "cat.jpg", "--pixels", "quick"),
+            2,
+            "--pixels takes no 'quick'; choose one of exact, fast",
+        ),
         (("embed", "missing", "cat.jpg", "--threads", "2", "--streams", "3"), 2, "streams must be 1 to 2"),
         (("predict", "missing", "cat.jpg", "--batch-size", "some"), 2, "a number from 1, or auto, found 'some'"),
-        (("predict", "missing", "cat.jpg", "--pixels", "quick"), 2, "no pixels 'quick'; choose one of exact, fast"),
+        (
+            ("predict", "missing", "cat.jpg", "--pixels", "quick"),
+            2,
+            "--pixels takes no 'quick'; choose one of exact, fast",
+        ),
         (("embed", "missing"), 2, "name either images, or texts"),
         (("embed", "missing", "--text", "cat", "-o", "out.csv"), 2, "a name that ends in .npz"),
     ],

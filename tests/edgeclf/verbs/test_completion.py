@@ -7,17 +7,70 @@ from typing import get_args
 
 import pytest
 
-from edgeclf.verbs.shared import completion
+from edgeclf import cli
+from edgeclf.training import choices
+from edgeclf.verbs.data.preview import Recipe
+from edgeclf.verbs.shared import bench_options, completion, options, source_options, training_options
 
 
-def test_targets_and_strategies_are_those_that_the_verbs_take() -> None:
-    from edgeclf.training.config import Strategy
+def test_choices_that_the_commands_repeat_are_those_of_the_packages() -> None:
+    from edgeclf.training.inputs.augment import RECIPES
     from edgeclf.training.learning_curve.curve import BASELINE
+    from edgeclf_benchmarks.measuring.corruptions import NAMES
+    from edgeclf_benchmarks.measuring.options import PROFILES
+    from edgeclf_export.exportable import InputForm
     from edgeclf_export.exporter import TARGETS
+    from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
+    from edgeclf_runtime.bundle.manifest import Precision
+    from edgeclf_runtime.images.pixels import Interpolation, PixelMode
 
-    assert tuple(TARGETS) == completion.TARGETS
-    assert (*get_args(Strategy), BASELINE) == completion.STRATEGIES
-    assert completion.strategies("hog-svm,li") == ["hog-svm,linear-probe"]
+    assert [each.value for each in options.Target] == list(TARGETS)
+    assert [each.value for each in Recipe] == list(RECIPES) == list(get_args(choices.RecipeName))
+    assert (*get_args(choices.Strategy), BASELINE) == training_options.APPROACHES
+    assert bench_options.CORRUPTIONS == NAMES and get_args(bench_options.Profile) == tuple(PROFILES)
+    assert get_args(options.PixelMode) == get_args(PixelMode)
+    assert {*get_args(options.OwnPrecision), "mixed"} == set(get_args(Precision))
+    assert get_args(source_options.InputForm) == get_args(InputForm)
+    assert get_args(source_options.Interpolation) == get_args(Interpolation)
+    assert (OLDEST_OPSET, NEWEST_OPSET) == (18, 20)  # as --opset has them
+
+
+def test_the_shell_completes_each_choice_and_the_last_of_a_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def completed(line: str) -> list[str]:
+        monkeypatch.setenv("_EDGECLF_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+        with pytest.raises(SystemExit):
+            cli.main([])
+        return capsys.readouterr().out.split()
+
+    assert completed("edgeclf train --sampler ") == ["shuffle", "weighted"]
+    assert completed("edgeclf export --target o") == ["onnx", "openvino"]
+    assert completed("edgeclf export --encoder ") == ["image", "text"]
+    assert completed("edgeclf verify --pixels f") == ["fast"]
+    assert completed("edgeclf data preview --augment s") == ["standard", "strong"]
+    assert completed("edgeclf train --strategy hog-svm,li") == ["hog-svm,linear-probe"]
+    assert completed("edgeclf bench --corruptions noise,bl") == ["noise,blur"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "photos", "--loss", "hinge"], "--loss takes no 'hinge'; choose one of cross-entropy, focal;"),
+        (["train", "photos", "--strategy", "full,best"], "--strategy takes no 'best'; choose one of linear-probe, "),
+        (["bench", "b", "--corruptions", "snow"], "--corruptions takes no 'snow'; choose one of noise, blur,"),
+        (["export", "-t", "tpu"], "--target takes no 'tpu'; choose one of onnx, openvino, tensorrt, pytorch;"),
+        (["eval", "run", "--split", "it's"], '--split takes no "it\'s"; choose one of test, val, train, all;'),
+    ],
+)
+def test_a_value_that_is_no_choice_is_one_line_with_those_that_are(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and line.endswith("--help")
 
 
 def test_models_are_those_that_edgeclf_lists() -> None:

@@ -152,13 +152,13 @@ def refused(capsys: Captured, folder: Path) -> Refused:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["-t", "tensorrt", "--precision", "int4"], "tensorrt has no precision 'int4'; choose one of fp32, fp16, bf16"),
+        (["-t", "tensorrt", "--precision", "int4"], "--precision takes no 'int4'; choose one of fp32, fp16, bf16"),
         (["-t", "tensorrt", "--max-batch", "2", "--opt-batch", "4"], "1 to the largest batch"),
         (["-t", "onnx", "--opt-batch", "2"], "--opt-batch is for --target tensorrt"),
         (["-t", "onnx", "--workspace", "64"], "--workspace is for --target tensorrt"),
         (["-t", "onnx", "--no-tf32"], "--tf32 is for --target tensorrt"),
         (["-t", "onnx", "--max-batch", "2"], "--max-batch is for --target tensorrt and --layout triton"),
-        (["-t", "onnx", "--layout", "savant"], "no layout 'savant'; choose one of bundle, triton"),
+        (["-t", "onnx", "--layout", "savant"], "--layout takes no 'savant'; choose one of bundle, triton"),
         (["-t", "pytorch", "--layout", "triton"], "for onnx, openvino, tensorrt, not for pytorch"),
         (["-t", "onnx", "-t", "tensorrt", "--layout", "triton"], "a portable bundle has none"),
     ],

@@ -126,7 +126,10 @@ def test_the_advice_is_the_same_normalisation() -> None:
         (["--mean", "0,0,0", "--std", "1,1,1", "--scale", "0"], "--scale wants a factor above 0"),
         (["--mean", "0,0,0", "--std", "1,1,1", "--scale", "nan"], "--scale wants a factor above 0"),
         (["--scale", "0.5"], "--mean R,G,B"),
-        (["--mean", "0,0,0", "--std", "1,1,1", "--channels", "gbr"], "no channel order 'gbr'; choose one of rgb, bgr"),
+        (
+            ["--mean", "0,0,0", "--std", "1,1,1", "--channels", "gbr"],
+            "--channels takes no 'gbr'; choose one of rgb, bgr",
+        ),
         (["--mean", "0,0,0"], "give --std R,G,B (ImageNet's are"),
         (
             ["--mean", "0,0,0", "--std", "1,1,1", "--output-name", "x"],

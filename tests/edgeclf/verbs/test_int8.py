@@ -50,7 +50,7 @@ def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run)
 
 @pytest.mark.parametrize("part", ["image", "text"])
 def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
-    done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--part", part, "--precision", "int8")
+    done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--encoder", part, "--precision", "int8")
     assert done.returncode == 2 and not (tmp_path / "bundles").exists()
     assert done.stderr.decode().splitlines() == [
         "edgeclf: int8 has a floor of top-1, and an encoder has no classes; export fp16 or bf16"

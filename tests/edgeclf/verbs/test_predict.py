@@ -316,9 +316,9 @@ def test_after_a_failed_verify_nothing_is_predicted_unless_unproven_is_given(
     (line,) = refused.stderr.decode().splitlines()
     error = {"message": line.removeprefix("edgeclf: "), "exit_code": 1}
     assert refused.returncode == 1 and json.loads(refused.stdout) == {"schema": 1, "verb": "predict", "error": error}
-    assert "failed its proof on this machine" in line and "logits differ" in line and "--unproven" in line
+    assert "failed its proof on this machine" in line and "logits differ" in line and "--allow-failed-proof" in line
     assert not (tmp_path / "out.csv").exists()
-    done = edgeclf("predict", wrong, photos, "--json", "--unproven")
+    done = edgeclf("predict", wrong, photos, "--json", "--allow-failed-proof")
     assert done.returncode == 0 and len(_document(done)["predictions"]) == 3
     first, *_, last = done.stderr.decode().splitlines()
     assert first.startswith("FAILED") and "logits differ" in first

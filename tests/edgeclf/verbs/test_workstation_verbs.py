@@ -56,8 +56,8 @@ def test_without_its_packages_a_verb_names_the_line_that_installs_them(
         (["--mean", "0.1,0.1,0.1"], "--mean"),
         (["--crop-mode", "squash"], "--crop-mode"),
         (["mine.onnx"], "not both"),
-        (["-t", "tpu"], "no target 'tpu'"),
-        (["--precision", "fp4"], "no precision"),
+        (["-t", "tpu"], "--target takes no 'tpu'"),
+        (["--precision", "fp4"], "--precision takes no 'fp4'"),
         (["--opset", "9"], "opset"),
     ],
 )

@@ -71,7 +71,7 @@ def test_after_a_failed_verify_no_frame_is_predicted_unless_unproven_is_given(
     refused = edgeclf("predict", bundle.path, "--source", video, "--json")
     assert refused.returncode == 1 and set(json.loads(refused.stdout)) == {"schema", "verb", "error"}
     assert b"failed its proof on this machine" in refused.stderr
-    done = edgeclf("predict", bundle.path, "--source", video, "--json", "--unproven")
+    done = edgeclf("predict", bundle.path, "--source", video, "--json", "--allow-failed-proof")
     assert done.returncode == 0 and len(documents(done)) == 13 and done.stderr.startswith(b"FAILED")
 
 
@@ -177,7 +177,7 @@ def test_the_pace_moves_on_the_terminal_and_stays_out_of_the_answers(bundle: Bun
         (["--source", "ftp://host/a.mp4"], 2, "no streams from 'ftp' URLs"),
         (["--source", "a.mp4", "b.jpg"], 2, "--source is one stream and nothing else"),
         (["--source", "a.mp4", "--watch"], 2, "--source is one stream and nothing else"),
-        (["--source", "a.mp4", "--frames", "some"], 2, "no way of taking frames 'some'"),
+        (["--source", "a.mp4", "--frames", "some"], 2, "--frames takes no 'some'; choose one of newest, all"),
         (["--source", "http://127.0.0.1:9/a.ts"], 3, "can't be opened (Connection refused)"),
     ],
 )

@@ -14,7 +14,7 @@ from patches import LABELS, TEST
 
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import ExportOptions, export, export_each
 from edgeclf_export.quantize import ort_ptq
 from edgeclf_export.quantize import quantizers as workbench
 from edgeclf_export.quantize import selection as exporting
@@ -102,7 +102,7 @@ def test_every_target_is_tried_and_what_became_of_each_is_told(
     pytest.importorskip("nncf")
     int8 = Int8Options(floor=Floor(5.0))
     options = ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8)
-    made, failure = collect(export(trained, options))
+    made, failure = collect(export_each(trained, options))
     assert [bundle.target for bundle in made] == ["openvino"]
     assert failure is not None and str(failure).startswith("1 of 2 targets failed: onnx: none of")
     assert str(failure).endswith("; openvino is made")

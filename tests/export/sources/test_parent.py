@@ -44,6 +44,12 @@ def child_of(parent: Bundle, folder: Path, **options: Any) -> Exported:
     return prepare(load_bundle_classifier(parent, folder / "golden"), folder / "out", **options)
 
 
+def test_the_path_of_a_bundle_is_a_source(parent: Bundle, without_rtx: None, tmp_path: Path) -> None:
+    (exported,) = export(str(parent.path), ExportOptions(("tensorrt",), output=tmp_path / "out"))
+    assert (exported.path.name, exported.proof.verdict) == ("pears-tensorrt-fp32", "pass")
+    assert manifest_of(exported.path).derived_from == parent.digest
+
+
 def test_an_onnx_bundle_is_a_source_and_pytorchs_answers_in_it_the_reference(
     parent: Bundle, without_rtx: None, tmp_path: Path
 ) -> None:

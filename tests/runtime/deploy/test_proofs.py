@@ -124,7 +124,7 @@ def test_a_proof_of_other_files_of_another_engine_or_mode_says_nothing(bundle: B
 def test_a_failed_proof_stops_before_anything_is_predicted(bundle: Bundle, failed: Proof) -> None:
     save_proof(bundle, failed)
     warned: list[str] = []
-    with pytest.raises(GateError, match=r"failed its proof.*logits differ.*edgeclf verify .*--unproven"):
+    with pytest.raises(GateError, match=r"failed its proof.*logits differ.*edgeclf verify .*--allow-failed-proof"):
         check(bundle, warned.append)
     assert warned == []
     assert check(bundle, warned.append, unproven=True) == failed

@@ -23,7 +23,6 @@ from edgeclf_runtime.bundle.manifest import Reference
 if TYPE_CHECKING:
     import torch
 
-PARTS = ("image", "text")
 _AT_A_TIME = 8
 
 

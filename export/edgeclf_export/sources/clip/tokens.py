@@ -21,7 +21,8 @@ def pack_tokenizer(tokenizer: Any, name: str) -> TokenizerTables:
     if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.reduction_fn is not None:
         raise UsageError(
             f"{name} reads texts by a tokenizer of its own ({type(tokenizer).__name__}), which no device runs without "
-            "the package transformers; bake its words into a classifier with `edgeclf zeroshot`, or export --part image"
+            "the package transformers; bake its words into a classifier with `edgeclf zeroshot`, or "
+            "export --encoder image"
         )
     cleaners = {get_clean_fn(each): each for each in ("lower", "whitespace", "canonicalize")}
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")

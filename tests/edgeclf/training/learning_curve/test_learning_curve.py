@@ -224,13 +224,16 @@ def test_the_verb_refuses_what_a_curve_cant_be(
         (["--strategy", "linear-probe,full"], "choose one, or compare them with --fraction"),
         (["--strategy", "linear-probe,hog-svm", "--fraction", "0.01,1"], "leaves the class 'blue' without"),
         (["--strategy", "linear-probe", "--fraction", "2"], "lies above 0 and up to 1"),
-        (["--strategy", "full", "--fraction", "1", "--judge-on", "train"], "judged on val or test images"),
+        (
+            ["--strategy", "full", "--fraction", "1", "--evaluate-on", "train"],
+            "--evaluate-on takes no 'train'; choose one of val, test",
+        ),
     ):
         assert cli_run([*base, *more]) == 2
         said = capsys.readouterr().err.strip()
         assert told in said and "\n" not in said
     assert cli_run(["train", "--resume", "runs/x", "--fraction", "1"]) == 2
-    assert "leave out fraction" in capsys.readouterr().err
+    assert "leave out --fraction" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

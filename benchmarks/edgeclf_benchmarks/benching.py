@@ -1,0 +1,134 @@
+"""`bench`: from the paths of bundles to one report with its gates, written where it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeclf_benchmarks.comparing.own_gates import read_gates
+from edgeclf_benchmarks.measuring.bench import measure
+from edgeclf_benchmarks.measuring.energy import board_meter
+from edgeclf_benchmarks.measuring.options import BenchOptions
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
+from edgeclf_benchmarks.measuring.report import Report, write_report
+from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.rounds import Tell
+from edgeclf_benchmarks.measuring.state import line_up
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy import build
+from edgeclf_runtime.errors import DataError, UsageError
+
+ImagesFor = Callable[[Sequence[Bundle]], LabelledImages]  # labelled images once the bundles are known
+FOLDER = Path("benches")
+
+
+@dataclass(frozen=True, slots=True)
+class Benched:
+    """What a bench came to.
+
+    Attributes
+    ----------
+    report
+        What was measured, with the verdict of each gate; a gate that failed is not raised.
+    written
+        The file that holds the report.
+    without_gate
+        Rows that no gate is for, each with the reason; empty where there are no gates.
+    """
+
+    report: Report
+    written: Path
+    without_gate: tuple[str, ...] = ()
+
+
+def bench(
+    bundles: Sequence[str | Path | Bundle],
+    options: BenchOptions = BenchOptions(),
+    *,
+    data: LabelledImages | ImagesFor | None = None,
+    reference: str | Path | Bundle | None = None,
+    baseline: str | Path | None = None,
+    fail_if: Sequence[str] = (),
+    output: str | Path | None = None,
+    force: bool = False,
+    rebuild_if_stale: bool = False,
+    command: str = "edgeclf_benchmarks.bench",
+    tell: Tell = lambda what, seconds_left: None,
+    warn: Callable[[str], None] = lambda sentence: None,
+    kept: Callable[[Benched], None] = lambda benched: None,
+) -> Benched:
+    """Bundles measured side by side on this machine, as `edgeclf bench` does it.
+
+    Parameters
+    ----------
+    bundles
+        Folders, or what `edgeclf pack` made. Folders of proofs beside bundles are passed over.
+    data
+        Labelled images, such as `edgeclf.BenchImages("photos/")`; None: latency alone.
+    reference
+        What parity and speed refer to; None: a pytorch bundle, or else the first.
+    baseline, fail_if
+        An older report, and gates such as "p50_ms>12" or "NAME: top1_drop>0.5".
+    output
+        The report's file; None: the first of benches/1.json, benches/2.json, … that is free.
+    rebuild_if_stale
+        Whether a TensorRT engine that no longer fits this machine is built again first; `warn` hears of it.
+    command
+        What the report names as the command that made it.
+    tell
+        Hears what is being measured, and about how many seconds are left.
+    kept
+        Hears of the report as soon as it is written, before anything else is raised.
+
+    Raises
+    ------
+    UsageError, DataError
+        Options, bundles, images or gates that don't fit together, before anything is measured. DataError for a gate
+        that no row has a figure for, when the report is written.
+    GateError
+        The reference fails its proof on this machine.
+    KeyboardInterrupt
+        Ctrl-C; the report so far is written, marked as incomplete.
+    """
+    gates = read_gates(fail_if, None if baseline is None else Path(baseline))
+    place = Path(output) if output is not None else free_place(FOLDER)
+    if place.exists() and not force:
+        raise UsageError(f"{place} exists; give --force to replace it, or another --output")
+
+    def opened(path: str | Path | Bundle) -> Bundle:
+        bundle = Bundle.open(path)
+        return build.rebuild_if_stale(bundle, options.first, warn) if rebuild_if_stale else bundle
+
+    lined_up = [opened(path) for path in bundles if isinstance(path, Bundle) or not _is_sidecar(Path(path))]
+    first = None if reference is None else opened(reference)
+    parts, referred = line_up(lined_up, first, options)
+    labelled = data([*lined_up, *([] if first is None else [first])]) if callable(data) else data
+    gates.check([part.name for part in parts], labelled, referred.name)
+    draft = measure(lined_up, replace(options, meter=board_meter()), reference=first, data=labelled, tell=tell)
+    report, refusal = report_of(draft, command), None
+    try:
+        report = gates.judged(report, place.name) if report.complete else report
+    except DataError as error:  # what was measured is kept first
+        refusal = error
+    write_report(report, place, force=force)
+    benched = Benched(report, place, tuple(gates.left_out(report)) if gates.rules else ())
+    kept(benched)
+    if draft.stopped is not None:
+        raise draft.stopped
+    if refusal is not None:
+        raise refusal
+    return benched
+
+
+def free_place(folder: Path) -> Path:
+    """The first of folder/1.json, folder/2.json, … that is free."""
+    number = 1
+    while (place := folder / f"{number}.json").exists():
+        number += 1
+    return place
+
+
+def _is_sidecar(place: Path) -> bool:
+    """Whether it is the folder beside a bundle where proofs are kept: bundles/* names those, too."""
+    return place.suffix == ".proofs" and place.is_dir() and not (place / "manifest.json").exists()

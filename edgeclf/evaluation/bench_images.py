@@ -1,0 +1,94 @@
+"""Labelled images for a bench: which of a folder's, split or CSV's, and what the report says of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf.data.held_out import HeldOut, open_held_out
+from edgeclf.data.samples import SplitOrAll
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation.inference import check_split, items_of
+from edgeclf.evaluation.test_set_usage import carried_uses, new_use, record_test_use
+from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_runtime.bundle.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class BenchImages:
+    """The images of a split, for `edgeclf_benchmarks.bench(…, data=BenchImages("photos/"))`.
+
+    Attributes
+    ----------
+    source
+        A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. One without splits is taken whole,
+        unless one of the bundles was trained on it.
+    most
+        Images at most, drawn by chance with `seed`; None: all.
+    present
+        Whether it may lack classes of the bundles.
+    track
+        Passes items on while it shows progress.
+    """
+
+    source: str | Path
+    split: SplitOrAll = "test"
+    most: int | None = 1000
+    present: bool = False
+    seed: int = 0
+    track: Track = untracked
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+
+    def __call__(self, bundles: Sequence[Bundle]) -> LabelledImages:
+        """The images for these bundles; a use of test images is counted when they are read."""
+        held_out = self._held_out(bundles)
+        data = held_out.data
+        items = items_of(data, self.split)
+        drawn = self.most is not None and self.most < len(items)
+        chosen = tuple(random.Random(self.seed).sample(items, self.most or 0)) if drawn else items
+        places = {label: number for number, label in enumerate(data.classes)}
+        tests = sum(item.split == "test" for item in chosen)
+        use = new_use()  # one for all rows: they are compared on the same images
+
+        def record_use(bundle: Bundle) -> int:
+            return record_test_use(
+                bundle.sidecar,
+                subject=bundle.digest,
+                data_sha256=data.digest,
+                images=tests,
+                verb="bench",
+                known=carried_uses(bundle.manifest, data.digest),
+                use=use,
+            ).number
+
+        return LabelledImages(
+            name=Path(data.root).name,
+            digest=data.digest,
+            split=self.split,
+            classes=data.classes,
+            images=tuple(
+                Labelled(data.path_of(item), item.path, places[item.label], item.group, item.sha256) for item in chosen
+            ),
+            training_images=len(data.of("train")),
+            left_out=len(items) - len(chosen),
+            record_use=record_use if tests else None,
+            origin=held_out.origin,
+            of_images=len(data.items),
+            validation_images=sum(item.split == "val" for item in chosen),
+            classes_present=len({item.label for item in chosen}) if self.present else None,
+        )
+
+    def _held_out(self, bundles: Sequence[Bundle]) -> HeldOut:
+        manifests = [bundle.manifest for bundle in bundles]
+        return open_held_out(
+            Path(self.source),
+            self.seed,
+            whole=self.split in ("test", "all"),
+            trained_on={each.provenance.data_sha256 for each in manifests if each.provenance.data_sha256},
+            labels=manifests[0].labels if self.present and manifests else None,
+            track=self.track,
+        )

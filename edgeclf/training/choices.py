@@ -1,0 +1,23 @@
+"""What each named choice of a training may be: types alone, so that `--help` and the "
+"shell's completion load nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Strategy = Literal["linear-probe", "two-phase", "discriminative", "full"]
+RecipeName = Literal["none", "light", "standard", "strong"]  # of augmentation
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["cosine", "onecycle", "plateau"]
+Loss = Literal["cross-entropy", "focal"]
+ClassWeights = Literal["none", "balanced"]
+Sampler = Literal["shuffle", "weighted"]
+Metric = Literal["macro-f1", "top-1"]  # that the best epoch is chosen by
+Amp = Literal["auto", "off", "bf16", "fp16"]
+AdaptAmp = Literal["auto", "off", "bf16"]  # fp16 has no room for squared covariances
+Statistics = Literal["backbone", "data"]  # that images are normalised with
+BatchNorm = Literal["auto", "freeze", "learn"]
+Logger = Literal["none", "tensorboard"]
+ImageCache = Literal["auto", "off", "on"]
+TrainingDevice = Literal["auto", "cpu", "cuda"]
+CurveSplit = Literal["val", "test"]  # that the points of a learning curve are evaluated on

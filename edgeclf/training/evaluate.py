@@ -1,0 +1,217 @@
+"""`evaluate`: a run or a bundle on labelled images, from paths to a report with its plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeclf.data.held_out import HeldOut, open_held_out
+from edgeclf.data.samples import SplitOrAll
+from edgeclf.data.split import SplitManifest
+from edgeclf.data.threads import Track, untracked
+from edgeclf.evaluation.inference import check_split, items_of
+from edgeclf.evaluation.judgement import Judgement
+from edgeclf.evaluation.operating_point import place_of, with_operating_point
+from edgeclf.evaluation.report import judge_bundle, write_judgement
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
+from edgeclf.training.inputs.leakage import seen_by_run
+from edgeclf.training.run.evaluate import judge_run, known_splits, set_operating_point
+from edgeclf.training.run.run import Run
+from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy import build
+from edgeclf_runtime.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """What to evaluate on, and how.
+
+    Attributes
+    ----------
+    split
+        Of the data; "all": every image.
+    present
+        Whether the data may lack classes of the model; predictions stay among all of them.
+    seed
+        Seed of the training's split, for data without splits.
+    batch_size
+        Images handed to the engine at a time.
+    session
+        Device, threads and precision, for a bundle.
+    rebuild_if_stale
+        Whether a TensorRT engine that no longer fits this machine is built again first.
+    operating_point
+        Choose decision thresholds on validation images first, such as "precision=0.95"; they are kept in the run, or in
+        a new bundle beside the old one. `per_class`: a threshold for each class.
+    output
+        Folder of the report; None: evals/NAME-SPLIT. `force`: what is there is replaced, also a new bundle.
+    """
+
+    split: SplitOrAll = "test"
+    present: bool = False
+    seed: int = 0
+    batch_size: int = 16
+    session: SessionOptions = SessionOptions()
+    rebuild_if_stale: bool = False
+    operating_point: str | None = None
+    per_class: bool = False
+    output: str | Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        if self.operating_point is not None:
+            parse_wanted(self.operating_point)
+
+    @property
+    def wanted(self) -> Wanted | None:
+        return None if self.operating_point is None else parse_wanted(self.operating_point)
+
+    def folder_for(self, subject: Path) -> Path:
+        """Where the report goes. Raises UsageError where something is there already."""
+        name = f"{subject.resolve().name.removesuffix('.tar')}-{self.split}"
+        folder = Path("evals", name) if self.output is None else Path(self.output)
+        if folder.exists() and not self.force:
+            raise UsageError(f"{folder} exists; give --force to replace it, or another --output")
+        return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What an evaluation came to.
+
+    Attributes
+    ----------
+    subject
+        What was evaluated: the run, the bundle, or the new bundle that has the thresholds.
+    report
+        The figures, as report.json holds them. Images that can't be read are listed there and count for nothing.
+    written
+        Report, page and plots; `folder` holds them.
+    operating_point
+        What the new thresholds give on validation images; None: none were asked for.
+    unusable
+        Images of a run's split that could not be used in its training, and are left out here, too.
+    warning
+        Where images of these were seen while the first weights were adapted.
+    """
+
+    subject: Path
+    report: Judgement
+    folder: Path
+    written: tuple[Path, ...]
+    operating_point: OperatingPoint | None = None
+    unusable: int = 0
+    warning: str | None = None
+
+
+def evaluate(
+    subject: str | Path,
+    data: str | Path | None = None,
+    options: EvaluateOptions = EvaluateOptions(),
+    *,
+    track: Track = untracked,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Evaluated:
+    """How good a run or a bundle is on labelled images, as `edgeclf eval` finds it.
+
+    Parameters
+    ----------
+    subject
+        The folder of a run, a bundle, or the .tar that `edgeclf pack` made.
+    data
+        A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. None: the run's own.
+    track
+        Passes items on while it shows progress.
+    warn
+        Hears of an engine that is built again.
+
+    Raises
+    ------
+    UsageError
+        The folder of the report exists, a bundle without data, or no image in the split.
+    DataError
+        The classes differ, no image can be read, or the use of test images can't be recorded.
+    GateError
+        No threshold reaches the operating point.
+    """
+    source = None if data is None else Path(data)
+    if Run.is_at(Path(subject)):
+        return _evaluate_run(Run.open(Path(subject)), source, options, track)
+    bundle = Bundle.open(subject)
+    if options.rebuild_if_stale:
+        bundle = build.rebuild_if_stale(bundle, options.session, warn)
+    return _evaluate_bundle(bundle, source, options, track)
+
+
+def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, track: Track) -> Evaluated:
+    wanted, point = options.wanted, None
+    folder = options.folder_for(bundle.path if wanted is None else place_of(bundle, wanted))
+    if data is None:
+        raise UsageError("name the labelled images to evaluate the bundle on: edgeclf eval BUNDLE DATA")
+    origin = bundle.manifest.provenance.data_sha256
+    held_out = open_held_out(
+        data,
+        options.seed,
+        whole=wanted is None and options.split in ("test", "all"),  # thresholds want images of their own
+        trained_on=(origin,) if origin else (),
+        labels=(bundle.manifest.labels or None) if options.present else None,
+        track=track,
+    )
+    if wanted is not None:
+        bundle, point = with_operating_point(
+            bundle,
+            held_out.data,
+            wanted,
+            per_class=options.per_class,
+            options=options.session,
+            batch_size=options.batch_size,
+            force=options.force,
+            track=track,
+        )
+    judged = judge_bundle(
+        bundle,
+        held_out.data,
+        options.split,
+        options=options.session,
+        batch_size=options.batch_size,
+        origin=held_out.origin,
+        present=options.present,
+        track=track,
+    )
+    written = _write(judged, held_out.data, folder, options)
+    return Evaluated(bundle.path, judged, folder, written, point)
+
+
+def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, track: Track) -> Evaluated:
+    folder, wanted = options.folder_for(run.path), options.wanted
+    point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, track=track)
+    held_out = HeldOut(run.data(), "own")
+    if data is not None:
+        held_out = open_held_out(
+            data,
+            options.seed,
+            whole=options.split in ("test", "all"),
+            trained_on=(run.outcome().data_sha256,),
+            known=known_splits(run),
+            labels=run.data().classes if options.present else None,
+            track=track,
+        )
+    judged = judge_run(
+        run,
+        held_out.data,
+        options.split,
+        batch_size=options.batch_size,
+        origin=held_out.origin,
+        present=options.present,
+        track=track,
+    )
+    written = _write(judged, held_out.data, folder, options)
+    seen = seen_by_run(run, items_of(held_out.data, options.split))
+    return Evaluated(run.path, judged, folder, written, point, len(run.left_out()), seen)
+
+
+def _write(judged: Judgement, data: SplitManifest, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
+    return tuple(write_judgement(judged, data, folder, force=options.force))

@@ -1,0 +1,109 @@
+"""`train`, and how an interrupted training goes on or ends: from paths and a config to what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeclf.data.split import open_data
+from edgeclf.training import train as trainings
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.run.run import Outcome, Run
+from edgeclf.training.watcher import Watcher
+from edgeclf_export.sources.trained import require_weights
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training left.
+
+    Attributes
+    ----------
+    run
+        Its folder, which `edgeclf_export` and `edgeclf.evaluate` take.
+    outcome
+        The epoch that was kept, its figures on the validation images that selected it, and its temperature.
+    epochs
+        What was measured after each epoch, as history.jsonl holds it.
+    """
+
+    run: Path
+    outcome: Outcome
+    epochs: tuple[dict[str, Any], ...]
+
+
+def train(
+    data: str | Path,
+    config: TrainConfig,
+    *,
+    folder: str | Path | None = None,
+    strict: bool = False,
+    watcher: Watcher = Watcher(),
+) -> Trained:
+    """A backbone fine-tuned on labelled images, as `edgeclf train` does it.
+
+    Started by torchrun, each of its processes calls this with the same arguments; the first one writes.
+
+    Parameters
+    ----------
+    data
+        A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote.
+    folder
+        Where the run goes; None: runs/MODEL-STRATEGY.
+    strict
+        Whether images that can't be used raise DataError, instead of being left out.
+    watcher
+        Hears how the training goes.
+
+    Raises
+    ------
+    UsageError
+        The folder holds a run, or the config can't be meant.
+    DataError
+        Data that can't be read or split, or weights that are not available.
+    GateError
+        The loss became NaN or infinite.
+    """
+    place = Path(folder) if folder is not None else default_folder(config.model, config.strategy)
+
+    def start(watcher: Watcher, processes: Processes) -> Run:
+        if processes.is_first:
+            Run.check_free(place)  # said before anything that is wrong with the data: that run is not this one
+        require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
+        images = open_data(Path(data), seed=config.seed)
+        return trainings.train(config, images, place, watcher, processes, strict=strict)
+
+    return _together(start, watcher)
+
+
+def resume_training(folder: str | Path, *, strict: bool = False, watcher: Watcher = Watcher()) -> Trained:
+    """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
+
+    Raises UsageError where it has ended already, DataError where there is none.
+    """
+    return _together(lambda watch, processes: trainings.resume(Path(folder), watch, processes, strict=strict), watcher)
+
+
+def finish_training(folder: str | Path, *, strict: bool = False, watcher: Watcher = Watcher()) -> Trained:
+    """Ends an interrupted training here and keeps its best epoch so far.
+
+    Raises UsageError where it has ended already, DataError where no epoch has.
+    """
+    return _together(lambda watch, processes: trainings.finish(Path(folder), watch, processes, strict=strict), watcher)
+
+
+def default_folder(model: str, kind: str) -> Path:
+    """The folder of a run that nobody named: runs/MODEL-KIND."""
+    return RUNS / f"{model.rpartition('/')[2]}-{kind}"
+
+
+def _together(work: Callable[[Watcher, Processes], Run], watcher: Watcher) -> Trained:
+    """Does the work in each process that torchrun started; the first one alone is watched."""
+    with joined() as processes:
+        run = work(watcher if processes.is_first else Watcher(), processes)
+    return Trained(run.path, run.outcome(), tuple(run.history()))

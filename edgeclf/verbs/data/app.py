@@ -1,0 +1,28 @@
+"""The group `edgeclf data` and its commands."""
+
+from __future__ import annotations
+
+import typer
+
+from edgeclf.verbs.data import check, fetch, preview, split, stats
+from edgeclf.verbs.shared.renamed import Verb
+from edgeclf_runtime.errors import UsageError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    help="Check, split, measure or fetch a data set.\n\n"
+    "A data set is a folder with one subfolder per class, folders train, val and test of those, or a CSV file with the "
+    "columns path,label[,split][,group].",
+)
+app.command("check", cls=Verb)(check.check)
+app.command("split", cls=Verb)(split.split)
+app.command("stats", cls=Verb)(stats.stats)
+app.command("preview", cls=Verb)(preview.preview)
+app.command("fetch", cls=Verb)(fetch.fetch)
+
+
+@app.callback(invoke_without_command=True)
+def data(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(UsageError.exit_code)

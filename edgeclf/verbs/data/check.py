@@ -1,0 +1,99 @@
+"""`edgeclf data check`: leakage, duplicates, conflicting labels and unreadable files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.shared.data_tables import show_check
+from edgeclf.verbs.shared.options import AsJson, Force, shell_word
+from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf_runtime.errors import DataError, GateError
+
+if TYPE_CHECKING:
+    from edgeclf.data.check import Checked
+    from edgeclf.data.findings import Finding
+
+
+def check(
+    source: Source,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for check.html and pairs.png, which show near-duplicates side by side."
+        ),
+    ] = None,
+    force: Force = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find leakage between splits, duplicates, conflicting labels and unreadable files.
+
+    Decodes every image once. Exit code 1: an image, or a group, is in two splits. Exit code 3: unreadable files, the
+    same pixels under two labels, or classes without training images. Near-duplicates, class imbalance and unusual sizes
+    are warnings.
+
+    \b
+    Examples:
+      edgeclf data check photos/
+      edgeclf data check split.json --report checked --json > check.json
+    """
+    from edgeclf.data.check import check_source
+    from edgeclf.data.findings import judge
+    from edgeclf.data.sheet import write_report
+
+    checked = check_source(source, track=track)
+    findings = judge(checked)
+    if report is not None:
+        write_report(report, f"Data check of {source}", checked, findings, force=force)
+    if as_json:
+        write_json("data check", _fields(source, checked, findings))
+    else:
+        show_check(checked, findings)
+    say_passed_over([source], checked.dataset.passed_over, verbose=verbose)
+    if report is not None:
+        say(f"wrote {report / 'check.html'}", style="dim")
+    _end(source, checked, findings, report)
+
+
+def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> dict[str, Any]:
+    from edgeclf.data.balance import count_labels
+
+    dataset = checked.dataset
+    return {
+        "source": str(source),
+        "images": len(dataset.samples),
+        "passed_over": dataset.passed_over,
+        "classes": count_labels((sample.label for sample in dataset.samples), dataset.classes),
+        "findings": findings,
+        "leaks": checked.leaks,
+        "conflicts": checked.conflicts,
+        "copies": checked.copies,
+        "look_alikes": checked.alike,
+        "deep": checked.deep,
+        "look_alikes_cut": checked.alike_cut,
+        "unreadable": checked.unreadable,
+        "changed": checked.changed,
+        "odd": checked.odd,
+    }
+
+
+def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:
+    """Raises GateError for a leak, DataError for another fault; else says what to type next."""
+    found = {verdict: [each.text for each in findings if each.verdict == verdict] for verdict in ("leak", "fault")}
+    if found["leak"]:
+        raise GateError(f"{source} leaks: {'; '.join(found['leak'])}; remove one of each, or split anew by group")
+    if found["fault"]:
+        left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
+        raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
+    if report is None and checked.alike:
+        suggest(f"edgeclf data check {shell_word(str(source))} --report checked")
+    elif source.suffix.lower() != ".json":
+        suggest(f"edgeclf data split {shell_word(str(source))} -o split.json")
+    else:
+        deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
+        suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100{deep}")

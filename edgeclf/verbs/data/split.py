@@ -1,0 +1,105 @@
+"""`edgeclf data split`: train, val and test, each image with its hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeclf.console import say, suggest, track, write_json
+from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.shared.data_tables import show_split, split_counts
+from edgeclf.verbs.shared.options import AsJson, Force, shell_word
+from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeclf.data.split import SplitManifest
+
+
+def split(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the split.")] = Path(
+        "split.json"
+    ),
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
+    fractions: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Fractions of train, val and test.")
+    ] = "0.7,0.15,0.15",
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression for groups: images whose paths match with the same text (of its "
+            "first parenthesis) stay in one split.",
+            show_default="the CSV's group column",
+        ),
+    ] = None,
+    force: Force = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Split a data set into train, val and test.
+
+    The split lists every image with its hash, and is made before any pixels are read.
+
+    It is stratified by class; groups and identical files stay together; the same data and seed give the same split on
+    any machine. Splits that the source already has are kept; without a val split, it is taken out of train.
+
+    \b
+    Examples:
+      edgeclf data split photos/ -o split.json
+      edgeclf data split xrays.csv --fractions 0.6,0.2,0.2 --group-by '(patient[0-9]+)'
+    """
+    from edgeclf.data.groups import group_rule
+    from edgeclf.data.sources import read_dataset
+    from edgeclf.data.split import save_manifest, split_dataset
+
+    if source.suffix.lower() == ".json":
+        raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
+    rule = group_rule(group_by) if group_by is not None else None
+    dataset = read_dataset(source)
+    manifest = split_dataset(dataset, _shares(fractions), seed, group_of=rule, track=track)
+    save_manifest(manifest, output, force)
+    if as_json:
+        counts = {name: split_counts(manifest, name) for name in ("train", "val", "test")}
+        fields = {"path": str(output), "digest": manifest.digest, "seed": seed, "fractions": manifest.fractions}
+        write_json("data split", {**fields, "passed_over": dataset.passed_over, "counts": counts})
+    else:
+        show_split(manifest)
+    say_passed_over([source], dataset.passed_over, verbose=verbose)
+    if any(sample.split for sample in dataset.samples):
+        own_val = any(sample.split == "val" for sample in dataset.samples)
+        say(f"the source's own splits are kept{'' if own_val else ', val is taken out of its train'}", style="dim")
+    _warn_of_balance(manifest)
+    say(f"wrote {output}  sha256 of its items {manifest.digest}", style="dim")
+    suggest(
+        f"edgeclf data check {shell_word(str(output))}",
+        f"edgeclf train {shell_word(str(output))} --model mobilenetv3_large_100",
+    )
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--fractions wants three numbers such as 0.7,0.15,0.15, found {text!r}") from None
+    return train, val, test
+
+
+def _warn_of_balance(manifest: SplitManifest) -> None:
+    from edgeclf.data.balance import balance_warnings, few_to_judge
+    from edgeclf.data.sources import some
+
+    for warning in balance_warnings(split_counts(manifest, "train")):
+        say(f"warning: {warning}", style="yellow")
+    for name in ("val", "test"):
+        counted = split_counts(manifest, name)
+        lacking = [label for label, number in counted.items() if not number]
+        if not any(counted.values()):
+            say(f"warning: no {name} images", style="yellow")
+        elif lacking:
+            say(f"warning: {name} has no image of {some(map(repr, lacking))}", style="yellow")
+        elif few := few_to_judge(counted, name):
+            say(f"warning: {few}", style="yellow")

@@ -1,0 +1,110 @@
+"""What `edgeclf train` says around a run: what can't be changed, how an interrupted one goes on, what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.verbs.shared.options import shell_word
+from edgeclf.verbs.shared.training_progress import watcher_in
+from edgeclf_runtime.errors import BackendError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf.training.config import TrainConfig
+    from edgeclf.training.from_paths import Trained
+    from edgeclf.training.watcher import Watcher
+
+# the options of fields that the config, and so every run on disk, names otherwise
+_OPTIONS = {
+    "accumulate": "grad_accum_steps",
+    "clip": "clip_grad",
+    "drop": "dropout",
+    "jitter": "color_jitter",
+    "select": "select_metric",
+    "value_range": "bit_depth",
+}
+
+
+def folder_of(model: str | None, weights: str, strategy: str, fraction: str | None, name: str | None) -> Path:
+    """Where a new run or learning curve goes. Raises UsageError for what can't name one."""
+    from edgeclf.training.from_paths import RUNS, default_folder
+
+    if model is None:
+        if weights.startswith("clip:"):
+            raise UsageError("name the CLIP model with --model, as for zeroshot: ViT-B-32, or the folder that holds it")
+        raise UsageError("name a backbone with --model; `edgeclf models` lists some")
+    if name is not None and (not name or "/" in name or name.startswith(".")):
+        raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")
+    if fraction is None and "," in strategy:
+        raise UsageError(f"{strategy} are several strategies; choose one, or compare them with --fraction 0.1,0.3,1")
+    if fraction is None and strategy == "hog-svm":
+        raise UsageError("hog-svm is no strategy of a network; make it with `edgeclf baseline`, or give --fraction")
+    return default_folder(model, strategy if fraction is None else "curve") if name is None else RUNS / name
+
+
+def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) -> None:
+    """Raises UsageError where an option beside --resume or --finish would change the run: it goes on as it began.
+
+    `own`: options that only some strategies know, and --fraction.
+    """
+    from edgeclf.training.config import TrainConfig
+    from edgeclf.training.inputs.augment import Switches
+
+    usual = TrainConfig(model="")
+    pairs = {each.name: (getattr(shared, each.name), getattr(usual, each.name)) for each in fields(TrainConfig)}
+    switches = shared.switches, usual.switches
+    pairs |= {
+        each.name: (getattr(switches[0], each.name), getattr(switches[1], each.name)) for each in fields(Switches)
+    }
+    pairs |= {name: (value, getattr(usual, name, None)) for name, value in own.items()}
+    changed = [name for name, (value, default) in pairs.items() if value != default and name != "switches"]
+    if changed:
+        option = _OPTIONS.get(changed[0], changed[0]).replace("_", "-")
+        raise UsageError(
+            f"--resume and --finish keep the run's own options; leave out --{option}, start a new run, or end this one "
+            f"with its best epoch so far: edgeclf train --finish {shell_word(str(folder))}"
+        )
+
+
+def watched(work: Callable[[Watcher], Trained], folder: Path, *, as_json: bool) -> None:
+    """Runs a training with its progress on stderr, then shows what came out; the first of several processes speaks."""
+    from edgeclf.training.loop.distributed import this_process
+    from edgeclf.training.watcher import Watcher
+
+    is_first = this_process().is_first
+    try:
+        with ExitStack() as stack:
+            trained = work(watcher_in(stack) if is_first else Watcher())
+    except (KeyboardInterrupt, BackendError, DataError):
+        _say_how_to_go_on(folder)
+        raise
+    if is_first:
+        _show(trained, as_json=as_json)
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    """After an interruption: the last finished epoch is on disk."""
+    from edgeclf.training.run.run import Run
+
+    if not Run.is_at(folder) or Run(folder).finished:
+        return
+    say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
+    if Run(folder).history():
+        say(f"or keep the best epoch so far: edgeclf train --finish {shell_word(str(folder))}")
+
+
+def _show(trained: Trained, *, as_json: bool) -> None:
+    outcome = trained.outcome
+    if as_json:
+        write_json("train", {"run": str(trained.run), "outcome": outcome, "epochs": trained.epochs})
+    else:
+        early = ", ended early" if outcome.cut_short else ""
+        best = f"best epoch {outcome.best_epoch} of {len(trained.epochs)}{early}"
+        scores = f"top-1 {outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
+        show(styled(f"{trained.run}: {best}, validation {scores} (selected on these images)", "bold"))
+    say(f"wrote {trained.run}/: model.safetensors, config, split, history, curves.png", style="dim")
+    suggest(f"edgeclf export {shell_word(str(trained.run))} --target onnx --target openvino")

@@ -1,0 +1,61 @@
+"""The functions that the packages offer to scripts do what their commands do, without a terminal or output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
+SCRIPT = """
+import json, sys
+from edgeclf import BaselineOptions, EvaluateOptions, TrainConfig, baseline, evaluate, train
+from edgeclf_runtime import EdgeclfError
+
+data = sys.argv[1]
+config = TrainConfig(model="test_resnet", weights="random", img_size=32, strategy="linear-probe", epochs=2, workers=0)
+trained = train(data, config, folder="runs/script")
+evaluated = evaluate("runs/script", options=EvaluateOptions(output="evals/script"))
+made = baseline(data, BaselineOptions(name="script", folds=0))
+try:
+    train(data, config, folder="runs/script")
+except EdgeclfError as error:
+    refusal = str(error)
+figures = evaluated.report.evaluation
+print(json.dumps({
+    "train": [trained.outcome.scores, trained.outcome.best_epoch, len(trained.epochs)],
+    "eval": [figures.top1, figures.macro_f1, figures.images, evaluated.report.split],
+    "baseline": [made.test_accuracy, made.support_vectors, made.training_images],
+    "refusal": refusal,
+    "command line": [name for name in ("typer", "edgeclf.cli", "edgeclf.verbs") if name in sys.modules],
+}))
+"""
+
+
+def test_a_script_trains_evaluates_and_makes_a_baseline_as_the_commands_do(
+    edgeclf: Edgeclf, discs: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("skimage")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(discs)], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)  # nothing else is printed
+    assert "runs/script holds a run whose training has ended" in found["refusal"] and not found["command line"]
+
+    def typed(*arguments: str) -> Any:
+        return json.loads(edgeclf(*arguments, "--json").stdout)
+
+    network = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--strategy", "linear-probe")
+    trained = typed("train", str(discs), *network, "--epochs", "2", "--workers", "0", "--name", "typed")
+    assert found["train"] == [trained["outcome"]["scores"], trained["outcome"]["best_epoch"], len(trained["epochs"])]
+    report = typed("eval", "runs/typed")["report"]
+    figures = report["evaluation"]
+    assert found["eval"] == [figures["top1"], figures["macro_f1"], figures["images"], report["split"]]
+    made = typed("baseline", str(discs), "--name", "typed", "--folds", "0")["baseline"]
+    assert found["baseline"] == [made["test_accuracy"], made["support_vectors"], made["training_images"]]
