@@ -10,11 +10,6 @@ from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.sanitize import inert
 
 
-def one_line(text: str) -> str:
-    """`text` on one line, for messages of libraries that speak in paragraphs."""
-    return " ".join(text.split())
-
-
 def json_ready(value: Any) -> Any:
     """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""
     return _valid(to_json(value))

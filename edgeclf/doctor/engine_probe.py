@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from edgeclf_runtime.errors import BackendError, one_line
 from edgeclf_runtime.session import BACKENDS
 
 _PROBE_LIMIT_S = 120
@@ -58,7 +59,7 @@ def probe(name: str) -> None:
     try:
         found = _PROBES[name]() if name in _PROBES else _probe_module(BACKENDS[name].module)
     except Exception as error:  # whatever a broken install raises is the finding
-        found = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+        found = {"error": one_line(error, 300)}
     print("\n" + json.dumps(found))
 
 
@@ -84,7 +85,6 @@ def _probe_openvino() -> dict[str, Any]:
 def _probe_tensorrt() -> dict[str, Any]:
     from edgeclf_runtime.backends.tensorrt.cuda import open_cuda
     from edgeclf_runtime.backends.tensorrt.library import import_tensorrt
-    from edgeclf_runtime.errors import BackendError
 
     try:
         missing = "" if open_cuda().device_count() else "there is no NVIDIA GPU with its driver here"

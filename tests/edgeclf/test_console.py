@@ -8,7 +8,7 @@ import os
 import pytest
 
 from edgeclf.console import bar, csv_text, document, inert, show, styled, write_json
-from edgeclf.wording import count, one_line, size
+from edgeclf.wording import count, size
 
 HOSTILE = {
     "\x1b[31mred": "\\x1b[31mred",
@@ -73,7 +73,3 @@ def test_a_bar_fills_its_width_at_one() -> None:
 def test_numbers_are_said_in_words() -> None:
     assert (count(1, "image"), count(0, "image")) == ("1 image", "0 images")
     assert (size(1), size(1500), size(3_200_000), size(2 * 10**9)) == ("1 byte", "1.5 kB", "3.2 MB", "2.0 GB")
-
-
-def test_a_paragraph_becomes_one_line() -> None:
-    assert one_line("wanted:\n\ta\n\tb") == "wanted: a b"

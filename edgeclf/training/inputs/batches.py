@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.training.inputs.augment import Augmenter, seed_of
 from edgeclf.training.loop.distributed import Processes
-from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.pixels import Pixels
@@ -188,7 +188,7 @@ class TrainingBatches:
             try:
                 batch = next(batches, None)
             except DataError as error:  # a worker's error comes with the worker's traceback in its text
-                raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from error
+                raise DataError(one_line(error, length=None)) from error
             if batch is None:
                 return
             yield batch
@@ -202,7 +202,7 @@ def dead_workers_named() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
+        raise BackendError(f"a data worker died ({one_line(error)}); try --workers 0") from error
 
 
 def _leave_when_told(worker: int) -> None:
@@ -221,7 +221,3 @@ def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, 
         return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
     images, labels = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 BF16_OPSET = 22  # the first in which convolutions and pooling may be bf16
 _NORMALIZING = ("Cast", "Transpose", "Mul", "Add", "Sub", "Div", "Identity")
@@ -36,7 +36,7 @@ def cast_graph(data: bytes, precision: str) -> bytes:
             model = onnx.version_converter.convert_version(model, BF16_OPSET)
         except RuntimeError as error:
             raise DataError(
-                f"the graph can't be turned into opset {BF16_OPSET}, which bf16 needs ({first_line(error)}); "
+                f"the graph can't be turned into opset {BF16_OPSET}, which bf16 needs ({one_line(error)}); "
                 "choose --precision fp16"
             ) from error
         _split_hard_swish(model.graph)

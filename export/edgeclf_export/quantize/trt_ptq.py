@@ -14,7 +14,7 @@ from typing import Any
 from edgeclf_export.graph.casting import cast_graph
 from edgeclf_export.quantize.activation_ranges import Ranges, tensors_data
 from edgeclf_runtime.backends.ort import import_onnxruntime
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 _QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -73,7 +73,7 @@ def rest_in_fp16(model: bytes) -> bytes:
         converted = onnx.version_converter.convert_version(onnx.load_from_string(model), _FP16_PAIRS_OPSET)
     except RuntimeError as error:
         raise DataError(
-            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({first_line(error)})"
+            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({one_line(error)})"
         ) from error
     return cast_graph(bytes(converted.SerializeToString()), "fp16")
 

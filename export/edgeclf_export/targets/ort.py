@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Precision
-from edgeclf_runtime.errors import BackendError, first_line
+from edgeclf_runtime.errors import BackendError, one_line
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:
@@ -46,9 +46,7 @@ def computed_precision(model: bytes) -> Precision:
         try:
             onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
-            raise BackendError(
-                f"onnxruntime can't take this model as fp16 ({first_line(error)}); export fp32"
-            ) from error
+            raise BackendError(f"onnxruntime can't take this model as fp16 ({one_line(error)}); export fp32") from error
         graph = onnx.load(settings.optimized_model_filepath).graph
     multiplied = {name for node in graph.node if _multiplies(node.op_type) for name in node.input}
     numbers = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}

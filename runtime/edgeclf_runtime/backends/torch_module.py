@@ -19,7 +19,7 @@ from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.bundle.manifest import Normalization
-from edgeclf_runtime.errors import BackendError, BundleError, DataError
+from edgeclf_runtime.errors import BackendError, BundleError, DataError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     try:
         module.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
     except Exception as error:  # safetensors' own error has no public narrower base
-        raise BundleError(f"{bundle.path}/{WEIGHTS}: does not fit {builder.name}: {_short(error)}") from error
+        raise BundleError(f"{bundle.path}/{WEIGHTS}: does not fit {builder.name}: {one_line(error, 300)}") from error
     precision = bundle.manifest.compute_precision
     whole = with_normalization(module, bundle.manifest.normalization, precision).to(options.device)
     return TorchEngine(whole, precision, options)
@@ -141,7 +141,7 @@ def build_module(builder: Builder) -> torch.nn.Module:
         extra = "clip" if builder.library == "open_clip" else "export"
         raise missing_engine(builder.library, extra, error) from error
     except TypeError as error:
-        raise BackendError(f"{builder.library} can't build {builder.name} so: {_short(error)}") from error
+        raise BackendError(f"{builder.library} can't build {builder.name} so: {one_line(error, 300)}") from error
     return module.eval()
 
 
@@ -158,7 +158,7 @@ def _build_tower(builder: Builder) -> torch.nn.Module:
         vision = CLIPVisionCfg(**{**config["vision_cfg"], "timm_model_pretrained": False})
         visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu", False)))
     except (AttributeError, ValueError, LookupError, RuntimeError, AssertionError) as error:
-        raise BackendError(f"open_clip can't build {builder.name} so: {_short(error)}") from error
+        raise BackendError(f"open_clip can't build {builder.name} so: {one_line(error, 300)}") from error
     classes, normalize = builder.arguments.get("num_classes", 0), bool(builder.arguments.get("normalize", True))
     return with_head(visual, classes=int(classes), width=int(config["embed_dim"]), normalize=normalize)
 
@@ -220,8 +220,3 @@ def with_normalization(
             return self.module(images.to(dtype))
 
     return Normalized().eval()
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:300] + " …"

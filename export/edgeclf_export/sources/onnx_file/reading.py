@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 PREFIX = "original/"  # on every name, so that none is one of ours
 _OLDEST_FOREIGN_OPSET = 13  # older files are converted: their operators differ from what the targets are tested with
@@ -41,7 +41,7 @@ def parse_foreign(path: Path) -> Any:
         model = _with_shapes(model, path)
         onnx.checker.check_model(model)
     except (DecodeError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise DataError(f"{path}: no valid ONNX model ({first_line(error)})") from error
+        raise DataError(f"{path}: no valid ONNX model ({one_line(error)})") from error
     _refuse_quantized(model, path)
     _refuse_other_machines(model, path)
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
@@ -108,7 +108,7 @@ def _converted(model: Any, path: Path) -> Any:
             model = onnx.version_converter.convert_version(model, NEWEST_OPSET)
     except Exception as error:  # onnx's ConvertError is a bare Exception
         raise DataError(
-            f"{path}: is of opset {opset}, which can't be turned into {NEWEST_OPSET} ({first_line(error)}); export it "
+            f"{path}: is of opset {opset}, which can't be turned into {NEWEST_OPSET} ({one_line(error)}); export it "
             f"again with opset {_OLDEST_FOREIGN_OPSET} to {NEWEST_OPSET}"
         ) from error
     return model

@@ -9,7 +9,7 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ort import MODEL, OrtEngine, import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.errors import BackendError, first_line
+from edgeclf_runtime.errors import BackendError, one_line
 from edgeclf_runtime.session import Session
 
 ABOUT = "proven: the graph, by ONNX Runtime on the CPU; the engine's own proof comes with `edgeclf build` on the device"
@@ -40,7 +40,7 @@ def literal_session(model: bytes) -> Any:
         return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
         raise BackendError(
-            f"onnxruntime {onnxruntime.__version__} can't run the graph for its proof ({first_line(error)}); update it "
+            f"onnxruntime {onnxruntime.__version__} can't run the graph for its proof ({one_line(error)}); update it "
             "with: pip install -U onnxruntime"
         ) from error
 
