@@ -15,7 +15,7 @@ from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import judge_bundle, write_judgement
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
-from edgeclf.training.inputs.leakage import seen_by_run
+from edgeclf.training.adaptation.leakage import seen_by_run
 from edgeclf.training.run.evaluate import judge_run, known_splits, set_operating_point
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.backends.engine import SessionOptions

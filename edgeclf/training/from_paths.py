@@ -10,7 +10,7 @@ from typing import Any
 from edgeclf.data.split import open_data
 from edgeclf.training import train as trainings
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.run.run import Outcome, Run
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.trained import require_weights

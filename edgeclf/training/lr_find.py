@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import Phase, TrainConfig
-from edgeclf.training.inputs.augment import seed_of
-from edgeclf.training.inputs.phases import PictureInputs
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.losses import classification_loss, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer
+from edgeclf.training.loop.phases import PictureInputs
 from edgeclf.training.run.checkpoint import copy_state
 from edgeclf.training.run.left_out import leave_out_unusable
+from edgeclf.training.seeds import seed_of
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.bundle.atomic_write import writing

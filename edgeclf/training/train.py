@@ -18,11 +18,11 @@ from edgeclf.data.split import (
     training_dataset,
 )
 from edgeclf.data.stats import data_normalization, measure
+from edgeclf.training.adaptation.leakage import keep_adapted, seen_in_adaptation
 from edgeclf.training.config import TrainConfig, phases_of
-from edgeclf.training.inputs.leakage import keep_adapted, seen_in_adaptation
+from edgeclf.training.distributed import Processes
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import choose_device
-from edgeclf.training.loop.distributed import Processes
 from edgeclf.training.loop.trainer import Trainer
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.run.left_out import leave_out_unusable

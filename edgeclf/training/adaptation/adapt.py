@@ -18,12 +18,12 @@ from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
 from edgeclf.training.adaptation.unlabelled import Unlabelled
 from edgeclf.training.adaptation.vicreg import Spread, Terms, build_expander, measure_spread, vicreg_terms
 from edgeclf.training.adaptation.views import TwoViews
-from edgeclf.training.inputs.augment import seed_of
 from edgeclf.training.inputs.batches import TrainingBatches, dead_workers_named
 from edgeclf.training.loop.device import amp_type, choose_device, is_out_of_memory
 from edgeclf.training.loop.network import Network
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_checkpoint, save_tensors
 from edgeclf.training.run.run import CHECKPOINT
+from edgeclf.training.seeds import seed_of
 from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.adapted import Adapted, header_of, shortened
 from edgeclf_export.sources.trained import Architecture, load_for_training

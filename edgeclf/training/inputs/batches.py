@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.split import Item, SplitManifest, verify_item
-from edgeclf.training.inputs.augment import Augmenter, seed_of
-from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.distributed import Processes
+from edgeclf.training.inputs.augment import Augmenter
+from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.memory_budget import BUDGET

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase
-from edgeclf.training.inputs.augment import seed_of
-from edgeclf.training.inputs.phases import Inputs
+from edgeclf.training.inputs.mixing import mix
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import free_cached, is_out_of_memory
-from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, mix, one_hot, soften
+from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
+from edgeclf.training.loop.phases import Inputs
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state
+from edgeclf.training.seeds import seed_of
 from edgeclf.training.waiting import Awaited
 from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.errors import BackendError, GateError

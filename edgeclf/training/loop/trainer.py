@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase, phases_of
 from edgeclf.training.inputs.batches import dead_workers_named
-from edgeclf.training.inputs.phases import FeatureInputs, Inputs, PictureInputs
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.learner import Learner
+from edgeclf.training.loop.phases import FeatureInputs, Inputs, PictureInputs
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.run.run import CHECKPOINT, Run
 from edgeclf.training.run.tensorboard import open_event_log

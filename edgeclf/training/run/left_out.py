@@ -14,7 +14,7 @@ from edgeclf.data.usable import (
     left_out_sentence,
     refuse_unusable,
 )
-from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.distributed import Processes
 from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.errors import DataError
 

@@ -72,7 +72,7 @@ def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) ->
 
 def watched(work: Callable[[Watcher], Trained], folder: Path, *, as_json: bool) -> None:
     """Runs a training with its progress on stderr, then shows what came out; the first of several processes speaks."""
-    from edgeclf.training.loop.distributed import this_process
+    from edgeclf.training.distributed import this_process
     from edgeclf.training.watcher import Watcher
 
     is_first = this_process().is_first

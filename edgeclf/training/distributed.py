@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.errors import BackendError, EdgeclfError, UsageError, one_line
 
 if TYPE_CHECKING:

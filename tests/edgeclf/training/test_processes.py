@@ -19,7 +19,7 @@ import torch
 
 from edgeclf.data.split import SplitManifest, save_manifest
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.loop.network import Network
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
@@ -51,7 +51,7 @@ import json, sys
 from pathlib import Path
 from edgeclf.data.split import load_manifest
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import joined
+from edgeclf.training.distributed import joined
 from edgeclf.training.train import resume, train
 from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.bundle.dataclass_json import from_json

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.inputs.augment import Augmenter, seed_of
+from edgeclf.training.distributed import Processes
+from edgeclf.training.inputs.augment import Augmenter
 from edgeclf.training.inputs.batches import TrainingBatches, plain_batches
 from edgeclf.training.inputs.image_cache import cache_budget, decode_once
 from edgeclf.training.loop.context import EVALUATION_BATCH, Studio
-from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.seeds import seed_of
 from edgeclf.training.watcher import Watcher
 
 if TYPE_CHECKING:
