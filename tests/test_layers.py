@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("deploy",),
         ("classifier", "embedder"),
     ),
-    "edgeclf_benchmarks": (("measuring",), ("comparing",), ("benching",), ("records",)),
+    "edgeclf_benchmarks": (("page",), ("measuring",), ("comparing",), ("benching",), ("records",)),
     "edgeclf_export": (
         ("graph",),
         ("exportable", "failures"),
@@ -62,7 +62,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "edgeclf.training": (
-        ("seeds", "waiting", "watcher"),
+        ("choices", "seeds", "waiting", "watcher"),
         ("distributed",),
         ("inputs",),
         ("config",),
@@ -70,6 +70,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("loop",),
         ("adaptation",),
         ("train", "lr_find", "small_clip"),
+        ("from_paths", "evaluate"),
         ("learning_curve",),
     ),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeclf.training.choices import CurveSplit
     from edgeclf.training.learning_curve.curve import LearningCurve, Plan
     from edgeclf.training.watcher import Watcher
-    from edgeclf_benchmarks.comparing.page.html_tables import Table
+    from edgeclf_benchmarks.page.html_tables import Table
 
 
 def plan_of(options: dict[str, Any], fraction: str, evaluate_on: CurveSplit) -> Plan:
