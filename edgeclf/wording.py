@@ -46,3 +46,13 @@ def size(found: int) -> str:
         if found >= factor:
             return f"{found / factor:.1f} {unit}"
     return count(found, "byte")
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "2 min 10 s", "1 h 30 min"."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60 // 10 * 10} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -26,7 +26,7 @@ ABOVE = {  # package -> packages that may not know of it, and that it may not kn
 # package, or room of one -> its rooms from the ground up: a room may import those on the lines before its own
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "edgeclf_runtime": (
-        ("errors", "sanitize", "hashing", "lazy", "installing"),
+        ("errors", "progress", "sanitize", "hashing", "lazy", "installing"),
         ("metrics",),
         ("images",),
         ("machine",),
@@ -62,7 +62,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "edgeclf.training": (
-        ("choices", "seeds", "waiting", "watcher"),
+        ("choices", "seeds", "waiting"),
         ("distributed",),
         ("inputs",),
         ("config",),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.split import SplitManifest
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.report import judge_bundle
 from edgeclf_benchmarks.measuring.timing import median_latencies_ms
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.progress import SILENT, Progress
 
 BASELINE_TARGET = "hog-svm"
 
@@ -34,13 +34,15 @@ class Approach:
         return self.target == BASELINE_TARGET
 
 
-def compare_approaches(paths: Sequence[Path], data: SplitManifest, *, track: Track = untracked) -> tuple[Approach, ...]:
+def compare_approaches(
+    paths: Sequence[Path], data: SplitManifest, *, progress: Progress = SILENT
+) -> tuple[Approach, ...]:
     """Judges every bundle on the test images (each look is counted) and times them in turn."""
     bundles = [Bundle.open(path) for path in paths]
     latencies = median_latencies_ms(bundles)
     rows = []
     for bundle, median_ms in zip(bundles, latencies, strict=True):
-        figures = judge_bundle(bundle, data, "test", track=track).evaluation
+        figures = judge_bundle(bundle, data, "test", progress=progress).evaluation
         rows.append(
             Approach(
                 name=bundle.name,

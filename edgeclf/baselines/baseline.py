@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
 from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
 from edgeclf.evaluation.inference import ask_bundle, count_test_images, load_each
 from edgeclf.evaluation.test_set_usage import TestUse
@@ -31,6 +30,7 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_runtime.progress import SILENT, Progress
 
 # Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
@@ -99,7 +99,7 @@ class Baseline:
 
 
 def make_baseline(
-    data: SplitManifest, options: BaselineOptions = BaselineOptions(), *, track: Track = untracked
+    data: SplitManifest, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
 ) -> Baseline:
     """Trains on the training split, publishes the bundle, and judges it on the test split, if there is one.
 
@@ -116,18 +116,18 @@ def make_baseline(
     if destination.exists() and not options.force:
         raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
     pixels = replace(PIXELS, value_range=options.value_range)
-    unusable = find_unusable(data, data.items, options.value_range, track=track)
+    unusable = find_unusable(data, data.items, options.value_range, progress=progress)
     if options.strict:
         refuse_unusable(data, unusable)
     usable = leave_out(data, unusable)
     items = usable.of("train")
     labels = _labels(usable, items)
     start = time.perf_counter()
-    features = _features(usable, items, pixels, track)
+    features = _features(usable, items, pixels, progress)
     reading_s = time.perf_counter() - start
     groups = [item.group for item in items]
     accuracies = (
-        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, track=track)
+        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, progress=progress)
         if options.folds
         else ()
     )
@@ -141,7 +141,7 @@ def make_baseline(
         if proof.verdict == "fail":
             raise GateError(keep_aside(draft, destination, proof))
         bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-    found = _test(Bundle.open(destination), usable, data.digest, track)
+    found = _test(Bundle.open(destination), usable, data.digest, progress)
     return Baseline(
         path=destination,
         classes=data.classes,
@@ -170,10 +170,10 @@ def _labels(data: SplitManifest, items: Sequence[Item]) -> NDArray[np.intp]:
     return labels
 
 
-def _features(data: SplitManifest, items: Sequence[Item], pixels: Pixels, track: Track) -> NDArray[np.float32]:
+def _features(data: SplitManifest, items: Sequence[Item], pixels: Pixels, progress: Progress) -> NDArray[np.float32]:
     """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
     features = np.empty((len(items), FEATURES), dtype=np.float32)
-    loaded = track(load_each(pixels, data, items), len(items), "HOG")
+    loaded = progress.track(load_each(pixels, data, items), len(items), "HOG")
     for row, (item, found) in enumerate(zip(items, loaded, strict=True)):
         if isinstance(found, str):
             raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
@@ -269,13 +269,13 @@ class _Tested:
     use: TestUse | None = None
 
 
-def _test(bundle: Bundle, data: SplitManifest, data_sha256: str, track: Track) -> _Tested:
+def _test(bundle: Bundle, data: SplitManifest, data_sha256: str, progress: Progress) -> _Tested:
     """The published bundle's accuracy on the test images, the look at them recorded first."""
     items = data.of("test")
     use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
     if use is None:
         return _Tested()
-    answers = ask_bundle(bundle, data, items, track=track)
+    answers = ask_bundle(bundle, data, items, progress=progress)
     if answers.unreadable:
         first = answers.unreadable[0]
         raise DataError(f"{data.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")

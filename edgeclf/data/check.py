@@ -12,11 +12,12 @@ from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import Likeness, describe, find_alike
 from edgeclf.data.samples import Dataset, Split
 from edgeclf.data.split import load_manifest, read_source
-from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.threads import in_threads
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.decode import Decoded, decode
 from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +101,16 @@ _MOST_ASPECT = 4.0
 _SIZE_FACTOR = 4.0
 
 
-def check_source(source: Path, *, track: Track = untracked) -> Checked:
+def check_source(source: Path, *, progress: Progress = SILENT) -> Checked:
     """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
-    changed = _changed(source, track) if source.suffix.lower() == ".json" else ()
-    return check_dataset(read_source(source), changed, track=track)
+    changed = _changed(source, progress) if source.suffix.lower() == ".json" else ()
+    return check_dataset(read_source(source), changed, progress=progress)
 
 
-def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, track: Track = untracked) -> Checked:
+def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
     """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
     paths = [sample.path for sample in dataset.samples]
-    looks = list(track(in_threads(_look, paths), len(paths), "decode"))
+    looks = list(progress.track(in_threads(_look, paths), len(paths), "decode"))
     names = [dataset.relative(sample) for sample in dataset.samples]
     unreadable = tuple(Remark(name, look.error) for name, look in zip(names, looks, strict=True) if look.error)
     places = [Place(name, sample.label, sample.split) for name, sample in zip(names, dataset.samples, strict=True)]
@@ -146,7 +147,7 @@ def _describe(decoded: Decoded, highest: int | None) -> _Look:
     return _Look(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
-def _changed(source: Path, track: Track) -> tuple[Remark, ...]:
+def _changed(source: Path, progress: Progress) -> tuple[Remark, ...]:
     """The files whose bytes are no longer those that the manifest was made of. Missing ones are found later."""
     manifest = load_manifest(source)
 
@@ -157,7 +158,7 @@ def _changed(source: Path, track: Track) -> tuple[Remark, ...]:
             return False
 
     wanted = [(manifest.path_of(item), item.sha256) for item in manifest.items]
-    answers = track(in_threads(differs, wanted), len(wanted), "hash")
+    answers = progress.track(in_threads(differs, wanted), len(wanted), "hash")
     return tuple(
         Remark(item.path, "changed since the split was made")
         for item, changed in zip(manifest.items, answers, strict=True)

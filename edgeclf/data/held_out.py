@@ -9,9 +9,9 @@ from pathlib import Path
 from edgeclf.data.samples import Dataset, Split
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split import FRACTIONS, SplitManifest, hash_samples, load_manifest, manifest_of, split_dataset
-from edgeclf.data.threads import Track, untracked
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def open_held_out(
     trained_on: Collection[str] = (),
     known: Mapping[str, Split] | None = None,
     labels: Sequence[str] | None = None,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> HeldOut:
     """The images of a folder, a CSV or a split manifest to evaluate on; nothing has to be there to train on.
 
@@ -65,7 +65,7 @@ def open_held_out(
         return HeldOut(manifest, "own" if manifest.digest in trained_on else "given")
     dataset = read_dataset(source, fewest_classes=2 if labels is None else 1)
     dataset = replace(dataset, classes=_allowed(dataset.classes, labels, source))
-    hashes = hash_samples(dataset.samples, track)
+    hashes = hash_samples(dataset.samples, progress)
     has_splits = any(sample.split for sample in dataset.samples)
     if known and not has_splits and all(sha256 in known for sha256 in hashes):
         samples = [replace(one, split=known[sha256]) for one, sha256 in zip(dataset.samples, hashes, strict=True)]

@@ -14,12 +14,13 @@ from edgeclf.data.assign import allot, join_clusters
 from edgeclf.data.balance import count_labels
 from edgeclf.data.samples import SPLITS, Dataset, Sample, Split
 from edgeclf.data.sources import read_dataset, some
-from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.threads import in_threads
 from edgeclf.wording import count
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.progress import SILENT, Progress
 
 SCHEMA = 1
 FRACTIONS = (0.7, 0.15, 0.15)
@@ -73,12 +74,12 @@ class SplitManifest:
 
 
 def open_data(
-    source: Path, seed: int = 0, fractions: Fractions = FRACTIONS, *, track: Track = untracked
+    source: Path, seed: int = 0, fractions: Fractions = FRACTIONS, *, progress: Progress = SILENT
 ) -> SplitManifest:
     """The manifest in a .json file as it is; else the folder or CSV `source`, split here and now."""
     if source.suffix.lower() == ".json":
         return load_manifest(source)
-    return split_dataset(read_dataset(source), fractions, seed, track=track)
+    return split_dataset(read_dataset(source), fractions, seed, progress=progress)
 
 
 def read_source(source: Path) -> Dataset:
@@ -114,7 +115,7 @@ def split_dataset(
     *,
     group_of: Callable[[str], str | None] | None = None,
     hashes: Sequence[str] | None = None,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> SplitManifest:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
 
@@ -139,7 +140,7 @@ def split_dataset(
     """
     _check_fractions(fractions)
     samples = _grouped(dataset, group_of)
-    hashes = hash_samples(samples, track) if hashes is None else hashes
+    hashes = hash_samples(samples, progress) if hashes is None else hashes
     if any(sample.split for sample in samples):
         samples = _complete(dataset, samples, hashes, fractions, seed)
     else:
@@ -149,9 +150,9 @@ def split_dataset(
     return manifest_of(dataset, samples, hashes, seed, fractions)
 
 
-def hash_samples(samples: Sequence[Sample], track: Track = untracked) -> tuple[str, ...]:
+def hash_samples(samples: Sequence[Sample], progress: Progress = SILENT) -> tuple[str, ...]:
     """SHA-256 of each file. Raises DataError for one that can't be read."""
-    return tuple(track(in_threads(_hash, [sample.path for sample in samples]), len(samples), "hash"))
+    return tuple(progress.track(in_threads(_hash, [sample.path for sample in samples]), len(samples), "hash"))
 
 
 def manifest_of(

@@ -16,12 +16,13 @@ from PIL import Image
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.samples import Dataset, Sample
-from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.threads import in_threads
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.installing import pip_install
+from edgeclf_runtime.progress import SILENT, Progress
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAR_STDS, FAR_RATIO = 0.5, 1.5
@@ -85,7 +86,7 @@ class _Measured:
 
 
 def measure(
-    dataset: Dataset, value_range: tuple[float, float] | None = None, *, track: Track = untracked
+    dataset: Dataset, value_range: tuple[float, float] | None = None, *, progress: Progress = SILENT
 ) -> Statistics:
     """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
 
@@ -99,7 +100,7 @@ def measure(
         raise DataError(f"{dataset.root}: no training images to take statistics of")
     levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
     highest: list[int | None] = []
-    for measured in _measured(samples, value_range, track):
+    for measured in _measured(samples, value_range, progress):
         highest.append(measured.highest_stored)
         levels += measured.levels
         widths.append(measured.size_px[0])
@@ -192,9 +193,11 @@ def backbone_statistics(name: str) -> Normalization:
     return Normalization(_three(preset.mean), _three(preset.std))
 
 
-def _measured(samples: Sequence[Sample], value_range: tuple[float, float] | None, track: Track) -> Iterable[_Measured]:
+def _measured(
+    samples: Sequence[Sample], value_range: tuple[float, float] | None, progress: Progress
+) -> Iterable[_Measured]:
     found = in_threads(lambda path: _measure(path, value_range), [sample.path for sample in samples])
-    return track(found, len(samples), "measure")
+    return progress.track(found, len(samples), "measure")
 
 
 def _measure(path: Path, value_range: tuple[float, float] | None) -> _Measured:

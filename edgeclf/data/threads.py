@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 _CHUNK, _CHUNKS_AHEAD = 16, 4
-
-
-class Track(Protocol):
-    """Passes items on while it shows progress, as `edgeclf.console.track` does."""
-
-    def __call__(self, items: Iterable[R], total: int | None, what: str) -> Iterable[R]: ...
-
-
-def untracked(items: Iterable[R], total: int | None, what: str) -> Iterable[R]:
-    """Progress that nobody sees."""
-    return items
 
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest
-from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.threads import in_threads
 from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.progress import SILENT, Progress
 
 ValueRange = tuple[float, float]
 _MOST_LEFT_OUT = 0.5  # beyond it the folder is another, or the value range is missing, and a rest proves nothing
@@ -30,10 +31,10 @@ def find_unusable(
     items: Sequence[Item],
     value_range: ValueRange | None = None,
     *,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> tuple[Unreadable, ...]:
     """Those of the items that can't be used. Each is read and decoded once, in threads."""
-    faults = track(in_threads(lambda item: fault_of(data, item, value_range), items), len(items), "read")
+    faults = progress.track(in_threads(lambda item: fault_of(data, item, value_range), items), len(items), "read")
     return tuple(Unreadable(item.path, fault) for item, fault in zip(items, faults, strict=True) if fault is not None)
 
 

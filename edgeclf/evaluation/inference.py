@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeclf.data.samples import SPLITS
 from edgeclf.data.sources import some
 from edgeclf.data.split import Item, SplitManifest, verify_item
-from edgeclf.data.threads import Track, in_threads, untracked
+from edgeclf.data.threads import in_threads
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, record_test_use
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -23,6 +23,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, to_input
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.text.unicode_forms import shown_names
 
@@ -111,7 +112,7 @@ def ask_bundle(
     *,
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Answers:
     """The bundle's answers to the images. Raises BundleError for one that is no classifier."""
     manifest = bundle.manifest
@@ -123,7 +124,7 @@ def ask_bundle(
             return session(to_input(pixels, manifest.normalization))
 
         classes = len(manifest.labels)
-        answers = ask(answer, manifest.pixels, classes, data, items, batch_size=batch_size, track=track)
+        answers = ask(answer, manifest.pixels, classes, data, items, batch_size=batch_size, progress=progress)
         return replace(answers, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
 
 
@@ -135,14 +136,14 @@ def ask(
     items: Sequence[Item],
     *,
     batch_size: int = 16,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Answers:
     """What `answer`, (N, H, W, 3) uint8 -> (N, classes) logits, says to the images; those it can't read are listed."""
     logits: list[NDArray[np.float32]] = []
     read: list[Item] = []
     unreadable: list[Unreadable] = []
     start = time.perf_counter()
-    loaded = track(load_each(pixels, data, items), len(items), "evaluate")
+    loaded = progress.track(load_each(pixels, data, items), len(items), "evaluate")
     for group in _batches(zip(items, loaded, strict=True), batch_size):
         unreadable += [Unreadable(item.path, found) for item, found in group if isinstance(found, str)]
         good = [(item, found) for item, found in group if not isinstance(found, str)]

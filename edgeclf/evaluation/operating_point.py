@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeclf.data.split import SplitManifest
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import ask_bundle, items_of, match_labels
 from edgeclf.evaluation.test_set_usage import known_uses
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
@@ -16,6 +15,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.metrics.metrics import to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def with_operating_point(
@@ -27,7 +27,7 @@ def with_operating_point(
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
     force: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> tuple[Bundle, OperatingPoint]:
     """The new bundle, NAME-precision0.95 for example, and what its thresholds give on validation.
 
@@ -41,7 +41,7 @@ def with_operating_point(
     items = items_of(data, "val")
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     with writing(destination, force=force) as draft:
-        answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
+        answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, progress=progress)
         scores = to_scores(answers.logits, manifest.scores, manifest.temperature)
         point = fit_thresholds(scores, answers.numbers(manifest.labels), wanted, per_class=per_class)
         point.check()

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.split import SplitManifest
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import Answers, ask_bundle, count_test_images, items_of, match_labels
 from edgeclf.evaluation.judgement import Judgement, Mistake, Subject
 from edgeclf.evaluation.test_set_usage import TestUse
@@ -24,6 +23,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 SCHEMA = 1  # of report.json
 REPORT, PAGE = "report.json", "report.html"
@@ -39,7 +39,7 @@ def judge_bundle(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Judgement:
     """What a bundle's answers to one split ("all": to every image) are worth.
 
@@ -59,7 +59,7 @@ def judge_bundle(
     use = count_test_images(
         bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
     )
-    answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, track=track)
+    answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, progress=progress)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
     chosen = sum(item.split == "val" for item in answers.items) if selected_on(manifest, data.digest) else 0

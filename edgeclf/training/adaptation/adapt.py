@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,13 @@ from edgeclf.training.loop.network import Network
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_checkpoint, save_tensors
 from edgeclf.training.run.run import CHECKPOINT
 from edgeclf.training.seeds import seed_of
-from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.adapted import Adapted, header_of, shortened
 from edgeclf_export.sources.trained import Architecture, load_for_training
 from edgeclf_runtime.backends.torch_module import build_module
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.machine.facts import now_utc
+from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ _WARM_UP = 0.1  # of all steps
 _LARGEST_GRADIENT = 1.0
 
 
-def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher = Watcher()) -> Adaptation:
+def adapt(config: AdaptConfig, images: Unlabelled, path: Path, progress: Progress = SILENT) -> Adaptation:
     """Adapts a backbone to the images and leaves its weights, without a head, in the folder `path`.
 
     Raises
@@ -55,7 +55,7 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher 
     Adaptation.check_free(path)
     _check_images(config, images)
     if images.broken:
-        watcher.warn(_left_out(images))
+        progress.warn(_left_out(images))
     architecture, module = load_for_training(
         config.model,
         config.weights,
@@ -69,10 +69,10 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher 
     with made.alone():
         start = Checkpoint(0, 0, copy_state(learner.parts), {})
         Adaptation.create(path, config, images, architecture, start)
-        return _finish(made, config, images, architecture, learner, start, watcher)
+        return _finish(made, config, images, architecture, learner, start, progress)
 
 
-def resume(path: Path, watcher: Watcher = Watcher()) -> Adaptation:
+def resume(path: Path, progress: Progress = SILENT) -> Adaptation:
     """Ends an interrupted adaptation, bit for bit as it would have ended on the same CPU."""
     made = Adaptation.open(path)
     if made.finished:
@@ -82,12 +82,12 @@ def resume(path: Path, watcher: Watcher = Watcher()) -> Adaptation:
         there = images.read_again(config.value_range)
         if there.broken != images.broken:
             _check_images(config, there)
-            watcher.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
+            progress.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
             made.write_images(there)
         images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
         learner = _Learner(config, architecture, build_module(architecture.builder))
         learner.parts.load_state_dict(checkpoint.weights)
-        return _finish(made, config, images, architecture, learner, checkpoint, watcher)
+        return _finish(made, config, images, architecture, learner, checkpoint, progress)
 
 
 def _finish(
@@ -97,9 +97,9 @@ def _finish(
     architecture: Architecture,
     learner: _Learner,
     state: Checkpoint,
-    watcher: Watcher,
+    progress: Progress,
 ) -> Adaptation:
-    watcher.note(
+    progress.note(
         f"{architecture.backbone}: {learner.parameters:,} parameters, no labels; {len(images.pictures)} images of "
         f"{Path(images.manifest.root).name} on {learner.device}"
     )
@@ -114,10 +114,10 @@ def _finish(
     )
     learner.start(len(images.pictures) // config.batch_size, state)
     while state.epoch < config.epochs:
-        watcher.start(f"adapt {state.epoch + 1}/{config.epochs}", learner.steps)
+        progress.step(f"adapt {state.epoch + 1}/{config.epochs}", learner.steps)
         begun = time.perf_counter()
         with dead_workers_named():
-            record = learner.train_epoch(state.epoch, batches, watcher)
+            record = learner.train_epoch(state.epoch, batches, progress)
         seconds = time.perf_counter() - begun
         seen = learner.steps * config.batch_size
         record |= {"seconds": round(seconds, 3), "images_per_s": round(seen / seconds, 1)}
@@ -127,7 +127,7 @@ def _finish(
         learner.store(state)
         save_checkpoint(made.path / CHECKPOINT, state)
         made.write_history(state.history)
-        watcher.epoch(record)
+        progress.note(_epoch_line(record), record)
     _refuse_collapse(made, state.history)
     last = state.history[-1]
     adapted = Adapted(
@@ -223,7 +223,7 @@ class _Learner:
             self._optimizer.load_state_dict(state.optimizer)
             self._scheduler.load_state_dict(state.scheduler)
 
-    def train_epoch(self, epoch: int, batches: TrainingBatches, watcher: Watcher) -> dict[str, Any]:
+    def train_epoch(self, epoch: int, batches: TrainingBatches, progress: Progress) -> dict[str, Any]:
         """The means of one epoch. BatchNorm follows the images: its statistics are a part of what is adapted."""
         import torch
 
@@ -238,12 +238,12 @@ class _Learner:
             found = (loss, *(float(term.detach()) for term in (terms.invariance, terms.variance, terms.covariance)))
             sums = [total + value for total, value in zip(sums, found, strict=True)]
             std += float(embeddings.std(dim=0).mean())
-            watcher.advance()
+            progress.advance()
         means = [total / self.steps for total in sums]
         names = ("loss", "invariance", "variance", "covariance")
         spread = replace(measure_spread(embeddings), std=std / self.steps)
         if spread.collapsed:
-            watcher.warn(f"the embeddings collapse: deviation {spread.std:.3f} of 1, {spread.rank:.1f} dimensions")
+            progress.warn(f"the embeddings collapse: deviation {spread.std:.3f} of 1, {spread.rank:.1f} dimensions")
         record: dict[str, Any] = {"epoch": epoch + 1, "lr": lr, **dict(zip(names, means, strict=True))}
         return {**record, "embedding_std": spread.std, "embedding_rank": spread.rank}
 
@@ -293,3 +293,9 @@ class _Learner:
         module = self._network.module
         heads = {name for name, part in module.named_modules() if any(part is head for head in self._network.heads)}
         return {name: tensor for name, tensor in copy_state(module).items() if name.rpartition(".")[0] not in heads}
+
+
+def _epoch_line(record: Mapping[str, Any]) -> str:
+    terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
+    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
+    return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from edgeclf.data.samples import Split
 from edgeclf.data.split import Item, SplitManifest
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.inference import Answers, ask, count_test_images, items_of, match_labels
 from edgeclf.evaluation.judgement import Judgement, Subject
@@ -22,6 +21,7 @@ from edgeclf_export.exportable import Exportable
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.metrics.metrics import to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def judge_run(
@@ -32,7 +32,7 @@ def judge_run(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Judgement:
     """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`.
 
@@ -44,7 +44,7 @@ def judge_run(
     match_labels(exportable.labels, data.classes, run.name, data.root)
     digest = digest_state(run.weights())
     use = count_test_images(run.path, items, subject=digest, data_sha256=data.digest, verb="eval")
-    answers = _ask(exportable, data, items, batch_size, track)
+    answers = _ask(exportable, data, items, batch_size, progress)
     subject = Subject(
         kind="run",
         name=run.name,
@@ -78,7 +78,7 @@ def known_splits(run: Run) -> dict[str, Split]:
 
 
 def set_operating_point(
-    run: Run, wanted: Wanted, *, per_class: bool = False, track: Track = untracked
+    run: Run, wanted: Wanted, *, per_class: bool = False, progress: Progress = SILENT
 ) -> OperatingPoint:
     """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry.
 
@@ -86,7 +86,7 @@ def set_operating_point(
     """
     outcome, data = run.outcome(), run.data()
     exportable = run.exportable()
-    answers = _ask(exportable, data, run.usable_data().of("val"), 16, track)
+    answers = _ask(exportable, data, run.usable_data().of("val"), 16, progress)
     scores = to_scores(answers.logits, "softmax", outcome.temperature)
     point = fit_thresholds(scores, answers.numbers(exportable.labels), wanted, per_class=per_class)
     point.check()
@@ -94,8 +94,10 @@ def set_operating_point(
     return point
 
 
-def _ask(exportable: Exportable, data: SplitManifest, items: Sequence[Item], batch_size: int, track: Track) -> Answers:
+def _ask(
+    exportable: Exportable, data: SplitManifest, items: Sequence[Item], batch_size: int, progress: Progress
+) -> Answers:
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return exportable.answer(pixels)
 
-    return ask(answer, exportable.pixels, len(exportable.labels), data, items, batch_size=batch_size, track=track)
+    return ask(answer, exportable.pixels, len(exportable.labels), data, items, batch_size=batch_size, progress=progress)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 from edgeclf.data.split import SplitManifest, dataset_of, split_faults
 from edgeclf.data.usable import (
     Unreadable,
@@ -15,10 +12,8 @@ from edgeclf.data.usable import (
     refuse_unusable,
 )
 from edgeclf.training.distributed import Processes
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.errors import DataError
-
-R = TypeVar("R")
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def leave_out_unusable(
@@ -28,7 +23,7 @@ def leave_out_unusable(
     strict: bool = False,
     known: tuple[Unreadable, ...] | None = None,
     processes: Processes = Processes(),
-    watcher: Watcher = Watcher(),
+    progress: Progress = SILENT,
 ) -> tuple[SplitManifest, tuple[Unreadable, ...]]:
     """The split without images that can't be used, and those; all processes come to the same.
 
@@ -43,14 +38,7 @@ def leave_out_unusable(
     """
     there = leave_out(data, known or ())
     own = there.items[processes.share(len(there.items))]
-    watcher.start("reading images", len(own))
-
-    def advancing(items: Iterable[R], total: int | None, what: str) -> Iterable[R]:
-        for item in items:
-            yield item
-            watcher.advance()
-
-    bad = {each.path: each for each in find_unusable(there, own, value_range, track=advancing)}
+    bad = {each.path: each for each in find_unusable(there, own, value_range, progress=progress)}
     marks = processes.totals(*(float(item.path in bad) for item in there.items))
     elsewhere = "another process can't read it"
     found = tuple(
@@ -63,7 +51,7 @@ def leave_out_unusable(
     usable = leave_out(there, found)
     if found:
         again = "; it goes on without them, and so not to the same bits" if known is not None else "; they are left out"
-        watcher.warn(f"{left_out_sentence(found, len(there.items))}{again} (--strict stops)")
+        progress.warn(f"{left_out_sentence(found, len(there.items))}{again} (--strict stops)")
     if faults := split_faults(dataset_of(usable).samples):
         raise DataError(f"{data.root}: {faults[0]}")
     return usable, (*(known or ()), *found)

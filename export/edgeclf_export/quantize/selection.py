@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.machine.facts import machine_facts
+from edgeclf_runtime.progress import Progress
 
 TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
 
@@ -65,22 +66,22 @@ def choose(
     options: Int8Options,
     *,
     auto: bool,
-    report: Callable[[str], None],
+    progress: Progress,
     time: TimeCalls = time_calls,
 ) -> Chosen:
     """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
 
     Raises LadderFailed where nothing holds; the message names the layers to blame.
     """
-    int8 = climb_int8(trials, bench, report)
+    int8 = climb_int8(trials, bench, progress)
     blamed = blame(bench, int8)
     kept = best(int8)
     timed: Race | None = None
     if auto:
-        others = [*lower_precision(trials, report), float_rung(trials, "fp32", report)]
+        others = [*lower_precision(trials, progress), float_rung(trials, "fp32", progress)]
         racing = _racing([*([kept] if kept else []), *others], fp32=others[-1])
         tried = [*int8, *others]
-        chosen, timed, why = _fastest(trials, racing, report, time)
+        chosen, timed, why = _fastest(trials, racing, progress, time)
         candidates = tuple(trial for trial in racing if trial is not chosen)
     elif kept is not None:
         tried, chosen, candidates = int8, kept, ()
@@ -90,13 +91,13 @@ def choose(
             else "nearest to the floor; too few images are evaluated to show that any step holds it"
         )
     else:
-        others = lower_precision(trials, report) if options.fallback else []
+        others = lower_precision(trials, progress) if options.fallback else []
         fallen = best(others)
         if fallen is None:
             raise _refused(trials, bench, [*int8, *others], blamed, material)
         tried, chosen, candidates = [*int8, *others], fallen, ()
         why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
-    final = _final(trials, chosen, material, report)
+    final = _final(trials, chosen, material, progress)
     ladder = Ladder(
         floor=options.floor,
         rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
@@ -162,12 +163,12 @@ def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
 
 
 def _fastest(
-    trials: Trials, racing: Sequence[Trial], report: Callable[[str], None], time: TimeCalls
+    trials: Trials, racing: Sequence[Trial], progress: Progress, time: TimeCalls
 ) -> tuple[Trial, Race | None, str]:
     """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
     if trials.target.name == "tensorrt":
         return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
-    report(f"{trials.target.name}: timing {len(racing)} models in turns")
+    progress.step(f"{trials.target.name}: timing {len(racing)} models in turns")
     timed = race({trial.rung.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
     name = timed.fastest()
     chosen = next(trial for trial in racing if trial.rung.name == name)
@@ -190,12 +191,12 @@ def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Rac
     return replace(rung, became="passed over" if trial.is_usable else "failed")
 
 
-def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[str], None]) -> Judged | None:
+def _final(trials: Trials, chosen: Trial, material: Material, progress: Progress) -> Judged | None:
     """The figure on test images, looked at once and counted."""
     if material.open_test is None or chosen.manifest is None:
         return None
     exam, pixels = material.open_test(hash_file(chosen.folder / MANIFEST))
-    report(f"{trials.target.name}: the final figure on {len(pixels)} test images")
+    progress.step(f"{trials.target.name}: the final figure on {len(pixels)} test images")
     logits = trials.answers(chosen.folder, chosen.manifest, pixels)
     return judge(exam, logits, trials.floor, chosen.manifest.temperature)
 
@@ -296,8 +297,7 @@ def export_quantized(
     hub: Hub,
     images: ProofImages,
     answers: NDArray[np.float32],
-    report: Callable[[str], None],
-    tell: Callable[[str], None] = lambda sentence: None,
+    progress: Progress,
     time: TimeCalls = time_calls,
 ) -> Iterator[tuple[Path, Manifest, Proof]]:
     """Yields (path, manifest, proof) of each target's bundle as it is published.
@@ -310,7 +310,7 @@ def export_quantized(
     UsageError, DataError
         As `gather`: images to calibrate and to judge on are missing.
     """
-    material = gather(exportable, options, report, tell)
+    material = gather(exportable, options, progress)
     bench = Workbench(hub, material.calibration)
     failed: list[Failed] = []
     made: list[str] = []
@@ -320,12 +320,12 @@ def export_quantized(
             destination = place
             try:
                 chosen = choose(
-                    trials, bench, material, options, auto=order.precision == "auto", report=report, time=time
+                    trials, bench, material, options, auto=order.precision == "auto", progress=progress, time=time
                 )
                 precision = chosen.trial.rung.precision
                 if order.precision == "int8" and precision != "int8":
                     destination = order.fallback_places[target, precision]
-                report(f"proving {destination.name}")
+                progress.step(f"proving {destination.name}")
                 with writing(destination, force=order.force) as draft:
                     manifest, proof = write_bundle(draft, chosen, trials, images, answers)
                     if proof.verdict == "fail":

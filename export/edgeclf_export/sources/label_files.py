@@ -67,8 +67,8 @@ def parse_yaml(text: str, path: Path) -> list[str]:
     try:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # all texts: a class "no" stays "no"
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        marked = isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark
-        found = f"line {error.problem_mark.line + 1}: {error.problem}" if marked else one_line(error)
+        mark = getattr(error, "problem_mark", None)
+        found = one_line(error) if mark is None else f"line {mark.line + 1}: {getattr(error, 'problem', '')}"
         raise DataError(f"{path}: no YAML that can be read ({found})") from error
     return _names_in(content, path, "YAML")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,9 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
     gone = split.path_of(split.of("train")[0])
 
     class Deleter(recorder):  # type: ignore[misc]
-        def epoch(self, record: dict[str, Any]) -> None:
-            gone.unlink(missing_ok=True)
+        def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+            if figures is not None:  # an epoch has ended
+                gone.unlink(missing_ok=True)
 
     with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
         train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())

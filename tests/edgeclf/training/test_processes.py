@@ -53,24 +53,25 @@ from edgeclf.data.split import load_manifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import joined
 from edgeclf.training.train import resume, train
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.progress import SILENT, Progress
 
-class Once(Watcher):
-    def epoch(self, record):
-        raise KeyboardInterrupt
+class Once(Progress):
+    def note(self, sentence, figures=None):
+        if figures is not None:
+            raise KeyboardInterrupt
 
 folder = Path(sys.argv[1])
 data = load_manifest(folder / "split.json")
 with joined() as processes:
     for name, wanted in json.loads((folder / "configs.json").read_text()).items():
         config = from_json(TrainConfig, wanted, name)
-        train(config, data, folder / name, Watcher(), processes)
+        train(config, data, folder / name, SILENT, processes)
         try:
             train(config, data, folder / f"stopped {name}", Once(), processes)
         except KeyboardInterrupt:
             processes.wait()
-    resume(folder / f"stopped {name}", Watcher(), processes)
+    resume(folder / f"stopped {name}", SILENT, processes)
 """
 
 
