@@ -20,8 +20,8 @@ from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_asid
 from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
 from edgeclf_export.quantize.calibration_data import Int8Options, share_out
+from edgeclf_export.quantize.export_quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.quantize.quantizers import QUANTIZERS
-from edgeclf_export.quantize.selection import PRECISIONS, Order, export_quantized
 from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.sources.weights import digest_state

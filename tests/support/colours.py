@@ -26,7 +26,7 @@ from edgeclf_runtime.bundle.manifest import (
     Thresholds,
 )
 from edgeclf_runtime.bundle.proof import TOLERANCES
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 
 COLOURS = {"red": (220, 30, 40), "green": (20, 200, 60), "blue": (30, 60, 230)}

@@ -31,7 +31,7 @@ from edgeclf_runtime.bundle.manifest import (
 )
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import TOLERANCES
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 
 LABELS = ("leaf", "pagoda", "sky")

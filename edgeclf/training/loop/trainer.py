@@ -14,8 +14,8 @@ from edgeclf.training.inputs.batches import dead_workers_named
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.learner import Learner
 from edgeclf.training.loop.phases import FeatureInputs, Inputs, PictureInputs
-from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
-from edgeclf.training.run.run import CHECKPOINT, Run
+from edgeclf.training.run.checkpoint import Checkpoint
+from edgeclf.training.run.run import Run
 from edgeclf.training.run.tensorboard import open_event_log
 from edgeclf_runtime.progress import Progress
 
@@ -77,9 +77,7 @@ class Trainer:
             record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}
             record |= {"seconds": round(seconds, 3), "images_per_s": round(images_per_s, 1)}
             record |= {"training_s": round(done.seconds, 3), "waiting_s": round(done.waited_s, 3)}
-            state.epoch += 1
-            state.seconds += seconds
-            state.history.append(record)
+            state.end_epoch(record, seconds)
             self._events.add(record, len(state.history))
             self._keep_best(scores, learner)
             learner.store(state)
@@ -99,8 +97,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.studio.processes.is_first:
             return
-        save_checkpoint(self.run.path / CHECKPOINT, self.checkpoint)
-        self.run.write_history(self.checkpoint.history)
+        self.run.save(self.checkpoint)
         self._saved_at = time.perf_counter()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeclf_export.graph.editing import constants_of
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.backends.ov import MODEL, WEIGHTS, compile_settings, import_openvino
@@ -71,7 +72,7 @@ def _ort_work(folder: Path, manifest: Manifest) -> Iterator[Work]:
         session.run(None, {session.get_inputs()[0].name: _blank(manifest)})
         events = json.loads(Path(session.end_profiling()).read_text())
         graph = onnx.load(settings.optimized_model_filepath).graph
-    constants = {item.name: list(item.dims) for item in graph.initializer}
+    constants = {name: list(item.dims) for name, item in constants_of(graph).items()}
     nodes = {node.name: node for node in graph.node}
     for event in events:
         told, name = event.get("args", {}), event.get("name", "").removesuffix("_kernel_time")

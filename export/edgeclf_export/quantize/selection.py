@@ -1,35 +1,21 @@
-"""From a climbed ladder to a bundle: the rung that is kept, the candidates beside it, the figure on test images."""
+"""Which step of a climbed ladder is kept, which go along as candidates, and the figure on test images."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeclf_export.failures import Failed, TargetsFailed
-from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
-from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.accuracy_gate import judge
-from edgeclf_export.quantize.calibration_data import Int8Options, Material, gather
+from edgeclf_export.quantize.calibration_data import Int8Options, Material
 from edgeclf_export.quantize.ladder import best, blame, climb_int8, float_rung, lower_precision
 from edgeclf_export.quantize.quantizers import Workbench
 from edgeclf_export.quantize.trial import Trial, Trials
-from edgeclf_export.targets.target import Hub, Target
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.bundle.atomic_write import MANIFEST, set_aside, writing
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest, OwnOutputs
-from edgeclf_runtime.bundle.own_outputs import record_own_outputs
-from edgeclf_runtime.bundle.proof import Proof, Tolerances
+from edgeclf_runtime.bundle.manifest import Calibration
 from edgeclf_runtime.bundle.quantization_report import Harm, Judged, Ladder, Rung
-from edgeclf_runtime.deploy.candidates import FOLDER, Race, TimeCalls, race, time_calls
-from edgeclf_runtime.deploy.verify import run_pixels
+from edgeclf_runtime.deploy.candidates import Race, TimeCalls, race, time_calls
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.machine.facts import machine_facts
@@ -112,49 +98,6 @@ def choose(
     if final is not None and final.verdict == "fail" and chosen.rung.precision != "fp32":
         raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(bench, chosen)), final)
     return Chosen(chosen, candidates, ladder, _calibration(bench, chosen))
-
-
-def write_bundle(
-    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
-) -> tuple[Manifest, Proof]:
-    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
-    draft.mkdir()
-    manifest = chosen.trial.manifest
-    if manifest is None:
-        raise ValueError(f"{chosen.trial.rung.name} has no model")
-    _copy(chosen.trial.folder, draft)
-    owns: dict[str, OwnOutputs] = {}
-    for trial in chosen.candidates:
-        place = draft / FOLDER / trial.folder.name
-        _copy(trial.folder, place)
-        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
-    golden = write_golden(draft / "golden", images, answers)
-    manifest = replace(
-        manifest,
-        golden=golden,
-        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
-        shares=chosen.trial.rung.shares,
-        ladder=chosen.ladder,
-        calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
-        candidates=tuple(
-            _candidate(
-                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
-            )
-            for trial in chosen.candidates
-        ),
-    )
-    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
-
-
-def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
-    """What a candidate itself gives for the golden images, written beside its files at `place`."""
-    manifest = trial.manifest
-    if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
-    with trials.target.open(Bundle.open(trial.folder)) as session:
-        outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
-        machine = {**machine_facts(), **session.facts}
-        return record_own_outputs(place, manifest, outputs, machine, session.compute_precision)
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
@@ -246,114 +189,3 @@ def _refusal(trials: Trials, tried: Sequence[Trial], nearest: Trial, blamed: Seq
 def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
     images = bench.calibration
     return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
-
-
-def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
-    manifest = trial.manifest
-    if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
-    return Candidate(
-        name=trial.rung.name,
-        folder=trial.folder.name,
-        weights_precision=manifest.weights_precision,
-        compute_precision=manifest.compute_precision,
-        tolerances=tolerances,
-        temperature=manifest.temperature,
-        temperature_fit=manifest.temperature_fit,
-        shares=trial.rung.shares,
-        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
-        own=own,
-    )
-
-
-def _copy(folder: Path, destination: Path) -> None:
-    destination.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name != MANIFEST:
-            shutil.copyfile(path, destination / path.name)
-
-
-if TYPE_CHECKING:
-    from edgeclf_export.exportable import Exportable
-
-PRECISIONS = ("int8", "auto")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
-
-    precision: str
-    targets: Mapping[str, Target]
-    places: Mapping[str, Path]
-    fallback_places: Mapping[tuple[str, str], Path]
-    force: bool
-
-
-def export_quantized(
-    exportable: Exportable,
-    order: Order,
-    options: Int8Options,
-    hub: Hub,
-    images: ProofImages,
-    answers: NDArray[np.float32],
-    progress: Progress,
-    time: TimeCalls = time_calls,
-) -> Iterator[tuple[Path, Manifest, Proof]]:
-    """Yields (path, manifest, proof) of each target's bundle as it is published.
-
-    Raises
-    ------
-    TargetsFailed
-        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
-        was judged. What came nearest is kept aside as NAME.failed.
-    UsageError, DataError
-        As `gather`: images to calibrate and to judge on are missing.
-    """
-    material = gather(exportable, options, progress)
-    bench = Workbench(hub, material.calibration)
-    failed: list[Failed] = []
-    made: list[str] = []
-    for target, place in order.places.items():
-        with tempfile.TemporaryDirectory() as workshop:
-            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
-            destination = place
-            try:
-                chosen = choose(
-                    trials, bench, material, options, auto=order.precision == "auto", progress=progress, time=time
-                )
-                precision = chosen.trial.rung.precision
-                if order.precision == "int8" and precision != "int8":
-                    destination = order.fallback_places[target, precision]
-                progress.step(f"proving {destination.name}")
-                with writing(destination, force=order.force) as draft:
-                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
-                    if proof.verdict == "fail":
-                        raise GateError(keep_aside(draft, destination, proof))
-            except LadderFailed as error:
-                aside = _keep_nearest(error, destination, trials, images, answers)
-                failed.append(
-                    Failed(
-                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
-                    )
-                )
-                continue
-            except GateError as error:
-                failed.append(Failed(target, str(error)))
-                continue
-        made.append(target)
-        yield destination, manifest, proof
-    if failed:
-        raise TargetsFailed(failed, made)
-
-
-def _keep_nearest(
-    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
-) -> Path | None:
-    """The nearest step's bundle, as NAME.failed; None: there is none."""
-    if error.nearest is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / destination.name
-        write_bundle(draft, error.nearest, trials, images, answers)
-        return set_aside(draft, destination)

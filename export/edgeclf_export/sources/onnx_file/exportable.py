@@ -14,7 +14,7 @@ from edgeclf_export.sources.labels import shown_labels
 from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
 from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_hub
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
-from edgeclf_export.sources.onnx_file.output import choose_output, cut_to, tensor_type
+from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
@@ -103,8 +103,8 @@ def _read_network(
     entry = find_input(model, pixels, path)
     choice = choose_output(model, labels, output, path)
     elem_type = tensor_type(model, choice.tensor)
-    whole = cut_to(model, choice.tensor, elem_type)
-    cut = cut_to(model, choice.tensor, elem_type, choice.activation)
+    whole = cut_at(model, choice.tensor, elem_type)
+    cut = cut_at(model, choice.tensor, elem_type, choice.activation)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
     session, own = _open_session(single, path), _open_own_session(cut, path) if floats else None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgeclf_export.graph.editing import graphs_of, inputs_of
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import DataError, one_line
@@ -114,17 +115,6 @@ def _converted(model: Any, path: Path) -> Any:
     return model
 
 
-def graphs_of(model: Any) -> Iterator[Any]:
-    """The main graph, and the graphs inside its nodes."""
-    waiting = [model.graph]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                waiting += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-
-
 def _nodes_of(model: Any) -> Iterator[Any]:
     for graph in graphs_of(model):
         yield from graph.node
@@ -152,13 +142,3 @@ def _refuse_other_machines(model: Any, path: Path) -> None:
             f"{path}: was optimised by ONNX Runtime for the processor that wrote it ({', '.join(odd[:3])} of "
             f"{_OF_ONE_PROCESSOR}); give the file from before that, every device optimises it for itself"
         )
-
-
-def inputs_of(node: Any) -> Iterator[str]:
-    """Names that a node takes, those that the graphs inside it take from outside, too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            for inner in graph.node:
-                yield from inputs_of(inner)
-            yield from (value.name for value in graph.output)
