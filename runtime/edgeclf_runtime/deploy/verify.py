@@ -15,6 +15,7 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, to_input
+from edgeclf_runtime.bundle.own_check import judge_own
 from edgeclf_runtime.bundle.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.bundle.proof import (
     ENOUGH_IMAGES,
@@ -27,7 +28,6 @@ from edgeclf_runtime.bundle.proof import (
     compare,
     compare_embeddings,
     judge,
-    judge_own,
 )
 from edgeclf_runtime.deploy.golden_items import decoding_faults, fast_batch, golden_batch, pixels_digest, probe_faults
 from edgeclf_runtime.deploy.tolerances import tolerances_of
