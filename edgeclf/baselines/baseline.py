@@ -24,7 +24,8 @@ from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
 from edgeclf_runtime.backends.hog_svm import MODEL, Svm
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Golden, Manifest, Provenance, Reference, TensorSpec
+from edgeclf_runtime.bundle.golden import Golden
+from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Reference, TensorSpec
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.pixels import Pixels

@@ -15,16 +15,8 @@ from PIL import Image
 
 from edgeclf_runtime.backends.reference import MODEL, LinearEngine
 from edgeclf_runtime.bundle.atomic_write import seal, writing
-from edgeclf_runtime.bundle.manifest import (
-    Golden,
-    GoldenImage,
-    Manifest,
-    Normalization,
-    Provenance,
-    Reference,
-    TensorSpec,
-    Thresholds,
-)
+from edgeclf_runtime.bundle.golden import Golden, GoldenImage
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Provenance, Reference, TensorSpec, Thresholds
 from edgeclf_runtime.bundle.proof import TOLERANCES
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels

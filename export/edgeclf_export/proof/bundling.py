@@ -20,7 +20,8 @@ from edgeclf_export.proof.texts import ProofTexts, write_golden_texts, write_tok
 from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
+from edgeclf_runtime.bundle.golden import Golden, GoldenImage
+from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Thresholds
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, coarser
 from edgeclf_runtime.deploy.golden_items import pixels_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeclf_runtime.bundle.manifest import Probe
+from edgeclf_runtime.bundle.golden import Probe
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 

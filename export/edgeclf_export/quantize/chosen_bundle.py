@@ -15,7 +15,8 @@ from edgeclf_export.quantize.selection import Chosen
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest, OwnOutputs
+from edgeclf_runtime.bundle.golden import OwnOutputs
+from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.deploy.candidates import FOLDER

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import GoldenImage
+from edgeclf_runtime.bundle.golden import GoldenImage
 from edgeclf_runtime.errors import BundleError, EdgeclfError, ImageError, UsageError
 from edgeclf_runtime.text.golden_texts import tokens_fault
 
