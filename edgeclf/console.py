@@ -170,6 +170,7 @@ class Bars(Progress):
                 self._open(counts=total is not None)
             assert self._lines is not None
             self._lines.reset(self._lines.task_ids[0], total=total, description=inert(shown))
+            self._lines.start()
         elif seconds_left is not None and what.split(" ")[0] != self._kind:
             self._kind = what.split(" ")[0]
             say(shown, style="dim")
@@ -199,7 +200,7 @@ class Bars(Progress):
             self._lines = None
 
     def _open(self, *, counts: bool) -> None:
-        """A new line: with a bar where parts are counted, else with a sign that turns."""
+        """A new line, not yet drawn: with a bar where parts are counted, else with a sign that turns."""
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Lines
 
@@ -210,4 +211,3 @@ class Bars(Progress):
         self._lines = Lines(*columns, console=self._console, transient=True, redirect_stdout=False)
         self._counts = counts
         self._lines.add_task("", total=None)
-        self._lines.start()
