@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-TARGETS = ("onnx", "openvino", "tensorrt", "pytorch")
 STRATEGIES = ("linear-probe", "two-phase", "discriminative", "full", "hog-svm")
 _RUN, _BUNDLE = "config.json", "manifest.json"
 
 
 def targets(incomplete: str) -> list[str]:
+    from edgeclf_export.targets.registry import TARGETS
+
     return _beginning(incomplete, TARGETS)
 
 

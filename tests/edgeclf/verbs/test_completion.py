@@ -13,9 +13,9 @@ from edgeclf.verbs.shared import completion
 def test_targets_and_strategies_are_those_that_the_verbs_take() -> None:
     from edgeclf.training.config import Strategy
     from edgeclf.training.learning_curve.curve import BASELINE
-    from edgeclf_export.exporter import TARGETS
+    from edgeclf_export.targets.registry import TARGETS
 
-    assert tuple(TARGETS) == completion.TARGETS
+    assert list(TARGETS) == completion.targets("")
     assert (*get_args(Strategy), BASELINE) == completion.STRATEGIES
     assert completion.strategies("hog-svm,li") == ["hog-svm,linear-probe"]
 

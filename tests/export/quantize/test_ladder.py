@@ -15,10 +15,9 @@ from patches import LABELS, TEST
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
-from edgeclf_export.quantize import ort_ptq
-from edgeclf_export.quantize import quantizers as workbench
 from edgeclf_export.quantize import selection as exporting
 from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.targets import ort_quantizer
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import parse_manifest
@@ -34,12 +33,12 @@ Quantize = Callable[..., list[Any]]
 @pytest.fixture
 def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quantizer that cuts every range to a fiftieth."""
-    honest = ort_ptq.quantize
+    honest = ort_quantizer.quantize
 
     def quantize(model: bytes, ranges: dict[str, tuple[float, float]], **options: Any) -> bytes:
         return honest(model, {name: (low / 50, high / 50) for name, (low, high) in ranges.items()}, **options)
 
-    monkeypatch.setattr(workbench.ort_ptq, "quantize", quantize)
+    monkeypatch.setattr(ort_quantizer, "quantize", quantize)
 
 
 def timed(milliseconds: dict[str, float]) -> Callable[[Sequence[Callable[[], object]]], list[list[float]]]:
