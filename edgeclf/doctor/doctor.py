@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from edgeclf.doctor.engine_probe import probe_engines
 from edgeclf_runtime.backends.backend import Backend
+from edgeclf_runtime.backends.engine import is_of_nvidia
 from edgeclf_runtime.machine import facts as machine
 from edgeclf_runtime.machine.jetson import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS
@@ -120,7 +121,7 @@ def _backend_state(backend: Backend, probe: dict[str, Any] | None) -> BackendSta
 
 
 def _detail(devices: Sequence[str]) -> str:
-    if {"cuda", "tensorrt"} & set(devices) and machine.nvidia_driver() is None and machine.jetson() is None:
+    if any(map(is_of_nvidia, devices)) and machine.nvidia_driver() is None and machine.jetson() is None:
         return "built for cuda, but there is no NVIDIA driver here"
     return ""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
+from edgeclf.verbs.export import export
 from edgeclf.verbs.shared import completion
 
 
@@ -16,6 +17,9 @@ def test_targets_and_strategies_are_those_that_the_verbs_take() -> None:
     from edgeclf_export.targets.registry import TARGETS
 
     assert list(TARGETS) == completion.targets("")
+    *others, last = TARGETS
+    (option,) = get_type_hints(export, include_extras=True)["target"].__metadata__
+    assert option.help.startswith(f"{', '.join(others)} or {last}; repeatable")
     assert (*get_args(Strategy), BASELINE) == completion.STRATEGIES
     assert completion.strategies("hog-svm,li") == ["hog-svm,linear-probe"]
 

@@ -15,9 +15,11 @@ from patches import LABELS, TEST
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.quantize import ladder
 from edgeclf_export.quantize import selection as exporting
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.targets import ort_quantizer
+from edgeclf_export.targets.quantizer import Quantizer, Recipe
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import parse_manifest
@@ -228,3 +230,12 @@ def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_de
     assert any("built by TensorRT-RTX" in check for check in manifest.checks)
     assert [each.weights_precision for each in manifest.candidates] == ["fp16", "fp32"]
     assert manifest.ladder is not None and "on the device" in manifest.ladder.why
+
+
+def test_a_quantizer_is_asked_for_no_step_that_it_has_not() -> None:
+    def write(*_: Any) -> Any:
+        raise NotImplementedError
+
+    plain = Quantizer(methods=("min-max",), lower=(), write=write, corrects_biases=False, leaves_layers=False)
+    steps = ladder._recipes(SimpleNamespace(quantizer=plain), SimpleNamespace(), [])  # type: ignore[arg-type]
+    assert list(steps) == [Recipe("min-max")]

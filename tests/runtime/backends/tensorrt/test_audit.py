@@ -78,7 +78,7 @@ def test_all_work_in_half_precision_is_fp16_though_norm_and_softmax_stay_in_floa
 def test_a_heavy_layer_in_float_fails_the_audit() -> None:
     found = replaced("block/conv", convolution("block/conv", FP32, "Float"))
     assert found.shares == {"fp16": 0.4, "fp32": 0.6}
-    with pytest.raises(GateError, match=r"net: asked for fp16, .* only 40% run in fp16 \(40% fp16, 60% fp32\), wanted"):
+    with pytest.raises(GateError, match=r"net: asked for fp16, .* only 40% run in fp16 \(60% fp32, 40% fp16\), wanted"):
         check_audit(found, "fp16", tf32=False, where="net")
 
 
