@@ -10,10 +10,9 @@ from edgeclf.data.split import SplitManifest
 from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.report import judge_bundle
 from edgeclf_benchmarks.measuring.timing import median_latencies_ms
+from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.metrics.intervals import Interval
-
-BASELINE_TARGET = "hog-svm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Approach:
 
     @property
     def is_baseline(self) -> bool:
-        return self.target == BASELINE_TARGET
+        return self.target == hog_svm.BACKEND.name
 
 
 def compare_approaches(paths: Sequence[Path], data: SplitManifest, *, track: Track = untracked) -> tuple[Approach, ...]:

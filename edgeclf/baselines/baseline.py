@@ -22,7 +22,7 @@ from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_gold
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
-from edgeclf_runtime.backends.hog_svm import MODEL, Svm
+from edgeclf_runtime.backends.hog_svm import BACKEND, MODEL, Svm
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Golden, Manifest, Provenance, Reference, TensorSpec
@@ -34,7 +34,7 @@ from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_int
 
 # Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
-TARGET, PRECISION = "hog-svm", "fp32"
+TARGET, PRECISION = BACKEND.name, "fp32"
 _PROOF_IMAGES = 256
 _HOG_AGREES = 1e-6
 _VERSIONED = ("edgeclf", "numpy", "pillow", "scikit-image", "scikit-learn")

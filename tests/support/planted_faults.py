@@ -30,17 +30,18 @@ from PIL import Image
 from edgeclf_benchmarks.measuring.bench import _prove
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.state import Draft, line_up
-from edgeclf_export import exporter
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import TARGETS, ExportOptions, export
+from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.proof import bundling
 from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_export.proof.probes import write_probes
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration import load_calibration
 from edgeclf_export.quantize.calibration_data import Int8Options
-from edgeclf_export.quantize.quantizers import QUANTIZERS, Recipe, Workbench
 from edgeclf_export.sources import modules
 from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
+from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_export.targets.tensorrt.graph_session import open_graph
 from edgeclf_runtime.backends import torch_module
@@ -297,17 +298,24 @@ def _plant_in_exporter(fault: Fault, case: Case, stack: contextlib.ExitStack) ->
 
         def pretend(hub: Hub, precision: str, folder: Path) -> Built:
             built = target.build(hub, "fp32", folder)
-            computed = built.compute_precision if case.target in ("onnx", "openvino") else precision
+            computed = precision if target.audit is None else built.compute_precision
             return replace(built, weights_precision=precision, compute_precision=computed)
 
-        def pretend_int8(bench: Workbench, recipe: Recipe, folder: Path) -> Built:
-            return replace(target.build(bench.hub, "fp32", folder), weights_precision="int8", compute_precision="int8")
+        def pretend_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
+            return replace(
+                target.build(network.hub, "fp32", folder), weights_precision="int8", compute_precision="int8"
+            )
 
+        lying = replace(target, build=pretend)
         if case.precision == "int8":
-            writer = replace(QUANTIZERS[case.target], write=pretend_int8)
-            stack.enter_context(mock.patch.dict(QUANTIZERS, {case.target: writer}))
-        else:
-            stack.enter_context(mock.patch.dict(exporter.TARGETS, {case.target: replace(target, build=pretend)}))
+            lying = replace(target, quantizer=replace(_quantizer(case), write=pretend_int8))
+        stack.enter_context(mock.patch.dict(TARGETS, {case.target: lying}))
+
+
+def _quantizer(case: Case) -> Quantizer:
+    quantizer = TARGETS[case.target].quantizer
+    assert quantizer is not None
+    return quantizer
 
 
 _sound_wrapper = torch_module.with_normalization
@@ -355,7 +363,7 @@ def _write_model(trained: Trained, case: Case, manifest: Manifest, fault: Fault,
     data = trained.data
     judges = {image.sha256 for image in (*data.val, *data.test)}
     calibration = load_calibration(data.train, judges, PIXELS, called="training images of run patches")
-    QUANTIZERS[case.target].write(Workbench(hub, calibration), Recipe(words[0], "bias" in words), folder)
+    _quantizer(case).write(CalibratedNetwork(hub, calibration), Recipe(words[0], "bias" in words), folder)
 
 
 def _changes(before: Manifest, after: Manifest) -> dict[str, Any]:

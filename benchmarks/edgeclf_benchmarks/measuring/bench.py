@@ -21,6 +21,7 @@ from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 from edgeclf_benchmarks.measuring.state import Draft, Part, line_up
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
+from edgeclf_runtime.backends.engine import is_of_nvidia
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
@@ -231,8 +232,7 @@ def _load(draft: Draft, tell: Tell) -> None:
 def _watch(draft: Draft, part: Part) -> Watch | None:
     """None: nothing tells power, or what does leaves out the processor that this row runs on."""
     meter = draft.options.meter
-    device = part.engine.get("device", "").lower()
-    if meter is None or (meter.gpu_only and "cuda" not in device and "tensorrt" not in device):
+    if meter is None or (meter.gpu_only and not is_of_nvidia(part.engine.get("device", ""))):
         return None
     return meter.watch()
 

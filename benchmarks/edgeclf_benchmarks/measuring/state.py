@@ -24,6 +24,7 @@ from edgeclf_benchmarks.measuring.yardstick import NAMES, ContenderYardstick
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.session import is_reference
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
         parts.append(Part(BundleContender(name, bundle), bundle, bundle.manifest.compute_precision))
     _check_tasks(parts)
     first = next((part for part in parts if reference is not None and part.bundle.digest == reference.digest), None)
-    first = first or next((part for part in parts if part.bundle.manifest.target == "pytorch"), parts[0])
+    first = first or next((part for part in parts if is_reference(part.bundle.manifest.target)), parts[0])
     if options.plain_loop:
         source = next((part.bundle for part in parts if can_stand_for(part.bundle)), None)
         if source is not None:

@@ -38,7 +38,7 @@ from edgeclf_runtime.errors import BundleError, EdgeclfError, ImageError, UsageE
 from edgeclf_runtime.images.pixels import PixelMode, mode_facts
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.verdict import Verdict
-from edgeclf_runtime.session import Session, open_session, stored_faults
+from edgeclf_runtime.session import BACKENDS, Session, open_session, stored_faults
 from edgeclf_runtime.text.golden_texts import golden_tokens, tokens_fault
 
 IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
@@ -211,7 +211,8 @@ def is_gated(manifest: Manifest) -> bool:
 
 def _precisions(manifest: Manifest) -> set[str]:
     """What it is stored and computed in; an engine's TF32 has as many bits as fp16."""
-    tf32 = {"fp16"} if manifest.target == "tensorrt" and manifest.state == "built" else set()
+    backend = BACKENDS.get(manifest.target)
+    tf32 = {"fp16"} if manifest.state == "built" and backend is not None and backend.tf32 else set()
     stored_and_computed = {manifest.weights_precision, manifest.compute_precision}
     return {"int8" if each == "mixed" else each for each in stored_and_computed} | tf32
 

@@ -19,8 +19,8 @@ def test_choices_that_the_commands_repeat_are_those_of_the_packages() -> None:
     from edgeclf_benchmarks.measuring.corruptions import NAMES
     from edgeclf_benchmarks.measuring.options import PROFILES
     from edgeclf_export.exportable import InputForm
-    from edgeclf_export.exporter import TARGETS
     from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
+    from edgeclf_export.targets.registry import TARGETS
     from edgeclf_runtime.bundle.manifest import Precision
     from edgeclf_runtime.images.pixels import Interpolation, PixelMode
 
