@@ -64,7 +64,7 @@ def baseline(
     images = open_data(data, seed, track=track)
     made = make_baseline(images, options, track=track)
     if made.left_out:
-        say(f"warning: {left_out_sentence(made.left_out, len(images.items))}; they are left out", style="yellow")
+        say(f"warning: {left_out_sentence(made.left_out, len(images.images))}; they are left out", style="yellow")
     if as_json:
         write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:

@@ -15,9 +15,10 @@ from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, valu
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.data.check import Checked
+    from edgeclf.data.check import Checked, Pair
     from edgeclf.data.findings import Finding
-    from edgeclf.data.split import SplitManifest
+    from edgeclf_runtime.images.data_split import DataSplit
+    from edgeclf_runtime.images.labelled import LabelledImage
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -71,7 +72,7 @@ def check(
         write_json("data check", _fields(source, checked, findings))
     else:
         show_check(checked, findings)
-    say_passed_over([source], checked.dataset.passed_over, verbose=verbose)
+    say_passed_over([source], checked.data.passed_over, verbose=verbose)
     if report is not None:
         say(f"wrote {report / 'check.html'}", style="dim")
     _end(source, checked, findings, report)
@@ -111,26 +112,29 @@ def split(
     """
     from edgeclf.data.groups import group_rule
     from edgeclf.data.sources import read_dataset
-    from edgeclf.data.split import save_manifest, split_dataset
+    from edgeclf.data.split import split_dataset
+    from edgeclf.data.split_file import save_split
 
     if source.suffix.lower() == ".json":
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
-    dataset = read_dataset(source)
-    manifest = split_dataset(dataset, _shares(fractions), seed, group_of=rule, track=track)
-    save_manifest(manifest, output, force)
+    data = read_dataset(source)
+    split = split_dataset(data, _shares(fractions), seed, group_of=rule, track=track)
+    save_split(split, output, force)
     if as_json:
-        counts = {name: split_counts(manifest, name) for name in ("train", "val", "test")}
-        fields = {"path": str(output), "digest": manifest.digest, "seed": seed, "fractions": manifest.fractions}
-        write_json("data split", {**fields, "passed_over": dataset.passed_over, "counts": counts})
+        counts = {name: split_counts(split, name) for name in ("train", "val", "test")}
+        fields = {"path": str(output), "digest": split.digest, "seed": seed, "fractions": split.fractions}
+        write_json("data split", {**fields, "passed_over": data.passed_over, "counts": counts})
     else:
-        show_split(manifest)
-    say_passed_over([source], dataset.passed_over, verbose=verbose)
-    if any(sample.split for sample in dataset.samples):
-        own_val = any(sample.split == "val" for sample in dataset.samples)
-        say(f"the source's own splits are kept{'' if own_val else ', val is taken out of its train'}", style="dim")
-    _warn_of_balance(manifest)
-    say(f"wrote {output}  sha256 of its items {manifest.digest}", style="dim")
+        show_split(split)
+    say_passed_over([source], data.passed_over, verbose=verbose)
+    if data.has_splits:
+        say(
+            f"the source's own splits are kept{'' if data.of('val') else ', val is taken out of its train'}",
+            style="dim",
+        )
+    _warn_of_balance(split)
+    say(f"wrote {output}  sha256 of its items {split.digest}", style="dim")
     suggest(
         f"edgeclf data check {shell_word(str(output))}",
         f"edgeclf train {shell_word(str(output))} --model mobilenetv3_large_100",
@@ -269,23 +273,38 @@ def _shares(text: str) -> tuple[float, float, float]:
 def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> dict[str, Any]:
     from edgeclf.data.balance import count_labels
 
-    dataset = checked.dataset
+    data = checked.data
     return {
         "source": str(source),
-        "images": len(dataset.samples),
-        "passed_over": dataset.passed_over,
-        "classes": count_labels((sample.label for sample in dataset.samples), dataset.classes),
+        "images": len(data.images),
+        "passed_over": data.passed_over,
+        "classes": count_labels((image.label for image in data.images), data.classes),
         "findings": findings,
-        "leaks": checked.leaks,
-        "conflicts": checked.conflicts,
-        "copies": checked.copies,
-        "look_alikes": checked.alike,
+        "leaks": list(map(_pair, checked.leaks)),
+        "conflicts": list(map(_pair, checked.conflicts)),
+        "copies": [list(map(_place, copies)) for copies in checked.copies],
+        "look_alikes": list(map(_pair, checked.alike)),
         "deep": checked.deep,
         "look_alikes_cut": checked.alike_cut,
         "unreadable": checked.unreadable,
         "changed": checked.changed,
         "odd": checked.odd,
     }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "first": _place(pair.first),
+        "second": _place(pair.second),
+        "same_pixels": pair.same_pixels,
+        "bits": pair.bits,
+        "correlation": pair.correlation,
+        "mirrored": pair.mirrored,
+    }
+
+
+def _place(image: LabelledImage) -> dict[str, str | None]:
+    return {"path": image.name, "label": image.label, "split": image.split}
 
 
 def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:
@@ -305,14 +324,14 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
         suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100{deep}")
 
 
-def _warn_of_balance(manifest: SplitManifest) -> None:
+def _warn_of_balance(data: DataSplit) -> None:
     from edgeclf.data.balance import balance_warnings, few_to_judge
     from edgeclf.data.sources import some
 
-    for warning in balance_warnings(split_counts(manifest, "train")):
+    for warning in balance_warnings(split_counts(data, "train")):
         say(f"warning: {warning}", style="yellow")
     for name in ("val", "test"):
-        counted = split_counts(manifest, name)
+        counted = split_counts(data, name)
         lacking = [label for label, number in counted.items() if not number]
         if not any(counted.values()):
             say(f"warning: no {name} images", style="yellow")

@@ -88,7 +88,7 @@ def evaluate(
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.data.held_out import HeldOut, open_held_out
-    from edgeclf.evaluation.inference import check_split, items_of
+    from edgeclf.evaluation.inference import check_split, images_of
     from edgeclf.evaluation.operating_point import place_of, with_operating_point
     from edgeclf.evaluation.report import judge_bundle, report_document, write_judgement
     from edgeclf.evaluation.thresholds import parse_wanted
@@ -166,7 +166,7 @@ def evaluate(
         write_json("eval", {"report": report_document(judged), "written": [str(path) for path in written]})
     else:
         show_evaluation(judged)
-    if run is not None and (leak := seen_by_run(run, items_of(manifest, split))):
+    if run is not None and (leak := seen_by_run(run, images_of(manifest, split))):
         say(f"warning: {leak}", style="yellow")
     _finish(judged, folder, [path.name for path in written], subject)
 

@@ -227,7 +227,7 @@ def train(
         require_weights(str(model), weights, img_size=img_size, seed=seed)  # the baseline alone would train for minutes
         images = open_data(data, seed=seed)
         if strict:
-            refuse_unusable(images, find_unusable(images, images.items, value_range))
+            refuse_unusable(images, find_unusable(images.images, value_range))
         return run_curve(plan, images, folder, as_json=as_json)
     try:
         with joined() as processes, ExitStack() as stack:

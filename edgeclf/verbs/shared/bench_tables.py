@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from edgeclf.console import grid, say, show, styled, verdict
 from edgeclf.data.held_out import open_held_out
 from edgeclf.data.threads import Track, untracked
-from edgeclf.evaluation.inference import check_split, items_of
+from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, new_use, record_test_use
 from edgeclf.wording import count, size
-from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.timing import PERCENTILES, Latency, too_few_calls
@@ -54,11 +54,9 @@ def labelled_images(
         track=track,
     )
     data = held_out.data
-    items = items_of(data, split)
-    chosen = items if most is None or most >= len(items) else tuple(random.Random(seed).sample(items, most))
-    places = {label: number for number, label in enumerate(data.classes)}
-    tests = sum(item.split == "test" for item in chosen)
-
+    images = images_of(data, split)
+    chosen = images if most is None or most >= len(images) else tuple(random.Random(seed).sample(images, most))
+    tests = sum(image.split == "test" for image in chosen)
     use = new_use()  # one for all rows: they are compared on the same images
 
     def record_use(bundle: Bundle) -> int:
@@ -73,20 +71,13 @@ def labelled_images(
         ).number
 
     return LabelledImages(
-        name=Path(data.root).name,
-        digest=data.digest,
+        data=data,
         split=split,
-        classes=data.classes,
-        images=tuple(
-            Labelled(data.path_of(item), item.path, places[item.label], item.group, item.sha256) for item in chosen
-        ),
-        training_images=len(data.of("train")),
-        left_out=len(items) - len(chosen),
+        images=chosen,
+        left_out=len(images) - len(chosen),
         record_use=record_use if tests else None,
         origin=held_out.origin,
-        of_images=len(data.items),
-        validation_images=sum(item.split == "val" for item in chosen),
-        classes_present=len({item.label for item in chosen}) if present else None,
+        present=present,
     )
 
 

@@ -11,9 +11,9 @@ from edgeclf.verbs.shared.options import need, need_one_process, shell_word
 from edgeclf_runtime.errors import EdgeclfError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.data.split import SplitManifest
     from edgeclf.training.learning_curve.curve import LearningCurve, Plan
     from edgeclf_benchmarks.comparing.page.html_tables import Table
+    from edgeclf_runtime.images.data_split import DataSplit
 
 
 def plan_of(options: dict[str, Any], fraction: str, judge_on: str) -> Plan:
@@ -27,7 +27,7 @@ def plan_of(options: dict[str, Any], fraction: str, judge_on: str) -> Plan:
     return plan_curve(options, approaches, parse_fractions(fraction), judge_on)
 
 
-def run_curve(plan: Plan | None, data: SplitManifest | None, folder: Path, *, as_json: bool) -> None:
+def run_curve(plan: Plan | None, data: DataSplit | None, folder: Path, *, as_json: bool) -> None:
     """Measures a new curve, or with None what is missing of the one in `folder`; writes and shows it."""
     from edgeclf.training.learning_curve.curve import is_curve, resume_curve, start_curve
     from edgeclf.verbs.shared.training_progress import watcher_in
