@@ -1,4 +1,4 @@
-"""How long work on many files goes on tells of its progress: what a function takes to report it."""
+"""Progress of work on many files, as a function that does such work reports it."""
 
 from __future__ import annotations
 

@@ -293,14 +293,8 @@ def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> di
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
-    return {
-        "first": _place(pair.first),
-        "second": _place(pair.second),
-        "same_pixels": pair.same_pixels,
-        "bits": pair.bits,
-        "correlation": pair.correlation,
-        "mirrored": pair.mirrored,
-    }
+    facts = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
+    return {"first": _place(pair.first), "second": _place(pair.second), **facts}
 
 
 def _place(image: LabelledImage) -> dict[str, str | None]:
