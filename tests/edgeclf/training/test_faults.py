@@ -112,7 +112,7 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
     ended = resume(tmp_path / "run", watcher)  # what the command line names as the next step
     assert ended.finished and [each.path for each in ended.left_out()] == [f"{gone.parent.name}/{gone.name}"]
     assert any("1 of 36 images can't be used" in text and "missing" in text for text in watcher.warnings)
-    assert len(ended.exportable().data.train) == len(split.of("train")) - 1  # type: ignore[union-attr]
+    assert len(ended.exportable().data.split.of("train")) == len(split.of("train")) - 1  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_class_without_training_images_is_refused_and_copies_across_splits_are
     lacking = replace(data, images=tuple(i for i in data.images if not (i.label == "red" and i.split == "train")))
     with pytest.raises(DataError, match="classes that train lacks: 'red'"):
         train(config(), lacking, tmp_path / "run")
-    twin = replace(data.of("val")[0], path="blue/twin.png", sha256=data.of("train")[0].sha256)
+    twin = replace(data.of("val")[0], name="blue/twin.png", sha256=data.of("train")[0].sha256)
     watcher = recorder()
     doubled = replace(data, images=(*data.images[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
     train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
