@@ -16,7 +16,7 @@ from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.labelled import LabelledData
+from edgeclf_runtime.images.data_split import LabelledData
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.text.tokenizer import TokenizerTables

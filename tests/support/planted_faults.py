@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -52,7 +51,9 @@ from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Floor
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError
-from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.data_split import DataSplit, LabelledData
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers
 from edgeclf_runtime.images.pixels import Pixels
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +220,7 @@ class Trained:
             weights="module",
             reference=Reference("pytorch", "patches"),
             builder=self.builder,
-            proof_files=tuple(image.path for image in self.data.val),
+            proof_files=tuple(image.path for image in self.data.split.of("val")),
         )
         return replace(made, data=self.data, make_onnx=cache(made.make_onnx))
 
@@ -234,9 +235,10 @@ def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     module = torch_module.build_module(builder).train()
-    images = torch.from_numpy(np.stack([PIXELS.load(image.path)[0] for image in data.train]))
+    train = data.split.of("train")
+    images = torch.from_numpy(np.stack([image.load(PIXELS) for image in train]))
     batch = (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    labels = torch.tensor([image.label for image in data.train])
+    labels = torch.from_numpy(class_numbers(train, LABELS))
     optimizer = torch.optim.Adam(module.parameters(), 1e-3)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -249,18 +251,18 @@ def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
 def _draw_patches(folder: Path, count: int) -> LabelledData:
     random = np.random.default_rng(0)
     files = {path.stem: path for path in shipped_photographs()}
-    splits: dict[str, list[LabelledImage]] = {"train": [], "val": [], "test": []}
-    for number, name in enumerate(LABELS):
+    images: list[LabelledImage] = []
+    for name in LABELS:
         picture = np.asarray(Image.open(files[name]).convert("RGB"))
-        for split, images in splits.items():
+        for split in SPLITS:
             for place in range(count):
                 top, left = (int(random.integers(0, size - 72)) for size in picture.shape[:2])
                 path = folder / split / name / f"{place}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture[top : top + 72, left : left + 72]).save(path)
-                images.append(LabelledImage(path, number, hashlib.sha256(path.read_bytes()).hexdigest()))
-    parts = {split: tuple(images) for split, images in splits.items()}
-    return LabelledData(parts["train"], parts["val"], parts["test"], "run patches", lambda subject: "use no. 1")
+                images.append(LabelledImage(path, f"{split}/{name}/{place}.png", (name,), hash_file(path), split=split))
+    data = DataSplit(root=folder, classes=tuple(LABELS), images=tuple(images))
+    return LabelledData(data, "run patches", lambda subject: "use no. 1")
 
 
 # --- planted in the exporter -----------------------------------------------------------------------------------------
@@ -361,8 +363,8 @@ def _write_model(trained: Trained, case: Case, manifest: Manifest, fault: Fault,
     assert ladder is not None
     words = ladder.chosen.removeprefix("int8 ").split(" + ")
     data = trained.data
-    judges = {image.sha256 for image in (*data.val, *data.test)}
-    calibration = load_calibration(data.train, judges, PIXELS, called="training images of run patches")
+    judges = {image.sha256 for image in (*data.split.of("val"), *data.split.of("test"))}
+    calibration = load_calibration(data.split.of("train"), judges, PIXELS, called="training images of run patches")
     _quantizer(case).write(CalibratedNetwork(hub, calibration), Recipe(words[0], "bias" in words), folder)
 
 

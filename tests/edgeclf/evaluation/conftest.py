@@ -11,8 +11,9 @@ import tiny
 from PIL import Image
 
 from edgeclf.baselines.baseline import Baseline, BaselineOptions, make_baseline
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.images.data_split import DataSplit
 
 PHOTOGRAPHS = {"cat": "chelsea.png", "pagoda": "china.jpg", "petals": "flower.jpg"}
 Crop = Callable[[str, Path, int], None]
@@ -44,12 +45,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(photos: Path) -> SplitManifest:
+def data(photos: Path) -> DataSplit:
     return open_data(photos)
 
 
 @pytest.fixture(scope="session")
-def made(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+def made(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
     """One baseline for all tests that only read it; its test split has been looked at once."""
     return make_baseline(data, BaselineOptions(output=tmp_path_factory.mktemp("bundles")))
 
