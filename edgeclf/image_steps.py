@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.backends.hog import grey_levels, hog
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, to_input
 from edgeclf_runtime.errors import UsageError
@@ -51,7 +52,7 @@ def steps_of(manifest: Manifest, source: ImageSource) -> tuple[tuple[Step, ...],
     ]
     if normalization is not None and normalization.applied_by == "graph":
         steps.append(_measured("normalised", "in the graph's first layer", _normalized(batch, normalization)))
-    if manifest.target == "hog-svm":
+    if manifest.target == hog_svm.BACKEND.name:
         features = hog(grey_levels(batch))
         low, high = float(features.min()), float(features.max())
         did = "histograms of oriented gradients of the grey image"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.run.run import Run
 from edgeclf_benchmarks.comparing.compare import entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.verify import verify
+from edgeclf_runtime.images.data_split import DataSplit
 
 VERSIONS = sorted(Path(__file__).with_name("kept").glob("*.tar.gz"))
 ENGINES = {"reference": "numpy", "onnx": "onnxruntime", "openvino": "openvino"}
@@ -48,7 +48,7 @@ def test_its_run_opens_with_its_config_split_history_and_outcome(kept: Path) -> 
     run = Run.open(kept / "run")
     assert run.finished and run.config().strategy == "linear-probe" and run.config().model == "test_resnet"
     data = run.data()
-    assert isinstance(data, SplitManifest) and data.classes == ("blue", "red") and len(data.items) == 20
+    assert isinstance(data, DataSplit) and data.classes == ("blue", "red") and len(data.images) == 20
     assert data.digest == run.outcome().data_sha256
     assert [line["epoch"] for line in run.history()] == [1, 2]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeclf_runtime.session import BACKENDS
+
 LAYERS = {  # package -> its folder
     "edgeclf_runtime": "runtime/edgeclf_runtime",
     "edgeclf_benchmarks": "benchmarks/edgeclf_benchmarks",
@@ -193,6 +195,26 @@ def test_the_runtime_imports_numpy_pillow_the_standard_library_and_inside_functi
     always = {"numpy", "PIL", "edgeclf_runtime", *sys.stdlib_module_names}
     for each in imports_of(root, "edgeclf_runtime"):
         assert each.package in always or (each.package in OPTIONAL and each.when != "at import"), str(each)
+
+
+def test_an_engine_is_known_by_its_objects_and_compared_by_name_nowhere(root: Path) -> None:
+    """CONTRIBUTING: all that is known of an engine stands in its `Backend` and its `Target`."""
+    compared = [
+        f"{path.relative_to(root)}:{node.lineno}"
+        for folder in LAYERS.values()
+        for path in sorted((root / folder).rglob("*.py"))
+        if "backends" not in path.parts and "records" not in path.parts  # records: the engines' own bare calls
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare) and names_an_engine(node)
+    ]
+    assert not [each for each in compared if "measuring/predictions.py" not in each]
+
+
+def names_an_engine(comparison: ast.Compare) -> bool:
+    sides = [part for side in (comparison.left, *comparison.comparators) for part in ast.walk(side)]
+    if any(isinstance(part, ast.Attribute) and part.attr == "flavour" for part in sides):
+        return False  # TensorRT or TensorRT-RTX
+    return any(isinstance(part, ast.Constant) and part.value in BACKENDS for part in sides)
 
 
 def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.evaluation.report import judge_bundle
 from edgeclf_benchmarks.measuring.timing import median_latencies_ms
+from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.progress import SILENT, Progress
-
-BASELINE_TARGET = "hog-svm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,10 @@ class Approach:
 
     @property
     def is_baseline(self) -> bool:
-        return self.target == BASELINE_TARGET
+        return self.target == hog_svm.BACKEND.name
 
 
-def compare_approaches(
-    paths: Sequence[Path], data: SplitManifest, *, progress: Progress = SILENT
-) -> tuple[Approach, ...]:
+def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Progress = SILENT) -> tuple[Approach, ...]:
     """Judges every bundle on the test images (each look is counted) and times them in turn."""
     bundles = [Bundle.open(path) for path in paths]
     latencies = median_latencies_ms(bundles)

@@ -13,31 +13,34 @@ from numpy.typing import NDArray
 
 from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
 from edgeclf.data.sources import some
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
-from edgeclf.evaluation.inference import ask_bundle, count_test_images, load_each
+from edgeclf.evaluation.inference import count_test_images, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
-from edgeclf_runtime.backends.hog_svm import MODEL, Svm
+from edgeclf_runtime.backends.hog_svm import BACKEND, MODEL, Svm
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.golden import Golden
 from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Reference, TensorSpec
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.predict import predict_images, prepare_images, strictly
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.progress import SILENT, Progress
 
 # Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
-TARGET, PRECISION = "hog-svm", "fp32"
+TARGET, PRECISION = BACKEND.name, "fp32"
 _PROOF_IMAGES = 256
 _HOG_AGREES = 1e-6
+_ADVICE = "`edgeclf data check` finds all such images"
 _VERSIONED = ("edgeclf", "numpy", "pillow", "scikit-image", "scikit-learn")
 
 
@@ -100,7 +103,7 @@ class Baseline:
 
 
 def make_baseline(
-    data: SplitManifest, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
+    data: DataSplit, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
 ) -> Baseline:
     """Trains on the training split, publishes the bundle, and judges it on the test split, if there is one.
 
@@ -113,20 +116,20 @@ def make_baseline(
     GateError
         The bundle does not answer as scikit-learn does. It is kept aside as NAME.failed.
     """
-    destination = options.output / f"{options.name or Path(data.root).name}-{TARGET}-{PRECISION}"
+    destination = options.output / f"{options.name or data.name}-{TARGET}-{PRECISION}"
     if destination.exists() and not options.force:
         raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
     pixels = replace(PIXELS, value_range=options.value_range)
-    unusable = find_unusable(data, data.items, options.value_range, progress=progress)
+    unusable = find_unusable(data.images, options.value_range, progress=progress)
     if options.strict:
         refuse_unusable(data, unusable)
     usable = leave_out(data, unusable)
-    items = usable.of("train")
-    labels = _labels(usable, items)
+    train = usable.of("train")
+    labels = _labels(usable, train)
     start = time.perf_counter()
-    features = _features(usable, items, pixels, progress)
+    features = _features(train, pixels, progress)
     reading_s = time.perf_counter() - start
-    groups = [item.group for item in items]
+    groups = [image.group for image in train]
     accuracies = (
         cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, progress=progress)
         if options.folds
@@ -146,7 +149,7 @@ def make_baseline(
     return Baseline(
         path=destination,
         classes=data.classes,
-        training_images=len(items),
+        training_images=len(train),
         support_vectors=len(fitted.svm.support_vectors),
         fold_accuracies=accuracies,
         test_images=found.images,
@@ -158,43 +161,36 @@ def make_baseline(
         proof=proof,
         bundle_bytes=bundle_bytes,
         left_out=unusable,
-        images=len(data.items),
+        images=len(data.images),
     )
 
 
-def _labels(data: SplitManifest, items: Sequence[Item]) -> NDArray[np.intp]:
-    numbers = {label: number for number, label in enumerate(data.classes)}
-    labels = np.array([numbers[item.label] for item in items], dtype=np.intp)
-    present = set(labels.tolist())
-    if missing := [repr(label) for label, number in numbers.items() if number not in present]:
+def _labels(data: DataSplit, images: Sequence[LabelledImage]) -> NDArray[np.intp]:
+    labels = class_numbers(images, data.classes)
+    if missing := [repr(data.classes[number]) for number in sorted({*range(len(data.classes))} - {*labels.tolist()})]:
         raise DataError(f"{data.root}: no training image of {some(missing)}; add some, or take the class out")
     return labels
 
 
-def _features(data: SplitManifest, items: Sequence[Item], pixels: Pixels, progress: Progress) -> NDArray[np.float32]:
+def _features(images: Sequence[LabelledImage], pixels: Pixels, progress: Progress) -> NDArray[np.float32]:
     """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
-    features = np.empty((len(items), FEATURES), dtype=np.float32)
-    loaded = progress.track(load_each(pixels, data, items), len(items), "HOG")
-    for row, (item, found) in enumerate(zip(items, loaded, strict=True)):
-        if isinstance(found, str):
-            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
-        features[row] = hog(grey_levels(found[None]))[0]
+    rows = predict_images(images, lambda image: image.load(pixels), lambda batch: hog(grey_levels(np.stack(batch))))
+    features = np.empty((len(images), FEATURES), dtype=np.float32)
+    for number, (_, row) in enumerate(progress.track(strictly(rows, _ADVICE), len(images), "HOG")):
+        features[number] = row
     return features
 
 
-def _proof_images(data: SplitManifest, pixels: Pixels) -> ProofImages:
+def _proof_images(data: DataSplit, pixels: Pixels) -> ProofImages:
     """At most 256 validation images, or training images where there are none: test images are for the final figure."""
-    split = "val" if data.of("val") else "train"
-    items = data.of("val") or data.of("train")
-    count = min(_PROOF_IMAGES, len(items))
-    chosen = [items[i * len(items) // count] for i in range(count)]
-    loaded = list(load_each(pixels, data, chosen))
-    for item, found in zip(chosen, loaded, strict=True):
-        if isinstance(found, str):
-            raise DataError(f"{data.path_of(item)}: {found}; `edgeclf data check` finds all such images")
-    stacked = np.stack([found for found in loaded if not isinstance(found, str)])
-    source = f"{Path(data.root).name}: {count} of {len(items)} {split} images"
-    return ProofImages(tuple(data.path_of(item) for item in chosen), stacked, source, pixels)
+    split: Split = "val" if data.of("val") else "train"
+    images = data.of(split)
+    count = min(_PROOF_IMAGES, len(images))
+    chosen = [images[i * len(images) // count] for i in range(count)]
+    loaded = strictly(prepare_images(chosen, lambda image: image.load(pixels)), _ADVICE)
+    source = f"{data.name}: {count} of {len(images)} {split} images"
+    files = tuple(image.path for image in chosen)
+    return ProofImages(files, np.stack([found for _, found in loaded]), source, pixels)
 
 
 def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -216,7 +212,7 @@ def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _make(
     draft: Path,
     svm: Svm,
-    data: SplitManifest,
+    data: DataSplit,
     data_sha256: str,
     images: ProofImages,
     margins: NDArray[np.float64],
@@ -234,7 +230,7 @@ def _make(
 
 
 def _describe(
-    data: SplitManifest, data_sha256: str, pixels: Pixels, reference: Reference, golden: Golden, training_s: float
+    data: DataSplit, data_sha256: str, pixels: Pixels, reference: Reference, golden: Golden, training_s: float
 ) -> Manifest:
     return Manifest(
         task="classify",
@@ -251,7 +247,7 @@ def _describe(
         tolerances=TOLERANCES[PRECISION],
         provenance=Provenance(
             backbone="HOG and support vector machine",
-            weights=f"trained on {len(data.of('train'))} images of {Path(data.root).name}",
+            weights=f"trained on {len(data.of('train'))} images of {data.name}",
             created_utc=now_utc(),
             versions={name: version for name in _VERSIONED if (version := package_version(name))},
             training_seconds=round(training_s, 3),
@@ -270,16 +266,16 @@ class _Tested:
     use: TestUse | None = None
 
 
-def _test(bundle: Bundle, data: SplitManifest, data_sha256: str, progress: Progress) -> _Tested:
+def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress) -> _Tested:
     """The published bundle's accuracy on the test images, the look at them recorded first."""
-    items = data.of("test")
-    use = count_test_images(bundle.sidecar, items, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
+    images = data.of("test")
+    use = count_test_images(bundle.sidecar, images, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
     if use is None:
         return _Tested()
-    answers = ask_bundle(bundle, data, items, progress=progress)
-    if answers.unreadable:
-        first = answers.unreadable[0]
-        raise DataError(f"{data.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")
-    right = answers.logits.argmax(axis=1) == answers.numbers(bundle.manifest.labels)
-    resampling = Resampling(len(right), number_groups([item.group for item in items]))
+    found = predict_with_bundle(bundle, images, progress=progress)
+    if found.unreadable:
+        first = found.unreadable[0]
+        raise DataError(f"{data.root}/{first.path}: {first.error}; {_ADVICE}")
+    right = found.logits.argmax(axis=1) == class_numbers(images, bundle.manifest.labels)
+    resampling = Resampling(len(right), number_groups([image.group for image in images]))
     return _Tested(len(right), float(right.mean()), accuracy_interval(right, resampling), use)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.samples import SPLITS, Split
+from edgeclf_runtime.images.labelled import SPLITS, Split
 
 
 def join_clusters(ties: Sequence[Iterable[str | None]]) -> list[list[int]]:

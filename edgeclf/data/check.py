@@ -10,31 +10,23 @@ from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import Likeness, describe, find_alike
-from edgeclf.data.samples import Dataset, Split
-from edgeclf.data.split import load_manifest, read_source
-from edgeclf.data.threads import in_threads
-from edgeclf_runtime.errors import ImageError
-from edgeclf_runtime.hashing import hash_file
+from edgeclf.data.split import read_source
+from edgeclf_runtime.errors import ImageChanged, ImageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import Decoded, decode
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.predict import prepare_images
+from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.progress import SILENT, Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an image stands in the data set."""
-
-    path: str
-    label: str
-    split: Split | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` say how alike they are."""
 
-    first: Place
-    second: Place
+    first: LabelledImage
+    second: LabelledImage
     same_pixels: bool = True
     bits: int = 0
     correlation: float = 1.0
@@ -63,10 +55,10 @@ class Remark:
 class Checked:
     """All that was seen of a data set. Copies have the same pixels, look-alikes nearly; a copy is no look-alike."""
 
-    dataset: Dataset
+    data: DataSplit
     unreadable: tuple[Remark, ...]
     changed: tuple[Remark, ...]
-    copies: tuple[tuple[Place, ...], ...]
+    copies: tuple[tuple[LabelledImage, ...], ...]
     alike: tuple[Pair, ...]
     alike_cut: bool
     odd: tuple[Remark, ...]
@@ -83,7 +75,7 @@ class Checked:
         return tuple(pair for pair in self._copied() if pair.disagrees)
 
     def _copied(self) -> list[Pair]:
-        return [Pair(copies[0], place) for copies in self.copies for place in copies[1:]]
+        return [Pair(copies[0], image) for copies in self.copies for image in copies[1:]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +95,25 @@ _SIZE_FACTOR = 4.0
 
 def check_source(source: Path, *, progress: Progress = SILENT) -> Checked:
     """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
-    changed = _changed(source, progress) if source.suffix.lower() == ".json" else ()
-    return check_dataset(read_source(source), changed, progress=progress)
+    data = read_source(source)
+    changed = _changed(data, progress) if source.suffix.lower() == ".json" else ()
+    return check_dataset(data, changed, progress=progress)
 
 
-def check_dataset(dataset: Dataset, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
+def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
     """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
-    paths = [sample.path for sample in dataset.samples]
+    images, paths = data.images, [image.path for image in data.images]
     looks = list(progress.track(in_threads(_look, paths), len(paths), "decode"))
-    names = [dataset.relative(sample) for sample in dataset.samples]
+    names = [image.name for image in images]
     unreadable = tuple(Remark(name, look.error) for name, look in zip(names, looks, strict=True) if look.error)
-    places = [Place(name, sample.label, sample.split) for name, sample in zip(names, dataset.samples, strict=True)]
     by_pixels: dict[bytes, list[int]] = defaultdict(list)
     for index, look in enumerate(looks):
         if look.error is None:
             by_pixels[look.digest].append(index)
-    copies = tuple(_in_order([places[i] for i in same]) for same in by_pixels.values() if len(same) > 1)
-    alike, cut = _find_alike([same[0] for same in by_pixels.values()], looks, places)
+    copies = tuple(_in_order([images[i] for i in same]) for same in by_pixels.values() if len(same) > 1)
+    alike, cut = _find_alike([same[0] for same in by_pixels.values()], looks, images)
     return Checked(
-        dataset,
+        data,
         unreadable,
         changed,
         copies,
@@ -147,35 +139,28 @@ def _describe(decoded: Decoded, highest: int | None) -> _Look:
     return _Look(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
-def _changed(source: Path, progress: Progress) -> tuple[Remark, ...]:
-    """The files whose bytes are no longer those that the manifest was made of. Missing ones are found later."""
-    manifest = load_manifest(source)
-
-    def differs(place: tuple[Path, str]) -> bool:
-        try:
-            return hash_file(place[0]) != place[1]
-        except OSError:
-            return False
-
-    wanted = [(manifest.path_of(item), item.sha256) for item in manifest.items]
-    answers = progress.track(in_threads(differs, wanted), len(wanted), "hash")
+def _changed(data: DataSplit, progress: Progress) -> tuple[Remark, ...]:
+    """The files whose bytes are no longer those that the split was made of. Missing ones are found later."""
+    found = progress.track(prepare_images(data.images, LabelledImage.read), len(data.images), "hash")
     return tuple(
-        Remark(item.path, "changed since the split was made")
-        for item, changed in zip(manifest.items, answers, strict=True)
-        if changed
+        Remark(image.name, str(each))
+        for image, each in found
+        if isinstance(each, ImageChanged) and each.__cause__ is None
     )
 
 
-def _in_order(places: Sequence[Place]) -> tuple[Place, ...]:
-    return tuple(sorted(places, key=lambda place: (_ORDER[place.split], place.path)))
+def _in_order(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
+    return tuple(sorted(images, key=lambda image: (_ORDER[image.split], image.name)))
 
 
-def _find_alike(indices: list[int], looks: list[_Look], places: list[Place]) -> tuple[tuple[Pair, ...], bool]:
+def _find_alike(
+    indices: list[int], looks: list[_Look], images: Sequence[LabelledImage]
+) -> tuple[tuple[Pair, ...], bool]:
     """Pairs of look-alikes among images that all have different pixels."""
     found, cut = find_alike([likeness for i in indices if (likeness := looks[i].likeness) is not None])
     pairs = []
     for each in found:
-        first, second = _in_order([places[indices[each.first]], places[indices[each.second]]])
+        first, second = _in_order([images[indices[each.first]], images[indices[each.second]]])
         pairs.append(Pair(first, second, False, each.bits, each.correlation, each.mirrored))
     return tuple(pairs), cut
 

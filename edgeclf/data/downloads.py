@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from edgeclf.data.fetched import DownloadFailed, Fetched
-from edgeclf.data.samples import Split
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError, one_line
+from edgeclf_runtime.images.labelled import Split
 from edgeclf_runtime.installing import pip_install
 
 Load = Callable[[Path], Iterable[Fetched]]

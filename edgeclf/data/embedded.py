@@ -12,8 +12,8 @@ from PIL import Image
 
 from edgeclf.data.assign import largest_remainder
 from edgeclf.data.fetched import Fetched
-from edgeclf.data.samples import SPLITS
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.images.labelled import SPLITS
 from edgeclf_runtime.installing import pip_install
 
 BLOCK_PX, PATCH_PX = 96, 48

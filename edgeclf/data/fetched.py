@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from edgeclf.data.samples import Split
+from edgeclf_runtime.images.labelled import Split
 
 
 class DownloadFailed(Exception):

@@ -9,11 +9,12 @@ from typing import Literal
 
 from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_judge
 from edgeclf.data.check import Checked, Remark
-from edgeclf.data.samples import SPLITS, Sample
 from edgeclf.data.sources import some
-from edgeclf.data.split import FRACTIONS, leaking_groups, split_faults
+from edgeclf.data.split import leaking_groups, split_faults
 from edgeclf.wording import count
+from edgeclf_runtime.images.data_split import FRACTIONS
 from edgeclf_runtime.images.formats import MODERN_KINDS
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage
 
 Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
 
@@ -29,7 +30,7 @@ class Finding:
 
 def judge(checked: Checked) -> tuple[Finding, ...]:
     """One finding a subject, those that pass included."""
-    has_splits = any(sample.split for sample in checked.dataset.samples)
+    has_splits = checked.data.has_splits
     return (
         _files(checked),
         _decoding(checked),
@@ -42,10 +43,10 @@ def judge(checked: Checked) -> tuple[Finding, ...]:
 
 
 def _files(checked: Checked) -> Finding:
-    dataset = checked.dataset
-    counted = {split: sum(sample.split == split for sample in dataset.samples) for split in SPLITS}
+    data = checked.data
+    counted = {split: sum(image.split == split for image in data.images) for split in SPLITS}
     parts = ", ".join(f"{found:,} {split}" for split, found in counted.items() if found)
-    text = f"{len(dataset.samples):,} images in {len(dataset.classes)} classes" + (f": {parts}" if parts else "")
+    text = f"{len(data.images):,} images in {len(data.classes)} classes" + (f": {parts}" if parts else "")
     return Finding("files", "pass", text)
 
 
@@ -63,13 +64,13 @@ def _decoding(checked: Checked) -> Finding:
 def _across_splits(checked: Checked) -> list[Finding]:
     """Leaks, and what may be one."""
     alike = sum(pair.crosses for pair in checked.alike)
-    groups = leaking_groups(checked.dataset.samples)
+    groups = leaking_groups(checked.data.images)
     listed = f": {some(map(repr, groups))}" if groups else ""
     found = [
         _counted("leakage", "leak", len(checked.leaks), "pair", "with the same pixels in two splits"),
         _counted("look-alikes", "warning", alike, "pair", "that nearly match across splits", cut=checked.alike_cut),
     ]
-    if any(sample.group for sample in checked.dataset.samples):
+    if any(image.group for image in checked.data.images):
         found.append(_counted("groups", "leak", len(groups), "group", f"in more than one split{listed}"))
     return found
 
@@ -90,11 +91,11 @@ def _within(checked: Checked, has_splits: bool) -> list[Finding]:
 
 
 def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
-    dataset = checked.dataset
-    faults = split_faults(dataset.samples) if has_splits else ()
-    judged = [sample.label for sample in dataset.samples if sample.split in ("train", None)]
+    data = checked.data
+    faults = split_faults(data.images) if has_splits else ()
+    judged = [image.label for image in data.images if image.split in ("train", None)]
     found = [Finding("classes", "fault", text) for text in faults]
-    found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, dataset.classes))]
+    found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, data.classes))]
     if few := _few_to_judge(checked, has_splits):
         found.append(Finding("classes", "warning", few))
     return found or [Finding("classes", "pass", f"{_smallest(checked)}, balanced within {MOST_IMBALANCE:.0f}:1")]
@@ -102,22 +103,20 @@ def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
 
 def _few_to_judge(checked: Checked, has_splits: bool) -> str | None:
     """On classes of which the test images are few, or would be where there are no splits yet."""
-    samples, classes = checked.dataset.samples, checked.dataset.classes
+    images, classes = checked.data.images, checked.data.classes
     if not has_splits:
-        shares = {
-            name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(samples), classes).items()
-        }
+        shares = {name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(images), classes).items()}
         return few_to_judge(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
-    tests = [sample for sample in samples if sample.split == "test"]
+    tests = [image for image in images if image.split == "test"]
     return few_to_judge(count_labels(_labels(tests), classes), "test") if tests else None
 
 
-def _labels(samples: Sequence[Sample]) -> Iterator[str]:
-    return (sample.label for sample in samples)
+def _labels(images: Sequence[LabelledImage]) -> Iterator[str]:
+    return (image.label for image in images)
 
 
 def _smallest(checked: Checked) -> str:
-    counts = count_labels(_labels(checked.dataset.samples), checked.dataset.classes)
+    counts = count_labels(_labels(checked.data.images), checked.data.classes)
     name = min(counts, key=lambda each: counts[each])
     return f"the smallest, {name!r}, has {count(counts[name], 'image')}"
 

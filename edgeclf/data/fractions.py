@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeclf.data.assign import chance, join_clusters
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
@@ -25,7 +26,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     return tuple(found)
 
 
-def nested_subsets(data: SplitManifest, fractions: Sequence[float], seed: int = 0) -> tuple[SplitManifest, ...]:
+def nested_subsets(data: DataSplit, fractions: Sequence[float], seed: int = 0) -> tuple[DataSplit, ...]:
     """The split with so much of its training images for each fraction; validation and test stay whole.
 
     Each class keeps its share as closely as its images, or groups of them, allow. Whatever a smaller fraction holds, a
@@ -36,14 +37,14 @@ def nested_subsets(data: SplitManifest, fractions: Sequence[float], seed: int = 
     UsageError
         A fraction leaves a class without a training image; nothing was done yet.
     """
-    items = data.of("train")
-    queues = _queues(items, seed)
+    images = data.of("train")
+    queues = _queues(images, seed)
     subsets = []
     for fraction in fractions:
-        chosen = {items[index].path for queue in queues for index in queue.first(fraction)}
-        _refuse_empty(items, chosen, fraction, queues)
-        kept = tuple(item for item in data.items if item.split != "train" or item.path in chosen)
-        subsets.append(replace(data, items=kept))
+        chosen = {images[index].name for queue in queues for index in queue.first(fraction)}
+        _refuse_empty(images, chosen, fraction, queues)
+        kept = tuple(image for image in data.images if image.split != "train" or image.name in chosen)
+        subsets.append(replace(data, images=kept))
     return tuple(subsets)
 
 
@@ -71,19 +72,19 @@ class _Queue:
         return self.ends[1] / 2 / self.ends[-1]
 
 
-def _queues(items: Sequence[Item], seed: int) -> list[_Queue]:
-    clusters = join_clusters([(item.sha256, item.group) for item in items])
-    clusters.sort(key=lambda cluster: chance(seed, items[cluster[0]].path))
+def _queues(images: Sequence[LabelledImage], seed: int) -> list[_Queue]:
+    clusters = join_clusters([(image.sha256, image.group) for image in images])
+    clusters.sort(key=lambda cluster: chance(seed, images[cluster[0]].name))
     queues: dict[str, list[tuple[int, ...]]] = defaultdict(list)
     for cluster in clusters:
-        counts = Counter(items[index].label for index in cluster)
+        counts = Counter(images[index].label for index in cluster)
         queues[max(sorted(counts), key=lambda label: counts[label])].append(tuple(cluster))
     return [_Queue(tuple(queues[label])) for label in sorted(queues)]
 
 
-def _refuse_empty(items: Sequence[Item], chosen: set[str], fraction: float, queues: Sequence[_Queue]) -> None:
-    counts = Counter(item.label for item in items)
-    present = {item.label for item in items if item.path in chosen}
+def _refuse_empty(images: Sequence[LabelledImage], chosen: set[str], fraction: float, queues: Sequence[_Queue]) -> None:
+    counts = Counter(image.label for image in images)
+    present = {image.label for image in images if image.name in chosen}
     if missing := sorted(set(counts) - present):
         least = max(math.ceil(1000 * queue.least) / 1000 for queue in queues)
         raise UsageError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeclf.data.samples import Dataset, Split
 from edgeclf.data.sources import read_dataset, some
-from edgeclf.data.split import FRACTIONS, SplitManifest, hash_samples, load_manifest, manifest_of, split_dataset
+from edgeclf.data.split import hash_images, split_dataset
+from edgeclf.data.split_file import load_split
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage, Split
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -25,7 +27,7 @@ class HeldOut:
         "own": the split that the model was trained with. "drawn": there were none, and one was drawn by chance.
     """
 
-    data: SplitManifest
+    data: DataSplit
     origin: Origin
 
 
@@ -60,32 +62,32 @@ def open_held_out(
         The source has one group in several splits.
     """
     if source.suffix.lower() == ".json":
-        manifest = load_manifest(source)
-        manifest = replace(manifest, classes=_allowed(manifest.classes, labels, source))
-        return HeldOut(manifest, "own" if manifest.digest in trained_on else "given")
-    dataset = read_dataset(source, fewest_classes=2 if labels is None else 1)
-    dataset = replace(dataset, classes=_allowed(dataset.classes, labels, source))
-    hashes = hash_samples(dataset.samples, progress)
-    has_splits = any(sample.split for sample in dataset.samples)
-    if known and not has_splits and all(sha256 in known for sha256 in hashes):
-        samples = [replace(one, split=known[sha256]) for one, sha256 in zip(dataset.samples, hashes, strict=True)]
-        return HeldOut(manifest_of(dataset, samples, hashes, seed), "own")
-    if not has_splits and not whole:
-        split = split_dataset(dataset, seed=seed, hashes=hashes)
+        data = load_split(source)
+        data = replace(data, classes=_allowed(data.classes, labels, source))
+        return HeldOut(data, "own" if data.digest in trained_on else "given")
+    data = read_dataset(source, fewest_classes=2 if labels is None else 1)
+    data = hash_images(replace(data, classes=_allowed(data.classes, labels, source), seed=seed), progress)
+    if known and not data.has_splits and all(image.sha256 in known for image in data.images):
+        return HeldOut(_with_splits(data, lambda image: known[image.sha256]), "own")
+    if not data.has_splits and not whole:
+        split = split_dataset(data, seed=seed)
         return HeldOut(split, "own" if split.digest in trained_on else "drawn")
-    trained = _as_trained(dataset, hashes, seed)
+    trained = _as_trained(data, seed)
     if trained is not None and trained.digest in trained_on:
         return HeldOut(trained, "own")
-    if has_splits:
-        return HeldOut(trained or manifest_of(dataset, dataset.samples, hashes, seed), "given")
-    samples = [replace(sample, split="test") for sample in dataset.samples]
-    return HeldOut(manifest_of(dataset, samples, hashes, seed), "whole")
+    if data.has_splits:
+        return HeldOut(trained or data, "given")
+    return HeldOut(_with_splits(data, lambda image: "test"), "whole")
 
 
-def _as_trained(dataset: Dataset, hashes: Sequence[str], seed: int) -> SplitManifest | None:
+def _with_splits(data: DataSplit, split_of: Callable[[LabelledImage], Split]) -> DataSplit:
+    return replace(data, images=tuple(replace(image, split=split_of(image)) for image in data.images))
+
+
+def _as_trained(data: DataSplit, seed: int) -> DataSplit | None:
     """The split that a training on this source has; None where none can train on it, such as of test images alone."""
     try:
-        return split_dataset(dataset, FRACTIONS, seed, hashes=hashes)
+        return split_dataset(data, seed=seed)
     except DataError:
         return None
 

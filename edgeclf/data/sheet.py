@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeclf.console import inert
-from edgeclf.data.check import Checked, Pair, Place
+from edgeclf.data.check import Checked, Pair
 from edgeclf.data.findings import Finding
 from edgeclf_benchmarks.page.document import data_uri, document, section
 from edgeclf_benchmarks.page.escaping import text
@@ -17,6 +17,7 @@ from edgeclf_benchmarks.page.html_tables import Table, scrolling, to_html
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 
 _THUMBNAIL_PX, _CAPTION_PX, _GAP_PX, _COLUMNS = 112, 46, 14, 4
 _MOST_PAIRS = 96
@@ -37,7 +38,7 @@ def write_report(
         draft.mkdir()
         (draft / "check.html").write_text(_page(title, checked, findings, sections), encoding="utf-8")
         if any(pairs for _, pairs in sections):
-            draw_pairs(checked, sections).save(draft / "pairs.png")
+            draw_pairs(sections).save(draft / "pairs.png")
 
 
 def sections_of(checked: Checked) -> list[tuple[str, list[Pair]]]:
@@ -56,7 +57,7 @@ def sections_of(checked: Checked) -> list[tuple[str, list[Pair]]]:
     return [(title, pairs) for title, pairs in kinds.items() if pairs]
 
 
-def draw_pairs(checked: Checked, sections: Sequence[tuple[str, Sequence[Pair]]]) -> Image.Image:
+def draw_pairs(sections: Sequence[tuple[str, Sequence[Pair]]]) -> Image.Image:
     """The contact sheet: two thumbnails a pair, with splits, labels and how alike they are."""
     cell_width = 2 * _THUMBNAIL_PX + 2 + _GAP_PX
     cell_height = _THUMBNAIL_PX + _CAPTION_PX + _GAP_PX
@@ -69,8 +70,8 @@ def draw_pairs(checked: Checked, sections: Sequence[tuple[str, Sequence[Pair]]])
         top += 2 * _GAP_PX
         for number, pair in enumerate(pairs):
             left = _GAP_PX + number % _COLUMNS * cell_width
-            for offset, place in enumerate((pair.first, pair.second)):
-                sheet.paste(_thumbnail(checked, place), (left + offset * (_THUMBNAIL_PX + 2), top))
+            for offset, image in enumerate((pair.first, pair.second)):
+                sheet.paste(_thumbnail(image), (left + offset * (_THUMBNAIL_PX + 2), top))
             for line, shown in enumerate((_side(pair.first), _side(pair.second), _how_alike(pair))):
                 pen.text((left, top + _THUMBNAIL_PX + 2 + 14 * line), _plain(shown), fill="#444", font=small)
             if number % _COLUMNS == _COLUMNS - 1 or number == len(pairs) - 1:
@@ -78,11 +79,11 @@ def draw_pairs(checked: Checked, sections: Sequence[tuple[str, Sequence[Pair]]])
     return sheet.crop((0, 0, sheet.width, top))
 
 
-def _thumbnail(checked: Checked, place: Place) -> Image.Image:
+def _thumbnail(labelled: LabelledImage) -> Image.Image:
     """The image in a square; a grey square where it is gone by now."""
     canvas = Image.new("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX), "#eee")
     try:
-        image = decode(checked.dataset.root / place.path).image
+        image = decode(labelled.path).image
     except ImageError:
         return canvas
     scale = _THUMBNAIL_PX / max(image.size)
@@ -97,7 +98,7 @@ def _page(
 ) -> str:
     body = section("Findings", _findings(findings))
     for heading, pairs in sections:
-        figures = "".join(_figure(checked, pair) for pair in pairs)
+        figures = "".join(_figure(pair) for pair in pairs)
         body += section(heading, f'<div class="sheet">{figures}</div>')
     remarks = tuple((each.path, each.text) for each in (*checked.unreadable, *checked.changed, *checked.odd))
     if remarks:
@@ -117,10 +118,8 @@ def _findings(findings: Sequence[Finding]) -> str:
     return scrolling("One line a subject", f"<tbody>{rows}</tbody>", kind="findings")
 
 
-def _figure(checked: Checked, pair: Pair) -> str:
-    images = "".join(
-        f'<img alt="" src="{data_uri(_png(_thumbnail(checked, each)))}">' for each in (pair.first, pair.second)
-    )
+def _figure(pair: Pair) -> str:
+    images = "".join(f'<img alt="" src="{data_uri(_png(_thumbnail(each)))}">' for each in (pair.first, pair.second))
     lines = (_whole(pair.first), _whole(pair.second), _how_alike(pair))
     return f"<figure>{images}<figcaption>{'<br>'.join(map(text, lines))}</figcaption></figure>"
 
@@ -131,12 +130,12 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _whole(place: Place) -> str:
-    return f"{place.split + ' · ' if place.split else ''}{place.label} · {place.path}"
+def _whole(image: LabelledImage) -> str:
+    return f"{image.split + ' · ' if image.split else ''}{image.label} · {image.name}"
 
 
-def _side(place: Place) -> str:
-    return f"{place.split + ' ' if place.split else ''}{place.label}  {Path(place.path).name}"
+def _side(image: LabelledImage) -> str:
+    return f"{image.split + ' ' if image.split else ''}{image.label}  {image.path.name}"
 
 
 def _how_alike(pair: Pair) -> str:

@@ -8,16 +8,18 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from edgeclf.data.samples import Dataset, Sample, Split, parse_split
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import is_passed_over
 from edgeclf_runtime.images.formats import EXTENSIONS
+from edgeclf_runtime.images.labelled import LabelledImage, Split
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _MOST_NAMED = 3
+_SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def read_dataset(source: Path, *, fewest_classes: int = 2) -> Dataset:
+def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
     """The labelled images of a folder or a CSV, in a fixed order; no image is opened.
 
     Raises
@@ -30,18 +32,23 @@ def read_dataset(source: Path, *, fewest_classes: int = 2) -> Dataset:
     from edgeclf.data.table import read_table
 
     if source.is_dir():
-        samples, passed_over = _read_folder(source)
+        images, passed_over = _read_folder(source)
     elif not os.path.lexists(source):
         raise UsageError(f"{source}: no such file or folder; name an image folder, a CSV or a split manifest")
     elif source.suffix.lower() == ".csv":
-        samples, passed_over = read_table(source), 0
+        images, passed_over = read_table(source), 0
     else:
         advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "it takes a folder or a CSV"
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
     root = source if source.is_dir() else source.parent
-    classes = tuple(sorted({sample.label for sample in samples}))
+    classes = tuple(sorted({image.label for image in images}))
     _check_classes(classes, source, fewest_classes)
-    return Dataset(root, tuple(samples), classes, passed_over)
+    return DataSplit(root=root, classes=classes, images=tuple(images), passed_over=passed_over)
+
+
+def parse_split(name: str) -> Split | None:
+    """The split that a folder's or a CSV's word means: `valid` and `validation` are `val`. None: no split's name."""
+    return _SPLIT_NAMES.get(name.lower())
 
 
 def some(names: Iterable[str], separator: str = ", ") -> str:
@@ -51,8 +58,8 @@ def some(names: Iterable[str], separator: str = ", ") -> str:
     return separator.join(listed[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _read_folder(source: Path) -> tuple[list[Sample], int]:
-    """The samples of an image folder, and how many other files lie in it."""
+def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
+    """The images of an image folder, and how many other files lie in it."""
     folders, loose, others = _look_into(source)
     if not folders:
         found = f"{len(loose)} images lie loose in it" if loose else "no images in it"
@@ -60,8 +67,8 @@ def _read_folder(source: Path) -> tuple[list[Sample], int]:
     splits = {folder: parse_split(folder.name) for folder in folders}
     if any(split and _holds_classes(folder) for folder, split in splits.items()):
         return _read_split_folders(source, splits, others + len(loose))
-    samples, passed_over = _read_classes(folders, None)
-    return samples, passed_over + others + len(loose)
+    images, passed_over = _read_classes(source, folders, None)
+    return images, passed_over + others + len(loose)
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -69,40 +76,41 @@ def _holds_classes(folder: Path) -> bool:
     return bool(_look_into(folder)[0])
 
 
-def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: int) -> tuple[list[Sample], int]:
+def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: int) -> tuple[list[LabelledImage], int]:
     if strangers := [folder.name for folder, split in splits.items() if split is None]:
         known = ", ".join(folder.name for folder, split in splits.items() if split)
         raise DataError(
             f"{source}: {some(map(repr, strangers))} beside the split folders {known}; "
             "keep either classes or splits here"
         )
-    samples: list[Sample] = []
+    images: list[LabelledImage] = []
     for folder, split in splits.items():
         classes, loose, passed_over = _look_into(folder)
         if not classes:
             raise DataError(
                 f"{folder}: {len(loose)} images without class folders; give each class one, or move it away"
             )
-        read, more = _read_classes(classes, split)
-        samples += read
+        read, more = _read_classes(source, classes, split)
+        images += read
         others += passed_over + len(loose) + more
-    return samples, others
+    return images, others
 
 
-def _read_classes(folders: Sequence[Path], split: Split | None) -> tuple[list[Sample], int]:
-    samples: list[Sample] = []
+def _read_classes(root: Path, folders: Sequence[Path], split: Split | None) -> tuple[list[LabelledImage], int]:
+    images: list[LabelledImage] = []
     empty, others = [], 0
     for folder in folders:
-        images, passed_over = _images_under(folder)
-        samples += [Sample(path, folder.name, split) for path in images]
+        paths, passed_over = _images_under(folder)
+        names = (path.relative_to(root).as_posix() for path in paths)
+        images += [LabelledImage(*each, (folder.name,), split=split) for each in zip(paths, names, strict=True)]
         others += passed_over
-        if not images:
+        if not paths:
             empty.append(f"{folder} ({passed_over} other files)" if passed_over else str(folder))
     if empty:
         raise DataError(
             f"no images of {'a class' if len(empty) == 1 else 'classes'}: {some(empty)}; add some, or remove it"
         )
-    return samples, others
+    return images, others
 
 
 def _images_under(folder: Path) -> tuple[list[Path], int]:

@@ -15,12 +15,13 @@ from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
-from edgeclf.data.samples import Dataset, Sample
-from edgeclf.data.threads import in_threads
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.installing import pip_install
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -86,7 +87,7 @@ class _Measured:
 
 
 def measure(
-    dataset: Dataset, value_range: tuple[float, float] | None = None, *, progress: Progress = SILENT
+    data: DataSplit, value_range: tuple[float, float] | None = None, *, progress: Progress = SILENT
 ) -> Statistics:
     """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
 
@@ -94,29 +95,28 @@ def measure(
     values of images of more than 8 bits that are black and white. Raises DataError for the first image that can't be
     read.
     """
-    has_splits = any(sample.split for sample in dataset.samples)
-    samples = [sample for sample in dataset.samples if sample.split == "train" or not has_splits]
-    if not samples:
-        raise DataError(f"{dataset.root}: no training images to take statistics of")
+    images = data.of("train") if data.has_splits else data.images
+    if not images:
+        raise DataError(f"{data.root}: no training images to take statistics of")
     levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
     highest: list[int | None] = []
-    for measured in _measured(samples, value_range, progress):
+    for measured in _measured(images, value_range, progress):
         highest.append(measured.highest_stored)
         levels += measured.levels
         widths.append(measured.size_px[0])
         heights.append(measured.size_px[1])
         grey += measured.grey
-    mean, std = _moments(levels / len(samples))
+    mean, std = _moments(levels / len(images))
     return Statistics(
-        images=len(samples),
-        split="train" if has_splits else None,
+        images=len(images),
+        split="train" if data.has_splits else None,
         mean=mean,
         std=std,
         width_px=_spread(widths),
         height_px=_spread(heights),
         megapixels=_spread([width * height / 1e6 for width, height in zip(widths, heights, strict=True)]),
-        grey_share=grey / len(samples),
-        counts=count_labels((sample.label for sample in samples), dataset.classes),
+        grey_share=grey / len(images),
+        counts=count_labels((image.label for image in images), data.classes),
         deep=deep_images(highest) if value_range is None else DeepImages(0, 0),
     )
 
@@ -194,10 +194,10 @@ def backbone_statistics(name: str) -> Normalization:
 
 
 def _measured(
-    samples: Sequence[Sample], value_range: tuple[float, float] | None, progress: Progress
+    images: Sequence[LabelledImage], value_range: tuple[float, float] | None, progress: Progress
 ) -> Iterable[_Measured]:
-    found = in_threads(lambda path: _measure(path, value_range), [sample.path for sample in samples])
-    return progress.track(found, len(samples), "measure")
+    found = in_threads(lambda path: _measure(path, value_range), [image.path for image in images])
+    return progress.track(found, len(images), "measure")
 
 
 def _measure(path: Path, value_range: tuple[float, float] | None) -> _Measured:

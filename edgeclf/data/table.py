@@ -8,19 +8,19 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgeclf.data.samples import SPLITS, Sample, Split, parse_split
-from edgeclf.data.sources import some
+from edgeclf.data.sources import parse_split, some
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split
 
 _NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")
 
 
-def read_table(table: Path) -> list[Sample]:
-    """The samples of a CSV, in its order. Other columns than the four are ignored.
+def read_table(table: Path) -> list[LabelledImage]:
+    """The images of a CSV, in its order. Other columns than the four are ignored.
 
     Raises DataError with the line's number: columns missing, cells empty, files missing or outside, rows repeated.
     """
-    samples: list[Sample] = []
+    images: list[LabelledImage] = []
     lines: dict[str, int] = {}  # path -> the line that named it first
     missing = []
     for line, row in _rows(table):
@@ -31,16 +31,21 @@ def read_table(table: Path) -> list[Sample]:
         lines[relative] = line
         if fault := _fault_of(table.parent / relative):
             missing.append(f"{relative!r} (line {line}: {fault})")
-        label = _wanted(row, "label", where)
-        samples.append(
-            Sample(table.parent / relative, label, _split(row.get("split"), where), row.get("group") or None)
+        images.append(
+            LabelledImage(
+                table.parent / relative,
+                Path(relative).as_posix(),
+                (_wanted(row, "label", where),),
+                group=row.get("group") or None,
+                split=_split(row.get("split"), where),
+            )
         )
     if missing:
         raise DataError(f"{table} names files that can't be used: {some(missing)}")
-    if not samples:
+    if not images:
         raise DataError(f"{table}: no rows, so no images")
-    _check_splits(samples, table)
-    return samples
+    _check_splits(images, table)
+    return images
 
 
 def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -113,7 +118,7 @@ def _split(text: str | None, where: str) -> Split | None:
     return split
 
 
-def _check_splits(samples: list[Sample], table: Path) -> None:
-    without = sum(sample.split is None for sample in samples)
-    if 0 < without < len(samples):
-        raise DataError(f"{table}: {without} of {len(samples)} rows have no split; give it for all rows or for none")
+def _check_splits(images: list[LabelledImage], table: Path) -> None:
+    without = sum(image.split is None for image in images)
+    if 0 < without < len(images):
+        raise DataError(f"{table}: {without} of {len(images)} rows have no split; give it for all rows or for none")

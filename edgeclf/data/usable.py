@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgeclf.data.sources import some
-from edgeclf.data.split import Item, SplitManifest
-from edgeclf.data.threads import in_threads
-from edgeclf_runtime.errors import DataError, ImageError
-from edgeclf_runtime.images.decode import decode
-from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.predict import prepare_images
 from edgeclf_runtime.progress import SILENT, Progress
 
 ValueRange = tuple[float, float]
@@ -27,47 +25,25 @@ class Unreadable:
 
 
 def find_unusable(
-    data: SplitManifest,
-    items: Sequence[Item],
-    value_range: ValueRange | None = None,
-    *,
-    progress: Progress = SILENT,
+    images: Sequence[LabelledImage], value_range: ValueRange | None = None, *, progress: Progress = SILENT
 ) -> tuple[Unreadable, ...]:
-    """Those of the items that can't be used. Each is read and decoded once, in threads."""
-    faults = progress.track(in_threads(lambda item: fault_of(data, item, value_range), items), len(items), "read")
-    return tuple(Unreadable(item.path, fault) for item, fault in zip(items, faults, strict=True) if fault is not None)
+    """Those of the images that can't be used. Each is read and decoded once, in threads."""
+    checked = progress.track(prepare_images(images, lambda image: image.check(value_range)), len(images), "read")
+    return tuple(Unreadable(image.name, str(error)) for image, error in checked if error is not None)
 
 
-def fault_of(data: SplitManifest, item: Item, value_range: ValueRange | None = None) -> str | None:
-    """Why an image can't be used; None: it can."""
-    try:
-        content = data.path_of(item).read_bytes()
-    except FileNotFoundError:
-        return "missing: it was there when the split was made"
-    except OSError as error:
-        return error.strerror or str(error)
-    if hashlib.sha256(content).hexdigest() != item.sha256:
-        return "changed since the split was made"
-    try:
-        with BUDGET.share() as reserve:
-            decode(content, value_range=value_range, reserve=reserve)
-    except ImageError as error:
-        return str(error)
-    return None
-
-
-def leave_out(data: SplitManifest, unusable: Collection[Unreadable]) -> SplitManifest:
-    """The manifest without these images. Raises DataError where they are more than half of all."""
-    if len(unusable) > _MOST_LEFT_OUT * len(data.items):
-        raise DataError(f"{data.root}: {left_out_sentence(unusable, len(data.items))}")
+def leave_out(data: DataSplit, unusable: Collection[Unreadable]) -> DataSplit:
+    """The split without these images. Raises DataError where they are more than half of all."""
+    if len(unusable) > _MOST_LEFT_OUT * len(data.images):
+        raise DataError(f"{data.root}: {left_out_sentence(unusable, len(data.images))}")
     paths = {each.path for each in unusable}
-    return replace(data, items=tuple(item for item in data.items if item.path not in paths))
+    return replace(data, images=tuple(image for image in data.images if image.name not in paths))
 
 
-def refuse_unusable(data: SplitManifest, unusable: Collection[Unreadable]) -> None:
+def refuse_unusable(data: DataSplit, unusable: Collection[Unreadable]) -> None:
     """What --strict does: raises DataError where there are any."""
     if unusable:
-        sentence = left_out_sentence(unusable, len(data.items))
+        sentence = left_out_sentence(unusable, len(data.images))
         raise DataError(f"{data.root}: {sentence}; without --strict they are left out")
 
 

@@ -13,25 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeclf.doctor.engine_probe import probe_engines
-from edgeclf_runtime.backends.tensorrt.library import RTX_MODULES
-from edgeclf_runtime.installing import pip_install
+from edgeclf_runtime.backends.backend import Backend
+from edgeclf_runtime.backends.engine import is_of_nvidia
 from edgeclf_runtime.machine import facts as machine
 from edgeclf_runtime.machine.jetson import PowerState, power_state
-from edgeclf_runtime.session import BACKENDS, Backend
+from edgeclf_runtime.session import BACKENDS
 
-# distributions that carry an engine's module; two of a row overwrite each other's files
-_DISTRIBUTIONS = {
-    "onnxruntime": (
-        "onnxruntime",
-        "onnxruntime-gpu",
-        "onnxruntime-openvino",
-        "onnxruntime-directml",
-        "onnxruntime-training",
-    ),
-}
 _NUMPY_ALONE = {name for name, backend in BACKENDS.items() if not backend.extra}
-_OTHER_MODULES = {"tensorrt": RTX_MODULES}  # that do what the backend's own module does
-_ALSO_NEEDED = {"pytorch": ("safetensors", "timm", "torchvision")}
 _INT8_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _BF16_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
 _FP16_FEATURES = ("avx512_fp16", "asimdhp")
@@ -85,17 +73,17 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
-    probes = probe_engines([name for name, backend in BACKENDS.items() if _is_installed(name, backend)])
+    probes = probe_engines([name for name, backend in BACKENDS.items() if backend.is_installed()])
     board = machine.jetson()
     features = machine.cpu_features()
-    states = tuple(_backend_state(name, backend, probes.get(name)) for name, backend in BACKENDS.items())
+    states = tuple(_backend_state(backend, probes.get(name)) for name, backend in BACKENDS.items())
     return Diagnosis(
         edgeclf=machine.package_version("edgeclf") or "not installed",
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         backends=states,
         conflicts=_conflicts(),
-        telemetry_off=probes.get("onnx", {}).get("telemetry_off", True),
+        telemetry_off=all(probe.get("telemetry_off", True) for probe in probes.values()),
         cpu=machine.cpu_model(),
         cpu_features=features,
         cpu_meaning=explain_features(features),
@@ -111,10 +99,8 @@ def diagnose() -> Diagnosis:
     )
 
 
-def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) -> BackendState:
-    install = pip_install(backend.extra) if backend.extra else f"pip install {backend.module}"
-    if name == "tensorrt" and machine.jetson() is not None:
-        install = "sudo apt install python3-libnvinfer (JetPack's own; never from pip)"
+def _backend_state(backend: Backend, probe: dict[str, Any] | None) -> BackendState:
+    name, install = backend.name, backend.install_line(jetson=machine.jetson() is not None)
     if probe is None:
         return BackendState(name, "missing", None, backend.oldest, advice=install)
     version = machine.package_version(backend.module) or probe.get("version")
@@ -125,7 +111,7 @@ def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) ->
     if is_older(version or "", backend.oldest):
         upgrade = f"pip install --upgrade '{backend.module}>={backend.oldest}'"
         return BackendState(name, "too old", version, backend.oldest, devices, advice=upgrade)
-    if missing := [module for module in _ALSO_NEEDED.get(name, ()) if find_spec(module) is None]:
+    if missing := [module for module in backend.also_needed if find_spec(module) is None]:
         return BackendState(
             name, "missing", version, backend.oldest, devices, f"{', '.join(missing)} not installed", install
         )
@@ -135,24 +121,19 @@ def _backend_state(name: str, backend: Backend, probe: dict[str, Any] | None) ->
 
 
 def _detail(devices: Sequence[str]) -> str:
-    if {"cuda", "tensorrt"} & set(devices) and machine.nvidia_driver() is None and machine.jetson() is None:
+    if any(map(is_of_nvidia, devices)) and machine.nvidia_driver() is None and machine.jetson() is None:
         return "built for cuda, but there is no NVIDIA driver here"
     return ""
 
 
-def _is_installed(name: str, backend: Backend) -> bool:
-    modules = (backend.module, *_OTHER_MODULES.get(name, ()))
-    return any(find_spec(module) is not None for module in modules)
-
-
 def _conflicts() -> tuple[str, ...]:
     found = []
-    for module, distributions in _DISTRIBUTIONS.items():
-        installed = [name for name in distributions if machine.package_version(name) is not None]
+    for backend in BACKENDS.values():
+        installed = [name for name in backend.distributions if machine.package_version(name) is not None]
         if len(installed) > 1:
             found.append(
                 f"{' and '.join(installed)} are both installed and overwrite each other's files; "
-                f"pip uninstall {' '.join(installed)}, then install one of them ({module})"
+                f"pip uninstall {' '.join(installed)}, then install one of them ({backend.module})"
             )
     return tuple(found)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
-from edgeclf.data.samples import SplitOrAll
-from edgeclf.evaluation.inference import check_split, items_of
+from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.test_set_usage import carried_uses, new_use, record_test_use
-from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.images.labelled import SplitOrAll
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -47,11 +47,10 @@ class BenchImages:
         """The images for these bundles; a use of test images is counted when they are read."""
         held_out = self._held_out(bundles)
         data = held_out.data
-        items = items_of(data, self.split)
-        drawn = self.most is not None and self.most < len(items)
-        chosen = tuple(random.Random(self.seed).sample(items, self.most or 0)) if drawn else items
-        places = {label: number for number, label in enumerate(data.classes)}
-        tests = sum(item.split == "test" for item in chosen)
+        images = images_of(data, self.split)
+        drawn = self.most is not None and self.most < len(images)
+        chosen = tuple(random.Random(self.seed).sample(images, self.most or 0)) if drawn else images
+        tests = sum(image.split == "test" for image in chosen)
         use = new_use()  # one for all rows: they are compared on the same images
 
         def record_use(bundle: Bundle) -> int:
@@ -66,20 +65,13 @@ class BenchImages:
             ).number
 
         return LabelledImages(
-            name=Path(data.root).name,
-            digest=data.digest,
+            data=data,
             split=self.split,
-            classes=data.classes,
-            images=tuple(
-                Labelled(data.path_of(item), item.path, places[item.label], item.group, item.sha256) for item in chosen
-            ),
-            training_images=len(data.of("train")),
-            left_out=len(items) - len(chosen),
+            images=chosen,
+            left_out=len(images) - len(chosen),
             record_use=record_use if tests else None,
             origin=held_out.origin,
-            of_images=len(data.items),
-            validation_images=sum(item.split == "val" for item in chosen),
-            classes_present=len({item.label for item in chosen}) if self.present else None,
+            present=self.present,
         )
 
     def _held_out(self, bundles: Sequence[Bundle]) -> HeldOut:

@@ -1,54 +1,46 @@
-"""A bundle asked about labelled images: which of them, their pixels, and the logits that come back."""
+"""A model's predictions for the images of a split: which images, and the logits that come back."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.samples import SPLITS
 from edgeclf.data.sources import some
-from edgeclf.data.split import Item, SplitManifest, verify_item
-from edgeclf.data.threads import in_threads
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, record_test_use
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, to_input
-from edgeclf_runtime.errors import BundleError, DataError, UsageError
+from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.predict import predict_images
 from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.text.unicode_forms import shown_names
 
 SPLIT_CHOICES = (*SPLITS, "all")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """Logits (N, C) in the order of the model's classes for the images that could be read, and those images.
 
     `seconds` of wall time, decoding included; `engine` and `compute_precision` as the session gave them.
     """
 
     logits: NDArray[np.float32]
-    items: tuple[Item, ...]
+    images: tuple[LabelledImage, ...]
     unreadable: tuple[Unreadable, ...] = ()
     seconds: float = 0.0
     compute_precision: str = "fp32"
     engine: tuple[tuple[str, str], ...] = ()
-
-    def numbers(self, classes: Sequence[str]) -> NDArray[np.intp]:
-        """(N,) the right class of each image as a number into `classes`."""
-        places = {label: number for number, label in enumerate(classes)}
-        return np.array([places[item.label] for item in self.items], dtype=np.intp)
 
 
 def check_split(split: str) -> None:
@@ -57,17 +49,17 @@ def check_split(split: str) -> None:
         raise UsageError(f"no split {split!r}; choose one of {', '.join(SPLIT_CHOICES)}")
 
 
-def items_of(data: SplitManifest, split: str) -> tuple[Item, ...]:
+def images_of(data: DataSplit, split: str) -> tuple[LabelledImage, ...]:
     """The images of a split, or of "all". Raises UsageError for an unknown or empty one."""
     check_split(split)
-    items = data.items if split == "all" else tuple(item for item in data.items if item.split == split)
-    if not items:
+    images = data.images if split == "all" else tuple(image for image in data.images if image.split == split)
+    if not images:
         there = ", ".join(f"{name} {len(data.of(name))}" for name in SPLITS if data.of(name))
         raise UsageError(f"{data.root} has no {split} images (it has {there}); choose another --split")
-    return items
+    return images
 
 
-def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data: str) -> None:
+def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data: Path) -> None:
     """Raises DataError, showing the difference, unless both have the same names; their order may differ."""
     if set(wanted) == set(found):
         return
@@ -87,86 +79,69 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
 
 def count_test_images(
     folder: Path,
-    items: Sequence[Item],
+    images: Sequence[LabelledImage],
     *,
     subject: str,
     data_sha256: str,
     verb: str,
     manifest: Manifest | None = None,
 ) -> TestUse | None:
-    """Records in `folder` that the test images among `items` are used; None where there are none.
+    """Records in `folder` that the test images among `images` are used; None where there are none.
 
     `manifest`: of the bundle, which brings earlier uses along.
     """
-    images = sum(item.split == "test" for item in items)
-    if not images:
+    tests = sum(image.split == "test" for image in images)
+    if not tests:
         return None
     known = () if manifest is None else carried_uses(manifest, data_sha256)
-    return record_test_use(folder, subject=subject, data_sha256=data_sha256, images=images, verb=verb, known=known)
+    return record_test_use(folder, subject=subject, data_sha256=data_sha256, images=tests, verb=verb, known=known)
 
 
-def ask_bundle(
+def predict_with_bundle(
     bundle: Bundle,
-    data: SplitManifest,
-    items: Sequence[Item],
+    images: Sequence[LabelledImage],
     *,
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
     progress: Progress = SILENT,
-) -> Answers:
-    """The bundle's answers to the images. Raises BundleError for one that is no classifier."""
+) -> Predictions:
+    """The bundle's logits for the images. Raises BundleError for one that is no classifier."""
     manifest = bundle.manifest
     if manifest.task != "classify" or manifest.pixels is None:
         raise BundleError(f"{bundle.path}: its task is {manifest.task}; only classifiers are evaluated")
     with open_session(bundle, options) as session:
+        found = predict(
+            lambda batch: session(to_input(batch, manifest.normalization)),
+            manifest.pixels,
+            len(manifest.labels),
+            images,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        return replace(found, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
 
-        def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return session(to_input(pixels, manifest.normalization))
 
-        classes = len(manifest.labels)
-        answers = ask(answer, manifest.pixels, classes, data, items, batch_size=batch_size, progress=progress)
-        return replace(answers, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
-
-
-def ask(
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+def predict(
+    infer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     pixels: Pixels,
     classes: int,
-    data: SplitManifest,
-    items: Sequence[Item],
+    images: Sequence[LabelledImage],
     *,
     batch_size: int = 16,
     progress: Progress = SILENT,
-) -> Answers:
-    """What `answer`, (N, H, W, 3) uint8 -> (N, classes) logits, says to the images; those it can't read are listed."""
-    logits: list[NDArray[np.float32]] = []
-    read: list[Item] = []
-    unreadable: list[Unreadable] = []
+) -> Predictions:
+    """What `infer`, (N, H, W, 3) uint8 -> (N, classes) logits, gives for the images; unreadable ones are listed."""
     start = time.perf_counter()
-    loaded = progress.track(load_each(pixels, data, items), len(items), "evaluate")
-    for group in _batches(zip(items, loaded, strict=True), batch_size):
-        unreadable += [Unreadable(item.path, found) for item, found in group if isinstance(found, str)]
-        good = [(item, found) for item, found in group if not isinstance(found, str)]
-        if good:
-            logits.append(answer(np.stack([image for _, image in good])))
-            read += [item for item, _ in good]
-    stacked = np.concatenate(logits) if logits else np.empty((0, classes), dtype=np.float32)
-    return Answers(stacked, tuple(read), tuple(unreadable), time.perf_counter() - start)
-
-
-def load_each(pixels: Pixels, data: SplitManifest, items: Sequence[Item]) -> Iterator[NDArray[np.uint8] | str]:
-    """In order, by threads: the (H, W, 3) uint8 pixels of each image, or the reason why it can't be read."""
-
-    def load(item: Item) -> NDArray[np.uint8] | str:
-        try:
-            return pixels.load(verify_item(data, item))[0]
-        except DataError as error:  # no image, or not the one that the split was made with
-            return str(error)
-
-    return in_threads(load, items)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    rows = predict_images(
+        images, lambda image: image.load(pixels), lambda batch: infer(np.stack(batch)), batch_size=batch_size
+    )
+    logits = np.empty((len(images), classes), dtype=np.float32)
+    read: list[LabelledImage] = []
+    unreadable: list[Unreadable] = []
+    for image, found in progress.track(rows, len(images), "evaluate"):
+        if isinstance(found, ImageError):
+            unreadable.append(Unreadable(image.name, str(found)))
+        else:
+            logits[len(read)] = found
+            read.append(image)
+    return Predictions(logits[: len(read)], tuple(read), tuple(unreadable), time.perf_counter() - start)

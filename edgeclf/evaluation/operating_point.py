@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeclf.data.split import SplitManifest
-from edgeclf.evaluation.inference import ask_bundle, items_of, match_labels
+from edgeclf.evaluation.inference import images_of, match_labels, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import known_uses
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -14,13 +13,15 @@ from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import class_numbers
 from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
 def with_operating_point(
     bundle: Bundle,
-    data: SplitManifest,
+    data: DataSplit,
     wanted: Wanted,
     *,
     per_class: bool = False,
@@ -38,12 +39,12 @@ def with_operating_point(
     """
     manifest = bundle.manifest
     destination = place_of(bundle, wanted)
-    items = items_of(data, "val")
+    images = images_of(data, "val")
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     with writing(destination, force=force) as draft:
-        answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, progress=progress)
-        scores = to_scores(answers.logits, manifest.scores, manifest.temperature)
-        point = fit_thresholds(scores, answers.numbers(manifest.labels), wanted, per_class=per_class)
+        predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
+        scores = to_scores(predictions.logits, manifest.scores, manifest.temperature)
+        point = fit_thresholds(scores, class_numbers(predictions.images, manifest.labels), wanted, per_class=per_class)
         point.check()
         bundle.copy_files(draft)
         manifest = replace(

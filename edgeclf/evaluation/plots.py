@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from edgeclf.data.split import SplitManifest
     from edgeclf.evaluation.judgement import Judgement, Mistake
+    from edgeclf_runtime.images.data_split import DataSplit
 
 _BLUE, _ORANGE, _RED = "#2b6cb0", "#dd8a2f", "#b3261e"
 _DPI = 130
@@ -31,7 +31,7 @@ _COLUMNS = 6
 _THUMBNAIL_PX = 160
 
 
-def draw_pictures(judgement: Judgement, data: SplitManifest, folder: Path) -> list[str]:
+def draw_pictures(judgement: Judgement, data: DataSplit, folder: Path) -> list[str]:
     """Writes the pictures that apply as PNG into `folder`; returns their names."""
     try:
         import matplotlib
@@ -130,7 +130,7 @@ def draw_reliability(judgement: Judgement) -> Figure:
     return figure
 
 
-def draw_errors(judgement: Judgement, data: SplitManifest) -> Figure:
+def draw_errors(judgement: Judgement, data: DataSplit) -> Figure:
     """The wrong answers given with most confidence, most confident first."""
     worst = judgement.worst
     columns = min(_COLUMNS, len(worst))
@@ -141,7 +141,7 @@ def draw_errors(judgement: Judgement, data: SplitManifest) -> Figure:
         axes.set_axis_off()
     margin = judgement.evaluation.scores == "margin"
     for axes, mistake in zip(grid, worst, strict=False):
-        _draw_mistake(axes, mistake, Path(data.root, mistake.path), margin=margin)
+        _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
     unit = "the answer's margin over the right class" if margin else "the answer's probability"
     figure.suptitle(
         f"{_title(judgement)}: surest wrong answers ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"

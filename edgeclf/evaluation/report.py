@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import SplitManifest
-from edgeclf.evaluation.inference import Answers, ask_bundle, count_test_images, items_of, match_labels
+from edgeclf.evaluation.inference import (
+    Predictions,
+    count_test_images,
+    images_of,
+    match_labels,
+    predict_with_bundle,
+)
 from edgeclf.evaluation.judgement import Judgement, Mistake, Subject
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.wording import json_ready
@@ -20,6 +26,8 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
@@ -32,7 +40,7 @@ WORST_ERRORS = 24
 
 def judge_bundle(
     bundle: Bundle,
-    data: SplitManifest,
+    data: DataSplit,
     split: str = "test",
     *,
     options: SessionOptions = SessionOptions(),
@@ -54,17 +62,17 @@ def judge_bundle(
         The bundle and the data have different classes; the use can't be recorded; no image is readable.
     """
     manifest = bundle.manifest
-    items = items_of(data, split)
+    images = images_of(data, split)
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     use = count_test_images(
-        bundle.sidecar, items, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
+        bundle.sidecar, images, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
     )
-    answers = ask_bundle(bundle, data, items, options=options, batch_size=batch_size, progress=progress)
+    predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
-    chosen = sum(item.split == "val" for item in answers.items) if selected_on(manifest, data.digest) else 0
-    return judge_answers(
-        answers,
+    chosen = sum(image.split == "val" for image in predictions.images) if selected_on(manifest, data.digest) else 0
+    return judge_predictions(
+        predictions,
         subject_of(bundle),
         data,
         split,
@@ -92,10 +100,10 @@ def subject_of(bundle: Bundle) -> Subject:
     )
 
 
-def judge_answers(
-    answers: Answers,
+def judge_predictions(
+    predictions: Predictions,
     subject: Subject,
-    data: SplitManifest,
+    data: DataSplit,
     split: str,
     *,
     use: TestUse | None = None,
@@ -105,24 +113,26 @@ def judge_answers(
     present: bool = False,
 ) -> Judgement:
     """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
-    if not answers.items:
-        raise DataError(f"none of the {len(answers.unreadable)} images could be read, the first: {_first(answers)}")
-    labels = answers.numbers(subject.classes)
-    found = to_scores(answers.logits, subject.scores, subject.temperature)
+    images, unreadable = predictions.images, predictions.unreadable
+    if not images:
+        first = f"{unreadable[0].path}: {unreadable[0].error}"
+        raise DataError(f"none of the {len(unreadable)} images could be read, the first: {first}")
+    labels = class_numbers(images, subject.classes)
+    found = to_scores(predictions.logits, subject.scores, subject.temperature)
     figures = evaluate(
-        answers.logits,
+        predictions.logits,
         labels,
         subject.classes,
         scores=subject.scores,
         temperature=subject.temperature,
-        groups=[item.group for item in answers.items],
+        groups=[image.group for image in images],
     )
     known = passes(found, subject.thresholds)
     right = found.argmax(axis=1) == labels
     return Judgement(
         created_utc=now_utc(),
         subject=subject,
-        data=Path(data.root).name,
+        data=data.name,
         data_sha256=data.digest,
         split=split,
         test_use=use,
@@ -131,20 +141,20 @@ def judge_answers(
         answered=None if known is None else float(known.mean()),
         right_of_answered=float(right[known].mean()) if known is not None and known.any() else None,
         curves=curves_of(found, labels, subject.classes, [each.auc for each in figures.per_class]),
-        worst=_worst(found, labels, answers, subject),
-        unreadable=answers.unreadable,
-        seconds=answers.seconds,
-        compute_precision=answers.compute_precision,
-        engine=dict(answers.engine),
+        worst=_worst(found, labels, images, subject),
+        unreadable=unreadable,
+        seconds=predictions.seconds,
+        compute_precision=predictions.compute_precision,
+        engine=dict(predictions.engine),
         machine=machine_facts(),
         origin=origin,
-        of_images=len(data.items),
+        of_images=len(data.images),
         selected_on=chosen,
-        classes_present=len({item.label for item in answers.items}) if present else None,
+        classes_present=len({image.label for image in images}) if present else None,
     )
 
 
-def write_judgement(judgement: Judgement, data: SplitManifest, folder: Path, *, force: bool = False) -> list[Path]:
+def write_judgement(judgement: Judgement, data: DataSplit, folder: Path, *, force: bool = False) -> list[Path]:
     """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
     from edgeclf.evaluation.page import evaluation_page
     from edgeclf.evaluation.plots import draw_pictures
@@ -163,7 +173,7 @@ def report_document(judgement: Judgement) -> dict[str, Any]:
 
 
 def _worst(
-    found: NDArray[np.float64], labels: NDArray[np.intp], answers: Answers, subject: Subject
+    found: NDArray[np.float64], labels: NDArray[np.intp], images: Sequence[LabelledImage], subject: Subject
 ) -> tuple[Mistake, ...]:
     """The wrong answers that were given with most confidence."""
     given = found.argmax(axis=1)
@@ -173,10 +183,4 @@ def _worst(
     wrong = np.flatnonzero(given != labels)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_ERRORS]
     classes = subject.classes
-    return tuple(
-        Mistake(answers.items[i].path, classes[labels[i]], classes[given[i]], float(confidence[i])) for i in surest
-    )
-
-
-def _first(answers: Answers) -> str:
-    return f"{answers.unreadable[0].path}: {answers.unreadable[0].error}"
+    return tuple(Mistake(images[i].name, classes[labels[i]], classes[given[i]], float(confidence[i])) for i in surest)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
-from edgeclf.data.samples import SplitOrAll
-from edgeclf.data.split import SplitManifest
-from edgeclf.evaluation.inference import check_split, items_of
+from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import judge_bundle, write_judgement
@@ -21,6 +19,8 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import SplitOrAll
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -209,9 +209,9 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
         progress=progress,
     )
     written = _write(judged, held_out.data, folder, options)
-    seen = seen_by_run(run, items_of(held_out.data, options.split))
+    seen = seen_by_run(run, images_of(held_out.data, options.split))
     return Evaluated(run.path, judged, folder, written, point, len(run.left_out()), seen)
 
 
-def _write(judged: Judgement, data: SplitManifest, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
+def _write(judged: Judgement, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
     return tuple(write_judgement(judged, data, folder, force=options.force))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import Phase, TrainConfig
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import choose_device
@@ -23,6 +22,7 @@ from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import SILENT, Progress
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -58,7 +58,7 @@ class RangeTest:
 
 
 def find_lr(
-    config: TrainConfig, data: SplitManifest, steps: int = 100, passes: int | None = None, progress: Progress = SILENT
+    config: TrainConfig, data: DataSplit, steps: int = 100, passes: int | None = None, progress: Progress = SILENT
 ) -> RangeTest:
     """Trains the whole network while the rate rises from 1e-6 to 1 in `steps` steps, `passes` times from the start.
 

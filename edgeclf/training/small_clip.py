@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.inputs.batches import Pictures
 from edgeclf_export.sources.clip.library import import_open_clip, unlogged
 from edgeclf_export.sources.clip.models import CONFIG
@@ -26,6 +26,7 @@ from edgeclf_export.sources.clip.preprocess import normalization_from_preprocess
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.manifest import Normalization, to_input
 from edgeclf_runtime.errors import EdgeclfError
+from edgeclf_runtime.images.data_split import DataSplit
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ def preprocess_config() -> dict[str, Any]:
 
 
 def train_small_clip(
-    data: SplitManifest, folder: Path, *, steps: int = 300, seed: int = 0, siglip: bool = False, force: bool = False
+    data: DataSplit, folder: Path, *, steps: int = 300, seed: int = 0, siglip: bool = False, force: bool = False
 ) -> float:
     """Trains on the training images and writes the folder; returns the loss of the last step, in nats.
 

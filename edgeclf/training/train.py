@@ -10,13 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.bit_depth import deep_images, highest_stored
-from edgeclf.data.split import (
-    SplitManifest,
-    copies_across_splits,
-    dataset_of,
-    split_faults,
-    training_dataset,
-)
+from edgeclf.data.split import copies_across_splits, split_faults
 from edgeclf.data.stats import data_normalization, measure
 from edgeclf.training.adaptation.leakage import keep_adapted, seen_in_adaptation
 from edgeclf.training.config import TrainConfig, phases_of
@@ -34,6 +28,7 @@ from edgeclf_export.sources.trained import load_for_training, rebuild
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -42,7 +37,7 @@ _SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT, _SAMPLED = 100_000, 1e-4, 0.2, 16
 
 def train(
     config: TrainConfig,
-    data: SplitManifest,
+    data: DataSplit,
     path: Path,
     progress: Progress = SILENT,
     processes: Processes = Processes(),
@@ -65,7 +60,7 @@ def train(
     """
     Run.check_free(path)
     check_logger(config.logger)
-    if faults := split_faults(dataset_of(data).samples):
+    if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
     _warn(config, data, progress)
     architecture, module = load_for_training(
@@ -80,7 +75,7 @@ def train(
         data, config.value_range, strict=strict, processes=processes, progress=progress
     )
     if config.normalize == "data":
-        measured = measure(training_dataset(usable), config.value_range)
+        measured = measure(usable, config.value_range)
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
     studio = Studio(config, usable, architecture, module, choose_device(config.device, processes), processes)
     run = Run(path)
@@ -218,7 +213,7 @@ def _count_parameters(trainer: Trainer) -> tuple[int, int]:
     return (head if phases_of(trainer.config)[0].on_features else total), total
 
 
-def _warn(config: TrainConfig, data: SplitManifest, progress: Progress) -> None:
+def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
     images = len(data.of("train"))
     if config.from_scratch and images < _SCRATCH_NEEDS:
         progress.warn(
@@ -232,7 +227,7 @@ def _warn(config: TrainConfig, data: SplitManifest, progress: Progress) -> None:
     if config.value_range is None:
         trained = data.of("train")
         sample = trained[:: max(1, len(trained) // _SAMPLED)]
-        deep = deep_images(highest_stored(data.path_of(item)) for item in sample)
+        deep = deep_images(highest_stored(image.path) for image in sample)
         if deep.value_range is not None:
             progress.warn(f"of {len(sample)} training images {deep}")
     for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):

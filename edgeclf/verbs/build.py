@@ -126,16 +126,15 @@ def _settings(bundle: Bundle, given: dict[str, int | bool], output: Path | None)
     """The bundle's own settings with those that were given in their place; None for what needs no build."""
     from dataclasses import replace
 
-    from edgeclf_runtime.deploy.build import TARGET, settings_of
+    from edgeclf_runtime.deploy.build import needs_build, settings_of
 
-    target = bundle.manifest.target
-    if target == TARGET:
+    if needs_build(bundle):
         return replace(settings_of(bundle), **given)  # type: ignore[arg-type]
     misplaced = [*given, *(["output"] if output and not bundle.manifest.candidates else [])]
     if misplaced:
         raise UsageError(
             f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for tensorrt bundles; {bundle.path} is for "
-            f"{target} and runs as it is"
+            f"{bundle.manifest.target} and runs as it is"
         )
     return None
 

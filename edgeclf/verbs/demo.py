@@ -80,7 +80,7 @@ def copy_photographs(folder: Path) -> Path:
 
 def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     from edgeclf.baselines.approaches import compare_approaches
-    from edgeclf.data.split import load_manifest
+    from edgeclf.data.split_file import load_split
 
     source, split = _pictures(data, folder), folder / "split.json"
     _type(f"data check {shell_word(str(source))}")
@@ -98,7 +98,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     _type(f"baseline {split} --name demo --force")
     baseline(split, name="demo", force=True)
     names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
-    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_manifest(split), progress=Bars())
+    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_split(split), progress=Bars())
 
 
 def _pictures(data: str, folder: Path) -> Path:

@@ -48,9 +48,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _next_command(found: Diagnosis) -> str:
+    from edgeclf_export.targets.registry import TARGETS
+    from edgeclf_runtime.session import is_reference
+
     usable = [state.name for state in found.backends if state.state == "usable"]
-    targets = [name for name in ("onnx", "openvino") if name in usable]
-    if "pytorch" in usable and targets:
+    targets = [name for name in TARGETS if name in usable and not is_reference(name)]
+    if any(map(is_reference, usable)) and targets:
         return f"edgeclf export --model mobilenetv3_large_100 --target {targets[0]}"
     return "edgeclf predict BUNDLE IMAGE"
 

@@ -16,7 +16,7 @@ from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.labelled import LabelledData
+from edgeclf_runtime.images.data_split import LabelledData
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.text.tokenizer import TokenizerTables
@@ -69,8 +69,11 @@ class Exportable:
         What bundles are compared with, and its answers: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
     make_onnx
         The classifier as one ONNX file (bytes) with the asked input form and opset: the hub for all engines.
+    make_module
+        The torch module that `make_onnx` takes with this input form, for targets that are not made from the ONNX graph;
+        None: the classifier came without one.
     batch
-        The number of pictures that the ONNX file is fixed to; None: any.
+        The number of images that the ONNX file is fixed to; None: any.
     builder, state
         For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
     pixel_reference
@@ -99,6 +102,7 @@ class Exportable:
     reference: Reference
     answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
+    make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None
     builder: Builder | None = None
     state: dict[str, torch.Tensor] | None = None
@@ -121,10 +125,10 @@ class Exportable:
             return self.parent.name.removesuffix(f"-{manifest.target}-{manifest.weights_precision}")
         return self.training.run if self.training else self.backbone
 
-    def contract(self, form: str) -> Contract:
-        """What its bundles promise with this input form."""
+    def contract(self, form: str, fixed_batch: int | None = None) -> Contract:
+        """What its bundles promise with this input form, where the model file is fixed to a batch or is not."""
         height, width = self.pixels.crop_px
-        batch: str | int = self.batch or "batch"
+        batch: str | int = fixed_batch or self.batch or "batch"
         if form == "uint8-nhwc":
             entry = TensorSpec(INPUT_NAME, "uint8", "NHWC", (batch, height, width, 3))
         else:
@@ -170,15 +174,16 @@ class TextExportable:
     reference: Reference
     answer: Callable[[NDArray[np.int32]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
+    make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None
     builder: Builder | None = None
     state: dict[str, torch.Tensor] | None = None
     training: Training | None = None
     parent: Bundle | None = None
 
-    def contract(self, form: str) -> Contract:
-        """What its bundles promise; the input form is about pictures."""
-        batch: str | int = self.batch or "batch"
+    def contract(self, form: str, fixed_batch: int | None = None) -> Contract:
+        """What its bundles promise; the input form is about images."""
+        batch: str | int = fixed_batch or self.batch or "batch"
         return Contract(
             task="embed-text",
             inputs=(TensorSpec(TOKENS_NAME, "int32", "NL", (batch, self.tokenizer.context_length)),),

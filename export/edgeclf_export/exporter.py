@@ -21,15 +21,11 @@ from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_im
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
 from edgeclf_export.quantize.calibration_data import Int8Options, share_out
 from edgeclf_export.quantize.export_quantized import PRECISIONS, Order, export_quantized
-from edgeclf_export.quantize.quantizers import QUANTIZERS
 from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.sources.weights import digest_state
-from edgeclf_export.targets import ort, ov, torch_module
-from edgeclf_export.targets.target import Hub, Target
-from edgeclf_export.targets.tensorrt import target as trt
-from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engine_here
-from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
+from edgeclf_export.targets.registry import TARGETS
+from edgeclf_export.targets.target import Hub, OnDevice
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -43,19 +39,6 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import torch
-
-TARGETS = {
-    target.name: target
-    for target in (
-        Target("onnx", ("fp32", "fp16"), ort.build),
-        Target("openvino", ("fp32", "fp16", "bf16"), ov.build),
-        Target("tensorrt", ("fp32", "fp16", "bf16"), trt.build, open_graph, ABOUT),
-        Target("pytorch", ("fp32", "fp16", "bf16"), torch_module.build),
-    )
-}
-
-
-_IN_FP32 = {"tensorrt": "onnx"}  # its proof runs the graph in ONNX Runtime anyway, and a build takes seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +95,7 @@ class ExportOptions:
         for target in self.targets:
             if target not in TARGETS:
                 raise UsageError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
-            choices = TARGETS[target].precisions + (PRECISIONS if target in QUANTIZERS else ())
+            choices = TARGETS[target].precisions + (PRECISIONS if TARGETS[target].quantizer else ())
             if self.precision not in choices:
                 raise UsageError(f"{target} has no precision {self.precision!r}; choose one of {', '.join(choices)}")
         if self.form not in get_args(InputForm):
@@ -299,9 +282,10 @@ def export_each(
         _refuse_one_for_all(exportable, answers)
     hub = Hub(exportable, options.form, options.opset, options.engine)
     if options.precision != "fp32":
-        for name in sorted({_IN_FP32.get(target, target) for target in options.targets}):
-            progress.step(f"checking {name} in fp32, of which {options.precision} is made")
-            check_in_fp32(TARGETS[name], hub, images, answers, options.precision)
+        checked = (TARGETS[name].checked_by or TARGETS[name] for name in options.targets)
+        for target in {target.name: target for target in checked}.values():
+            progress.step(f"checking {target.name} in fp32, of which {options.precision} is made")
+            check_in_fp32(target, hub, images, answers, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
         made = export_quantized(exportable, order, options.int8, hub, images, answers, progress)
@@ -309,21 +293,19 @@ def export_each(
             yield from _published(place, manifest, proof, options, progress)
         return
     failed: list[Failed] = []
-    for target, destination in destinations.items():
-        progress.step(f"building {target} {options.precision}")
+    for name, destination in destinations.items():
+        progress.step(f"building {name} {options.precision}")
         try:
             with writing(destination, force=options.force) as draft:
-                manifest, proof = build_bundle(draft, TARGETS[target], options.precision, hub, images, answers)
+                manifest, proof = build_bundle(draft, TARGETS[name], options.precision, hub, images, answers)
                 if proof.verdict == "fail":
                     raise GateError(keep_aside(draft, destination, proof))
         except GateError as error:
-            failed.append(Failed(target, str(error)))
+            failed.append(Failed(name, str(error)))
             continue
         yield from _published(destination, manifest, proof, options, progress)
     if failed:
-        raise TargetsFailed(
-            failed, [target for target in destinations if target not in {each.target for each in failed}]
-        )
+        raise TargetsFailed(failed, [name for name in destinations if name not in {each.target for each in failed}])
 
 
 def _refuse_one_for_all(exportable: Exportable, answers: NDArray[np.float32]) -> None:
@@ -350,13 +332,14 @@ def _published(
         checks=manifest.checks,
         ladder=manifest.ladder,
     )
-    if manifest.state == "portable" and why_no_engine_here() is None:
-        yield _engine(place, options, progress)
+    on_device = TARGETS[manifest.target].on_device
+    if on_device is not None and on_device.why_not_here() is None:
+        yield _engine(on_device, place, options, progress)
 
 
-def _engine(portable: Path, options: ExportOptions, progress: Progress) -> Exported:
+def _engine(on_device: OnDevice, portable: Path, options: ExportOptions, progress: Progress) -> Exported:
     """The engine of a portable bundle, on the machine that has the GPU. Raises GateError where its proof fails."""
-    outcome = build_here(portable, force=options.force, progress=progress)
+    outcome = on_device.build_here(portable, options.force, progress)
     bundle = outcome.bundle
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
     kind = "text" if bundle.manifest.task == "embed-text" else "picture"
@@ -389,8 +372,8 @@ def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[st
     return {
         (target, lower): place.with_name(f"{place.name.removesuffix(options.precision)}{lower}")
         for target, place in places.items()
-        if target in QUANTIZERS
-        for lower in QUANTIZERS[target].lower
+        if (quantizer := TARGETS[target].quantizer) is not None
+        for lower in quantizer.lower
     }
 
 

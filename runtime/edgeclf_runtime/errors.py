@@ -4,6 +4,7 @@ EdgeclfError
 ├── UsageError           2   an option, a name or a combination that can't be meant
 ├── DataError            3   an image, a data set or an artefact that can't be used
 │   ├── ImageError           one image can't be decoded
+│   │   └── ImageChanged         its file is gone, or no longer the one whose hash is known
 │   └── BundleError          a bundle is damaged, foreign or of a newer schema
 ├── GateError            1   a promised figure was not met (parity, regression, leakage)
 └── BackendError         4   an engine is missing, of the wrong version, or can't do what was asked
@@ -57,6 +58,10 @@ class DataError(EdgeclfError):
 
 class ImageError(DataError):
     """An image that can't be decoded, or is over a limit."""
+
+
+class ImageChanged(ImageError):
+    pass
 
 
 class BundleError(DataError):

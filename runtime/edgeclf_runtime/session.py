@@ -1,13 +1,13 @@
 """An opened engine: a context manager, and a call from the batch that the manifest describes to its output.
 
-`BACKENDS` is the whole list of engines. To add one: a file in `backends/` with `open_engine`, and a line here.
+`BACKENDS` is the whole list of engines. To add one: a file in `backends/` ending with its `Backend`, and a line here.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -19,31 +19,23 @@ from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, UsageError
 
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """How to open an engine, and what a user installs for it: module to import, oldest version, pip extra.
-
-    `device` is where it computes if nobody says otherwise. `count_weights` reads back, without the engine, how many
-    weights the bundle's files store in each precision; None: the format has one alone.
-    """
-
-    open_engine: Callable[[Bundle, SessionOptions], Engine]
-    module: str
-    oldest: str
-    extra: str
-    device: str = "cpu"
-    count_weights: Callable[[Bundle], dict[str, int]] | None = None
-
-
 BACKENDS = {
-    "onnx": Backend(ort.open_engine, "onnxruntime", "1.18", "onnx", count_weights=ort.count_weights),
-    "openvino": Backend(ov.open_engine, "openvino", "2024.3", "openvino", count_weights=ov.count_weights),
-    "tensorrt": Backend(trt.open_engine, "tensorrt", "10.3", "tensorrt", "cuda", trt.count_weights),
-    "pytorch": Backend(torch_module.open_engine, "torch", "2.4", "export", count_weights=torch_module.count_weights),
-    "hog-svm": Backend(hog_svm.open_engine, "numpy", "1.24", ""),
-    "reference": Backend(reference.open_engine, "numpy", "1.24", ""),
+    backend.name: backend
+    for backend in (
+        ort.BACKEND,
+        ov.BACKEND,
+        trt.BACKEND,
+        torch_module.BACKEND,
+        hog_svm.BACKEND,
+        reference.BACKEND,
+    )
 }
+
+
+def is_reference(target: str) -> bool:
+    """Whether bundles of this target are what others are measured against, where nobody names a reference."""
+    backend = BACKENDS.get(target)
+    return backend is not None and backend.is_reference
 
 
 LEAST_STORED = 0.8  # of the weights; some small layers of a 16-bit model stay in fp32
@@ -168,7 +160,8 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
             f"edgeclf build {bundle.path}"
         )
     if options.device == OWN_DEVICE:
-        options = replace(options, device=backend.device)
+        options = replace(options, device=backend.devices[0])
+    backend.check_device(options.device)
     engine = backend.open_engine(bundle, options)
     wanted = options.compute_precision or bundle.manifest.compute_precision
     if engine.compute_precision != wanted:
@@ -194,9 +187,9 @@ def stored_shares(bundle: Bundle) -> dict[str, float]:
 def stored_faults(bundle: Bundle) -> tuple[str, ...]:
     """Where the weights are stored otherwise than the manifest says, read back from the files themselves."""
     shares, claimed = stored_shares(bundle), bundle.manifest.weights_precision
-    computed = bundle.manifest.compute_precision
-    if bundle.manifest.target == "onnx" and computed not in (claimed, "fp32"):  # its backend can't read that back
-        return (f"the manifest says {claimed} weights computed in {computed}, which ONNX Runtime does not do",)
+    computed, backend = bundle.manifest.compute_precision, BACKENDS.get(bundle.manifest.target)
+    if backend is not None and backend.computes_as_stored and computed not in (claimed, "fp32"):
+        return (f"the manifest says {claimed} weights computed in {computed}, which {backend.module} does not do",)
     least = LEAST_INT8 if claimed in ("int8", "mixed") else LEAST_STORED
     if not shares or shares.get("int8" if claimed == "mixed" else claimed, 0.0) >= least:
         return ()

@@ -81,7 +81,8 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
 
     Tests leave them as they are.
     """
-    from edgeclf_export.exporter import TARGETS, ExportOptions, export
+    from edgeclf_export.exporter import ExportOptions, export
+    from edgeclf_export.targets.registry import TARGETS
 
     made: dict[tuple[str, str, str], dict[str, Path]] = {}
 
@@ -89,7 +90,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
         key = backbone, precision, form
         if key not in made:
             targets = tuple(
-                name for name, target in TARGETS.items() if precision in target.precisions and name != "tensorrt"
+                name for name, target in TARGETS.items() if precision in target.precisions and target.on_device is None
             )
             options = ExportOptions(targets, precision, output=tmp_path_factory.mktemp("bundles"), form=form)
             made[key] = {

@@ -11,7 +11,8 @@ import tiny
 from PIL import Image
 
 from edgeclf.baselines.baseline import Baseline, BaselineOptions, make_baseline
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
+from edgeclf_runtime.images.data_split import DataSplit
 
 PHOTOGRAPHS = {"cat": "chelsea.png", "pagoda": "china.jpg", "petals": "flower.jpg"}
 Crop = Callable[[str, Path, int], None]
@@ -43,11 +44,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(photos: Path) -> SplitManifest:
+def data(photos: Path) -> DataSplit:
     return open_data(photos)
 
 
 @pytest.fixture(scope="session")
-def made(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+def made(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
     """One baseline for all tests that only read it; its test split has been looked at once."""
     return make_baseline(data, BaselineOptions(output=tmp_path_factory.mktemp("bundles")))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -30,17 +29,18 @@ from PIL import Image
 from edgeclf_benchmarks.measuring.bench import _prove
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.state import Draft, line_up
-from edgeclf_export import exporter
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import TARGETS, ExportOptions, export
+from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.proof import bundling
 from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_export.proof.probes import write_probes
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration import load_calibration
 from edgeclf_export.quantize.calibration_data import Int8Options
-from edgeclf_export.quantize.quantizers import QUANTIZERS, Recipe, Workbench
 from edgeclf_export.sources import modules
 from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
+from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Built, Hub
 from edgeclf_export.targets.tensorrt.graph_session import open_graph
 from edgeclf_runtime.backends import torch_module
@@ -51,7 +51,9 @@ from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Floor
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError
-from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.data_split import DataSplit, LabelledData
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers
 from edgeclf_runtime.images.pixels import Pixels
 
 ROOT = Path(__file__).parents[2]
@@ -218,7 +220,7 @@ class Trained:
             weights="module",
             reference=Reference("pytorch", "patches"),
             builder=self.builder,
-            proof_files=tuple(image.path for image in self.data.val),
+            proof_files=tuple(image.path for image in self.data.split.of("val")),
         )
         return replace(made, data=self.data, make_onnx=cache(made.make_onnx))
 
@@ -233,9 +235,10 @@ def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     module = torch_module.build_module(builder).train()
-    images = torch.from_numpy(np.stack([PIXELS.load(image.path)[0] for image in data.train]))
+    train = data.split.of("train")
+    images = torch.from_numpy(np.stack([image.load(PIXELS) for image in train]))
     batch = (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    labels = torch.tensor([image.label for image in data.train])
+    labels = torch.from_numpy(class_numbers(train, LABELS))
     optimizer = torch.optim.Adam(module.parameters(), 1e-3)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -248,18 +251,18 @@ def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
 def _draw_patches(folder: Path, count: int) -> LabelledData:
     random = np.random.default_rng(0)
     files = {path.stem: path for path in shipped_photographs()}
-    splits: dict[str, list[LabelledImage]] = {"train": [], "val": [], "test": []}
-    for number, name in enumerate(LABELS):
+    images: list[LabelledImage] = []
+    for name in LABELS:
         picture = np.asarray(Image.open(files[name]).convert("RGB"))
-        for split, images in splits.items():
+        for split in SPLITS:
             for place in range(count):
                 top, left = (int(random.integers(0, size - 72)) for size in picture.shape[:2])
                 path = folder / split / name / f"{place}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture[top : top + 72, left : left + 72]).save(path)
-                images.append(LabelledImage(path, number, hashlib.sha256(path.read_bytes()).hexdigest()))
-    parts = {split: tuple(images) for split, images in splits.items()}
-    return LabelledData(parts["train"], parts["val"], parts["test"], "run patches", lambda subject: "use no. 1")
+                images.append(LabelledImage(path, f"{split}/{name}/{place}.png", (name,), hash_file(path), split=split))
+    data = DataSplit(root=folder, classes=tuple(LABELS), images=tuple(images))
+    return LabelledData(data, "run patches", lambda subject: "use no. 1")
 
 
 # --- planted in the exporter -----------------------------------------------------------------------------------------
@@ -297,17 +300,24 @@ def _plant_in_exporter(fault: Fault, case: Case, stack: contextlib.ExitStack) ->
 
         def pretend(hub: Hub, precision: str, folder: Path) -> Built:
             built = target.build(hub, "fp32", folder)
-            computed = built.compute_precision if case.target in ("onnx", "openvino") else precision
+            computed = precision if target.audit is None else built.compute_precision
             return replace(built, weights_precision=precision, compute_precision=computed)
 
-        def pretend_int8(bench: Workbench, recipe: Recipe, folder: Path) -> Built:
-            return replace(target.build(bench.hub, "fp32", folder), weights_precision="int8", compute_precision="int8")
+        def pretend_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
+            return replace(
+                target.build(network.hub, "fp32", folder), weights_precision="int8", compute_precision="int8"
+            )
 
+        lying = replace(target, build=pretend)
         if case.precision == "int8":
-            writer = replace(QUANTIZERS[case.target], write=pretend_int8)
-            stack.enter_context(mock.patch.dict(QUANTIZERS, {case.target: writer}))
-        else:
-            stack.enter_context(mock.patch.dict(exporter.TARGETS, {case.target: replace(target, build=pretend)}))
+            lying = replace(target, quantizer=replace(_quantizer(case), write=pretend_int8))
+        stack.enter_context(mock.patch.dict(TARGETS, {case.target: lying}))
+
+
+def _quantizer(case: Case) -> Quantizer:
+    quantizer = TARGETS[case.target].quantizer
+    assert quantizer is not None
+    return quantizer
 
 
 _sound_wrapper = torch_module.with_normalization
@@ -353,9 +363,9 @@ def _write_model(trained: Trained, case: Case, manifest: Manifest, fault: Fault,
     assert ladder is not None
     words = ladder.chosen.removeprefix("int8 ").split(" + ")
     data = trained.data
-    judges = {image.sha256 for image in (*data.val, *data.test)}
-    calibration = load_calibration(data.train, judges, PIXELS, called="training images of run patches")
-    QUANTIZERS[case.target].write(Workbench(hub, calibration), Recipe(words[0], "bias" in words), folder)
+    judges = {image.sha256 for image in (*data.split.of("val"), *data.split.of("test"))}
+    calibration = load_calibration(data.split.of("train"), judges, PIXELS, called="training images of run patches")
+    _quantizer(case).write(CalibratedNetwork(hub, calibration), Recipe(words[0], "bias" in words), folder)
 
 
 def _changes(before: Manifest, after: Manifest) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from edgeclf_benchmarks.measuring.speed import Comparison
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.session import is_reference
 
 SCHEMA = 1
 
@@ -51,7 +52,7 @@ class Entry:
         if self.row.kind != "bundle":
             return False
         alone = sum(row.kind == "bundle" for row in self.report.rows) == 1
-        chosen = self.report.reference_chosen or self.row.target == "pytorch"
+        chosen = self.report.reference_chosen or is_reference(self.row.target)
         return alone or not (self.is_reference and chosen)
 
     @property

@@ -15,16 +15,19 @@ from edgeclf_benchmarks.measuring.corruptions import spoilings
 from edgeclf_benchmarks.measuring.energy import Watch
 from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
-from edgeclf_benchmarks.measuring.predictions import LabelledImages, ask, check_classes, read_checked, readable
+from edgeclf_benchmarks.measuring.predictions import LabelledImages, check_classes, predict, readable
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 from edgeclf_benchmarks.measuring.state import Draft, Part, line_up
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
+from edgeclf_runtime.backends.engine import is_of_nvidia
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.predict import prepare_images, strictly
 from edgeclf_runtime.progress import SILENT, Progress
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
@@ -129,7 +132,7 @@ def _answer(draft: Draft, data: LabelledImages, progress: Progress) -> None:
             for earlier in draft.parts[:number]:  # one use for all: each may have known of others
                 earlier.test_look = None if earlier.is_plain else part.test_look
         done = counted(f"answers of {part.name}", len(data.images) * (number + 1))
-        part.outputs = ask(part.contender, images, draft.options.first, done)
+        part.outputs = predict(part.contender, images, draft.options.first, done)
         draft.images = images
 
 
@@ -235,8 +238,7 @@ def _load(draft: Draft, progress: Progress) -> None:
 def _watch(draft: Draft, part: Part) -> Watch | None:
     """None: nothing tells power, or what does leaves out the processor that this row runs on."""
     meter = draft.options.meter
-    device = part.engine.get("device", "").lower()
-    if meter is None or (meter.gpu_only and "cuda" not in device and "tensorrt" not in device):
+    if meter is None or (meter.gpu_only and not is_of_nvidia(part.engine.get("device", ""))):
         return None
     return meter.watch()
 
@@ -245,6 +247,6 @@ def _files(draft: Draft) -> list[bytes]:
     """Image files to time with, the same for all: some of the labelled ones, or else the reference's golden images."""
     if draft.images:
         chosen = random.Random(draft.options.seed).sample(draft.images, min(_TIMED_FILES, len(draft.images)))
-        return [read_checked(image) for image in chosen]
+        return [content for _, content in strictly(prepare_images(chosen, LabelledImage.read))]
     bundle = draft.reference.bundle
     return [bundle.read(golden.image) for golden in bundle.manifest.golden.images]

@@ -24,8 +24,9 @@ def answer_once(asked: dict[str, Any]) -> dict[str, float]:
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.embedder import Embedder
+    from edgeclf_runtime.session import BACKENDS
 
-    import_engine(asked["target"])
+    BACKENDS[asked["target"]].import_library()
     imported = time.monotonic_ns()
     options = SessionOptions(
         device=asked["device"], threads=asked["threads"], compute_precision=asked["compute_precision"]
@@ -44,20 +45,6 @@ def answer_once(asked: dict[str, Any]) -> dict[str, float]:
         "first_answer_ms": (answered - loaded) / 1e6,
         "peak_mib": peak_mib(),
     }
-
-
-def import_engine(target: str) -> None:
-    """Imports the engine's library as its backend does; targets without one have nothing to import."""
-    if target == "onnx":
-        from edgeclf_runtime.backends.ort import import_onnxruntime
-
-        import_onnxruntime()
-    elif target == "openvino":
-        from edgeclf_runtime.backends.ov import import_openvino
-
-        import_openvino()
-    elif target == "pytorch":
-        import torch  # noqa: F401
 
 
 def peak_mib() -> float:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Opened, pixels_of
 from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
-from edgeclf_benchmarks.measuring.predictions import Labelled, in_order_of, read_checked
+from edgeclf_benchmarks.measuring.predictions import in_order_of
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
 
 _IMAGES, _BATCH = 8, 8
@@ -40,7 +42,7 @@ class CorruptedImages:
 
 def predict_corrupted(
     contenders: Sequence[BundleContender],
-    images: Sequence[Labelled],
+    images: Sequence[LabelledImage],
     places: Sequence[int],
     classes: Sequence[str],
     options: SessionOptions,
@@ -67,9 +69,14 @@ def predict_corrupted(
             tell(len(found.places))
 
 
-def _pixels(image: Labelled, ways: Sequence[Spoiling], geometries: Sequence[Pixels]) -> dict[Pixels, NDArray[np.uint8]]:
+def _pixels(
+    image: LabelledImage, ways: Sequence[Spoiling], geometries: Sequence[Pixels]
+) -> dict[Pixels, NDArray[np.uint8]]:
     """For each geometry (ways, H, W, 3): one image, decoded once for all that see it alike, spoilt in all ways."""
-    data = read_checked(image)
+    try:
+        data = image.read()
+    except ImageError as error:
+        raise DataError(f"{image.path}: {error}") from error
     made: dict[Pixels, list[NDArray[np.uint8]]] = {pixels: [] for pixels in geometries}
     for background, value_range in dict.fromkeys((each.background, each.value_range) for each in geometries):
         picture = decode(data, background=background, value_range=value_range).image

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgeclf_benchmarks.measuring.contenders import Opened, pixels_of
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
-from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS, Builder, build_module
+from edgeclf_runtime.backends.torch_module import BACKEND, MODEL, WEIGHTS, Builder, build_module
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json
@@ -65,7 +65,7 @@ def can_stand_for(bundle: Bundle) -> bool:
     """Whether a plain loop can be made of a bundle: torch is there, fp32, and torchvision has its geometry."""
     manifest = bundle.manifest
     return (
-        manifest.target == "pytorch"
+        manifest.target == BACKEND.name
         and manifest.compute_precision == "fp32"
         and manifest.normalization is not None
         and pixels_of(bundle).resize in ("shorter", "exact")

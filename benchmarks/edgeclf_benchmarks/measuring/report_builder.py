@@ -81,14 +81,17 @@ def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data
         digest=data.digest,
         split=data.split,
         classes=data.classes,
-        images=tuple(Image(image.name, image.number, image.group) for image in draft.images),
+        images=tuple(
+            Image(image.name, number, image.group)
+            for image, number in zip(draft.images, draft.labels.tolist(), strict=True)
+        ),
         unreadable=draft.unreadable,
-        selected_on=bool(data.validation_images)
+        selected_on=any(image.split == "val" for image in data.images)
         and any(selected_on(part.bundle.manifest, data.digest) for part in draft.parts),
         thumbnails=_thumbnails(draft, judged) if draft.options.thumbnails else {},
         origin=data.origin,
-        of_images=data.of_images,
-        classes_present=data.classes_present,
+        of_images=len(data.data.images),
+        classes_present=len({image.label for image in data.images}) if data.present else None,
     )
 
 
@@ -96,14 +99,14 @@ def _thumbnails(draft: Draft, judged: dict[str, Judged]) -> dict[str, str]:
     reference = judged.get(draft.reference.name)
     if reference is None:
         return {}
-    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    labels = draft.labels
     others = [each.numbers for name, each in judged.items() if name != draft.reference.name]
     return thumbnails_of(draft.images, most_telling(labels, reference.numbers, others))
 
 
 def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
     """The answers of every row that has given them, in the data's order of classes."""
-    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    labels = draft.labels
     groups = [image.group for image in draft.images]
     judged = {}
     for part in draft.parts:
@@ -128,7 +131,7 @@ def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
 def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
     manifest, own = part.bundle.manifest, judged.get(part.name)
     files = manifest.files
-    labels = np.array([image.number for image in draft.images], dtype=np.intp)
+    labels = draft.labels
     height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
     known = draft.data is not None and manifest.provenance.data_sha256 == draft.data.digest
     latencies = tuple(_latencies(draft, part))
@@ -148,7 +151,7 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         bundle_bytes=sum(entry.bytes for entry in files.values()),
         model_bytes=sum(entry.bytes for path, entry in files.items() if not path.startswith(("golden/", MANIFEST))),
         training_seconds=manifest.provenance.training_seconds,
-        training_images=draft.data.training_images if known and draft.data is not None else None,
+        training_images=len(draft.data.data.of("train")) if known and draft.data is not None else None,
         calibration=manifest.calibration,
         proof=part.proof,
         cold_start=part.cold_start,
@@ -197,7 +200,7 @@ def _parity(draft: Draft, part: Part, judged: dict[str, Judged]) -> Parity | Non
     return parity_of(
         own,
         reference,
-        np.array([image.number for image in draft.images], dtype=np.intp),
+        draft.labels,
         name=draft.reference.name,
         digest=draft.reference.bundle.digest,
         groups=[image.group for image in draft.images],
@@ -219,7 +222,7 @@ def _robustness(draft: Draft, part: Part, judged: dict[str, Judged]) -> Robustne
         [(way.name, way.level) for way in spoilt.ways],
         own,
         None if part is draft.reference else other,
-        np.array([image.number for image in images], dtype=np.intp),
+        draft.labels[spoilt.places],
         Resampling(len(images), number_groups([image.group for image in images]), seed=draft.options.seed),
         margin_points=draft.options.margin_points,
     )

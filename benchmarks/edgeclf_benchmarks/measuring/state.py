@@ -17,13 +17,15 @@ from edgeclf_benchmarks.measuring.machine_state import Conditions
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions, Profile
 from edgeclf_benchmarks.measuring.plain_loop import NAME as PLAIN
 from edgeclf_benchmarks.measuring.plain_loop import PlainLoop, can_stand_for
-from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.rounds import Record
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario
 from edgeclf_benchmarks.measuring.yardstick import NAMES, ContenderYardstick
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.session import is_reference
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Draft:
     data: LabelledImages | None
     before: Conditions
     started: float
-    images: tuple[Labelled, ...] = ()
+    images: tuple[LabelledImage, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     same: str = ""
@@ -100,6 +102,11 @@ class Draft:
         bundles = sum(not part.is_plain and (part.proof is None or part.timed) for part in self.parts)
         return patterns * (each + 1) * bundles
 
+    @property
+    def labels(self) -> NDArray[np.intp]:
+        """(N,) the number of each image's class, in the data's order of classes."""
+        return class_numbers(self.images, () if self.data is None else self.data.classes)
+
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started
 
@@ -130,7 +137,7 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
         parts.append(Part(BundleContender(name, bundle), bundle, bundle.manifest.compute_precision))
     _check_tasks(parts)
     first = next((part for part in parts if reference is not None and part.bundle.digest == reference.digest), None)
-    first = first or next((part for part in parts if part.bundle.manifest.target == "pytorch"), parts[0])
+    first = first or next((part for part in parts if is_reference(part.bundle.manifest.target)), parts[0])
     if options.plain_loop:
         source = next((part.bundle for part in parts if can_stand_for(part.bundle)), None)
         if source is not None:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.measuring.predictions import Labelled
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 
 MOST, SIDE_PX, QUALITY = 24, 96, 75  # about 3 kB each: the report grows by less than 100 kB
 
@@ -31,7 +31,7 @@ def most_telling(labels: NDArray[np.intp], reference: NDArray[np.intp], rows: Se
     return [place for place in order if lost[place] or gained[place]]
 
 
-def thumbnails_of(images: Sequence[Labelled], places: Sequence[int], most: int = MOST) -> dict[str, str]:
+def thumbnails_of(images: Sequence[LabelledImage], places: Sequence[int], most: int = MOST) -> dict[str, str]:
     """Name -> JPEG in base64, at most SIDE_PX wide and high, of the first `most` places; no metadata goes along.
 
     A picture that went away after it was answered has none: that is no reason to lose what was measured.

@@ -18,15 +18,15 @@ from edgeclf_benchmarks.measuring.contenders import Opened
 from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_benchmarks.measuring.yardstick_network import (
     CHANNELS,
+    FILES,
     INPUT,
     OUTPUT,
     SIDE,
     VERSION,
     network_input,
-    onnx_bytes,
-    openvino_files,
     torch_network,
 )
+from edgeclf_runtime.backends import torch_module
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -38,7 +38,8 @@ from edgeclf_runtime.session import open_session
 
 NUMPY = "numpy"
 _PREFIX = "yardstick "
-_ENGINES = ("onnx", "openvino", "pytorch")
+_TORCH = torch_module.BACKEND.name
+_ENGINES = (*FILES, _TORCH)
 NAMES = tuple(_PREFIX + each for each in (*_ENGINES, NUMPY))  # that no row may have
 _FLOATS = 1 << 18  # 1 MiB
 
@@ -79,7 +80,7 @@ class EngineYardstick:
 
     def open(self, options: SessionOptions) -> Opened:
         options = replace(options, compute_precision=None, cache=None)
-        if self.target == "pytorch":
+        if self.target == _TORCH:
             return _open_torch(options)
         session = open_session(_bundle(self.target), options)
         return Opened(_fixed, session, session.close, session.compute_precision, session.facts)
@@ -145,7 +146,7 @@ def _open_torch(options: SessionOptions) -> Opened:
 
 def _bundle(target: str) -> Bundle:
     """A bundle in memory, for the runtime to open as any other."""
-    files = {"model.onnx": onnx_bytes()} if target == "onnx" else openvino_files()
+    files = FILES[target]()
     manifest = Manifest(
         task="embed-image",
         state="built",

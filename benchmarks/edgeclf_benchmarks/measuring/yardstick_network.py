@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.backends import ort, ov
 from edgeclf_runtime.errors import BackendError
 
 VERSION = 1
@@ -107,14 +107,21 @@ def _varint(number: int) -> bytes:
 @cache
 def openvino_files() -> dict[str, bytes]:
     """The network as OpenVINO's IR. Raises BackendError where OpenVINO is missing, or reads no ONNX."""
-    openvino = import_openvino()
+    openvino = ov.import_openvino()
     try:
         network = openvino.Core().read_model(onnx_bytes())
         with tempfile.TemporaryDirectory() as folder:
-            openvino.save_model(network, Path(folder, "model.xml"), compress_to_fp16=False)
-            return {name: Path(folder, name).read_bytes() for name in ("model.xml", "model.bin")}
+            openvino.save_model(network, Path(folder, ov.MODEL), compress_to_fp16=False)
+            return {name: Path(folder, name).read_bytes() for name in (ov.MODEL, ov.WEIGHTS)}
     except RuntimeError as error:
         raise BackendError(f"OpenVINO can't read the yardstick's network ({error})") from error
+
+
+# by engine, the files of a bundle that holds the network
+FILES: dict[str, Callable[[], dict[str, bytes]]] = {
+    ort.BACKEND.name: lambda: {ort.MODEL: onnx_bytes()},
+    ov.BACKEND.name: openvino_files,
+}
 
 
 def torch_network(device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

@@ -93,7 +93,7 @@ def _finish(
 ) -> Adaptation:
     progress.note(
         f"{architecture.backbone}: {learner.parameters:,} parameters, no labels; {len(images.pictures)} images of "
-        f"{Path(images.manifest.root).name} on {learner.device}"
+        f"{images.data.name} on {learner.device}"
     )
     batches = TrainingBatches(
         images.pictures,
@@ -123,7 +123,7 @@ def _finish(
         backbone=architecture.backbone,
         weights=architecture.weights,
         img_size_px=architecture.pixels.crop_px,
-        data=Path(images.manifest.root).name,
+        data=images.data.name,
         images=len(images.pictures),
         epochs=config.epochs,
         seed=config.seed,
@@ -131,7 +131,7 @@ def _finish(
         embedding_std=last["embedding_std"],
         embedding_rank=last["embedding_rank"],
         created_utc=now_utc(),
-        image_hashes=shortened(item.sha256 for item in images.manifest.items),
+        image_hashes=shortened(image.sha256 for image in images.data.images),
     )
     with writing(made.weights, force=True) as draft:
         save_tensors(learner.backbone_state(), draft, header_of(adapted))
@@ -143,7 +143,7 @@ def _check_images(config: AdaptConfig, images: Unlabelled) -> None:
     """Raises DataError where they do not make a batch."""
     if len(images.pictures) < config.batch_size:
         raise DataError(
-            f"{images.manifest.root}: {len(images.pictures)} images that can be read, fewer than a batch of "
+            f"{images.data.root}: {len(images.pictures)} images that can be read, fewer than a batch of "
             f"{config.batch_size}; give a smaller --batch-size, or more images"
         )
 

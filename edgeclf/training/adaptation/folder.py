@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeclf.data.split import load_manifest, save_manifest
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable
 from edgeclf.training.adaptation.unlabelled import Unlabelled
 from edgeclf.training.adaptation.vicreg import COVARIANCE, INVARIANCE, VARIANCE
@@ -161,10 +161,10 @@ class Adaptation:
 
     def images(self) -> Unlabelled:
         broken = from_json(tuple[Unreadable, ...], self._files.read_json(BROKEN), str(self.path / BROKEN))
-        return Unlabelled(load_manifest(self.path / SPLIT), broken)
+        return Unlabelled(load_split(self.path / SPLIT), broken)
 
     def write_images(self, images: Unlabelled) -> None:
-        save_manifest(images.manifest, self.path / SPLIT, force=True)
+        save_split(images.data, self.path / SPLIT, force=True)
         self._files.write_json(BROKEN, to_json(images.broken))
 
     def outcome(self) -> Adapted:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf.training.adaptation.folder import OUTCOME
 from edgeclf.training.run.run import Run
 from edgeclf_export.sources.adapted import Adapted, read_adapted, weights_in
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 
-def seen_in_adaptation(weights: str, data: SplitManifest) -> tuple[str, ...]:
+def seen_in_adaptation(weights: str, data: DataSplit) -> tuple[str, ...]:
     """A warning for validation and for test images that the weights at the path `weights` were adapted to."""
     adapted = read_adapted(weights_in(Path(weights)))
     if adapted is None:
@@ -27,19 +28,19 @@ def keep_adapted(run: Run, weights: str) -> None:
         run.write_json(OUTCOME, to_json(adapted))
 
 
-def seen_by_run(run: Run, items: Sequence[Item]) -> str | None:
+def seen_by_run(run: Run, images: Sequence[LabelledImage]) -> str | None:
     """A warning where images that judge the run were among those that its first weights were adapted to."""
     if not (run.path / OUTCOME).is_file():
         return None
     adapted = from_json(Adapted, run.read_json(OUTCOME), str(run.path / OUTCOME))
-    return _sentence(adapted, items, "these")
+    return _sentence(adapted, images, "these")
 
 
-def _sentence(adapted: Adapted, items: Sequence[Item], which: str) -> str | None:
-    seen = adapted.count_seen(item.sha256 for item in items)
+def _sentence(adapted: Adapted, images: Sequence[LabelledImage], which: str) -> str | None:
+    seen = adapted.count_seen(image.sha256 for image in images)
     if not seen:
         return None
     return (
-        f"{seen} of {len(items)} {which} images were among the {adapted.images} unlabelled ones that the weights were "
+        f"{seen} of {len(images)} {which} images were among the {adapted.images} unlabelled ones that the weights were "
         "adapted to, so figures on them may flatter; give adapt the split manifest, and it sees training images alone"
     )

@@ -9,39 +9,41 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeclf.data.split import Item, SplitManifest, load_manifest
-from edgeclf.data.threads import in_threads
+from edgeclf.data.split_file import load_split
 from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
 from edgeclf.training.inputs.batches import Pictures
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode, find_images
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.progress import SILENT, Progress
 
-_UNLABELLED = ("unlabelled", "labelled")  # a manifest has two classes at least; every image here is of the first
+_UNLABELLED = ("unlabelled", "labelled")  # a split file has two classes at least; every image here is of the first
 
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
-    """The images that can be read, as a manifest whose classes mean nothing, and the files that can't."""
+    """The images that can be read, as a split whose classes mean nothing, and the files that can't."""
 
-    manifest: SplitManifest
+    data: DataSplit
     broken: tuple[Unreadable, ...] = ()
     passed_over: int = 0
 
     @property
     def pictures(self) -> Pictures:
         """As training takes them; the labels are all 0."""
-        return Pictures(self.manifest, self.manifest.items, np.zeros(len(self.manifest.items), dtype=np.int64))
+        return Pictures(self.data.images, np.zeros(len(self.data.images), dtype=np.intp))
 
     def read_again(self, value_range: ValueRange | None = None) -> Unlabelled:
         """Without the images that are gone, changed or damaged since. Raises DataError where that are all."""
-        broken = find_unusable(self.manifest, self.manifest.items, value_range)
+        broken = find_unusable(self.data.images, value_range)
         paths = {each.path for each in broken}
-        items = tuple(item for item in self.manifest.items if item.path not in paths)
-        if not items:
-            raise DataError(f"{self.manifest.root}: none of its images can be read, such as {broken[0].path}")
-        return replace(self, manifest=replace(self.manifest, items=items), broken=(*self.broken, *broken))
+        images = tuple(image for image in self.data.images if image.name not in paths)
+        if not images:
+            raise DataError(f"{self.data.root}: none of its images can be read, such as {broken[0].path}")
+        return replace(self, data=replace(self.data, images=images), broken=(*self.broken, *broken))
 
 
 def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, progress: Progress = SILENT) -> Unlabelled:
@@ -55,9 +57,9 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
         There is no image, or none that can be read.
     """
     if source.suffix.lower() == ".json":
-        manifest = load_manifest(source)
-        root, passed_over = Path(manifest.root), 0
-        paths = [manifest.path_of(item) for item in manifest.of("train")]
+        split = load_split(source)
+        root, passed_over = split.root, 0
+        paths = [image.path for image in split.of("train")]
     elif source.is_dir():
         root = source.resolve()
         paths, passed_over = find_images(root)
@@ -71,17 +73,17 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
     broken = [
         Unreadable(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)
     ]
-    items = [
-        Item(name, _UNLABELLED[0], "train", seen)
-        for name, seen in zip(names, looked, strict=True)
+    images = tuple(
+        LabelledImage(path, name, _UNLABELLED[:1], seen, split="train")
+        for path, name, seen in zip(paths, names, looked, strict=True)
         if isinstance(seen, str)
-    ]
-    if not items:
+    )
+    if not images:
         raise DataError(
             f"{source}: none of its {len(paths)} images can be read, such as {broken[0].path}: {broken[0].error}"
         )
-    manifest = SplitManifest(root=str(root), classes=_UNLABELLED, seed=0, fractions=(1.0, 0.0, 0.0), items=tuple(items))
-    return Unlabelled(manifest, tuple(broken), passed_over)
+    data = DataSplit(root=root, classes=_UNLABELLED, images=images, fractions=(1.0, 0.0, 0.0))
+    return Unlabelled(data, tuple(broken), passed_over)
 
 
 def _look_at(path: Path, value_range: ValueRange | None) -> str | ImageError:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import Item, SplitManifest, verify_item
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.augment import Augmenter
 from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.threads import in_threads
 
 if TYPE_CHECKING:
     import torch
@@ -30,26 +31,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The items of one split, with the index of each one's class."""
+    """The images of one split, with the number of each one's class."""
 
-    manifest: SplitManifest
-    items: tuple[Item, ...]
-    labels: NDArray[np.int64]
+    images: tuple[LabelledImage, ...]
+    labels: NDArray[np.intp]
 
     @classmethod
-    def of(cls, manifest: SplitManifest, split: str) -> Pictures:
+    def of(cls, data: DataSplit, split: Split) -> Pictures:
         """Raises DataError where the split is empty."""
-        items = manifest.of(split)  # type: ignore[arg-type]
-        if not items:
-            raise DataError(f"no {split} images in {manifest.root}; split the data with `edgeclf data split`")
-        place = {name: number for number, name in enumerate(manifest.classes)}
-        return cls(manifest, items, np.array([place[item.label] for item in items], dtype=np.int64))
+        images = data.of(split)
+        if not images:
+            raise DataError(f"no {split} images in {data.root}; split the data with `edgeclf data split`")
+        return cls(images, class_numbers(images, data.classes))
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.images)
 
     def part(self, share: slice) -> Pictures:
-        return Pictures(self.manifest, self.items[share], self.labels[share])
+        return Pictures(self.images[share], self.labels[share])
 
     def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
         """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
@@ -61,26 +60,18 @@ class Pictures:
 
     def load(self, index: int, pixels: Pixels) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""
-        item = self.items[index]
+        image = self.images[index]
         try:
-            with BUDGET.share() as reserve:
-                return pixels.load(verify_item(self.manifest, item), reserve=reserve)[0]
+            return image.load(pixels)
         except ImageError as error:
-            path = self.manifest.path_of(item)
-            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from error
+            raise DataError(f"{image.path}: {error}; `edgeclf data check` lists all such files") from error
 
 
 def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
     """(N, H, W, 3) uint8 in order, without augmentation; threads decode the next batches while the caller computes."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        waiting: deque[Any] = deque()
-        for start in range(0, len(pictures), batch_size):
-            indices = range(start, min(start + batch_size, len(pictures)))
-            waiting.append([pool.submit(pictures.load, index, pixels) for index in indices])
-            if len(waiting) > 2:
-                yield np.stack([future.result() for future in waiting.popleft()])
-        while waiting:
-            yield np.stack([future.result() for future in waiting.popleft()])
+    loaded = in_threads(lambda index: pictures.load(index, pixels), range(len(pictures)))
+    while batch := list(islice(loaded, batch_size)):
+        yield np.stack(batch)
 
 
 class Augmented:
@@ -103,15 +94,14 @@ class Augmented:
         return np.asarray(self._prepare(index))
 
     def _prepare(self, index: int) -> Image.Image | NDArray[np.uint8]:
-        manifest, item, rules = self._pictures.manifest, self._pictures.items[index], self._pixels
+        image, rules = self._pictures.images[index], self._pixels
         try:
-            data = verify_item(manifest, item)
+            data = image.read()
             with BUDGET.share() as reserve:
                 shown = decode(data, background=rules.background, value_range=rules.value_range, reserve=reserve)
                 return self._augmenter.prepare(shown.image)
         except ImageError as error:
-            path = manifest.path_of(item)
-            raise DataError(f"{path}: {error}; `edgeclf data check` lists all such files") from None
+            raise DataError(f"{image.path}: {error}; `edgeclf data check` lists all such files") from None
 
 
 class _EpochOrder:

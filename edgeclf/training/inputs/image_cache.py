@@ -6,20 +6,19 @@ without. Data workers share it: they are forked from the process that holds it.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.wording import size
+from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.progress import Progress
 
 _SHARES = {"auto": 1 / 4, "on": 1 / 2}  # of the memory that is free now
-_SAMPLE, _AHEAD = 32, 64
+_SAMPLE = 32
 
 
 def decode_once(
@@ -37,7 +36,7 @@ def decode_once(
     kept: dict[int, NDArray[np.uint8]] = {}
     taken = 0
     progress.step("decoding", min(count, count * budget // max(expected, 1)))
-    pictures = _in_order(lambda index: sample[index] if index in sample else load(index), count)
+    pictures = in_threads(lambda index: sample[index] if index in sample else load(index), range(count))
     for index, picture in enumerate(pictures):
         if (taken := taken + picture.nbytes) > budget:
             break
@@ -64,10 +63,3 @@ def free_memory(root: Path = Path("/")) -> int:
     except (OSError, ValueError):  # no such group, or its limit is "max"
         return found
     return max(0, min(found, limit - used))
-
-
-def _in_order(load: Callable[[int], NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures in order, decoded in threads a little ahead."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for start in range(0, count, _AHEAD):
-            yield from pool.map(load, range(start, min(start + _AHEAD, count)))

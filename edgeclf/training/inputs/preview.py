@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeclf.console import inert
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf.training.choices import RecipeName
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
 from edgeclf.training.inputs.mixing import mix
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, ImageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
 
 _GAP_PX, _TITLE_PX, _LINE_PX, _LINES, _CHARACTER_PX = 6, 22, 12, 4, 6
@@ -27,7 +28,7 @@ Shown = tuple[NDArray[np.uint8], str]  # (H, W, 3) RGB, and the caption below it
 
 
 def draw_preview(
-    data: SplitManifest,
+    data: DataSplit,
     pixels: Pixels,
     destination: Path,
     *,
@@ -43,12 +44,13 @@ def draw_preview(
     A recipe that mixes images shows the mixed ones with the share of each class; one that changes nothing shows each
     image once. Raises DataError for an image that can't be read, UsageError where `destination` exists without `force`.
     """
-    items = data.of("train")
-    if not items:
+    labelled = data.of("train")
+    if not labelled:
         raise DataError(f"{data.root}: no training images to show")
-    chosen = [items[i * len(items) // min(pictures, len(items))] for i in range(min(pictures, len(items)))]
-    images = [_read(data, item, pixels) for item in chosen]
-    labels = [item.label for item in chosen]
+    count = min(pictures, len(labelled))
+    chosen = [labelled[i * len(labelled) // count] for i in range(count)]
+    images = [_read(image, pixels) for image in chosen]
+    labels = [image.label for image in chosen]
     height, width = pixels.crop_px
     column, band = width + _GAP_PX, _TITLE_PX + height + _LINES * _LINE_PX + _GAP_PX
     sheet = Image.new("RGB", (len(images) * (samples + 1) * column, len(recipes) * band), "white")
@@ -71,11 +73,11 @@ def draw_preview(
         sheet.save(draft, format="PNG")
 
 
-def _read(data: SplitManifest, item: Item, pixels: Pixels) -> Image.Image:
+def _read(image: LabelledImage, pixels: Pixels) -> Image.Image:
     try:
-        return decode(data.path_of(item), background=pixels.background, value_range=pixels.value_range).image
+        return decode(image.read(), background=pixels.background, value_range=pixels.value_range).image
     except ImageError as error:
-        raise DataError(f"{data.path_of(item)}: {error}") from error
+        raise DataError(f"{image.path}: {error}") from error
 
 
 def _samples(

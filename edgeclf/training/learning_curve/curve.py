@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 from edgeclf.baselines.baseline import BaselineOptions, make_baseline
 from edgeclf.data.fractions import nested_subsets
-from edgeclf.data.split import SplitManifest, dataset_of, load_manifest, save_manifest, split_faults
+from edgeclf.data.split import split_faults
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.report import judge_bundle
@@ -24,6 +25,7 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.progress import SILENT, Progress
@@ -141,7 +143,7 @@ def is_curve(path: Path) -> bool:
     return (path / PLAN).is_file()
 
 
-def start_curve(plan: Plan, data: SplitManifest, path: Path, progress: Progress = SILENT) -> LearningCurve:
+def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Trains and judges every approach on every fraction, the smallest first, each in a folder of its own in `path`.
 
     Raises as `train` does, and UsageError where a fraction leaves a class empty, before anything is trained. Points
@@ -150,13 +152,13 @@ def start_curve(plan: Plan, data: SplitManifest, path: Path, progress: Progress 
     if is_curve(path):
         raise UsageError(f"{path} holds a learning curve; go on with --resume {path}, or choose another --name")
     Run.check_free(path)
-    if faults := split_faults(dataset_of(data).samples):
+    if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
     data, _ = leave_out_unusable(data, plan.trainings[0].value_range, progress=progress)
     if not data.of(plan.judged_on):
         raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
-    save_manifest(data, path / SPLIT, force=True)
+    save_split(data, path / SPLIT, force=True)
     _write(path / PLAN, to_json(plan))
     return resume_curve(path, progress)
 
@@ -164,7 +166,7 @@ def start_curve(plan: Plan, data: SplitManifest, path: Path, progress: Progress 
 def resume_curve(path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Measures the points that are still missing."""
     plan = from_json(Plan, _read(path / PLAN), str(path / PLAN))
-    data = load_manifest(path / SPLIT)
+    data = load_split(path / SPLIT)
     subsets = nested_subsets(data, plan.fractions, plan.seed)
     with Run(path).alone():
         points = list(load_curve(path).points) if (path / CURVE).is_file() else []
@@ -185,11 +187,11 @@ def load_curve(path: Path) -> LearningCurve:
     return from_json(LearningCurve, _read(path / CURVE), str(path / CURVE))
 
 
-def _curve(plan: Plan, data: SplitManifest, points: Sequence[Point], *, complete: bool) -> LearningCurve:
+def _curve(plan: Plan, data: DataSplit, points: Sequence[Point], *, complete: bool) -> LearningCurve:
     return LearningCurve(
         created_utc=now_utc(),
         model=plan.trainings[0].model,
-        data=Path(data.root).name,
+        data=data.name,
         data_sha256=data.digest,
         judged_on=plan.judged_on,
         judged_images=len(data.of(plan.judged_on)),
@@ -200,9 +202,7 @@ def _curve(plan: Plan, data: SplitManifest, points: Sequence[Point], *, complete
     )
 
 
-def _measure(
-    plan: Plan, approach: str, fraction: float, subset: SplitManifest, folder: Path, progress: Progress
-) -> Point:
+def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress) -> Point:
     if approach == BASELINE:
         place, seconds, judged = _baseline(plan, fraction, subset, folder)
     else:
@@ -223,7 +223,7 @@ def _measure(
 
 
 def _network(
-    plan: Plan, strategy: str, fraction: float, subset: SplitManifest, folder: Path, progress: Progress
+    plan: Plan, strategy: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress
 ) -> tuple[Path, float, Judgement]:
     place = folder / f"{strategy}-{fraction:g}"
     if not Run.is_at(place):
@@ -233,9 +233,9 @@ def _network(
     return place, run.outcome().training_seconds, judge_run(run, run.data(), plan.judged_on)
 
 
-def _baseline(plan: Plan, fraction: float, subset: SplitManifest, folder: Path) -> tuple[Path, float, Judgement]:
+def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> tuple[Path, float, Judgement]:
     """HOG + SVM as a bundle; it gets no test images, for it would look at them whatever judges the curve."""
-    without_test = replace(subset, items=tuple(item for item in subset.items if item.split != "test"))
+    without_test = replace(subset, images=tuple(image for image in subset.images if image.split != "test"))
     import sklearn.metrics.pairwise
     import sklearn.preprocessing
     import sklearn.svm  # noqa: F401  # now: loading them is no part of the first point's training time

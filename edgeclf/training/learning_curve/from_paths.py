@@ -55,7 +55,7 @@ def learning_curve(
     require_weights(first.model, first.weights, img_size=first.img_size, seed=first.seed)  # the baseline takes minutes
     images = open_data(Path(data), seed=first.seed)
     if strict:
-        refuse_unusable(images, find_unusable(images, images.items, first.value_range))
+        refuse_unusable(images, find_unusable(images.images, first.value_range))
     return _published(start_curve(plan, images, place, progress), place)
 
 

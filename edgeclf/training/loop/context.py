@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import Pictures, plain_batches
@@ -17,6 +16,7 @@ from edgeclf.training.loop.network import Network
 from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import Architecture
 from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class Studio:
     def __init__(
         self,
         config: TrainConfig,
-        data: SplitManifest,
+        data: DataSplit,
         architecture: Architecture,
         module: torch.nn.Module,
         device: torch.device,

@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeclf.data.samples import Split
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf.data.usable import leave_out
-from edgeclf.evaluation.inference import Answers, ask, count_test_images, items_of, match_labels
+from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
 from edgeclf.evaluation.judgement import Judgement, Subject
-from edgeclf.evaluation.report import judge_answers
+from edgeclf.evaluation.report import judge_predictions
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
 from edgeclf.training.run.run import MODEL, Run
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
 from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
 def judge_run(
     run: Run,
-    data: SplitManifest,
+    data: DataSplit,
     split: str = "test",
     *,
     batch_size: int = 16,
@@ -40,11 +37,11 @@ def judge_run(
     """
     outcome, exportable = run.outcome(), run.exportable()
     own = outcome.data_sha256 == data.digest
-    items = items_of(leave_out(data, run.left_out()) if own else data, split)
+    images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
     digest = digest_state(run.weights())
-    use = count_test_images(run.path, items, subject=digest, data_sha256=data.digest, verb="eval")
-    answers = _ask(exportable, data, items, batch_size, progress)
+    use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
+    predictions = _predict(exportable, images, batch_size, progress)
     subject = Subject(
         kind="run",
         name=run.name,
@@ -57,10 +54,10 @@ def judge_run(
         temperature_fit=outcome.temperature_fit,
     )
     known = known_splits(run)
-    there = [known.get(item.sha256) for item in answers.items]
+    there = [known.get(image.sha256) for image in predictions.images]
     other_data = not own and split != "train" and "train" in there
-    return judge_answers(
-        answers,
+    return judge_predictions(
+        predictions,
         subject,
         data,
         split,
@@ -74,7 +71,7 @@ def judge_run(
 
 def known_splits(run: Run) -> dict[str, Split]:
     """SHA-256 of each image of the run's data -> its split."""
-    return {item.sha256: item.split for item in run.data().items}
+    return {image.sha256: image.split for image in run.data().images if image.split is not None}
 
 
 def set_operating_point(
@@ -84,20 +81,18 @@ def set_operating_point(
 
     Raises GateError where none reaches what is wanted; the run keeps what it had.
     """
-    outcome, data = run.outcome(), run.data()
+    outcome = run.outcome()
     exportable = run.exportable()
-    answers = _ask(exportable, data, run.usable_data().of("val"), 16, progress)
-    scores = to_scores(answers.logits, "softmax", outcome.temperature)
-    point = fit_thresholds(scores, answers.numbers(exportable.labels), wanted, per_class=per_class)
+    predictions = _predict(exportable, run.usable_data().of("val"), 16, progress)
+    scores = to_scores(predictions.logits, "softmax", outcome.temperature)
+    point = fit_thresholds(scores, class_numbers(predictions.images, exportable.labels), wanted, per_class=per_class)
     point.check()
     run.write_json(MODEL, to_json(replace(outcome, thresholds=point.thresholds)))
     return point
 
 
-def _ask(
-    exportable: Exportable, data: SplitManifest, items: Sequence[Item], batch_size: int, progress: Progress
-) -> Answers:
-    def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return exportable.answer(pixels)
-
-    return ask(answer, exportable.pixels, len(exportable.labels), data, items, batch_size=batch_size, progress=progress)
+def _predict(
+    exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, progress: Progress
+) -> Predictions:
+    classes = len(exportable.labels)
+    return predict(exportable.answer, exportable.pixels, classes, images, batch_size=batch_size, progress=progress)

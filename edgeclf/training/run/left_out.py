@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeclf.data.split import SplitManifest, dataset_of, split_faults
+from edgeclf.data.split import split_faults
 from edgeclf.data.usable import (
     Unreadable,
     ValueRange,
@@ -13,18 +13,19 @@ from edgeclf.data.usable import (
 )
 from edgeclf.training.distributed import Processes
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import SILENT, Progress
 
 
 def leave_out_unusable(
-    data: SplitManifest,
+    data: DataSplit,
     value_range: ValueRange | None = None,
     *,
     strict: bool = False,
     known: tuple[Unreadable, ...] | None = None,
     processes: Processes = Processes(),
     progress: Progress = SILENT,
-) -> tuple[SplitManifest, tuple[Unreadable, ...]]:
+) -> tuple[DataSplit, tuple[Unreadable, ...]]:
     """The split without images that can't be used, and those; all processes come to the same.
 
     Images of all splits are read, so that no later evaluation stops at one; nothing else is done with test images.
@@ -37,13 +38,13 @@ def leave_out_unusable(
         Of a training that goes on, the images that were left out before: they stay so. None: it begins.
     """
     there = leave_out(data, known or ())
-    own = there.items[processes.share(len(there.items))]
-    bad = {each.path: each for each in find_unusable(there, own, value_range, progress=progress)}
-    marks = processes.totals(*(float(item.path in bad) for item in there.items))
+    own = there.images[processes.share(len(there.images))]
+    bad = {each.path: each for each in find_unusable(own, value_range, progress=progress)}
+    marks = processes.totals(*(float(image.name in bad) for image in there.images))
     elsewhere = "another process can't read it"
     found = tuple(
-        bad.get(item.path, Unreadable(item.path, elsewhere))
-        for item, mark in zip(there.items, marks, strict=True)
+        bad.get(image.name, Unreadable(image.name, elsewhere))
+        for image, mark in zip(there.images, marks, strict=True)
         if mark
     )
     if strict:
@@ -51,7 +52,7 @@ def leave_out_unusable(
     usable = leave_out(there, found)
     if found:
         again = "; it goes on without them, and so not to the same bits" if known is not None else "; they are left out"
-        progress.warn(f"{left_out_sentence(found, len(there.items))}{again} (--strict stops)")
-    if faults := split_faults(dataset_of(usable).samples):
+        progress.warn(f"{left_out_sentence(found, len(there.images))}{again} (--strict stops)")
+    if faults := split_faults(usable.images):
         raise DataError(f"{data.root}: {faults[0]}")
     return usable, (*(known or ()), *found)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.data.samples import SPLITS
-from edgeclf.data.split import SplitManifest, load_manifest, save_manifest
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
 from edgeclf.training.config import TrainConfig
@@ -24,7 +23,7 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
+from edgeclf_runtime.images.data_split import DataSplit, LabelledData
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Run:
         cls,
         path: Path,
         config: TrainConfig,
-        data: SplitManifest,
+        data: DataSplit,
         architecture: Architecture,
         start: Checkpoint,
         left_out: Sequence[Unreadable] = (),
@@ -80,7 +79,7 @@ class Run:
         """
         cls.check_free(path)
         run = cls(path)
-        save_manifest(data, path / SPLIT, force=True)
+        save_split(data, path / SPLIT, force=True)
         run.write_left_out(left_out)
         run.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
@@ -150,11 +149,11 @@ class Run:
     def config(self) -> TrainConfig:
         return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
 
-    def data(self) -> SplitManifest:
+    def data(self) -> DataSplit:
         """The split as it was given, images that can't be used included: its digest is what tells it from others."""
-        return load_manifest(self.path / SPLIT)
+        return load_split(self.path / SPLIT)
 
-    def usable_data(self) -> SplitManifest:
+    def usable_data(self) -> DataSplit:
         """The split without the images that were left out."""
         return leave_out(self.data(), self.left_out())
 
@@ -194,34 +193,26 @@ class Run:
             test_uses=known_uses(self.path, outcome.data_sha256),
         )
         data = self.usable_data()
-        there = replace(data, items=tuple(item for item in data.items if data.path_of(item).is_file()))
-        gone = len(data.items) - len(there.items)
-        notes = (f"{gone:,} of the run's {len(data.items):,} images are no longer there and left out",) if gone else ()
-        files = tuple(there.path_of(item) for item in there.of("val"))
+        there = replace(data, images=tuple(image for image in data.images if image.path.is_file()))
+        gone = len(data.images) - len(there.images)
+        notes = (f"{gone:,} of the run's {len(data.images):,} images are no longer there and left out",) if gone else ()
+        files = tuple(image.path for image in there.of("val"))
         exportable = exportable_from_training(self.architecture(), self.weights(), training, files)
         notes = (*exportable.notes, *notes)
-        return replace(exportable, data=self._labelled(there, exportable.labels), notes=notes)
+        return replace(exportable, data=self._labelled(there), notes=notes)
 
-    def _labelled(self, data: SplitManifest, classes: Sequence[str]) -> LabelledData:
-        """The splits as the exporter takes them; a use of the test images is counted in the run."""
-        numbers = {label: number for number, label in enumerate(classes)}
-        train, val, test = (
-            tuple(
-                LabelledImage(data.path_of(item), numbers[item.label], item.sha256, item.group)
-                for item in data.of(split)
-            )
-            for split in SPLITS
-        )
-
+    def _labelled(self, data: DataSplit) -> LabelledData:
+        """The split as the exporter takes it; a use of the test images is counted in the run."""
         use = new_use()  # one for all targets of an export
+        tests = len(data.of("test"))
 
         def count_use(subject: str) -> str:
             made = record_test_use(
-                self.path, subject=subject, data_sha256=self.data().digest, images=len(test), verb="export", use=use
+                self.path, subject=subject, data_sha256=self.data().digest, images=tests, verb="export", use=use
             )
             return str(made)
 
-        return LabelledData(train, val, test, f"run {self.name}", count_use)
+        return LabelledData(data, f"run {self.name}", count_use)
 
     def history(self) -> list[dict[str, Any]]:
         """One object an epoch, as they were written."""

@@ -15,8 +15,9 @@ from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
 from edgeclf_runtime.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from edgeclf.data.check import Checked
+    from edgeclf.data.check import Checked, Pair
     from edgeclf.data.findings import Finding
+    from edgeclf_runtime.images.labelled import LabelledImage
 
 
 def check(
@@ -54,7 +55,7 @@ def check(
         write_json("data check", _fields(source, checked, findings))
     else:
         show_check(checked, findings)
-    say_passed_over([source], checked.dataset.passed_over, verbose=verbose)
+    say_passed_over([source], checked.data.passed_over, verbose=verbose)
     if report is not None:
         say(f"wrote {report / 'check.html'}", style="dim")
     _end(source, checked, findings, report)
@@ -63,23 +64,32 @@ def check(
 def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> dict[str, Any]:
     from edgeclf.data.balance import count_labels
 
-    dataset = checked.dataset
+    data = checked.data
     return {
         "source": str(source),
-        "images": len(dataset.samples),
-        "passed_over": dataset.passed_over,
-        "classes": count_labels((sample.label for sample in dataset.samples), dataset.classes),
+        "images": len(data.images),
+        "passed_over": data.passed_over,
+        "classes": count_labels((image.label for image in data.images), data.classes),
         "findings": findings,
-        "leaks": checked.leaks,
-        "conflicts": checked.conflicts,
-        "copies": checked.copies,
-        "look_alikes": checked.alike,
+        "leaks": list(map(_pair, checked.leaks)),
+        "conflicts": list(map(_pair, checked.conflicts)),
+        "copies": [list(map(_place, copies)) for copies in checked.copies],
+        "look_alikes": list(map(_pair, checked.alike)),
         "deep": checked.deep,
         "look_alikes_cut": checked.alike_cut,
         "unreadable": checked.unreadable,
         "changed": checked.changed,
         "odd": checked.odd,
     }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    facts = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
+    return {"first": _place(pair.first), "second": _place(pair.second), **facts}
+
+
+def _place(image: LabelledImage) -> dict[str, str | None]:
+    return {"path": image.name, "label": image.label, "split": image.split}
 
 
 def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:

@@ -15,7 +15,7 @@ from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.data.split import SplitManifest
+    from edgeclf_runtime.images.data_split import DataSplit
 
 
 def split(
@@ -54,26 +54,27 @@ def split(
     """
     from edgeclf.data.groups import group_rule
     from edgeclf.data.sources import read_dataset
-    from edgeclf.data.split import save_manifest, split_dataset
+    from edgeclf.data.split import split_dataset
+    from edgeclf.data.split_file import save_split
 
     if source.suffix.lower() == ".json":
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
-    dataset = read_dataset(source)
-    manifest = split_dataset(dataset, _shares(fractions), seed, group_of=rule, progress=Bars())
-    save_manifest(manifest, output, force)
+    data = read_dataset(source)
+    split = split_dataset(data, _shares(fractions), seed, group_of=rule, progress=Bars())
+    save_split(split, output, force)
     if as_json:
-        counts = {name: split_counts(manifest, name) for name in ("train", "val", "test")}
-        fields = {"path": str(output), "digest": manifest.digest, "seed": seed, "fractions": manifest.fractions}
-        write_json("data split", {**fields, "passed_over": dataset.passed_over, "counts": counts})
+        counts = {name: split_counts(split, name) for name in ("train", "val", "test")}
+        fields = {"path": str(output), "digest": split.digest, "seed": seed, "fractions": split.fractions}
+        write_json("data split", {**fields, "passed_over": data.passed_over, "counts": counts})
     else:
-        show_split(manifest)
-    say_passed_over([source], dataset.passed_over, verbose=verbose)
-    if any(sample.split for sample in dataset.samples):
-        own_val = any(sample.split == "val" for sample in dataset.samples)
-        say(f"the source's own splits are kept{'' if own_val else ', val is taken out of its train'}", style="dim")
-    _warn_of_balance(manifest)
-    say(f"wrote {output}  sha256 of its items {manifest.digest}", style="dim")
+        show_split(split)
+    say_passed_over([source], data.passed_over, verbose=verbose)
+    if data.has_splits:
+        new_val = "" if data.of("val") else ", val is taken out of its train"
+        say(f"the source's own splits are kept{new_val}", style="dim")
+    _warn_of_balance(split)
+    say(f"wrote {output}  sha256 of its items {split.digest}", style="dim")
     suggest(
         f"edgeclf data check {shell_word(str(output))}",
         f"edgeclf train {shell_word(str(output))} --model mobilenetv3_large_100",
@@ -88,14 +89,14 @@ def _shares(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
-def _warn_of_balance(manifest: SplitManifest) -> None:
+def _warn_of_balance(data: DataSplit) -> None:
     from edgeclf.data.balance import balance_warnings, few_to_judge
     from edgeclf.data.sources import some
 
-    for warning in balance_warnings(split_counts(manifest, "train")):
+    for warning in balance_warnings(split_counts(data, "train")):
         say(f"warning: {warning}", style="yellow")
     for name in ("val", "test"):
-        counted = split_counts(manifest, name)
+        counted = split_counts(data, name)
         lacking = [label for label, number in counted.items() if not number]
         if not any(counted.values()):
             say(f"warning: no {name} images", style="yellow")

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-_DEVICES = ("cpu", "cuda", "tensorrt", "gpu", "npu")
 _RUN, _BUNDLE = "config.json", "manifest.json"
 
 
 def devices(incomplete: str) -> list[str]:
-    return _beginning(incomplete, _DEVICES)
+    from edgeclf_runtime.session import BACKENDS
+
+    return _beginning(incomplete, sorted({device for backend in BACKENDS.values() for device in backend.devices}))
 
 
 def models(incomplete: str) -> list[str]:

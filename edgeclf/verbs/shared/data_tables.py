@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from edgeclf.console import grid, inert, mark, show, styled
 
 if TYPE_CHECKING:
-    from edgeclf.data.check import Checked, Pair, Place
+    from edgeclf.data.check import Checked, Pair
     from edgeclf.data.findings import Finding
-    from edgeclf.data.samples import Split
-    from edgeclf.data.split import SplitManifest
     from edgeclf.data.stats import Advice, Spread, Statistics
+    from edgeclf_runtime.images.data_split import DataSplit
+    from edgeclf_runtime.images.labelled import LabelledImage, Split
 
 _MOST_PAIRS, _MOST_CLASSES = 10, 40
 _STYLES = {"pass": "green", "warning": "yellow", "fault": "red", "leak": "bold red"}
@@ -38,8 +38,8 @@ def show_check(checked: Checked, findings: Sequence[Finding]) -> None:
             show(styled(f"  and {rest} more: --json lists all of them, --report shows them", "dim"))
 
 
-def _place(place: Place) -> str:
-    return inert(f"{place.split + ' ' if place.split else ''}{place.label}: {place.path}")
+def _place(image: LabelledImage) -> str:
+    return inert(f"{image.split + ' ' if image.split else ''}{image.label}: {image.name}")
 
 
 def _closeness(pair: Pair) -> str:
@@ -48,21 +48,21 @@ def _closeness(pair: Pair) -> str:
     return f"{pair.correlation:.3f}{' mirrored' if pair.mirrored else ''}"
 
 
-def split_counts(manifest: SplitManifest, name: Split) -> dict[str, int]:
+def split_counts(data: DataSplit, name: Split) -> dict[str, int]:
     """Images of each class in one split."""
     from edgeclf.data.balance import count_labels
 
-    return count_labels((item.label for item in manifest.of(name)), manifest.classes)
+    return count_labels((image.label for image in data.of(name)), data.classes)
 
 
-def show_split(manifest: SplitManifest) -> None:
+def show_split(data: DataSplit) -> None:
     """Images of each class in each split."""
-    counts = [split_counts(manifest, name) for name in ("train", "val", "test")]
+    counts = [split_counts(data, name) for name in ("train", "val", "test")]
     table = grid("class", "train", "val", "test")
-    for label in manifest.classes[:_MOST_CLASSES]:
+    for label in data.classes[:_MOST_CLASSES]:
         table.add_row(inert(label), *(f"{counted[label]:,}" for counted in counts))
-    if len(manifest.classes) > _MOST_CLASSES:
-        table.add_row(styled(f"and {len(manifest.classes) - _MOST_CLASSES} more classes", "dim"))
+    if len(data.classes) > _MOST_CLASSES:
+        table.add_row(styled(f"and {len(data.classes) - _MOST_CLASSES} more classes", "dim"))
     table.add_row("all", *(f"{sum(counted.values()):,}" for counted in counts), style="bold")
     show(table)
 

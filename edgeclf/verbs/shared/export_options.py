@@ -109,6 +109,7 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
     """
     from edgeclf_export.quantize.calibration_data import NO_IMAGES
     from edgeclf_export.quantize.export_quantized import PRECISIONS
+    from edgeclf_export.targets.registry import TARGETS
 
     if options.precision not in PRECISIONS:
         return
@@ -119,7 +120,8 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
         )
     if options.int8.calib_data is None and not brings_images:
         raise UsageError(NO_IMAGES)
-    need("int8", "onnxruntime", *(["nncf", "openvino"] if "openvino" in options.targets else []))
+    quantizers = (TARGETS[target].quantizer for target in options.targets)
+    need("int8", "onnxruntime", *(module for each in quantizers if each is not None for module in each.needs))
 
 
 def _floor(text: str) -> Floor:

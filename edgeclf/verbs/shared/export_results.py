@@ -171,23 +171,26 @@ def suggest_triton(models: Sequence[Path]) -> None:
 
 
 def _say_state(b: Exported, made: Sequence[Exported]) -> None:
-    """What a TensorRT bundle is, and what was checked; the others say all in the table."""
-    if b.target != "tensorrt":
+    """What a bundle is whose engine is built on the device, and what was checked; the others say all in the table."""
+    from edgeclf_export.targets.registry import TARGETS
+
+    on_device = TARGETS[b.target].on_device
+    if on_device is None:
         return
     if b.state == "built":
         say(f"{b.path} is built: an engine for this machine alone", style="bold")
     else:
-        say(f"{b.path} is portable: a graph prepared for TensorRT, not yet an engine", style="bold")
+        say(f"{b.path} is portable: a graph prepared for {on_device.engine}, not yet an engine", style="bold")
     for check in (*b.checks, *(b.proof.reasons if b.proof.verdict == "pass" else ())):
         say(f"  {check}", style="dim")
     if b.state == "portable" and not _has_engine(made):
-        from edgeclf_export.targets.tensorrt.engine_here import why_no_engine_here
-
-        say(f"  no engine was built here: {why_no_engine_here()}", style="dim")
+        say(f"  no engine was built here: {on_device.why_not_here()}", style="dim")
 
 
 def _has_engine(made: Sequence[Exported]) -> bool:
-    return any(b.target == "tensorrt" and b.state == "built" for b in made)
+    from edgeclf_export.targets.registry import TARGETS
+
+    return any(TARGETS[b.target].on_device is not None and b.state == "built" for b in made)
 
 
 def _on_the_device(portable: Path) -> list[str]:

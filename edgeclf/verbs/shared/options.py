@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgeclf.data.samples import SplitOrAll
 from edgeclf.training.choices import TrainingDevice
 from edgeclf.verbs.shared import completion
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.installing import pip_install
 
 PixelMode = Literal["exact", "fast"]  # the runtime's own words, repeated so that --help loads no numpy; a test compares
+SplitOrAll = Literal["test", "val", "train", "all"]
 OwnPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 ClassCoverage = Literal["all", "present"]
 

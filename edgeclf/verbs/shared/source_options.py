@@ -126,12 +126,15 @@ def engine_settings(
     opt_batch: int | None, max_batch: int | None, workspace: int | None, tf32: bool | None, used_by: tuple[str, ...]
 ) -> BuildSettings:
     """Raises UsageError for an option that nothing of this call uses."""
+    from edgeclf_export.targets.registry import TARGETS
     from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
     given = {"opt_batch": opt_batch, "max_batch": max_batch, "workspace_mib": workspace, "tf32": tf32}
     given = {option: value for option, value in given.items() if value is not None}
-    if "tensorrt" not in used_by and (misplaced := [name for name in given if name != "max_batch"]):
-        raise UsageError(f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for --target tensorrt")
-    if given and not {"tensorrt", "triton"} & set(used_by):
-        raise UsageError("--max-batch is for --target tensorrt and --layout triton; other bundles take any batch")
+    takers = [name for name, target in TARGETS.items() if target.on_device is not None]
+    wanted = f"--target {' or '.join(takers)}"
+    if not set(takers) & set(used_by) and (misplaced := [name for name in given if name != "max_batch"]):
+        raise UsageError(f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for {wanted}")
+    if given and not {*takers, "triton"} & set(used_by):
+        raise UsageError(f"--max-batch is for {wanted} and --layout triton; other bundles take any batch")
     return BuildSettings(**given)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ _OPTIONS = {
 def folder_of(model: str | None, weights: str, strategy: str, fraction: str | None, name: str | None) -> Path:
     """Where a new run or learning curve goes. Raises UsageError for what can't name one."""
     from edgeclf.training.from_paths import RUNS, default_folder
+    from edgeclf.training.learning_curve.curve import BASELINE
 
     if model is None:
         if weights.startswith("clip:"):
@@ -39,8 +40,8 @@ def folder_of(model: str | None, weights: str, strategy: str, fraction: str | No
         raise UsageError(f"{name!r} can't name a run; give --name letters, digits, '-' and '_'")
     if fraction is None and "," in strategy:
         raise UsageError(f"{strategy} are several strategies; choose one, or compare them with --fraction 0.1,0.3,1")
-    if fraction is None and strategy == "hog-svm":
-        raise UsageError("hog-svm is no strategy of a network; make it with `edgeclf baseline`, or give --fraction")
+    if fraction is None and strategy == BASELINE:
+        raise UsageError(f"{BASELINE} is no strategy of a network; make it with `edgeclf baseline`, or give --fraction")
     return default_folder(model, strategy if fraction is None else "curve") if name is None else RUNS / name
 
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 def check_layout(layout: Layout, options: ExportOptions) -> None:
     """Raises UsageError, before any work, where a target can't be served in this layout."""
-    from edgeclf_export.targets.tensorrt.engine_here import why_no_engine_here
+    from edgeclf_export.targets.registry import TARGETS
     from edgeclf_export.targets.triton import check_served
 
     for target in options.targets if layout == "triton" else ():
-        check_served(target, "portable" if target == "tensorrt" and why_no_engine_here() else "built")
+        on_device = TARGETS[target].on_device
+        check_served(target, "portable" if on_device is not None and on_device.why_not_here() else "built")
 
 
 def lay_out(layout: Layout, made: Sequence[Exported], options: ExportOptions) -> list[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeclf_export.graph.editing import constants_of, described, inferred
+from edgeclf_runtime.backends.audit import multiply_accumulates
 
 Family = Literal["convolutional", "transformer"]
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -57,11 +57,9 @@ def _layers(model: Any) -> Iterator[Layer]:
 
 
 def _macs(node: Any, entry: list[int], factor: list[int], output: list[int]) -> int:
-    """Every output number takes as many products as its kernel, or the shared side, has numbers."""
+    """0: shapes are not known."""
     if not output or not factor:
         return 0
-    if node.op_type == "Conv":
-        return math.prod(output) * math.prod(factor[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(entry) * math.prod(factor[1:])
-    return math.prod(output) * (entry[-1] if entry else 1)
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return multiply_accumulates(output if node.op_type == "Conv" else entry, factor[1:])
+    return multiply_accumulates(output, entry[-1:])

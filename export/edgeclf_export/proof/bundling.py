@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_export.exportable import TextExportable
-from edgeclf_export.proof.audit import audit, check_shares
 from edgeclf_export.proof.image_metadata import without_metadata
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.proof.probes import write_probes
 from edgeclf_export.proof.texts import ProofTexts, write_golden_texts, write_tokenizer
 from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.golden import Golden, GoldenImage
@@ -29,20 +29,15 @@ from edgeclf_runtime.deploy.verify import prove, run_pixels, verify
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version
-from edgeclf_runtime.session import Session, open_session
+from edgeclf_runtime.session import BACKENDS, Session, open_session
 
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is tried on its way, and never published
-_VERSIONED = (
-    "edgeclf",
-    "torch",
-    "timm",
-    "torchvision",
-    "open_clip_torch",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "numpy",
-    "pillow",
+_VERSIONED = dict.fromkeys(
+    (
+        *("edgeclf", "torch", "timm", "torchvision", "open_clip_torch", "onnx"),
+        *(backend.module for backend in BACKENDS.values()),
+        *("numpy", "pillow"),
+    )
 )
 
 
@@ -96,9 +91,9 @@ def build_bundle(
     if isinstance(hub.exportable, TextExportable):
         write_tokenizer(draft, hub.exportable.tokenizer)
     manifest = describe(hub, target.name, built, golden)
-    shares = audit(draft, manifest)
-    check_shares(shares or {}, manifest.compute_precision, target.name)
-    manifest = replace(manifest, shares=shares)
+    shares = target.shares(draft, manifest)
+    doubt = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
+    manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([doubt] if doubt else [])))
     return prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
 
 
@@ -164,7 +159,7 @@ def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
 def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
     """The manifest of what a target built, before any proof."""
     exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
-    contract = exportable.contract(hub.form)
+    contract = exportable.contract(hub.form, built.batch)
     manifest = Manifest(
         task=contract.task,
         state=built.state,

@@ -6,7 +6,6 @@ quantizer takes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,8 +19,6 @@ PERCENTILE = 99.99
 _SAMPLES = 4096  # of a tensor and image, evenly spread: the extremes are taken of all
 _CLIPS = np.linspace(0.3, 1.0, 36)
 _LEVELS = 255
-
-Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -105,11 +102,3 @@ def open_quietly(model: bytes) -> Any:
     settings.log_severity_level = 3
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # fair to others on a busy machine
     return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-
-
-def tensors_data(ranges: Ranges) -> Any:
-    """The ranges as ONNX Runtime's quantizer takes them."""
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
-
-    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
-    return TensorsData(CalibrationMethod.MinMax, data)

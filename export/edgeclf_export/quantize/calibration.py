@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import DataError, ImageError, UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.predict import prepare_images, strictly
 
 CALIBRATION_IMAGES = 300
 FEW_IMAGES = 64  # below that single pictures set the ranges
@@ -96,7 +97,7 @@ def load_calibration(
         warnings.append(f"{len(found) - len(free)} of {len(found)} images left out: copies, or images that judge")
     if len(chosen) < FEW_IMAGES:
         warnings.append(f"{len(chosen)} calibration images are few, ranges hang on single ones; {FEW_IMAGES} would do")
-    if lacking := len({image.label for image in free}) - len({image.label for image in chosen}):
+    if lacking := len({image.labels for image in free}) - len({image.labels for image in chosen}):
         warnings.append(f"{lacking} classes have no calibration image; raise --calib-images")
     loaded = load_pixels(chosen, pixels, "the calibration images")
     different = count_different(loaded)
@@ -115,12 +116,10 @@ def load_calibration(
 
 def choose(found: Sequence[LabelledImage], most: int, seed: int) -> tuple[LabelledImage, ...]:
     """At most `most` images, one of each class in turn; their order follows from their hashes and the seed alone."""
-    classes: dict[int | None, list[LabelledImage]] = {}
+    classes: dict[tuple[str, ...], list[LabelledImage]] = {}
     for image in sorted(found, key=lambda image: _rank(image, seed)):
-        classes.setdefault(image.label, []).append(image)
-    queues = [
-        iter(images) for _, images in sorted(classes.items(), key=lambda item: -1 if item[0] is None else item[0])
-    ]
+        classes.setdefault(image.labels or (), []).append(image)
+    queues = [iter(classes[labels]) for labels in sorted(classes)]
     chosen: list[LabelledImage] = []
     while queues and len(chosen) < most:
         queues = [queue for queue in queues if _take(queue, chosen, most)]
@@ -134,12 +133,12 @@ def part(
 
     Groups stay together; copies of one file fall into one part.
     """
-    ranked = sorted(found, key=lambda image: (-1 if image.label is None else image.label, _rank(image, seed)))
+    ranked = sorted(found, key=lambda image: (image.labels or (), _rank(image, seed)))
     places: dict[str, bool] = {}
     parts: tuple[list[LabelledImage], list[LabelledImage]] = ([], [])
-    taken: dict[int | None, list[int]] = {}
+    taken: dict[tuple[str, ...], list[int]] = {}
     for image in ranked:
-        counts = taken.setdefault(image.label, [0, 0])
+        counts = taken.setdefault(image.labels or (), [0, 0])
         key = image.group or image.sha256
         judges = places.setdefault(key, counts[0] > share * sum(counts))
         counts[int(judges)] += 1
@@ -149,18 +148,8 @@ def part(
 
 def load_pixels(images: Sequence[LabelledImage], pixels: Pixels, role: str) -> NDArray[np.uint8]:
     """(N, H, W, 3) uint8. Raises DataError, naming the file, where one can't be read or changed."""
-    loaded = []
-    for image in images:
-        try:
-            data = image.path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != image.sha256:
-                raise DataError(f"{image.path}: changed since it was listed; split anew, or bring the old file back")
-            loaded.append(pixels.load(data)[0])
-        except OSError as error:
-            raise DataError(f"{image.path}: {error.strerror}") from error
-        except ImageError as error:
-            raise DataError(f"{image.path}: {error}; take it out of {role}") from error
-    return np.stack(loaded)
+    loaded = strictly(prepare_images(images, lambda image: image.load(pixels)), f"take it out of {role}")
+    return np.stack([found for _, found in loaded])
 
 
 def count_different(pixels: NDArray[np.uint8]) -> int:

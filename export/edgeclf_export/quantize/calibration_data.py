@@ -23,7 +23,7 @@ from edgeclf_export.quantize.calibration import (
 from edgeclf_export.quantize.few_images import SELECTED, More, about, what_can_be_shown
 from edgeclf_runtime.bundle.quantization_report import Floor
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import LabelledImage, read_folder
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, read_folder
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import Progress
 
@@ -105,7 +105,7 @@ def gather(
         most=options.calib_images or more.spared(free, CALIBRATION_IMAGES),
         seed=options.seed,
     )
-    pool = (*jobs.calibrate, *(data.train if data is not None else ()))
+    pool = (*jobs.calibrate, *(data.split.of("train") if data is not None else ()))
     others = more.of(without(pool, judges | calibration.hashes))
     source = f"validation images of {data.called}" if data is not None else f"half of {jobs.called}"
     progress.note(what_can_be_shown(jobs.judge, others, source, options.floor))
@@ -114,9 +114,9 @@ def gather(
     pixels = load_pixels(judging, exportable.pixels, "the images that judge")
     temperature = exportable.training.temperature if exportable.training else None
     logits = exportable.answer(pixels)
-    exam = _exam(jobs.judge, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature)
+    exam = _exam(jobs.judge, exportable.labels, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature)
     if others:
-        learnt = {image.sha256 for image in data.train} if data is not None else set()
+        learnt = {image.sha256 for image in data.split.of("train")} if data is not None else set()
         exam = Exam(logits, None, exam.temperature, _groups(judging), about(jobs.judge, others, source, learnt))
     if not jobs.test or data is None:
         return Material(calibration, exam, pixels, None)
@@ -125,7 +125,7 @@ def gather(
     def open_test(digest: str) -> tuple[Exam, NDArray[np.uint8]]:
         told = count_use(digest)
         shown = load_pixels(jobs.test, exportable.pixels, "the test images")
-        return _exam(jobs.test, exportable.answer(shown), told, exam.temperature), shown
+        return _exam(jobs.test, exportable.labels, exportable.answer(shown), told, exam.temperature), shown
 
     return Material(calibration, exam, pixels, open_test)
 
@@ -142,11 +142,12 @@ def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
     """
     data, folder = exportable.data, options.calib_data
     if data is not None:
-        if not data.val:
+        train, val, test = map(data.split.of, SPLITS)
+        if not val:
             raise DataError(f"{data.called} has no validation images, which choose the int8 rung; split it with some")
         if folder is None:
-            return Jobs(data.train, data.val, data.test, f"training images of {data.called}")
-        return Jobs(read_folder(folder, exportable.labels), data.val, data.test, folder.resolve().name)
+            return Jobs(train, val, test, f"training images of {data.called}")
+        return Jobs(read_folder(folder, exportable.labels), val, test, folder.resolve().name)
     if folder is None:
         raise UsageError(NO_IMAGES)
     found = read_folder(folder, exportable.labels)
@@ -158,10 +159,14 @@ def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
 
 
 def _exam(
-    images: Sequence[LabelledImage], reference: NDArray[np.float32], source: str, temperature: float | None
+    images: Sequence[LabelledImage],
+    classes: Sequence[str],
+    reference: NDArray[np.float32],
+    source: str,
+    temperature: float | None,
 ) -> Exam:
-    known = all(image.label is not None for image in images)
-    labels = np.array([image.label for image in images], dtype=np.intp) if known else None
+    known = all(image.labels is not None for image in images)
+    labels = class_numbers(images, classes) if known else None
     if temperature is None:
         temperature = 1.0 if labels is None else fit_temperature(reference, labels).temperature
     return Exam(reference, labels, temperature, _groups(images), source)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from edgeclf_export.failures import Failed, TargetsFailed
 from edgeclf_export.proof.bundling import keep_aside
 from edgeclf_export.proof.images import ProofImages
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import Int8Options, gather
 from edgeclf_export.quantize.chosen_bundle import write_bundle
-from edgeclf_export.quantize.quantizers import Workbench
 from edgeclf_export.quantize.selection import LadderFailed, choose
 from edgeclf_export.quantize.trial import Trials
 from edgeclf_export.targets.target import Hub, Target
@@ -65,7 +65,7 @@ def export_quantized(
         As `gather`: images to calibrate and to judge on are missing.
     """
     material = gather(exportable, options, progress)
-    bench = Workbench(hub, material.calibration)
+    network = CalibratedNetwork(hub, material.calibration)
     failed: list[Failed] = []
     made: list[str] = []
     for target, place in order.places.items():
@@ -74,7 +74,7 @@ def export_quantized(
             destination = place
             try:
                 chosen = choose(
-                    trials, bench, material, options, auto=order.precision == "auto", progress=progress, time=time
+                    trials, network, material, options, auto=order.precision == "auto", progress=progress, time=time
                 )
                 precision = chosen.trial.rung.precision
                 if order.precision == "int8" and precision != "int8":

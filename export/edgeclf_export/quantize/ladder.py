@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from edgeclf_export.proof.audit import LEAST_SHARE
 from edgeclf_export.quantize.accuracy_gate import hopeless
-from edgeclf_export.quantize.quantizers import QUANTIZERS, Recipe, Workbench
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.sensitivity import worst
 from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_export.targets.quantizer import Recipe
+from edgeclf_runtime.backends.audit import LEAST_SHARE
 from edgeclf_runtime.bundle.quantization_report import Harm, Judged
 from edgeclf_runtime.progress import Progress
 
@@ -17,15 +18,15 @@ LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most harmful first
 BLAMED = 5
 
 
-def climb_int8(trials: Trials, bench: Workbench, progress: Progress) -> list[Trial]:
+def climb_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -> list[Trial]:
     """The int8 rungs that were tried, in order; the last one holds, or none does.
 
     Where so few images judge that no rung could be shown to hold, the first that does not fail is enough.
     """
     tried: list[Trial] = []
-    for recipe in _recipes(trials, bench, tried):
+    for recipe in _recipes(trials, network, tried):
         progress.step(f"{trials.target.name}: {recipe.did}")
-        write = partial(QUANTIZERS[trials.target.name].write, bench, recipe)
+        write = partial(trials.quantizer.write, network, recipe)
         trial = trials.attempt(recipe.name, recipe.did, write, leave=recipe.leave)
         tried.append(trial)
         if trial.rung.holds or (trial.is_usable and _nothing_can_be_shown(trials, trial)):
@@ -36,7 +37,7 @@ def climb_int8(trials: Trials, bench: Workbench, progress: Progress) -> list[Tri
 def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
     """The rungs of 16 bits that this machine's engine computes in; the first that it takes is enough."""
     tried: list[Trial] = []
-    for precision in QUANTIZERS[trials.target.name].lower:
+    for precision in trials.quantizer.lower:
         tried.append(float_rung(trials, precision, progress))
         if tried[-1].manifest is not None:
             break
@@ -50,10 +51,10 @@ def float_rung(trials: Trials, precision: str, progress: Progress) -> Trial:
     return trials.attempt(precision, did, partial(trials.target.build, trials.hub, precision))
 
 
-def blame(bench: Workbench, tried: list[Trial]) -> tuple[Harm, ...]:
+def blame(network: CalibratedNetwork, tried: list[Trial]) -> tuple[Harm, ...]:
     """The layers that quantization harms most, where the ladder had to ask."""
     asked = any(trial.rung.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
-    return bench.harms[:BLAMED] if asked else ()
+    return network.harms[:BLAMED] if asked else ()
 
 
 def best(tried: list[Trial]) -> Trial | None:
@@ -62,22 +63,24 @@ def best(tried: list[Trial]) -> Trial | None:
     return max(usable, key=lambda trial: (trial.rung.holds, _bound(trial)), default=None)
 
 
-def _recipes(trials: Trials, bench: Workbench, tried: list[Trial]) -> Iterator[Recipe]:
+def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> Iterator[Recipe]:
     """Each rung builds on the best of those before it, which `tried` holds meanwhile."""
-    methods = QUANTIZERS[trials.target.name].methods
+    quantizer = trials.quantizer
     known: dict[str, Recipe] = {}
-    for recipe in map(Recipe, methods):
+    for recipe in map(Recipe, quantizer.methods):
         known[recipe.name] = recipe
         yield recipe
-    ranges = _best_recipe(tried, known).ranges
-    corrected = Recipe(ranges, corrected=True)
-    known[corrected.name] = corrected
-    yield corrected
+    if quantizer.corrects_biases:
+        corrected = Recipe(_best_recipe(tried, known).ranges, corrected=True)
+        known[corrected.name] = corrected
+        yield corrected
+    if not quantizer.leaves_layers:
+        return
     start = _best_recipe(tried, known)
     spare = min((t.rung.shares.get("int8", 0.0) for t in tried if t.rung.shares), default=1.0) - LEAST_SHARE
     left: tuple[str, ...] = ()
     for share in LEFT_IN_FLOAT:
-        chosen = worst(bench.harms, share, spare)
+        chosen = worst(network.harms, share, spare)
         if len(chosen) > len(left):
             left = chosen
             yield Recipe(start.ranges, start.corrected, left)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgeclf_export.quantize.accuracy_gate import judge
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import Int8Options, Material
 from edgeclf_export.quantize.ladder import best, blame, climb_int8, float_rung, lower_precision
-from edgeclf_export.quantize.quantizers import Workbench
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
@@ -47,7 +47,7 @@ class LadderFailed(GateError):
 
 def choose(
     trials: Trials,
-    bench: Workbench,
+    network: CalibratedNetwork,
     material: Material,
     options: Int8Options,
     *,
@@ -59,8 +59,8 @@ def choose(
 
     Raises LadderFailed where nothing holds; the message names the layers to blame.
     """
-    int8 = climb_int8(trials, bench, progress)
-    blamed = blame(bench, int8)
+    int8 = climb_int8(trials, network, progress)
+    blamed = blame(network, int8)
     kept = best(int8)
     timed: Race | None = None
     if auto:
@@ -80,7 +80,7 @@ def choose(
         others = lower_precision(trials, progress) if options.fallback else []
         fallen = best(others)
         if fallen is None:
-            raise _refused(trials, bench, [*int8, *others], blamed, material)
+            raise _refused(trials, network, [*int8, *others], blamed, material)
         tried, chosen, candidates = [*int8, *others], fallen, ()
         why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
     final = _final(trials, chosen, material, progress)
@@ -96,8 +96,8 @@ def choose(
         noise=timed.noise if timed else None,
     )
     if final is not None and final.verdict == "fail" and chosen.rung.precision != "fp32":
-        raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(bench, chosen)), final)
-    return Chosen(chosen, candidates, ladder, _calibration(bench, chosen))
+        raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(network, chosen)), final)
+    return Chosen(chosen, candidates, ladder, _calibration(network, chosen))
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
@@ -109,7 +109,7 @@ def _fastest(
     trials: Trials, racing: Sequence[Trial], progress: Progress, time: TimeCalls
 ) -> tuple[Trial, Race | None, str]:
     """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
-    if trials.target.name == "tensorrt":
+    if trials.target.on_device is not None:
         return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
     progress.step(f"{trials.target.name}: timing {len(racing)} models in turns")
     timed = race({trial.rung.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
@@ -157,7 +157,7 @@ def _broken_on_test(trials: Trials, chosen: Chosen, final: Judged) -> LadderFail
 
 
 def _refused(
-    trials: Trials, bench: Workbench, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material
+    trials: Trials, network: CalibratedNetwork, tried: Sequence[Trial], blamed: Sequence[Harm], material: Material
 ) -> LadderFailed:
     nearest = max(tried, key=lambda trial: trial.rung.judged.bound_points if trial.rung.judged else float("-inf"))
     ladder = Ladder(
@@ -170,7 +170,7 @@ def _refused(
         final=None,
         machine=machine_facts(),
     )
-    kept = None if nearest.manifest is None else Chosen(nearest, (), ladder, _calibration(bench, nearest))
+    kept = None if nearest.manifest is None else Chosen(nearest, (), ladder, _calibration(network, nearest))
     return LadderFailed(_refusal(trials, tried, nearest, blamed, material), ladder, kept)
 
 
@@ -186,6 +186,6 @@ def _refusal(trials: Trials, tried: Sequence[Trial], nearest: Trial, blamed: Seq
     )
 
 
-def _calibration(bench: Workbench, chosen: Trial) -> Calibration:
-    images = bench.calibration
+def _calibration(network: CalibratedNetwork, chosen: Trial) -> Calibration:
+    images = network.calibration
     return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)

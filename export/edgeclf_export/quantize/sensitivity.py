@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import Layer, layers
-from edgeclf_export.quantize.activation_ranges import Ranges, open_quietly
+from edgeclf_export.quantize.activation_ranges import open_quietly
+from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.bundle.quantization_report import Harm
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.proof.audit import LEAST_SHARE, audit
 from edgeclf_export.proof.bundling import NO_GOLDEN, describe
 from edgeclf_export.quantize.accuracy_gate import Exam, judge, measured_tolerances
+from edgeclf_export.targets.quantizer import Quantizer
 from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, coarser
-from edgeclf_runtime.bundle.quantization_report import Floor, Rung, in_a_path, shares_in_words
+from edgeclf_runtime.bundle.quantization_report import Floor, Rung, in_a_path
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BackendError
 
@@ -48,6 +49,13 @@ class Trials:
     floor: Floor
     workshop: Path
 
+    @property
+    def quantizer(self) -> Quantizer:
+        """The target's; whoever asks for int8 has checked that there is one."""
+        if self.target.quantizer is None:
+            raise ValueError(f"{self.target.name} has no quantizer")
+        return self.target.quantizer
+
     def attempt(self, name: str, did: str, write: Callable[[Path], Built], *, leave: tuple[str, ...] = ()) -> Trial:
         """The rung that comes of it. An engine that refuses the model is a rung that failed, not the end."""
         folder = self.workshop / self.target.name / in_a_path(name)
@@ -73,7 +81,7 @@ class Trials:
             tolerances=tolerances,
         )
         seal(folder, manifest)
-        shares = audit(folder, manifest)
+        shares = self.target.shares(folder, manifest)
         rung = Rung(
             name=name,
             precision=built.weights_precision,
@@ -82,7 +90,7 @@ class Trials:
             shares=shares,
             model_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST),
             judged=judged,
-            problem=_too_little(shares, built.compute_precision),
+            problem=Audit(shares or {}).shortfall(built.compute_precision),
         )
         return Trial(rung, folder, manifest)
 
@@ -105,11 +113,3 @@ class Trials:
         most = TOLERANCES["int8"]
         known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
         return coarser(manifest.tolerances, seen) if known else manifest.tolerances
-
-
-def _too_little(shares: dict[str, float] | None, precision: str) -> str | None:
-    if not shares or shares.get(precision, 0.0) >= LEAST_SHARE:
-        return None
-    return (
-        f"only {shares.get(precision, 0.0):.0%} of the multiplications run in {precision} ({shares_in_words(shares)})"
-    )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.backends import ort
 from edgeclf_runtime.backends.ort import MODEL
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
@@ -25,7 +26,7 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     if manifest.task == "embed-text":
         raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --encoder text")
     pixels, normalization = manifest.pixels, manifest.normalization
-    fits = (manifest.target, manifest.weights_precision) == ("onnx", "fp32")
+    fits = (manifest.target, manifest.weights_precision) == (ort.BACKEND.name, "fp32")
     if not fits or pixels is None or normalization is None or manifest.scores == "margin":
         raise UsageError(
             f"{bundle.path} is a bundle for {manifest.target} in {manifest.weights_precision}; others are made from an "

@@ -58,6 +58,10 @@ def exportable_from_module(
     module = module.eval()
     output = OUTPUT_NAME if embedding_width is None else EMBEDDINGS_NAME
     _check_output(module, pixels, embedding_width or len(labels), output)
+
+    def make_module(form: str) -> torch.nn.Module:
+        return _whole(deploy(module), normalization, form)
+
     return Exportable(
         backbone=backbone,
         weights=weights,
@@ -66,7 +70,8 @@ def exportable_from_module(
         normalization=normalization,
         reference=reference,
         answer=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
-        make_onnx=lambda form, opset: _to_onnx(deploy(module), pixels, normalization, form, opset, output),
+        make_onnx=lambda form, opset: _to_onnx(make_module(form), pixels, form, opset, output),
+        make_module=make_module,
         builder=builder,
         state=module.state_dict() if builder is not None else None,
         pixel_reference=pixel_reference,
@@ -122,9 +127,8 @@ def _run(
     return np.concatenate(outputs)
 
 
-def _to_onnx(
-    module: torch.nn.Module, pixels: Pixels, normalization: Normalization, form: str, opset: int, output: str
-) -> bytes:
+def _whole(module: torch.nn.Module, normalization: Normalization, form: str) -> torch.nn.Module:
+    """The module behind its pixel contract: what goes into an engine's files."""
     import torch
 
     class Contiguous(torch.nn.Module):
@@ -133,12 +137,18 @@ def _to_onnx(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.contiguous()
 
+    if form != "uint8-nhwc":
+        return module
+    return with_normalization(torch.nn.Sequential(Contiguous(), module), normalization)
+
+
+def _to_onnx(whole: torch.nn.Module, pixels: Pixels, form: str, opset: int, output: str) -> bytes:
+    import torch
+
     height, width = pixels.crop_px
     if form == "uint8-nhwc":
-        whole = with_normalization(torch.nn.Sequential(Contiguous(), module), normalization)
         sample = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
     else:
-        whole = module
         sample = torch.zeros(2, 3, height, width)
     return to_onnx(whole, sample, opset, input_name=INPUT_NAME, output_name=output)
 

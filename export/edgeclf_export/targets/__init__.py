@@ -1,1 +1,1 @@
-"""One file per target, named like the runtime's backend; each offers `build(hub, precision, folder) -> Built`."""
+"""One file a target, named like the backend's in the runtime, ending with its `Target`; `registry.py` lists them."""

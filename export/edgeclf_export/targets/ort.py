@@ -1,14 +1,17 @@
-"""ONNX target: the hub itself, or its weights as fp16."""
+"""ONNX target: the ONNX graph itself, its weights as fp16, or Q/DQ pairs in it."""
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets import ort_quantizer
+from edgeclf_export.targets.ort_audit import audited_work
+from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
+from edgeclf_export.targets.target import Built, Hub, Served, Target
+from edgeclf_runtime.backends.audit import Work, audit
 from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
-from edgeclf_runtime.bundle.manifest import Precision
-from edgeclf_runtime.errors import BackendError, one_line
+from edgeclf_runtime.bundle.manifest import Manifest, Precision
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:
@@ -32,29 +35,28 @@ def to_fp16(model: bytes) -> bytes:
 
 
 def computed_precision(model: bytes) -> Precision:
-    """What ONNX Runtime's CPU provider multiplies in, read from the graph that it optimised for this machine.
-
-    A CPU without fp16 kernels gets casts around every node; the weights, folded, then tell fp32.
-    """
-    import onnx
-
-    onnxruntime = import_onnxruntime()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # errors are raised; this one warns that the graph is for this machine
-        settings.optimized_model_filepath = str(Path(folder, "optimized.onnx"))
-        try:
-            onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no narrower base
-            raise BackendError(f"onnxruntime can't take this model as fp16 ({one_line(error)}); export fp32") from error
-        graph = onnx.load(settings.optimized_model_filepath).graph
-    multiplied = {name for node in graph.node if _multiplies(node.op_type) for name in node.input}
-    numbers = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
-    for weight in graph.initializer:
-        if weight.name in multiplied and weight.data_type in numbers:
-            numbers[weight.data_type] += onnx.numpy_helper.to_array(weight).size
-    return "fp16" if numbers[onnx.TensorProto.FLOAT16] > numbers[onnx.TensorProto.FLOAT] else "fp32"
+    """What ONNX Runtime computes a graph of fp16 in: a CPU without kernels for that gets casts around every node."""
+    shares = audit(audited_work(model)).shares
+    return "fp16" if shares.get("fp16", 0.0) > shares.get("fp32", 0.0) else "fp32"
 
 
-def _multiplies(operator: str) -> bool:
-    return any(name in operator for name in ("Conv", "Gemm", "MatMul"))
+def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
+    model = ort_quantizer.quantize(network.hub.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
+    if recipe.corrected:
+        model = network.with_biases_corrected(model)
+    (folder / MODEL).write_bytes(model)
+    return Built("int8", "int8")
+
+
+def _audit(folder: Path, _: Manifest) -> Iterable[Work]:
+    return audited_work((folder / MODEL).read_bytes())
+
+
+TARGET = Target(
+    name="onnx",
+    precisions=("fp32", "fp16"),
+    build=build,
+    quantizer=Quantizer(methods=("min-max", "percentile", "mse"), lower=("fp16",), write=_write_int8),
+    audit=_audit,
+    served=Served("onnxruntime", (MODEL,), "KIND_CPU", "On the CPU, as it was proven."),
+)

@@ -1,13 +1,17 @@
-"""OpenVINO target: the hub as IR, its weights as fp32 or fp16."""
+"""OpenVINO target: the ONNX graph as IR, its weights as fp32 or fp16, or quantized by NNCF."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets import ov_quantizer
+from edgeclf_export.targets.ov_audit import audited_work
+from edgeclf_export.targets.ov_graph import read
+from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
+from edgeclf_export.targets.target import Built, Hub, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino, read_precision
+from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino, read_precision
 from edgeclf_runtime.bundle.manifest import Precision
 from edgeclf_runtime.errors import BackendError, DataError, one_line
 
@@ -28,55 +32,35 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
     return Built(stored, computed)  # type: ignore[arg-type]
 
 
-def read(onnx: bytes) -> Any:
-    """An ONNX file as openvino.Model, as its own converter leaves it, pixels normalised before they are turned.
-
-    SiLU and Hardswish become one operation: in their parts NNCF quantizes each of them, and the engine then can't fuse
-    them into the convolution before (EfficientNet-B0 int8: 12.0 to 8.0 ms). Raises RuntimeError.
-    """
-    openvino = import_openvino()
-    from openvino._offline_transformations import apply_moc_transformations
-
-    network = openvino.Core().read_model(model=onnx)
-    apply_moc_transformations(network, cf=True)
-    _turn_normalised_pixels(network)
-    return network
-
-
-def _turn_normalised_pixels(network: Any) -> None:
-    """NHWC to NCHW as the last step before the network: beside its convolution the engine turns nothing at all.
-
-    It computes channels-last; turned before they are scaled, pixels were moved twice (0.2 of MobileNetV3's 4 ms). A
-    graph that normalises in another way stays as it is.
-    """
-    from openvino import opset13 as ops
-
-    def follower(node: Any, kind: str) -> Any:
-        users = [entry.get_node() for entry in node.output(0).get_target_inputs()]
-        return users[0] if len(users) == 1 and users[0].get_type_name() == kind else None
-
-    node = network.input(0).get_node()
-    chain = []
-    for kind in ("Convert", "Transpose", "Multiply", "Add"):
-        if (node := follower(node, kind)) is None:
-            return
-        chain.append(node)
-    cast, turn, scale, shift = chain
-    constants = [step.input_value(1).get_node() for step in (scale, shift)]
-    if any(node.get_type_name() != "Constant" or list(node.shape)[-3:] != [3, 1, 1] for node in constants):
-        return
-    factor, offset = (ops.constant(constant.data.reshape(1, 1, 1, -1)) for constant in constants)
-    normalised = ops.add(ops.multiply(cast, factor), offset)
-    turned = ops.transpose(normalised, turn.input_value(1))
-    turned.set_friendly_name(shift.get_friendly_name())
-    for entry in shift.output(0).get_target_inputs():
-        entry.replace_source_output(turned.output(0))
-    network.validate_nodes_and_infer_types()
-
-
 def save(network: Any, folder: Path, *, compress: bool) -> None:
     """Writes the network as IR; `compress`: its float weights as fp16. Raises DataError."""
     try:
         import_openvino().save_model(network, folder / MODEL, compress_to_fp16=compress)
     except RuntimeError as error:
         raise DataError(f"{folder.name} can't be written: {one_line(error)}; is the disk full?") from error
+
+
+def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
+    model = ov_quantizer.quantize(
+        network.hub.onnx, network.inputs, recipe.ranges, corrected=recipe.corrected, leave=recipe.leave
+    )
+    save(model, folder, compress=False)
+    return Built("int8", "int8")
+
+
+TARGET = Target(
+    name="openvino",
+    precisions=("fp32", "fp16", "bf16"),
+    build=build,
+    quantizer=Quantizer(
+        methods=ov_quantizer.METHODS, lower=("bf16", "fp16"), write=_write_int8, needs=("nncf", "openvino")
+    ),
+    audit=audited_work,
+    served=Served(
+        "openvino",
+        (MODEL, WEIGHTS),
+        "KIND_CPU",
+        "The backend has no switch to fp32: on a CPU that has bf16, OpenVINO may compute in that.",
+        batches=False,  # its set_batch wants a layout, which the IR of an ONNX file does not have
+    ),
+)

@@ -1,22 +1,29 @@
-"""What a target keeps: it writes the engine's files into a folder and says in what they are stored and computed."""
+"""Everything that the exporter knows of an engine: one `Target` object, at the end of the target's own file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeclf_export.exportable import AnyExportable
+from edgeclf_runtime.backends.audit import Work, audit
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Precision, State
+from edgeclf_runtime.bundle.manifest import Manifest, Precision, State
+from edgeclf_runtime.deploy.build_result import Outcome
+from edgeclf_runtime.progress import Progress
 from edgeclf_runtime.session import Session, open_session
+
+if TYPE_CHECKING:
+    from edgeclf_export.targets.quantizer import Quantizer
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A classifier or encoder and its ONNX file, made when the first target asks for it, shared by all of a call."""
+    """A classifier or encoder and its ONNX graph, made when the first target asks for it, shared by all of a call."""
 
     exportable: AnyExportable
     form: str
@@ -30,27 +37,106 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Stored and computed precision are two facts: OpenVINO's fp16 computes in bf16 on some CPUs.
+    """What a target wrote. Stored and computed precision are two facts: OpenVINO's fp16 computes in bf16 on some CPUs.
 
-    `checks`: a sentence for each thing that was tried beside the proof, or could not be.
+    Attributes
+    ----------
+    checks
+        A sentence for each thing that was tried beside the proof, or could not be.
+    batch
+        The number of images that the model file is fixed to, where the ONNX graph takes any; None: as that.
     """
 
     weights_precision: Precision
     compute_precision: Precision
     state: State = "built"
     checks: tuple[str, ...] = ()
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """An engine's name (the runtime has a backend of that name), the precisions it offers, how to build for it.
+class OnDevice:
+    """Of a target whose bundles are portable: how the engine is built on the machine that it shall run on.
 
-    `open` gives the session that the proof runs: what a device opens, or where that can't be had here something less,
-    and `proves` says what.
+    Attributes
+    ----------
+    engine
+        What it is called, for people.
+    why_not_here
+        The sentence why none can be built on this machine; None: one can.
+    build_here
+        (portable bundle, whether to replace what is there, progress) -> the engine in a bundle beside it.
+    """
+
+    engine: str
+    why_not_here: Callable[[], str | None]
+    build_here: Callable[[Path, bool, Progress], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How Triton serves a bundle.
+
+    Attributes
+    ----------
+    backend, files, kind
+        Triton's backend, the bundle's files that it loads, the default model first, and the instance group's kind.
+    about
+        What a reader of the config should know.
+    batches
+        Its backend takes any batch up to the largest, and gathers requests.
+    beside
+        Files of the bundle that go beside the config.
+    largest_batch
+        That of the bundle's engine; raises UsageError for one that Triton does not load. None: the caller's.
+    """
+
+    backend: str
+    files: tuple[str, ...]
+    kind: str
+    about: str
+    batches: bool = True
+    beside: tuple[str, ...] = ()
+    largest_batch: Callable[[Bundle], int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What bundles of an engine are made with. The runtime has a backend of the same name.
+
+    Attributes
+    ----------
+    precisions
+        Those that `build` writes; "int8" and "auto" come with a `quantizer`.
+    build
+        Writes the engine's files of a network in a precision into a folder.
+    quantizer
+        Its way to int8; None: it has none.
+    audit
+        The convolutions and products of a finished model, with what the engine says that it computes them in; None: it
+        does not say.
+    open, proves
+        The session that the proof runs: what a device opens, or where that can't be here something less, and what that
+        proves then.
+    on_device
+        Its bundles are portable, and this is how they become engines. None: they run as they are.
+    served
+        How Triton serves its bundles; None: it does not.
+    checked_by
+        Which target's fp32 model is compared with the reference before other precisions are made; None: its own.
     """
 
     name: str
     precisions: tuple[str, ...]
     build: Callable[[Hub, str, Path], Built]
+    quantizer: Quantizer | None = None
+    audit: Callable[[Path, Manifest], Iterable[Work]] | None = None
     open: Callable[[Bundle], Session] = open_session
     proves: str = ""
+    on_device: OnDevice | None = None
+    served: Served | None = None
+    checked_by: Target | None = None
+
+    def shares(self, folder: Path, manifest: Manifest) -> dict[str, float] | None:
+        """Share (0..1) of the MACs of convolutions and products by precision; None: this engine tells nothing."""
+        return None if self.audit is None else audit(self.audit(folder, manifest)).shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import UsageError
@@ -29,3 +29,6 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
     (folder / MODEL).write_text(json.dumps(to_json(builder), indent=1) + "\n")
     (folder / WEIGHTS).write_bytes(save(stored))
     return Built(precision, precision)  # type: ignore[arg-type]
+
+
+TARGET = Target(name="pytorch", precisions=("fp32", "fp16", "bf16"), build=build)

@@ -5,10 +5,10 @@ The names are those of https://github.com/triton-inference-server/common/blob/ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf_runtime.backends.tensorrt.engine_facts import ENGINE_FACTS, read_facts
+from edgeclf_export.targets.registry import TARGETS
+from edgeclf_export.targets.target import Served
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import TensorSpec
@@ -24,39 +24,21 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """How Triton serves a target. `batches`: its backend takes any batch up to the largest, and gathers requests."""
+def check_served(target: str, state: str = "built") -> Served:
+    """How Triton serves a target.
 
-    backend: str
-    files: tuple[str, ...]
-    kind: str
-    batches: bool
-    about: str
-
-
-_SERVED = {
-    "onnx": _Served("onnxruntime", ("model.onnx",), "KIND_CPU", True, "On the CPU, as it was proven."),
-    "openvino": _Served(
-        "openvino",
-        ("model.xml", "model.bin"),
-        "KIND_CPU",
-        False,  # its set_batch wants a layout, which the IR of an ONNX file does not have
-        "The backend has no switch to fp32: on a CPU that has bf16, OpenVINO may compute in that.",
-    ),
-    "tensorrt": _Served("tensorrt", ("model.plan",), "KIND_GPU", True, "For the GPU and the TensorRT of engine.json."),
-}
-
-
-def check_served(target: str, state: str = "built") -> None:
-    """Raises UsageError for a target that Triton does not serve as it is, and for a plan that is not built yet."""
-    if target not in _SERVED:
-        raise UsageError(f"Triton serves bundles for {', '.join(_SERVED)}, not for {target}; export one of those")
+    Raises UsageError for one that it does not serve as it is, and for a portable bundle, which has no engine yet.
+    """
+    served = TARGETS[target].served if target in TARGETS else None
+    if served is None:
+        others = ", ".join(name for name, each in TARGETS.items() if each.served is not None)
+        raise UsageError(f"Triton serves bundles for {others}, not for {target}; export one of those")
     if state == "portable":
         raise UsageError(
-            "Triton serves a TensorRT plan, and a portable bundle has none: on the server, run `edgeclf build BUNDLE`, "
-            "then `edgeclf export BUILT --layout triton`"
+            f"Triton serves an engine of {target}, and a portable bundle has none: on the server, run `edgeclf build "
+            "BUNDLE`, then `edgeclf export BUILT --layout triton`"
         )
+    return served
 
 
 def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool = False) -> Path:
@@ -67,28 +49,26 @@ def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool
     Raises UsageError as `check_served` does, and where NAME is there and may not be replaced.
     """
     manifest = bundle.manifest
-    check_served(manifest.target, manifest.state)
+    served = check_served(manifest.target, manifest.state)
     place = repository / bundle.name
-    facts = read_facts(bundle) if manifest.target == "tensorrt" else None
-    if facts is not None and facts.place.flavour != "tensorrt":
-        raise UsageError(f"{bundle.path} was built with {facts.place.flavour}; Triton loads plans of TensorRT itself")
+    largest = max_batch if served.largest_batch is None else served.largest_batch(bundle)
     with writing(place, force=force) as draft:
         (draft / VERSION).mkdir(parents=True)
-        for name in _SERVED[manifest.target].files:
+        for name in served.files:
             (draft / VERSION / name).write_bytes(bundle.read(name))
+        for name in served.beside:
+            (draft / name).write_bytes(bundle.read(name))
         if manifest.labels:
             (draft / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
         (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
-        if facts is not None:
-            (draft / ENGINE_FACTS).write_bytes(facts.to_bytes())
-        (draft / CONFIG).write_text(config(bundle, facts.batch[2] if facts else max_batch), encoding="utf-8")
+        (draft / CONFIG).write_text(config(bundle, served, largest), encoding="utf-8")
     return place
 
 
-def config(bundle: Bundle, max_batch: int) -> str:
+def config(bundle: Bundle, served: Served, max_batch: int) -> str:
     """The text of config.pbtxt."""
     manifest = bundle.manifest
-    served, entry, exit_ = _SERVED[manifest.target], manifest.inputs[0], manifest.outputs[0]
+    entry, exit_ = manifest.inputs[0], manifest.outputs[0]
     gathers = served.batches and entry.fixed_batch is None
     lines = [
         f"# {bundle.name}, written by edgeclf; SHA-256 of its manifest: {bundle.digest}",

@@ -85,6 +85,11 @@ class SessionOptions:
         return self.thread_count // self.stream_count
 
 
+def is_of_nvidia(device: str) -> bool:
+    """Whether a device, as a session asks for it or an engine reports it, is an NVIDIA GPU."""
+    return any(word in device.lower() for word in ("cuda", "tensorrt"))
+
+
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

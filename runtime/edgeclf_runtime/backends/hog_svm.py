@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends.backend import Backend
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog, set_blas_threads
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.errors import BundleError
 
 MODEL = "model.npz"
 _WORKING_NUMBERS = 1 << 21  # of the largest array that a chunk of images needs: 16 MB
@@ -171,8 +172,6 @@ def margins_of_pairs(pairs: NDArray[np.float64], classes: int) -> NDArray[np.flo
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> HogSvmEngine:
-    if options.device != "cpu":
-        raise BackendError(f"hog-svm runs on the cpu, not on {options.device!r}; drop --device")
     try:
         svm = read_svm(bundle.read(MODEL))
         entry = bundle.manifest.inputs[0]
@@ -200,3 +199,5 @@ _DAMAGE = (
     zlib.error,
     zipfile.BadZipFile,
 )
+
+BACKEND = Backend(name="hog-svm", module="numpy", oldest="1.24", extra="", open_engine=open_engine)

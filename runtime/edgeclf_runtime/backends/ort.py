@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.backends.backend import Backend, Installed
+from edgeclf_runtime.backends.engine import SessionOptions, check_shape
 from edgeclf_runtime.bundle import external_data as onnx_scan
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
@@ -56,9 +57,7 @@ class OrtEngine:
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     onnxruntime = import_onnxruntime()
-    provider = PROVIDERS.get(options.device)
-    if provider is None:
-        raise BackendError(f"no device {options.device!r} for onnx; choose one of {', '.join(PROVIDERS)}")
+    provider = PROVIDERS[options.device]
     if provider not in onnxruntime.get_available_providers():
         raise BackendError(
             f"{provider} is not in this onnxruntime ({onnxruntime.__version__}); install it with: "
@@ -135,5 +134,33 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise missing_engine("onnxruntime", "onnx", error) from error
+        raise BACKEND.missing(error) from error
     return onnxruntime
+
+
+def _ask() -> Installed:
+    onnxruntime = import_onnxruntime()
+    offered = onnxruntime.get_available_providers()
+    devices = tuple(device for device, provider in PROVIDERS.items() if provider in offered)
+    return Installed(onnxruntime.__version__, devices, telemetry_off=os.environ.get("ORT_DISABLE_TELEMETRY") == "1")
+
+
+BACKEND = Backend(
+    name="onnx",
+    module="onnxruntime",
+    oldest="1.18",
+    extra="onnx",
+    open_engine=open_engine,
+    devices=tuple(PROVIDERS),
+    count_weights=count_weights,
+    load=import_onnxruntime,
+    ask=_ask,
+    distributions=(
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-openvino",
+        "onnxruntime-directml",
+        "onnxruntime-training",
+    ),
+    computes_as_stored=True,
+)

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends.engine import SessionOptions, check_shape, missing_engine
+from edgeclf_runtime.backends.backend import Backend, Installed
+from edgeclf_runtime.backends.engine import SessionOptions, check_shape
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, one_line
 
@@ -180,7 +181,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise missing_engine("openvino", "openvino", error) from error
+        raise BACKEND.missing(error) from error
     # The bindings fill a static table of dtypes at the first inference, and run Python while they do. Two threads that
     # do so at once deadlock (seen in 2026.4): one waits for the table and holds the interpreter's lock, which the other
     # needs to fill it. So it is filled here, behind a lock that lets go of the interpreter's while it waits.
@@ -188,3 +189,21 @@ def import_openvino() -> Any:
     with _FIRST_ARRAY:
         _ = openvino.Tensor(np.zeros(1, np.uint8)).data
     return openvino
+
+
+def _ask() -> Installed:
+    openvino = import_openvino()
+    return Installed(openvino.__version__, tuple(name.lower() for name in openvino.Core().available_devices))
+
+
+BACKEND = Backend(
+    name="openvino",
+    module="openvino",
+    oldest="2024.3",
+    extra="openvino",
+    open_engine=open_engine,
+    devices=("cpu", "gpu", "npu", "nvidia"),  # what its plugins are called; the last is of openvino_contrib
+    count_weights=count_weights,
+    load=import_openvino,
+    ask=_ask,
+)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, missing_engine
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -79,11 +80,9 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
         import torch
         from safetensors.torch import load
     except ImportError as error:
-        raise missing_engine("torch", "export", error) from error
+        raise BACKEND.missing(error) from error
     if options.device == "cuda" and not torch.cuda.is_available():
         raise BackendError("asked torch for cuda, it finds none; drop --device to run on the cpu")
-    if options.device not in ("cpu", "cuda"):
-        raise BackendError(f"no device {options.device!r} for pytorch; choose one of cpu, cuda")
     torch.set_num_threads(options.threads_per_stream)
     where = f"{bundle.path}/{MODEL}"
     try:
@@ -220,3 +219,28 @@ def with_normalization(
             return self.module(images.to(dtype))
 
     return Normalized().eval()
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " …"
+
+
+def _ask() -> Installed:
+    import torch
+
+    return Installed(torch.__version__, ("cpu",) + ("cuda",) * torch.cuda.is_available())
+
+
+BACKEND = Backend(
+    name="pytorch",
+    module="torch",
+    oldest="2.4",
+    extra="export",
+    open_engine=open_engine,
+    devices=("cpu", "cuda"),
+    count_weights=count_weights,
+    ask=_ask,
+    also_needed=("safetensors", "timm", "torchvision"),
+    is_reference=True,
+)

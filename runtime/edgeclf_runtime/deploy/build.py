@@ -15,8 +15,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
-from edgeclf_runtime.backends.tensorrt.backend import check_device
+from edgeclf_runtime.backends.tensorrt.backend import BACKEND
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, Plan, build_plan
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu, open_cuda
 from edgeclf_runtime.backends.tensorrt.engine_facts import (
@@ -26,7 +27,7 @@ from edgeclf_runtime.backends.tensorrt.engine_facts import (
     place_here,
     read_facts,
 )
-from edgeclf_runtime.backends.tensorrt.inspector import Audit, audit_layers, check_audit
+from edgeclf_runtime.backends.tensorrt.inspector import audit_layers
 from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt, version_numbers
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, layer_information, load_plan, plan_version
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside, writing
@@ -45,7 +46,7 @@ from edgeclf_runtime.machine.facts import jetson_refusal, now_utc
 from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 
-TARGET, MODEL, SETTINGS = "tensorrt", "model.onnx", "build.json"
+MODEL, SETTINGS = "model.onnx", "build.json"
 _BUILT_NAME = re.compile(r"-sm\d+-(?:trt|rtx)[\d.]+$")
 _FIRST_WITH_BF16 = (10, 4)
 _AMPERE = (8, 0)
@@ -106,11 +107,11 @@ def build(
         raise BackendError(refusal)
     bundle = Bundle.open(bundle)
     destination = None if destination is None else Path(destination)
-    if bundle.manifest.candidates and bundle.manifest.target != TARGET:
+    if bundle.manifest.candidates and not needs_build(bundle):
         return choose_candidate(bundle, options, destination, force=force, progress=progress, time=time)
-    if bundle.manifest.target == TARGET:
+    if needs_build(bundle):
         if options.device != OWN_DEVICE:
-            check_device(options.device)  # before the minutes that a build takes
+            BACKEND.check_device(options.device)  # before the minutes that a build takes
         settings = settings or settings_of(bundle)
         if bundle.manifest.candidates and bundle.manifest.state == "portable":
             gpu, library = _find_gpu_and_tensorrt(bundle)
@@ -128,9 +129,14 @@ def build(
     return Outcome(bundle, False, proof, save_proof(bundle, proof), median_ms(bundle, options))
 
 
+def needs_build(bundle: Bundle) -> bool:
+    """Whether its engine is built on the machine that it shall run on; the others run as they are."""
+    return bundle.manifest.target == BACKEND.name
+
+
 def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress) -> Bundle:
     """The bundle itself where it runs here; else one that does: built by an earlier call, or built now."""
-    if bundle.manifest.target != TARGET or bundle.manifest.state == "portable":
+    if not needs_build(bundle) or bundle.manifest.state == "portable":
         return bundle
     facts = read_facts(bundle)
     gpu = open_cuda().require_gpu()
@@ -211,7 +217,8 @@ def _build_engine(
         try:
             doubt = check_audit(audit, manifest.compute_precision, tf32=settings.tf32, where=str(place))
         except GateError as error:
-            raise GateError(f"{error}; kept aside as {set_aside(draft, place)}") from error
+            advice = "see that the graph's casts reach these layers"
+            raise GateError(f"{error}; {advice}; kept aside as {set_aside(draft, place)}") from error
         if proof.verdict == "fail":
             reasons = "; ".join(proof.reasons)
             raise GateError(f"{place.name} is not its reference: {reasons}; kept aside as {set_aside(draft, place)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf_runtime.backends.tensorrt.inspector import Audit
+from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.proof import Proof
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import MOST_MEASURED, TOLERANCES, Tolerances, coarser, stricter
+from edgeclf_runtime.session import BACKENDS
 
 
 def tolerances_of(manifest: Manifest) -> tuple[Tolerances, tuple[str, ...]]:
@@ -33,7 +34,8 @@ def is_gated(manifest: Manifest) -> bool:
 
 def _precisions(manifest: Manifest) -> set[str]:
     """What it is stored and computed in; an engine's TF32 has as many bits as fp16."""
-    tf32 = {"fp16"} if manifest.target == "tensorrt" and manifest.state == "built" else set()
+    backend = BACKENDS.get(manifest.target)
+    tf32 = {"fp16"} if manifest.state == "built" and backend is not None and backend.tf32 else set()
     stored_and_computed = {manifest.weights_precision, manifest.compute_precision}
     return {"int8" if each == "mixed" else each for each in stored_and_computed} | tf32
 

@@ -21,7 +21,7 @@ from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
 from edgeclf_benchmarks.measuring.energy import Meter
 from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.options import BenchOptions
-from edgeclf_benchmarks.measuring.predictions import Labelled, LabelledImages
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.state import Draft
@@ -29,6 +29,8 @@ from edgeclf_benchmarks.measuring.timing import warm_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 QUICK = BenchOptions(profile="quick", rounds=2, threads=(1,), duration_s=0.1)
 
@@ -52,19 +54,15 @@ def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bo
         else tiny.LABELS[0]
         for path in images
     ]
-    places = {label: place for place, label in enumerate(classes)}
     right[0] = next(label for label in tiny.LABELS if label != right[0])
-    return LabelledImages(
-        name="views",
-        digest="d" * 64,
-        split="test",
-        classes=classes,
-        images=tuple(
-            Labelled(path, path.name, places[label], None, hash_file(path))
-            for path, label in zip(images, right, strict=True)
-        ),
-        training_images=17,
+    shown = tuple(
+        LabelledImage(path, path.name, (label,), hash_file(path), split="test")
+        for path, label in zip(images, right, strict=True)
     )
+    names = [f"gone/{number}" for number in range(17)]
+    trained = tuple(LabelledImage(folder / name, name, classes[:1], split="train") for name in names)
+    data = DataSplit(root=folder, classes=classes, images=(*shown, *trained))
+    return LabelledImages(data, "test", shown)
 
 
 def opened_picture(path: Path) -> Image.Image:
@@ -229,7 +227,7 @@ def test_an_image_that_can_not_be_read_is_named_and_counts_for_no_row(tmp_path: 
 def test_an_image_that_changed_since_the_split_is_refused(tmp_path: Path) -> None:
     data = labelled(tmp_path / "views")
     tiny.pictures()[5].save(data.images[2].path)
-    with pytest.raises(DataError, match=r"2\.png: changed since the split"):
+    with pytest.raises(DataError, match=r"2\.png: changed since its SHA-256"):
         measure([tiny.build(tmp_path / "a")], QUICK, data=data)
 
 
@@ -256,7 +254,7 @@ def test_a_bundle_that_fails_its_proof_is_not_timed_and_a_reference_that_does_en
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("phase", ["verify", "ask", "measure_cold_start", "measure_rounds", "run_scenario"])
+@pytest.mark.parametrize("phase", ["verify", "predict", "measure_cold_start", "measure_rounds", "run_scenario"])
 def test_an_interruption_leaves_a_report_that_says_so(
     phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

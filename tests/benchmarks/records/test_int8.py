@@ -48,5 +48,5 @@ def test_a_refusal_is_a_finding_and_another_fault_is_not(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit, match="ended with 2"):
         gated("export", "-t", "tpu", folder=tmp_path)
     monkeypatch.setattr("edgeclf_benchmarks.records.commands.GateError.exit_code", 2)
-    assert "no target 'tpu'" in gated("export", "-t", "tpu", folder=tmp_path)["refused"]
+    assert "takes no 'tpu'" in gated("export", "-t", "tpu", folder=tmp_path)["refused"]
     assert _drop({"refused": "no rung holds"}) == {"refused": "no rung holds"}

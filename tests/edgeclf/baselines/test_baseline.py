@@ -11,21 +11,21 @@ import pytest
 from edgeclf.baselines import kernel_svm
 from edgeclf.baselines.baseline import PIXELS, Baseline, BaselineOptions, make_baseline
 from edgeclf.baselines.kernel_svm import cross_validate, fit_svm
-from edgeclf.data.split import SplitManifest, open_data
-from edgeclf.evaluation.inference import load_each
+from edgeclf.data.split import open_data
 from edgeclf_runtime.backends import hog as runtime_hog
 from edgeclf_runtime.backends.hog import grey_levels, hog
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Crop = Callable[[str, Path, int], None]
 
 
-def features_of(data: SplitManifest, split: str) -> tuple[np.ndarray, np.ndarray]:
-    items = [item for item in data.items if item.split == split]
-    pixels = np.stack([each for each in load_each(PIXELS, data, items) if not isinstance(each, str)])
+def features_of(data: DataSplit, split: str) -> tuple[np.ndarray, np.ndarray]:
+    items = [item for item in data.images if item.split == split]
+    pixels = np.stack([item.load(PIXELS) for item in items])
     return hog(grey_levels(pixels)), np.array([data.classes.index(item.label) for item in items])
 
 
@@ -41,7 +41,7 @@ def test_the_bundle_is_proven_verifies_packs_and_predicts(made: Baseline, photos
     assert sum(each.label == "petals" for each in predictions) > 30
 
 
-def test_the_manifest_says_where_it_comes_from(made: Baseline, data: SplitManifest) -> None:
+def test_the_manifest_says_where_it_comes_from(made: Baseline, data: DataSplit) -> None:
     manifest = Bundle.open(made.path).manifest
     assert (manifest.target, manifest.scores, manifest.labels) == ("hog-svm", "margin", data.classes)
     assert manifest.provenance.data_sha256 == data.digest
@@ -49,7 +49,7 @@ def test_the_manifest_says_where_it_comes_from(made: Baseline, data: SplitManife
     assert "val images" in made.proof.images_source
 
 
-def test_accuracy_is_that_of_the_tutorials_pipeline(made: Baseline, data: SplitManifest) -> None:
+def test_accuracy_is_that_of_the_tutorials_pipeline(made: Baseline, data: DataSplit) -> None:
     from skimage.feature import hog as independent
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -57,8 +57,8 @@ def test_accuracy_is_that_of_the_tutorials_pipeline(made: Baseline, data: SplitM
 
     parts = {}
     for split in ("train", "test"):
-        items = [item for item in data.items if item.split == split]
-        pixels = np.stack([each for each in load_each(PIXELS, data, items) if not isinstance(each, str)])
+        items = [item for item in data.images if item.split == split]
+        pixels = np.stack([item.load(PIXELS) for item in items])
         rule = {"orientations": 9, "pixels_per_cell": (8, 8), "cells_per_block": (2, 2), "block_norm": "L2-Hys"}
         labels = [item.label for item in items]
         parts[split] = [independent(image, **rule) for image in grey_levels(pixels)], labels
@@ -66,7 +66,7 @@ def test_accuracy_is_that_of_the_tutorials_pipeline(made: Baseline, data: SplitM
     assert made.test_accuracy == pytest.approx(pipeline.fit(*parts["train"]).score(*parts["test"]))
 
 
-def test_one_matrix_product_gives_libsvms_own_solution(data: SplitManifest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_matrix_product_gives_libsvms_own_solution(data: DataSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = features_of(data, "train")
     fast = fit_svm(features, labels)
     monkeypatch.setattr(kernel_svm, "_MOST_IN_ONE_KERNEL", 0)
@@ -83,14 +83,14 @@ def test_the_test_split_is_counted_and_used_once(made: Baseline) -> None:
     assert len(made.fold_accuracies) == 5
 
 
-def test_folds_shrink_with_the_smallest_class_and_vanish_with_a_single_image(data: SplitManifest) -> None:
+def test_folds_shrink_with_the_smallest_class_and_vanish_with_a_single_image(data: DataSplit) -> None:
     features, labels = features_of(data, "train")
     few = np.concatenate([np.flatnonzero(labels == 0)[:3], np.flatnonzero(labels == 1)])
     assert len(cross_validate(features[few], labels[few], 5)) == 3
     assert cross_validate(features[few[2:]], labels[few[2:]], 5) == ()
 
 
-def test_images_of_one_group_stay_in_one_fold(data: SplitManifest) -> None:
+def test_images_of_one_group_stay_in_one_fold(data: DataSplit) -> None:
     features, labels = features_of(data, "train")
     random = np.random.default_rng(0)
     scrambled = random.integers(0, 2, len(labels) // 2).repeat(2)  # labels that only a twin in training gives away
@@ -111,7 +111,7 @@ def test_two_classes_work_and_data_without_test_and_val_say_so(crop: Crop, tmp_p
     assert "train images" in made.proof.images_source
 
 
-def test_an_existing_bundle_is_kept_before_any_work_is_done(made: Baseline, data: SplitManifest) -> None:
+def test_an_existing_bundle_is_kept_before_any_work_is_done(made: Baseline, data: DataSplit) -> None:
     with pytest.raises(UsageError, match="exists; give --force"):
         make_baseline(data, BaselineOptions(output=made.path.parent))
 
@@ -120,7 +120,7 @@ def test_an_unreadable_training_image_is_left_out_and_named_or_refused(crop: Cro
     for label, photograph in (("left", "china.jpg"), ("right", "flower.jpg")):
         crop(photograph, tmp_path / "data" / label, 12)
     data = open_data(tmp_path / "data")
-    victim = data.path_of(data.of("train")[3])
+    victim = data.of("train")[3].path
     victim.write_bytes(b"no picture")
     with pytest.raises(DataError, match=victim.name):
         make_baseline(data, BaselineOptions(output=tmp_path, strict=True))
@@ -132,7 +132,7 @@ def test_an_unreadable_training_image_is_left_out_and_named_or_refused(crop: Cro
 
 
 def test_a_bundle_that_answers_otherwise_than_scikit_learn_is_kept_aside(
-    data: SplitManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf_runtime.backends import hog_svm
 
@@ -143,7 +143,7 @@ def test_a_bundle_that_answers_otherwise_than_scikit_learn_is_kept_aside(
 
 
 def test_a_hog_that_is_not_scikit_images_is_a_gate(
-    data: SplitManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime_hog, "_CLIP", 0.3)
     with pytest.raises(GateError, match="scikit-image"):

@@ -16,7 +16,8 @@ from tiny import pictures, shipped
 from edgeclf.data.check import Checked, check_source
 from edgeclf.data.findings import Finding, judge
 from edgeclf.data.likeness import describe, find_alike
-from edgeclf.data.split import open_data, save_manifest
+from edgeclf.data.split import open_data
+from edgeclf.data.split_file import save_split
 
 MakeFolder = Callable[[dict[str, int]], Path]
 SPLIT = {"train/cat": 3, "train/dog": 3, "test/cat": 2, "test/dog": 2}
@@ -46,7 +47,7 @@ def test_the_same_pixels_in_two_splits_are_a_leak_even_in_another_file_format(ma
         image.save(root / "test" / "cat" / "other.bmp")
     checked = check_source(root)
     (pair,) = checked.leaks
-    assert (pair.first.path, pair.second.path) == ("train/cat/001.png", "test/cat/other.bmp")
+    assert (pair.first.name, pair.second.name) == ("train/cat/001.png", "test/cat/other.bmp")
     assert finding(checked, "leakage").verdict == "leak"
     assert verdicts(checked)["labels"] == "pass"
 
@@ -102,7 +103,7 @@ def test_look_alikes_across_splits_are_a_warning(make_folder: MakeFolder, change
         CHANGES[change](photograph.convert("RGB")).save(root / "test" / "dog" / "alike.png")
     checked = check_source(root)
     (pair,) = checked.alike
-    assert (pair.first.path, pair.second.path) == ("train/cat/photograph.png", "test/dog/alike.png")
+    assert (pair.first.name, pair.second.name) == ("train/cat/photograph.png", "test/dog/alike.png")
     assert pair.crosses and pair.mirrored == (change == "mirrored")
     assert verdicts(checked)["look-alikes"] == "warning" and verdicts(checked)["leakage"] == "pass"
 
@@ -176,13 +177,13 @@ def test_a_class_that_train_lacks_is_a_fault(make_folder: MakeFolder) -> None:
 
 def test_a_manifest_is_checked_with_its_hashes(make_folder: MakeFolder, tmp_path: Path) -> None:
     manifest = open_data(make_folder({"cat": 5, "dog": 5}))
-    save_manifest(manifest, tmp_path / "split.json")
+    save_split(manifest, tmp_path / "split.json")
     assert check_source(tmp_path / "split.json").changed == ()
-    pictures(1)[0].save(manifest.path_of(manifest.items[0]))
-    manifest.path_of(manifest.items[1]).unlink()
+    pictures(1)[0].save(manifest.images[0].path)
+    manifest.images[1].path.unlink()
     checked = check_source(tmp_path / "split.json")
-    assert [remark.path for remark in checked.changed] == [manifest.items[0].path]
-    assert [remark.path for remark in checked.unreadable] == [manifest.items[1].path]
+    assert [remark.path for remark in checked.changed] == [manifest.images[0].name]
+    assert [remark.path for remark in checked.unreadable] == [manifest.images[1].name]
 
 
 def test_what_phones_write_is_counted_as_unreadable_with_its_kind(
@@ -200,7 +201,7 @@ def test_what_phones_write_is_counted_as_unreadable_with_its_kind(
         (root / name).write_bytes(b"\0\0\0\x14ftyp" + brand + bytes(200))
     (root / "dog" / "e.png").write_bytes(b"words")
     checked = check_source(root)
-    assert len(checked.dataset.samples) == 29
+    assert len(checked.data.images) == 29
     found = finding(checked, "decoding")
     assert found.verdict == "fault"
     assert found.text.startswith(

@@ -55,12 +55,12 @@ def test_patches_of_a_block_lie_in_one_split(patches: Path) -> None:
     found = read_dataset(patches / "images.csv")
     assert len(found.classes) == 16
     splits: dict[str | None, set[str | None]] = {}
-    for sample in found.samples:
+    for sample in found.images:
         splits.setdefault(sample.group, set()).add(sample.split)
     assert all(len(each) == 1 for each in splits.values())
-    assert set(Counter(sample.group for sample in found.samples).values()) == {4}
+    assert set(Counter(sample.group for sample in found.images).values()) == {4}
     for split in ("train", "val", "test"):
-        assert {sample.label for sample in found.samples if sample.split == split} == set(found.classes)
+        assert {sample.label for sample in found.images if sample.split == split} == set(found.classes)
 
 
 def test_patches_pass_the_check(patches: Path) -> None:
@@ -68,7 +68,7 @@ def test_patches_pass_the_check(patches: Path) -> None:
 
 
 def test_the_folders_say_the_same_as_the_table(patches: Path) -> None:
-    items = [open_data(source).items for source in (patches, patches / "images.csv")]
+    items = [open_data(source).images for source in (patches, patches / "images.csv")]
     assert [(each.path, each.label, each.split) for each in items[0]] == sorted(
         (each.path, each.label, each.split) for each in items[1]
     )

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from edgeclf.data.fractions import nested_subsets, parse_fractions
-from edgeclf.data.split import Item, SplitManifest
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 
-def manifest(*items: Item) -> SplitManifest:
-    classes = tuple(sorted({item.label for item in items}))
-    return SplitManifest(root="/", classes=classes, seed=0, fractions=(0.7, 0.15, 0.15), items=items)
+def manifest(*images: LabelledImage) -> DataSplit:
+    classes = tuple(sorted({image.label for image in images}))
+    return DataSplit(root=Path("/"), classes=classes, images=images)
 
 
-def images(label: str, count: int, split: str = "train", per_group: int = 0) -> list[Item]:
+def images(label: str, count: int, split: str = "train", per_group: int = 0) -> list[LabelledImage]:
     return [
-        Item(
+        LabelledImage(
+            Path(f"/{split}/{label}/{number}.png"),
             f"{split}/{label}/{number}.png",
-            label,
-            split,  # type: ignore[arg-type]
+            (label,),
             f"{split}{label}{number}",
             f"{label}{number // per_group}" if per_group else None,
+            split,  # type: ignore[arg-type]
         )
         for number in range(count)
     ]
 
 
 @pytest.fixture
-def uneven() -> SplitManifest:
+def uneven() -> DataSplit:
     """100, 20 and 12 training images of three classes, and some that judge."""
     judging = [item for split in ("val", "test") for label in "abc" for item in images(label, 5, split)]
     return manifest(*images("a", 100), *images("b", 20), *images("c", 12), *judging)
 
 
-def test_classes_keep_their_shares_and_what_judges_stays_whole(uneven: SplitManifest) -> None:
+def test_classes_keep_their_shares_and_what_judges_stays_whole(uneven: DataSplit) -> None:
     for fraction, subset in zip((0.1, 0.25, 0.5, 1.0), nested_subsets(uneven, (0.1, 0.25, 0.5, 1.0)), strict=True):
         counts = Counter(item.label for item in subset.of("train"))
         assert counts == {"a": round(100 * fraction), "b": round(20 * fraction), "c": round(12 * fraction)}
@@ -45,7 +48,7 @@ def test_classes_keep_their_shares_and_what_judges_stays_whole(uneven: SplitMani
     assert subset == uneven
 
 
-def test_a_smaller_part_lies_within_a_larger_one_and_follows_from_the_seed(uneven: SplitManifest) -> None:
+def test_a_smaller_part_lies_within_a_larger_one_and_follows_from_the_seed(uneven: DataSplit) -> None:
     subsets = nested_subsets(uneven, (0.1, 0.3, 0.31, 0.7))
     for small, large in pairwise(subsets):
         assert set(small.of("train")) <= set(large.of("train"))
@@ -61,12 +64,14 @@ def test_groups_and_copies_are_never_parted() -> None:
         assert all(size == (5 if str(group).startswith("a") else 3) for group, size in sizes.items())
         counts = Counter(item.label for item in subset.of("train"))
         assert abs(counts["a"] - 60 * fraction) <= 2.5 and abs(counts["b"] - 30 * fraction) <= 1.5
-    twins = [Item(f"{n}.png", "ab"[n % 2], "train", f"bytes{n // 4}", None) for n in range(80)]
+    twins = [
+        LabelledImage(Path(f"/{n}.png"), f"{n}.png", ("ab"[n % 2],), f"bytes{n // 4}", split="train") for n in range(80)
+    ]
     half = nested_subsets(manifest(*twins), (0.5,))[0]
     assert set(Counter(item.sha256 for item in half.of("train")).values()) == {4}
 
 
-def test_a_fraction_that_leaves_a_class_empty_is_refused_with_the_least_that_does_not(uneven: SplitManifest) -> None:
+def test_a_fraction_that_leaves_a_class_empty_is_refused_with_the_least_that_does_not(uneven: DataSplit) -> None:
     with pytest.raises(
         UsageError, match=r"0\.03 leaves the class 'c' without a training image \(it has 12\)"
     ) as caught:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeclf.data.held_out import open_held_out
-from edgeclf.data.split import open_data, save_manifest
+from edgeclf.data.split import open_data
+from edgeclf.data.split_file import save_split
 from edgeclf_runtime.errors import DataError
 
 MakeFolder = Callable[[dict[str, int]], Path]
@@ -17,7 +18,7 @@ MakeFolder = Callable[[dict[str, int]], Path]
 def test_a_folder_without_splits_is_taken_whole_whatever_the_seed(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 30, "dog": 10})
     found = open_held_out(root)
-    assert found.origin == "whole" and len(found.data.of("test")) == 40 == len(found.data.items)
+    assert found.origin == "whole" and len(found.data.of("test")) == 40 == len(found.data.images)
     assert open_held_out(root, seed=7).data.digest == found.data.digest
 
 
@@ -41,7 +42,7 @@ def test_images_that_a_run_knows_have_their_splits_in_it_wherever_they_lie(
 ) -> None:
     root = make_folder({"cat": 20, "dog": 20})
     trained = open_data(root, seed=3)
-    known = {item.sha256: item.split for item in trained.items}
+    known = {item.sha256: item.split for item in trained.images}
     moved = root.rename(tmp_path / "moved")
     found = open_held_out(moved, known=known)
     assert found.origin == "own" and found.data.digest == trained.digest
@@ -61,7 +62,7 @@ def test_splits_of_the_source_are_kept(make_folder: MakeFolder, tmp_path: Path) 
     root = make_folder({"train/cat": 8, "train/dog": 8, "val/cat": 2, "val/dog": 2, "test/cat": 5, "test/dog": 5})
     found = open_held_out(root)
     assert found.origin == "given" and found.data == open_data(root)
-    save_manifest(found.data, tmp_path / "split.json")
+    save_split(found.data, tmp_path / "split.json")
     again = open_held_out(tmp_path / "split.json", trained_on=(found.data.digest,))
     assert again.origin == "own" and again.data == found.data
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf.data.samples import Dataset
 from edgeclf.data.sources import read_dataset
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 MakeFolder = Callable[[dict[str, int]], Path]
 
 
-def labels(dataset: Dataset) -> dict[str, int]:
-    return dict(Counter(sample.label for sample in dataset.samples))
+def labels(dataset: DataSplit) -> dict[str, int]:
+    return dict(Counter(sample.label for sample in dataset.images))
 
 
 def refusal(source: Path, kind: type[Exception] = DataError) -> str:
@@ -33,21 +33,21 @@ def test_a_folder_a_class(make_folder: MakeFolder) -> None:
     found = read_dataset(root)
     assert found.classes == ("cat", "dog")
     assert labels(found) == {"cat": 3, "dog": 2}
-    assert {sample.split for sample in found.samples} == {None}
-    assert found.relative(found.samples[0]) == "cat/indoors/000.png"
+    assert {sample.split for sample in found.images} == {None}
+    assert found.images[0].name == "cat/indoors/000.png"
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "VAL"])
 def test_split_folders_and_their_other_names(make_folder: MakeFolder, val: str) -> None:
     root = make_folder({"train/cat": 2, "train/dog": 2, f"{val}/cat": 1, f"{val}/dog": 1, "test/dog": 1})
-    counted = Counter(sample.split for sample in read_dataset(root).samples)
+    counted = Counter(sample.split for sample in read_dataset(root).images)
     assert counted == {"train": 4, "val": 2, "test": 1}
 
 
 def test_classes_may_be_called_train_and_test(make_folder: MakeFolder) -> None:
     found = read_dataset(make_folder({"train": 2, "test": 1, "bus": 1}))
     assert found.classes == ("bus", "test", "train")
-    assert {sample.split for sample in found.samples} == {None}
+    assert {sample.split for sample in found.images} == {None}
 
 
 def test_copies_of_other_programs_are_no_class_and_no_images(make_folder: MakeFolder) -> None:
@@ -62,7 +62,7 @@ def test_other_files_and_hidden_folders_are_counted_and_passed_over(make_folder:
         (root / name).write_bytes(b"")
     os.mkfifo(root / "cat" / "pipe.png")
     found = read_dataset(root)
-    assert len(found.samples) == 2
+    assert len(found.images) == 2
     assert found.passed_over == 8
 
 

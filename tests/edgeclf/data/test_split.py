@@ -13,36 +13,30 @@ from pathlib import Path
 import pytest
 
 from edgeclf.data.assign import join_clusters, largest_remainder
-from edgeclf.data.samples import Dataset, Sample
 from edgeclf.data.sources import read_dataset
-from edgeclf.data.split import (
-    Item,
-    SplitManifest,
-    load_manifest,
-    open_data,
-    save_manifest,
-    split_dataset,
-    verify_item,
-)
+from edgeclf.data.split import open_data, split_dataset
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 MakeFolder = Callable[[dict[str, int]], Path]
 
 
-def counts(manifest: SplitManifest) -> dict[tuple[str, str], int]:
-    return dict(Counter((item.split, item.label) for item in manifest.items))
+def counts(manifest: DataSplit) -> dict[tuple[str, str], int]:
+    return dict(Counter((item.split, item.label) for item in manifest.images))
 
 
-def with_groups(dataset: Dataset, group_of: Callable[[int], str | None]) -> Dataset:
-    return replace(dataset, samples=tuple(replace(each, group=group_of(i)) for i, each in enumerate(dataset.samples)))
+def with_groups(dataset: DataSplit, group_of: Callable[[int], str | None]) -> DataSplit:
+    return replace(dataset, images=tuple(replace(each, group=group_of(i)) for i, each in enumerate(dataset.images)))
 
 
 @pytest.fixture
-def manifest(make_folder: MakeFolder) -> SplitManifest:
+def manifest(make_folder: MakeFolder) -> DataSplit:
     return open_data(make_folder({"cat": 10, "dog": 20}))
 
 
-def test_each_class_keeps_its_shares(manifest: SplitManifest) -> None:
+def test_each_class_keeps_its_shares(manifest: DataSplit) -> None:
     assert counts(manifest) == {
         ("train", "cat"): 7,
         ("val", "cat"): 2,
@@ -53,7 +47,7 @@ def test_each_class_keeps_its_shares(manifest: SplitManifest) -> None:
     }
 
 
-def test_the_same_seed_gives_the_same_split_wherever_the_data_lie(manifest: SplitManifest, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_split_wherever_the_data_lie(manifest: DataSplit, tmp_path: Path) -> None:
     shutil.copytree(manifest.root, tmp_path / "moved")
     assert open_data(tmp_path / "moved").digest == manifest.digest
     assert open_data(tmp_path / "moved", seed=1).digest != manifest.digest
@@ -64,7 +58,7 @@ def test_the_split_is_that_of_the_first_release(tmp_path: Path) -> None:
         (tmp_path / "data" / label).mkdir(parents=True)
         for number in range(5):
             (tmp_path / "data" / label / f"{number}.png").write_bytes(f"{label}{number}".encode())
-    splits = [(item.path, item.split) for item in open_data(tmp_path / "data").items if item.split != "train"]
+    splits = [(item.name, item.split) for item in open_data(tmp_path / "data").images if item.split != "train"]
     assert splits == FIRST_RELEASE
 
 
@@ -74,7 +68,7 @@ FIRST_RELEASE = [("a/2.png", "val"), ("a/3.png", "test"), ("b/0.png", "test"), (
 def test_nothing_is_decoded(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 4, "dog": 4})
     (root / "cat" / "000.png").write_text("no picture at all")
-    assert len(open_data(root).items) == 8
+    assert len(open_data(root).images) == 8
 
 
 def test_files_with_the_same_bytes_stay_together(make_folder: MakeFolder) -> None:
@@ -82,7 +76,7 @@ def test_files_with_the_same_bytes_stay_together(make_folder: MakeFolder) -> Non
     for number in range(12):
         shutil.copy(root / "cat" / f"{number:03}.png", root / "cat" / f"copy{number:03}.png")
     splits: dict[str, set[str]] = {}
-    for item in open_data(root, fractions=(0.4, 0.3, 0.3)).items:
+    for item in open_data(root, fractions=(0.4, 0.3, 0.3)).images:
         splits.setdefault(item.sha256, set()).add(item.split)
     assert all(len(found) == 1 for found in splits.values())
 
@@ -92,7 +86,7 @@ def test_groups_stay_together_and_classes_keep_about_their_shares(make_folder: M
     dataset = with_groups(read_dataset(make_folder({"cat": 140, "dog": 70})), lambda i: f"patient {i // size}")
     manifest = split_dataset(dataset)
     splits: dict[str | None, set[str]] = {}
-    for item in manifest.items:
+    for item in manifest.images:
         splits.setdefault(item.group, set()).add(item.split)
     assert all(len(found) == 1 for found in splits.values())
     for label, images in (("cat", 140), ("dog", 70)):
@@ -102,15 +96,15 @@ def test_groups_stay_together_and_classes_keep_about_their_shares(make_folder: M
 
 def test_given_splits_are_kept(make_folder: MakeFolder) -> None:
     root = make_folder({f"{split}/{label}": 3 for split in ("train", "val", "test") for label in ("cat", "dog")})
-    assert all(item.path.startswith(item.split) for item in open_data(root).items)
+    assert all(item.name.startswith(item.split) for item in open_data(root).images)
 
 
 def test_val_comes_out_of_train_where_a_source_has_none(make_folder: MakeFolder) -> None:
     root = make_folder({"train/cat": 17, "train/dog": 17, "test/cat": 4, "test/dog": 4})
     manifest = open_data(root)
     assert counts(manifest)["val", "cat"] == counts(manifest)["val", "dog"] == 3
-    assert all(item.path.startswith("train/") for item in manifest.of("train") + manifest.of("val"))
-    assert all(item.path.startswith("test/") for item in manifest.of("test"))
+    assert all(item.name.startswith("train/") for item in manifest.of("train") + manifest.of("val"))
+    assert all(item.name.startswith("test/") for item in manifest.of("test"))
     assert len(manifest.of("test")) == 8
 
 
@@ -139,7 +133,7 @@ def test_copies_do_not_count_as_images_of_a_class(make_folder: MakeFolder) -> No
 def test_a_group_in_two_given_splits_is_a_leak(make_folder: MakeFolder) -> None:
     dataset = read_dataset(make_folder({"train/cat": 2, "train/dog": 2, "test/cat": 1}))
     with pytest.raises(GateError, match="groups in more than one split: 'tom'"):
-        split_dataset(with_groups(dataset, lambda i: "tom" if dataset.samples[i].label == "cat" else None))
+        split_dataset(with_groups(dataset, lambda i: "tom" if dataset.images[i].label == "cat" else None))
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
@@ -155,7 +149,7 @@ def test_a_split_may_be_left_out(make_folder: MakeFolder) -> None:
 
 def test_a_file_that_vanished_is_named(make_folder: MakeFolder) -> None:
     dataset = read_dataset(make_folder({"cat": 4, "dog": 4}))
-    dataset.samples[3].path.unlink()
+    dataset.images[3].path.unlink()
     with pytest.raises(DataError, match=r"cat/003\.png: No such file"):
         split_dataset(dataset)
 
@@ -175,37 +169,37 @@ def test_an_unreadable_file_is_named(make_folder: MakeFolder) -> None:
         open_data(root)
 
 
-def test_a_manifest_comes_back_as_it_was(manifest: SplitManifest, tmp_path: Path) -> None:
-    save_manifest(manifest, tmp_path / "split.json")
+def test_a_manifest_comes_back_as_it_was(manifest: DataSplit, tmp_path: Path) -> None:
+    save_split(manifest, tmp_path / "split.json")
     assert json.loads((tmp_path / "split.json").read_text())["root"] == "photos"
     assert open_data(tmp_path / "split.json") == manifest
 
 
-def test_a_manifest_moves_with_its_images(manifest: SplitManifest, tmp_path: Path) -> None:
-    save_manifest(manifest, tmp_path / "split.json")
+def test_a_manifest_moves_with_its_images(manifest: DataSplit, tmp_path: Path) -> None:
+    save_split(manifest, tmp_path / "split.json")
     (tmp_path / "new").mkdir()
     for name in ("photos", "split.json"):
         (tmp_path / name).rename(tmp_path / "new" / name)
-    moved = load_manifest(tmp_path / "new" / "split.json")
-    assert moved.path_of(moved.items[0]).exists()
+    moved = load_split(tmp_path / "new" / "split.json")
+    assert moved.images[0].path.exists()
     assert moved.digest == manifest.digest
 
 
-def test_a_manifest_elsewhere_knows_its_images(manifest: SplitManifest, tmp_path: Path) -> None:
-    save_manifest(manifest, tmp_path / "runs" / "cats" / "split.json")
-    assert load_manifest(tmp_path / "runs" / "cats" / "split.json") == manifest
-    Path(manifest.root).rename(tmp_path / "moved")
+def test_a_manifest_elsewhere_knows_its_images(manifest: DataSplit, tmp_path: Path) -> None:
+    save_split(manifest, tmp_path / "runs" / "cats" / "split.json")
+    assert load_split(tmp_path / "runs" / "cats" / "split.json") == manifest
+    manifest.root.rename(tmp_path / "moved")
     with pytest.raises(DataError, match="its images lay in"):
-        load_manifest(tmp_path / "runs" / "cats" / "split.json")
-    found = load_manifest(tmp_path / "runs" / "cats" / "split.json", root=tmp_path / "moved")
-    assert verify_item(found, found.items[0])
+        load_split(tmp_path / "runs" / "cats" / "split.json")
+    found = load_split(tmp_path / "runs" / "cats" / "split.json", root=tmp_path / "moved")
+    assert found.images[0].read()
 
 
-def test_an_existing_manifest_needs_force(manifest: SplitManifest, tmp_path: Path) -> None:
-    save_manifest(manifest, tmp_path / "split.json")
+def test_an_existing_manifest_needs_force(manifest: DataSplit, tmp_path: Path) -> None:
+    save_split(manifest, tmp_path / "split.json")
     with pytest.raises(UsageError, match="exists"):
-        save_manifest(manifest, tmp_path / "split.json")
-    save_manifest(manifest, tmp_path / "split.json", force=True)
+        save_split(manifest, tmp_path / "split.json")
+    save_split(manifest, tmp_path / "split.json", force=True)
 
 
 def test_names_of_any_kind_come_back(make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -214,9 +208,9 @@ def test_names_of_any_kind_come_back(make_folder: MakeFolder, tmp_path: Path) ->
     for name, path in zip(names, sorted(root.rglob("*.png")), strict=True):
         path.rename(path.with_name(name))
     manifest = open_data(root)
-    save_manifest(manifest, tmp_path / "split.json")
-    again = load_manifest(tmp_path / "split.json")
-    assert again == manifest and all(verify_item(again, item) for item in again.items)
+    save_split(manifest, tmp_path / "split.json")
+    again = load_split(tmp_path / "split.json")
+    assert again == manifest and all(item.read() for item in again.images)
 
 
 @pytest.mark.parametrize(
@@ -248,15 +242,13 @@ def test_files_that_are_no_manifest(tmp_path: Path, text: str, said: str) -> Non
         ({"path": "dog/000.png"}, "listed twice"),
     ],
 )
-def test_a_doctored_manifest_is_refused(
-    manifest: SplitManifest, tmp_path: Path, change: dict[str, str], said: str
-) -> None:
-    save_manifest(manifest, tmp_path / "split.json")
+def test_a_doctored_manifest_is_refused(manifest: DataSplit, tmp_path: Path, change: dict[str, str], said: str) -> None:
+    save_split(manifest, tmp_path / "split.json")
     content = json.loads((tmp_path / "split.json").read_text())
     content["items"][0].update(change)
     (tmp_path / "split.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=said):
-        load_manifest(tmp_path / "split.json")
+        load_split(tmp_path / "split.json")
 
 
 def test_no_manifest_there(tmp_path: Path) -> None:
@@ -264,21 +256,21 @@ def test_no_manifest_there(tmp_path: Path) -> None:
         open_data(tmp_path / "split.json")
 
 
-def test_a_changed_or_deleted_image_is_found_when_it_is_read(manifest: SplitManifest) -> None:
-    first, second = manifest.items[:2]
-    manifest.path_of(first).write_bytes(b"something else")
-    manifest.path_of(second).unlink()
-    with pytest.raises(DataError, match="changed since the split was made"):
-        verify_item(manifest, first)
-    with pytest.raises(DataError, match="it was there when the split was made"):
-        verify_item(manifest, second)
-    assert verify_item(manifest, manifest.items[2])
+def test_a_changed_or_deleted_image_is_found_when_it_is_read(manifest: DataSplit) -> None:
+    first, second = manifest.images[:2]
+    first.path.write_bytes(b"something else")
+    second.path.unlink()
+    with pytest.raises(DataError, match="changed since its SHA-256 was taken"):
+        first.read()
+    with pytest.raises(DataError, match="missing; it was there when"):
+        second.read()
+    assert manifest.images[2].read()
 
 
-def test_the_digest_tells_splits_apart(manifest: SplitManifest) -> None:
-    moved = replace(manifest, items=(replace(manifest.items[0], split="test"), *manifest.items[1:]))
+def test_the_digest_tells_splits_apart(manifest: DataSplit) -> None:
+    moved = replace(manifest, images=(replace(manifest.images[0], split="test"), *manifest.images[1:]))
     assert moved.digest != manifest.digest
-    assert replace(manifest, items=manifest.items[::-1], root="/").digest == manifest.digest
+    assert replace(manifest, images=manifest.images[::-1], root=Path("/")).digest == manifest.digest
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [7, 2, 1]), (100, [70, 15, 15])])
@@ -291,8 +283,16 @@ def test_clusters_join_by_any_tie_but_not_across_kinds() -> None:
     assert join_clusters(ties) == [[0, 1, 2], [3], [4]]
 
 
-def test_records_are_built_by_hand_too() -> None:
-    item = Item("cat/1.png", "cat", "train", "00")
-    with pytest.raises(ValueError, match="two classes or more"):
-        SplitManifest(root="/", classes=("cat",), seed=0, fractions=(1.0, 0.0, 0.0), items=(item,))
-    assert Sample(Path("cat/1.png"), "cat").split is None
+def test_an_image_of_a_class_that_is_none_or_that_lies_elsewhere_is_refused() -> None:
+    image = LabelledImage(Path("/cat/1.png"), "cat/1.png", ("cat",))
+    assert image.split is None and image.label == "cat"
+    with pytest.raises(ValueError, match=r"'cat' of 'cat/1\.png' is none of its classes"):
+        DataSplit(root=Path("/"), classes=("dog", "fox"), images=(image,))
+    with pytest.raises(ValueError, match="does not stay under the root"):
+        DataSplit(root=Path("/"), classes=("cat", "dog"), images=(replace(image, name="../1.png"),))
+
+
+@pytest.mark.parametrize("labels", [None, (), ("cat", "dog")])
+def test_an_image_of_several_classes_or_of_none_has_no_one_label(labels: tuple[str, ...] | None) -> None:
+    with pytest.raises(DataError, match="wanted an image of one class"):
+        _ = LabelledImage(Path("pets.png"), "pets.png", labels).label

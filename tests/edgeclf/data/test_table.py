@@ -33,7 +33,7 @@ def test_labels_splits_and_groups_are_read(folder: Path) -> None:
     )
     found = read_dataset(table)
     assert found.root == folder and found.classes == ("cat", "dog, wild")
-    assert [(found.relative(each), each.split, each.group) for each in found.samples] == [
+    assert [(each.name, each.split, each.group) for each in found.images] == [
         ("cat/000.png", "train", "tom"),
         ("cat/001.png", "val", None),
         ("dog/000.png", "test", "rex"),

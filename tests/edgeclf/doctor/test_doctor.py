@@ -149,7 +149,7 @@ def test_an_old_jetpack_is_refused(
 
 def _state(probe: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch, version: str | None) -> doctor.BackendState:
     monkeypatch.setattr(machine, "package_version", lambda name: version)
-    return doctor._backend_state("onnx", BACKENDS["onnx"], probe)
+    return doctor._backend_state(BACKENDS["onnx"], probe)
 
 
 def test_states_follow_from_what_an_engine_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,22 +220,22 @@ def test_tensorrt_is_not_started_where_there_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake = FakeGpu(FakeCudart(gpus=0))
-    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.cuda.open_cuda", lambda: fake.cuda)
+    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.backend.open_cuda", lambda: fake.cuda)
     monkeypatch.setattr(
-        "edgeclf_runtime.backends.tensorrt.library.import_tensorrt", lambda: pytest.fail("it was imported")
+        "edgeclf_runtime.backends.tensorrt.backend.import_tensorrt", lambda: pytest.fail("it was imported")
     )
     engines.probe("tensorrt")
     found = json.loads(capsys.readouterr().out)
     assert (found["devices"], found["detail"]) == ([], "there is no NVIDIA GPU with its driver here")
     assert fake.cudart.calls == ["cudaGetDeviceCount"]
-    state = doctor._backend_state("tensorrt", BACKENDS["tensorrt"], {**found, "version": "10.3.0"})
+    state = doctor._backend_state(BACKENDS["tensorrt"], {**found, "version": "10.3.0"})
     assert (state.state, state.detail) == ("no device", "there is no NVIDIA GPU with its driver here")
 
 
 def test_tensorrt_on_a_gpu_is_usable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fake = FakeGpu()
-    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.cuda.open_cuda", lambda: fake.cuda)
-    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.library.import_tensorrt", lambda: fake.library)
+    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.backend.open_cuda", lambda: fake.cuda)
+    monkeypatch.setattr("edgeclf_runtime.backends.tensorrt.backend.import_tensorrt", lambda: fake.library)
     engines.probe("tensorrt")
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["devices"]) == ("10.3.0", ["cuda"])
@@ -243,5 +243,5 @@ def test_tensorrt_on_a_gpu_is_usable(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_on_a_jetson_tensorrt_comes_from_jetpack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "jetson", lambda: ("Orin Nano", 36))
-    advice = doctor._backend_state("tensorrt", BACKENDS["tensorrt"], None).advice
+    advice = doctor._backend_state(BACKENDS["tensorrt"], None).advice
     assert "sudo apt install python3-libnvinfer" in advice and "edgeclf[" not in advice

@@ -13,12 +13,12 @@ import tiny
 from PIL import Image
 
 from edgeclf.cli import run
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.data.usable import Unreadable
-from edgeclf.evaluation.inference import Answers, ask_bundle, match_labels
+from edgeclf.evaluation.inference import Predictions, match_labels, predict_with_bundle
 from edgeclf.evaluation.judgement import Subject
 from edgeclf.evaluation.operating_point import with_operating_point
-from edgeclf.evaluation.report import judge_answers, judge_bundle, write_judgement
+from edgeclf.evaluation.report import judge_bundle, judge_predictions, write_judgement
 from edgeclf.evaluation.test_set_usage import LEDGER
 from edgeclf.evaluation.thresholds import Wanted
 from edgeclf.verbs.shared.evaluation_tables import show_evaluation
@@ -28,13 +28,14 @@ from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.deploy.candidates import FOLDER, as_bundle, with_candidate
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 LABELS = ("leaf", "pagoda", "sky")
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
+def views(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
     """Pictures for the tiny reference bundle, sorted into its classes by chance; one class is named oddly."""
     root = tmp_path_factory.mktemp("views") / "views"
     for number, picture in enumerate(tiny.pictures(30)):
@@ -49,18 +50,18 @@ def linear(tmp_path: Path) -> Bundle:
     return tiny.build(tmp_path / "linear")
 
 
-def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: SplitManifest) -> None:
+def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: DataSplit) -> None:
     judged = judge_bundle(linear, views, "all")
     assert linear.manifest.pixels is not None
-    pixels = np.stack([linear.manifest.pixels.load(views.path_of(item))[0] for item in views.items])
+    pixels = np.stack([linear.manifest.pixels.load(item.path)[0] for item in views.images])
     logits = tiny.reference_logits("reference", pixels)
-    right = logits.argmax(axis=1) == [LABELS.index(item.label) for item in views.items]
+    right = logits.argmax(axis=1) == [LABELS.index(item.label) for item in views.images]
     assert judged.evaluation.top1 == pytest.approx(right.mean())
     assert judged.evaluation.ece is not None
     assert judged.other_data is False
 
 
-def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, views: SplitManifest) -> None:
+def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, views: DataSplit) -> None:
     plain = judge_bundle(tiny.build(tmp_path / "plain"), views, "all").evaluation
     hotter = judge_bundle(tiny.build(tmp_path / "hotter", temperature=2.0), views, "all").evaluation
     assert plain.nll_untempered is None and plain.ece_untempered is None
@@ -69,13 +70,13 @@ def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, view
 
 
 def test_a_class_of_few_images_is_shown_with_what_they_leave_open(
-    linear: Bundle, views: SplitManifest, capsys: pytest.CaptureFixture[str]
+    linear: Bundle, views: DataSplit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_evaluation(judge_bundle(linear, views, "test"))
     assert capsys.readouterr().out.count("few: recall") == 3
 
 
-def test_another_order_of_labels_is_matched_by_name(tmp_path: Path, linear: Bundle, views: SplitManifest) -> None:
+def test_another_order_of_labels_is_matched_by_name(tmp_path: Path, linear: Bundle, views: DataSplit) -> None:
     turned = tiny.build(tmp_path / "turned", labels=LABELS[::-1])
     wanted = judge_bundle(linear, views, "all").evaluation.confusion
     found = judge_bundle(turned, replace(views, classes=LABELS[::-1]), "all").evaluation
@@ -85,7 +86,7 @@ def test_another_order_of_labels_is_matched_by_name(tmp_path: Path, linear: Bund
 
 
 def test_different_labels_are_refused_with_the_difference_before_test_images_are_counted(
-    tmp_path: Path, views: SplitManifest
+    tmp_path: Path, views: DataSplit
 ) -> None:
     other = tiny.build(tmp_path / "other", labels=("leaf", "temple", "sky"))
     with pytest.raises(DataError, match=r"only in the bundle other: 'temple'; only in the data .*'pagoda'"):
@@ -99,7 +100,7 @@ def test_missing_and_extra_labels_are_told_apart() -> None:
     match_labels(["x", "y"], ["y", "x"], "b", "d")
 
 
-def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, views: SplitManifest) -> None:
+def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, views: DataSplit) -> None:
     assert judge_bundle(linear, views, "val").test_use is None
     assert not (linear.sidecar / LEDGER).exists()
     uses = [judge_bundle(linear, views, split).test_use for split in ("test", "all", "test")]
@@ -107,7 +108,7 @@ def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, vie
     assert [use.images for use in uses if use] == [len(views.of("test"))] * 3
 
 
-def test_the_ledger_is_no_proof(linear: Bundle, views: SplitManifest) -> None:
+def test_the_ledger_is_no_proof(linear: Bundle, views: DataSplit) -> None:
     from edgeclf_runtime.deploy.machine_proofs import find_proofs
 
     before = find_proofs(linear)
@@ -115,10 +116,10 @@ def test_the_ledger_is_no_proof(linear: Bundle, views: SplitManifest) -> None:
     assert find_proofs(linear) == before
 
 
-def test_unknown_and_empty_splits_are_refused(linear: Bundle, views: SplitManifest) -> None:
+def test_unknown_and_empty_splits_are_refused(linear: Bundle, views: DataSplit) -> None:
     with pytest.raises(UsageError, match="choose one of train, val, test, all"):
         judge_bundle(linear, views, "tset")
-    training = replace(views, items=tuple(replace(item, split="train") for item in views.items))
+    training = replace(views, images=tuple(replace(item, split="train") for item in views.images))
     with pytest.raises(UsageError, match=r"no test images \(it has train 30\)"):
         judge_bundle(linear, training)
 
@@ -128,7 +129,7 @@ def test_data_of_another_split_than_that_of_training_is_said(bundle: Bundle, pho
     assert judge_bundle(bundle, open_data(photos, seed=5), "val").other_data
 
 
-def test_thresholds_of_the_bundle_show_as_answered_images(tmp_path: Path, views: SplitManifest) -> None:
+def test_thresholds_of_the_bundle_show_as_answered_images(tmp_path: Path, views: DataSplit) -> None:
     strict = tiny.build(tmp_path / "strict", thresholds=Thresholds(unknown_below=0.999))
     loose = tiny.build(tmp_path / "loose", thresholds=Thresholds(per_class=(0.0, 0.0, 0.0)))
     few, everything = judge_bundle(strict, views, "all"), judge_bundle(loose, views, "all")
@@ -137,7 +138,7 @@ def test_thresholds_of_the_bundle_show_as_answered_images(tmp_path: Path, views:
     assert everything.right_of_answered == everything.evaluation.top1
 
 
-def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views: SplitManifest) -> None:
+def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views: DataSplit) -> None:
     worst = judge_bundle(linear, views, "all").worst
     assert worst
     assert all(mistake.label != mistake.answer for mistake in worst)
@@ -145,7 +146,7 @@ def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views:
 
 
 def test_an_unreadable_image_is_told_and_the_others_are_judged(
-    linear: Bundle, views: SplitManifest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    linear: Bundle, views: DataSplit, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(views.root, tmp_path / "views"))
     (root / "sky" / "2.png").write_bytes(b"no picture")
@@ -158,22 +159,22 @@ def test_an_unreadable_image_is_told_and_the_others_are_judged(
     assert (report["evaluation"]["images"], len(report["unreadable"])) == (29, 1)
 
 
-def test_where_no_image_can_be_read_there_is_no_judgement(views: SplitManifest) -> None:
-    answers = Answers(np.empty((0, 3), np.float32), (), (Unreadable("a.png", "damaged"),))
+def test_where_no_image_can_be_read_there_is_no_judgement(views: DataSplit) -> None:
+    found = Predictions(np.empty((0, 3), np.float32), (), (Unreadable("a.png", "damaged"),))
     subject = Subject("run", "r", "0", "pytorch", "fp32", LABELS)
     with pytest.raises(DataError, match=r"none of the 1 images could be read, the first: a\.png: damaged"):
-        judge_answers(answers, subject, views, "val")
+        judge_predictions(found, subject, views, "val")
 
 
-def test_groups_of_the_data_widen_the_intervals(linear: Bundle, views: SplitManifest) -> None:
-    items = tuple(replace(item, group=str(number % 4)) for number, item in enumerate(views.items))
-    judged = judge_bundle(linear, replace(views, items=items), "all")
+def test_groups_of_the_data_widen_the_intervals(linear: Bundle, views: DataSplit) -> None:
+    items = tuple(replace(item, group=str(number % 4)) for number, item in enumerate(views.images))
+    judged = judge_bundle(linear, replace(views, images=items), "all")
     assert judged.evaluation.groups == 4
     assert judged.evaluation.macro_f1_interval is not None
     assert "4 groups" in judged.evaluation.macro_f1_interval.method
 
 
-def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: SplitManifest, tmp_path: Path) -> None:
+def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: DataSplit, tmp_path: Path) -> None:
     judged = judge_bundle(linear, views, "all")
     written = write_judgement(judged, views, tmp_path / "report")
     assert [path.name for path in written] == [
@@ -198,7 +199,7 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: S
 
 
 def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
-    linear: Bundle, views: SplitManifest, tmp_path: Path
+    linear: Bundle, views: DataSplit, tmp_path: Path
 ) -> None:
     fit = TemperatureFit(0.617, 54, 3, 0.292, 0.232)
     judged = judge_bundle(linear, views, "all")
@@ -219,12 +220,12 @@ def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
 
 @pytest.mark.parametrize("labels", [("$x^{$", "\x1b[31mred", "<b>&"), ("猫", "سماء", "a" * 300)])
 def test_odd_class_names_are_drawn_and_printed_inert(
-    labels: tuple[str, str, str], tmp_path: Path, views: SplitManifest
+    labels: tuple[str, str, str], tmp_path: Path, views: DataSplit
 ) -> None:
     renamed = dict(zip(LABELS, labels, strict=True))
-    items = tuple(replace(item, label=renamed[item.label]) for item in views.items)
+    items = tuple(replace(item, labels=(renamed[item.label],)) for item in views.images)
     odd = tiny.build(tmp_path / "odd", labels=labels)
-    data = replace(views, classes=labels, items=items)
+    data = replace(views, classes=labels, images=items)
     written = write_judgement(judge_bundle(odd, data, "all"), data, tmp_path / "report")
     assert len(written) == 6
     page = written[0].read_text()
@@ -288,7 +289,7 @@ def test_an_operating_point_makes_a_new_bundle_that_predict_honours(
     assert "unknown" in labels and set(labels) > {"unknown"}
 
 
-def test_candidates_of_a_bundle_with_an_operating_point_still_verify(bundle: Bundle, data: SplitManifest) -> None:
+def test_candidates_of_a_bundle_with_an_operating_point_still_verify(bundle: Bundle, data: DataSplit) -> None:
     """`build` chooses among them on the device, and leaves out what fails."""
     manifest = bundle.manifest
     place = bundle.path / FOLDER / "other"
@@ -309,12 +310,12 @@ def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
 ) -> None:
     from edgeclf.evaluation import operating_point
 
-    def worst_first(*arguments: object, **options: object) -> Answers:
-        answers = ask_bundle(*arguments, **options)  # type: ignore[arg-type]
-        return replace(answers, logits=-answers.logits)
+    def worst_first(*arguments: object, **options: object) -> Predictions:
+        found = predict_with_bundle(*arguments, **options)  # type: ignore[arg-type]
+        return replace(found, logits=-found.logits)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(operating_point, "ask_bundle", worst_first)
+    monkeypatch.setattr(operating_point, "predict_with_bundle", worst_first)
     assert run(["eval", "photos-hog", str(photos), "--operating-point", "precision=1"]) == GateError.exit_code
     assert "no threshold reaches precision=1 on 18 validation images" in capfd.readouterr().err
     assert not list(tmp_path.glob("photos-hog-*"))
@@ -323,10 +324,13 @@ def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
 def test_an_image_that_changed_since_the_split_counts_for_nothing(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(photos, tmp_path / "changed"))
     data = open_data(folder)
-    first, second = (data.path_of(item) for item in data.of("test")[:2])
+    first, second = (item.path for item in data.of("test")[:2])
     shutil.copyfile(second, first)
     judged = judge_bundle(bundle, data, "test")
-    assert [each.error.partition(": ")[2] for each in judged.unreadable] == [
-        "changed since the split was made; split anew, or bring the old file back"
+    assert [(each.path, each.error) for each in judged.unreadable] == [
+        (
+            data.of("test")[0].name,
+            "changed since its SHA-256 was taken; bring the old file back, or split anew",
+        )
     ]
     assert judged.evaluation.images == len(data.of("test")) - 1

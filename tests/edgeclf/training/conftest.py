@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import Progress
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
@@ -44,7 +45,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(discs: Path) -> SplitManifest:
+def data(discs: Path) -> DataSplit:
     return open_data(discs, seed=0)
 
 

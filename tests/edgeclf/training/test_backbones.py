@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.train import train
 from edgeclf_export.sources.model_zoo import CLASSICS, EDGE
+from edgeclf_runtime.images.data_split import DataSplit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["two-phase", "discriminative"])
 @pytest.mark.parametrize("name", [*CLASSICS, *EDGE])
-def test_it_trains(name: str, strategy: str, data: SplitManifest, tmp_path: Path) -> None:
+def test_it_trains(name: str, strategy: str, data: DataSplit, tmp_path: Path) -> None:
     config = TrainConfig(model=name, weights="random", strategy=strategy, epochs=1, batch_size=12, workers=0)
     run = train(config, data, tmp_path / "run")
     assert run.finished and np.isfinite(run.history()[-1]["train_loss"])

@@ -10,17 +10,18 @@ import pytest
 from clip_models import small_clip
 from PIL import Image
 
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import train
 from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
+def colours(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
     """Two classes that a single layer tells apart: reddish and bluish noise."""
     folder, random = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     for label in ("blue", "red"):
@@ -39,7 +40,7 @@ def config(**changes: object) -> TrainConfig:
     return replace(chosen, **changes)  # type: ignore[arg-type]
 
 
-def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(colours: SplitManifest, tmp_path: Path) -> None:
+def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(colours: DataSplit, tmp_path: Path) -> None:
     run = train(config(), colours, tmp_path / "probe")
     assert run.outcome().scores["val_top1"] == 1.0
     assert run.architecture().builder.library == "open_clip"
@@ -53,7 +54,7 @@ def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(colours: SplitMa
 
 
 @pytest.mark.parametrize("strategy", ["full", "discriminative"])
-def test_the_whole_tower_is_tuned(strategy: str, colours: SplitManifest, tmp_path: Path) -> None:
+def test_the_whole_tower_is_tuned(strategy: str, colours: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy=strategy, epochs=1, lr=0.001), colours, tmp_path / strategy)
     before = train(config(epochs=1), colours, tmp_path / "probe").weights()
     after = run.weights()
@@ -61,6 +62,6 @@ def test_the_whole_tower_is_tuned(strategy: str, colours: SplitManifest, tmp_pat
     assert not np.array_equal(after["visual.conv1.weight"].numpy(), before["visual.conv1.weight"].numpy())
 
 
-def test_layers_without_an_order_have_no_layer_decay(colours: SplitManifest, tmp_path: Path) -> None:
+def test_layers_without_an_order_have_no_layer_decay(colours: DataSplit, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layer decay needs a timm backbone"):
         train(config(strategy="discriminative", layer_decay=0.8, epochs=1, lr=0.001), colours, tmp_path / "decay")

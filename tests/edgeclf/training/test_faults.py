@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.loop.network import Network
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 _FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
@@ -63,13 +64,13 @@ def test_a_second_ctrl_c_ends_a_process_that_still_winds_down(discs: Path, tmp_p
 
 
 def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     chosen = config(strategy="full", epochs=4)
     whole = train(chosen, data, tmp_path / "whole")
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from edgeclf.data.split import load_manifest\n"
+        "from edgeclf.data.split_file import load_split\n"
         "from edgeclf.training.run import checkpoint\n"
         "from edgeclf.training.run.run import Run\n"
         "from edgeclf.training.train import train\n"
@@ -82,7 +83,7 @@ def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "checkpoint.save_tensors = die_in_the_third\n"
         "whole = Path(sys.argv[1])\n"
-        "train(Run(whole).config(), load_manifest(whole / 'split.json'), Path(sys.argv[2]))\n"
+        "train(Run(whole).config(), load_split(whole / 'split.json'), Path(sys.argv[2]))\n"
     )
     killed = tmp_path / "killed"
     ended = subprocess.run([sys.executable, "-c", script, str(whole.path), str(killed)])
@@ -98,21 +99,21 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
 
     folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
     split = open_data(folder)
-    gone = split.path_of(split.of("train")[0])
+    gone = split.of("train")[0].path
 
     class Deleter(recorder):  # type: ignore[misc]
         def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
             if figures is not None:  # an epoch has ended
                 gone.unlink(missing_ok=True)
 
-    with pytest.raises(DataError, match=f"{gone.name}.*it was there when the split was made"):
+    with pytest.raises(DataError, match=f"{gone.name}.*it was there when its SHA-256 was taken"):
         train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())
     assert len(Run(tmp_path / "run").history()) == 1
-    watcher = recorder()
-    ended = resume(tmp_path / "run", watcher)  # what the command line names as the next step
+    progress = recorder()
+    ended = resume(tmp_path / "run", progress)  # what the command line names as the next step
     assert ended.finished and [each.path for each in ended.left_out()] == [f"{gone.parent.name}/{gone.name}"]
-    assert any("1 of 36 images can't be used" in text and "missing" in text for text in watcher.warnings)
-    assert len(ended.exportable().data.train) == len(split.of("train")) - 1  # type: ignore[union-attr]
+    assert any("1 of 36 images can't be used" in text and "missing" in text for text in progress.warnings)
+    assert len(ended.exportable().data.split.of("train")) == len(split.of("train")) - 1  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -133,15 +134,15 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
-    small_memory: Callable[[int], None], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    small_memory: Callable[[int], None], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     """BatchNorm is frozen here, so that the parts of a batch learn what the whole batch does."""
     chosen = config(strategy="full", epochs=2, batch_norm="freeze", drop=0.0)
     wanted = train(chosen, data, tmp_path / "whole").weights()
     small_memory(3)
-    watcher = recorder()
-    found = train(chosen, data, tmp_path / "parts", watcher).weights()
-    assert [text.removeprefix("out of memory ").partition(",")[0] for text in watcher.warnings if "memory" in text] == [
+    progress = recorder()
+    found = train(chosen, data, tmp_path / "parts", progress).weights()
+    assert [text.removeprefix("out of memory ").partition(",")[0] for text in progress.warnings if "memory" in text] == [
         "with 8 pictures at a time; going on with 4",
         "with 4 pictures at a time; going on with 2",
     ]
@@ -149,7 +150,7 @@ def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
 
 
 def test_out_of_memory_with_two_pictures_says_what_to_try(
-    small_memory: Callable[[int], None], config: Make, data: SplitManifest, tmp_path: Path
+    small_memory: Callable[[int], None], config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     small_memory(1)
     with pytest.raises(BackendError, match="2 pictures at a time; try a smaller --img-size") as caught:
@@ -167,7 +168,7 @@ def test_a_cpu_without_memory_is_recognised() -> None:
 
 
 def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     chosen = config(strategy="two-phase", lr=1e30, clip=0.0, optimizer="sgd", epochs=3)
     with pytest.raises(GateError, match=r"--clip-grad 1.*keeps the best epoch before"):
@@ -178,9 +179,7 @@ def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
     assert run.exportable().labels == data.classes
 
 
-def test_a_network_that_answers_no_numbers_is_never_published(
-    config: Make, data: SplitManifest, tmp_path: Path
-) -> None:
+def test_a_network_that_answers_no_numbers_is_never_published(config: Make, data: DataSplit, tmp_path: Path) -> None:
     """One batch an epoch: the loss is seen before the step that ruins the weights."""
     ruinous = config(strategy="full", lr=1e38, clip=0.0, optimizer="sgd", epochs=1, batch_size=64)
     with pytest.raises(GateError, match="lower --lr"):
@@ -188,13 +187,13 @@ def test_a_network_that_answers_no_numbers_is_never_published(
     assert not Run(tmp_path / "run").finished
 
 
-def test_batch_norm_learns_from_no_single_picture(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_batch_norm_learns_from_no_single_picture(config: Make, data: DataSplit, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--batch-size 2 or more"):
         train(config(strategy="full", batch_size=1), data, tmp_path / "run")
     assert train(config(strategy="full", batch_size=1, batch_norm="freeze", epochs=1), data, tmp_path / "run").finished
 
 
-def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: DataSplit, tmp_path: Path) -> None:
     first = train(config(strategy="linear-probe"), data, tmp_path / "first")
     train(config(strategy="linear-probe"), data, tmp_path / "second")
     first.write_json("model.json", first.read_json("model.json"))  # as an operating point does
@@ -202,16 +201,16 @@ def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: Spl
 
 
 def test_a_class_without_training_images_is_refused_and_copies_across_splits_are_warned_of(
-    config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
-    lacking = replace(data, items=tuple(i for i in data.items if not (i.label == "red" and i.split == "train")))
+    lacking = replace(data, images=tuple(i for i in data.images if not (i.label == "red" and i.split == "train")))
     with pytest.raises(DataError, match="classes that train lacks: 'red'"):
         train(config(), lacking, tmp_path / "run")
-    twin = replace(data.of("val")[0], path="blue/twin.png", sha256=data.of("train")[0].sha256)
-    watcher = recorder()
-    doubled = replace(data, items=(*data.items[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
-    train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
-    assert any("2 images lie in more than one split" in text for text in watcher.warnings)
+    twin = replace(data.of("val")[0], name="blue/twin.png", sha256=data.of("train")[0].sha256)
+    progress = recorder()
+    doubled = replace(data, images=(*data.images[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
+    train(config(strategy="linear-probe"), doubled, tmp_path / "run", progress)
+    assert any("2 images lie in more than one split" in text for text in progress.warnings)
 
 
 def test_sigterm_to_all_processes_of_a_training_ends_it_as_sigterm_to_the_first_does(

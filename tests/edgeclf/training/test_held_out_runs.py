@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from edgeclf.cli import run as cli_run
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import train
+from edgeclf_runtime.images.data_split import DataSplit
 
 
 @pytest.fixture
-def trained(config: Callable[..., TrainConfig], data: SplitManifest, tmp_path: Path) -> Run:
+def trained(config: Callable[..., TrainConfig], data: DataSplit, tmp_path: Path) -> Run:
     return train(config(strategy="linear-probe"), data, tmp_path / "run")
 
 
@@ -30,7 +30,7 @@ def evaluated(run: Run, *arguments: Any) -> dict[str, Any]:
 
 
 def test_its_own_folder_keeps_the_split_of_the_training_moved_and_with_another_seed(
-    trained: Run, data: SplitManifest, discs: Path, tmp_path: Path
+    trained: Run, data: DataSplit, discs: Path, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(discs, tmp_path / "moved")
     found = evaluated(trained, moved, "--seed", "9")
@@ -39,7 +39,7 @@ def test_its_own_folder_keeps_the_split_of_the_training_moved_and_with_another_s
 
 
 def test_validation_images_selected_it_and_test_images_did_not(
-    trained: Run, data: SplitManifest, capsys: pytest.CaptureFixture[str]
+    trained: Run, data: DataSplit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluated(trained, "--split", "val")["selected_on"] == len(data.of("val"))
     assert "(selected on these images: the best epoch" in capsys.readouterr().out
@@ -48,18 +48,18 @@ def test_validation_images_selected_it_and_test_images_did_not(
 
 
 def test_a_held_out_folder_is_whole_and_training_images_among_it_are_said(
-    trained: Run, data: SplitManifest, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Run, data: DataSplit, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "held-out"
     for item in data.of("test"):
         (folder / item.label).mkdir(parents=True, exist_ok=True)
-        content = data.path_of(item).read_bytes()
-        (folder / item.label / Path(item.path).name).write_bytes(content + b"not the same file")
+        content = item.path.read_bytes()
+        (folder / item.label / Path(item.name).name).write_bytes(content + b"not the same file")
     found = evaluated(trained, folder)
     assert (found["origin"], found["other_data"]) == ("whole", False)
     assert found["evaluation"]["images"] == len(data.of("test"))
     assert "trained on another split" not in capsys.readouterr().err
     learnt = data.of("train")[0]
-    shutil.copyfile(data.path_of(learnt), folder / learnt.label / "learnt.png")
+    shutil.copyfile(learnt.path, folder / learnt.label / "learnt.png")
     assert evaluated(trained, folder)["other_data"]
     assert "its training images are among" in capsys.readouterr().err

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from edgeclf import cli
 from edgeclf.data.fetch import fetch_dataset
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.lr_find import RangeTest, find_lr, read_curves
 from edgeclf.training.train import train
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 RATES = np.geomspace(1e-6, 1, 100)
@@ -61,13 +62,13 @@ def test_without_a_suggestion_the_command_fails_and_its_next_line_names_no_rate(
     assert "--batch-size" not in capsys.readouterr().err  # train's own
 
 
-def test_a_small_set_is_passed_through_five_times_from_the_same_weights(config: Make, data: SplitManifest) -> None:
+def test_a_small_set_is_passed_through_five_times_from_the_same_weights(config: Make, data: DataSplit) -> None:
     found = find_lr(config(strategy="full"), data, steps=20)
     assert found.passes == 5 and found.losses[0] == pytest.approx(np.log(3), abs=0.4)
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
     folder = tmp_path_factory.mktemp("sets") / "digits"
     fetch_dataset("digits", folder)
     return open_data(folder)
@@ -76,7 +77,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_suggested_trains_within_two_points_of_the_best_of_a_grid(
-    seed: int, config: Make, digits: SplitManifest, tmp_path: Path
+    seed: int, config: Make, digits: DataSplit, tmp_path: Path
 ) -> None:
     def top1(rate: float) -> float:
         chosen = config(strategy="full", epochs=4, batch_size=32, seed=seed, lr=rate)

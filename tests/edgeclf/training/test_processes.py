@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgeclf.data.split import SplitManifest, save_manifest
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.loop.network import Network
@@ -25,6 +25,7 @@ from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 # a batch of 7 is 4 and 3 pictures, the last one of 24 has 3: 2 and 1; no BatchNorm, and no dropout: drawn by process
@@ -49,7 +50,7 @@ OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from edgeclf.data.split import load_manifest
+from edgeclf.data.split_file import load_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import joined
 from edgeclf.training.train import resume, train
@@ -62,7 +63,7 @@ class Once(Progress):
             raise KeyboardInterrupt
 
 folder = Path(sys.argv[1])
-data = load_manifest(folder / "split.json")
+data = load_split(folder / "split.json")
 with joined() as processes:
     for name, wanted in json.loads((folder / "configs.json").read_text()).items():
         config = from_json(TrainConfig, wanted, name)
@@ -86,9 +87,9 @@ def exact(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**quick, **changes})
 
 
-def train_together(configs: dict[str, TrainConfig], data: SplitManifest, folder: Path, processes: int) -> None:
+def train_together(configs: dict[str, TrainConfig], data: DataSplit, folder: Path, processes: int) -> None:
     """Runs the trainings in several processes, each also to its first epoch only; the last of those is resumed."""
-    save_manifest(data, folder / "split.json")
+    save_split(data, folder / "split.json")
     (folder / "configs.json").write_text(json.dumps({name: to_json(config) for name, config in configs.items()}))
     (folder / "script.py").write_text(SCRIPT)
     started = torchrun(str(folder / "script.py"), str(folder), processes=processes, folder=folder)
@@ -105,7 +106,7 @@ def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes made of each of EXACT and of OWN_WAY."""
     folder = tmp_path_factory.mktemp("two")
     configs = {name: exact(**changes) for name, changes in {**EXACT, "own way": OWN_WAY}.items()}
@@ -114,14 +115,14 @@ def two(data: SplitManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_two_processes_learn_what_one_does(name: str, two: Path, data: SplitManifest, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(name: str, two: Path, data: DataSplit, tmp_path: Path) -> None:
     assert_same(Run.open(two / name), train(exact(**EXACT[name]), data, tmp_path / "alone"))
 
 
-def test_two_processes_weigh_rare_classes_as_one_does(data: SplitManifest, tmp_path: Path) -> None:
+def test_two_processes_weigh_rare_classes_as_one_does(data: DataSplit, tmp_path: Path) -> None:
     """Whichever of the rare pictures each of them has in a batch."""
     rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
-    lopsided = replace(data, items=tuple(item for item in data.items if item not in rare))
+    lopsided = replace(data, images=tuple(item for item in data.images if item not in rare))
     configs = {name: exact(**changes) for name, changes in WEIGHTED.items()}
     train_together(configs, lopsided, tmp_path, 2)
     for name, config in configs.items():
@@ -136,9 +137,9 @@ def test_two_processes_go_on_bit_for_bit(two: Path) -> None:
 
 def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: Any, tmp_path: Path) -> None:
     shutil.copytree(two / "stopped plain", tmp_path / "stopped")
-    watcher = recorder()
-    run = resume(tmp_path / "stopped", watcher)
-    assert any("processes so far: 2, from here on: 1" in text for text in watcher.warnings)
+    progress = recorder()
+    run = resume(tmp_path / "stopped", progress)
+    assert any("processes so far: 2, from here on: 1" in text for text in progress.warnings)
     assert_same(Run.open(two / "plain"), run)
 
 
@@ -205,12 +206,12 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint_and_the_command_that_goes_on(
 
 @pytest.mark.slow
 def test_a_bad_picture_in_the_share_of_one_process_is_left_out_by_all_and_named_once(
-    data: SplitManifest, tmp_path: Path
+    data: DataSplit, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(data.root, tmp_path / "pictures"))
-    moved = replace(data, root=folder)
-    save_manifest(moved, tmp_path / "split.json")
-    gone = moved.path_of(moved.of("train")[-1])
+    save_split(replace(data, root=folder), tmp_path / "split.json")
+    moved = load_split(tmp_path / "split.json")
+    gone = moved.of("train")[-1].path
     gone.unlink()
     options = ["-m", "test_resnet", "--weights", "random", "--img-size", "32", "--workers", "0", "--json"]
     options += ["--strategy", "linear-probe", "--epochs", "1", "--name", "run"]
@@ -223,7 +224,7 @@ def test_a_bad_picture_in_the_share_of_one_process_is_left_out_by_all_and_named_
 
 
 @pytest.mark.slow
-def test_three_processes_learn_what_one_does_also_when_one_has_no_picture(data: SplitManifest, tmp_path: Path) -> None:
+def test_three_processes_learn_what_one_does_also_when_one_has_no_picture(data: DataSplit, tmp_path: Path) -> None:
     """24 pictures in batches of 7 are shared as 3, 2, 2 and 1, 1, 1; in batches of 22 the last one is 1, 1, 0."""
     configs = {"seven": exact(strategy="full"), "twenty-two": exact(strategy="full", batch_size=22, ema=0.9)}
     train_together(configs, data, tmp_path, 3)
@@ -275,7 +276,7 @@ def test_shares_too_small_to_learn_from_leave_no_folder(
     changes: dict[str, Any],
     size: int,
     message: str,
-    data: SplitManifest,
+    data: DataSplit,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

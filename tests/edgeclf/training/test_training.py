@@ -18,20 +18,20 @@ import pytest
 import torch
 
 from edgeclf.cli import run as cli_run
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.inputs.batches import Pictures, TrainingBatches
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.mark.parametrize("strategy", ["linear-probe", "two-phase", "discriminative", "full"])
-def test_every_strategy_ends_in_a_whole_run(strategy: str, config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_every_strategy_ends_in_a_whole_run(strategy: str, config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy=strategy), data, tmp_path / "run")
     wanted = {"linear-probe": ["head"] * 2, "two-phase": ["head"] * 3 + ["network"] * 2}
     assert [line["phase"] for line in run.history()] == wanted.get(strategy, ["network"] * 2)
@@ -51,14 +51,14 @@ def test_every_strategy_ends_in_a_whole_run(strategy: str, config: Make, data: S
     assert run.config() == config(strategy=strategy)
 
 
-def test_a_training_learns(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_a_training_learns(config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy="full", epochs=12, lr=3e-3, label_smoothing=0.0), data, tmp_path / "run")
     losses = [line["train_loss"] for line in run.history()]
     assert losses[-1] < 0.5 * losses[0]
     assert run.outcome().scores["val_top1"] >= 0.8
 
 
-def test_a_linear_probe_leaves_the_backbone_as_it_was(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_a_linear_probe_leaves_the_backbone_as_it_was(config: Make, data: DataSplit, tmp_path: Path) -> None:
     from edgeclf_export.sources.trained import load_for_training
 
     chosen = config(strategy="linear-probe")
@@ -69,7 +69,7 @@ def test_a_linear_probe_leaves_the_backbone_as_it_was(config: Make, data: SplitM
 
 
 def test_two_trainings_with_one_seed_are_one_and_with_another_are_not(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     first = train(config(), data, tmp_path / "a").weights()
     second = train(config(), data, tmp_path / "b").weights()
@@ -81,7 +81,7 @@ def test_two_trainings_with_one_seed_are_one_and_with_another_are_not(
 @pytest.mark.parametrize("stop_after", [1, 4])  # in the head's phase, and in the network's
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "schedule": "onecycle", "ema": 0.9, "augment": "strong"}])
 def test_an_interrupted_training_goes_on_bit_for_bit(
-    stop_after: int, changes: dict[str, Any], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    stop_after: int, changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     whole = train(config(**changes), data, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -96,17 +96,15 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     ]
 
 
-def test_kill_9_leaves_a_run_that_resumes_to_the_same_weights(
-    config: Make, data: SplitManifest, tmp_path: Path
-) -> None:
+def test_kill_9_leaves_a_run_that_resumes_to_the_same_weights(config: Make, data: DataSplit, tmp_path: Path) -> None:
     longer = config(strategy="full", epochs=6)
     whole = train(longer, data, tmp_path / "whole")
     script = (
         "import sys, json; from pathlib import Path\n"
-        "from edgeclf.data.split import load_manifest\n"
+        "from edgeclf.data.split_file import load_split\n"
         "from edgeclf.training.run.run import Run\n"
         "from edgeclf.training.train import train\n"
-        "train(Run(Path(sys.argv[1])).config(), load_manifest(Path(sys.argv[1]) / 'split.json'), Path(sys.argv[2]))\n"
+        "train(Run(Path(sys.argv[1])).config(), load_split(Path(sys.argv[1]) / 'split.json'), Path(sys.argv[2]))\n"
     )
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", script, str(whole.path), str(killed)])
@@ -121,7 +119,7 @@ def test_kill_9_leaves_a_run_that_resumes_to_the_same_weights(
 
 
 def test_a_second_run_into_one_folder_and_a_finished_one_are_refused(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     train(config(strategy="linear-probe"), data, tmp_path / "run")
     with pytest.raises(UsageError, match="holds a run"):
@@ -133,7 +131,7 @@ def test_a_second_run_into_one_folder_and_a_finished_one_are_refused(
 
 
 def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_epoch(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(GateError, match="--lr"):
         train(config(strategy="full", lr=1e30, clip=0.0, optimizer="sgd", epochs=5), data, tmp_path / "run")
@@ -142,7 +140,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_epo
 
 
 def test_a_dead_worker_ends_the_training_without_a_hang(
-    config: Make, data: SplitManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Make, data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf.training.inputs import batches
 
@@ -160,7 +158,7 @@ def test_a_dead_worker_ends_the_training_without_a_hang(
 
 
 def test_weights_of_other_classes_start_a_training_with_a_fresh_head(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     from safetensors.torch import save_file
 
@@ -179,7 +177,7 @@ def test_weights_of_other_classes_start_a_training_with_a_fresh_head(
 
 
 def test_weights_of_another_backbone_are_refused_with_the_difference(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     from safetensors.torch import save_file
 
@@ -190,7 +188,7 @@ def test_weights_of_another_backbone_are_refused_with_the_difference(
 
 
 def test_a_run_exports_to_a_bundle_that_knows_where_it_comes_from(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
     from edgeclf_export.exporter import ExportOptions, export
@@ -205,7 +203,7 @@ def test_a_run_exports_to_a_bundle_that_knows_where_it_comes_from(
     assert manifest.temperature == run.outcome().temperature
 
 
-def test_the_datas_own_statistics_reach_the_graph(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_the_datas_own_statistics_reach_the_graph(config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(normalize="data", strategy="linear-probe"), data, tmp_path / "run")
     mean = run.architecture().normalization.mean
     assert mean != (0.485, 0.456, 0.406) and all(0.3 < value < 0.6 for value in mean)
@@ -227,50 +225,50 @@ def test_the_datas_own_statistics_reach_the_graph(config: Make, data: SplitManif
         {"optimizer": "sgd", "momentum": 0.0, "warmup_epochs": 0.0},
     ],
 )
-def test_every_option_trains(changes: dict[str, Any], config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_every_option_trains(changes: dict[str, Any], config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(**{"strategy": "full", **changes}), data, tmp_path / "run")
     assert run.finished and all(np.isfinite(line["train_loss"]) for line in run.history())
 
 
-def test_early_stopping_stops(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_early_stopping_stops(config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy="full", lr=1e-12, epochs=9, patience=2), data, tmp_path / "run")
     assert len(run.history()) < 9
 
 
-def test_a_weighted_sampler_shows_every_class_as_often(data: SplitManifest) -> None:
+def test_a_weighted_sampler_shows_every_class_as_often(data: DataSplit) -> None:
     few = [item for item in data.of("train") if item.label != "red"] + [
         item for item in data.of("train") if item.label == "red"
     ][:1]
-    pictures = Pictures.of(replace(data, items=tuple(few)), "train")
+    pictures = Pictures.of(replace(data, images=tuple(few)), "train")
     drawn = np.concatenate([pictures.labels[pictures.order(seed, weighted=True)] for seed in range(200)])
     assert np.allclose(np.bincount(drawn) / len(drawn), 1 / 3, atol=0.05)
 
 
-def test_every_picture_is_seen_once_an_epoch_in_an_order_of_its_own(data: SplitManifest) -> None:
+def test_every_picture_is_seen_once_an_epoch_in_an_order_of_its_own(data: DataSplit) -> None:
     pictures = Pictures.of(data, "train")
     orders = [pictures.order(seed, weighted=False) for seed in (1, 2)]
     assert all(sorted(order) == list(range(len(pictures))) for order in orders)
     assert not np.array_equal(*orders)
 
 
-def test_a_last_batch_of_one_picture_is_left_out(data: SplitManifest) -> None:
+def test_a_last_batch_of_one_picture_is_left_out(data: DataSplit) -> None:
     pictures = Pictures.of(data, "train")
     size = len(pictures) - 1
     batches = TrainingBatches(pictures, None, None, batch_size=size, seed=0, weighted=False, workers=0)  # type: ignore[arg-type]
     assert len(batches) == 1
 
 
-def test_risky_choices_are_warned_of(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> None:
-    watcher = recorder()
+def test_risky_choices_are_warned_of(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> None:
+    progress = recorder()
     both = {"class_weights": "balanced", "sampler": "weighted"}
-    train(config(strategy="full", epochs=1, **both), data, tmp_path / "scratch", watcher)
-    assert any("from scratch" in text for text in watcher.warnings)
-    assert any("counts the rare classes twice: choose one" in text for text in watcher.warnings)
+    train(config(strategy="full", epochs=1, **both), data, tmp_path / "scratch", progress)
+    assert any("from scratch" in text for text in progress.warnings)
+    assert any("counts the rare classes twice: choose one" in text for text in progress.warnings)
     weights = tmp_path / "scratch" / "model.safetensors"
-    watcher = recorder()
-    train(config(strategy="full", epochs=1, lr=1e-2, weights=str(weights)), data, tmp_path / "fast", watcher)
-    assert any("0.01 for a pretrained backbone" in text for text in watcher.warnings)
-    assert any("parameters" in text for text in watcher.notes)
+    progress = recorder()
+    train(config(strategy="full", epochs=1, lr=1e-2, weights=str(weights)), data, tmp_path / "fast", progress)
+    assert any("0.01 for a pretrained backbone" in text for text in progress.warnings)
+    assert any("parameters" in text for text in progress.notes)
 
 
 @pytest.mark.parametrize(
@@ -286,14 +284,14 @@ def test_risky_choices_are_warned_of(config: Make, data: SplitManifest, recorder
     ],
 )
 def test_bad_choices_are_usage_errors(
-    changes: dict[str, Any], message: str, config: Make, data: SplitManifest, tmp_path: Path
+    changes: dict[str, Any], message: str, config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
         train(config(**changes), data, tmp_path / "run")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data: DataSplit, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="cuda"):
         train(config(device="cuda"), data, tmp_path / "run")
 
@@ -309,7 +307,7 @@ def test_the_verb_trains_resumes_and_speaks_json(edgeclf: Edgeclf, discs: Path) 
 
 
 def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     start = train(config(strategy="full", epochs=1), data, tmp_path / "start")
     pretrained = config(strategy="full", epochs=1, weights=str(start.path / "model.safetensors"))

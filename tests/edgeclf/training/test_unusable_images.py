@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from edgeclf import cli
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.evaluate import judge_run
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import finish, train
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 
@@ -25,12 +26,12 @@ def pictures(discs: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(discs, tmp_path / "pictures"))
 
 
-def spoil(split: SplitManifest) -> None:
+def spoil(split: DataSplit) -> None:
     """A training image that is none, a validation image that changed, a test image that is gone."""
     train_item, val_item, test_item = (split.of(name)[0] for name in ("train", "val", "test"))  # type: ignore[arg-type]
-    split.path_of(train_item).write_bytes(split.path_of(train_item).read_bytes()[:200])
-    shutil.copyfile(split.path_of(split.of("train")[1]), split.path_of(val_item))
-    split.path_of(test_item).unlink()
+    train_item.path.write_bytes(train_item.path.read_bytes()[:200])
+    shutil.copyfile(split.of("train")[1].path, val_item.path)
+    test_item.path.unlink()
 
 
 def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_stays_known(
@@ -38,9 +39,9 @@ def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_sta
 ) -> None:
     split = open_data(pictures)
     spoil(split)
-    watcher = recorder()
-    run = train(config(strategy="linear-probe"), split, tmp_path / "run", watcher)
-    (warning,) = [text for text in watcher.warnings if "can't be used" in text]
+    progress = recorder()
+    run = train(config(strategy="linear-probe"), split, tmp_path / "run", progress)
+    (warning,) = [text for text in progress.warnings if "can't be used" in text]
     assert warning.startswith("3 of 36 images") and "changed since" in warning and "missing" in warning
     assert run.outcome().training_images == len(split.of("train")) - 1
     assert run.outcome().data_sha256 == split.digest
@@ -60,8 +61,8 @@ def test_another_folder_than_that_of_the_split_is_no_case_for_leaving_out(
     pictures: Path, config: Make, tmp_path: Path
 ) -> None:
     split = open_data(pictures)
-    for item in split.items[:30]:
-        split.path_of(item).write_bytes(b"another picture")
+    for item in split.images[:30]:
+        item.path.write_bytes(b"another picture")
     with pytest.raises(DataError, match="30 of 36 images can't be used"):
         train(config(), split, tmp_path / "run")
 
@@ -79,7 +80,7 @@ def test_a_folder_with_a_damaged_image_trains_at_the_command_line(
 
 
 @pytest.fixture
-def interrupted(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> Path:
+def interrupted(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> Path:
     """A run that Ctrl-C ended after its second epoch of four."""
     with pytest.raises(KeyboardInterrupt):
         train(config(strategy="full", epochs=4), data, tmp_path / "run", recorder(stop_after=2))
@@ -107,7 +108,7 @@ def test_other_epochs_beside_resume_are_refused_with_the_command_that_ends_the_r
     assert "ended early" in capsys.readouterr().out
 
 
-def test_a_run_without_a_whole_epoch_has_nothing_to_keep(config: Make, data: SplitManifest, tmp_path: Path) -> None:
+def test_a_run_without_a_whole_epoch_has_nothing_to_keep(config: Make, data: DataSplit, tmp_path: Path) -> None:
     class Stopper:
         def __getattr__(self, name: str) -> Any:
             return lambda *_: None
@@ -122,9 +123,7 @@ def test_a_run_without_a_whole_epoch_has_nothing_to_keep(config: Make, data: Spl
         finish(tmp_path / "run")
 
 
-def test_of_equal_epochs_the_one_with_the_lower_loss_is_the_best(
-    config: Make, data: SplitManifest, tmp_path: Path
-) -> None:
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_the_best(config: Make, data: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy="full", epochs=6, lr=3e-3), data, tmp_path / "run")
     history = run.history()
     top = max(record["val_macro_f1"] for record in history)

@@ -19,9 +19,10 @@ def test_choices_that_the_commands_repeat_are_those_of_the_packages() -> None:
     from edgeclf_benchmarks.measuring.corruptions import NAMES
     from edgeclf_benchmarks.measuring.options import PROFILES
     from edgeclf_export.exportable import InputForm
-    from edgeclf_export.exporter import TARGETS
     from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
+    from edgeclf_export.targets.registry import TARGETS
     from edgeclf_runtime.bundle.manifest import Precision
+    from edgeclf_runtime.images.labelled import SplitOrAll
     from edgeclf_runtime.images.pixels import Interpolation, PixelMode
 
     assert [each.value for each in options.Target] == list(TARGETS)
@@ -29,6 +30,7 @@ def test_choices_that_the_commands_repeat_are_those_of_the_packages() -> None:
     assert (*get_args(choices.Strategy), BASELINE) == training_options.APPROACHES
     assert bench_options.CORRUPTIONS == NAMES and get_args(bench_options.Profile) == tuple(PROFILES)
     assert get_args(options.PixelMode) == get_args(PixelMode)
+    assert get_args(options.SplitOrAll) == get_args(SplitOrAll)
     assert {*get_args(options.OwnPrecision), "mixed"} == set(get_args(Precision))
     assert get_args(source_options.InputForm) == get_args(InputForm)
     assert get_args(source_options.Interpolation) == get_args(Interpolation)

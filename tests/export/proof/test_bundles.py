@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from edgeclf_export.exporter import TARGETS, ExportOptions, export
+from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.targets.registry import TARGETS
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.machine.facts import package_version
 
-PAIRS = [(name, precision) for name, target in TARGETS.items() if name != "tensorrt" for precision in target.precisions]
+PAIRS = [
+    (name, precision) for name, target in TARGETS.items() if target.on_device is None for precision in target.precisions
+]
 STORED = {("openvino", "bf16"): "fp32"}  # its bf16 is about computing
 
 

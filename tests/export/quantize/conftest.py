@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,9 @@ from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.bundle.quantization_report import Floor
-from edgeclf_runtime.images.labelled import LabelledData, LabelledImage
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.data_split import DataSplit, LabelledData
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, class_numbers
 
 Quantize = Callable[..., list[Any]]
 
@@ -31,17 +32,17 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Labelle
     root = tmp_path_factory.mktemp("patches")
     random = np.random.default_rng(0)
     files = {path.stem: path for path in shipped_photographs()}
-    splits: dict[str, list[LabelledImage]] = {"train": [], "val": [], "test": []}
-    for number, name in enumerate(LABELS):
+    images: list[LabelledImage] = []
+    for name in LABELS:
         picture = np.asarray(Image.open(files[name]).convert("RGB"))
         for place in range(TRAIN + VAL + TEST):
-            split = "train" if place < TRAIN else "val" if place < TRAIN + VAL else "test"
+            split: Split = "train" if place < TRAIN else "val" if place < TRAIN + VAL else "test"
             top, left = (int(random.integers(0, size - 48)) for size in picture.shape[:2])
             path = root / split / name / f"{place}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture[top : top + 48, left : left + 48]).resize((SIDE, SIDE)).save(path)
-            splits[split].append(LabelledImage(path, number, hashlib.sha256(path.read_bytes()).hexdigest()))
-    return {split: tuple(images) for split, images in splits.items()}
+            images.append(LabelledImage(path, str(path.relative_to(root)), (name,), hash_file(path), split=split))
+    return {split: tuple(image for image in images if image.split == split) for split in SPLITS}
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
     module = small_network()
     images = np.stack([PATCH_PIXELS.load(image.path)[0] for image in patches["train"]])
     batch = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    labels = torch.tensor([image.label for image in patches["train"]])
+    labels = torch.from_numpy(class_numbers(patches["train"], LABELS))
     optimizer = torch.optim.Adam(module.parameters(), 3e-3)
     module.train()
     for _ in range(60):
@@ -73,7 +74,9 @@ def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
         reference=Reference("pytorch", "patches"),
         proof_files=tuple(image.path for image in patches["val"]),
     )
-    data = LabelledData(patches["train"], patches["val"], patches["test"], "run patches", lambda subject: "use no. 1")
+    root = patches["train"][0].path.parents[2]
+    split = DataSplit(root=root, classes=LABELS, images=tuple(image for split in SPLITS for image in patches[split]))
+    data = LabelledData(split, "run patches", lambda subject: "use no. 1")
     onnx = exportable.make_onnx("uint8-nhwc", 18)
     return replace(exportable, data=data, make_onnx=lambda form, opset: onnx)
 

@@ -48,7 +48,7 @@ def test_pixels_are_those_of_the_bundle(patches: Patches) -> None:
 def test_a_copy_of_an_image_that_judges_never_calibrates(patches: Patches, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.png"
     shutil.copy(patches["val"][0].path, copy)
-    smuggled = LabelledImage(copy, 0, hashlib.sha256(copy.read_bytes()).hexdigest())
+    smuggled = LabelledImage(copy, copy.name, LABELS[:1], hashlib.sha256(copy.read_bytes()).hexdigest())
     judging = {image.sha256 for image in patches["val"]}
     found = load_calibration((*patches["train"], smuggled), judging, PATCH_PIXELS, called="training")
     assert copy not in found.files
@@ -78,7 +78,7 @@ def test_few_images_warn(patches: Patches) -> None:
 def test_a_broken_image_is_named(patches: Patches, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    image = LabelledImage(broken, 0, hashlib.sha256(b"no picture").hexdigest())
+    image = LabelledImage(broken, broken.name, LABELS[:1], hashlib.sha256(b"no picture").hexdigest())
     with pytest.raises(DataError, match=r"broken\.png"):
         load_calibration((image,), (), PATCH_PIXELS, called="calib")
 
@@ -107,7 +107,7 @@ def test_a_folder_is_parted_so_that_no_image_does_both(trained: Exportable, patc
 
 
 def test_groups_and_copies_stay_together() -> None:
-    images = [LabelledImage(Path(str(i)), 0, f"{i % 5}", f"patient {i % 5}") for i in range(20)]
+    images = [LabelledImage(Path(str(i)), str(i), ("cat",), f"{i % 5}", f"patient {i % 5}") for i in range(20)]
     calibrating, judging = part(images, seed=0)
     assert not {image.group for image in calibrating} & {image.group for image in judging}
 

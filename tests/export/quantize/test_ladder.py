@@ -15,10 +15,11 @@ from patches import LABELS, TEST
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export, export_each
-from edgeclf_export.quantize import ort_ptq
-from edgeclf_export.quantize import quantizers as workbench
+from edgeclf_export.quantize import ladder
 from edgeclf_export.quantize import selection as exporting
 from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.targets import ort_quantizer
+from edgeclf_export.targets.quantizer import Quantizer, Recipe
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import parse_manifest
@@ -34,12 +35,12 @@ Quantize = Callable[..., list[Any]]
 @pytest.fixture
 def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quantizer that cuts every range to a fiftieth."""
-    honest = ort_ptq.quantize
+    honest = ort_quantizer.quantize
 
     def quantize(model: bytes, ranges: dict[str, tuple[float, float]], **options: Any) -> bytes:
         return honest(model, {name: (low / 50, high / 50) for name, (low, high) in ranges.items()}, **options)
 
-    monkeypatch.setattr(workbench.ort_ptq, "quantize", quantize)
+    monkeypatch.setattr(ort_quantizer, "quantize", quantize)
 
 
 def timed(milliseconds: dict[str, float]) -> Callable[[Sequence[Callable[[], object]]], list[list[float]]]:
@@ -229,3 +230,12 @@ def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_de
     assert any("built by TensorRT-RTX" in check for check in manifest.checks)
     assert [each.weights_precision for each in manifest.candidates] == ["fp16", "fp32"]
     assert manifest.ladder is not None and "on the device" in manifest.ladder.why
+
+
+def test_a_quantizer_is_asked_for_no_step_that_it_has_not() -> None:
+    def write(*_: Any) -> Any:
+        raise NotImplementedError
+
+    plain = Quantizer(methods=("min-max",), lower=(), write=write, corrects_biases=False, leaves_layers=False)
+    steps = ladder._recipes(SimpleNamespace(quantizer=plain), SimpleNamespace(), [])  # type: ignore[arg-type]
+    assert list(steps) == [Recipe("min-max")]

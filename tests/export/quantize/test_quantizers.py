@@ -13,9 +13,11 @@ from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.graph.layers import WEIGHTED, family, layers
-from edgeclf_export.quantize import ort_ptq, ov_ptq, sensitivity, trt_ptq
+from edgeclf_export.quantize import sensitivity
 from edgeclf_export.quantize.activation_ranges import Activations, least_squares, observe, open_quietly
 from edgeclf_export.quantize.bias_correction import correct_biases
+from edgeclf_export.targets import ort_quantizer, ov_quantizer
+from edgeclf_export.targets.tensorrt import quantizer as trt_quantizer
 from edgeclf_export.targets.tensorrt.graph_session import literal_session
 from edgeclf_export.targets.tensorrt.lint import lint
 from edgeclf_runtime.backends.ov import import_openvino
@@ -64,7 +66,7 @@ def test_least_squares_clips_where_that_costs_less() -> None:
 
 def test_no_int8_product_can_saturate_without_vnni(hub: bytes, seen: Activations) -> None:
     """VPMADDUBSW adds two products of uint8 and int8 in int16."""
-    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
     weights = _int8_weights(model)
     assert len(weights) == len(layers(onnx.load_from_string(hub)))
     largest = max(int(np.abs(found.astype(np.int64)).max()) for found in weights.values())
@@ -72,7 +74,7 @@ def test_no_int8_product_can_saturate_without_vnni(hub: bytes, seen: Activations
 
 
 def test_weights_have_a_scale_for_each_channel(hub: bytes, seen: Activations) -> None:
-    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
     constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     scales = [constants[makers[node.input[1]].input[1]] for node in model.graph.node if node.op_type == "Conv"]
@@ -81,19 +83,19 @@ def test_weights_have_a_scale_for_each_channel(hub: bytes, seen: Activations) ->
 
 def test_nodes_that_are_left_in_float_have_float_weights(hub: bytes, seen: Activations) -> None:
     kept = layers(onnx.load_from_string(hub))[0]
-    model = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max"), leave=(kept.node,)))
+    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max"), leave=(kept.node,)))
     node = next(node for node in model.graph.node if node.name == kept.node)
     constants = {item.name: item for item in model.graph.initializer}
     assert constants[node.input[1]].data_type == onnx.TensorProto.FLOAT
 
 
 def test_the_small_network_answers_alike_in_int8(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
-    wanted, found = run(hub, images), run(ort_ptq.quantize(hub, seen.ranges("min-max")), images)
+    wanted, found = run(hub, images), run(ort_quantizer.quantize(hub, seen.ranges("min-max")), images)
     assert np.abs(wanted - found).max() < 0.2 * np.ptp(wanted)
 
 
 def test_bias_correction_takes_a_planted_shift_out(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
-    shifted = onnx.load_from_string(ort_ptq.quantize(hub, seen.ranges("min-max")))
+    shifted = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
     conv = next(node for node in shifted.graph.node if node.op_type == "Conv")
     makers = {name: node for node in shifted.graph.node for name in node.output}
     bias = next(item for item in shifted.graph.initializer if item.name == makers[conv.input[2]].input[0])
@@ -138,14 +140,14 @@ def test_attention_is_recognised() -> None:
 
 
 def test_quantized_for_tensorrt_it_passes_the_lint(hub: bytes, seen: Activations) -> None:
-    assert [str(offence) for offence in lint(trt_ptq.quantize(hub, seen.ranges("min-max")))] == []
+    assert [str(offence) for offence in lint(trt_quantizer.quantize(hub, seen.ranges("min-max")))] == []
 
 
 def test_nncf_finds_the_biases_that_it_shall_correct(hub: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
     core = import_openvino().Core()
     answers = [
-        core.compile_model(ov_ptq.quantize(hub, images, "min-max", corrected=corrected), "CPU")({0: images})[0]
+        core.compile_model(ov_quantizer.quantize(hub, images, "min-max", corrected=corrected), "CPU")({0: images})[0]
         for corrected in (False, True)
     ]
     assert np.abs(answers[0] - answers[1]).max() > 1e-4 * np.ptp(answers[0])
@@ -154,8 +156,8 @@ def test_nncf_finds_the_biases_that_it_shall_correct(hub: bytes, images: NDArray
 def test_layers_left_in_float_are_found_in_openvino(hub: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
     kept = layers(onnx.load_from_string(hub))[1]
-    quantized = ov_ptq.quantize(hub, images, "min-max", corrected=False, leave=(kept.node,))
-    whole = ov_ptq.quantize(hub, images, "min-max", corrected=False)
+    quantized = ov_quantizer.quantize(hub, images, "min-max", corrected=False, leave=(kept.node,))
+    whole = ov_quantizer.quantize(hub, images, "min-max", corrected=False)
     assert _int8_constants(quantized) == _int8_constants(whole) - 1
 
 
@@ -167,7 +169,7 @@ def _int8_constants(network: Any) -> int:
 
 
 def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(hub: bytes, seen: Activations) -> None:
-    session = literal_session(trt_ptq.rest_in_fp16(trt_ptq.quantize(hub, seen.ranges("min-max"))))
+    session = literal_session(trt_quantizer.rest_in_fp16(trt_quantizer.quantize(hub, seen.ranges("min-max"))))
     assert session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
 
 
@@ -176,7 +178,7 @@ def test_a_network_without_biases_stays_as_it_is(hub: bytes, seen: Activations, 
     for node in bare.graph.node:
         if node.op_type in ("Conv", "Gemm"):
             del node.input[2:]
-    quantized = ort_ptq.quantize(bare.SerializeToString(), seen.ranges("min-max"))
+    quantized = ort_quantizer.quantize(bare.SerializeToString(), seen.ranges("min-max"))
     assert correct_biases(bare.SerializeToString(), quantized, images) == quantized
 
 

@@ -13,7 +13,7 @@ SCRIPT = """
 import runpy, sys
 watch = runpy.run_path(sys.argv[1])
 watch["forbid_network_sockets"]()
-from edgeclf_export.quantize.ov_ptq import import_nncf
+from edgeclf_export.targets.ov_quantizer import import_nncf
 import_nncf()
 import nncf.telemetry.wrapper as wrapper
 assert sys.modules["openvino_telemetry"] is None

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgeclf_export.exporter import ExportOptions, export_module
+from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Normalization
+from edgeclf_runtime.bundle.manifest import Normalization, Reference, to_input
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, GateError, UsageError
@@ -40,6 +42,28 @@ def test_it_becomes_proven_bundles(net: Any, export: Export, photographs: list[P
         with Classifier.open(bundle) as classifier:
             (answer,) = classifier.predict(photographs[:1])
         assert answer.label in fruit
+
+
+@pytest.mark.parametrize("form", ["uint8-nhwc", "float-nchw"])
+def test_the_module_behind_its_pixel_contract_is_there_for_targets_that_are_made_of_it(
+    form: str, net: Any, pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...]
+) -> None:
+    exportable = exportable_from_module(
+        net,
+        labels=fruit,
+        pixels=pixels,
+        normalization=normalization,
+        backbone="net",
+        weights="module",
+        reference=Reference("pytorch", "net"),
+    )
+    batch = np.random.default_rng(0).integers(0, 256, (2, *pixels.crop_px, 3), dtype=np.uint8)
+    assert exportable.make_module is not None
+    with torch.inference_mode():
+        entry = to_input(batch, exportable.contract(form).normalization)
+        logits = exportable.make_module(form)(torch.from_numpy(entry)).numpy()
+    assert np.allclose(logits, exportable.answer(batch), atol=1e-4)
+    assert exportable.contract(form, 1).inputs[0].fixed_batch == 1
 
 
 def test_pytorch_is_refused_since_nobody_could_build_it_again(net: Any, export: Export, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from onnx import load_from_string
 from patches import LABELS, PATCH_PIXELS, SIDE
 
-from edgeclf_export.quantize import ov_ptq
 from edgeclf_export.sources.modules import exportable_from_module
-from edgeclf_export.targets.ov import read
+from edgeclf_export.targets import ov_quantizer
+from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.ov import import_openvino
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 
@@ -51,7 +51,7 @@ def pictures() -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("activation", "whole"), [("SiLU", "Swish"), ("Hardswish", "HSwish")])
 def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str, pictures: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
-    quantized = ov_ptq.quantize(small_hub(activation), pictures, "min-max", corrected=False)
+    quantized = ov_quantizer.quantize(small_hub(activation), pictures, "min-max", corrected=False)
     assert kinds(quantized).count(whole) == 2
     for node in quantized.get_ops():
         if node.get_type_name() == whole:

@@ -183,7 +183,7 @@ def test_a_damaged_file_is_not_laid_out(tmp_path: Path) -> None:
 
 
 def test_every_served_target_is_one_that_exports() -> None:
-    from edgeclf_export.exporter import TARGETS
+    from edgeclf_export.targets.registry import TARGETS
 
     served = []
     for target in TARGETS:

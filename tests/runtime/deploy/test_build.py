@@ -125,7 +125,7 @@ def test_an_engine_that_answers_otherwise_is_kept_aside_and_nothing_is_published
 
 def test_an_engine_in_another_precision_fails_though_its_answers_are_right(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.datatype = "Row major linear FP16"
-    with pytest.raises(GateError, match=r"asked for fp32, .* only 0% run in it .*; kept aside as .*\.failed"):
+    with pytest.raises(GateError, match=r"asked for fp32, .* only 0% run in fp32 .*; kept aside as .*\.failed"):
         build(portable)
     assert not portable.path.with_name("net-tensorrt-fp32-sm87-trt10.3").exists()
 
@@ -133,7 +133,7 @@ def test_an_engine_in_another_precision_fails_though_its_answers_are_right(porta
 def test_an_inspector_that_tells_nothing_is_remarked(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.datatype = "a format of tomorrow"
     (remark,) = build(portable).remarks
-    assert "does not tell whether the engine computes in fp32" in remark
+    assert "the engine does not tell whether it computes in fp32" in remark
 
 
 def test_without_a_gpu_the_state_is_said_and_tensorrt_is_not_touched(portable: Bundle, gpu: FakeGpu) -> None:

@@ -30,6 +30,6 @@ def why_no_engine_here() -> str | None:
     return None
 
 
-def build_here(portable: Path, *, force: bool, progress: Progress) -> Outcome:
+def build_here(portable: Path, force: bool, progress: Progress) -> Outcome:
     """The engine of a portable bundle, in a new bundle beside it, built as its own build.json says."""
     return build(Bundle.open(portable), force=force, progress=progress)

@@ -1,4 +1,4 @@
-"""TensorRT target: the hub prepared for a strongly typed network. Portable: `edgeclf build` makes an engine of it."""
+"""TensorRT target: the ONNX graph for a strongly typed network. Portable: `edgeclf build` makes an engine of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import json
 from pathlib import Path
 
 from edgeclf_export.graph.casting import BF16_OPSET, cast_graph
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets import ort
+from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
+from edgeclf_export.targets.target import Built, Hub, OnDevice, Served, Target
+from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engine_here
+from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
 from edgeclf_export.targets.tensorrt.lint import Offence, check_graph
+from edgeclf_export.targets.tensorrt.quantizer import quantize, rest_in_fp16
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, build_plan
+from edgeclf_runtime.backends.tensorrt.engine_facts import ENGINE_FACTS, read_facts
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
+from edgeclf_runtime.backends.tensorrt.plan import PLAN
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.deploy.build import MODEL, SETTINGS
+from edgeclf_runtime.errors import UsageError
 
 _NO_RTX = (
     "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here (install edgeclf[tensorrt-rtx])"
@@ -52,3 +61,37 @@ def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:
     plan = build_plan(model, "the prepared graph", settings, library)
     remarks = f"; remarks: {len(plan.warnings)}, such as: {plan.warnings[0]}" if plan.warnings else ""
     return f"parsed and built by TensorRT-RTX {library.version} in {plan.seconds:.1f} s, without a GPU{remarks}"
+
+
+def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
+    model = quantize(network.hub.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
+    if recipe.corrected:
+        model = network.with_biases_corrected(model)
+    return write(rest_in_fp16(model), "int8", network.hub.settings, folder)
+
+
+def _largest_batch(bundle: Bundle) -> int:
+    facts = read_facts(bundle)
+    if facts.place.flavour != "tensorrt":
+        raise UsageError(f"{bundle.path} was built with {facts.place.flavour}; Triton loads plans of TensorRT itself")
+    return facts.batch[2]
+
+
+TARGET = Target(
+    name="tensorrt",
+    precisions=("fp32", "fp16", "bf16"),
+    build=build,
+    quantizer=Quantizer(methods=("min-max", "percentile", "mse"), lower=("fp16",), write=_write_int8),
+    open=open_graph,
+    proves=ABOUT,
+    on_device=OnDevice("TensorRT", why_no_engine_here, build_here),
+    served=Served(
+        "tensorrt",
+        (PLAN,),
+        "KIND_GPU",
+        "For the GPU and the TensorRT of engine.json.",
+        beside=(ENGINE_FACTS,),
+        largest_batch=_largest_batch,
+    ),
+    checked_by=ort.TARGET,  # the proof runs the graph in ONNX Runtime anyway, and a build takes seconds
+)

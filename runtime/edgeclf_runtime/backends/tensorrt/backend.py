@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ort import MODEL, count_in_onnx
 from edgeclf_runtime.backends.tensorrt.cuda import Cuda, Gpu, open_cuda
@@ -26,11 +27,11 @@ from edgeclf_runtime.backends.tensorrt.engine_facts import (
     read_facts,
 )
 from edgeclf_runtime.backends.tensorrt.execution_slot import Lane, Tensor
-from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt
+from edgeclf_runtime.backends.tensorrt.library import OLDEST, RTX_MODULES, Library, import_tensorrt
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, LoadedPlan, load_plan
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, EdgeclfError
-from edgeclf_runtime.machine.facts import jetson_refusal
+from edgeclf_runtime.machine.facts import jetson_refusal, package_version
 
 LANES = 2  # while one computes, the other's batch is copied
 _GROUP = 8  # batches of a stream that go through under one lock
@@ -112,7 +113,6 @@ class TrtEngine:
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
-    check_device(options.device)
     if refusal := jetson_refusal():
         raise BackendError(refusal)
     facts = read_facts(bundle)
@@ -140,14 +140,6 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
 def count_weights(bundle: Bundle) -> dict[str, int]:
     """How many weights the graph that the engine is made of stores in each precision; quantized ones count as int8."""
     return count_in_onnx(bundle, quantized_later=True) if MODEL in bundle.manifest.files else {}
-
-
-def check_device(device: str) -> None:
-    """Raises BackendError for any device but the GPU."""
-    if device.partition(":")[0] == "dla":
-        raise BackendError("edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out")
-    if device != "cuda":
-        raise BackendError(f"a TensorRT engine runs on cuda, not on {device!r}; leave --device out")
 
 
 def stale_sentence(bundle: Bundle, reasons: list[str]) -> str:
@@ -194,3 +186,42 @@ def _session_facts(here: Place, gpu: Gpu, found: tuple[Difference, ...]) -> dict
         "compute_capability": here.compute_capability,
         **({"remarks": remarks} if remarks else {}),
     }
+
+
+def _load() -> Library:
+    open_cuda().require_gpu()  # TensorRT crashes where there is none
+    return import_tensorrt()
+
+
+def _ask() -> Installed:
+    try:
+        missing = "" if open_cuda().device_count() else "there is no NVIDIA GPU with its driver here"
+    except BackendError as error:
+        missing = str(error).partition(";")[0]
+    if missing:  # TensorRT crashes where there is no GPU, so it is not even imported
+        return Installed(_package_version(), (), missing)
+    library = import_tensorrt()
+    name = "" if library.flavour == "tensorrt" else "RTX "
+    return Installed(f"{name}{library.version}", ("cuda",))
+
+
+def _package_version() -> str | None:
+    rtx = package_version("tensorrt-rtx-cu13-bindings") or package_version("tensorrt-rtx")
+    return package_version("tensorrt") or (f"RTX {rtx}" if rtx else None)
+
+
+BACKEND = Backend(
+    name="tensorrt",
+    module="tensorrt",
+    oldest=OLDEST,
+    extra="tensorrt",
+    open_engine=open_engine,
+    devices=("cuda",),
+    not_on={"dla": "edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out"},
+    count_weights=count_weights,
+    load=_load,
+    ask=_ask,
+    stand_ins=RTX_MODULES,
+    on_jetson="sudo apt install python3-libnvinfer (JetPack's own; never from pip)",
+    tf32=True,
+)

@@ -8,9 +8,9 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu
-from edgeclf_runtime.backends.tensorrt.inspector import Audit
 from edgeclf_runtime.backends.tensorrt.library import Flavour, Library, version_numbers
 from edgeclf_runtime.backends.tensorrt.plan import plan_version
 from edgeclf_runtime.bundle.bundle import Bundle

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from edgeclf_runtime.backends.tensorrt.macs import Work
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.backends.audit import UNKNOWN, Audit, Work, audit
 
-LEAST_SHARE = 0.8
-UNKNOWN = "unknown"
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=$|[\s\x1e\x1f]|\[ONNX Layer: )")
 _MULTIPLIES = re.compile(r"conv|gemm|matrix|matmul", re.IGNORECASE)
 # in this order: "BFloat16" holds "Float", "Row major linear FP16" holds neither
@@ -31,46 +27,10 @@ _DATATYPES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """Share (0..1) of the multiply-accumulates of convolutions and matrix products by the precision they run in.
-
-    "unknown" is the share whose layers the inspector does not tell the precision of.
-    """
-
-    shares: dict[str, float]
-
-    def share(self, *precisions: str) -> float:
-        return sum(self.shares.get(precision, 0.0) for precision in precisions)
-
-
 def audit_layers(information: str, work: Sequence[Work]) -> Audit:
     """The audit that follows from the inspector's JSON and the network's work."""
     layers = _layers(information)
-    macs: dict[str, int] = defaultdict(int)
-    for item in work:
-        macs[_precision_of(item.node, layers)] += item.macs
-    total = sum(macs.values())
-    return Audit({precision: found / total for precision, found in sorted(macs.items()) if found})
-
-
-def check_audit(audit: Audit, precision: str, *, tf32: bool, where: str) -> str | None:
-    """None where enough runs in `precision`; a sentence where the inspector does not tell enough.
-
-    Raises GateError where too little does. LayerNorm, softmax and the like are not counted: they may stay in float on
-    purpose. TF32 is fp32 only where it was allowed.
-    """
-    wanted = ("fp32", "tf32") if precision == "fp32" and tf32 else (precision,)
-    found, unknown = audit.share(*wanted), audit.share(UNKNOWN)
-    if not audit.shares or found >= LEAST_SHARE:
-        return None
-    listed = ", ".join(f"{share:.0%} {name}" for name, share in audit.shares.items())
-    if found + unknown >= LEAST_SHARE:
-        return f"the inspector does not tell whether the engine computes in {precision} ({listed})"
-    raise GateError(
-        f"{where}: asked for {precision}, but of the multiplications of convolutions and matrix products only "
-        f"{found:.0%} run in it ({listed}), wanted {LEAST_SHARE:.0%}; see that the graph's casts reach these layers"
-    )
+    return audit(replace(item, precision=_precision_of(item.node, layers)) for item in work)
 
 
 def _layers(information: str) -> list[dict[str, Any]]:

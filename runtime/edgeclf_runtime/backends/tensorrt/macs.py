@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from edgeclf_runtime.backends.audit import Work, multiply_accumulates
 
 # of tensorrt.DataType
 PRECISION_NAMES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A convolution or matrix product: its ONNX node, its multiply-accumulates for one image, its type in the graph."""
-
-    node: str
-    macs: int
-    precision: str
 
 
 def network_work(trt: Any, network: Any) -> Iterator[Work]:
@@ -36,23 +27,17 @@ def network_work(trt: Any, network: Any) -> Iterator[Work]:
 
 
 def _convolution_macs(trt: Any, layer: Any, entry: Any, output: Any) -> int:
-    """Every output (of a transposed convolution: every input) pixel times the kernel times the channels it sees."""
     transposed = layer.type == trt.LayerType.DECONVOLUTION
     # get_layer gives the plain ILayer; its class tells the bindings which one it is, as NVIDIA's own Polygraphy does
     layer.__class__ = trt.IDeconvolutionLayer if transposed else trt.IConvolutionLayer
     convolution = layer
     counted, channels = (entry, output.shape[1]) if transposed else (output, entry.shape[1])
-    kernel = math.prod(tuple(convolution.kernel_size_nd))
-    return int(_elements(counted.shape) * kernel * abs(channels) // convolution.num_groups)
+    met = (*convolution.kernel_size_nd, channels // convolution.num_groups)
+    return multiply_accumulates(counted.shape, met)
 
 
 def _product_macs(trt: Any, layer: Any, entry: Any, output: Any) -> int:
     layer.__class__ = trt.IMatrixMultiplyLayer
     product = layer
     shared = -2 if product.op0 == trt.MatrixOperation.TRANSPOSE else -1
-    return int(_elements(output.shape) * abs(tuple(entry.shape)[shared]))
-
-
-def _elements(shape: Any) -> int:
-    """Elements for one image: the batch, and whatever else is only known later (-1), counts as 1."""
-    return math.prod(max(1, size) for size in tuple(shape))
+    return multiply_accumulates(output.shape, (tuple(entry.shape)[shared],))

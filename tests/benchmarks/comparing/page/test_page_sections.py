@@ -21,7 +21,6 @@ from edgeclf_benchmarks.comparing.page.latency_charts import trace
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table, hardest_classes
 from edgeclf_benchmarks.comparing.regression import since_baseline
-from edgeclf_benchmarks.measuring.predictions import Labelled
 from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.thumbnails import SIDE_PX, most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import summarise
@@ -29,6 +28,7 @@ from edgeclf_benchmarks.page.escaping import name, shortened
 from edgeclf_benchmarks.page.marks import look_of, mark
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.metrics.curves import hardest_of
 
 ROWS = {"torch": (12.0, 40), "onnx": (5.0, 40), "int8": (3.0, 43)}
@@ -84,7 +84,7 @@ def test_thumbnails_are_small_and_a_picture_that_is_gone_has_none(tmp_path: Path
     images = []
     for number, picture in enumerate(tiny.pictures()[:2]):
         picture.resize((400, 200)).save(tmp_path / f"{number}.png")
-        images.append(Labelled(tmp_path / f"{number}.png", f"{number}.png", 0, None, ""))
+        images.append(LabelledImage(tmp_path / f"{number}.png", f"{number}.png"))
     (tmp_path / "0.png").unlink()
     found = thumbnails_of(images, [0, 1])
     assert list(found) == ["1.png"]

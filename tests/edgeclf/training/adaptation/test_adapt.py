@@ -19,7 +19,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from edgeclf.cli import run as cli_run
-from edgeclf.data.split import SplitManifest, open_data, save_manifest
+from edgeclf.data.split import open_data
+from edgeclf.data.split_file import save_split
 from edgeclf.training.adaptation.adapt import adapt, resume
 from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
 from edgeclf.training.adaptation.unlabelled import Unlabelled, read_unlabelled
@@ -31,6 +32,7 @@ from edgeclf_export.sources.adapted import read_adapted
 from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.pixels import Pixels
 
 Make = Callable[..., TrainConfig]
@@ -100,7 +102,7 @@ def test_views_follow_from_seed_epoch_and_index_and_differ_from_each_other(discs
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit", "torchvision/shufflenet_v2_x0_5"])
 def test_an_adaptation_changes_the_backbone_and_leaves_weights_that_train_takes(
-    model: str, asked: Asked, config: Make, unlabelled: Unlabelled, data: SplitManifest, tmp_path: Path
+    model: str, asked: Asked, config: Make, unlabelled: Unlabelled, data: DataSplit, tmp_path: Path
 ) -> None:
     from edgeclf_export.sources.trained import load_for_training
 
@@ -121,7 +123,7 @@ def test_an_adaptation_changes_the_backbone_and_leaves_weights_that_train_takes(
     assert all(torch.equal(kept[name], tensor) for name, tensor in after.items())
     origin = trained.architecture().weights
     assert origin.startswith("file:model.safetensors sha256:")
-    assert f"adapted to 36 unlabelled images of {unlabelled.manifest.root.rpartition('/')[2]}, from random" in origin
+    assert f"adapted to 36 unlabelled images of {unlabelled.data.name}, from random" in origin
 
 
 def test_one_seed_gives_the_same_weights_another_gives_others(
@@ -152,7 +154,7 @@ def test_an_interrupted_adaptation_goes_on_bit_for_bit(
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
     """Four shapes of any colour, size and place on noise: what random weights see of them tells little."""
     folder = tmp_path_factory.mktemp("shapes")
     random = np.random.default_rng(0)
@@ -177,16 +179,16 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> SplitManifest:
     return open_data(folder, seed=0, fractions=(0.4, 0.4, 0.2))
 
 
-def probe(weights: str, config: Make, data: SplitManifest, path: Path) -> float:
+def probe(weights: str, config: Make, data: DataSplit, path: Path) -> float:
     run = train(config(strategy="linear-probe", weights=weights, epochs=20, lr=0.01, drop=0.0), data, path)
     return run.outcome().scores["val_top1"]
 
 
 def test_a_probe_of_adapted_weights_beats_one_of_random_weights(
-    asked: Asked, config: Make, shapes: SplitManifest, tmp_path: Path
+    asked: Asked, config: Make, shapes: DataSplit, tmp_path: Path
 ) -> None:
     chosen = asked(epochs=15, batch_size=32, embedding=64)
-    save_manifest(shapes, tmp_path / "split.json")
+    save_split(shapes, tmp_path / "split.json")
     made = adapt(chosen, read_unlabelled(tmp_path / "split.json"), tmp_path / "adapted")
     random = probe("random", config, shapes, tmp_path / "random")
     adapted = probe(str(made.weights), config, shapes, tmp_path / "probe")
@@ -292,14 +294,14 @@ def test_test_images_among_those_adapted_to_are_told_by_train_and_eval(
     asked: Asked,
     config: Make,
     unlabelled: Unlabelled,
-    data: SplitManifest,
+    data: DataSplit,
     recorder: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save_manifest(data, tmp_path / "split.json")
+    save_split(data, tmp_path / "split.json")
     leaking = adapt(asked(epochs=1), unlabelled, tmp_path / "all")
     honest = adapt(asked(epochs=1), read_unlabelled(tmp_path / "split.json"), tmp_path / "training")
     assert honest.outcome().images == len(data.of("train"))
@@ -322,7 +324,7 @@ def test_weights_say_what_they_saw_and_other_files_say_nothing(
 
     made = adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
     told = read_adapted(made.weights)
-    assert told == made.outcome() and told.count_seen(item.sha256 for item in unlabelled.manifest.items) == 36
+    assert told == made.outcome() and told.count_seen(item.sha256 for item in unlabelled.data.images) == 36
     save_file({"weight": torch.zeros(1)}, tmp_path / "plain.safetensors")
     (tmp_path / "newer.safetensors").write_bytes(
         made.weights.read_bytes().replace(b'\\"schema\\": 1', b'\\"schema\\": 9')
@@ -367,9 +369,11 @@ def test_several_processes_are_refused(
     assert "adapt works in one process; start it without torchrun" in capsys.readouterr().err
 
 
-def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: SplitManifest, tmp_path: Path) -> None:
-    gone = replace(data, items=tuple(replace(i, path=f"gone/{i.path}") if i.split == "test" else i for i in data.items))
-    save_manifest(gone, tmp_path / "split.json")
+def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: DataSplit, tmp_path: Path) -> None:
+    gone = replace(
+        data, images=tuple(replace(i, name=f"gone/{i.name}") if i.split == "test" else i for i in data.images)
+    )
+    save_split(gone, tmp_path / "split.json")
     images = read_unlabelled(tmp_path / "split.json")
     assert not images.broken and len(images.pictures) == len(data.of("train"))
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.inputs import batches
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
 from edgeclf.training.inputs.image_cache import decode_once, free_memory
 from edgeclf.training.train import train
 from edgeclf.training.waiting import Awaited, waiting_share
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.pixels import Pixels
 
 Make = Callable[..., TrainConfig]
@@ -38,7 +38,7 @@ def test_a_picture_that_was_kept_is_augmented_as_one_that_is_decoded_anew(recipe
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_training_decodes_once_and_ends_in_the_same_weights(
-    workers: int, config: Make, data: SplitManifest, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, config: Make, data: DataSplit, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
     decode = batches.decode
@@ -58,7 +58,7 @@ def test_a_training_decodes_once_and_ends_in_the_same_weights(
     assert sum("all training pictures stay decoded in memory" in text for text in watcher.notes) == 1
 
 
-def test_one_epoch_needs_no_cache(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> None:
+def test_one_epoch_needs_no_cache(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> None:
     watcher = recorder()
     train(config(strategy="full", epochs=1), data, tmp_path / "run", watcher)
     assert not any("decoded" in text for text in watcher.notes)
@@ -103,7 +103,7 @@ def test_waiting_is_counted_apart_from_computing() -> None:
 
 
 def test_the_share_of_waiting_is_in_history_outcome_and_notes(
-    config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     watcher = recorder()
     run = train(config(), data, tmp_path / "run", watcher)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edgeclf.cli import run as cli_run
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.learning_curve import curve as learning_curve
 from edgeclf.training.learning_curve.curve import (
@@ -33,6 +33,7 @@ from edgeclf.training.learning_curve.tables import needs_table, points_table
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.intervals import Interval, wilson
 
 Make = Callable[..., TrainConfig]
@@ -55,7 +56,7 @@ def options(config: TrainConfig, **changes: Any) -> dict[str, Any]:
 
 
 def test_every_approach_is_judged_on_every_part_of_the_training_images(
-    plan: Plan, data: SplitManifest, recorder: Any, tmp_path: Path
+    plan: Plan, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     watcher = recorder()
     curve = start_curve(plan, data, tmp_path / "curve", watcher)
@@ -74,13 +75,13 @@ def test_every_approach_is_judged_on_every_part_of_the_training_images(
             assert run.data().of("test") == data.of("test")
         else:
             bundle = Bundle.open(tmp_path / "curve" / point.path)
-            assert bundle.manifest.provenance.weights == f"trained on {point.images} images of {Path(data.root).name}"
+            assert bundle.manifest.provenance.weights == f"trained on {point.images} images of {data.name}"
     assert not list((tmp_path / "curve").rglob("test-uses.jsonl"))
     assert any("point 6 of 6: full on 24 images" in text for text in watcher.notes)
     assert load_curve(tmp_path / "curve") == curve
 
 
-def test_a_look_at_test_images_is_counted_once_a_point(plan: Plan, data: SplitManifest, tmp_path: Path) -> None:
+def test_a_look_at_test_images_is_counted_once_a_point(plan: Plan, data: DataSplit, tmp_path: Path) -> None:
     fewer = replace(plan, trainings=plan.trainings[:1], fractions=(1.0,), judged_on="test")
     curve = start_curve(fewer, data, tmp_path / "curve")
     assert curve.judged_images == len(data.of("test")) and not curve.selected_here
@@ -89,7 +90,7 @@ def test_a_look_at_test_images_is_counted_once_a_point(plan: Plan, data: SplitMa
 
 
 def test_an_interrupted_curve_keeps_its_points_and_goes_on(
-    plan: Plan, data: SplitManifest, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, data: DataSplit, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         start_curve(plan, data, tmp_path / "curve", recorder(stop_after=3))  # in the last epoch of the third point
@@ -100,7 +101,7 @@ def test_an_interrupted_curve_keeps_its_points_and_goes_on(
     trained: list[Path] = []
     train = learning_curve.train
 
-    def watched(config: TrainConfig, subset: SplitManifest, path: Path, *rest: Any) -> Run:
+    def watched(config: TrainConfig, subset: DataSplit, path: Path, *rest: Any) -> Run:
         trained.append(path)
         return train(config, subset, path, *rest)
 
@@ -112,11 +113,11 @@ def test_an_interrupted_curve_keeps_its_points_and_goes_on(
 
 
 def test_a_fraction_that_leaves_a_class_empty_is_refused_before_anything_is_trained(
-    plan: Plan, data: SplitManifest, tmp_path: Path
+    plan: Plan, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"0\.01 leaves the class 'blue' without a training image"):
         start_curve(replace(plan, fractions=(0.01, 1.0)), data, tmp_path / "curve")
-    unjudged = replace(data, items=tuple(item for item in data.items if item.split != "val"))
+    unjudged = replace(data, images=tuple(item for item in data.images if item.split != "val"))
     with pytest.raises(DataError, match="no val images to judge on"):
         start_curve(plan, unjudged, tmp_path / "curve")
     assert not (tmp_path / "curve").exists()
@@ -239,9 +240,9 @@ def test_the_verb_refuses_what_a_curve_cant_be(
 
 def test_an_interval_of_groups_reaches_the_point(plan: Plan, discs: Path, tmp_path: Path) -> None:
     data = open_data(discs, seed=0)
-    items = enumerate(data.items)
+    items = enumerate(data.images)
     pairs = tuple(replace(item, group=f"{item.split}{item.label}{number // 2}") for number, item in items)
-    grouped = replace(data, items=pairs)
+    grouped = replace(data, images=pairs)
     curve = start_curve(
         replace(plan, trainings=plan.trainings[:1], baseline=False, fractions=(1.0,)), grouped, tmp_path / "c"
     )

@@ -11,17 +11,18 @@ import pytest
 from PIL import Image
 
 from edgeclf.data.balance import balance_warnings
-from edgeclf.data.split import SplitManifest, open_data
+from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import train
+from edgeclf_runtime.images.data_split import DataSplit
 
 COLOURS = ((200, 60, 50), (60, 60, 200), (60, 190, 70))
 LOPSIDED = [(60, 2), (15, 1), (80, 2, 2)]  # 30:1, 15:1, three classes at 40:1
 Train = Callable[..., Run]
 
 
-def plain_colours(root: Path, counts: tuple[int, ...]) -> SplitManifest:
+def plain_colours(root: Path, counts: tuple[int, ...]) -> DataSplit:
     """So many training images of each colour, with a little noise, and ten validation images of each."""
     random = np.random.default_rng(0)
     for split, images in (("train", counts), ("val", (10,) * len(counts))):

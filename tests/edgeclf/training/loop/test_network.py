@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.loop.network import Network
 from edgeclf.training.train import train
 from edgeclf_runtime.backends.torch_module import Builder, build_module
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 
@@ -69,7 +69,7 @@ def test_the_architectures_own_dropout_in_front_of_the_head_is_off() -> None:
 
 
 def test_a_head_that_is_not_linear_trains_whole_and_is_refused_as_a_probe(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     squeezenet: dict[str, Any] = {"model": "torchvision/squeezenet1_1", "epochs": 1}
     with pytest.raises(UsageError, match="--strategy full"):
@@ -79,7 +79,7 @@ def test_a_head_that_is_not_linear_trains_whole_and_is_refused_as_a_probe(
 
 
 def test_a_picture_that_is_too_small_for_the_backbone_is_a_usage_error(
-    config: Make, data: SplitManifest, tmp_path: Path
+    config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="16x16; try another --img-size"):
         train(config(model="torchvision/squeezenet1_1", img_size=16, strategy="full"), data, tmp_path / "run")

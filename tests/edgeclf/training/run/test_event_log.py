@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.installing import pip_install
 
 Make = Callable[..., TrainConfig]
@@ -27,7 +27,7 @@ def scalars(run: Run, name: str) -> list[tuple[int, float]]:
 
 
 def test_event_files_repeat_the_history_also_after_an_interruption(
-    config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorboard")
     with pytest.raises(KeyboardInterrupt):
@@ -40,7 +40,7 @@ def test_event_files_repeat_the_history_also_after_an_interruption(
 
 
 def test_a_missing_tensorboard_is_said_before_anything_is_made(
-    config: Make, data: SplitManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Make, data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, module)

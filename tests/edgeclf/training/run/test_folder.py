@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 import torch
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run import checkpoint
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def interrupted(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path) -> Run:
+def interrupted(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> Run:
     """A run that was stopped after the first of its two epochs."""
     with pytest.raises(KeyboardInterrupt):
         train(config(strategy="full"), data, tmp_path / "interrupted", recorder(stop_after=1))
@@ -39,15 +39,15 @@ def interrupted(config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
     ],
 )
 def test_what_this_machine_can_not_do_leaves_no_folder(
-    changes: dict[str, Any], config: Make, data: SplitManifest, tmp_path: Path
+    changes: dict[str, Any], config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgeclfError, match=r"GPU|cuda"):
         train(config(**changes), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_data_without_validation_images_leaves_no_folder(config: Make, data: SplitManifest, tmp_path: Path) -> None:
-    blind = replace(data, items=data.of("train"))
+def test_data_without_validation_images_leaves_no_folder(config: Make, data: DataSplit, tmp_path: Path) -> None:
+    blind = replace(data, images=data.of("train"))
     with pytest.raises(DataError, match="no val images"):
         train(config(), blind, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_backbone_is_refused_with_the_difference(interru
     "changes", [{"schedule": "plateau", "ema": 0.9}, {"accumulate": 2, "sampler": "weighted", "drop": 0.5}]
 )
 def test_resume_is_exact_with(
-    changes: dict[str, Any], config: Make, data: SplitManifest, recorder: Any, tmp_path: Path
+    changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     chosen = config(strategy="full", **changes)
     whole = train(chosen, data, tmp_path / "whole").weights()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from edgeclf_runtime.backends.tensorrt.inspector import Audit, audit_layers, check_audit
-from edgeclf_runtime.backends.tensorrt.macs import Work
+from edgeclf_runtime.backends.audit import Audit, Work, check_audit
+from edgeclf_runtime.backends.tensorrt.inspector import audit_layers
 from edgeclf_runtime.errors import GateError
 
 FP16, FP32 = "Channel major FP16 format where channel % 8 == 0", "Row major linear FP32"
@@ -78,7 +78,7 @@ def test_all_work_in_half_precision_is_fp16_though_norm_and_softmax_stay_in_floa
 def test_a_heavy_layer_in_float_fails_the_audit() -> None:
     found = replaced("block/conv", convolution("block/conv", FP32, "Float"))
     assert found.shares == {"fp16": 0.4, "fp32": 0.6}
-    with pytest.raises(GateError, match=r"net: asked for fp16, .* only 40% run in it \(40% fp16, 60% fp32\), wanted"):
+    with pytest.raises(GateError, match=r"net: asked for fp16, .* only 40% run in fp16 \(60% fp32, 40% fp16\), wanted"):
         check_audit(found, "fp16", tf32=False, where="net")
 
 
@@ -120,7 +120,7 @@ def test_a_fused_layer_of_several_types_tells_nothing() -> None:
     found = replaced("block/conv", mixed)
     assert found.shares == {"fp16": 0.4, "unknown": 0.6}
     doubt = check_audit(found, "fp16", tf32=False, where="net")
-    assert doubt is not None and "does not tell whether the engine computes in fp16" in doubt
+    assert doubt is not None and "the engine does not tell whether it computes in fp16" in doubt
 
 
 def test_what_is_not_told_excuses_nothing_that_is_told_to_be_wrong() -> None:

@@ -12,10 +12,10 @@ import pytest
 import tiny
 from fake_gpu import FakeGpu
 
+from edgeclf_runtime.backends.audit import Work
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, build_plan, workspace_mib
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu
 from edgeclf_runtime.backends.tensorrt.library import Library, import_rtx
-from edgeclf_runtime.backends.tensorrt.macs import Work
 from edgeclf_runtime.backends.tensorrt.plan import plan_version
 from edgeclf_runtime.backends.tensorrt.timing_cache import timing_cache_path
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError

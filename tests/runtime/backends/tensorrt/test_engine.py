@@ -208,7 +208,7 @@ def test_without_a_gpu_tensorrt_is_never_touched(built: Bundle, gpu: FakeGpu) ->
 def test_it_runs_on_cuda_alone(built: Bundle, gpu: FakeGpu) -> None:
     with open_session(built, SessionOptions(device="cuda")) as session:
         assert session.facts["device"] == "cuda (Orin)"
-    with pytest.raises(BackendError, match="a TensorRT engine runs on cuda, not on 'cpu'"):
+    with pytest.raises(BackendError, match="no device 'cpu' for tensorrt, which runs on cuda"):
         open_session(built, SessionOptions(device="cpu"))
 
 

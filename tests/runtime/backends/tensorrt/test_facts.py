@@ -10,6 +10,7 @@ import pytest
 from fake_cuda import FakeCudart
 from fake_gpu import FakeGpu
 
+from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.backends.tensorrt.cuda import Cuda
 from edgeclf_runtime.backends.tensorrt.engine_facts import (
@@ -21,7 +22,6 @@ from edgeclf_runtime.backends.tensorrt.engine_facts import (
     place_here,
     read_facts,
 )
-from edgeclf_runtime.backends.tensorrt.inspector import Audit
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import BundleError

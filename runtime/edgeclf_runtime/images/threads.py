@@ -10,7 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_CHUNK, _CHUNKS_AHEAD = 16, 4
+_CHUNK, _CHUNKS_AHEAD = 16, 3  # enough that no thread waits while a batch is inferred, and memory stays flat
 
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -21,7 +21,7 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     try:
         for start in range(0, len(items), _CHUNK):
             waiting.append(executor.submit(_work_on, work, items[start : start + _CHUNK]))
-            if len(waiting) > threads * _CHUNKS_AHEAD:
+            if len(waiting) > threads + _CHUNKS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()

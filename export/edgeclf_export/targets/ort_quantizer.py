@@ -9,9 +9,12 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#wh
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
+
+import numpy as np
 
 from edgeclf_export.graph.layers import family
-from edgeclf_export.quantize.activation_ranges import Ranges, tensors_data
+from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
@@ -51,3 +54,11 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only:
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return bytes(quantizer.model.model.SerializeToString())
+
+
+def tensors_data(ranges: Ranges) -> Any:
+    """The ranges as ONNX Runtime's quantizer takes them."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+
+    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+    return TensorsData(CalibrationMethod.MinMax, data)

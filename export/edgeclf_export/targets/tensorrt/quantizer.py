@@ -13,7 +13,8 @@ from typing import Any
 
 from edgeclf_export.graph.casting import cast_graph
 from edgeclf_export.graph.editing import constants_of, makers_of, replace_nodes
-from edgeclf_export.quantize.activation_ranges import Ranges, tensors_data
+from edgeclf_export.targets.ort_quantizer import tensors_data
+from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import DataError, one_line
 

@@ -1,7 +1,7 @@
 """OpenVINO's INT8 by NNCF, with ranges that keep confidences: its own default clips, and softmax shows it.
 
 Seen: NNCF's averaged ranges left top-1 as it was and moved logits by 0.94 of their range; plain minima and maxima did
-not. Weights are in 7 bits (OverflowFix.ENABLE) for the reason that `ort_ptq` gives.
+not. Weights are in 7 bits (OverflowFix.ENABLE) for the reason that `ort_quantizer` gives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.graph.layers import WEIGHTED, family
-from edgeclf_export.targets.ov import read
+from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.ov import import_openvino
 from edgeclf_runtime.errors import BackendError, one_line

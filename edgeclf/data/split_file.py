@@ -1,0 +1,92 @@
+"""Split files: a data split as JSON that moves with its images, read back strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit, Fractions, split_row
+from edgeclf_runtime.images.labelled import LabelledImage, Split
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: str
+    label: str
+    split: Split
+    sha256: str
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """What the file holds; `root` is relative where the images lie beside or below the file."""
+
+    schema: int
+    root: str
+    classes: tuple[str, ...]
+    seed: int
+    fractions: Fractions
+    items: tuple[_Row, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError(f"wanted two classes or more, found {len(self.classes)}")
+
+
+def save_split(data: DataSplit, path: Path, force: bool = False) -> None:
+    """Writes the split in one step. Images that lie beside or below it are noted as such: both can move together."""
+    root, folder = data.root.resolve(), path.parent.resolve()
+    noted = root.relative_to(folder) if root.is_relative_to(folder) else root
+    content = {
+        "schema": SCHEMA,
+        "root": noted.as_posix(),
+        "classes": data.classes,
+        "seed": data.seed,
+        "fractions": data.fractions,
+        "items": [split_row(image) for image in data.images],
+    }
+    with writing(path, force=force) as draft:
+        draft.write_bytes((json.dumps(content, indent=1) + "\n").encode())
+
+
+def load_split(path: Path, root: Path | None = None) -> DataSplit:
+    """The split in a file. `root`: the folder of the images where it is no longer the one that is noted there.
+
+    Raises UsageError where the file is missing, DataError for a damaged or newer one and for images that moved.
+    """
+    file = from_json(_File, _content(path), str(path))
+    place = (path.parent.resolve() / file.root if root is None else root).resolve()
+    if not place.is_dir():
+        raise DataError(f"{path}: its images lay in {place}, and that is no folder now; move them back, or split anew")
+    images = tuple(
+        LabelledImage(place / row.path, row.path, (row.label,), row.sha256, row.group, row.split) for row in file.items
+    )
+    try:
+        return DataSplit(root=place, classes=file.classes, images=images, seed=file.seed, fractions=file.fractions)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _content(path: Path) -> Any:
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such split manifest; `edgeclf data split` makes one") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error}); make the split again") from error
+    if not isinstance(content, dict) or type(content.get("schema")) is not int or "items" not in content:
+        raise DataError(f"{path}: no split manifest; `edgeclf data split SOURCE -o {path.name}` makes one")
+    if content["schema"] != SCHEMA:
+        advice = "update edgeclf" if content["schema"] > SCHEMA else "make the split again"
+        raise DataError(f"{path}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")
+    return content

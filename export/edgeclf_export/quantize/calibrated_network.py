@@ -1,0 +1,45 @@
+"""The network and the calibration images of one export, and what is measured on them, once for all targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.quantize import sensitivity
+from edgeclf_export.quantize.activation_ranges import Activations, observe
+from edgeclf_export.quantize.bias_correction import correct_biases
+from edgeclf_export.quantize.calibration import CalibrationImages
+from edgeclf_export.targets.quantizer import Ranges
+from edgeclf_export.targets.target import Hub
+from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.bundle.quantization_report import Harm
+
+
+@dataclass(frozen=True)
+class CalibratedNetwork:
+    """What quantizers work with (`Network`), and how sensitive the network's layers are."""
+
+    hub: Hub
+    calibration: CalibrationImages
+
+    @cached_property
+    def inputs(self) -> NDArray[np.generic]:
+        """The calibration images as the graph takes them."""
+        return to_input(self.calibration.pixels, self.hub.exportable.contract(self.hub.form).normalization)
+
+    @cached_property
+    def activations(self) -> Activations:
+        return observe(self.hub.onnx, self.inputs)
+
+    @cached_property
+    def harms(self) -> tuple[Harm, ...]:
+        return sensitivity.measure(self.hub.onnx, self.activations.ranges("min-max"), self.inputs)
+
+    def ranges(self, method: str) -> Ranges:
+        return self.activations.ranges(method)  # type: ignore[arg-type]
+
+    def with_biases_corrected(self, quantized: bytes) -> bytes:
+        return correct_biases(self.hub.onnx, quantized, self.inputs)

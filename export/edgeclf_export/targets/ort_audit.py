@@ -1,0 +1,63 @@
+"""What ONNX Runtime's CPU provider multiplies in: the profile of one inference, beside the graph that it optimised."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf_runtime.backends.audit import Work, multiply_accumulates
+from edgeclf_runtime.backends.ort import import_onnxruntime
+from edgeclf_runtime.errors import BackendError, one_line
+
+_TYPES = {"uint8": "int8", "int8": "int8", "float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_PRODUCTS = ("Gemm", "MatMul")
+_INPUTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+
+
+def audited_work(model: bytes) -> Iterator[Work]:
+    """Shapes and types as they were run, weights as they stand in the optimised graph: prepacked ones are not told."""
+    import onnx
+
+    onnxruntime = import_onnxruntime()
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4  # errors are raised; it warns that the saved graph is for this machine
+        settings.optimized_model_filepath = str(Path(scratch, "optimized.onnx"))
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(Path(scratch, "profile"))
+        try:
+            session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no narrower base
+            raise BackendError(f"onnxruntime can't take this model ({one_line(error)}); export fp32") from error
+        entry = session.get_inputs()[0]
+        session.run(None, {entry.name: _blank(entry)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+        graph = onnx.load(settings.optimized_model_filepath).graph
+    constants = {item.name: list(item.dims) for item in graph.initializer}
+    nodes = {node.name: node for node in graph.node}
+    for event in events:
+        told, name = event.get("args", {}), event.get("name", "").removesuffix("_kernel_time")
+        if event.get("cat") == "Node" and name != event["name"] and "output_type_shape" in told:
+            yield from _work(name, told, nodes.get(name), constants)
+
+
+def _work(name: str, told: dict[str, Any], node: Any, constants: dict[str, list[int]]) -> Iterator[Work]:
+    operator = told["op_name"]
+    kind, entry = next(iter(told["input_type_shape"][0].items()))
+    (output,) = told["output_type_shape"][0].values()
+    if "Conv" in operator and node is not None:
+        weights = [constants[each] for each in node.input if len(constants.get(each, ())) >= 3]
+        if weights:
+            yield Work(name, multiply_accumulates(output, weights[0][1:]), _TYPES.get(kind, kind))
+    elif any(product in operator for product in _PRODUCTS):
+        yield Work(name, multiply_accumulates(output, entry[-1:]), _TYPES.get(kind, kind))
+
+
+def _blank(entry: Any) -> np.ndarray[Any, Any]:
+    """A batch of one, or of the size that the graph is fixed to; what it shows does not change how it is computed."""
+    return np.zeros([size if isinstance(size, int) else 1 for size in entry.shape], dtype=_INPUTS[entry.type])

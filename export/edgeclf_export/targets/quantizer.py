@@ -1,0 +1,81 @@
+"""What an engine's quantizer keeps: the steps that it offers, and how it writes an int8 model of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.targets.target import Built, Hub
+
+Ranges = Mapping[str, tuple[float, float]]  # of each float tensor of the ONNX graph: lowest and highest value
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to quantize: how ranges are set, whether biases are corrected, which ONNX nodes stay in float."""
+
+    ranges: str
+    corrected: bool = False
+    leave: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        parts = [f"int8 {self.ranges}", *(["bias"] if self.corrected else [])]
+        return " + ".join([*parts, *([f"{len(self.leave)} float"] if self.leave else [])])
+
+    @property
+    def did(self) -> str:
+        words = {"min-max": "ranges from minimum to maximum", "percentile": "ranges that leave out the rarest values"}
+        parts = [words.get(self.ranges, "ranges of least squared error")]
+        parts += ["biases corrected"] if self.corrected else []
+        return ", ".join([*parts, *([f"{len(self.leave)} most sensitive layers in float"] if self.leave else [])])
+
+
+class Network(Protocol):
+    """What a quantizer works with; whatever is measured on calibration images is measured once for all targets."""
+
+    @property
+    def hub(self) -> Hub: ...
+    @property
+    def inputs(self) -> NDArray[np.generic]:
+        """The calibration images as the graph takes them."""
+        ...
+
+    def ranges(self, method: str) -> Ranges:
+        """Of every float tensor over the calibration images: by "min-max", "percentile" or "mse"."""
+        ...
+
+    def with_biases_corrected(self, quantized: bytes) -> bytes:
+        """An ONNX graph with Q/DQ, what quantization shifts on average taken out of its biases."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantizer:
+    """An engine's way to int8.
+
+    Attributes
+    ----------
+    methods
+        The ways to set ranges, in the order to try.
+    lower
+        The precisions to fall back to; the first that the machine has is taken.
+    write
+        Writes a recipe's model into a folder.
+    needs
+        Modules that it imports, beside the engine's.
+    corrects_biases, leaves_layers
+        Whether those steps of the ladder are open to it.
+    """
+
+    methods: tuple[str, ...]
+    lower: tuple[str, ...]
+    write: Callable[[Network, Recipe, Path], Built]
+    needs: tuple[str, ...] = ()
+    corrects_biases: bool = True
+    leaves_layers: bool = True

@@ -1,0 +1,103 @@
+"""Labelled images parted into those that train, validate and test; before that, the images as they were found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeclf_runtime.images.labelled import LabelledImage, Split
+
+Fractions = tuple[float, float, float]
+FRACTIONS: Fractions = (0.7, 0.15, 0.15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSplit:
+    """Labelled images, their classes, and the split that each is in, if any.
+
+    Attributes
+    ----------
+    root
+        The folder that all images lie under.
+    classes
+        Names, sorted; where a model's are given, in its order.
+    seed, fractions
+        What the split was drawn with.
+    passed_over
+        Files under the root that are no images.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+    seed: int = 0
+    fractions: Fractions = FRACTIONS
+    passed_over: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        known = set(self.classes)
+        if len(known) != len(self.classes):
+            raise ValueError("a class is listed twice")
+        for image in self.images:
+            _check_name(image.name)
+            if unknown := set(image.labels or ()) - known:
+                raise ValueError(f"the class {min(unknown)!r} of {image.name!r} is none of its classes")
+        if len({image.name for image in self.images}) != len(self.images):
+            raise ValueError("an image is listed twice")
+
+    @property
+    def name(self) -> str:
+        """The name of the root's folder."""
+        return self.root.resolve().name
+
+    @property
+    def has_splits(self) -> bool:
+        return any(image.split for image in self.images)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names, labels, splits, hashes and groups. The root and the order don't matter."""
+        canonical = json.dumps([split_row(image) for image in sorted(self.images, key=lambda image: image.name)])
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def of(self, split: Split) -> tuple[LabelledImage, ...]:
+        return tuple(image for image in self.images if image.split == split)
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The split that a classifier was trained with, for INT8.
+
+    Attributes
+    ----------
+    called
+        Of which run or folder, for messages.
+    count_use
+        Records that the test images are used to evaluate a model of this digest, and says so in a sentence.
+    """
+
+    split: DataSplit
+    called: str
+    count_use: Callable[[str], str]
+
+
+def split_row(image: LabelledImage) -> dict[str, Any]:
+    """An image as split files hold it; digests are taken of that, so it never changes for images of one class."""
+    return {
+        "path": image.name,
+        "label": image.label,
+        "split": image.split,
+        "sha256": image.sha256,
+        "group": image.group,
+    }
+
+
+def _check_name(name: str) -> None:
+    parts = name.split("/")
+    if os.path.isabs(name) or os.pardir in parts or "" in parts or "\0" in name:
+        raise ValueError(f"the path {name!r} does not stay under the root")

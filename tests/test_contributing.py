@@ -1,0 +1,130 @@
+"""CONTRIBUTING is the whole truth: its toy engine, added as it says, is exported, verified, run, timed and listed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+BACKEND = "runtime/edgeclf_runtime/backends/toy.py"
+TARGET = "export/edgeclf_export/targets/toy.py"
+SCRIPT = """
+import contextlib, io, json, sys
+from edgeclf.cli import run
+from edgeclf_runtime.session import BACKENDS
+
+found = {}
+for name, *command in json.loads(sys.argv[1]):
+    if name == "doctor":  # the other engines cost seconds
+        for other in set(BACKENDS) - {"toy"}:
+            del BACKENDS[other]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = run(command)
+    found[name] = code, json.loads(out.getvalue() or "null")
+print(json.dumps(found))
+"""
+
+
+def examples(root: Path) -> dict[str, str]:
+    """The files that CONTRIBUTING shows, by the path that it gives each."""
+    found = re.findall(r"`([\w/]+\.py)`:\n\n```python\n(.*?)```", (root / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    return dict(found)
+
+
+def add_to_list(file: Path, package: str, table: str, item: str) -> None:
+    """Imports `toy` from the package beside its other modules, and puts the item at the end of the table."""
+    text = file.read_text()
+    text, imported = re.subn(rf"(from {re.escape(package)} import [\w, ]+)", r"\1, toy", text, count=1)
+    text, listed = re.subn(rf"({table} = .*?),?(\s*)\)", rf"\1, toy.{item}\2)", text, count=1, flags=re.DOTALL)
+    assert (imported, listed) == (1, 1)
+    file.write_text(text)
+
+
+@pytest.fixture
+def packages(root: Path, tmp_path: Path) -> Path:
+    """The runtime, the exporter and the commands with the toy in them."""
+    for package in ("runtime/edgeclf_runtime", "export/edgeclf_export", "edgeclf"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in examples(root).items():
+        (tmp_path / path).write_text(text)
+    session, registry = "runtime/edgeclf_runtime/session.py", "export/edgeclf_export/targets/registry.py"
+    add_to_list(tmp_path / session, "edgeclf_runtime.backends", "BACKENDS", "BACKEND")
+    add_to_list(tmp_path / registry, "edgeclf_export.targets", "TARGETS", "TARGET")
+    options = tmp_path / "edgeclf/verbs/shared/options.py"
+    text = options.read_text()
+    assert text.count('    pytorch = "pytorch"\n') == 1
+    options.write_text(text.replace('    pytorch = "pytorch"\n', '    pytorch = "pytorch"\n    toy = "toy"\n'))
+    return tmp_path
+
+
+def write_network(path: Path) -> None:
+    """A convolution, and the means of its three channels as logits."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.array([[9, -5, 1], [-2, 8, 3], [4, 0, -7]], np.float32).reshape(3, 3, 1, 1)
+    nodes = [
+        helper.make_node("Conv", ["input", "weights"], ["mixed"], name="mix"),
+        helper.make_node("GlobalAveragePool", ["mixed"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])
+    value = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    graph = helper.make_graph(nodes, "net", [entry], [value], [numpy_helper.from_array(weights, "weights")])
+    model = helper.make_model(graph, ir_version=8)
+    model.opset_import[0].version = 17
+    onnx.save(model, path)
+
+
+def run_all(packages: Path, root: Path, commands: list[tuple[str, ...]]) -> dict[str, Any]:
+    path = os.pathsep.join(map(str, (packages / "runtime", packages / "export", root / "benchmarks", packages)))
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(commands)],
+        cwd=packages,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert {name: code for name, (code, _) in found.items()} == dict.fromkeys(found, 0), done.stderr
+    return {name: document for name, (_, document) in found.items()}
+
+
+def test_a_toy_engine_that_was_added_as_contributing_says_works_in_every_verb(packages: Path, root: Path) -> None:
+    assert set(examples(root)) == {BACKEND, TARGET}
+    write_network(packages / "net.onnx")
+    (packages / "names.txt").write_text("leaf\npagoda\nsky\n")
+    bundle = "bundles/net-toy-fp32"
+    pixels = ("--img-size", "32", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
+    found = run_all(
+        packages,
+        root,
+        [
+            ("export", "export", "net.onnx", "--labels", "names.txt", *pixels, "-t", "toy", "--json"),
+            ("verify", "verify", bundle, "--json"),
+            ("predict", "predict", bundle, str(tiny.shipped("china.jpg")), "--json"),
+            ("bench", "bench", bundle, "--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1", "--json"),
+            ("doctor", "doctor", "--json"),
+        ],
+    )
+    (made,) = found["export"]["bundles"]
+    assert (made["target"], made["proof"]["verdict"]) == ("toy", "pass")
+    manifest = json.loads((packages / bundle / "manifest.json").read_text())
+    assert manifest["inputs"][0]["shape"][0] == 1 and manifest["shares"] == {"fp32": 1.0}
+    assert found["verify"]["proof"]["verdict"] == "pass" and found["verify"]["proof"]["own"]["differs"] == []
+    assert found["predict"]["bundle"]["engine"]["engine"] == "onnx" and len(found["predict"]["predictions"]) == 1
+    (row,) = (row for row in found["bench"]["report"]["rows"] if row["kind"] == "bundle")
+    assert row["target"] == "toy" and row["cold_start"]["import_ms"] > 0
+    (engine,) = found["doctor"]["backends"]
+    assert (engine["name"], engine["state"], engine["devices"]) == ("toy", "usable", ["cpu"])
