@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeclf.training.learning_curve.from_paths import learning_curve as learning_curve
     from edgeclf.training.learning_curve.from_paths import resume_learning_curve as resume_learning_curve
     from edgeclf.training.run.run import Run as Run
-    from edgeclf.training.watcher import Watcher as Watcher
+    from edgeclf_runtime.progress import Progress as Progress
 else:
     __getattr__, __dir__ = offer(
         __name__,
@@ -37,11 +37,11 @@ else:
             "EvaluateOptions": "edgeclf.training.evaluate",
             "Evaluated": "edgeclf.training.evaluate",
             "LearningCurve": "edgeclf.training.learning_curve.curve",
+            "Progress": "edgeclf_runtime.progress",
             "Run": "edgeclf.training.run.run",
             "Switches": "edgeclf.training.inputs.augment",
             "TrainConfig": "edgeclf.training.config",
             "Trained": "edgeclf.training.from_paths",
-            "Watcher": "edgeclf.training.watcher",
             "baseline": "edgeclf.baselines.from_data",
             "evaluate": "edgeclf.training.evaluate",
             "finish_training": "edgeclf.training.from_paths",

@@ -42,7 +42,6 @@ from edgeclf.verbs import (
 )
 from edgeclf.verbs.data import app as data
 from edgeclf.verbs.shared.renamed import Verb
-from edgeclf.wording import one_line
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine.facts import package_version
 
@@ -229,7 +228,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
     if isinstance(error, EdgeclfError):
         return str(error), error.exit_code
     if isinstance(error, _ClickError):
-        return one_line(_usage_message(error)), UsageError.exit_code
+        return " ".join(_usage_message(error).split()), UsageError.exit_code
     if isinstance(error, Terminated):
         return "terminated", TERMINATED
     if isinstance(error, KeyboardInterrupt):

@@ -10,19 +10,20 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeclf.sheet import Sheet
-from edgeclf.wording import json_ready
+from edgeclf.wording import duration, json_ready
+from edgeclf_runtime.progress import Progress
 from edgeclf_runtime.sanitize import inert as inert
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import Progress
+    from rich.progress import Progress as Lines
     from rich.text import Text
 
+T = TypeVar("T")
 JSON_SCHEMA = 1
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -143,30 +144,70 @@ def _prints_blocks() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
-def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
-    """`items`, with a progress bar on stderr while they pass; nothing moves off a terminal."""
-    with progress() as bars:
-        yield from bars.track(items, total=total, description=what)
+class Bars(Progress):
+    """Progress as one line at the foot of the terminal, which vanishes with its step; off a terminal nothing moves.
 
+    Notes and warnings are lines on stderr everywhere. Steps that say how long they take are lines off a terminal, too,
+    the first of each kind (a kind is a first word): whoever reads a log learns how long to wait.
+    """
 
-@contextmanager
-def live_line(*, disable: bool = False) -> Iterator[Callable[[str], None]]:
-    """A function that replaces one line at the foot of the terminal; off a terminal it does nothing."""
-    from rich.progress import Progress, TextColumn
+    def __init__(self, *, disable: bool = False) -> None:
+        self._console = notices()
+        self._moves = self._console.is_terminal and not disable
+        self._lines: Lines | None = None
+        self._counts, self._kind = False, ""
 
-    console = notices()
-    quiet = disable or not console.is_terminal
-    column = TextColumn("{task.description}", markup=False)
-    line = Progress(column, console=console, transient=True, redirect_stdout=False, disable=quiet)
-    with line:
-        task = line.add_task("")
-        yield lambda text: line.update(task, description=inert(text))
+    def __enter__(self) -> Bars:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-def progress() -> Progress:
-    """Bars on stderr that vanish when they are full: what is done, how far it is, the time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    def step(self, what: str, total: int | None = None, *, seconds_left: float | None = None) -> None:
+        shown = what if seconds_left is None else f"{what}, about {duration(seconds_left)} left"
+        if self._moves:
+            if self._lines is None or self._counts != (total is not None):
+                self._open(counts=total is not None)
+            assert self._lines is not None
+            self._lines.reset(self._lines.task_ids[0], total=total, description=inert(shown))
+            self._lines.start()
+        elif seconds_left is not None and what.split(" ")[0] != self._kind:
+            self._kind = what.split(" ")[0]
+            say(shown, style="dim")
 
-    console = notices()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal)
+    def advance(self, parts: int = 1) -> None:
+        if self._lines is not None:
+            self._lines.advance(self._lines.task_ids[0], parts)
+            if self._lines.finished:
+                self.close()
+
+    def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        say(sentence)
+
+    def warn(self, sentence: str) -> None:
+        say(f"warning: {sentence}", style="yellow")
+
+    def track(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+        try:
+            yield from super().track(items, total, what)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Takes the line away."""
+        if self._lines is not None:
+            self._lines.stop()
+            self._lines = None
+
+    def _open(self, *, counts: bool) -> None:
+        """A new line, not yet drawn: with a bar where parts are counted, else with a sign that turns."""
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Lines
+
+        self.close()
+        what = TextColumn("{task.description}", markup=False)
+        bar = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = bar if counts else (SpinnerColumn(), what)
+        self._lines = Lines(*columns, console=self._console, transient=True, redirect_stdout=False)
+        self._counts = counts
+        self._lines.add_task("", total=None)

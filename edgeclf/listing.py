@@ -13,9 +13,9 @@ from typing import Any, Literal
 from edgeclf.evaluation.report import REPORT
 from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
 from edgeclf.wording import count
-from edgeclf_benchmarks.comparing.page.document import document
-from edgeclf_benchmarks.comparing.page.escaping import text
-from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
+from edgeclf_benchmarks.page.document import document
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.html_tables import Table, to_html
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.machine_proofs import find_proofs

@@ -10,11 +10,6 @@ from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.sanitize import inert
 
 
-def one_line(text: str) -> str:
-    """`text` on one line, for messages of libraries that speak in paragraphs."""
-    return " ".join(text.split())
-
-
 def json_ready(value: Any) -> Any:
     """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""
     return _valid(to_json(value))
@@ -51,3 +46,13 @@ def size(found: int) -> str:
         if found >= factor:
             return f"{found / factor:.1f} {unit}"
     return count(found, "byte")
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "2 min 10 s", "1 h 30 min"."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60 // 10 * 10} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

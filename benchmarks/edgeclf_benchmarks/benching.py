@@ -13,11 +13,11 @@ from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
-from edgeclf_benchmarks.measuring.rounds import Tell
 from edgeclf_benchmarks.measuring.state import line_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.progress import SILENT, Progress
 
 ImagesFor = Callable[[Sequence[Bundle]], LabelledImages]  # labelled images once the bundles are known
 FOLDER = Path("benches")
@@ -54,7 +54,7 @@ def bench(
     force: bool = False,
     rebuild_if_stale: bool = False,
     command: str = "edgeclf_benchmarks.bench",
-    tell: Tell = lambda what, seconds_left: None,
+    progress: Progress = SILENT,
     warn: Callable[[str], None] = lambda sentence: None,
     kept: Callable[[Benched], None] = lambda benched: None,
 ) -> Benched:
@@ -76,7 +76,7 @@ def bench(
         Whether a TensorRT engine that no longer fits this machine is built again first; `warn` hears of it.
     command
         What the report names as the command that made it.
-    tell
+    progress
         Hears what is being measured, and about how many seconds are left.
     kept
         Hears of the report as soon as it is written, before anything else is raised.
@@ -98,14 +98,14 @@ def bench(
 
     def opened(path: str | Path | Bundle) -> Bundle:
         bundle = Bundle.open(path)
-        return build.rebuild_if_stale(bundle, options.first, warn) if rebuild_if_stale else bundle
+        return build.rebuild_if_stale(bundle, options.first, progress) if rebuild_if_stale else bundle
 
     lined_up = [opened(path) for path in bundles if isinstance(path, Bundle) or not _is_sidecar(Path(path))]
     first = None if reference is None else opened(reference)
     parts, referred = line_up(lined_up, first, options)
     labelled = data([*lined_up, *([] if first is None else [first])]) if callable(data) else data
     gates.check([part.name for part in parts], labelled, referred.name)
-    draft = measure(lined_up, replace(options, meter=board_meter()), reference=first, data=labelled, tell=tell)
+    draft = measure(lined_up, replace(options, meter=board_meter()), reference=first, data=labelled, progress=progress)
     report, refusal = report_of(draft, command), None
     try:
         report = gates.judged(report, place.name) if report.complete else report

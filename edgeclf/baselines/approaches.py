@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.report import judge_bundle
 from edgeclf_benchmarks.measuring.timing import median_latencies_ms
 from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Approach:
         return self.target == hog_svm.BACKEND.name
 
 
-def compare_approaches(paths: Sequence[Path], data: DataSplit, *, track: Track = untracked) -> tuple[Approach, ...]:
+def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Progress = SILENT) -> tuple[Approach, ...]:
     """Judges every bundle on the test images (each look is counted) and times them in turn."""
     bundles = [Bundle.open(path) for path in paths]
     latencies = median_latencies_ms(bundles)
     rows = []
     for bundle, median_ms in zip(bundles, latencies, strict=True):
-        figures = judge_bundle(bundle, data, "test", track=track).evaluation
+        figures = judge_bundle(bundle, data, "test", progress=progress).evaluation
         rows.append(
             Approach(
                 name=bundle.name,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
 from edgeclf.data.sources import some
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
 from edgeclf.evaluation.inference import count_test_images, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import TestUse
@@ -24,7 +23,8 @@ from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
 from edgeclf_runtime.backends.hog_svm import BACKEND, MODEL, Svm
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Golden, Manifest, Provenance, Reference, TensorSpec
+from edgeclf_runtime.bundle.golden import Golden
+from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Reference, TensorSpec
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -33,6 +33,7 @@ from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import predict_images, prepare_images, strictly
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_runtime.progress import SILENT, Progress
 
 # Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
@@ -102,7 +103,7 @@ class Baseline:
 
 
 def make_baseline(
-    data: DataSplit, options: BaselineOptions = BaselineOptions(), *, track: Track = untracked
+    data: DataSplit, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
 ) -> Baseline:
     """Trains on the training split, publishes the bundle, and judges it on the test split, if there is one.
 
@@ -119,18 +120,18 @@ def make_baseline(
     if destination.exists() and not options.force:
         raise UsageError(f"{destination} exists; give --force to replace it, or another --output or --name")
     pixels = replace(PIXELS, value_range=options.value_range)
-    unusable = find_unusable(data.images, options.value_range, track=track)
+    unusable = find_unusable(data.images, options.value_range, progress=progress)
     if options.strict:
         refuse_unusable(data, unusable)
     usable = leave_out(data, unusable)
     train = usable.of("train")
     labels = _labels(usable, train)
     start = time.perf_counter()
-    features = _features(train, pixels, track)
+    features = _features(train, pixels, progress)
     reading_s = time.perf_counter() - start
     groups = [image.group for image in train]
     accuracies = (
-        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, track=track)
+        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, progress=progress)
         if options.folds
         else ()
     )
@@ -144,7 +145,7 @@ def make_baseline(
         if proof.verdict == "fail":
             raise GateError(keep_aside(draft, destination, proof))
         bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-    found = _test(Bundle.open(destination), usable, data.digest, track)
+    found = _test(Bundle.open(destination), usable, data.digest, progress)
     return Baseline(
         path=destination,
         classes=data.classes,
@@ -171,11 +172,11 @@ def _labels(data: DataSplit, images: Sequence[LabelledImage]) -> NDArray[np.intp
     return labels
 
 
-def _features(images: Sequence[LabelledImage], pixels: Pixels, track: Track) -> NDArray[np.float32]:
+def _features(images: Sequence[LabelledImage], pixels: Pixels, progress: Progress) -> NDArray[np.float32]:
     """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
     rows = predict_images(images, lambda image: image.load(pixels), lambda batch: hog(grey_levels(np.stack(batch))))
     features = np.empty((len(images), FEATURES), dtype=np.float32)
-    for number, (_, row) in enumerate(track(strictly(rows, _ADVICE), len(images), "HOG")):
+    for number, (_, row) in enumerate(progress.track(strictly(rows, _ADVICE), len(images), "HOG")):
         features[number] = row
     return features
 
@@ -265,13 +266,13 @@ class _Tested:
     use: TestUse | None = None
 
 
-def _test(bundle: Bundle, data: DataSplit, data_sha256: str, track: Track) -> _Tested:
+def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress) -> _Tested:
     """The published bundle's accuracy on the test images, the look at them recorded first."""
     images = data.of("test")
     use = count_test_images(bundle.sidecar, images, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
     if use is None:
         return _Tested()
-    found = predict_with_bundle(bundle, images, track=track)
+    found = predict_with_bundle(bundle, images, progress=progress)
     if found.unreadable:
         first = found.unreadable[0]
         raise DataError(f"{data.root}/{first.path}: {first.error}; {_ADVICE}")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from edgeclf.baselines.baseline import Baseline, BaselineOptions, make_baseline
 from edgeclf.data.split import open_data
-from edgeclf.data.threads import Track, untracked
+from edgeclf_runtime.progress import SILENT, Progress
 
 
-def baseline(data: str | Path, options: BaselineOptions = BaselineOptions(), *, track: Track = untracked) -> Baseline:
+def baseline(
+    data: str | Path, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
+) -> Baseline:
     """The classical baseline on a folder of classes, a CSV or a split manifest, as `edgeclf baseline` makes it.
 
     Raises as `make_baseline`, and DataError for data that can't be read or split.
     """
-    return make_baseline(open_data(Path(data), options.seed, track=track), options, track=track)
+    return make_baseline(open_data(Path(data), options.seed, progress=progress), options, progress=progress)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.threads import Track, untracked
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.hog_svm import Svm, scale_features
 from edgeclf_runtime.metrics.intervals import number_groups
+from edgeclf_runtime.progress import SILENT, Progress
 
 PENALTY = 10.0
 _MOST_IN_ONE_KERNEL = 12_000  # images: the float64 kernel of so many takes 1.2 GB
@@ -82,7 +82,7 @@ def cross_validate(
     *,
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> tuple[float, ...]:
     """Accuracy of each fold, stratified and shuffled by `seed`; images of one group stay in one fold.
 
@@ -98,7 +98,7 @@ def cross_validate(
     kind = StratifiedKFold if numbers is None else StratifiedGroupKFold
     parts = kind(folds, shuffle=True, random_state=seed).split(features, labels, numbers)
     accuracies = []
-    for train, held_out in track(parts, folds, "cross-validate"):
+    for train, held_out in progress.track(parts, folds, "cross-validate"):
         fitted = fit_svm(features[train], labels[train])
         accuracies.append(float((fitted.predict(features[held_out]) == labels[held_out]).mean()))
     return tuple(accuracies)

@@ -11,7 +11,6 @@ from pathlib import Path
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import Likeness, describe, find_alike
 from edgeclf.data.split import read_source
-from edgeclf.data.threads import Track, untracked
 from edgeclf_runtime.errors import ImageChanged, ImageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import Decoded, decode
@@ -19,6 +18,7 @@ from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.predict import prepare_images
 from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,17 @@ _MOST_ASPECT = 4.0
 _SIZE_FACTOR = 4.0
 
 
-def check_source(source: Path, *, track: Track = untracked) -> Checked:
+def check_source(source: Path, *, progress: Progress = SILENT) -> Checked:
     """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
     data = read_source(source)
-    changed = _changed(data, track) if source.suffix.lower() == ".json" else ()
-    return check_dataset(data, changed, track=track)
+    changed = _changed(data, progress) if source.suffix.lower() == ".json" else ()
+    return check_dataset(data, changed, progress=progress)
 
 
-def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, track: Track = untracked) -> Checked:
+def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
     """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
     images, paths = data.images, [image.path for image in data.images]
-    looks = list(track(in_threads(_look, paths), len(paths), "decode"))
+    looks = list(progress.track(in_threads(_look, paths), len(paths), "decode"))
     names = [image.name for image in images]
     unreadable = tuple(Remark(name, look.error) for name, look in zip(names, looks, strict=True) if look.error)
     by_pixels: dict[bytes, list[int]] = defaultdict(list)
@@ -139,9 +139,9 @@ def _describe(decoded: Decoded, highest: int | None) -> _Look:
     return _Look(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
-def _changed(data: DataSplit, track: Track) -> tuple[Remark, ...]:
+def _changed(data: DataSplit, progress: Progress) -> tuple[Remark, ...]:
     """The files whose bytes are no longer those that the split was made of. Missing ones are found later."""
-    found = track(prepare_images(data.images, LabelledImage.read), len(data.images), "hash")
+    found = progress.track(prepare_images(data.images, LabelledImage.read), len(data.images), "hash")
     return tuple(
         Remark(image.name, str(each))
         for image, each in found

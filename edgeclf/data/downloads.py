@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgeclf.data.fetched import DownloadFailed, Fetched
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
-from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.errors import BackendError, one_line
 from edgeclf_runtime.images.labelled import Split
 from edgeclf_runtime.installing import pip_install
 
@@ -91,7 +91,7 @@ def _import_datasets() -> Any:
 
 
 def _failed(error: Exception) -> DownloadFailed:
-    return DownloadFailed(f"{' '.join(str(error).split()) or type(error).__name__:.120}")
+    return DownloadFailed(one_line(error, 120))
 
 
 def _class_name(name: Any) -> str:

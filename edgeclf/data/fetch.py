@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from edgeclf.data.fetched import DownloadFailed, Fetched
-from edgeclf.data.threads import Track, untracked
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.progress import SILENT, Progress
 
 TABLE = "images.csv"
 
@@ -43,7 +43,7 @@ def public_sets() -> tuple[PublicSet, ...]:
     )
 
 
-def fetch_dataset(name: str, folder: Path, *, force: bool = False, track: Track = untracked) -> int:
+def fetch_dataset(name: str, folder: Path, *, force: bool = False, progress: Progress = SILENT) -> int:
     """Writes a public data set as `[SPLIT/]CLASS/IMAGE` into the new `folder`; returns the number of images.
 
     Where it has groups, `images.csv` in the folder states them. The folder appears when all of it is there.
@@ -65,7 +65,7 @@ def fetch_dataset(name: str, folder: Path, *, force: bool = False, track: Track 
         downloads = draft.parent / "downloads"  # vanishes with the draft's folder
         downloads.mkdir()
         try:
-            rows = [_store(fetched, draft) for fetched in track(known[name].load(downloads), None, "write")]
+            rows = [_store(fetched, draft) for fetched in progress.track(known[name].load(downloads), None, "write")]
         except DownloadFailed as error:
             raise DataError(
                 f"{name} can't be downloaded ({error}); try again with a network, or take digits or photo-patches, "

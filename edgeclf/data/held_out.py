@@ -9,11 +9,11 @@ from pathlib import Path
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split import hash_images, split_dataset
 from edgeclf.data.split_file import load_split
-from edgeclf.data.threads import Track, untracked
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def open_held_out(
     trained_on: Collection[str] = (),
     known: Mapping[str, Split] | None = None,
     labels: Sequence[str] | None = None,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> HeldOut:
     """The images of a folder, a CSV or a split manifest to evaluate on; nothing has to be there to train on.
 
@@ -66,7 +66,7 @@ def open_held_out(
         data = replace(data, classes=_allowed(data.classes, labels, source))
         return HeldOut(data, "own" if data.digest in trained_on else "given")
     data = read_dataset(source, fewest_classes=2 if labels is None else 1)
-    data = hash_images(replace(data, classes=_allowed(data.classes, labels, source), seed=seed), track)
+    data = hash_images(replace(data, classes=_allowed(data.classes, labels, source), seed=seed), progress)
     if known and not data.has_splits and all(image.sha256 in known for image in data.images):
         return HeldOut(_with_splits(data, lambda image: known[image.sha256]), "own")
     if not data.has_splits and not whole:

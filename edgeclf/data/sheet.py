@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeclf.console import inert
 from edgeclf.data.check import Checked, Pair
 from edgeclf.data.findings import Finding
-from edgeclf_benchmarks.comparing.page.document import document, section
-from edgeclf_benchmarks.comparing.page.escaping import text
-from edgeclf_benchmarks.comparing.page.html_tables import Table, scrolling, to_html
+from edgeclf_benchmarks.page.document import data_uri, document, section
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.html_tables import Table, scrolling, to_html
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.decode import decode
@@ -120,15 +119,15 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 
 def _figure(pair: Pair) -> str:
-    images = "".join(f'<img alt="" src="{_data_uri(_thumbnail(each))}">' for each in (pair.first, pair.second))
+    images = "".join(f'<img alt="" src="{data_uri(_png(_thumbnail(each)))}">' for each in (pair.first, pair.second))
     lines = (_whole(pair.first), _whole(pair.second), _how_alike(pair))
     return f"<figure>{images}<figcaption>{'<br>'.join(map(text, lines))}</figcaption></figure>"
 
 
-def _data_uri(image: Image.Image) -> str:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def _whole(image: LabelledImage) -> str:

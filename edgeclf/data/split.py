@@ -10,19 +10,21 @@ from edgeclf.data.assign import allot, join_clusters
 from edgeclf.data.balance import count_labels
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split_file import load_split
-from edgeclf.data.threads import Track, untracked
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import FRACTIONS, DataSplit, Fractions
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, hash_image
 from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.progress import SILENT, Progress
 
 
-def open_data(source: Path, seed: int = 0, fractions: Fractions = FRACTIONS, *, track: Track = untracked) -> DataSplit:
+def open_data(
+    source: Path, seed: int = 0, fractions: Fractions = FRACTIONS, *, progress: Progress = SILENT
+) -> DataSplit:
     """The split in a .json file as it is; else the folder or CSV `source`, split here and now."""
     if source.suffix.lower() == ".json":
         return load_split(source)
-    return split_dataset(read_dataset(source), fractions, seed, track=track)
+    return split_dataset(read_dataset(source), fractions, seed, progress=progress)
 
 
 def read_source(source: Path) -> DataSplit:
@@ -44,7 +46,7 @@ def split_dataset(
     seed: int = 0,
     *,
     group_of: Callable[[str], str | None] | None = None,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> DataSplit:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
 
@@ -66,18 +68,18 @@ def split_dataset(
         The source itself has one group in several splits.
     """
     _check_fractions(fractions)
-    data = hash_images(data if group_of is None else _grouped(data, group_of), track)
+    data = hash_images(data if group_of is None else _grouped(data, group_of), progress)
     images = _complete(data, fractions, seed) if data.has_splits else _allotted(data, data.images, fractions, seed)
     if faults := split_faults(images):
         raise DataError(f"{data.root}: {faults[0]}")
     return replace(data, images=images, seed=seed, fractions=fractions)
 
 
-def hash_images(data: DataSplit, track: Track = untracked) -> DataSplit:
+def hash_images(data: DataSplit, progress: Progress = SILENT) -> DataSplit:
     """The same with the SHA-256 of those that have none yet. Raises DataError for a file that can't be read."""
     if all(image.sha256 for image in data.images):
         return data
-    hashes = track(in_threads(hash_image, [image.path for image in data.images]), len(data.images), "hash")
+    hashes = progress.track(in_threads(hash_image, [image.path for image in data.images]), len(data.images), "hash")
     return replace(
         data, images=tuple(replace(image, sha256=each) for image, each in zip(data.images, hashes, strict=True))
     )

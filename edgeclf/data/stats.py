@@ -15,7 +15,6 @@ from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
-from edgeclf.data.threads import Track, untracked
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -24,6 +23,7 @@ from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.installing import pip_install
+from edgeclf_runtime.progress import SILENT, Progress
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAR_STDS, FAR_RATIO = 0.5, 1.5
@@ -86,7 +86,9 @@ class _Measured:
     highest_stored: int | None
 
 
-def measure(data: DataSplit, value_range: tuple[float, float] | None = None, *, track: Track = untracked) -> Statistics:
+def measure(
+    data: DataSplit, value_range: tuple[float, float] | None = None, *, progress: Progress = SILENT
+) -> Statistics:
     """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
 
     Each image counts the same whatever its size, since all become the network's input size. `value_range`: stored
@@ -98,7 +100,7 @@ def measure(data: DataSplit, value_range: tuple[float, float] | None = None, *, 
         raise DataError(f"{data.root}: no training images to take statistics of")
     levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
     highest: list[int | None] = []
-    for measured in _measured(images, value_range, track):
+    for measured in _measured(images, value_range, progress):
         highest.append(measured.highest_stored)
         levels += measured.levels
         widths.append(measured.size_px[0])
@@ -192,10 +194,10 @@ def backbone_statistics(name: str) -> Normalization:
 
 
 def _measured(
-    images: Sequence[LabelledImage], value_range: tuple[float, float] | None, track: Track
+    images: Sequence[LabelledImage], value_range: tuple[float, float] | None, progress: Progress
 ) -> Iterable[_Measured]:
     found = in_threads(lambda path: _measure(path, value_range), [image.path for image in images])
-    return track(found, len(images), "measure")
+    return progress.track(found, len(images), "measure")
 
 
 def _measure(path: Path, value_range: tuple[float, float] | None) -> _Measured:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgeclf.data.sources import some
-from edgeclf.data.threads import Track, untracked
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.predict import prepare_images
+from edgeclf_runtime.progress import SILENT, Progress
 
 ValueRange = tuple[float, float]
 _MOST_LEFT_OUT = 0.5  # beyond it the folder is another, or the value range is missing, and a rest proves nothing
@@ -25,10 +25,10 @@ class Unreadable:
 
 
 def find_unusable(
-    images: Sequence[LabelledImage], value_range: ValueRange | None = None, *, track: Track = untracked
+    images: Sequence[LabelledImage], value_range: ValueRange | None = None, *, progress: Progress = SILENT
 ) -> tuple[Unreadable, ...]:
     """Those of the images that can't be used. Each is read and decoded once, in threads."""
-    checked = track(prepare_images(images, lambda image: image.check(value_range)), len(images), "read")
+    checked = progress.track(prepare_images(images, lambda image: image.check(value_range)), len(images), "read")
     return tuple(Unreadable(image.name, str(error)) for image, error in checked if error is not None)
 
 

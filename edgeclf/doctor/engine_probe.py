@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from edgeclf_runtime.errors import one_line
 from edgeclf_runtime.session import BACKENDS
 
 _PROBE_LIMIT_S = 120
@@ -58,5 +59,5 @@ def probe(name: str) -> None:
     try:
         found = asdict(BACKENDS[name].installed())
     except Exception as error:  # whatever a broken install raises is the finding
-        found = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
+        found = {"error": one_line(error, 300)}
     print("\n" + json.dumps(found))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.test_set_usage import carried_uses, new_use, record_test_use
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.images.labelled import SplitOrAll
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class BenchImages:
         Images at most, drawn by chance with `seed`; None: all.
     present
         Whether it may lack classes of the bundles.
-    track
+    progress
         Passes items on while it shows progress.
     """
 
@@ -38,7 +38,7 @@ class BenchImages:
     most: int | None = 1000
     present: bool = False
     seed: int = 0
-    track: Track = untracked
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -82,5 +82,5 @@ class BenchImages:
             whole=self.split in ("test", "all"),
             trained_on={each.provenance.data_sha256 for each in manifests if each.provenance.data_sha256},
             labels=manifests[0].labels if self.present and manifests else None,
-            track=self.track,
+            progress=self.progress,
         )

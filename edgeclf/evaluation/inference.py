@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.sources import some
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, record_test_use
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -22,6 +21,7 @@ from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import predict_images
+from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.text.unicode_forms import shown_names
 
@@ -103,7 +103,7 @@ def predict_with_bundle(
     *,
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Predictions:
     """The bundle's logits for the images. Raises BundleError for one that is no classifier."""
     manifest = bundle.manifest
@@ -116,7 +116,7 @@ def predict_with_bundle(
             len(manifest.labels),
             images,
             batch_size=batch_size,
-            track=track,
+            progress=progress,
         )
         return replace(found, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
 
@@ -128,7 +128,7 @@ def predict(
     images: Sequence[LabelledImage],
     *,
     batch_size: int = 16,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Predictions:
     """What `infer`, (N, H, W, 3) uint8 -> (N, classes) logits, gives for the images; unreadable ones are listed."""
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def predict(
     logits = np.empty((len(images), classes), dtype=np.float32)
     read: list[LabelledImage] = []
     unreadable: list[Unreadable] = []
-    for image, found in track(rows, len(images), "evaluate"):
+    for image, found in progress.track(rows, len(images), "evaluate"):
         if isinstance(found, ImageError):
             unreadable.append(Unreadable(image.name, str(found)))
         else:

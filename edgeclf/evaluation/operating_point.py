@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import images_of, match_labels, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import known_uses
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
@@ -17,6 +16,7 @@ from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import class_numbers
 from edgeclf_runtime.metrics.metrics import to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def with_operating_point(
@@ -28,7 +28,7 @@ def with_operating_point(
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
     force: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> tuple[Bundle, OperatingPoint]:
     """The new bundle, NAME-precision0.95 for example, and what its thresholds give on validation.
 
@@ -42,7 +42,7 @@ def with_operating_point(
     images = images_of(data, "val")
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     with writing(destination, force=force) as draft:
-        predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, track=track)
+        predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
         scores = to_scores(predictions.logits, manifest.scores, manifest.temperature)
         point = fit_thresholds(scores, class_numbers(predictions.images, manifest.labels), wanted, per_class=per_class)
         point.check()

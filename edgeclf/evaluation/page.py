@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
-from edgeclf_benchmarks.comparing.page.document import document, plot, section
-from edgeclf_benchmarks.comparing.page.escaping import text
-from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
 from edgeclf_benchmarks.measuring.thresholds import in_words
+from edgeclf_benchmarks.page.document import document, plot, section
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.html_tables import Table, to_html
 from edgeclf_runtime.metrics.intervals import Interval
 
 _PLOTS = {

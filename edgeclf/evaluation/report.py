@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import (
     Predictions,
     count_test_images,
@@ -32,6 +31,7 @@ from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 SCHEMA = 1  # of report.json
 REPORT, PAGE = "report.json", "report.html"
@@ -47,7 +47,7 @@ def judge_bundle(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Judgement:
     """What a bundle's answers to one split ("all": to every image) are worth.
 
@@ -67,7 +67,7 @@ def judge_bundle(
     use = count_test_images(
         bundle.sidecar, images, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
     )
-    predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, track=track)
+    predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
     chosen = sum(image.split == "val" for image in predictions.images) if selected_on(manifest, data.digest) else 0

@@ -8,7 +8,7 @@ from edgeclf.inspection import Inspection
 from edgeclf.model_card.evidence import Evidence, Measured
 from edgeclf.wording import size
 from edgeclf_benchmarks.comparing.columns import median_ms
-from edgeclf_benchmarks.comparing.page.escaping import markdown, markdown_table
+from edgeclf_benchmarks.page.escaping import markdown, markdown_table
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import shares_in_words
 from edgeclf_runtime.metrics.intervals import Interval, wilson

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
-from edgeclf.data.threads import Track, untracked
 from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import judge_bundle, write_judgement
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
-from edgeclf.training.inputs.leakage import seen_by_run
+from edgeclf.training.adaptation.leakage import seen_by_run
 from edgeclf.training.run.evaluate import judge_run, known_splits, set_operating_point
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -22,6 +21,7 @@ from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import SplitOrAll
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def evaluate(
     data: str | Path | None = None,
     options: EvaluateOptions = EvaluateOptions(),
     *,
-    track: Track = untracked,
+    progress: Progress = SILENT,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluated:
     """How good a run or a bundle is on labelled images, as `edgeclf eval` finds it.
@@ -123,7 +123,7 @@ def evaluate(
         The folder of a run, a bundle, or the .tar that `edgeclf pack` made.
     data
         A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. None: the run's own.
-    track
+    progress
         Passes items on while it shows progress.
     warn
         Hears of an engine that is built again.
@@ -139,14 +139,14 @@ def evaluate(
     """
     source = None if data is None else Path(data)
     if Run.is_at(Path(subject)):
-        return _evaluate_run(Run.open(Path(subject)), source, options, track)
+        return _evaluate_run(Run.open(Path(subject)), source, options, progress)
     bundle = Bundle.open(subject)
     if options.rebuild_if_stale:
-        bundle = build.rebuild_if_stale(bundle, options.session, warn)
-    return _evaluate_bundle(bundle, source, options, track)
+        bundle = build.rebuild_if_stale(bundle, options.session, progress)
+    return _evaluate_bundle(bundle, source, options, progress)
 
 
-def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, track: Track) -> Evaluated:
+def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     wanted, point = options.wanted, None
     folder = options.folder_for(bundle.path if wanted is None else place_of(bundle, wanted))
     if data is None:
@@ -158,7 +158,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         whole=wanted is None and options.split in ("test", "all"),  # thresholds want images of their own
         trained_on=(origin,) if origin else (),
         labels=(bundle.manifest.labels or None) if options.present else None,
-        track=track,
+        progress=progress,
     )
     if wanted is not None:
         bundle, point = with_operating_point(
@@ -169,7 +169,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
             options=options.session,
             batch_size=options.batch_size,
             force=options.force,
-            track=track,
+            progress=progress,
         )
     judged = judge_bundle(
         bundle,
@@ -179,15 +179,15 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
-        track=track,
+        progress=progress,
     )
     written = _write(judged, held_out.data, folder, options)
     return Evaluated(bundle.path, judged, folder, written, point)
 
 
-def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, track: Track) -> Evaluated:
+def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     folder, wanted = options.folder_for(run.path), options.wanted
-    point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, track=track)
+    point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, progress=progress)
     held_out = HeldOut(run.data(), "own")
     if data is not None:
         held_out = open_held_out(
@@ -197,7 +197,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, track: 
             trained_on=(run.outcome().data_sha256,),
             known=known_splits(run),
             labels=run.data().classes if options.present else None,
-            track=track,
+            progress=progress,
         )
     judged = judge_run(
         run,
@@ -206,7 +206,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, track: 
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
-        track=track,
+        progress=progress,
     )
     written = _write(judged, held_out.data, folder, options)
     seen = seen_by_run(run, images_of(held_out.data, options.split))

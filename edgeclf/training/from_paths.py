@@ -10,10 +10,10 @@ from typing import Any
 from edgeclf.data.split import open_data
 from edgeclf.training import train as trainings
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.run.run import Outcome, Run
-from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.trained import require_weights
+from edgeclf_runtime.progress import SILENT, Progress
 
 RUNS = Path("runs")
 
@@ -43,7 +43,7 @@ def train(
     *,
     folder: str | Path | None = None,
     strict: bool = False,
-    watcher: Watcher = Watcher(),
+    progress: Progress = SILENT,
 ) -> Trained:
     """A backbone fine-tuned on labelled images, as `edgeclf train` does it.
 
@@ -57,7 +57,7 @@ def train(
         Where the run goes; None: runs/MODEL-STRATEGY.
     strict
         Whether images that can't be used raise DataError, instead of being left out.
-    watcher
+    progress
         Hears how the training goes.
 
     Raises
@@ -71,30 +71,30 @@ def train(
     """
     place = Path(folder) if folder is not None else default_folder(config.model, config.strategy)
 
-    def start(watcher: Watcher, processes: Processes) -> Run:
+    def start(progress: Progress, processes: Processes) -> Run:
         if processes.is_first:
             Run.check_free(place)  # said before anything that is wrong with the data: that run is not this one
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         images = open_data(Path(data), seed=config.seed)
-        return trainings.train(config, images, place, watcher, processes, strict=strict)
+        return trainings.train(config, images, place, progress, processes, strict=strict)
 
-    return _together(start, watcher)
+    return _together(start, progress)
 
 
-def resume_training(folder: str | Path, *, strict: bool = False, watcher: Watcher = Watcher()) -> Trained:
+def resume_training(folder: str | Path, *, strict: bool = False, progress: Progress = SILENT) -> Trained:
     """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
 
     Raises UsageError where it has ended already, DataError where there is none.
     """
-    return _together(lambda watch, processes: trainings.resume(Path(folder), watch, processes, strict=strict), watcher)
+    return _together(lambda watch, processes: trainings.resume(Path(folder), watch, processes, strict=strict), progress)
 
 
-def finish_training(folder: str | Path, *, strict: bool = False, watcher: Watcher = Watcher()) -> Trained:
+def finish_training(folder: str | Path, *, strict: bool = False, progress: Progress = SILENT) -> Trained:
     """Ends an interrupted training here and keeps its best epoch so far.
 
     Raises UsageError where it has ended already, DataError where no epoch has.
     """
-    return _together(lambda watch, processes: trainings.finish(Path(folder), watch, processes, strict=strict), watcher)
+    return _together(lambda watch, processes: trainings.finish(Path(folder), watch, processes, strict=strict), progress)
 
 
 def default_folder(model: str, kind: str) -> Path:
@@ -102,8 +102,8 @@ def default_folder(model: str, kind: str) -> Path:
     return RUNS / f"{model.rpartition('/')[2]}-{kind}"
 
 
-def _together(work: Callable[[Watcher, Processes], Run], watcher: Watcher) -> Trained:
+def _together(work: Callable[[Progress, Processes], Run], progress: Progress) -> Trained:
     """Does the work in each process that torchrun started; the first one alone is watched."""
     with joined() as processes:
-        run = work(watcher if processes.is_first else Watcher(), processes)
+        run = work(progress if processes.is_first else SILENT, processes)
     return Trained(run.path, run.outcome(), tuple(run.history()))

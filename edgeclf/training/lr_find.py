@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase, TrainConfig
-from edgeclf.training.inputs.augment import seed_of
-from edgeclf.training.inputs.phases import PictureInputs
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.losses import classification_loss, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer
+from edgeclf.training.loop.phases import PictureInputs
 from edgeclf.training.run.checkpoint import copy_state
 from edgeclf.training.run.left_out import leave_out_unusable
-from edgeclf.training.watcher import Watcher
+from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.progress import SILENT, Progress
 
 LOWEST, HIGHEST = 1e-6, 1.0
 PASSES, SMALL_SET_PASSES = 3, 5
@@ -58,7 +58,7 @@ class RangeTest:
 
 
 def find_lr(
-    config: TrainConfig, data: DataSplit, steps: int = 100, passes: int | None = None, watcher: Watcher = Watcher()
+    config: TrainConfig, data: DataSplit, steps: int = 100, passes: int | None = None, progress: Progress = SILENT
 ) -> RangeTest:
     """Trains the whole network while the rate rises from 1e-6 to 1 in `steps` steps, `passes` times from the start.
 
@@ -73,19 +73,19 @@ def find_lr(
         seed=config.seed,
         value_range=config.value_range,
     )
-    data, _ = leave_out_unusable(data, config.value_range, watcher=watcher)
+    data, _ = leave_out_unusable(data, config.value_range, progress=progress)
     studio = Studio(config, data, architecture, module, choose_device(config.device))
     if passes is None:
         passes = PASSES if len(studio.train) >= steps * config.batch_size else SMALL_SET_PASSES
     inputs = PictureInputs(studio)
-    inputs.decode_once(watcher)
+    inputs.decode_once(progress)
     start, rates = copy_state(module), np.geomspace(LOWEST, HIGHEST, steps)
     batches = _forever(inputs)
-    watcher.start("range test", steps * passes)
+    progress.step("range test", steps * passes)
     curves = []
     for number in range(passes):
         module.load_state_dict(start)
-        curves.append(_one_pass(studio, inputs, batches, rates, number, watcher))
+        curves.append(_one_pass(studio, inputs, batches, rates, number, progress))
     return read_curves(rates, curves)
 
 
@@ -95,7 +95,7 @@ def _one_pass(
     batches: Iterator[Any],
     rates: NDArray[np.float64],
     number: int,
-    watcher: Watcher,
+    progress: Progress,
 ) -> list[float]:
     """The loss of each step, up to the one that explodes."""
     import torch
@@ -114,7 +114,7 @@ def _one_pass(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        watcher.advance()
+        progress.advance()
         found = float(loss.detach())
         if not math.isfinite(found) or (found > _DIVERGED * np.mean([*losses[:_FEWEST_STEPS], found]) > 0 and losses):
             break

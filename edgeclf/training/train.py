@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from edgeclf.data.bit_depth import deep_images, highest_stored
 from edgeclf.data.split import copies_across_splits, split_faults
 from edgeclf.data.stats import data_normalization, measure
+from edgeclf.training.adaptation.leakage import keep_adapted, seen_in_adaptation
 from edgeclf.training.config import TrainConfig, phases_of
-from edgeclf.training.inputs.leakage import keep_adapted, seen_in_adaptation
+from edgeclf.training.distributed import Processes
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import choose_device
-from edgeclf.training.loop.distributed import Processes
 from edgeclf.training.loop.trainer import Trainer
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.run.left_out import leave_out_unusable
@@ -24,13 +24,13 @@ from edgeclf.training.run.plot import draw_curves
 from edgeclf.training.run.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
 from edgeclf.training.run.tensorboard import check_logger
 from edgeclf.training.waiting import waiting_share
-from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.trained import load_for_training, rebuild
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.temperature import fit_temperature
+from edgeclf_runtime.progress import SILENT, Progress
 
 _SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT, _SAMPLED = 100_000, 1e-4, 0.2, 16
 
@@ -39,7 +39,7 @@ def train(
     config: TrainConfig,
     data: DataSplit,
     path: Path,
-    watcher: Watcher = Watcher(),
+    progress: Progress = SILENT,
     processes: Processes = Processes(),
     *,
     strict: bool = False,
@@ -62,7 +62,7 @@ def train(
     check_logger(config.logger)
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
-    _warn(config, data, watcher)
+    _warn(config, data, progress)
     architecture, module = load_for_training(
         config.model,
         config.weights,
@@ -71,7 +71,9 @@ def train(
         seed=config.seed,
         value_range=config.value_range,
     )
-    usable, left_out = leave_out_unusable(data, config.value_range, strict=strict, processes=processes, watcher=watcher)
+    usable, left_out = leave_out_unusable(
+        data, config.value_range, strict=strict, processes=processes, progress=progress
+    )
     if config.normalize == "data":
         measured = measure(usable, config.value_range)
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
@@ -83,30 +85,26 @@ def train(
         if processes.is_first:
             Run.create(path, config, data, architecture, start, left_out)
             keep_adapted(run, config.weights)
-        return _finish(Trainer(run, studio, start, watcher))
+        return _finish(Trainer(run, studio, start, progress))
 
 
-def resume(
-    path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes(), *, strict: bool = False
-) -> Run:
+def resume(path: Path, progress: Progress = SILENT, processes: Processes = Processes(), *, strict: bool = False) -> Run:
     """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
 
     Images that can't be used any more are left out (`strict`: raise DataError); then it does not end in the same bits.
     """
-    return _go_on(path, watcher, processes, strict=strict, finish=False)
+    return _go_on(path, progress, processes, strict=strict, finish=False)
 
 
-def finish(
-    path: Path, watcher: Watcher = Watcher(), processes: Processes = Processes(), *, strict: bool = False
-) -> Run:
+def finish(path: Path, progress: Progress = SILENT, processes: Processes = Processes(), *, strict: bool = False) -> Run:
     """Ends an interrupted training here: its best epoch so far is kept, as if it had been the last but one to train.
 
     Raises UsageError where it has ended already, DataError where no epoch has.
     """
-    return _go_on(path, watcher, processes, strict=strict, finish=True)
+    return _go_on(path, progress, processes, strict=strict, finish=True)
 
 
-def _go_on(path: Path, watcher: Watcher, processes: Processes, *, strict: bool, finish: bool) -> Run:
+def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool, finish: bool) -> Run:
     run = Run.open(path)
     if run.finished:
         raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
@@ -116,7 +114,7 @@ def _go_on(path: Path, watcher: Watcher, processes: Processes, *, strict: bool, 
             run.sweep()
         checkpoint = load_checkpoint(path / CHECKPOINT)
         if checkpoint.processes != processes.size:
-            watcher.warn(
+            progress.warn(
                 f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on from where it "
                 "was, but not to the same bits"
             )
@@ -126,7 +124,7 @@ def _go_on(path: Path, watcher: Watcher, processes: Processes, *, strict: bool, 
         module = rebuild(architecture, checkpoint.weights)
         known = run.left_out()
         data, left_out = leave_out_unusable(
-            run.data(), config.value_range, strict=strict, known=known, processes=processes, watcher=watcher
+            run.data(), config.value_range, strict=strict, known=known, processes=processes, progress=progress
         )
         studio = Studio(config, data, architecture, module, choose_device(config.device, processes), processes)
         processes.wait()  # all have read the checkpoint
@@ -134,7 +132,7 @@ def _go_on(path: Path, watcher: Watcher, processes: Processes, *, strict: bool, 
             run.write_left_out(left_out)
         if finish:
             checkpoint.phase = len(phases_of(config))
-        return _finish(Trainer(run, studio, checkpoint, watcher), cut_short=finish)
+        return _finish(Trainer(run, studio, checkpoint, progress), cut_short=finish)
 
 
 def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
@@ -167,12 +165,12 @@ def _introduce(trainer: Trainer) -> None:
         return
     learning, total = _count_parameters(trainer)
     together = f", in {processes.size} processes" if processes.size > 1 else ""
-    trainer.watch.note(
+    trainer.progress.note(
         f"{trainer.run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
         f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}{together}"
     )
     if processes.size > 1 and studio.learns_batch_norm and not studio.syncs_batch_norm:
-        trainer.watch.note(
+        trainer.progress.note(
             "BatchNorm normalises each process's pictures by themselves, as it can't be synchronised on a cpu; its "
             "statistics are averaged after each epoch"
         )
@@ -199,12 +197,12 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: 
         cut_short=cut_short,
     )
     run.write_json(MODEL, to_json(outcome))
-    trainer.watch.note(str(fit))
+    trainer.progress.note(str(fit))
     if fit.caution is not None:
-        trainer.watch.warn(fit.caution)
+        trainer.progress.warn(fit.caution)
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
-        trainer.watch.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
+        trainer.progress.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:
@@ -215,24 +213,26 @@ def _count_parameters(trainer: Trainer) -> tuple[int, int]:
     return (head if phases_of(trainer.config)[0].on_features else total), total
 
 
-def _warn(config: TrainConfig, data: DataSplit, watcher: Watcher) -> None:
+def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
     images = len(data.of("train"))
     if config.from_scratch and images < _SCRATCH_NEEDS:
-        watcher.warn(
+        progress.warn(
             f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights nearly always win"
         )
     whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
     if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
-        watcher.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
+        progress.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
     if config.class_weights != "none" and config.sampler == "weighted":
-        watcher.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
+        progress.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
     if config.value_range is None:
         trained = data.of("train")
         sample = trained[:: max(1, len(trained) // _SAMPLED)]
         deep = deep_images(highest_stored(image.path) for image in sample)
         if deep.value_range is not None:
-            watcher.warn(f"of {len(sample)} training images {deep}")
+            progress.warn(f"of {len(sample)} training images {deep}")
     for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):
-        watcher.warn(sentence)
+        progress.warn(sentence)
     if copies := copies_across_splits(data):
-        watcher.warn(f"{copies} images lie in more than one split, so figures flatter; `edgeclf data check` lists them")
+        progress.warn(
+            f"{copies} images lie in more than one split, so figures flatter; `edgeclf data check` lists them"
+        )

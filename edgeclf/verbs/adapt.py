@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, show, styled, suggest, track, write_json
+from edgeclf.console import Bars, say, show, styled, suggest, write_json
 from edgeclf.training.choices import AdaptAmp
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.options import (
@@ -23,7 +22,6 @@ from edgeclf.verbs.shared.options import (
     need_one_process,
     shell_word,
 )
-from edgeclf.verbs.shared.training_progress import watcher_in
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
 
@@ -120,11 +118,10 @@ def adapt(
     if resume is None and model is None:
         raise UsageError("name a backbone with --model; `edgeclf models` lists some")
     folder = resume or output or Path("adapted") / str(model).rpartition("/")[2]
-    with ExitStack() as stack:
-        watcher = watcher_in(stack, _epoch_line)
+    with Bars() as progress:
         try:
             if unlabelled is None:
-                made = resume_adaptation(folder, watcher)
+                made = resume_adaptation(folder, progress)
             else:
                 Adaptation.check_free(folder)  # before thousands of images are read
                 asked = AdaptConfig(
@@ -144,18 +141,12 @@ def adapt(
                     value_range=value_range_of(bit_depth, window),
                 )
                 made = adapt_backbone(
-                    asked, read_unlabelled(unlabelled, asked.value_range, track=track), folder, watcher
+                    asked, read_unlabelled(unlabelled, asked.value_range, progress=progress), folder, progress
                 )
         except (KeyboardInterrupt, BackendError, DataError):
             _say_how_to_go_on(folder)
             raise
     _show(made, as_json=as_json)
-
-
-def _epoch_line(record: dict[str, Any]) -> str:
-    terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
-    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
-    return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"
 
 
 def _say_how_to_go_on(folder: Path) -> None:

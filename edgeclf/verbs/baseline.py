@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, styled, suggest, track, verdict, write_json
+from edgeclf.console import Bars, grid, say, show, styled, suggest, verdict, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, StrictImages, shell_word
 from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
 from edgeclf.wording import size
@@ -65,7 +65,7 @@ def baseline(
     options = BaselineOptions(
         output=output, name=name, folds=folds, seed=seed, force=force, value_range=shown, strict=strict
     )
-    made = make_baseline(data, options, track=track)
+    made = make_baseline(data, options, progress=Bars())
     if made.left_out:
         say(f"warning: {left_out_sentence(made.left_out, made.images)}; they are left out", style="yellow")
     if as_json:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared import bench_options as given
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.gate_verdicts import check_gates, say_left_out
@@ -26,7 +26,6 @@ from edgeclf.verbs.shared.options import (
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.verbs.shared.bench_progress import Teller
     from edgeclf_benchmarks.benching import Benched
     from edgeclf_benchmarks.measuring.report import Report
 
@@ -79,7 +78,6 @@ def bench(
       edgeclf bench bundles/cats-int8 --baseline old.json --fail-if "p50_ratio>1.05"
     """
     from edgeclf.evaluation.bench_images import BenchImages
-    from edgeclf.verbs.shared.bench_progress import Teller
     from edgeclf_benchmarks import benching
     from edgeclf_benchmarks.measuring.corruptions import parse_corruptions
     from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
@@ -108,8 +106,8 @@ def bench(
     )
     labelled = None
     if data is not None:
-        labelled = BenchImages(data, split, most, present=classes == "present", seed=seed, track=track)
-    with Teller() as teller:
+        labelled = BenchImages(data, split, most, present=classes == "present", seed=seed, progress=Bars())
+    with Bars() as bars:
         benched = benching.bench(
             bundles,
             options,
@@ -121,19 +119,19 @@ def bench(
             force=force,
             rebuild_if_stale=rebuild_if_stale,
             command=shlex.join(["edgeclf", *sys.argv[1:]]),
-            tell=teller,
+            progress=bars,
             warn=say_loudly,
-            kept=lambda found: _show(teller, found, as_json=as_json),
+            kept=lambda found: _show(bars, found, as_json=as_json),
         )
     _finish(benched.report, bundles, strict=strict, strict_env=strict_env)
 
 
-def _show(teller: Teller, benched: Benched, *, as_json: bool) -> None:
+def _show(bars: Bars, benched: Benched, *, as_json: bool) -> None:
     """The report as it was written, also one that was interrupted or that a gate can't be answered from."""
     from edgeclf.verbs.shared.bench_tables import show_report
     from edgeclf_benchmarks.measuring.report import report_document
 
-    teller.stop()
+    bars.close()
     report, place = benched.report, benched.written
     if as_json:
         write_json("bench", {"report": report_document(report), "written": str(place)})

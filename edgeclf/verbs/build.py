@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, styled, write_json
+from edgeclf.console import Bars, grid, say, show, styled, write_json
 from edgeclf.verbs.shared.opening import open_signed, say_remarks, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
@@ -113,7 +113,7 @@ def build(
         options,
         destination=output,
         force=force,
-        report=lambda sentence: say(sentence, style="dim"),
+        progress=Bars(),
     )
     if as_json:
         write_json("build", _document(outcome))

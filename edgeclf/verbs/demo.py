@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, suggest, track
+from edgeclf.console import Bars, grid, say, show, suggest
 from edgeclf.verbs.baseline import baseline
 from edgeclf.verbs.data import check, fetch
 from edgeclf.verbs.data import split as split_data
@@ -98,7 +98,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     _type(f"baseline {split} --name demo --force")
     baseline(split, name="demo", force=True)
     names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
-    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_split(split), track=track)
+    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_split(split), progress=Bars())
 
 
 def _pictures(data: str, folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeclf.console import grid, mark, notices, show, styled, suggest, write_json
+from edgeclf.console import Bars, grid, mark, show, styled, suggest, write_json
 from edgeclf.verbs.shared.options import AsJson
 from edgeclf.wording import count
 from edgeclf_runtime.errors import BackendError
@@ -36,7 +36,8 @@ def doctor(as_json: AsJson = False) -> None:
         found = diagnose()
         write_json("doctor", {**_fields(found), "can_run": found.can_run})
     else:
-        with notices().status("asking the engines …"):
+        with Bars() as progress:
+            progress.step("asking the engines …")
             found = diagnose()
         _show(found)
     if found.refusal is not None:

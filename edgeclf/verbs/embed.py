@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared.opening import for_many, require_no_failed_proof, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
@@ -135,7 +135,7 @@ def _embed_texts(embedder: Embedder, texts: list[str]) -> list[Embedding]:
 
 def _embed_images(embedder: Embedder, paths: Sequence[str], batch_size: int) -> list[Embedding]:
     found = []
-    for each in track(embedder.embed_images(paths, batch_size=batch_size), len(paths), "embed"):
+    for each in Bars().track(embedder.embed_images(paths, batch_size=batch_size), len(paths), "embed"):
         if each.error is not None:
             say(f"edgeclf: {each.source}: {each.error}", style="red")
         found.append(each)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.evaluation_tables import NONE, show_evaluation
 from edgeclf.verbs.shared.opening import say_loudly, session_options
@@ -106,7 +106,7 @@ def evaluate(
         output=output,
         force=force,
     )
-    found = evaluate_subject(subject, data, options, track=track, warn=say_loudly)
+    found = evaluate_subject(subject, data, options, progress=Bars(), warn=say_loudly)
     if found.operating_point is not None:
         _say_point(found.operating_point, str(found.subject))
     if found.unusable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from edgeclf.console import notices, say
+from edgeclf.console import Bars
 from edgeclf.verbs.shared import source_options as given
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.encoders import embed_words, export_encoders
@@ -138,9 +138,10 @@ def export(
     check_int8(options, brings_images=described.kind == "run", is_bundle=described.kind == "bundle")
     if described.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
-    with tempfile.TemporaryDirectory() as folder, notices().status("loading the model") as status:
+    with tempfile.TemporaryDirectory() as folder, Bars() as progress:
+        progress.step("loading the model")
         exportable = described.load(Path(folder))
-        made, failure = collect(export_each(exportable, options, report=status.update, tell=say))
+        made, failure = collect(export_each(exportable, options, progress))
     models = lay_out(layout, made, options)
     show_bundles("export", exportable, made, models, failure=failure, form=input_form, as_json=as_json)
     finish(made, models, strict=strict)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.console import Bars, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.options import AsJson, ImgSize, RequiredBackbone, TrainDevice, TrainingSeed, need, shell_word
 from edgeclf.verbs.shared.training_options import Weights
-from edgeclf.verbs.shared.training_progress import watcher_in
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf.verbs.train import NEEDED
 from edgeclf.wording import count
@@ -77,8 +75,8 @@ def lr_find(
         strategy="full",
         value_range=value_range_of(bit_depth, window),
     )
-    with ExitStack() as stack:
-        found = find_lr(resolved, open_data(data, seed), steps, passes, watcher_in(stack))
+    with Bars() as progress:
+        found = find_lr(resolved, open_data(data, seed), steps, passes, progress)
     draw_range_test(found, output)
     if as_json:
         write_json("lr-find", to_json(found))

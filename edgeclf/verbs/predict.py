@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import track
+from edgeclf.console import Bars
 from edgeclf.verbs.shared.opening import (
     check_threshold,
     for_many,
@@ -169,7 +169,7 @@ def predict(
             size = at_a_time or fastest_batch_here(classifier)
             answers = answer_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
-            for prediction in answers if scrolls else track(answers, total, "predict"):
+            for prediction in answers if scrolls else Bars().track(answers, total, "predict"):
                 run.write(prediction)
             run.totals.finished = True
         except KeyboardInterrupt:

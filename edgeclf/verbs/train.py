@@ -156,7 +156,7 @@ def train(
         refuse_changes(shared, {**own, "fraction": fraction}, begun)
         if not is_curve(begun):
             go_on = finish_training if resume is None else resume_training
-            watched(lambda watcher: go_on(begun, strict=strict, watcher=watcher), begun, as_json=as_json)
+            watched(lambda progress: go_on(begun, strict=strict, progress=progress), begun, as_json=as_json)
         elif resume is None:
             raise UsageError(f"{finish} holds a learning curve; --finish ends a single run")
         else:
@@ -170,7 +170,7 @@ def train(
         return
     asked = replace(shared, strategy=cast("Strategy", strategy), head_epochs=head_epochs, layer_decay=layer_decay)
     watched(
-        lambda watcher: train_run(str(data), asked, folder=folder, strict=strict, watcher=watcher),
+        lambda progress: train_run(str(data), asked, folder=folder, strict=strict, progress=progress),
         folder,
         as_json=as_json,
     )

@@ -168,7 +168,7 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
 
 def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs: str) -> None:
     """The outputs here against those that the bundle gave where it was made, which is the tighter measure."""
-    from edgeclf_runtime.bundle.proof import judge_own_computation, judge_own_distance
+    from edgeclf_runtime.bundle.own_check import judge_own_computation, judge_own_distance
 
     own = proof.own
     if own is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import notices, progress, say
+from edgeclf.console import Bars, say
 from edgeclf.verbs.shared.config_file import ConfigFile
 from edgeclf.verbs.shared.encoders import NEEDED, clip_name
 from edgeclf.verbs.shared.export_options import (
@@ -116,15 +116,14 @@ def zeroshot(
     need("clip", *NEEDED)
     check_int8(options, brings_images=False)
     sentences = read_templates(templates)
-    with notices().status("loading the model"):
+    with Bars() as progress:
+        progress.step("loading the model")
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)
-    with progress() as bars:
-        task = bars.add_task("words", total=len(words))
-        exportable = zeroshot_classifier(clip, words, sentences, lambda done: bars.update(task, completed=done))
+        exportable = zeroshot_classifier(clip, words, sentences, progress)
     for note in exportable.notes:
         say(note, style="yellow")
-    with notices().status("building") as status:
-        made, failure = collect(export_each(exportable, options, report=status.update, tell=say))
+    with Bars() as progress:
+        made, failure = collect(export_each(exportable, options, progress))
     show_bundles("zeroshot", exportable, made, failure=failure, as_json=as_json)
     said = f"{len(sentences.sentences)} templates" if len(sentences.sentences) > 1 else repr(sentences.sentences[0])
     say(f"{count(len(words), 'label')} in {said}; scores: {exportable.scores}", style="dim")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -20,7 +20,7 @@ from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_asid
 from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
 from edgeclf_export.quantize.calibration_data import Int8Options, share_out
-from edgeclf_export.quantize.selection import PRECISIONS, Order, export_quantized
+from edgeclf_export.quantize.export_quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.sources.weights import digest_state
@@ -35,6 +35,7 @@ from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -210,8 +211,7 @@ def export_module(
 def export(
     source: AnyExportable | Bundle | str | Path,
     options: ExportOptions = ExportOptions(),
-    report: Callable[[str], None] = lambda step: None,
-    tell: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = SILENT,
 ) -> tuple[Exported, ...]:
     """Proven bundles, one a target, as `edgeclf export` makes them. Raises as `export_each`, which it runs to its end.
 
@@ -222,17 +222,16 @@ def export(
         `edgeclf.Run` gives.
     """
     if not isinstance(source, (Bundle, str, Path)):
-        return tuple(export_each(source, options, report, tell))
+        return tuple(export_each(source, options, progress))
     bundle = Bundle.open(source)
     with tempfile.TemporaryDirectory() as folder:  # of its golden images, until all targets are made
-        return tuple(export_each(load_bundle_classifier(bundle, Path(folder)), options, report, tell))
+        return tuple(export_each(load_bundle_classifier(bundle, Path(folder)), options, progress))
 
 
 def export_each(
     exportable: AnyExportable,
     options: ExportOptions = ExportOptions(),
-    report: Callable[[str], None] = lambda step: None,
-    tell: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = SILENT,
 ) -> Iterator[Exported]:
     """Yields a proven bundle for each target, as each is published.
 
@@ -244,10 +243,8 @@ def export_each(
         The classifier or encoder to export.
     options
         Targets, precision, output folder and more.
-    report
-        Called with a few words for each step.
-    tell
-        Called with what is worth knowing beforehand: of int8, what the evaluation images can show.
+    progress
+        Hears each step, and as a note what is worth knowing beforehand: of int8, what the evaluation images can show.
 
     Yields
     ------
@@ -268,13 +265,13 @@ def export_each(
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
         images = load_proof_texts(exportable.tokenizer, options.proof_data)
-        report("asking the reference")
+        progress.step("asking the reference")
         answers = exportable.answer(images.batch)
     else:
-        report("reading the proof images")
+        progress.step("reading the proof images")
         images = _proof_images(exportable, options)
         _check_pixels(exportable, images)
-        report("asking the reference")
+        progress.step("asking the reference")
         answers = exportable.answer(images.batch)
     if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
         raise GateError(
@@ -287,17 +284,17 @@ def export_each(
     if options.precision != "fp32":
         checked = (TARGETS[name].checked_by or TARGETS[name] for name in options.targets)
         for target in {target.name: target for target in checked}.values():
-            report(f"checking {target.name} in fp32, of which {options.precision} is made")
+            progress.step(f"checking {target.name} in fp32, of which {options.precision} is made")
             check_in_fp32(target, hub, images, answers, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
-        made = export_quantized(exportable, order, options.int8, hub, images, answers, report, tell)
+        made = export_quantized(exportable, order, options.int8, hub, images, answers, progress)
         for place, manifest, proof in made:
-            yield from _published(place, manifest, proof, options, report)
+            yield from _published(place, manifest, proof, options, progress)
         return
     failed: list[Failed] = []
     for name, destination in destinations.items():
-        report(f"building {name} {options.precision}")
+        progress.step(f"building {name} {options.precision}")
         try:
             with writing(destination, force=options.force) as draft:
                 manifest, proof = build_bundle(draft, TARGETS[name], options.precision, hub, images, answers)
@@ -306,7 +303,7 @@ def export_each(
         except GateError as error:
             failed.append(Failed(name, str(error)))
             continue
-        yield from _published(destination, manifest, proof, options, report)
+        yield from _published(destination, manifest, proof, options, progress)
     if failed:
         raise TargetsFailed(failed, [name for name in destinations if name not in {each.target for each in failed}])
 
@@ -322,7 +319,7 @@ def _refuse_one_for_all(exportable: Exportable, answers: NDArray[np.float32]) ->
 
 
 def _published(
-    place: Path, manifest: Manifest, proof: Proof, options: ExportOptions, report: Callable[[str], None]
+    place: Path, manifest: Manifest, proof: Proof, options: ExportOptions, progress: Progress
 ) -> Iterator[Exported]:
     """A finished bundle, and its engine where this machine can build it."""
     yield Exported(
@@ -337,12 +334,12 @@ def _published(
     )
     on_device = TARGETS[manifest.target].on_device
     if on_device is not None and on_device.why_not_here() is None:
-        yield _engine(on_device, place, options, report)
+        yield _engine(on_device, place, options, progress)
 
 
-def _engine(on_device: OnDevice, portable: Path, options: ExportOptions, report: Callable[[str], None]) -> Exported:
+def _engine(on_device: OnDevice, portable: Path, options: ExportOptions, progress: Progress) -> Exported:
     """The engine of a portable bundle, on the machine that has the GPU. Raises GateError where its proof fails."""
-    outcome = on_device.build_here(portable, options.force, report)
+    outcome = on_device.build_here(portable, options.force, progress)
     bundle = outcome.bundle
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
     kind = "text" if bundle.manifest.task == "embed-text" else "picture"

@@ -12,6 +12,16 @@ EdgeclfError
 
 from __future__ import annotations
 
+import re
+
+_BEFORE_CAUSE = re.compile(
+    r"\A\[ONNXRuntimeError\] : \d+ : \w+ : (?:[^\n]*Status Message: (?:\S+:\d+ [^\n]*?\) )?)?"  # ONNX Runtime
+    r"|\A.*^(?=-- No conversion rule)"  # OpenVINO, before it names the operators that it lacks
+    r"|\A.*WeightsUnpickler error: ",  # torch.load
+    re.DOTALL | re.MULTILINE,
+)
+_TRACEBACK = "Traceback (most recent call last):"
+
 
 class EdgeclfError(Exception):
     """The root of all errors that edgeclf raises on purpose: one line says what was wanted, what was found, what to do.
@@ -70,8 +80,16 @@ class BackendError(EdgeclfError):
     exit_code = 4
 
 
-def first_line(error: BaseException, length: int = 160) -> str:
-    """The first line of an exception that says something, else its type."""
-    lines = (" ".join(line.split()) for line in str(error).splitlines())
-    line = next(filter(None, lines), type(error).__name__)
-    return line if len(line) <= length else line[:length] + " …"
+def one_line(error: BaseException, length: int | None = 200) -> str:
+    """The line of an exception that says the cause, of `length` characters at most; its type where it says nothing.
+
+    Libraries put more around it: ONNX Runtime a code and a place in its sources, OpenVINO a line for each function on
+    the way, torch a headline that ends in a colon, or the traceback of another process.
+    """
+    text = _BEFORE_CAUSE.sub("", str(error))
+    if _TRACEBACK in text:
+        text = re.sub(r"\A(?: .*\n|\n)*[\w.]+: ", "", text.rpartition(_TRACEBACK)[2])
+    lines = [" ".join(line.split()).removeprefix("-- ") for line in text.splitlines()]
+    saying = list(filter(None, lines))
+    line = next((line for line in saying if not line.endswith(":")), saying[0] if saying else type(error).__name__)
+    return line if length is None or len(line) <= length else line[:length] + " …"

@@ -1,4 +1,4 @@
-"""Text from outside is inert wherever it is printed."""
+"""Text from outside is inert wherever it is printed, and progress keeps to a terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from edgeclf.console import bar, csv_text, document, inert, show, styled, write_json
-from edgeclf.wording import count, one_line, size
+from edgeclf.console import Bars, bar, csv_text, document, inert, show, styled, write_json
+from edgeclf.wording import count, size
 
 HOSTILE = {
     "\x1b[31mred": "\\x1b[31mred",
@@ -75,5 +75,32 @@ def test_numbers_are_said_in_words() -> None:
     assert (size(1), size(1500), size(3_200_000), size(2 * 10**9)) == ("1 byte", "1.5 kB", "3.2 MB", "2.0 GB")
 
 
-def test_a_paragraph_becomes_one_line() -> None:
-    assert one_line("wanted:\n\ta\n\tb") == "wanted: a b"
+def test_progress_off_a_terminal_is_its_notes_and_the_first_of_each_kind_of_long_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Bars() as progress:
+        progress.step("loading the model")
+        assert list(progress.track("abc", 3, "read")) == ["a", "b", "c"]
+        for number in (1, 2):
+            progress.step(f"round {number} of 2", seconds_left=130 - number)
+        progress.note("2 images")
+        progress.warn("few images")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.splitlines()) == (
+        "",
+        ["round 1 of 2, about 2 min 0 s left", "2 images", "warning: few images"],
+    )
+
+
+def test_progress_on_a_terminal_is_a_line_that_vanishes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bars() as progress:
+        progress.step("building [red]onnx\x1b")
+        progress.step("reading", 2)
+        progress.advance()
+        progress.advance()
+    captured = capsys.readouterr()
+    assert "building [red]onnx\\x1b" in captured.err and "2/2" in captured.err
+    assert captured.err.rstrip("\n").endswith("\x1b[2K") and not captured.out  # the line is taken away

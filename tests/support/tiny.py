@@ -18,20 +18,11 @@ from edgeclf_runtime.backends.hog import FEATURES, grey_levels, hog
 from edgeclf_runtime.backends.hog_svm import Svm
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import (
-    Golden,
-    GoldenImage,
-    Manifest,
-    Normalization,
-    Probe,
-    Provenance,
-    Reference,
-    TensorSpec,
-    parse_manifest,
-)
+from edgeclf_runtime.bundle.golden import Golden, GoldenImage, Probe
+from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Provenance, Reference, TensorSpec, parse_manifest
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import TOLERANCES
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 
 LABELS = ("leaf", "pagoda", "sky")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.html_tables import Table
 from edgeclf_benchmarks.measuring.timing import Latency
+from edgeclf_benchmarks.page.html_tables import Table
 from edgeclf_runtime.metrics.rounding import in_ms
 
 NONE = "n/a"

@@ -9,9 +9,7 @@ from pathlib import Path
 from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, figures
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, entries_of
 from edgeclf_benchmarks.comparing.page.confusion import changes_table, pairs_table, reference_of
-from edgeclf_benchmarks.comparing.page.escaping import markdown
 from edgeclf_benchmarks.comparing.page.flips import flipped_images, flipped_table
-from edgeclf_benchmarks.comparing.page.html_tables import Table, to_markdown
 from edgeclf_benchmarks.comparing.page.latency_charts import latency_table
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table
@@ -26,6 +24,8 @@ from edgeclf_benchmarks.comparing.page.tables_below import (
 )
 from edgeclf_benchmarks.comparing.regression import since_baseline
 from edgeclf_benchmarks.comparing.robustness_columns import robustness_tables
+from edgeclf_benchmarks.page.escaping import markdown
+from edgeclf_benchmarks.page.html_tables import Table, to_markdown
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
 

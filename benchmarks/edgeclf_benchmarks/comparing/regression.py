@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.comparing.columns import NONE, milliseconds
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, Source, entries_of
 from edgeclf_benchmarks.comparing.latency_change import LatencyChange, Times, latency_change, same_hardware
-from edgeclf_benchmarks.comparing.page.html_tables import Table
 from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
+from edgeclf_benchmarks.page.html_tables import Table
 from edgeclf_runtime.bundle.parity import Parity, bounds_of_change
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, number_groups
 from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds

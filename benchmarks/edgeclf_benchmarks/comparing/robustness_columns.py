@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgeclf_benchmarks.comparing.columns import NONE, Column, figures
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.html_tables import Table
+from edgeclf_benchmarks.page.html_tables import Table
 
 
 def robustness_tables(entries: Sequence[Entry]) -> list[Table | None]:

@@ -16,7 +16,7 @@ from edgeclf_benchmarks.measuring.energy import Watch
 from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, check_classes, predict, readable
-from edgeclf_benchmarks.measuring.rounds import Plan, Record, Tell, measure_rounds
+from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 from edgeclf_benchmarks.measuring.state import Draft, Part, line_up
 from edgeclf_benchmarks.measuring.timing import Stage
@@ -28,6 +28,7 @@ from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.predict import prepare_images, strictly
+from edgeclf_runtime.progress import SILENT, Progress
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16
@@ -41,7 +42,7 @@ def measure(
     *,
     reference: Bundle | None = None,
     data: LabelledImages | None = None,
-    tell: Tell = lambda what, seconds_left: None,
+    progress: Progress = SILENT,
 ) -> Draft:
     """Everything that was asked for, or what there was when Ctrl-C came (`stopped` is set then).
 
@@ -51,7 +52,7 @@ def measure(
         What parity and speed refer to; None: the first pytorch bundle, or else the first bundle.
     data
         Labelled images; None: latency alone is measured, on the reference's golden images.
-    tell
+    progress
         Hears what is being done and about how many seconds are left.
 
     Raises
@@ -74,19 +75,19 @@ def measure(
     if data is not None:
         draft.spoiling_s = _ROUGHLY_S * len(parts) * _spoilt_count(options, len(data.images))
     try:
-        _prove(draft, tell)
+        _prove(draft, progress)
         if data is not None:
-            _answer(draft, data, tell)
-            _spoil(draft, data, tell)
-        _start_cold(draft, tell)
-        _time(draft, tell)
-        _load(draft, tell)
+            _answer(draft, data, progress)
+            _spoil(draft, data, progress)
+        _start_cold(draft, progress)
+        _time(draft, progress)
+        _load(draft, progress)
     except KeyboardInterrupt as stop:
         draft.stopped = stop
     return draft
 
 
-def _prove(draft: Draft, tell: Tell) -> None:
+def _prove(draft: Draft, progress: Progress) -> None:
     """Each bundle against its golden images, on this machine; the proof is kept beside it."""
     for part in draft.parts:
         if part.is_plain:
@@ -94,7 +95,7 @@ def _prove(draft: Draft, tell: Tell) -> None:
             part.engine = opened.engine
             opened.close()
             continue
-        tell(f"proof of {part.name}", draft.left_s())
+        progress.step(f"proof of {part.name}", seconds_left=draft.left_s())
         begun = time.perf_counter()
         part.proof = verify(part.bundle, draft.options.first)
         part.opening_s = time.perf_counter() - begun
@@ -109,28 +110,28 @@ def _prove(draft: Draft, tell: Tell) -> None:
         )
 
 
-def _answer(draft: Draft, data: LabelledImages, tell: Tell) -> None:
+def _answer(draft: Draft, data: LabelledImages, progress: Progress) -> None:
     """Every row's outputs for every image that can be read; a use of test images is recorded before they are read."""
     begun = time.perf_counter()
     rest_s = draft.left_s()
     total = len(data.images) * (len(draft.parts) + 1)
 
-    def progress(what: str, before: int) -> Callable[[int], None]:
+    def counted(what: str, before: int) -> Callable[[int], None]:
         def done(count: int) -> None:
             share = (before + count) / total
             left = (time.perf_counter() - begun) * (1 - share) / share
             later_s = draft.spoiling_s + draft.after_answers_s
-            tell(f"{what}: {count} of {len(data.images)} images", max(left + later_s, rest_s))
+            progress.step(f"{what}: {count} of {len(data.images)} images", seconds_left=max(left + later_s, rest_s))
 
         return done
 
-    images, draft.unreadable = readable(data.images, progress("reading", 0))
+    images, draft.unreadable = readable(data.images, counted("reading", 0))
     for number, part in enumerate(draft.parts):
         if data.record_use is not None and not part.is_plain:
             part.test_look = data.record_use(part.bundle)
             for earlier in draft.parts[:number]:  # one use for all: each may have known of others
                 earlier.test_look = None if earlier.is_plain else part.test_look
-        done = progress(f"answers of {part.name}", len(data.images) * (number + 1))
+        done = counted(f"answers of {part.name}", len(data.images) * (number + 1))
         part.outputs = predict(part.contender, images, draft.options.first, done)
         draft.images = images
 
@@ -141,7 +142,7 @@ def _spoilt_count(options: BenchOptions, readable: int) -> int:
     return min(most, readable) * len(spoilings(options.corruptions))
 
 
-def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
+def _spoil(draft: Draft, data: LabelledImages, progress: Progress) -> None:
     """Each bundle's answers to some of the images, spoilt in each way; the plain loop would answer as its bundle."""
     options = draft.options
     ways = spoilings(options.corruptions)
@@ -156,22 +157,22 @@ def _spoil(draft: Draft, data: LabelledImages, tell: Tell) -> None:
         spent = time.perf_counter() - begun
         draft.spoiling_s = spent * count / done
         left = max(draft.left_s(), draft.spoiling_s - spent + draft.after_answers_s)
-        tell(f"corruptions: {done} of {count} images in {len(ways)} ways", left)
+        progress.step(f"corruptions: {done} of {count} images in {len(ways)} ways", seconds_left=left)
 
-    tell(f"corruptions: {count} images in {len(ways)} ways", draft.left_s())
+    progress.step(f"corruptions: {count} images in {len(ways)} ways", seconds_left=draft.left_s())
     bundles = [part.contender for part in draft.parts if isinstance(part.contender, BundleContender)]
     predict_corrupted(bundles, draft.images, places, data.classes, options.first, draft.spoilt, heard)
 
 
-def _start_cold(draft: Draft, tell: Tell) -> None:
+def _start_cold(draft: Draft, progress: Progress) -> None:
     for part in draft.parts:
         if part.timed and not part.is_plain:
-            tell(f"cold start of {part.name}", draft.left_s())
+            progress.step(f"cold start of {part.name}", seconds_left=draft.left_s())
             found = measure_cold_start(part.bundle, draft.options.first, draft.profile.cold_starts)
             part.cold_start, part.peak_mib = found
 
 
-def _time(draft: Draft, tell: Tell) -> None:
+def _time(draft: Draft, progress: Progress) -> None:
     """Rounds for each number of threads and batch size: all stages and yardsticks at the first, then infer alone."""
     options, profile = draft.options, draft.profile
     sweep = [(batch, threads) for threads in options.thread_counts for batch in options.batch_sizes]
@@ -199,12 +200,13 @@ def _time(draft: Draft, tell: Tell) -> None:
             plan,
             record,
             origin=draft.started,
-            tell=lambda what, left, rest=rest: tell(what, left + rest),  # type: ignore[misc]
+            progress=progress,
+            later_s=rest,
             yardsticks=() if number else draft.yardsticks,
         )
 
 
-def _load(draft: Draft, tell: Tell) -> None:
+def _load(draft: Draft, progress: Progress) -> None:
     """Throughput of each bundle; under the profile mlperf all of LoadGen's scenarios by its rules."""
     ruled = draft.options.profile == "mlperf"
     seconds = draft.options.duration_s or draft.profile.offline_s
@@ -215,7 +217,9 @@ def _load(draft: Draft, tell: Tell) -> None:
         for pattern in RULES.values():
             if not ruled and pattern.name != "offline":
                 continue
-            tell(f"{pattern.name} of {part.name}", max(seconds, total - (time.perf_counter() - begun)))
+            progress.step(
+                f"{pattern.name} of {part.name}", seconds_left=max(seconds, total - (time.perf_counter() - begun))
+            )
             watch = _watch(draft, part) if pattern.name == "offline" else None
             found = run_scenario(
                 part.contender,

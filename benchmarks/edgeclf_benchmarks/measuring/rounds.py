@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from edgeclf_benchmarks.measuring.machine_state import OthersLoad
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, Call, Stage, WarmUp, call_ms, warm_up
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.progress import SILENT, Progress
 
 MOST_TURNS = 10
 _LEAD_MS = 5.0  # by then the spinning threads of other engines have gone to sleep
@@ -81,9 +82,6 @@ class Record:
         return self.turns * TURNS["infer"].timed
 
 
-Tell = Callable[[str, float], None]  # what is being done, seconds left
-
-
 def measure_rounds(
     contenders: Sequence[Contender],
     files: Sequence[bytes],
@@ -93,10 +91,12 @@ def measure_rounds(
     record: Record,
     *,
     origin: float,
-    tell: Tell,
+    progress: Progress = SILENT,
+    later_s: float = 0.0,
     yardsticks: Sequence[Contender] = (),
 ) -> None:
     """Fills `record`. `files` are images as they lie on disk; `origin` is the zero of the trace, perf_counter's.
+    `later_s`: how long what comes afterwards will take.
 
     `yardsticks` take their turns among the contenders, but from input to output alone.
     """
@@ -107,7 +107,7 @@ def measure_rounds(
         fixed = {each.name for each in yardsticks}
         for name, each in ready.items():
             for stage in ("infer",) if name in fixed else stages:
-                tell(f"warm-up of {name}", plan.seconds)
+                progress.step(f"warm-up of {name}", seconds_left=plan.seconds + later_s)
                 taken = record.taken.setdefault((name, stage), Taken())
                 taken.warmed, taken.typical_ms = warm_up(each.call(stage, 0), longest_s=plan.warm_up_s / len(stages))
         start = time.perf_counter()
@@ -119,7 +119,7 @@ def measure_rounds(
             if number >= FEWEST_ROUNDS and time.perf_counter() - start > 1.2 * budget_s:
                 break  # the machine has become slower than it was at the warm-up
             left = (time.perf_counter() - start) / number * (rounds - number) if number else budget_s
-            tell(f"round {number + 1} of {rounds}", left)
+            progress.step(f"round {number + 1} of {rounds}", seconds_left=left + later_s)
             names = list(ready)
             order.shuffle(names)
             if number and plan.fresh(number, rounds):

@@ -30,7 +30,8 @@ from edgeclf_runtime.backends import torch_module
 from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import FileEntry, Golden, Manifest, Provenance, Reference, TensorSpec
+from edgeclf_runtime.bundle.golden import Golden
+from edgeclf_runtime.bundle.manifest import FileEntry, Manifest, Provenance, Reference, TensorSpec
 from edgeclf_runtime.bundle.proof import TOLERANCES
 from edgeclf_runtime.errors import EdgeclfError
 from edgeclf_runtime.session import open_session

@@ -106,7 +106,6 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
         Plan(draft.rounds, draft.profile.fresh_rounds, seconds, warm_up_s=1.0, seed=time.time_ns() % 2**32),
         record,
         origin=draft.started,
-        tell=lambda what, left: None,
         yardsticks=draft.yardsticks,
     )
     return report_of(draft, "edgeclf bench")

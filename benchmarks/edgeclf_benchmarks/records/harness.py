@@ -37,7 +37,7 @@ def measure(bundle: Bundle, options: SessionOptions, runs: int, plan: Plan) -> d
     for run in range(runs):
         record, origin = Record(1, options.thread_count), time.perf_counter()
         pair = (contender, contender.again())
-        measure_rounds(pair, files, ("infer",), options, plan, record, origin=origin, tell=lambda what, left: None)
+        measure_rounds(pair, files, ("infer",), options, plan, record, origin=origin)
         own, again = (record.taken[each.name, "infer"].rounds_ms for each in pair)
         found = ratio_of(again, own, seed=run)
         if found is None:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.comparing.page.escaping import markdown_table
+from edgeclf_benchmarks.page.escaping import markdown_table
 from edgeclf_benchmarks.records.survey import TARGETS
 
 ROOT = Path(__file__).parents[3]

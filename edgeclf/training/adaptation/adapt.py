@@ -6,41 +6,33 @@ packages for a loss of a dozen lines; pytorch-metric-learning has the loss alone
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.data.usable import left_out_sentence
 from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
+from edgeclf.training.adaptation.learner import NO_CLASSES, AdaptationLearner
 from edgeclf.training.adaptation.unlabelled import Unlabelled
-from edgeclf.training.adaptation.vicreg import Spread, Terms, build_expander, measure_spread, vicreg_terms
+from edgeclf.training.adaptation.vicreg import Spread
 from edgeclf.training.adaptation.views import TwoViews
-from edgeclf.training.inputs.augment import seed_of
 from edgeclf.training.inputs.batches import TrainingBatches, dead_workers_named
-from edgeclf.training.loop.device import amp_type, choose_device, is_out_of_memory
-from edgeclf.training.loop.network import Network
-from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_checkpoint, save_tensors
+from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.run.run import CHECKPOINT
-from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.adapted import Adapted, header_of, shortened
 from edgeclf_export.sources.trained import Architecture, load_for_training
 from edgeclf_runtime.backends.torch_module import build_module
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.machine.facts import now_utc
+from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    import torch
-
-_NO_CLASSES = ("unlabelled", "unused")  # a head is built, for its inputs are the features, and thrown away
-_WARM_UP = 0.1  # of all steps
-_LARGEST_GRADIENT = 1.0
+    pass
 
 
-def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher = Watcher()) -> Adaptation:
+def adapt(config: AdaptConfig, images: Unlabelled, path: Path, progress: Progress = SILENT) -> Adaptation:
     """Adapts a backbone to the images and leaves its weights, without a head, in the folder `path`.
 
     Raises
@@ -55,24 +47,24 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, watcher: Watcher 
     Adaptation.check_free(path)
     _check_images(config, images)
     if images.broken:
-        watcher.warn(_left_out(images))
+        progress.warn(_left_out(images))
     architecture, module = load_for_training(
         config.model,
         config.weights,
-        labels=_NO_CLASSES,
+        labels=NO_CLASSES,
         img_size=config.img_size,
         seed=config.seed,
         value_range=config.value_range,
     )
-    learner = _Learner(config, architecture, module)
+    learner = AdaptationLearner(config, architecture, module)
     made = Adaptation(path)
     with made.alone():
         start = Checkpoint(0, 0, copy_state(learner.parts), {})
         Adaptation.create(path, config, images, architecture, start)
-        return _finish(made, config, images, architecture, learner, start, watcher)
+        return _finish(made, config, images, architecture, learner, start, progress)
 
 
-def resume(path: Path, watcher: Watcher = Watcher()) -> Adaptation:
+def resume(path: Path, progress: Progress = SILENT) -> Adaptation:
     """Ends an interrupted adaptation, bit for bit as it would have ended on the same CPU."""
     made = Adaptation.open(path)
     if made.finished:
@@ -82,12 +74,12 @@ def resume(path: Path, watcher: Watcher = Watcher()) -> Adaptation:
         there = images.read_again(config.value_range)
         if there.broken != images.broken:
             _check_images(config, there)
-            watcher.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
+            progress.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
             made.write_images(there)
         images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
-        learner = _Learner(config, architecture, build_module(architecture.builder))
+        learner = AdaptationLearner(config, architecture, build_module(architecture.builder))
         learner.parts.load_state_dict(checkpoint.weights)
-        return _finish(made, config, images, architecture, learner, checkpoint, watcher)
+        return _finish(made, config, images, architecture, learner, checkpoint, progress)
 
 
 def _finish(
@@ -95,11 +87,11 @@ def _finish(
     config: AdaptConfig,
     images: Unlabelled,
     architecture: Architecture,
-    learner: _Learner,
+    learner: AdaptationLearner,
     state: Checkpoint,
-    watcher: Watcher,
+    progress: Progress,
 ) -> Adaptation:
-    watcher.note(
+    progress.note(
         f"{architecture.backbone}: {learner.parameters:,} parameters, no labels; {len(images.pictures)} images of "
         f"{images.data.name} on {learner.device}"
     )
@@ -114,20 +106,17 @@ def _finish(
     )
     learner.start(len(images.pictures) // config.batch_size, state)
     while state.epoch < config.epochs:
-        watcher.start(f"adapt {state.epoch + 1}/{config.epochs}", learner.steps)
+        progress.step(f"adapt {state.epoch + 1}/{config.epochs}", learner.steps)
         begun = time.perf_counter()
         with dead_workers_named():
-            record = learner.train_epoch(state.epoch, batches, watcher)
+            record = learner.train_epoch(state.epoch, batches, progress)
         seconds = time.perf_counter() - begun
         seen = learner.steps * config.batch_size
         record |= {"seconds": round(seconds, 3), "images_per_s": round(seen / seconds, 1)}
-        state.epoch += 1
-        state.seconds += seconds
-        state.history.append(record)
+        state.end_epoch(record, seconds)
         learner.store(state)
-        save_checkpoint(made.path / CHECKPOINT, state)
-        made.write_history(state.history)
-        watcher.epoch(record)
+        made.save(state)
+        progress.note(_epoch_line(record), record)
     _refuse_collapse(made, state.history)
     last = state.history[-1]
     adapted = Adapted(
@@ -174,122 +163,7 @@ def _refuse_collapse(made: Adaptation, history: list[dict[str, Any]]) -> None:
         )
 
 
-class _Learner:
-    """Backbone and expander on one device, with what makes them learn."""
-
-    def __init__(self, config: AdaptConfig, architecture: Architecture, module: torch.nn.Module) -> None:
-        import torch
-
-        self._config, self.device = config, choose_device(config.device)
-        self._network = Network.of(module, len(_NO_CLASSES), 0.0, seed_of(config.seed, "head"))
-        height, width = architecture.pixels.crop_px
-        normalization = architecture.normalization
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std))
-        self._mean, self._std = 255 * mean.to(self.device), 255 * std.to(self.device)
-        module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        noise = torch.randint(0, 256, (2, height, width, 3), generator=torch.Generator().manual_seed(0))
-        if not self._network.is_heads_on_features(self._normalized(noise)):
-            raise UsageError("this backbone is more than features and linear heads; choose another to adapt")
-        with torch.inference_mode():
-            features = self._features(noise).shape[1]
-        expander = build_expander(features, config.embedding, seed_of(config.seed, "expander"))
-        self.parts = torch.nn.ModuleDict({"backbone": module, "expander": expander.to(self.device)})
-        self._amp = amp_type(config.amp, self.device)
-        self.steps = 0
-        self._optimizer: Any = None
-        self._scheduler: Any = None
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self._network.backbone_parameters)
-
-    def start(self, steps: int, state: Checkpoint) -> None:
-        """Optimizer and schedule for so many steps an epoch, as the checkpoint has them."""
-        import torch
-
-        lr, self.steps = self._config.peak_lr, steps
-        learning = [*self._network.backbone_parameters, *self.parts["expander"].parameters()]
-        groups = [
-            {"params": [p for p in learning if p.ndim > 1], "weight_decay": self._config.weight_decay},
-            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self._optimizer = torch.optim.AdamW(groups, lr=lr)
-        total = max(2, steps * self._config.epochs) + 1
-        warm_up = max(_WARM_UP, 2 / total)  # a rise of no step, of 10 in all, would be a division by zero in torch
-        self._scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, lr, total_steps=total, pct_start=warm_up, cycle_momentum=False
-        )
-        if state.optimizer is not None:
-            self._optimizer.load_state_dict(state.optimizer)
-            self._scheduler.load_state_dict(state.scheduler)
-
-    def train_epoch(self, epoch: int, batches: TrainingBatches, watcher: Watcher) -> dict[str, Any]:
-        """The means of one epoch. BatchNorm follows the images: its statistics are a part of what is adapted."""
-        import torch
-
-        torch.manual_seed(seed_of(self._config.seed, "adapt", epoch))  # dropout, stochastic depth
-        self.parts.train()
-        lr = float(self._optimizer.param_groups[0]["lr"])
-        sums, std = [0.0] * 4, 0.0
-        for views in self._whole(batches, epoch):
-            terms, loss, embeddings = self._step(views)
-            if not math.isfinite(loss):
-                raise GateError(f"the loss became {loss} in epoch {epoch + 1}; try a lower --lr, or --amp off")
-            found = (loss, *(float(term.detach()) for term in (terms.invariance, terms.variance, terms.covariance)))
-            sums = [total + value for total, value in zip(sums, found, strict=True)]
-            std += float(embeddings.std(dim=0).mean())
-            watcher.advance()
-        means = [total / self.steps for total in sums]
-        names = ("loss", "invariance", "variance", "covariance")
-        spread = replace(measure_spread(embeddings), std=std / self.steps)
-        if spread.collapsed:
-            watcher.warn(f"the embeddings collapse: deviation {spread.std:.3f} of 1, {spread.rank:.1f} dimensions")
-        record: dict[str, Any] = {"epoch": epoch + 1, "lr": lr, **dict(zip(names, means, strict=True))}
-        return {**record, "embedding_std": spread.std, "embedding_rank": spread.rank}
-
-    def _whole(self, batches: TrainingBatches, epoch: int) -> Iterator[torch.Tensor]:
-        """(N, 2, H, W, 3) views of whole batches: the covariance of a few pictures would be all noise."""
-        for views, _ in batches.epoch(epoch):
-            if len(views) == self._config.batch_size:
-                yield views
-
-    def _step(self, views: torch.Tensor) -> tuple[Terms, float, torch.Tensor]:
-        """Both views pass as one batch, so that a BatchNorm sees twice as many pictures."""
-        import torch
-
-        try:
-            with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
-                features = self._features(torch.cat([views[:, 0], views[:, 1]]))
-                embeddings = self.parts["expander"](features)
-            one, other = embeddings.float().chunk(2)
-            terms = vicreg_terms(one, other)
-            loss = terms.loss(self._config.term_weights)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise BackendError(
-                f"out of memory with two views of {len(views)} images; try a smaller --batch-size or --img-size"
-            ) from error
-        torch.nn.utils.clip_grad_norm_(self.parts.parameters(), _LARGEST_GRADIENT)
-        self._optimizer.step()
-        self._scheduler.step()
-        return terms, float(loss.detach()), one.detach()
-
-    def _normalized(self, images: torch.Tensor) -> torch.Tensor:
-        return (images.to(self.device).float().permute(0, 3, 1, 2) - self._mean) / self._std
-
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 -> (N, features)."""
-        return self._network.features(self._normalized(images)).flatten(1)
-
-    def store(self, state: Checkpoint) -> None:
-        state.weights = copy_state(self.parts)
-        state.optimizer, state.scheduler = self._optimizer.state_dict(), self._scheduler.state_dict()
-
-    def backbone_state(self) -> dict[str, torch.Tensor]:
-        """The backbone's tensors, without its head."""
-        module = self._network.module
-        heads = {name for name, part in module.named_modules() if any(part is head for head in self._network.heads)}
-        return {name: tensor for name, tensor in copy_state(module).items() if name.rpartition(".")[0] not in heads}
+def _epoch_line(record: Mapping[str, Any]) -> str:
+    terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
+    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
+    return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"

@@ -178,8 +178,8 @@ class Adaptation:
         """One object an epoch."""
         return self._files.history()
 
-    def write_history(self, lines: list[dict[str, Any]]) -> None:
-        self._files.write_history(lines)
+    def save(self, state: Checkpoint) -> None:
+        self._files.save(state)
 
     @property
     def _files(self) -> Run:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from edgeclf.data.split_file import load_split
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
 from edgeclf.training.inputs.batches import Pictures
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
@@ -19,6 +18,7 @@ from edgeclf_runtime.images.decode import decode, find_images
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.progress import SILENT, Progress
 
 _UNLABELLED = ("unlabelled", "labelled")  # a split file has two classes at least; every image here is of the first
 
@@ -46,7 +46,7 @@ class Unlabelled:
         return replace(self, data=replace(self.data, images=images), broken=(*self.broken, *broken))
 
 
-def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, track: Track = untracked) -> Unlabelled:
+def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, progress: Progress = SILENT) -> Unlabelled:
     """The images under a folder; of a split manifest (.json) those that train, so that its others stay unseen.
 
     Raises
@@ -68,7 +68,7 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, trac
         raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
     if not paths:
         raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
-    looked = list(track(in_threads(lambda path: _look_at(path, value_range), paths), len(paths), "read"))
+    looked = list(progress.track(in_threads(lambda path: _look_at(path, value_range), paths), len(paths), "read"))
     names = [path.relative_to(root).as_posix() for path in paths]
     broken = [
         Unreadable(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.images.pixels import Pixels
 

@@ -6,7 +6,6 @@ resumed training exact. Validation and test never pass here; they use the runtim
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.choices import RecipeName
+from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.pixels import Pixels
@@ -92,11 +92,6 @@ RECIPES: dict[RecipeName, Recipe] = {
         mixing=(0.4, 1.0),
     ),
 }
-
-
-def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all of the parts, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 class Augmenter:

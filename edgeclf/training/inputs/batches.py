@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.training.inputs.augment import Augmenter, seed_of
-from edgeclf.training.loop.distributed import Processes
-from edgeclf_runtime.errors import BackendError, DataError, ImageError
+from edgeclf.training.distributed import Processes
+from edgeclf.training.inputs.augment import Augmenter
+from edgeclf.training.seeds import seed_of
+from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
@@ -178,7 +179,7 @@ class TrainingBatches:
             try:
                 batch = next(batches, None)
             except DataError as error:  # a worker's error comes with the worker's traceback in its text
-                raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from error
+                raise DataError(one_line(error, length=None)) from error
             if batch is None:
                 return
             yield batch
@@ -192,7 +193,7 @@ def dead_workers_named() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise BackendError(f"a data worker died ({_first_line(error)}); try --workers 0") from error
+        raise BackendError(f"a data worker died ({one_line(error)}); try --workers 0") from error
 
 
 def _leave_when_told(worker: int) -> None:
@@ -211,7 +212,3 @@ def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, 
         return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
     images, labels = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -13,38 +13,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.training.watcher import Watcher
 from edgeclf.wording import size
 from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.progress import Progress
 
 _SHARES = {"auto": 1 / 4, "on": 1 / 2}  # of the memory that is free now
 _SAMPLE = 32
 
 
 def decode_once(
-    load: Callable[[int], NDArray[np.uint8]], count: int, mode: str, budget: int, watcher: Watcher
+    load: Callable[[int], NDArray[np.uint8]], count: int, mode: str, budget: int, progress: Progress
 ) -> dict[int, NDArray[np.uint8]]:
     """Index -> array of the pictures 0..count that fit into `budget` bytes; "auto" keeps all or none, by a sample."""
     sample = {index: load(index) for index in range(0, count, max(1, count // _SAMPLE))}
     expected = sum(picture.nbytes for picture in sample.values()) * count // len(sample)
     if mode == "auto" and expected > budget:
-        watcher.note(
+        progress.note(
             f"pictures are decoded anew in each epoch: decoded they take about {size(expected)}, "
             f"{size(budget)} may be used; --image-cache on keeps what fits"
         )
         return {}
     kept: dict[int, NDArray[np.uint8]] = {}
     taken = 0
-    watcher.start("decoding", min(count, count * budget // max(expected, 1)))
+    progress.step("decoding", min(count, count * budget // max(expected, 1)))
     pictures = in_threads(lambda index: sample[index] if index in sample else load(index), range(count))
     for index, picture in enumerate(pictures):
         if (taken := taken + picture.nbytes) > budget:
             break
         kept[index] = picture
-        watcher.advance()
+        progress.advance()
     held = size(sum(picture.nbytes for picture in kept.values()))
     whole = "all" if len(kept) == count else f"{len(kept):,} of {count:,}"
-    watcher.note(f"{whole} training pictures stay decoded in memory ({held}); --image-cache off keeps none")
+    progress.note(f"{whole} training pictures stay decoded in memory ({held}); --image-cache off keeps none")
     return kept
 
 

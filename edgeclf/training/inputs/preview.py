@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeclf.console import inert
 from edgeclf.training.choices import RecipeName
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
+from edgeclf.training.inputs.mixing import mix
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -101,8 +102,6 @@ def _mixed(
 ) -> Iterator[Shown]:
     """The batch as training mixes it, with the share of each class."""
     import torch
-
-    from edgeclf.training.loop.losses import mix
 
     classes = list(dict.fromkeys(labels))
     targets: Any = torch.eye(len(classes))[[classes.index(label) for label in labels]]

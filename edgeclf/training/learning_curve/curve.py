@@ -21,7 +21,6 @@ from edgeclf.training.run.evaluate import judge_run
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
@@ -29,6 +28,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.progress import SILENT, Progress
 
 BASELINE = "hog-svm"  # stands among the strategies where the classical baseline shall be drawn too
 PLAN, SPLIT, CURVE = "plan.json", "split.json", "curve.json"
@@ -143,7 +143,7 @@ def is_curve(path: Path) -> bool:
     return (path / PLAN).is_file()
 
 
-def start_curve(plan: Plan, data: DataSplit, path: Path, watcher: Watcher = Watcher()) -> LearningCurve:
+def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Trains and judges every approach on every fraction, the smallest first, each in a folder of its own in `path`.
 
     Raises as `train` does, and UsageError where a fraction leaves a class empty, before anything is trained. Points
@@ -154,16 +154,16 @@ def start_curve(plan: Plan, data: DataSplit, path: Path, watcher: Watcher = Watc
     Run.check_free(path)
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
-    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, watcher=watcher)
+    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, progress=progress)
     if not data.of(plan.judged_on):
         raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
     save_split(data, path / SPLIT, force=True)
     _write(path / PLAN, to_json(plan))
-    return resume_curve(path, watcher)
+    return resume_curve(path, progress)
 
 
-def resume_curve(path: Path, watcher: Watcher = Watcher()) -> LearningCurve:
+def resume_curve(path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Measures the points that are still missing."""
     plan = from_json(Plan, _read(path / PLAN), str(path / PLAN))
     data = load_split(path / SPLIT)
@@ -177,8 +177,8 @@ def resume_curve(path: Path, watcher: Watcher = Watcher()) -> LearningCurve:
                 number += 1
                 if any((point.approach, point.fraction) == (approach, fraction) for point in points):
                     continue
-                watcher.note(f"point {number} of {total}: {approach} on {len(subset.of('train'))} images")
-                points.append(_measure(plan, approach, fraction, subset, path, watcher))
+                progress.note(f"point {number} of {total}: {approach} on {len(subset.of('train'))} images")
+                points.append(_measure(plan, approach, fraction, subset, path, progress))
                 _write(path / CURVE, to_json(_curve(plan, data, points, complete=len(points) == total)))
     return load_curve(path)
 
@@ -202,11 +202,11 @@ def _curve(plan: Plan, data: DataSplit, points: Sequence[Point], *, complete: bo
     )
 
 
-def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, folder: Path, watcher: Watcher) -> Point:
+def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress) -> Point:
     if approach == BASELINE:
         place, seconds, judged = _baseline(plan, fraction, subset, folder)
     else:
-        place, seconds, judged = _network(plan, approach, fraction, subset, folder, watcher)
+        place, seconds, judged = _network(plan, approach, fraction, subset, folder, progress)
     if judged.unreadable:
         first = judged.unreadable[0]
         raise DataError(f"{subset.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")
@@ -223,13 +223,13 @@ def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, fold
 
 
 def _network(
-    plan: Plan, strategy: str, fraction: float, subset: DataSplit, folder: Path, watcher: Watcher
+    plan: Plan, strategy: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress
 ) -> tuple[Path, float, Judgement]:
     place = folder / f"{strategy}-{fraction:g}"
     if not Run.is_at(place):
-        run = train(plan.training(strategy), subset, place, watcher)
+        run = train(plan.training(strategy), subset, place, progress)
     else:  # an interrupted one; or one that ended and was not judged yet
-        run = Run(place) if Run(place).finished else resume(place, watcher)
+        run = Run(place) if Run(place).finished else resume(place, progress)
     return place, run.outcome().training_seconds, judge_run(run, run.data(), plan.judged_on)
 
 

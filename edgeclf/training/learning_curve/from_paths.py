@@ -13,9 +13,9 @@ from edgeclf.training.from_paths import default_folder
 from edgeclf.training.learning_curve.curve import PAGE, PICTURE, LearningCurve, Plan, resume_curve, start_curve
 from edgeclf.training.learning_curve.page import learning_page
 from edgeclf.training.learning_curve.plot import draw_learning_curve
-from edgeclf.training.watcher import Watcher
 from edgeclf_export.sources.trained import require_weights
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def learning_curve(
@@ -27,7 +27,7 @@ def learning_curve(
     evaluated_on: CurveSplit = "val",
     folder: str | Path | None = None,
     strict: bool = False,
-    watcher: Watcher = Watcher(),
+    progress: Progress = SILENT,
 ) -> LearningCurve:
     """Each config trained on each part of the training images, as `edgeclf train --fraction` does it.
 
@@ -56,12 +56,12 @@ def learning_curve(
     images = open_data(Path(data), seed=first.seed)
     if strict:
         refuse_unusable(images, find_unusable(images.images, first.value_range))
-    return _published(start_curve(plan, images, place, watcher), place)
+    return _published(start_curve(plan, images, place, progress), place)
 
 
-def resume_learning_curve(folder: str | Path, *, watcher: Watcher = Watcher()) -> LearningCurve:
+def resume_learning_curve(folder: str | Path, *, progress: Progress = SILENT) -> LearningCurve:
     """Measures the points of an interrupted learning curve that are still missing."""
-    return _published(resume_curve(Path(folder), watcher), Path(folder))
+    return _published(resume_curve(Path(folder), progress), Path(folder))
 
 
 def _published(curve: LearningCurve, folder: Path) -> LearningCurve:

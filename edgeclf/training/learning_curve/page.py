@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from edgeclf.training.learning_curve.curve import LearningCurve
 from edgeclf.training.learning_curve.tables import needs_table, points_table
-from edgeclf_benchmarks.comparing.page.document import document, plot, section
-from edgeclf_benchmarks.comparing.page.escaping import text
-from edgeclf_benchmarks.comparing.page.html_tables import to_html
+from edgeclf_benchmarks.page.document import document, plot, section
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.html_tables import to_html
 
 
 def learning_page(curve: LearningCurve, picture: bytes) -> str:

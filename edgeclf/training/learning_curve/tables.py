@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeclf.training.learning_curve.curve import BASELINE, LearningCurve, Point
-from edgeclf_benchmarks.comparing.page.html_tables import Table
+from edgeclf_benchmarks.page.html_tables import Table
 
 _NONE = "n/a"
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.inputs.augment import seed_of
+from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import Pictures, plain_batches
 from edgeclf.training.loop.device import amp_type, free_cached, is_out_of_memory
-from edgeclf.training.loop.distributed import Processes
 from edgeclf.training.loop.network import Network
+from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import Architecture
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit

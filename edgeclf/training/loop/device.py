@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeclf.training.loop.distributed import Processes
+from edgeclf.training.distributed import Processes
 from edgeclf_runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:

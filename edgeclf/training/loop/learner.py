@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase
-from edgeclf.training.inputs.augment import seed_of
-from edgeclf.training.inputs.phases import Inputs
+from edgeclf.training.inputs.mixing import mix
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.device import free_cached, is_out_of_memory
-from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, mix, one_hot, soften
+from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
+from edgeclf.training.loop.phases import Inputs
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state
+from edgeclf.training.seeds import seed_of
 from edgeclf.training.waiting import Awaited
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.errors import BackendError, GateError
+from edgeclf_runtime.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -38,10 +39,11 @@ class Pass:
 class Learner:
     """Optimizer, schedule and averages of one phase."""
 
-    def __init__(self, studio: Studio, phase: Phase, inputs: Inputs, watch: Watcher) -> None:
+    def __init__(self, studio: Studio, phase: Phase, inputs: Inputs, progress: Progress) -> None:
         import torch
 
-        self._config, self._studio, self._phase, self._inputs, self._watch = studio.config, studio, phase, inputs, watch
+        self._config, self._studio, self._phase, self._inputs = studio.config, studio, phase, inputs
+        self._progress = progress
         config, network = studio.config, studio.network
         self._optimizer = make_optimizer(config, network, phase)
         self._learning = [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -92,7 +94,7 @@ class Learner:
                 self._check(step_loss, epoch, fresh=fresh and number < together)
                 self._step()
                 step_loss = 0.0
-            self._watch.advance()
+            self._progress.advance()
         (total,) = self._studio.processes.totals(total)
         self._average_statistics()
         return Pass(total / count, time.perf_counter() - start, batches.waited_s)
@@ -127,7 +129,7 @@ class Learner:
         self._micro_batches *= 2
         self._optimizer.zero_grad(set_to_none=True)
         free_cached()
-        self._watch.warn(
+        self._progress.warn(
             f"out of memory with {tried} pictures at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
             f"the same batch of {images}"
             + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
@@ -180,7 +182,7 @@ class Learner:
         expected = math.log(self._studio.classes)
         plain = self._config.loss == "cross-entropy" and self._class_weights is None
         if fresh and plain and abs(loss - expected) > 0.5 * expected:
-            self._watch.warn(
+            self._progress.warn(
                 f"the first loss is {loss:.2f}; a fresh head on {self._studio.classes} classes gives {expected:.2f}"
             )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeclf.training.loop.device import is_out_of_memory
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.errors import BackendError, UsageError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,8 @@ class Network:
                 if isinstance(error, RuntimeError) and is_out_of_memory(error):
                     raise BackendError("out of memory with 2 pictures; try a smaller --img-size") from error
                 height, width = images.shape[2:]
-                reason = " ".join(str(error).split())[:200]
                 raise UsageError(
-                    f"this backbone can't take pictures of {height}x{width}; try another --img-size ({reason})"
+                    f"this backbone can't take pictures of {height}x{width}; try another --img-size ({one_line(error)})"
                 ) from error
             if len(features) != len(self.heads) or any(len(part) != len(images) for part in features):
                 return False

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase, phases_of
 from edgeclf.training.inputs.batches import dead_workers_named
-from edgeclf.training.inputs.phases import FeatureInputs, Inputs, PictureInputs
 from edgeclf.training.loop.context import Studio
 from edgeclf.training.loop.learner import Learner
-from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
-from edgeclf.training.run.run import CHECKPOINT, Run
+from edgeclf.training.loop.phases import FeatureInputs, Inputs, PictureInputs
+from edgeclf.training.run.checkpoint import Checkpoint
+from edgeclf.training.run.run import Run
 from edgeclf.training.run.tensorboard import open_event_log
-from edgeclf.training.watcher import Watcher
+from edgeclf_runtime.progress import Progress
 
 _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
 
@@ -23,9 +25,9 @@ _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network
 class Trainer:
     """One training of one network. `run_all` does what is left of it; the outcome is in `checkpoint`."""
 
-    def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, watcher: Watcher) -> None:
-        self.config, self.run, self.studio, self.watch = studio.config, run, studio, watcher
-        self.checkpoint = checkpoint
+    def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, progress: Progress) -> None:
+        self.config, self.run, self.studio = studio.config, run, studio
+        self.checkpoint, self.progress = checkpoint, progress
         logger = self.config.logger if studio.processes.is_first else "none"
         self._events = open_event_log(logger, run.path, checkpoint.history)
         self._saved_at = time.perf_counter()
@@ -56,17 +58,17 @@ class Trainer:
         state, start = self.checkpoint, time.perf_counter()
         inputs: Inputs
         if phase.on_features:
-            self.watch.start("features", FeatureInputs.passes(self.studio))
-            inputs = FeatureInputs(self.studio, self.watch.advance)
+            self.progress.step("features", FeatureInputs.passes(self.studio))
+            inputs = FeatureInputs(self.studio, self.progress.advance)
         else:
             inputs = PictureInputs(self.studio)
             if phase.epochs - state.epoch > 1:
-                inputs.decode_once(self.watch)
-        learner = Learner(self.studio, phase, inputs, self.watch)
+                inputs.decode_once(self.progress)
+        learner = Learner(self.studio, phase, inputs, self.progress)
         if state.optimizer is not None:
             learner.restore(state)
         while state.epoch < phase.epochs and not 0 < self.config.patience <= state.stale_epochs:
-            self.watch.start(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
+            self.progress.step(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
             with dead_workers_named():
                 lr, done = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
                 scores = learner.judge()
@@ -75,15 +77,13 @@ class Trainer:
             record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}
             record |= {"seconds": round(seconds, 3), "images_per_s": round(images_per_s, 1)}
             record |= {"training_s": round(done.seconds, 3), "waiting_s": round(done.waited_s, 3)}
-            state.epoch += 1
-            state.seconds += seconds
-            state.history.append(record)
+            state.end_epoch(record, seconds)
             self._events.add(record, len(state.history))
             self._keep_best(scores, learner)
             learner.store(state)
             if not phase.on_features or time.perf_counter() - self._saved_at > _SAVE_EVERY_S:
                 self._save()
-            self.watch.epoch(record)
+            self.progress.note(_epoch_line(record), record)
             start = time.perf_counter()
 
     def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
@@ -97,6 +97,13 @@ class Trainer:
     def _save(self) -> None:
         if not self.studio.processes.is_first:
             return
-        save_checkpoint(self.run.path / CHECKPOINT, self.checkpoint)
-        self.run.write_history(self.checkpoint.history)
+        self.run.save(self.checkpoint)
         self._saved_at = time.perf_counter()
+
+
+def _epoch_line(record: Mapping[str, Any]) -> str:
+    return (
+        f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
+        f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
+        f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
+    )

@@ -47,6 +47,12 @@ class Checkpoint:
         """Validation loss of the best epoch so far, in nats."""
         return float(self.history[self.best_epoch - 1]["val_loss"]) if self.best_epoch else math.inf
 
+    def end_epoch(self, record: dict[str, Any], seconds: float) -> None:
+        """One epoch more, with what it came to."""
+        self.epoch += 1
+        self.seconds += seconds
+        self.history.append(record)
+
 
 _COUNTS = ("phase", "epoch", "best_score", "best_epoch", "stale_epochs", "seconds", "processes")
 _PLAIN = (*_COUNTS, "history", "scheduler", "scaler")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgeclf.data.threads import Track, untracked
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
 from edgeclf.evaluation.judgement import Judgement, Subject
@@ -19,6 +18,7 @@ from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
 from edgeclf_runtime.metrics.metrics import to_scores
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def judge_run(
@@ -29,7 +29,7 @@ def judge_run(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> Judgement:
     """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`.
 
@@ -41,7 +41,7 @@ def judge_run(
     match_labels(exportable.labels, data.classes, run.name, data.root)
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
-    predictions = _predict(exportable, images, batch_size, track)
+    predictions = _predict(exportable, images, batch_size, progress)
     subject = Subject(
         kind="run",
         name=run.name,
@@ -75,7 +75,7 @@ def known_splits(run: Run) -> dict[str, Split]:
 
 
 def set_operating_point(
-    run: Run, wanted: Wanted, *, per_class: bool = False, track: Track = untracked
+    run: Run, wanted: Wanted, *, per_class: bool = False, progress: Progress = SILENT
 ) -> OperatingPoint:
     """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry.
 
@@ -83,7 +83,7 @@ def set_operating_point(
     """
     outcome = run.outcome()
     exportable = run.exportable()
-    predictions = _predict(exportable, run.usable_data().of("val"), 16, track)
+    predictions = _predict(exportable, run.usable_data().of("val"), 16, progress)
     scores = to_scores(predictions.logits, "softmax", outcome.temperature)
     point = fit_thresholds(scores, class_numbers(predictions.images, exportable.labels), wanted, per_class=per_class)
     point.check()
@@ -91,6 +91,8 @@ def set_operating_point(
     return point
 
 
-def _predict(exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, track: Track) -> Predictions:
+def _predict(
+    exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, progress: Progress
+) -> Predictions:
     classes = len(exportable.labels)
-    return predict(exportable.answer, exportable.pixels, classes, images, batch_size=batch_size, track=track)
+    return predict(exportable.answer, exportable.pixels, classes, images, batch_size=batch_size, progress=progress)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 from edgeclf.data.split import split_faults
 from edgeclf.data.usable import (
     Unreadable,
@@ -14,12 +11,10 @@ from edgeclf.data.usable import (
     left_out_sentence,
     refuse_unusable,
 )
-from edgeclf.training.loop.distributed import Processes
-from edgeclf.training.watcher import Watcher
+from edgeclf.training.distributed import Processes
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
-
-R = TypeVar("R")
+from edgeclf_runtime.progress import SILENT, Progress
 
 
 def leave_out_unusable(
@@ -29,7 +24,7 @@ def leave_out_unusable(
     strict: bool = False,
     known: tuple[Unreadable, ...] | None = None,
     processes: Processes = Processes(),
-    watcher: Watcher = Watcher(),
+    progress: Progress = SILENT,
 ) -> tuple[DataSplit, tuple[Unreadable, ...]]:
     """The split without images that can't be used, and those; all processes come to the same.
 
@@ -44,14 +39,7 @@ def leave_out_unusable(
     """
     there = leave_out(data, known or ())
     own = there.images[processes.share(len(there.images))]
-    watcher.start("reading images", len(own))
-
-    def advancing(items: Iterable[R], total: int | None, what: str) -> Iterable[R]:
-        for item in items:
-            yield item
-            watcher.advance()
-
-    bad = {each.path: each for each in find_unusable(own, value_range, track=advancing)}
+    bad = {each.path: each for each in find_unusable(own, value_range, progress=progress)}
     marks = processes.totals(*(float(image.name in bad) for image in there.images))
     elsewhere = "another process can't read it"
     found = tuple(
@@ -64,7 +52,7 @@ def leave_out_unusable(
     usable = leave_out(there, found)
     if found:
         again = "; it goes on without them, and so not to the same bits" if known is not None else "; they are left out"
-        watcher.warn(f"{left_out_sentence(found, len(there.images))}{again} (--strict stops)")
+        progress.warn(f"{left_out_sentence(found, len(there.images))}{again} (--strict stops)")
     if faults := split_faults(usable.images):
         raise DataError(f"{data.root}: {faults[0]}")
     return usable, (*(known or ()), *found)

@@ -219,9 +219,11 @@ class Run:
         place = self.path / HISTORY
         return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
 
-    def write_history(self, lines: list[dict[str, Any]]) -> None:
+    def save(self, state: Checkpoint) -> None:
+        """What it goes on from, and its history."""
+        save_checkpoint(self.path / CHECKPOINT, state)
         with writing(self.path / HISTORY, force=True) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            draft.write_text("".join(json.dumps(line) + "\n" for line in state.history))
 
     def write_json(self, name: str, content: Any) -> None:
         with writing(self.path / name, force=True) as draft:

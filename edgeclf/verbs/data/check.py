@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.data.source import Source
 from edgeclf.verbs.shared.data_tables import show_check
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
@@ -47,7 +47,7 @@ def check(
     from edgeclf.data.findings import judge
     from edgeclf.data.sheet import write_report
 
-    checked = check_source(source, track=track)
+    checked = check_source(source, progress=Bars())
     findings = judge(checked)
     if report is not None:
         write_report(report, f"Data check of {source}", checked, findings, force=force)

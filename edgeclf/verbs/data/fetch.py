@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import grid, say, show, styled, suggest, track, write_json
+from edgeclf.console import Bars, grid, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 
 
@@ -36,7 +36,7 @@ def fetch(
     place = folder if folder is not None else Path(name)
     if name in known and not known[name].embedded:
         say(f"{name}: {known[name].about}; downloading", style="dim")
-    images = fetch_dataset(name, place, force=force, track=track)
+    images = fetch_dataset(name, place, force=force, progress=Bars())
     source = place / TABLE if (place / TABLE).exists() else place
     if as_json:
         write_json("data fetch", {"name": name, "path": str(place), "source": str(source), "images": images})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.data.source import Source
 from edgeclf.verbs.shared.data_tables import show_split, split_counts
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
@@ -61,7 +61,7 @@ def split(
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
     data = read_dataset(source)
-    split = split_dataset(data, _shares(fractions), seed, group_of=rule, track=track)
+    split = split_dataset(data, _shares(fractions), seed, group_of=rule, progress=Bars())
     save_split(split, output, force)
     if as_json:
         counts = {name: split_counts(split, name) for name in ("train", "val", "test")}

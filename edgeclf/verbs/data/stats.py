@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeclf.console import say, suggest, track, write_json
+from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.data.source import Source
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.data_tables import show_stats
@@ -45,7 +45,7 @@ def stats(
 
     backbone = IMAGENET if model is None else backbone_statistics(model)
     value_range = value_range_of(bit_depth, window)
-    found = measure(read_source(source), value_range, track=track)
+    found = measure(read_source(source), value_range, progress=Bars())
     advice = advise(found, backbone)
     if as_json:
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})

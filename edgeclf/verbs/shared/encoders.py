@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeclf.console import notices, say
+from edgeclf.console import Bars, say
 from edgeclf.verbs.shared.options import need
 from edgeclf_runtime.errors import UsageError
 
@@ -37,13 +37,14 @@ def export_encoders(
     for each in planned.values():
         plan_outputs(name, each)  # before anything is loaded
     made: list[Exported] = []
-    with notices().status("loading the model") as status:
+    with Bars() as progress:
+        progress.step("loading the model")
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)
         for note in clip.notes:
             say(note)
         for part, each in planned.items():
             exportable = image_encoder(clip) if part == "image" else text_encoder(clip)
-            made += export(exportable, each, report=status.update)
+            made += export(exportable, each, progress)
     return exportable, made
 
 

@@ -82,7 +82,7 @@ def int8_options(
         --calib-data is no folder.
     """
     from edgeclf_export.quantize.calibration_data import Int8Options
-    from edgeclf_export.quantize.selection import PRECISIONS
+    from edgeclf_export.quantize.export_quantized import PRECISIONS
 
     given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
     misplaced = [name for name, value in given.items() if value is not None]
@@ -108,7 +108,7 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
     Raises UsageError where nobody named images or the source is a bundle, BackendError where a package is missing.
     """
     from edgeclf_export.quantize.calibration_data import NO_IMAGES
-    from edgeclf_export.quantize.selection import PRECISIONS
+    from edgeclf_export.quantize.export_quantized import PRECISIONS
     from edgeclf_export.targets.registry import TARGETS
 
     if options.precision not in PRECISIONS:

@@ -208,7 +208,7 @@ def _backbone(
 
 
 def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look) -> Exportable:
-    from edgeclf_export.sources.backbones import pixels_from_config
+    from edgeclf_export.sources.data_config import pixels_from_config
     from edgeclf_export.sources.labels import read_labels
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.console import grid, say, show, styled, suggest, write_json
+from edgeclf.console import Bars, grid, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.options import need, need_one_process, shell_word
 from edgeclf_runtime.errors import EdgeclfError, UsageError
+from edgeclf_runtime.progress import Progress
 
 if TYPE_CHECKING:
     from edgeclf.training.choices import CurveSplit
     from edgeclf.training.learning_curve.curve import LearningCurve, Plan
-    from edgeclf.training.watcher import Watcher
-    from edgeclf_benchmarks.comparing.page.html_tables import Table
+    from edgeclf_benchmarks.page.html_tables import Table
 
 
 def plan_of(options: dict[str, Any], fraction: str, evaluate_on: CurveSplit) -> Plan:
@@ -33,7 +32,7 @@ def start_curve(data: str, plan: Plan, folder: Path, *, strict: bool, as_json: b
     """Measures a new curve and shows it."""
     from edgeclf.training.learning_curve.from_paths import learning_curve
 
-    def measure(watcher: Watcher) -> LearningCurve:
+    def measure(progress: Progress) -> LearningCurve:
         return learning_curve(
             data,
             plan.trainings,
@@ -42,7 +41,7 @@ def start_curve(data: str, plan: Plan, folder: Path, *, strict: bool, as_json: b
             evaluated_on=plan.judged_on,
             folder=folder,
             strict=strict,
-            watcher=watcher,
+            progress=progress,
         )
 
     _watched(measure, folder, as_json=as_json)
@@ -52,17 +51,16 @@ def resume_curve(folder: Path, *, as_json: bool) -> None:
     """Measures what is missing of the curve in `folder` and shows it."""
     from edgeclf.training.learning_curve.from_paths import resume_learning_curve
 
-    _watched(lambda watcher: resume_learning_curve(folder, watcher=watcher), folder, as_json=as_json)
+    _watched(lambda progress: resume_learning_curve(folder, progress=progress), folder, as_json=as_json)
 
 
-def _watched(work: Callable[[Watcher], LearningCurve], folder: Path, *, as_json: bool) -> None:
+def _watched(work: Callable[[Progress], LearningCurve], folder: Path, *, as_json: bool) -> None:
     from edgeclf.training.learning_curve.curve import is_curve
-    from edgeclf.verbs.shared.training_progress import watcher_in
 
     need_one_process("a learning curve")
-    with ExitStack() as stack:
+    with Bars() as bars:
         try:
-            curve = work(watcher_in(stack))
+            curve = work(bars)
         except (KeyboardInterrupt, EdgeclfError) as error:
             if is_curve(folder) and not isinstance(error, UsageError):
                 say(f"finished points are kept; go on with: edgeclf train --resume {shell_word(str(folder))}")

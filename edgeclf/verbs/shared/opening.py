@@ -77,7 +77,9 @@ def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale
     from edgeclf_runtime.deploy import build
 
     opened = Bundle.open(path)
-    return build.rebuild_if_stale(opened, options, say_loudly) if rebuild_if_stale else opened
+    from edgeclf.console import Bars
+
+    return build.rebuild_if_stale(opened, options, Bars()) if rebuild_if_stale else opened
 
 
 def require_no_failed_proof(opened: Opened, *, unproven: bool) -> Proof | None:

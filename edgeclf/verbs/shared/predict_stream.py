@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from edgeclf.console import live_line, say
+from edgeclf.console import Bars, say
 from edgeclf.verbs.shared.prediction_writers import Answers, TextAnswers, Totals, csv_answers
 from edgeclf.video.feed import Feed
 from edgeclf.video.predict import AnsweredFrame, Pace, StreamTotals, answer_frames, print_frame, print_totals
@@ -97,7 +97,7 @@ def _shown(
 ) -> Iterator[AnsweredFrame]:
     """`frames`, counted, with their pace on the terminal while they pass."""
     scrolls = sys.stdout.isatty()
-    with live_line(disable=scrolls) as show:
+    with Bars(disable=scrolls) as progress:
         due = time.monotonic() + _SHOWN_EVERY_S
         for answered in frames:
             pace.note(answered)
@@ -109,7 +109,7 @@ def _shown(
             if scrolls:
                 say(sentence, style="dim")
             else:
-                show(sentence)
+                progress.step(sentence)
             due = now + (_SAID_EVERY_S if scrolls else _SHOWN_EVERY_S)
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.console import say, show, styled, suggest, write_json
+from edgeclf.console import Bars, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.options import shell_word
-from edgeclf.verbs.shared.training_progress import watcher_in
 from edgeclf_runtime.errors import BackendError, DataError, UsageError
+from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.from_paths import Trained
-    from edgeclf.training.watcher import Watcher
 
 # the options of fields that the config, and so every run on disk, names otherwise
 _OPTIONS = {
@@ -71,15 +69,14 @@ def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) ->
         )
 
 
-def watched(work: Callable[[Watcher], Trained], folder: Path, *, as_json: bool) -> None:
+def watched(work: Callable[[Progress], Trained], folder: Path, *, as_json: bool) -> None:
     """Runs a training with its progress on stderr, then shows what came out; the first of several processes speaks."""
-    from edgeclf.training.loop.distributed import this_process
-    from edgeclf.training.watcher import Watcher
+    from edgeclf.training.distributed import this_process
 
     is_first = this_process().is_first
     try:
-        with ExitStack() as stack:
-            trained = work(watcher_in(stack) if is_first else Watcher())
+        with Bars() as bars:
+            trained = work(bars if is_first else SILENT)
     except (KeyboardInterrupt, BackendError, DataError):
         _say_how_to_go_on(folder)
         raise

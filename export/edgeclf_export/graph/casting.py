@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_export.graph.editing import constants_of, described, inferred, replace_nodes
+from edgeclf_runtime.errors import DataError, one_line
 
 BF16_OPSET = 22  # the first in which convolutions and pooling may be bf16
 _NORMALIZING = ("Cast", "Transpose", "Mul", "Add", "Sub", "Div", "Identity")
@@ -36,11 +37,11 @@ def cast_graph(data: bytes, precision: str) -> bytes:
             model = onnx.version_converter.convert_version(model, BF16_OPSET)
         except RuntimeError as error:
             raise DataError(
-                f"the graph can't be turned into opset {BF16_OPSET}, which bf16 needs ({first_line(error)}); "
+                f"the graph can't be turned into opset {BF16_OPSET}, which bf16 needs ({one_line(error)}); "
                 "choose --precision fp16"
             ) from error
         _split_hard_swish(model.graph)
-    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    model = inferred(model)
     _Caster(model, precision).run()
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
@@ -73,8 +74,7 @@ def _split_hard_swish(graph: Any) -> None:
             nodes.append(helper.make_node("Mul", [x, gate], list(node.output), name=node.name))
         else:
             nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, nodes)
 
 
 class _Caster:
@@ -89,9 +89,9 @@ class _Caster:
         self._half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
         self._word = "tensor(float16)" if precision == "fp16" else "tensor(bfloat16)"
         self._opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        self._constants = {item.name: item for item in self._graph.initializer if item.data_type == self._float}
-        described = [*self._graph.value_info, *self._graph.input, *self._graph.output]
-        self._floats = {item.name for item in described if item.type.tensor_type.elem_type == self._float}
+        constants, tensors = constants_of(self._graph), described(self._graph)
+        self._constants = {name: item for name, item in constants.items() if item.data_type == self._float}
+        self._floats = {name for name, each in tensors.items() if each.elem_type == self._float}
         self._halves: dict[str, str] = {}  # tensor in fp32 -> the same in half precision
         self._wholes: dict[str, str] = {}  # tensor in half precision -> the same in fp32
         self._nodes: list[Any] = []
@@ -111,9 +111,8 @@ class _Caster:
             self._cast_node(node)
         for name in outputs:
             self._add_cast(self._halves[name], name, self._float)
-        del self._graph.node[:], self._graph.value_info[:]
-        self._graph.node.extend(self._nodes)
-        self._drop_unread_constants()
+        del self._graph.value_info[:]
+        replace_nodes(self._graph, self._nodes)
 
     def _cast_node(self, node: Any) -> None:
         """The node in half precision as far as ONNX defines it so; else in fp32 between casts."""
@@ -192,12 +191,6 @@ class _Caster:
 
         self._nodes.append(helper.make_node("Cast", [tensor], [result], name=f"cast_{result}", to=to))
         return result
-
-    def _drop_unread_constants(self) -> None:
-        read = {name for node in self._nodes for name in node.input} | {item.name for item in self._graph.output}
-        kept = [item for item in self._graph.initializer if item.name in read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
 
 def _as_fp16(values: NDArray[np.float32]) -> NDArray[np.float16]:

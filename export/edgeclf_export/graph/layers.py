@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeclf_export.graph.editing import constants_of, described, inferred
 from edgeclf_runtime.backends.audit import multiply_accumulates
 
 Family = Literal["convolutional", "transformer"]
@@ -40,15 +41,13 @@ def layers(model: Any) -> tuple[Layer, ...]:
 
 
 def _layers(model: Any) -> Iterator[Layer]:
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    graph = inferred(model).graph
     shapes = {
-        item.name: [d.dim_value if d.HasField("dim_value") else 1 for d in item.type.tensor_type.shape.dim]
-        for item in [*inferred.value_info, *inferred.input, *inferred.output]
+        name: [d.dim_value if d.HasField("dim_value") else 1 for d in each.shape.dim]
+        for name, each in described(graph).items()
     }
-    constants = {item.name: list(item.dims) for item in inferred.initializer}
-    for node in inferred.node:
+    constants = {name: list(item.dims) for name, item in constants_of(graph).items()}
+    for node in graph.node:
         if node.op_type not in WEIGHTED:
             continue
         weight = node.input[1] if node.input[1] in constants else None

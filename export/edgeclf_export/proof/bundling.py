@@ -20,10 +20,12 @@ from edgeclf_export.targets.target import Built, Hub, Target
 from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Golden, GoldenImage, Manifest, Provenance, Thresholds
+from edgeclf_runtime.bundle.golden import Golden, GoldenImage
+from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Thresholds
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, coarser
-from edgeclf_runtime.deploy.verify import pixels_digest, prove, run_pixels, verify
+from edgeclf_runtime.deploy.golden_items import pixels_digest
+from edgeclf_runtime.deploy.verify import prove, run_pixels, verify
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import find_images
 from edgeclf_runtime.images.pixels import Pixels

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgeclf_runtime.bundle.manifest import Probe
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.bundle.golden import Probe
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 
 _WIDTH_PX, _HEIGHT_PX = 37, 12  # about three to one: where pictures are padded or sides rounded, it shows here

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.dataclass_json import to_json
-from edgeclf_runtime.bundle.manifest import Golden
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.bundle.golden import Golden
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.text.tokenizer import TOKENIZER, Tokenizer, TokenizerTables
 

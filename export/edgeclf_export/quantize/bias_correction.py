@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.graph.editing import constants_of, cut_to, makers_of
 from edgeclf_export.quantize.activation_ranges import open_quietly
 
 IMAGES, _BATCH = 64, 16  # means settle long before ranges do
@@ -38,9 +39,11 @@ def correct_biases(model: bytes, quantized: bytes, pixels: NDArray[np.generic]) 
 
 def _means(model: Any, nodes: list[tuple[str, str]], pixels: NDArray[np.generic]) -> dict[str, NDArray[np.float64]]:
     """Of each node the mean of its first output's channels, before any Q/DQ behind it."""
+    import onnx
+
     outputs = {node.name: node.output[0] for node in model.graph.node}
     names = [outputs[name] for name, _ in nodes]
-    session = open_quietly(_up_to(model, names))
+    session = open_quietly(cut_to(model, names, onnx.TensorProto.FLOAT).SerializeToString())
     entry = session.get_inputs()[0].name
     sums: list[NDArray[np.float64]] = []
     for place in range(0, len(pixels), _BATCH):
@@ -53,28 +56,6 @@ def _means(model: Any, nodes: list[tuple[str, str]], pixels: NDArray[np.generic]
     return {name: total / len(pixels) for (name, _), total in zip(nodes, sums, strict=True)}
 
 
-def _up_to(model: Any, names: list[str]) -> bytes:
-    """The part of the network that gives these float tensors, which become its outputs."""
-    import onnx
-
-    needed = set(names)
-    kept = []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            kept.append(node)
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    for field, items in (
-        (part.graph.node, kept[::-1]),
-        (part.graph.initializer, [item for item in model.graph.initializer if item.name in needed]),
-        (part.graph.output, [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names]),
-    ):
-        del field[:]
-        field.extend(items)
-    return bytes(part.SerializeToString())
-
-
 def _mean(found: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
     axis %= found.ndim
     mean: NDArray[np.float64] = found.mean(axis=tuple(i for i in range(found.ndim) if i != axis), dtype=np.float64)
@@ -85,8 +66,7 @@ def _shift_bias(model: Any, node: Any, by: NDArray[np.float64]) -> None:
     """Adds to a bias that is float, or int32 behind a DequantizeLinear; what two layers share stays as it is."""
     from onnx import numpy_helper
 
-    constants = {item.name: item for item in model.graph.initializer}
-    makers = {name: maker for maker in model.graph.node for name in maker.output}
+    constants, makers = constants_of(model.graph), makers_of(model.graph)
     name, scale = node.input[2], np.float64(1)
     if name in makers and makers[name].op_type == "DequantizeLinear":
         dequantize = makers[name]

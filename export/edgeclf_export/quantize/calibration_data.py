@@ -25,6 +25,7 @@ from edgeclf_runtime.bundle.quantization_report import Floor
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, read_folder
 from edgeclf_runtime.metrics.temperature import fit_temperature
+from edgeclf_runtime.progress import Progress
 
 NO_IMAGES = (
     "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each label), "
@@ -78,10 +79,9 @@ class Material:
 def gather(
     exportable: Exportable,
     options: Int8Options,
-    report: Callable[[str], None],
-    tell: Callable[[str], None] = lambda sentence: None,
+    progress: Progress,
 ) -> Material:
-    """The images by their jobs; no image has two. `tell` learns what the images that judge can show.
+    """The images by their jobs; no image has two. a note says what the images that judge can show.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def gather(
     judges = {image.sha256 for image in (*jobs.judge, *jobs.test)}
     more = More.needed(jobs.judge, options.floor)
     free = len(without(jobs.calibrate, judges))
-    report("reading the calibration images")
+    progress.step("reading the calibration images")
     calibration = load_calibration(
         jobs.calibrate,
         judges,
@@ -108,9 +108,9 @@ def gather(
     pool = (*jobs.calibrate, *(data.split.of("train") if data is not None else ()))
     others = more.of(without(pool, judges | calibration.hashes))
     source = f"validation images of {data.called}" if data is not None else f"half of {jobs.called}"
-    tell(what_can_be_shown(jobs.judge, others, source, options.floor))
+    progress.note(what_can_be_shown(jobs.judge, others, source, options.floor))
     judging = [*jobs.judge, *others]
-    report(f"running the reference on {len(judging)} images that judge")
+    progress.step(f"running the reference on {len(judging)} images that judge")
     pixels = load_pixels(judging, exportable.pixels, "the images that judge")
     temperature = exportable.training.temperature if exportable.training else None
     logits = exportable.answer(pixels)

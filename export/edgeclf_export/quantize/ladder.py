@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from edgeclf_export.quantize.accuracy_gate import hopeless
@@ -12,19 +12,20 @@ from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_export.targets.quantizer import Recipe
 from edgeclf_runtime.backends.audit import LEAST_SHARE
 from edgeclf_runtime.bundle.quantization_report import Harm, Judged
+from edgeclf_runtime.progress import Progress
 
 LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most harmful first
 BLAMED = 5
 
 
-def climb_int8(trials: Trials, network: CalibratedNetwork, report: Callable[[str], None]) -> list[Trial]:
+def climb_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -> list[Trial]:
     """The int8 rungs that were tried, in order; the last one holds, or none does.
 
     Where so few images judge that no rung could be shown to hold, the first that does not fail is enough.
     """
     tried: list[Trial] = []
     for recipe in _recipes(trials, network, tried):
-        report(f"{trials.target.name}: {recipe.did}")
+        progress.step(f"{trials.target.name}: {recipe.did}")
         write = partial(trials.quantizer.write, network, recipe)
         trial = trials.attempt(recipe.name, recipe.did, write, leave=recipe.leave)
         tried.append(trial)
@@ -33,19 +34,19 @@ def climb_int8(trials: Trials, network: CalibratedNetwork, report: Callable[[str
     return tried
 
 
-def lower_precision(trials: Trials, report: Callable[[str], None]) -> list[Trial]:
+def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
     """The rungs of 16 bits that this machine's engine computes in; the first that it takes is enough."""
     tried: list[Trial] = []
     for precision in trials.quantizer.lower:
-        tried.append(float_rung(trials, precision, report))
+        tried.append(float_rung(trials, precision, progress))
         if tried[-1].manifest is not None:
             break
     return tried
 
 
-def float_rung(trials: Trials, precision: str, report: Callable[[str], None]) -> Trial:
+def float_rung(trials: Trials, precision: str, progress: Progress) -> Trial:
     """A rung that is not quantized."""
-    report(f"{trials.target.name}: {precision}")
+    progress.step(f"{trials.target.name}: {precision}")
     did = {"fp32": "as it was trained", "fp16": "weights stored in 16 bits", "bf16": "computed in 16 bits"}[precision]
     return trials.attempt(precision, did, partial(trials.target.build, trials.hub, precision))
 

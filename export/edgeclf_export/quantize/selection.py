@@ -1,38 +1,25 @@
-"""From a climbed ladder to a bundle: the rung that is kept, the candidates beside it, the figure on test images."""
+"""Which step of a climbed ladder is kept, which go along as candidates, and the figure on test images."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeclf_export.failures import Failed, TargetsFailed
-from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
-from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.accuracy_gate import judge
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
-from edgeclf_export.quantize.calibration_data import Int8Options, Material, gather
+from edgeclf_export.quantize.calibration_data import Int8Options, Material
 from edgeclf_export.quantize.ladder import best, blame, climb_int8, float_rung, lower_precision
 from edgeclf_export.quantize.trial import Trial, Trials
-from edgeclf_export.targets.target import Hub, Target
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.bundle.atomic_write import MANIFEST, set_aside, writing
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest, OwnOutputs
-from edgeclf_runtime.bundle.own_outputs import record_own_outputs
-from edgeclf_runtime.bundle.proof import Proof, Tolerances
+from edgeclf_runtime.bundle.manifest import Calibration
 from edgeclf_runtime.bundle.quantization_report import Harm, Judged, Ladder, Rung
-from edgeclf_runtime.deploy.candidates import FOLDER, Race, TimeCalls, race, time_calls
-from edgeclf_runtime.deploy.verify import run_pixels
+from edgeclf_runtime.deploy.candidates import Race, TimeCalls, race, time_calls
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.machine.facts import machine_facts
+from edgeclf_runtime.progress import Progress
 
 TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of threads that wait for work take it from others
 
@@ -65,22 +52,22 @@ def choose(
     options: Int8Options,
     *,
     auto: bool,
-    report: Callable[[str], None],
+    progress: Progress,
     time: TimeCalls = time_calls,
 ) -> Chosen:
     """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
 
     Raises LadderFailed where nothing holds; the message names the layers to blame.
     """
-    int8 = climb_int8(trials, network, report)
+    int8 = climb_int8(trials, network, progress)
     blamed = blame(network, int8)
     kept = best(int8)
     timed: Race | None = None
     if auto:
-        others = [*lower_precision(trials, report), float_rung(trials, "fp32", report)]
+        others = [*lower_precision(trials, progress), float_rung(trials, "fp32", progress)]
         racing = _racing([*([kept] if kept else []), *others], fp32=others[-1])
         tried = [*int8, *others]
-        chosen, timed, why = _fastest(trials, racing, report, time)
+        chosen, timed, why = _fastest(trials, racing, progress, time)
         candidates = tuple(trial for trial in racing if trial is not chosen)
     elif kept is not None:
         tried, chosen, candidates = int8, kept, ()
@@ -90,13 +77,13 @@ def choose(
             else "nearest to the floor; too few images are evaluated to show that any step holds it"
         )
     else:
-        others = lower_precision(trials, report) if options.fallback else []
+        others = lower_precision(trials, progress) if options.fallback else []
         fallen = best(others)
         if fallen is None:
             raise _refused(trials, network, [*int8, *others], blamed, material)
         tried, chosen, candidates = [*int8, *others], fallen, ()
         why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
-    final = _final(trials, chosen, material, report)
+    final = _final(trials, chosen, material, progress)
     ladder = Ladder(
         floor=options.floor,
         rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
@@ -113,61 +100,18 @@ def choose(
     return Chosen(chosen, candidates, ladder, _calibration(network, chosen))
 
 
-def write_bundle(
-    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
-) -> tuple[Manifest, Proof]:
-    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
-    draft.mkdir()
-    manifest = chosen.trial.manifest
-    if manifest is None:
-        raise ValueError(f"{chosen.trial.rung.name} has no model")
-    _copy(chosen.trial.folder, draft)
-    owns: dict[str, OwnOutputs] = {}
-    for trial in chosen.candidates:
-        place = draft / FOLDER / trial.folder.name
-        _copy(trial.folder, place)
-        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
-    golden = write_golden(draft / "golden", images, answers)
-    manifest = replace(
-        manifest,
-        golden=golden,
-        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
-        shares=chosen.trial.rung.shares,
-        ladder=chosen.ladder,
-        calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
-        candidates=tuple(
-            _candidate(
-                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
-            )
-            for trial in chosen.candidates
-        ),
-    )
-    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
-
-
-def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
-    """What a candidate itself gives for the golden images, written beside its files at `place`."""
-    manifest = trial.manifest
-    if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
-    with trials.target.open(Bundle.open(trial.folder)) as session:
-        outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
-        machine = {**machine_facts(), **session.facts}
-        return record_own_outputs(place, manifest, outputs, machine, session.compute_precision)
-
-
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
     """Who may win by speed: what holds the floor; where images are too few for fp32 to hold it, what does not fail."""
     return [trial for trial in tried if (trial.rung.holds if fp32.rung.holds else trial.is_usable)]
 
 
 def _fastest(
-    trials: Trials, racing: Sequence[Trial], report: Callable[[str], None], time: TimeCalls
+    trials: Trials, racing: Sequence[Trial], progress: Progress, time: TimeCalls
 ) -> tuple[Trial, Race | None, str]:
     """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
     if trials.target.on_device is not None:
         return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
-    report(f"{trials.target.name}: timing {len(racing)} models in turns")
+    progress.step(f"{trials.target.name}: timing {len(racing)} models in turns")
     timed = race({trial.rung.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
     name = timed.fastest()
     chosen = next(trial for trial in racing if trial.rung.name == name)
@@ -190,12 +134,12 @@ def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Rac
     return replace(rung, became="passed over" if trial.is_usable else "failed")
 
 
-def _final(trials: Trials, chosen: Trial, material: Material, report: Callable[[str], None]) -> Judged | None:
+def _final(trials: Trials, chosen: Trial, material: Material, progress: Progress) -> Judged | None:
     """The figure on test images, looked at once and counted."""
     if material.open_test is None or chosen.manifest is None:
         return None
     exam, pixels = material.open_test(hash_file(chosen.folder / MANIFEST))
-    report(f"{trials.target.name}: the final figure on {len(pixels)} test images")
+    progress.step(f"{trials.target.name}: the final figure on {len(pixels)} test images")
     logits = trials.answers(chosen.folder, chosen.manifest, pixels)
     return judge(exam, logits, trials.floor, chosen.manifest.temperature)
 
@@ -245,115 +189,3 @@ def _refusal(trials: Trials, tried: Sequence[Trial], nearest: Trial, blamed: Seq
 def _calibration(network: CalibratedNetwork, chosen: Trial) -> Calibration:
     images = network.calibration
     return Calibration(f"{chosen.rung.did}; {images.source}", len(images.files), images.sha256)
-
-
-def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
-    manifest = trial.manifest
-    if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
-    return Candidate(
-        name=trial.rung.name,
-        folder=trial.folder.name,
-        weights_precision=manifest.weights_precision,
-        compute_precision=manifest.compute_precision,
-        tolerances=tolerances,
-        temperature=manifest.temperature,
-        temperature_fit=manifest.temperature_fit,
-        shares=trial.rung.shares,
-        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
-        own=own,
-    )
-
-
-def _copy(folder: Path, destination: Path) -> None:
-    destination.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name != MANIFEST:
-            shutil.copyfile(path, destination / path.name)
-
-
-if TYPE_CHECKING:
-    from edgeclf_export.exportable import Exportable
-
-PRECISIONS = ("int8", "auto")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
-
-    precision: str
-    targets: Mapping[str, Target]
-    places: Mapping[str, Path]
-    fallback_places: Mapping[tuple[str, str], Path]
-    force: bool
-
-
-def export_quantized(
-    exportable: Exportable,
-    order: Order,
-    options: Int8Options,
-    hub: Hub,
-    images: ProofImages,
-    answers: NDArray[np.float32],
-    report: Callable[[str], None],
-    tell: Callable[[str], None] = lambda sentence: None,
-    time: TimeCalls = time_calls,
-) -> Iterator[tuple[Path, Manifest, Proof]]:
-    """Yields (path, manifest, proof) of each target's bundle as it is published.
-
-    Raises
-    ------
-    TargetsFailed
-        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
-        was judged. What came nearest is kept aside as NAME.failed.
-    UsageError, DataError
-        As `gather`: images to calibrate and to judge on are missing.
-    """
-    material = gather(exportable, options, report, tell)
-    network = CalibratedNetwork(hub, material.calibration)
-    failed: list[Failed] = []
-    made: list[str] = []
-    for target, place in order.places.items():
-        with tempfile.TemporaryDirectory() as workshop:
-            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
-            destination = place
-            try:
-                chosen = choose(
-                    trials, network, material, options, auto=order.precision == "auto", report=report, time=time
-                )
-                precision = chosen.trial.rung.precision
-                if order.precision == "int8" and precision != "int8":
-                    destination = order.fallback_places[target, precision]
-                report(f"proving {destination.name}")
-                with writing(destination, force=order.force) as draft:
-                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
-                    if proof.verdict == "fail":
-                        raise GateError(keep_aside(draft, destination, proof))
-            except LadderFailed as error:
-                aside = _keep_nearest(error, destination, trials, images, answers)
-                failed.append(
-                    Failed(
-                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
-                    )
-                )
-                continue
-            except GateError as error:
-                failed.append(Failed(target, str(error)))
-                continue
-        made.append(target)
-        yield destination, manifest, proof
-    if failed:
-        raise TargetsFailed(failed, made)
-
-
-def _keep_nearest(
-    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
-) -> Path | None:
-    """The nearest step's bundle, as NAME.failed; None: there is none."""
-    if error.nearest is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / destination.name
-        write_bundle(draft, error.nearest, trials, images, answers)
-        return set_aside(draft, destination)

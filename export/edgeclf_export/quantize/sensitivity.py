@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import Layer, layers
 from edgeclf_export.quantize.activation_ranges import open_quietly
 from edgeclf_export.targets.quantizer import Ranges
@@ -62,7 +63,7 @@ def quantize_alone(network: Any, layer: Layer, ranges: Ranges) -> Any:
     variant = onnx.ModelProto()
     variant.CopyFrom(network)
     place, node = next((i, node) for i, node in enumerate(variant.graph.node) if node.name == layer.node)
-    constant = next(item for item in variant.graph.initializer if item.name == layer.weight)
+    constant = constants_of(variant.graph)[str(layer.weight)]
     low, high = ranges[layer.entry]
     scale = np.float32(max((high - low) / _LEVELS, 1e-12))
     zero = np.uint8(np.clip(round(-low / float(scale)), 0, _LEVELS))

@@ -12,7 +12,7 @@ from edgeclf_runtime.backends import ort
 from edgeclf_runtime.backends.ort import MODEL
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.deploy.verify import pixels_digest
+from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 

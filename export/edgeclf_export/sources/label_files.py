@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, one_line
 
 _KEYS = ("names", "id2label", "labels", "classes", "class_names", "categories", "class_to_idx", "label2id")
 _NAME_COLUMNS = (
@@ -67,7 +67,9 @@ def parse_yaml(text: str, path: Path) -> list[str]:
     try:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # all texts: a class "no" stays "no"
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DataError(f"{path}: no YAML that can be read ({' '.join(str(error).split())[:160]})") from error
+        mark = getattr(error, "problem_mark", None)
+        found = one_line(error) if mark is None else f"line {mark.line + 1}: {getattr(error, 'problem', '')}"
+        raise DataError(f"{path}: no YAML that can be read ({found})") from error
     return _names_in(content, path, "YAML")
 
 

@@ -18,7 +18,7 @@ from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_
 from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
-from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.images.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _check_output(module: torch.nn.Module, pixels: Pixels, width: int, what: str
         try:
             output = module(torch.zeros(shape))
         except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
-            raise UsageError(f"the module refuses two pictures, {shape} float32: {first_line(error)}") from error
+            raise UsageError(f"the module refuses two pictures, {shape} float32: {one_line(error)}") from error
     if not isinstance(output, torch.Tensor):
         raise UsageError(f"wanted {what} (2, {width}) as one tensor, the module gave a {type(output).__name__}")
     if output.shape != (2, width):
@@ -194,4 +194,4 @@ def _reason(error: BaseException) -> str:
     """What torch said first: its own errors say which of its steps failed, and lines of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error, 300)
+    return one_line(error, 300)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from edgeclf_export.sources.weights import PACKAGES, State
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 HUB = "https://huggingface.co"
 _WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -40,7 +40,7 @@ def load_published(library: str, name: str, size: dict[str, int]) -> tuple[State
     except (OSError, RuntimeError, ValueError, LookupError, AttributeError, pickle.PickleError) as error:
         package, entry = next(iter(PACKAGES.items()))
         raise DataError(
-            f"the published weights of {name} can't be had ({first_line(error)}); give --weights FILE, "
+            f"the published weights of {name} can't be had ({one_line(error)}); give --weights FILE, "
             f"--weights random, or a package: --model {entry.backbone} --weights {package}"
         ) from error
 

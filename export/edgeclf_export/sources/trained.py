@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.sources.backbones import (
-    changed_config,
     config_of_weights,
-    data_config,
     describe_builder,
     find_weights,
     fold_branches,
     head_layers,
     own_size,
+)
+from edgeclf_export.sources.data_config import (
+    changed_config,
+    data_config,
     pixels_from_config,
     reference_transform,
     three,

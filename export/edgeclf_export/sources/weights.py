@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeclf_export.sources.adapted import WEIGHTS, read_adapted, weights_in
 from edgeclf_export.sources.state_names import find_tensors, origin_without, shown_names, without_wrappers
-from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.machine.facts import package_version
 
@@ -113,7 +113,7 @@ def read_content(path: Path) -> object:
             ".safetensors or torch file, hub, random, or a package: " + ", ".join(PACKAGES)
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        found = "" if isinstance(error, LookupError) else f" ({first_line(error)})"  # of a pickle: a byte it lacks
+        found = "" if isinstance(error, LookupError) else f" ({one_line(error)})"  # of a pickle: a byte it lacks
         raise DataError(f"{path}: no weights file, or a damaged one{found}") from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeclf_runtime.backends.audit import Work, multiply_accumulates
 from edgeclf_runtime.backends.ort import import_onnxruntime
-from edgeclf_runtime.errors import BackendError, first_line
+from edgeclf_runtime.errors import BackendError, one_line
 
 _TYPES = {"uint8": "int8", "int8": "int8", "float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _PRODUCTS = ("Gemm", "MatMul")
@@ -33,7 +33,7 @@ def audited_work(model: bytes) -> Iterator[Work]:
         try:
             session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
-            raise BackendError(f"onnxruntime can't take this model ({first_line(error)}); export fp32") from error
+            raise BackendError(f"onnxruntime can't take this model ({one_line(error)}); export fp32") from error
         entry = session.get_inputs()[0]
         session.run(None, {entry.name: _blank(entry)})
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -13,7 +13,7 @@ from edgeclf_export.targets.target import Built, Hub, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino, read_precision
 from edgeclf_runtime.bundle.manifest import Precision
-from edgeclf_runtime.errors import BackendError, DataError, first_line
+from edgeclf_runtime.errors import BackendError, DataError, one_line
 
 
 def build(hub: Hub, precision: str, folder: Path) -> Built:
@@ -23,7 +23,7 @@ def build(hub: Hub, precision: str, folder: Path) -> Built:
         network = read(hub.onnx)
         compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(device="cpu"), HINTS[precision]))
     except RuntimeError as error:
-        raise BackendError(f"OpenVINO can't take this model ({_refused(error)}); export it to onnx instead") from error
+        raise BackendError(f"OpenVINO can't take this model ({one_line(error)}); export it to onnx instead") from error
     computed = read_precision(compiled)
     if precision == "bf16" and computed != "bf16":
         raise BackendError(f"asked OpenVINO to compute in bf16, this CPU computes in {computed}; export fp32 or fp16")
@@ -37,13 +37,7 @@ def save(network: Any, folder: Path, *, compress: bool) -> None:
     try:
         import_openvino().save_model(network, folder / MODEL, compress_to_fp16=compress)
     except RuntimeError as error:
-        raise DataError(f"{folder.name} can't be written: {first_line(error)}; is the disk full?") from error
-
-
-def _refused(error: RuntimeError) -> str:
-    """The line that names the operator, if there is one; OpenVINO's first lines name its own source files."""
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "operations:" in line), lines[-1])
+        raise DataError(f"{folder.name} can't be written: {one_line(error)}; is the disk full?") from error
 
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:

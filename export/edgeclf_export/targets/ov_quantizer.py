@@ -19,7 +19,7 @@ from edgeclf_export.graph.layers import WEIGHTED, family
 from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.ov import import_openvino
-from edgeclf_runtime.errors import BackendError, first_line
+from edgeclf_runtime.errors import BackendError, one_line
 
 METHODS = ("min-max", "percentile")
 
@@ -58,7 +58,7 @@ def quantize(
                 advanced_parameters=_parameters(method, corrected),
             )
         except (RuntimeError, ValueError) as error:
-            raise BackendError(f"NNCF can't quantize this model: {first_line(error)}") from error
+            raise BackendError(f"NNCF can't quantize this model: {one_line(error)}") from error
 
 
 def import_nncf() -> Any:

@@ -14,6 +14,7 @@ from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Precision, State
 from edgeclf_runtime.deploy.build_result import Outcome
+from edgeclf_runtime.progress import Progress
 from edgeclf_runtime.session import Session, open_session
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ class OnDevice:
     why_not_here
         The sentence why none can be built on this machine; None: one can.
     build_here
-        (portable bundle, whether to replace what is there, report) -> the engine in a bundle beside it.
+        (portable bundle, whether to replace what is there, progress) -> the engine in a bundle beside it.
     """
 
     engine: str
     why_not_here: Callable[[], str | None]
-    build_here: Callable[[Path, bool, Callable[[str], None]], Outcome]
+    build_here: Callable[[Path, bool, Progress], Outcome]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from edgeclf_runtime.backends.engine import SessionOptions, check_shape
 from edgeclf_runtime.bundle import external_data as onnx_scan
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.errors import BackendError, BundleError, one_line
 from edgeclf_runtime.installing import pip_install
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
                 f"{bundle.path}: {provider} can't be loaded here, or does not take every node of this model, and the "
                 "rest would run on the CPU; leave --device out to run all of it there"
             ) from error
-        raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({_first_line(error)})") from error
+        raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({one_line(error)})") from error
     _check_provider(session, provider, asked)
     manifest = bundle.manifest
     check_shape(f"{bundle.path}/{MODEL}", "input", session.get_inputs()[0].shape, manifest.inputs[0].shape)
@@ -136,10 +136,6 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         raise BACKEND.missing(error) from error
     return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _ask() -> Installed:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, check_shape
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.errors import BackendError, BundleError, one_line
 
 if TYPE_CHECKING:
     import openvino
@@ -102,7 +102,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
                 network.reshape(shape)
             return core.compile_model(network, device, settings)
         except RuntimeError as error:
-            raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({_first_line(error)})") from error
+            raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({one_line(error)})") from error
 
     compiled = compile_for(1)
     got = read_precision(compiled)
@@ -189,11 +189,6 @@ def import_openvino() -> Any:
     with _FIRST_ARRAY:
         _ = openvino.Tensor(np.zeros(1, np.uint8)).data
     return openvino
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _ask() -> Installed:

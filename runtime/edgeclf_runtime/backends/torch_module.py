@@ -20,7 +20,7 @@ from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.bundle.manifest import Normalization
-from edgeclf_runtime.errors import BackendError, BundleError, DataError
+from edgeclf_runtime.errors import BackendError, BundleError, DataError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     try:
         module.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
     except Exception as error:  # safetensors' own error has no public narrower base
-        raise BundleError(f"{bundle.path}/{WEIGHTS}: does not fit {builder.name}: {_short(error)}") from error
+        raise BundleError(f"{bundle.path}/{WEIGHTS}: does not fit {builder.name}: {one_line(error, 300)}") from error
     precision = bundle.manifest.compute_precision
     whole = with_normalization(module, bundle.manifest.normalization, precision).to(options.device)
     return TorchEngine(whole, precision, options)
@@ -140,7 +140,7 @@ def build_module(builder: Builder) -> torch.nn.Module:
         extra = "clip" if builder.library == "open_clip" else "export"
         raise missing_engine(builder.library, extra, error) from error
     except TypeError as error:
-        raise BackendError(f"{builder.library} can't build {builder.name} so: {_short(error)}") from error
+        raise BackendError(f"{builder.library} can't build {builder.name} so: {one_line(error, 300)}") from error
     return module.eval()
 
 
@@ -157,7 +157,7 @@ def _build_tower(builder: Builder) -> torch.nn.Module:
         vision = CLIPVisionCfg(**{**config["vision_cfg"], "timm_model_pretrained": False})
         visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu", False)))
     except (AttributeError, ValueError, LookupError, RuntimeError, AssertionError) as error:
-        raise BackendError(f"open_clip can't build {builder.name} so: {_short(error)}") from error
+        raise BackendError(f"open_clip can't build {builder.name} so: {one_line(error, 300)}") from error
     classes, normalize = builder.arguments.get("num_classes", 0), bool(builder.arguments.get("normalize", True))
     return with_head(visual, classes=int(classes), width=int(config["embed_dim"]), normalize=normalize)
 

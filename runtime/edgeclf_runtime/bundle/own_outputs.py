@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide, probabilities
-from edgeclf_runtime.bundle.manifest import Manifest, OwnOutputs, ScoreKind, Thresholds
-from edgeclf_runtime.bundle.proof import OwnCheck, check_own, own_tolerances
+from edgeclf_runtime.bundle.golden import OwnOutputs
+from edgeclf_runtime.bundle.manifest import Manifest, ScoreKind, Thresholds
+from edgeclf_runtime.bundle.own_check import check_own, own_tolerances
+from edgeclf_runtime.bundle.proof import OwnCheck
 from edgeclf_runtime.errors import BundleError, DataError
 
 OUTPUTS, PREDICTIONS = "golden/own_outputs.npy", "golden/own_predictions.json"

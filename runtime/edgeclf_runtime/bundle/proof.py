@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,6 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 from edgeclf_runtime.metrics.verdict import Verdict
-
-ENOUGH_IMAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +39,11 @@ TOLERANCES = {
     "bf16": Tolerances(relative=0.06, cosine=0.995, kl=0.05),
     "int8": Tolerances(relative=0.4, cosine=0.9, kl=1.0),
 }
-
-
 # What was measured of a model that kept its accuracy never came near this (seen: 0.53, 0.88 and 1.2).
 MOST_MEASURED = Tolerances(relative=1.0, cosine=0.5, kl=3.0)
-
-
-# Against the outputs that a bundle itself gave where it was made, in the same batches. Where engine, version and
-# processor are the same, every network tried gave the same bits, whatever the threads (other batches moved a ViT by
-# 5.5e-3); a mean wrong by 0.005 moves int8 by 4e-2 on the worst image. Other processors' kernels moved int8 by 4e-2 at
-# most, with weights of 7 bits. docs/proof.md has the figures.
-SAME_PROCESSOR = Tolerances(relative=2e-3, cosine=0.9999, kl=1e-4)
-OTHER_PROCESSOR = {**TOLERANCES, "int8": Tolerances(relative=0.1, cosine=0.99, kl=0.02)}
-# So much may the distance from the reference grow, and by a half (KL: a quarter) of what is tolerated here.
-FARTHER = 1.5
-
-
 # Seen on EfficientNet-Lite0 with JPEGs of 1920x1280: pixels up to 4 levels off (0.3 on average), logits 1.8e-2.
 FAST_PIXELS = TOLERANCES["bf16"]
+ENOUGH_IMAGES = 8
 
 
 def coarser(*tolerances: Tolerances) -> Tolerances:
@@ -174,7 +158,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     if not finite.any():
         return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
     wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
-    span = _spans(wanted)
+    span = spans(wanted)
     relative = np.abs(wanted - found).max(axis=1) / span
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)
@@ -195,7 +179,7 @@ def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tole
     )
 
 
-def _spans(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def spans(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) each image's range of logits, or the median image's where that is wider."""
     ranges = np.ptp(logits, axis=1)
     return np.asarray(np.maximum(ranges, max(float(np.median(ranges)), np.finfo(np.float32).tiny)))
@@ -239,7 +223,7 @@ def judge(
     comparison: Comparison, tolerances: Tolerances, *, items: str = "images", outputs: str = "logits"
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
-    c, reasons = comparison, _deviations(comparison, tolerances, items, outputs)
+    c, reasons = comparison, deviations(comparison, tolerances, items, outputs)
     if c.flips:
         reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 answer")
     if reasons:
@@ -253,45 +237,7 @@ def judge(
     return "pass", ()
 
 
-def own_tolerances(stored: str, computed: Collection[str], differs: bool) -> Tolerances:
-    """How far outputs may lie from the bundle's own: weights of `stored`, `computed` there and here."""
-    precisions = {stored, *computed}
-    if differs:
-        return coarser(*(OTHER_PROCESSOR.get(each, OTHER_PROCESSOR["int8"]) for each in precisions))
-    return TOLERANCES["fp32"] if precisions == {"fp32"} else SAME_PROCESSOR
-
-
-def check_own(
-    reference: NDArray[np.float32],
-    own: NDArray[np.float32],
-    found: NDArray[np.float32],
-    tolerances: Tolerances,
-    differs: tuple[str, ...],
-    *,
-    classifies: bool,
-) -> OwnCheck:
-    """(N, width) outputs of the reference, of the bundle where it was made, and of the bundle here."""
-    comparing = compare if classifies else compare_embeddings
-    there, here = (_distance(reference, outputs) for outputs in (own, found))
-    kl_there, kl_here = (comparing(reference, outputs, tolerances).mean_kl for outputs in (own, found))
-    return OwnCheck(comparing(own, found, tolerances), tolerances, differs, here, there, kl_here, kl_there)
-
-
-def judge_own(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
-    """What is wrong, in words: another computation than where it was made, or one farther from the reference."""
-    return (
-        *judge_own_computation(check, items=items, outputs=outputs),
-        *judge_own_distance(check, items=items, outputs=outputs),
-    )
-
-
-def judge_own_computation(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
-    """Where the bundle computes something else here than where it was made."""
-    reasons = _deviations(check.comparison, check.tolerances, items, outputs)
-    return (f"{'; '.join(reasons)} from what this bundle gave where it was made",) if reasons else ()
-
-
-def _deviations(c: Comparison, tolerances: Tolerances, items: str, outputs: str) -> list[str]:
+def deviations(c: Comparison, tolerances: Tolerances, items: str, outputs: str) -> list[str]:
     """In words, each figure of the comparison that is beyond its tolerance."""
     reasons = []
     if c.non_finite:
@@ -303,29 +249,3 @@ def _deviations(c: Comparison, tolerances: Tolerances, items: str, outputs: str)
     if not c.max_kl <= tolerances.kl:
         reasons.append(f"KL divergence rises to {c.max_kl:.2g}, tolerated {tolerances.kl:g}")
     return reasons
-
-
-def judge_own_distance(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
-    """Where the bundle is farther from its reference here than where it was made, on average over the items."""
-    limit, reasons = check.tolerances, []
-    farthest = FARTHER * check.distance_at_export + limit.relative / 2
-    most_kl = FARTHER * check.kl_at_export + limit.kl / 4
-    if not check.distance <= farthest:
-        reasons.append(
-            f"{outputs} lie {check.distance:.2g} of their range from the reference's (root mean square over {items}), "
-            f"{check.distance_at_export:.2g} where it was made, tolerated {farthest:.2g}"
-        )
-    if not check.kl <= most_kl:
-        reasons.append(
-            f"mean KL divergence from the reference is {check.kl:.2g}, {check.kl_at_export:.2g} where it was made, "
-            f"tolerated {most_kl:.2g}"
-        )
-    return tuple(reasons)
-
-
-def _distance(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Root mean square over the items of max |difference| over the reference's range; 1 where nothing is finite."""
-    wanted = reference.astype(np.float64)
-    deviation = np.abs(wanted - found).max(axis=1) / _spans(wanted)
-    finite = deviation[np.isfinite(deviation)]
-    return float(np.sqrt((finite**2).mean())) if len(finite) else 1.0

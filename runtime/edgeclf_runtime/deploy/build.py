@@ -35,7 +35,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import TOLERANCES, coarser
-from edgeclf_runtime.deploy.build_result import Outcome, Report, beside
+from edgeclf_runtime.deploy.build_result import Outcome, beside
 from edgeclf_runtime.deploy.candidate_selection import build_fastest, choose_candidate
 from edgeclf_runtime.deploy.candidates import TimeCalls, options_for, time_calls
 from edgeclf_runtime.deploy.latency import median_call_ms, one_input
@@ -43,6 +43,7 @@ from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import keep_own_outputs, verify
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, GateError, UsageError
 from edgeclf_runtime.machine.facts import jetson_refusal, now_utc
+from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 
 MODEL, SETTINGS = "model.onnx", "build.json"
@@ -58,7 +59,7 @@ def build(
     *,
     destination: str | Path | None = None,
     force: bool = False,
-    report: Report = lambda sentence: None,
+    progress: Progress = SILENT,
     time: TimeCalls = time_calls,
 ) -> Outcome:
     """A bundle that runs on this machine, proven and measured here.
@@ -78,8 +79,8 @@ def build(
         Folder of the new bundle; None: beside the old one, named after the GPU and TensorRT.
     force
         Replace what is at `destination`.
-    report
-        Called with a sentence for each step.
+    progress
+        Hears what is being done, a note a sentence.
     time
         Times models side by side, where the bundle has several.
 
@@ -107,7 +108,7 @@ def build(
     bundle = Bundle.open(bundle)
     destination = None if destination is None else Path(destination)
     if bundle.manifest.candidates and not needs_build(bundle):
-        return choose_candidate(bundle, options, destination, force=force, report=report, time=time)
+        return choose_candidate(bundle, options, destination, force=force, progress=progress, time=time)
     if needs_build(bundle):
         if options.device != OWN_DEVICE:
             BACKEND.check_device(options.device)  # before the minutes that a build takes
@@ -117,11 +118,13 @@ def build(
             place = destination or place_of(bundle, library, gpu)
 
             def build_one(model: Bundle, place: Path) -> Outcome:
-                return _build_engine(model, settings, options_for(model, options), place, force, report)
+                return _build_engine(model, settings, options_for(model, options), place, force, progress)
 
-            return build_fastest(bundle, place, build_one, options, report=report, time=time)
-        return _build_engine(bundle, settings, options, destination, force, report)
-    report(f"{bundle.path} is built: {bundle.manifest.target} bundles run as they are; verified and measured here")
+            return build_fastest(bundle, place, build_one, options, progress=progress, time=time)
+        return _build_engine(bundle, settings, options, destination, force, progress)
+    progress.note(
+        f"{bundle.path} is built: {bundle.manifest.target} bundles run as they are; verified and measured here"
+    )
     proof = verify(bundle, options)
     return Outcome(bundle, False, proof, save_proof(bundle, proof), median_ms(bundle, options))
 
@@ -131,7 +134,7 @@ def needs_build(bundle: Bundle) -> bool:
     return bundle.manifest.target == BACKEND.name
 
 
-def rebuild_if_stale(bundle: Bundle, options: SessionOptions, report: Report) -> Bundle:
+def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress) -> Bundle:
     """The bundle itself where it runs here; else one that does: built by an earlier call, or built now."""
     if not needs_build(bundle) or bundle.manifest.state == "portable":
         return bundle
@@ -143,16 +146,16 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, report: Report) ->
     if not reasons:
         return bundle
     destination = place_of(bundle, library, gpu)
-    report(f"{bundle.path} is STALE: {'; '.join(reasons)}")
+    progress.warn(f"{bundle.path} is STALE: {'; '.join(reasons)}")
     replaces = False
     if destination.exists():
         earlier = Bundle.open(destination)
         replaces = earlier.manifest.derived_from == _origin(bundle)
         if replaces and not any(each.kind == "error" for each in differences(read_facts(earlier), here)):
-            report(f"{destination}, built for this machine before, takes its place")
+            progress.note(f"{destination}, built for this machine before, takes its place")
             return earlier
     # after a smaller update the new engine has the old one's name, and takes its place
-    return build(bundle, facts.settings, options, destination=destination, force=replaces, report=report).bundle
+    return build(bundle, facts.settings, options, destination=destination, force=replaces, progress=progress).bundle
 
 
 def settings_of(bundle: Bundle) -> BuildSettings:
@@ -190,7 +193,7 @@ def _build_engine(
     options: SessionOptions,
     destination: Path | None,
     force: bool,
-    report: Report,
+    progress: Progress,
 ) -> Outcome:
     bundle.check_all()
     gpu, library = _find_gpu_and_tensorrt(bundle)
@@ -198,7 +201,7 @@ def _build_engine(
     place = destination or place_of(bundle, library, gpu)
     if bundle.manifest.state == "portable" and place.resolve() == bundle.path.resolve():
         raise UsageError(f"{place} is the portable bundle itself, which stays as it is; give another --output")
-    report(
+    progress.note(
         f"{bundle.path} is {bundle.manifest.state}; building {place.name} with {library.flavour} {library.version} on "
         f"{gpu.name}, batches of 1 to {settings.max_batch}; this can take minutes"
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.proof import Proof
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

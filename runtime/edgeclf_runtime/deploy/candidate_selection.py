@@ -10,11 +10,12 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.quantization_report import in_a_path
-from edgeclf_runtime.deploy.build_result import Outcome, Report, beside
+from edgeclf_runtime.deploy.build_result import Outcome, beside
 from edgeclf_runtime.deploy.candidates import TimeCalls, models_of, options_for, race, with_candidate, write_files
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.progress import Progress
 
 
 def build_fastest(
@@ -23,7 +24,7 @@ def build_fastest(
     build_one: Callable[[Bundle, Path], Outcome],
     options: SessionOptions,
     *,
-    report: Report,
+    progress: Progress,
     time: TimeCalls,
 ) -> Outcome:
     """An engine of each of a portable bundle's models, in a bundle of its own; the fastest that passes is returned."""
@@ -44,7 +45,7 @@ def build_fastest(
         f"{name}: {speed.median_ms:.2f} ms, {1 / speed.ratio:.2f} x {baseline}, in {outcomes[name].bundle.path}"
         for name, speed in timed.speeds.items()
     ]
-    report(f"{chosen} is the fastest that holds here: {outcomes[chosen].bundle.path}")
+    progress.note(f"{chosen} is the fastest that holds here: {outcomes[chosen].bundle.path}")
     outcome = outcomes[chosen]
     return replace(outcome, median_ms=timed.speeds[chosen].median_ms, remarks=(*outcome.remarks, *remarks))
 
@@ -55,14 +56,14 @@ def choose_candidate(
     destination: Path | None,
     *,
     force: bool,
-    report: Report,
+    progress: Progress,
     time: TimeCalls,
 ) -> Outcome:
     """The fastest of the bundle's models here, of those that pass on this machine; a new bundle where it is another."""
     bundle.check_all()
     models = models_of(bundle)
     own = next(iter(models))
-    report(f"{bundle.path} holds {len(models)} models ({', '.join(models)}); verifying and timing each here")
+    progress.note(f"{bundle.path} holds {len(models)} models ({', '.join(models)}); verifying and timing each here")
     proofs = {name: verify(model, options_for(model, options)) for name, model in models.items()}
     passed = {name: model for name, model in models.items() if proofs[name].verdict != "fail"}
     remarks = tuple(
@@ -80,10 +81,10 @@ def choose_candidate(
     )
     latency = timed.speeds[chosen].median_ms
     if chosen == own:
-        report(f"{own}, which the bundle has chosen, is the fastest that holds here too")
+        progress.note(f"{own}, which the bundle has chosen, is the fastest that holds here too")
         return Outcome(bundle, False, proofs[own], save_proof(bundle, proofs[own]), latency, remarks=remarks)
     place = destination or beside(bundle) / f"{bundle.name}-{in_a_path(chosen)}"
-    report(f"{chosen} is the fastest that holds here: it becomes {place.name}")
+    progress.note(f"{chosen} is the fastest that holds here: it becomes {place.name}")
     why = f"chosen on the device: {1 / timed.speeds[chosen].ratio:.2f} x {baseline} there (noise {timed.noise:.0%})"
     candidate = next(each for each in bundle.manifest.candidates if each.name == chosen)
     with writing(place, force=force) as draft:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import GoldenImage, Manifest, to_input
+from edgeclf_runtime.bundle.manifest import Manifest, to_input
+from edgeclf_runtime.bundle.own_check import judge_own
 from edgeclf_runtime.bundle.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.bundle.proof import (
     ENOUGH_IMAGES,
     FAST_PIXELS,
-    MOST_MEASURED,
     TOLERANCES,
     OwnCheck,
     Proof,
@@ -31,15 +28,15 @@ from edgeclf_runtime.bundle.proof import (
     compare,
     compare_embeddings,
     judge,
-    judge_own,
-    stricter,
 )
-from edgeclf_runtime.errors import BundleError, EdgeclfError, ImageError, UsageError
+from edgeclf_runtime.deploy.golden_items import decoding_faults, fast_batch, golden_batch, pixels_digest, probe_faults
+from edgeclf_runtime.deploy.tolerances import tolerances_of
+from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images.pixels import PixelMode, mode_facts
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.verdict import Verdict
-from edgeclf_runtime.session import BACKENDS, Session, open_session, stored_faults
-from edgeclf_runtime.text.golden_texts import golden_tokens, tokens_fault
+from edgeclf_runtime.session import Session, open_session, stored_faults
+from edgeclf_runtime.text.golden_texts import golden_tokens
 
 IMAGES_SOURCE, TEXTS_SOURCE = "golden images", "golden texts"
 
@@ -99,7 +96,7 @@ def verify(
     bundle.check_all()
     manifest = bundle.manifest
     of_texts = manifest.task == "embed-text"
-    batch: NDArray[Any] = golden_tokens(bundle) if of_texts else _golden_batch(bundle)
+    batch: NDArray[Any] = golden_tokens(bundle) if of_texts else golden_batch(bundle)
     reference = bundle.read_array(manifest.golden.outputs)
     with open_bundle(bundle, options) as session:
         outputs = _run_golden(bundle, session, batch)
@@ -111,14 +108,14 @@ def verify(
         own = compare_with_own(bundle, reference, outputs, machine, session.compute_precision)
         seen, tolerances, notes = batch, *tolerances_of(manifest)
         if mode == "fast":
-            seen, tolerances = _fast_batch(bundle, batch), coarser(tolerances, FAST_PIXELS)
+            seen, tolerances = fast_batch(bundle, batch), coarser(tolerances, FAST_PIXELS)
             outputs = run_pixels(session, manifest, seen)
         proof = prove(
             manifest,
             outputs,
             reference=reference,
             tolerances=tolerances,
-            decoding=[] if mode == "fast" else _decoding_faults(bundle, batch),
+            decoding=[] if mode == "fast" else decoding_faults(bundle, batch),
             images_source=TEXTS_SOURCE if of_texts else IMAGES_SOURCE,
             images_sha256=pixels_digest(batch),
             session=session,
@@ -126,7 +123,7 @@ def verify(
         )
     faults = (
         *(f"stored: {fault}" for fault in stored_faults(bundle)),
-        *(f"decoding: {fault}" for fault in (() if mode == "fast" else _probe_faults(bundle))),
+        *(f"decoding: {fault}" for fault in (() if mode == "fast" else probe_faults(bundle))),
         *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
     )
     if faults:
@@ -147,7 +144,7 @@ def verify(
 def keep_own_outputs(folder: Path, manifest: Manifest, options: SessionOptions) -> Manifest:
     """Runs the golden items of the sealed bundle in `folder`, keeps what came out in it and seals it again."""
     bundle = Bundle.open(folder)
-    batch: NDArray[Any] = golden_tokens(bundle) if manifest.task == "embed-text" else _golden_batch(bundle)
+    batch: NDArray[Any] = golden_tokens(bundle) if manifest.task == "embed-text" else golden_batch(bundle)
     with open_session(bundle, options) as session:
         outputs = run_pixels(session, manifest, batch)
         machine = {**machine_facts(), **session.facts}
@@ -178,43 +175,6 @@ def _of_fast_pixels(proof: Proof, levels: int) -> Proof:
         )
         proof = replace(proof, verdict="inconclusive", reasons=(reason,))
     return replace(proof, max_pixel_levels=levels, machine={**proof.machine, **mode_facts("fast")})
-
-
-def tolerances_of(manifest: Manifest) -> tuple[Tolerances, tuple[str, ...]]:
-    """What the reference's outputs are compared by, and notes where the manifest asks for something unusual.
-
-    A manifest may be stricter than TOLERANCES, never more lenient: what somebody relaxed does not rule. INT8, and what
-    an accuracy gate chose, were measured at export and are lenient by nature; there the own outputs decide.
-    """
-    asked, name = manifest.tolerances, " and ".join(sorted(_precisions(manifest)))
-    allowed = MOST_MEASURED if is_gated(manifest) else coarser(*(TOLERANCES[each] for each in _precisions(manifest)))
-    if coarser(asked, allowed) == allowed:
-        return asked, ()
-    kept = stricter(asked, allowed)
-    return kept, (
-        f"the manifest tolerates more than {name} needs ({_in_words(asked)}); evaluated by {_in_words(kept)}",
-    )
-
-
-def _in_words(tolerances: Tolerances) -> str:
-    return f"relative {tolerances.relative:g}, cosine {tolerances.cosine:g}, KL {tolerances.kl:g}"
-
-
-def is_gated(manifest: Manifest) -> bool:
-    """Whether accuracy on labelled images decided at export, and not a tolerance of logits."""
-    if {manifest.weights_precision, manifest.compute_precision} == {"fp32"}:
-        return False
-    return manifest.weights_precision == "int8" or (
-        manifest.ladder is not None and manifest.ladder.decisive is not None
-    )
-
-
-def _precisions(manifest: Manifest) -> set[str]:
-    """What it is stored and computed in; an engine's TF32 has as many bits as fp16."""
-    backend = BACKENDS.get(manifest.target)
-    tf32 = {"fp16"} if manifest.state == "built" and backend is not None and backend.tf32 else set()
-    stored_and_computed = {manifest.weights_precision, manifest.compute_precision}
-    return {"int8" if each == "mixed" else each for each in stored_and_computed} | tf32
 
 
 def prove(
@@ -297,82 +257,3 @@ def run_pixels(
     chunks = [batch[place : place + 1] for place in range(alone)]
     chunks += [batch[start : start + batch_size] for start in range(alone, len(batch), batch_size)] or [batch]
     return np.concatenate(list(session.stream(to_input(chunk, manifest.normalization) for chunk in chunks)))
-
-
-def pixels_digest(pixels: NDArray[Any]) -> str:
-    """SHA-256 of an array's shape and bytes."""
-    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def _golden_batch(bundle: Bundle) -> NDArray[np.uint8]:
-    """(N, H, W, 3) uint8: the exporter's pixels of all golden images."""
-    pixels = [_golden_pixels(bundle, golden) for golden in bundle.manifest.golden.images]
-    if not pixels:
-        raise BundleError(f"{bundle.path}: no golden images to verify with; export the bundle again")
-    if len({item.shape for item in pixels}) > 1:
-        raise BundleError(f"{bundle.path}: golden pixels of several sizes; export the bundle again")
-    return np.stack(pixels)
-
-
-def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
-    """The exporter's pixels of a golden image, stored without loss."""
-    try:
-        with Image.open(io.BytesIO(bundle.read(golden.pixels)), formats=["PNG"]) as image:
-            pixels = np.array(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BundleError(f"{bundle.path}/{golden.pixels}: no PNG ({error})") from error
-    if pixels_digest(pixels) != golden.pixels_sha256:
-        raise BundleError(f"{bundle.path}/{golden.pixels}: this Pillow reads other pixels from a PNG; update Pillow")
-    return pixels
-
-
-def _fast_batch(bundle: Bundle, exact: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N, H, W, 3) uint8: the golden images as the mode "fast" reads them."""
-    pixels = bundle.manifest.pixels
-    if pixels is None:
-        raise UsageError(f"{bundle.path} takes no images; fast pixels are for those that do")
-    batch = np.stack(
-        [pixels.load(bundle.read(golden.image), mode="fast")[0] for golden in bundle.manifest.golden.images]
-    )
-    if batch.shape != exact.shape:
-        raise BundleError(f"{bundle.path}: golden images give pixels of {batch.shape}, not {exact.shape}")
-    return batch
-
-
-def _decoding_faults(bundle: Bundle, batch: NDArray[Any]) -> list[tuple[str, int] | None]:
-    """(what, largest difference in levels) of each golden item and probe that comes out otherwise than at export."""
-    if bundle.manifest.task == "embed-text":
-        return tokens_fault(bundle, batch)
-    return [_decoding_fault(bundle, image, batch[i]) for i, image in enumerate(bundle.manifest.golden.images)]
-
-
-def _probe_faults(bundle: Bundle) -> Iterator[str]:
-    """What the made pictures show to be read otherwise than where the bundle was made."""
-    pixels, probes = bundle.manifest.pixels, bundle.manifest.golden.probes
-    if pixels is None:
-        return
-    if bundle.manifest.own is not None and not probes:
-        yield "the bundle keeps own outputs without pictures of transparency and 16 bits; export it again"
-    for probe in probes:
-        try:
-            found, _ = pixels.load(bundle.read(probe.image))
-        except ImageError as error:
-            yield f"the picture that shows {probe.shows} can't be read ({error})"
-            continue
-        if pixels_digest(found) != probe.pixels_sha256:
-            yield f"{probe.shows} comes out otherwise than where the bundle was made"
-
-
-def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint8]) -> tuple[str, int] | None:
-    """(image, largest difference in levels) where this machine decodes other pixels than the exporter did."""
-    pixels = bundle.manifest.pixels
-    if pixels is None:
-        return None
-    try:
-        found, _ = pixels.load(bundle.read(golden.image))
-    except EdgeclfError:
-        return golden.image, 255
-    if found.shape != wanted.shape:
-        return golden.image, 255
-    levels = int(np.abs(found.astype(np.int16) - wanted).max())
-    return (golden.image, levels) if levels else None

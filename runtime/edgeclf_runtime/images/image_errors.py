@@ -8,7 +8,7 @@ import zlib
 
 from PIL import UnidentifiedImageError
 
-from edgeclf_runtime.errors import ImageError
+from edgeclf_runtime.errors import ImageError, one_line
 from edgeclf_runtime.images.formats import modern_kind
 from edgeclf_runtime.images.png import png_damage
 
@@ -63,8 +63,8 @@ def _known_kind(data: bytes) -> str | None:
 
 def damage(data: bytes, error: BaseException) -> str:
     """What Pillow could not read, where `refusal` knows no other reason."""
-    reason = " ".join(str(error).split()).rstrip(".: ")
-    if isinstance(error, UnidentifiedImageError) or not reason:
+    reason = one_line(error, None).rstrip(".: ")
+    if isinstance(error, UnidentifiedImageError) or not str(error).strip():
         kind = _known_kind(data)
         if kind is None:
             return f"not an image of a known format ({_READ})"

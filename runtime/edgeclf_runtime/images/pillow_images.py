@@ -7,7 +7,7 @@ import threading
 
 from PIL import Image, ImageFile, TiffImagePlugin, TiffTags
 
-from edgeclf_runtime.errors import ImageError, first_line
+from edgeclf_runtime.errors import ImageError, one_line
 from edgeclf_runtime.images.image_errors import PARSER_ERRORS
 from edgeclf_runtime.images.orientation import find_turn
 
@@ -44,7 +44,7 @@ def load_pixels(image: Image.Image) -> Image.Transpose | None:
                 raise ImageError("a TIFF whose loaded pixels are not those of its file; give its path or bytes instead")
             return None  # Pillow has turned it
     except PARSER_ERRORS as error:
-        raise ImageError(first_line(error)) from error
+        raise ImageError(one_line(error)) from error
 
 
 def _is_unlike_its_file(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:

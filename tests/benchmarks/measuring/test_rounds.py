@@ -74,7 +74,7 @@ def run(contenders: Sequence[Fake], plan: Plan = PLAN, record: Record | None = N
     record = record or Record(1, 1)
     options = SessionOptions(threads=1)
     stages: Sequence[timing.Stage] = ("infer", "end_to_end", "preprocess")
-    measure_rounds(contenders, [b"a", b"b"], stages, options, plan, record, origin=0.0, tell=lambda what, left: None)
+    measure_rounds(contenders, [b"a", b"b"], stages, options, plan, record, origin=0.0)
     return record
 
 
@@ -107,7 +107,6 @@ def test_yardsticks_take_their_turns_in_every_round_but_decode_nothing(clock: Cl
         PLAN,
         record,
         origin=0.0,
-        tell=lambda what, left: None,
         yardsticks=[b],
     )
     assert {key for key in record.taken if key[0] == "b"} == {("b", "infer")}

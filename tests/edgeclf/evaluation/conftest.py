@@ -1,63 +1,21 @@
-"""Real small images as data sets: crops of photographs, a class each, with and without groups."""
+"""A baseline of crops of photographs, and a copy of its bundle to be evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tiny
-from PIL import Image
+from photo_crops import crop as crop
+from photo_crops import data as data
+from photo_crops import made as made
+from photo_crops import photos as photos
 
-from edgeclf.baselines.baseline import Baseline, BaselineOptions, make_baseline
-from edgeclf.data.split import open_data
+from edgeclf.baselines.baseline import Baseline
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.images.data_split import DataSplit
-
-PHOTOGRAPHS = {"cat": "chelsea.png", "pagoda": "china.jpg", "petals": "flower.jpg"}
-Crop = Callable[[str, Path, int], None]
-
-
-def write_crops(photograph: str, folder: Path, count: int, seed: int = 0) -> None:
-    """Writes `count` crops of 48 pixels as PNG."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    with Image.open(tiny.shipped(photograph)) as opened:
-        picture = opened.convert("RGB")
-    for number in range(count):
-        left, top = random.integers(0, picture.width - 48), random.integers(0, picture.height - 48)
-        picture.crop((left, top, left + 48, top + 48)).save(folder / f"{number:03}.png")
-
-
-@pytest.fixture
-def crop() -> Crop:
-    return write_crops
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 crops of each of three photographs, as an image folder."""
-    root = tmp_path_factory.mktemp("data") / "photos"
-    for label, photograph in PHOTOGRAPHS.items():
-        write_crops(photograph, root / label, 40)
-    return root
-
-
-@pytest.fixture(scope="session")
-def data(photos: Path) -> DataSplit:
-    return open_data(photos)
-
-
-@pytest.fixture(scope="session")
-def made(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
-    """One baseline for all tests that only read it; its test split has been looked at once."""
-    return make_baseline(data, BaselineOptions(output=tmp_path_factory.mktemp("bundles")))
 
 
 @pytest.fixture
 def bundle(made: Baseline, tmp_path: Path) -> Bundle:
     """A copy of the baseline's bundle, with no ledger yet."""
-    import shutil
-
     return Bundle.open(shutil.copytree(made.path, tmp_path / "photos-hog"))

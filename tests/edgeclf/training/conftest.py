@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.progress import Progress
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
 
@@ -62,7 +62,7 @@ def config() -> Callable[..., TrainConfig]:
     return make
 
 
-class Recorder(Watcher):
+class Recorder(Progress):
     """Keeps what a training says; raises KeyboardInterrupt after `stop_after` epochs."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -71,14 +71,14 @@ class Recorder(Watcher):
         self.epochs: list[dict[str, Any]] = []
         self._stop_after = stop_after
 
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
 
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        self.epochs.append(record)
+    def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        if figures is None:
+            self.notes.append(sentence)
+            return
+        self.epochs.append(dict(figures))
         if len(self.epochs) == self._stop_after:
             raise KeyboardInterrupt
 

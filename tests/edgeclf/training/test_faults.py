@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,17 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
     gone = split.of("train")[0].path
 
     class Deleter(recorder):  # type: ignore[misc]
-        def epoch(self, record: dict[str, Any]) -> None:
-            gone.unlink(missing_ok=True)
+        def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+            if figures is not None:  # an epoch has ended
+                gone.unlink(missing_ok=True)
 
     with pytest.raises(DataError, match=f"{gone.name}.*it was there when its SHA-256 was taken"):
         train(config(strategy="full", epochs=3, image_cache="off"), split, tmp_path / "run", Deleter())
     assert len(Run(tmp_path / "run").history()) == 1
-    watcher = recorder()
-    ended = resume(tmp_path / "run", watcher)  # what the command line names as the next step
+    progress = recorder()
+    ended = resume(tmp_path / "run", progress)  # what the command line names as the next step
     assert ended.finished and [each.path for each in ended.left_out()] == [f"{gone.parent.name}/{gone.name}"]
-    assert any("1 of 36 images can't be used" in text and "missing" in text for text in watcher.warnings)
+    assert any("1 of 36 images can't be used" in text and "missing" in text for text in progress.warnings)
     assert len(ended.exportable().data.split.of("train")) == len(split.of("train")) - 1  # type: ignore[union-attr]
 
 
@@ -139,9 +140,9 @@ def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
     chosen = config(strategy="full", epochs=2, batch_norm="freeze", drop=0.0)
     wanted = train(chosen, data, tmp_path / "whole").weights()
     small_memory(3)
-    watcher = recorder()
-    found = train(chosen, data, tmp_path / "parts", watcher).weights()
-    assert [text.removeprefix("out of memory ").partition(",")[0] for text in watcher.warnings if "memory" in text] == [
+    progress = recorder()
+    found = train(chosen, data, tmp_path / "parts", progress).weights()
+    assert [text.removeprefix("out of memory ").partition(",")[0] for text in progress.warnings if "memory" in text] == [
         "with 8 pictures at a time; going on with 4",
         "with 4 pictures at a time; going on with 2",
     ]
@@ -206,10 +207,10 @@ def test_a_class_without_training_images_is_refused_and_copies_across_splits_are
     with pytest.raises(DataError, match="classes that train lacks: 'red'"):
         train(config(), lacking, tmp_path / "run")
     twin = replace(data.of("val")[0], name="blue/twin.png", sha256=data.of("train")[0].sha256)
-    watcher = recorder()
+    progress = recorder()
     doubled = replace(data, images=(*data.images[:0], *data.of("train"), *data.of("val"), replace(twin, split="test")))
-    train(config(strategy="linear-probe"), doubled, tmp_path / "run", watcher)
-    assert any("2 images lie in more than one split" in text for text in watcher.warnings)
+    train(config(strategy="linear-probe"), doubled, tmp_path / "run", progress)
+    assert any("2 images lie in more than one split" in text for text in progress.warnings)
 
 
 def test_sigterm_to_all_processes_of_a_training_ends_it_as_sigterm_to_the_first_does(

@@ -259,16 +259,16 @@ def test_a_last_batch_of_one_picture_is_left_out(data: DataSplit) -> None:
 
 
 def test_risky_choices_are_warned_of(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> None:
-    watcher = recorder()
+    progress = recorder()
     both = {"class_weights": "balanced", "sampler": "weighted"}
-    train(config(strategy="full", epochs=1, **both), data, tmp_path / "scratch", watcher)
-    assert any("from scratch" in text for text in watcher.warnings)
-    assert any("counts the rare classes twice: choose one" in text for text in watcher.warnings)
+    train(config(strategy="full", epochs=1, **both), data, tmp_path / "scratch", progress)
+    assert any("from scratch" in text for text in progress.warnings)
+    assert any("counts the rare classes twice: choose one" in text for text in progress.warnings)
     weights = tmp_path / "scratch" / "model.safetensors"
-    watcher = recorder()
-    train(config(strategy="full", epochs=1, lr=1e-2, weights=str(weights)), data, tmp_path / "fast", watcher)
-    assert any("0.01 for a pretrained backbone" in text for text in watcher.warnings)
-    assert any("parameters" in text for text in watcher.notes)
+    progress = recorder()
+    train(config(strategy="full", epochs=1, lr=1e-2, weights=str(weights)), data, tmp_path / "fast", progress)
+    assert any("0.01 for a pretrained backbone" in text for text in progress.warnings)
+    assert any("parameters" in text for text in progress.notes)
 
 
 @pytest.mark.parametrize(

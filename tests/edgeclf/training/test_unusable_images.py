@@ -39,9 +39,9 @@ def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_sta
 ) -> None:
     split = open_data(pictures)
     spoil(split)
-    watcher = recorder()
-    run = train(config(strategy="linear-probe"), split, tmp_path / "run", watcher)
-    (warning,) = [text for text in watcher.warnings if "can't be used" in text]
+    progress = recorder()
+    run = train(config(strategy="linear-probe"), split, tmp_path / "run", progress)
+    (warning,) = [text for text in progress.warnings if "can't be used" in text]
     assert warning.startswith("3 of 36 images") and "changed since" in warning and "missing" in warning
     assert run.outcome().training_images == len(split.of("train")) - 1
     assert run.outcome().data_sha256 == split.digest

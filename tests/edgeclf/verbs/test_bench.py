@@ -224,7 +224,7 @@ def test_a_stale_engine_is_built_again_where_that_is_asked_for(
     from edgeclf_runtime.deploy import build
 
     stale, fresh = make_bundle(tmp_path / "stale"), make_bundle(tmp_path / "fresh")
-    monkeypatch.setattr(build, "rebuild_if_stale", lambda bundle, options, report: Bundle.open(fresh))
+    monkeypatch.setattr(build, "rebuild_if_stale", lambda bundle, options, progress: Bundle.open(fresh))
     place = tmp_path / "r.json"
     assert run(["bench", str(stale), *QUICK, "-o", str(place)]) == 0
     assert read_report(place).rows[0].name == "stale"

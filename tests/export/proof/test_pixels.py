@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf_export.sources.backbones import data_config, pixels_from_config, reference_transform
+from edgeclf_export.sources.data_config import data_config, pixels_from_config, reference_transform
 from edgeclf_export.sources.model_zoo import CLASSICS, EDGE
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import UsageError

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
+from edgeclf_runtime.bundle.own_check import OTHER_PROCESSOR, SAME_PROCESSOR
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs, record_predictions_again
-from edgeclf_runtime.bundle.proof import MOST_MEASURED, OTHER_PROCESSOR, SAME_PROCESSOR, TOLERANCES, Tolerances
+from edgeclf_runtime.bundle.proof import MOST_MEASURED, TOLERANCES, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BundleError

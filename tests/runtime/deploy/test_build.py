@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +28,25 @@ from edgeclf_runtime.deploy import latency
 from edgeclf_runtime.deploy.build import build, rebuild_if_stale, settings_of
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BackendError, BundleError, GateError, UsageError
+from edgeclf_runtime.progress import SILENT, Progress
 from edgeclf_runtime.session import open_session
 
 
 @pytest.fixture
 def portable(tmp_path: Path) -> Bundle:
     return tiny.build(tmp_path / "net-tensorrt-fp32", "tensorrt")
+
+
+class Notes(Progress):
+    """Keeps what a build says."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        self.notes.append(sentence)
+
+    warn = note
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -81,9 +96,9 @@ def test_the_plan_is_tensorrts_own_file_with_the_facts_beside_it(portable: Bundl
 
 
 def test_it_says_state_engine_and_machine_before_it_starts(portable: Bundle, gpu: FakeGpu) -> None:
-    said: list[str] = []
-    build(portable, report=said.append)
-    (sentence,) = said
+    said = Notes()
+    build(portable, progress=said)
+    (sentence,) = said.notes
     for words in ("is portable", "net-tensorrt-fp32-sm87-trt10.3 with tensorrt 10.3.0 on Orin", "batches of 1 to 16"):
         assert words in sentence
 
@@ -208,15 +223,15 @@ def test_strange_settings_are_named(content: str, portable: Bundle) -> None:
 
 def test_a_stale_engine_is_built_again_under_a_new_name(portable: Bundle, gpu: FakeGpu) -> None:
     made = build(portable, BuildSettings(max_batch=8)).bundle
-    said: list[str] = []
+    said = Notes()
     with updated(gpu).installed():
-        fresh = rebuild_if_stale(made, SessionOptions(), said.append)
+        fresh = rebuild_if_stale(made, SessionOptions(), said)
         with open_session(fresh) as session:
             assert session.facts["engine_version"] == "10.7.0"
     assert fresh.path == portable.path.with_name("net-tensorrt-fp32-sm87-trt10.7")
     assert fresh.manifest.derived_from == portable.digest
     assert read_facts(fresh).settings.max_batch == 8
-    assert "STALE: it was built with TensorRT 10.3.0, this machine has 10.7.0" in said[0]
+    assert "STALE: it was built with TensorRT 10.3.0, this machine has 10.7.0" in said.notes[0]
     assert made.path.exists()
 
 
@@ -224,11 +239,11 @@ def test_what_was_built_again_before_takes_its_place_without_another_build(porta
     made = build(portable).bundle
     newer = updated(gpu)
     with newer.installed():
-        first = rebuild_if_stale(made, SessionOptions(), lambda sentence: None)
+        first = rebuild_if_stale(made, SessionOptions(), SILENT)
         newer.trt.touched.clear()
-        said: list[str] = []
-        assert rebuild_if_stale(made, SessionOptions(), said.append).digest == first.digest
-    assert newer.trt.touched == [] and "takes its place" in said[1]
+        said = Notes()
+        assert rebuild_if_stale(made, SessionOptions(), said).digest == first.digest
+    assert newer.trt.touched == [] and "takes its place" in said.notes[1]
 
 
 def test_a_bundle_of_another_origin_in_that_place_is_not_taken(portable: Bundle, gpu: FakeGpu) -> None:
@@ -237,7 +252,7 @@ def test_a_bundle_of_another_origin_in_that_place_is_not_taken(portable: Bundle,
     shutil.copytree(made.path, other)
     tiny.reseal(other, derived_from="00" * 32)
     with updated(gpu).installed(), pytest.raises(UsageError, match="exists"):
-        rebuild_if_stale(made, SessionOptions(), lambda sentence: None)
+        rebuild_if_stale(made, SessionOptions(), SILENT)
 
 
 def test_what_runs_here_is_not_built_again(portable: Bundle, bundle: Bundle, gpu: FakeGpu) -> None:
@@ -261,13 +276,13 @@ def test_a_built_bundle_builds_itself_for_another_gpu(portable: Bundle, gpu: Fak
 
 
 def test_another_bundle_is_verified_and_measured_and_its_proof_lies_beside_it(bundle: Bundle) -> None:
-    before, said = bytes_of(bundle.path), []
-    outcome = build(bundle, report=said.append)
+    before, said = bytes_of(bundle.path), Notes()
+    outcome = build(bundle, progress=said)
     assert (outcome.made, outcome.bundle, outcome.proof.verdict) == (False, bundle, "pass")
     assert outcome.saved_at is not None and outcome.saved_at.parent == bundle.sidecar
     assert outcome.median_ms > 0
     assert bytes_of(bundle.path) == before
-    assert "is built: reference bundles run as they are" in said[0]
+    assert "is built: reference bundles run as they are" in said.notes[0]
 
 
 def test_another_bundle_that_answers_otherwise_has_a_failed_proof(bundle: Bundle) -> None:
@@ -284,7 +299,7 @@ def test_a_bundle_that_takes_no_pictures_can_not_be_measured(bundle: Bundle) -> 
 def test_after_a_small_update_the_new_engine_takes_the_stale_ones_place(portable: Bundle, gpu: FakeGpu) -> None:
     made = build(portable).bundle
     with updated(gpu, "10.3.1", bytes([10, 3, 1, 30])).installed():
-        fresh = rebuild_if_stale(made, SessionOptions(), lambda sentence: None)
+        fresh = rebuild_if_stale(made, SessionOptions(), SILENT)
         assert fresh.path == made.path and fresh.digest != made.digest
         with open_session(fresh) as session:
             assert session.facts["engine_version"] == "10.3.1"

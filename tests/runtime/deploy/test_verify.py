@@ -16,7 +16,8 @@ from PIL import Image
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.dataclass_json import from_json
-from edgeclf_runtime.bundle.manifest import Golden, Normalization, to_input
+from edgeclf_runtime.bundle.golden import Golden
+from edgeclf_runtime.bundle.manifest import Normalization, to_input
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
 from edgeclf_runtime.deploy.machine_proofs import save_proof

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.escaping import name, shortened_apart, text
-from edgeclf_benchmarks.comparing.page.html_tables import Table, scrolling, to_html
-from edgeclf_benchmarks.comparing.page.markers import badge, badges
+from edgeclf_benchmarks.comparing.page.markers import badges
+from edgeclf_benchmarks.page.escaping import name, shortened_apart, text
+from edgeclf_benchmarks.page.html_tables import Table, scrolling, to_html
+from edgeclf_benchmarks.page.marks import badge
 from edgeclf_runtime.metrics.metrics import Evaluation
 
 _MOST_CLASSES, _MOST_PAIRS = 20, 20

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.escaping import name, shortened, text
-from edgeclf_benchmarks.comparing.page.html_tables import Table
 from edgeclf_benchmarks.comparing.page.markers import badges
 from edgeclf_benchmarks.measuring.thumbnails import MOST, most_telling
+from edgeclf_benchmarks.page.escaping import name, shortened, text
+from edgeclf_benchmarks.page.html_tables import Table
 
 _RIGHT, _WRONG = '<span class="pass">✓', '<span class="fail">✗'
 

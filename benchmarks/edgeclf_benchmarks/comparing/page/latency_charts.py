@@ -8,11 +8,11 @@ from typing import get_args
 
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.escaping import shortened_apart, text
-from edgeclf_benchmarks.comparing.page.html_tables import Table
-from edgeclf_benchmarks.comparing.page.markers import look_of, mark
 from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
+from edgeclf_benchmarks.page.escaping import shortened_apart, text
+from edgeclf_benchmarks.page.html_tables import Table
+from edgeclf_benchmarks.page.marks import look_of, mark
 from edgeclf_runtime.metrics.rounding import in_ms, significant
 
 _MOST_STEPS, _MOST_STROKES = 150, 180

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, figures
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, entries_of
 from edgeclf_benchmarks.comparing.page.confusion import confusions
-from edgeclf_benchmarks.comparing.page.document import document
-from edgeclf_benchmarks.comparing.page.escaping import name, text
 from edgeclf_benchmarks.comparing.page.flips import cards, flipped_images
-from edgeclf_benchmarks.comparing.page.html_tables import Table, to_html
 from edgeclf_benchmarks.comparing.page.latency_charts import ecdf, stages, trace
 from edgeclf_benchmarks.comparing.page.markers import key
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table, reliability, robustness, roc
@@ -27,6 +24,9 @@ from edgeclf_benchmarks.comparing.page.tradeoff_chart import pareto
 from edgeclf_benchmarks.comparing.regression import since_baseline
 from edgeclf_benchmarks.comparing.robustness_columns import robustness_tables
 from edgeclf_benchmarks.measuring.timing import too_few_calls
+from edgeclf_benchmarks.page.document import document
+from edgeclf_benchmarks.page.escaping import name, text
+from edgeclf_benchmarks.page.html_tables import Table, to_html
 
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
 _HEARD = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not settled", "note": "Note"}

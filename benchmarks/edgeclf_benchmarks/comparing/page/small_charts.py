@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.escaping import name
-from edgeclf_benchmarks.comparing.page.html_tables import Table
-from edgeclf_benchmarks.comparing.page.markers import badge, look_of, name_of
+from edgeclf_benchmarks.comparing.page.markers import name_of
 from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
+from edgeclf_benchmarks.page.escaping import name
+from edgeclf_benchmarks.page.html_tables import Table
+from edgeclf_benchmarks.page.marks import badge, look_of
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation
 from edgeclf_runtime.metrics.robustness import Robustness

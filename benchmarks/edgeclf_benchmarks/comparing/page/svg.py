@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.page.escaping import text
+from edgeclf_benchmarks.page.escaping import text
 from edgeclf_runtime.metrics.rounding import significant
 
 

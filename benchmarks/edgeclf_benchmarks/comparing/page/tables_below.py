@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Source, machine_names
-from edgeclf_benchmarks.comparing.page.html_tables import Table
 from edgeclf_benchmarks.measuring.machine_state import Conditions
+from edgeclf_benchmarks.page.html_tables import Table
 
 _MOST_CLASSES = 40
 _GRAVITY = {"fail": 0, "inconclusive": 1, "pass": 2}

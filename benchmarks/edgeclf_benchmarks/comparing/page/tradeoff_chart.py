@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
-from edgeclf_benchmarks.comparing.page.markers import key, look_of, mark
+from edgeclf_benchmarks.comparing.page.markers import key
 from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
+from edgeclf_benchmarks.page.marks import look_of, mark
 from edgeclf_runtime.metrics.rounding import in_ms
 
 _ROOM = 23.0  # between two marks

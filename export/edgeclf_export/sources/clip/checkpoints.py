@@ -12,7 +12,7 @@ from edgeclf_export.sources.clip.library import import_open_clip, unlogged
 from edgeclf_export.sources.published import HUB, impatient_hub
 from edgeclf_export.sources.state_names import fit_names
 from edgeclf_export.sources.weights import State, load_file, load_into, read_state
-from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, UsageError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: 
                 resize_pos_embed(state, model)
                 resize_text_pos_embed(state, model)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(f"the weights are not of {name}: {first_line(error)}") from error
+        raise DataError(f"the weights are not of {name}: {one_line(error)}") from error
     load_into(model, {key: tensor.to(torch.float32) for key, tensor in state.items()}, name)
     return prefix
 
@@ -119,7 +119,7 @@ def _fetch(name: str, tag: str) -> Checkpoint:
             path = download_pretrained(config)
     except (OSError, RuntimeError, ValueError, LookupError) as error:
         raise DataError(
-            f"the weights {tag} of {name} can't be had ({first_line(error)}); fetch the file where there is a network "
+            f"the weights {tag} of {name} can't be had ({one_line(error)}); fetch the file where there is a network "
             f"and give --pretrained {tag}=FILE, or --model FOLDER with open_clip_config.json and the weights"
         ) from error
     return Checkpoint(read_state(Path(path)), f"hub:{config.get('hf_hub') or config['url']}", _pictures_of(name, tag))

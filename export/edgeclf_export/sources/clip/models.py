@@ -26,7 +26,7 @@ from edgeclf_export.sources.published import HUB, impatient_hub
 from edgeclf_export.sources.state_names import notes_on_names, origin_without
 from edgeclf_export.sources.weights import digest_state, load_file
 from edgeclf_runtime.bundle.manifest import Normalization
-from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.images.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Clip:
                 return import_open_clip().get_tokenizer(self.source)
         except (OSError, RuntimeError, ValueError, LookupError, ImportError, TypeError) as error:
             raise DataError(
-                f"the tokenizer of {self.name} can't be had ({first_line(error)}); it comes from a model hub, by the "
+                f"the tokenizer of {self.name} can't be had ({one_line(error)}); it comes from a model hub, by the "
                 "package transformers, unlike that of most CLIP models"
             ) from error
 
@@ -185,7 +185,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{place}: {error.strerror}; a CLIP model's folder holds {CONFIG} and its weights") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{place}: no config of a CLIP model ({first_line(error)})") from error
+        raise DataError(f"{place}: no config of a CLIP model ({one_line(error)})") from error
 
 
 def _build(source: str, name: str, config: Mapping[str, Any], img_size: int | None) -> torch.nn.Module:
@@ -197,7 +197,7 @@ def _build(source: str, name: str, config: Mapping[str, Any], img_size: int | No
                 source, load_weights=False, pretrained_image=False, pretrained_text=False, force_image_size=img_size
             )
     except (OSError, RuntimeError, ValueError, LookupError, ImportError, TypeError, AssertionError) as error:
-        raise DataError(f"open_clip can't build {name}: {first_line(error)}") from error
+        raise DataError(f"open_clip can't build {name}: {one_line(error)}") from error
     return module
 
 

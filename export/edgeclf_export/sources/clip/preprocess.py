@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.sources.backbones import three
 from edgeclf_export.sources.clip.library import import_open_clip
+from edgeclf_export.sources.data_config import three
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.pixels import Pixels

@@ -22,6 +22,7 @@ from edgeclf_export.sources.clip.towers import image_tower, tower_builder
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.manifest import Prompts
 from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ def zeroshot_classifier(
     clip: Clip,
     labels: tuple[str, ...],
     templates: Templates,
-    report: Callable[[int], None] = lambda labels_done: None,
+    progress: Progress = SILENT,
 ) -> Exportable:
     """A classifier for `labels` that needs no text encoder: softmax, or sigmoid where the model has a logit bias.
 
@@ -44,7 +45,7 @@ def zeroshot_classifier(
     import torch
 
     notes = check_texts(clip.tokenizer, labels, templates)
-    words = embed_words(clip, labels, templates, report)
+    words = embed_words(clip, labels, templates, progress)
     _refuse_equal_vectors(words, labels)
     visual = clip.model.get_submodule("visual")
     module = image_tower(visual, classes=len(labels), width=words.shape[0], normalize=True)
@@ -78,7 +79,7 @@ def zeroshot_classifier(
     )
 
 
-def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, report: Callable[[int], None]) -> torch.Tensor:
+def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, progress: Progress) -> torch.Tensor:
     """(embedding, labels): open_clip's mean over the templates of each label, of length 1. Raises GateError for NaN."""
     import torch
     from open_clip import build_zero_shot_classifier
@@ -86,10 +87,11 @@ def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, report:
     sentences = [_filled(sentence) for sentence in templates.sentences]
     at_a_time = max(1, _TEXTS_AT_A_TIME // len(sentences))
     columns = []
+    progress.step("words", len(labels))
     for start in range(0, len(labels), at_a_time):
         some = labels[start : start + at_a_time]
         columns.append(build_zero_shot_classifier(clip.model, clip.tokenizer, some, sentences, len(some)))
-        report(start + len(some))
+        progress.advance(len(some))
     words = torch.cat(columns, dim=1).float()
     if not torch.isfinite(words).all():
         raise GateError(f"{clip.backbone} itself gives NaN or infinite embeddings of words; its weights are damaged")

@@ -14,12 +14,12 @@ from edgeclf_export.sources.labels import shown_labels
 from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
 from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_hub
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
-from edgeclf_export.sources.onnx_file.output import choose_output, cut_to, tensor_type
+from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.bundle.proof import TOLERANCES, compare, judge
-from edgeclf_runtime.errors import DataError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.pixels import Pixels
 
@@ -103,8 +103,8 @@ def _read_network(
     entry = find_input(model, pixels, path)
     choice = choose_output(model, labels, output, path)
     elem_type = tensor_type(model, choice.tensor)
-    whole = cut_to(model, choice.tensor, elem_type)
-    cut = cut_to(model, choice.tensor, elem_type, choice.activation)
+    whole = cut_at(model, choice.tensor, elem_type)
+    cut = cut_at(model, choice.tensor, elem_type, choice.activation)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
     session, own = _open_session(single, path), _open_own_session(cut, path) if floats else None
@@ -148,7 +148,7 @@ def _open_session(model: Any, path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
-        raise DataError(f"{path}: onnxruntime can't load it ({first_line(error)})") from error
+        raise DataError(f"{path}: onnxruntime can't load it ({one_line(error)})") from error
 
 
 def _open_own_session(model: Any, path: Path) -> Any:
@@ -228,7 +228,7 @@ def _run(network: _Network, session: Any, values: NDArray[np.generic]) -> NDArra
         chunks = [session.run(None, {entry.name: padded[i : i + size]})[0] for i in range(0, len(padded), size)]
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
         what = f"a batch of {size}" if fixed else "a batch of more than one picture, which its input promises"
-        raise DataError(f"{network.path}: can't run {what} ({first_line(error)})") from error
+        raise DataError(f"{network.path}: can't run {what} ({one_line(error)})") from error
     joined = np.concatenate([np.atleast_1d(chunk) for chunk in chunks])[: len(values)].astype(np.float32)
     sides = joined.shape[1:]
     return joined.reshape(len(joined), -1) if len([side for side in sides if side != 1]) == 1 else joined

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf_export.sources.onnx_file.reading import graphs_of
+from edgeclf_export.graph.editing import graphs_of
 
 _TYPE_ATTRIBUTES = ("to", "dtype")  # of Cast, and of what makes tensors: EyeLike, RandomNormal
 

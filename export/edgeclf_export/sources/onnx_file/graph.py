@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeclf_export.graph.onnx_graph import INPUT_NAME, OUTPUT_NAME, finish_hub
 from edgeclf_export.sources.onnx_file.input import NetworkInput
 from edgeclf_runtime.bundle.manifest import Normalization
-from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError, first_line
+from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError, one_line
 from edgeclf_runtime.images.pixels import Pixels
 
 
@@ -62,7 +62,7 @@ def make_hub(network: ForeignGraph, pixels: Pixels, normalization: Normalization
     except EdgeclfError:
         raise
     except Exception as error:  # onnx and onnxslim raise what they come upon
-        raise DataError(f"{network.path}: its graph can't be prepared for engines ({first_line(error)})") from error
+        raise DataError(f"{network.path}: its graph can't be prepared for engines ({one_line(error)})") from error
 
 
 def _entry_nodes(entry: NetworkInput, normalization: Normalization) -> tuple[list[Any], list[Any]]:

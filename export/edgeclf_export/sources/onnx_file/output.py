@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeclf_export.graph.editing import cut_to, described, inferred, makers_of
 from edgeclf_export.sources.labels import shown_labels
 from edgeclf_export.sources.onnx_file.input import describe, shape_of, type_name
-from edgeclf_export.sources.onnx_file.reading import inputs_of, own_name
+from edgeclf_export.sources.onnx_file.reading import own_name
 from edgeclf_runtime.errors import DataError, UsageError
 
 _FLOATS = ("float", "float16", "double")
@@ -68,28 +69,15 @@ def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path:
     return Choice(chosen.tensor, chosen.activation, _note(chosen, listed, len(outputs), wanted))
 
 
-def cut_to(model: Any, tensor: str, elem_type: int, activation: Any = None) -> Any:
+def cut_at(model: Any, tensor: str, elem_type: int, activation: Any = None) -> Any:
     """A copy whose one output is `tensor`, with what it needs alone; `activation` passes its input on unchanged."""
     import onnx
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    for node in graph.node if activation is not None else ():
+    copy = cut_to(model, [tensor], elem_type)
+    for node in copy.graph.node if activation is not None else ():
         if list(node.output) == list(activation.output):
             node.CopyFrom(onnx.helper.make_node("Identity", activation.input[:1], activation.output[:1]))
-    needed, kept = {tensor}, []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(inputs_of(node))
-    kept.reverse()
-    weights = [item for item in graph.initializer if item.name in needed]
-    del graph.node[:], graph.output[:], graph.initializer[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(weights)
-    graph.output.append(onnx.helper.make_tensor_value_info(tensor, elem_type, None))
-    domains = {"", "ai.onnx"}.union(node.domain for node in kept)
+    domains = {"", "ai.onnx"}.union(node.domain for node in copy.graph.node)
     unused = [entry for entry in copy.opset_import if entry.domain not in domains]
     for entry in unused:
         copy.opset_import.remove(entry)
@@ -102,13 +90,13 @@ def tensor_type(model: Any, tensor: str) -> int:
 
     known = next((value for value in model.graph.output if value.name == tensor), None)
     if known is None or not known.type.HasField("tensor_type"):
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-        known = next((value for value in (*inferred.value_info, *inferred.input) if value.name == tensor), None)
-    return int(known.type.tensor_type.elem_type) if known is not None else int(onnx.TensorProto.FLOAT)
+        found = described(inferred(model).graph).get(tensor)
+        return int((found and found.elem_type) or onnx.TensorProto.FLOAT)
+    return int(known.type.tensor_type.elem_type)
 
 
 def _read(model: Any, value: Any, classes: int) -> _Output:
-    makers = {name: node for node in model.graph.node for name in node.output}
+    makers = makers_of(model.graph)
     is_scores = value.type.HasField("tensor_type") and type_name(value) in _FLOATS
     tensor, derived = str(value.name), not is_scores
     if derived:

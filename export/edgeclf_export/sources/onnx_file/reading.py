@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgeclf_export.graph.editing import graphs_of, inputs_of
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 PREFIX = "original/"  # on every name, so that none is one of ours
 _OLDEST_FOREIGN_OPSET = 13  # older files are converted: their operators differ from what the targets are tested with
@@ -41,7 +42,7 @@ def parse_foreign(path: Path) -> Any:
         model = _with_shapes(model, path)
         onnx.checker.check_model(model)
     except (DecodeError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise DataError(f"{path}: no valid ONNX model ({first_line(error)})") from error
+        raise DataError(f"{path}: no valid ONNX model ({one_line(error)})") from error
     _refuse_quantized(model, path)
     _refuse_other_machines(model, path)
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
@@ -108,21 +109,10 @@ def _converted(model: Any, path: Path) -> Any:
             model = onnx.version_converter.convert_version(model, NEWEST_OPSET)
     except Exception as error:  # onnx's ConvertError is a bare Exception
         raise DataError(
-            f"{path}: is of opset {opset}, which can't be turned into {NEWEST_OPSET} ({first_line(error)}); export it "
+            f"{path}: is of opset {opset}, which can't be turned into {NEWEST_OPSET} ({one_line(error)}); export it "
             f"again with opset {_OLDEST_FOREIGN_OPSET} to {NEWEST_OPSET}"
         ) from error
     return model
-
-
-def graphs_of(model: Any) -> Iterator[Any]:
-    """The main graph, and the graphs inside its nodes."""
-    waiting = [model.graph]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                waiting += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
 
 
 def _nodes_of(model: Any) -> Iterator[Any]:
@@ -152,13 +142,3 @@ def _refuse_other_machines(model: Any, path: Path) -> None:
             f"{path}: was optimised by ONNX Runtime for the processor that wrote it ({', '.join(odd[:3])} of "
             f"{_OF_ONE_PROCESSOR}); give the file from before that, every device optimises it for itself"
         )
-
-
-def inputs_of(node: Any) -> Iterator[str]:
-    """Names that a node takes, those that the graphs inside it take from outside, too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            for inner in graph.node:
-                yield from inputs_of(inner)
-            yield from (value.name for value in graph.output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgeclf_runtime.backends.tensorrt.cuda import open_cuda
@@ -12,6 +11,7 @@ from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.deploy.build_result import Outcome
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.machine.facts import gpus, jetson
+from edgeclf_runtime.progress import Progress
 
 _NO_GPU = "there is no NVIDIA GPU here"
 
@@ -30,6 +30,6 @@ def why_no_engine_here() -> str | None:
     return None
 
 
-def build_here(portable: Path, force: bool, report: Callable[[str], None]) -> Outcome:
+def build_here(portable: Path, force: bool, progress: Progress) -> Outcome:
     """The engine of a portable bundle, in a new bundle beside it, built as its own build.json says."""
-    return build(Bundle.open(portable), force=force, report=report)
+    return build(Bundle.open(portable), force=force, progress=progress)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from edgeclf_export.graph.editing import constants_of, described, inferred, replace_nodes
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ort import MODEL, OrtEngine, import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
-from edgeclf_runtime.errors import BackendError, first_line
+from edgeclf_runtime.errors import BackendError, one_line
 from edgeclf_runtime.session import Session
 
 ABOUT = "proven: the graph, by ONNX Runtime on the CPU; the engine's own proof comes with `edgeclf build` on the device"
@@ -40,7 +41,7 @@ def literal_session(model: bytes) -> Any:
         return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
         raise BackendError(
-            f"onnxruntime {onnxruntime.__version__} can't run the graph for its proof ({first_line(error)}); update it "
+            f"onnxruntime {onnxruntime.__version__} can't run the graph for its proof ({one_line(error)}); update it "
             "with: pip install -U onnxruntime"
         ) from error
 
@@ -53,10 +54,10 @@ def widened(data: bytes) -> bytes:
     """
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data), data_prop=True)
+    model = inferred(onnx.load_from_string(data))
     nodes = list(_widened_nodes(model.graph))
-    del model.graph.node[:], model.graph.value_info[:]
-    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
+    replace_nodes(model.graph, nodes)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
@@ -64,9 +65,8 @@ def widened(data: bytes) -> bytes:
 def _widened_nodes(graph: Any) -> Iterator[Any]:
     from onnx import TensorProto, helper
 
-    described = [*graph.value_info, *graph.input, *graph.output]
-    halves = {item.name for item in described if item.type.tensor_type.elem_type == TensorProto.BFLOAT16}
-    halves |= {item.name for item in graph.initializer if item.data_type == TensorProto.BFLOAT16}
+    halves = {name for name, each in described(graph).items() if each.elem_type == TensorProto.BFLOAT16}
+    halves |= {name for name, item in constants_of(graph).items() if item.data_type == TensorProto.BFLOAT16}
     whole: set[str] = set()
     for node in graph.node:
         if node.op_type in ("Cast", "Constant", "Shape"):  # they move values or speak of shapes: nothing is computed

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeclf_export.graph.casting import BF16_OPSET
+from edgeclf_export.graph.editing import constants_of, described, inferred
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET
 from edgeclf_export.targets.tensorrt.qdq_rules import lint_quantization
 from edgeclf_runtime.backends.tensorrt.parser_errors import ALTERNATIVES
@@ -55,7 +56,7 @@ def lint(data: bytes) -> list[Offence]:
         found += _lint_operator(node)
     if any(offence.level == "error" for offence in found):
         return found  # types are not to be had of what ONNX itself may not know
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    graph = inferred(model).graph
     return [*found, *_lint_types(graph), *(Offence(*parts) for parts in lint_quantization(graph))]
 
 
@@ -72,7 +73,7 @@ def _lint_opset(model: Any) -> Iterator[Offence]:
 
 def _lint_shapes(graph: Any) -> Iterator[Offence]:
     """Only the batch may vary: one optimisation profile covers it."""
-    constants = {item.name for item in graph.initializer}
+    constants = constants_of(graph)
     for item in graph.input:
         if item.name in constants:
             continue
@@ -116,9 +117,8 @@ def _refused_resize(node: Any) -> str | None:
 def _lint_types(graph: Any) -> Iterator[Offence]:
     from onnx import TensorProto
 
-    items = [*graph.value_info, *graph.input, *graph.output]
-    types = {item.name: item.type.tensor_type.elem_type for item in items}
-    types |= {item.name: item.data_type for item in graph.initializer}
+    types = {name: each.elem_type for name, each in described(graph).items()}
+    types |= {name: item.data_type for name, item in constants_of(graph).items()}
     for node in graph.node:
         read = [types.get(name) for name in node.input]
         # QuantizeLinear and its zero points have rules of their own

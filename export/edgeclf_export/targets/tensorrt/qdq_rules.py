@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgeclf_export.graph.editing import constants_of, makers_of
+
 _Found = tuple[Literal["error", "warning"], str, str, str, str]
 _SMALLEST_NORMAL_FP16 = 6.104e-5
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -17,8 +19,7 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 def lint_quantization(graph: Any) -> Iterator[_Found]:
     """(level, operator, node, what, instead) of each node that breaks a rule."""
-    constants = {item.name: item for item in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
+    constants, makers = constants_of(graph), makers_of(graph)
     for node in graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             for level, what, instead in [*_zero_point(node, constants), *_scale(node, constants)]:

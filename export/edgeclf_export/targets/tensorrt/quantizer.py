@@ -12,10 +12,11 @@ from collections.abc import Collection
 from typing import Any
 
 from edgeclf_export.graph.casting import cast_graph
+from edgeclf_export.graph.editing import constants_of, makers_of, replace_nodes
 from edgeclf_export.targets.ort_quantizer import tensors_data
 from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.backends.ort import import_onnxruntime
-from edgeclf_runtime.errors import DataError, first_line
+from edgeclf_runtime.errors import DataError, one_line
 
 _QUANTIZED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -31,7 +32,7 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = ()) -> by
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
     network = onnx.load_from_string(model)
-    constants = {item.name for item in network.graph.initializer}
+    constants = constants_of(network.graph)
     biases = [n.name for n in network.graph.node if n.op_type == "Add" and any(name in constants for name in n.input)]
     quantizer = QDQQuantizer(
         network,
@@ -74,14 +75,14 @@ def rest_in_fp16(model: bytes) -> bytes:
         converted = onnx.version_converter.convert_version(onnx.load_from_string(model), _FP16_PAIRS_OPSET)
     except RuntimeError as error:
         raise DataError(
-            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({first_line(error)})"
+            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({one_line(error)})"
         ) from error
     return cast_graph(bytes(converted.SerializeToString()), "fp16")
 
 
 def _free_one_side(graph: Any) -> None:
     """Of each residual addition the branch that ends in the deepest product, without its Q/DQ."""
-    makers = {name: node for node in graph.node for name in node.output}
+    makers = makers_of(graph)
     depth: dict[str, int] = {}
     for node in graph.node:
         depth[node.output[0]] = 1 + max((depth.get(name, 0) for name in node.input), default=0)
@@ -111,13 +112,9 @@ def _before_pair(name: str, makers: dict[str, Any]) -> str | None:
 
 def _drop_unused(graph: Any) -> None:
     """Pairs that nobody reads any more, and their constants."""
-    while True:
-        used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
-        idle = [node for node in graph.node if node.op_type in _PAIR and not used & set(node.output)]
-        if not idle:
-            break
-        for node in idle:
-            graph.node.remove(node)
-    kept = [item for item in graph.initializer if item.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    read, kept = {item.name for item in graph.output}, []
+    for node in reversed(graph.node):
+        if node.op_type not in _PAIR or read.intersection(node.output):
+            kept.append(node)
+            read.update(node.input)
+    replace_nodes(graph, kept[::-1])

@@ -16,16 +16,16 @@ from edgeclf_benchmarks.comparing.compare import Compared, Entry, entries_of, re
 from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.markdown import summary
 from edgeclf_benchmarks.comparing.page.confusion import changes_table, difference
-from edgeclf_benchmarks.comparing.page.escaping import name, shortened
 from edgeclf_benchmarks.comparing.page.flips import flipped_images
 from edgeclf_benchmarks.comparing.page.latency_charts import trace
-from edgeclf_benchmarks.comparing.page.markers import look_of, mark
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table, hardest_classes
 from edgeclf_benchmarks.comparing.regression import since_baseline
 from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.thumbnails import SIDE_PX, most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import summarise
+from edgeclf_benchmarks.page.escaping import name, shortened
+from edgeclf_benchmarks.page.marks import look_of, mark
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.labelled import LabelledImage

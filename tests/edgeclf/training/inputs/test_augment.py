@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches, seed_of
+from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
+from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.images.pixels import Pixels
 
 PIXELS = Pixels("shorter", (40, 40), (32, 32), "bicubic")

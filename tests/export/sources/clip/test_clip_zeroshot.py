@@ -27,6 +27,7 @@ from edgeclf_runtime.bundle.manifest import parse_manifest
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.progress import Progress
 
 WORDS = ("astronaut", "cat", "coffee", "a {curly} word")
 TEMPLATES = Templates(("a photo of a {}.", "{}: {}", "the {} and {x}"), "given")
@@ -172,10 +173,18 @@ def test_labels_with_the_same_embedding_are_refused() -> None:
 
 
 def test_progress_is_told_label_by_label() -> None:
-    told: list[int] = []
+    told = []
+
+    class Told(Progress):
+        def step(self, what: str, total: int | None = None, *, seconds_left: float | None = None) -> None:
+            told.append(total)
+
+        def advance(self, parts: int = 1) -> None:
+            told.append(parts)
+
     many = Templates(tuple(f"{number} {{}}" for number in range(100)), "given")
-    zeroshot_classifier(load_clip(str(small_clip()), None), WORDS, many, told.append)
-    assert told == [1, 2, 3, 4]
+    zeroshot_classifier(load_clip(str(small_clip()), None), WORDS, many, Told())
+    assert told == [4, 1, 1, 1, 1]
 
 
 def test_words_come_as_one_text_one_by_one_or_from_a_file(tmp_path: Path) -> None:

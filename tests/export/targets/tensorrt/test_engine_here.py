@@ -10,7 +10,7 @@ import pytest
 from fake_gpu import FakeGpu
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import ExportOptions, export, export_each
 from edgeclf_export.targets.tensorrt import engine_here
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.backends.tensorrt.library import library_of
@@ -69,7 +69,7 @@ def test_a_device_that_can_not_have_bf16_says_so_in_one_line(
 ) -> None:
     gpu.trt.__version__, gpu.cudart.capability = version, capability
     gpu.library = library_of(gpu.trt, "tensorrt")
-    made = export(load("test_resnet"), ExportOptions(("tensorrt",), "bf16", output=tmp_path))
+    made = export_each(load("test_resnet"), ExportOptions(("tensorrt",), "bf16", output=tmp_path))
     assert next(made).state == "portable"
     with pytest.raises(BackendError, match=f"computes in bf16, and {lack}; export it again with --precision fp16"):
         next(made)

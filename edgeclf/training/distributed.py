@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from edgeclf.training.inputs.augment import seed_of
-from edgeclf_runtime.errors import BackendError, EdgeclfError, UsageError
+from edgeclf.training.seeds import seed_of
+from edgeclf_runtime.errors import BackendError, EdgeclfError, UsageError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +178,7 @@ def _meet(found: Processes) -> Any:
         store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:
-        raise BackendError(f"the {found.size} processes did not find each other ({_first_line(error)})") from error
+        raise BackendError(f"the {found.size} processes did not find each other ({one_line(error)})") from error
     return store
 
 
@@ -205,7 +205,3 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, EdgeclfError):
         return error.exit_code
     return 130 if isinstance(error, KeyboardInterrupt) else 70
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

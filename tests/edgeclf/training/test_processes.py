@@ -19,7 +19,7 @@ import torch
 
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import Processes, joined
+from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.loop.network import Network
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
@@ -52,26 +52,27 @@ import json, sys
 from pathlib import Path
 from edgeclf.data.split_file import load_split
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.distributed import joined
+from edgeclf.training.distributed import joined
 from edgeclf.training.train import resume, train
-from edgeclf.training.watcher import Watcher
 from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.progress import SILENT, Progress
 
-class Once(Watcher):
-    def epoch(self, record):
-        raise KeyboardInterrupt
+class Once(Progress):
+    def note(self, sentence, figures=None):
+        if figures is not None:
+            raise KeyboardInterrupt
 
 folder = Path(sys.argv[1])
 data = load_split(folder / "split.json")
 with joined() as processes:
     for name, wanted in json.loads((folder / "configs.json").read_text()).items():
         config = from_json(TrainConfig, wanted, name)
-        train(config, data, folder / name, Watcher(), processes)
+        train(config, data, folder / name, SILENT, processes)
         try:
             train(config, data, folder / f"stopped {name}", Once(), processes)
         except KeyboardInterrupt:
             processes.wait()
-    resume(folder / f"stopped {name}", Watcher(), processes)
+    resume(folder / f"stopped {name}", SILENT, processes)
 """
 
 
@@ -136,9 +137,9 @@ def test_two_processes_go_on_bit_for_bit(two: Path) -> None:
 
 def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: Any, tmp_path: Path) -> None:
     shutil.copytree(two / "stopped plain", tmp_path / "stopped")
-    watcher = recorder()
-    run = resume(tmp_path / "stopped", watcher)
-    assert any("processes so far: 2, from here on: 1" in text for text in watcher.warnings)
+    progress = recorder()
+    run = resume(tmp_path / "stopped", progress)
+    assert any("processes so far: 2, from here on: 1" in text for text in progress.warnings)
     assert_same(Run.open(two / "plain"), run)
 
 

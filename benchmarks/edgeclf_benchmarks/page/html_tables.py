@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeclf_benchmarks.comparing.page.escaping import markdown, markdown_table, name, text
-from edgeclf_benchmarks.comparing.page.markers import badge
+from edgeclf_benchmarks.page.escaping import markdown, markdown_table, name, text
+from edgeclf_benchmarks.page.marks import badge
 
 _SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "inconclusive": "? inconclusive"}
 _PROSE = 32  # characters

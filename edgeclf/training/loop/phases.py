@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.inputs.augment import Augmenter, seed_of
+from edgeclf.training.distributed import Processes
+from edgeclf.training.inputs.augment import Augmenter
 from edgeclf.training.inputs.batches import TrainingBatches, plain_batches
 from edgeclf.training.inputs.image_cache import cache_budget, decode_once
 from edgeclf.training.loop.context import EVALUATION_BATCH, Studio
-from edgeclf.training.loop.distributed import Processes
-from edgeclf.training.watcher import Watcher
+from edgeclf.training.seeds import seed_of
+from edgeclf_runtime.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -61,13 +62,13 @@ class PictureInputs:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def decode_once(self, watcher: Watcher) -> None:
+    def decode_once(self, progress: Progress) -> None:
         """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
         studio, mode = self._studio, self._studio.config.image_cache
         if mode != "off":
             budget = cache_budget(mode, studio.processes.local_size)
             augmented = self._batches.augmented
-            augmented.kept = decode_once(augmented.load, len(studio.train), mode, budget, watcher)
+            augmented.kept = decode_once(augmented.load, len(studio.train), mode, budget, progress)
 
     def start(self) -> None:
         import torch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from edgeclf_benchmarks.comparing.page.escaping import text
-from edgeclf_benchmarks.comparing.page.style import STYLE
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.style import STYLE
 
 # Nothing is loaded and nothing runs, whatever a name may hold; images are part of the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -41,6 +41,11 @@ def section(heading: str, content: str) -> str:
 def plot(png: bytes, told: str, *, photographs: bool = False) -> str:
     """A PNG in the page, `told` in words: it scrolls on a phone; a plot of lines is turned dark with the page."""
     kind = "" if photographs else ' class="plot"'
-    image = f'<img{kind} src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(told)}">'
+    image = f'<img{kind} src="{data_uri(png)}" alt="{text(told)}">'
     hint = '<span class="hint" aria-hidden="true">scroll →</span>'
     return f'<div class="wide drawn" tabindex="0" role="region" aria-label="{text(told)}">{hint}{image}</div>'
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the address of an image that is part of the page."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,92 @@
+"""The bundle of the step of the ladder that was chosen: its files, its candidates, its golden images, its proof."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.proof.bundling import prove_and_seal, write_golden
+from edgeclf_export.proof.images import ProofImages
+from edgeclf_export.quantize.selection import Chosen
+from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.golden import OwnOutputs
+from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest
+from edgeclf_runtime.bundle.own_outputs import record_own_outputs
+from edgeclf_runtime.bundle.proof import Proof, Tolerances
+from edgeclf_runtime.deploy.candidates import FOLDER
+from edgeclf_runtime.deploy.verify import run_pixels
+from edgeclf_runtime.machine.facts import machine_facts
+
+
+def write_bundle(
+    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> tuple[Manifest, Proof]:
+    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
+    draft.mkdir()
+    manifest = chosen.trial.manifest
+    if manifest is None:
+        raise ValueError(f"{chosen.trial.rung.name} has no model")
+    _copy(chosen.trial.folder, draft)
+    owns: dict[str, OwnOutputs] = {}
+    for trial in chosen.candidates:
+        place = draft / FOLDER / trial.folder.name
+        _copy(trial.folder, place)
+        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
+    golden = write_golden(draft / "golden", images, answers)
+    manifest = replace(
+        manifest,
+        golden=golden,
+        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
+        shares=chosen.trial.rung.shares,
+        ladder=chosen.ladder,
+        calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
+        candidates=tuple(
+            _candidate(
+                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
+            )
+            for trial in chosen.candidates
+        ),
+    )
+    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
+
+
+def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
+    """What a candidate itself gives for the golden images, written beside its files at `place`."""
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    with trials.target.open(Bundle.open(trial.folder)) as session:
+        outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
+        machine = {**machine_facts(), **session.facts}
+        return record_own_outputs(place, manifest, outputs, machine, session.compute_precision)
+
+
+def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
+    manifest = trial.manifest
+    if manifest is None:
+        raise ValueError(f"{trial.rung.name} has no model")
+    return Candidate(
+        name=trial.rung.name,
+        folder=trial.folder.name,
+        weights_precision=manifest.weights_precision,
+        compute_precision=manifest.compute_precision,
+        tolerances=tolerances,
+        temperature=manifest.temperature,
+        temperature_fit=manifest.temperature_fit,
+        shares=trial.rung.shares,
+        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
+        own=own,
+    )
+
+
+def _copy(folder: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            shutil.copyfile(path, destination / path.name)

@@ -1,0 +1,113 @@
+"""int8 and auto for all targets of an export: a ladder each, a bundle each, and what became of those without one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.failures import Failed, TargetsFailed
+from edgeclf_export.proof.bundling import keep_aside
+from edgeclf_export.proof.images import ProofImages
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
+from edgeclf_export.quantize.calibration_data import Int8Options, gather
+from edgeclf_export.quantize.chosen_bundle import write_bundle
+from edgeclf_export.quantize.selection import LadderFailed, choose
+from edgeclf_export.quantize.trial import Trials
+from edgeclf_export.targets.target import Hub, Target
+from edgeclf_runtime.bundle.atomic_write import set_aside, writing
+from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.deploy.candidates import TimeCalls, time_calls
+from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from edgeclf_export.exportable import Exportable
+
+PRECISIONS = ("int8", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
+
+    precision: str
+    targets: Mapping[str, Target]
+    places: Mapping[str, Path]
+    fallback_places: Mapping[tuple[str, str], Path]
+    force: bool
+
+
+def export_quantized(
+    exportable: Exportable,
+    order: Order,
+    options: Int8Options,
+    hub: Hub,
+    images: ProofImages,
+    answers: NDArray[np.float32],
+    progress: Progress,
+    time: TimeCalls = time_calls,
+) -> Iterator[tuple[Path, Manifest, Proof]]:
+    """Yields (path, manifest, proof) of each target's bundle as it is published.
+
+    Raises
+    ------
+    TargetsFailed
+        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
+        was judged. What came nearest is kept aside as NAME.failed.
+    UsageError, DataError
+        As `gather`: images to calibrate and to judge on are missing.
+    """
+    material = gather(exportable, options, progress)
+    network = CalibratedNetwork(hub, material.calibration)
+    failed: list[Failed] = []
+    made: list[str] = []
+    for target, place in order.places.items():
+        with tempfile.TemporaryDirectory() as workshop:
+            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
+            destination = place
+            try:
+                chosen = choose(
+                    trials, network, material, options, auto=order.precision == "auto", progress=progress, time=time
+                )
+                precision = chosen.trial.rung.precision
+                if order.precision == "int8" and precision != "int8":
+                    destination = order.fallback_places[target, precision]
+                progress.step(f"proving {destination.name}")
+                with writing(destination, force=order.force) as draft:
+                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
+                    if proof.verdict == "fail":
+                        raise GateError(keep_aside(draft, destination, proof))
+            except LadderFailed as error:
+                aside = _keep_nearest(error, destination, trials, images, answers)
+                failed.append(
+                    Failed(
+                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
+                    )
+                )
+                continue
+            except GateError as error:
+                failed.append(Failed(target, str(error)))
+                continue
+        made.append(target)
+        yield destination, manifest, proof
+    if failed:
+        raise TargetsFailed(failed, made)
+
+
+def _keep_nearest(
+    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+) -> Path | None:
+    """The nearest step's bundle, as NAME.failed; None: there is none."""
+    if error.nearest is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / destination.name
+        write_bundle(draft, error.nearest, trials, images, answers)
+        return set_aside(draft, destination)
