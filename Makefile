@@ -38,7 +38,7 @@ test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
 
 test-bare: $(READY)
-	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py
+	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py tests/test_other_pythons.py
 
 check: $(TESTS) test-rest types lint
 
