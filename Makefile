@@ -7,6 +7,7 @@ READY := .venv/.installed-from-pyproject
 # Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
 # had loaded every engine before, training died of a segmentation fault (cause not found).
 MAKEFLAGS += --jobs=2
+SOURCES := edgeclf runtime export benchmarks
 TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
   tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
 
@@ -44,6 +45,7 @@ check: $(TESTS) test-rest types lint
 
 lint: $(READY)
 	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff check --preview --select PLW1514 $(SOURCES) # text files are UTF-8 on every system
 	$(PYTHON) -m ruff format --check
 
 types: $(READY)

@@ -60,5 +60,7 @@ def test_every_module_and_every_help_comes_without_a_warning(bare: Environment) 
 
 def test_the_engine_keeps_its_contract(bare: Environment) -> None:
     warnings = ["-W", "error::DeprecationWarning", "-W", "error::ResourceWarning"]
-    result = bare.run("pytest", "-q", "-p", "no:cacheprovider", *warnings, "tests/runtime/test_session.py", "-k", "onnx")
+    result = bare.run(
+        "pytest", "-q", "-p", "no:cacheprovider", *warnings, "tests/runtime/test_session.py", "-k", "onnx"
+    )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -53,6 +53,8 @@ class Environment:
         for package, pictures in _PHOTOGRAPHS.items():
             found = importlib.util.find_spec(package)
             if found is None or found.origin is None:
-                raise RuntimeError(f"{package} is not installed, and the tests need its photographs; pip install '.[dev]'")
+                raise RuntimeError(
+                    f"{package} is not installed, and the tests need its photographs; pip install '.[dev]'"
+                )
             shutil.copytree(Path(found.origin).parent / pictures, packages / package / pictures)
             (packages / package / "__init__.py").write_text(_NO_PACKAGE)

@@ -18,7 +18,7 @@ _ASK = (
 
 
 def find_interpreters() -> dict[str, Path]:
-    """Minor version ("3.12") -> an interpreter that runs it, of those that edgeclf supports. This process's own first."""
+    """Minor version, such as "3.12" -> an interpreter that runs it, of those that edgeclf supports."""
     found = {".".join(map(str, sys.version_info[:2])): Path(sys.executable)}
     for minor in SUPPORTED:
         for candidate in _candidates(minor):

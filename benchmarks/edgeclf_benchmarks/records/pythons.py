@@ -1,7 +1,7 @@
-"""Which tests passed on which Python: the runtime in a fresh environment of each, the workstation where it is installed.
+"""Which tests passed on which Python: the runtime in a fresh environment of each, the workstation where it is set up.
 
-python -m edgeclf_benchmarks.records.pythons --wheel dist/edgeclf-0.1.0-py3-none-any.whl -o benchmarks/results/pythons.json
-python -m edgeclf_benchmarks.records.pythons --workstation ENVIRONMENT/bin/python -o benchmarks/results/pythons.json
+python -m edgeclf_benchmarks.records.pythons --wheel WHEEL -o benchmarks/results/pythons.json
+python -m edgeclf_benchmarks.records.pythons --workstation PYTHON -o benchmarks/results/pythons.json
 
 Run in a checkout. What a record holds of other Pythons stays there; each entry has its own date.
 """
@@ -25,7 +25,13 @@ from edgeclf_benchmarks.records.record import write_record
 from edgeclf_runtime.machine.facts import now_utc
 
 RUNTIME_TESTS = ("tests/runtime",)
-WORKSTATION_TESTS = ("tests/runtime", "tests/export", "tests/benchmarks", "tests/edgeclf/training", "tests/edgeclf/verbs")
+WORKSTATION_TESTS = (
+    "tests/runtime",
+    "tests/export",
+    "tests/benchmarks",
+    "tests/edgeclf/training",
+    "tests/edgeclf/verbs",
+)
 _EXTRA = "onnx,openvino"
 _VERSIONS = (
     "import json, platform\nfrom importlib.metadata import version, PackageNotFoundError\nfound = {}\n"
@@ -45,7 +51,9 @@ def runtime_on(python: Path, wheel: Path) -> dict[str, Any]:
 def workstation_on(python: Path, tests: Sequence[str]) -> dict[str, Any]:
     """`edgeclf demo`, and those tests, in an environment that holds the workstation, from the checkout."""
     with tempfile.TemporaryDirectory(prefix="edgeclf-demo-") as folder:
-        demo = subprocess.run([python, "-m", "edgeclf", "demo"], cwd=folder, env=_environment(), stdout=subprocess.DEVNULL)
+        demo = subprocess.run(
+            [str(python), "-m", "edgeclf", "demo"], cwd=folder, env=_environment(), stdout=subprocess.DEVNULL
+        )
     return {"demo_exit_code": demo.returncode, **_tested(python, tests, Path.cwd())}
 
 
@@ -53,7 +61,7 @@ def _tested(python: Path, tests: Sequence[str], folder: Path) -> dict[str, Any]:
     """What pytest counted, standing in `folder`."""
     with tempfile.TemporaryDirectory(prefix="edgeclf-tests-") as place:
         report = Path(place, "junit.xml")
-        command = [python, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+        command = [str(python), "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
         subprocess.run(command, cwd=folder, env=_environment(), stdout=sys.stderr)
         (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
@@ -73,7 +81,9 @@ def _tested(python: Path, tests: Sequence[str], folder: Path) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     """This process's, without what points Python elsewhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON", "VIRTUAL_ENV"))}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON", "VIRTUAL_ENV"))
+    }
 
 
 def table(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
