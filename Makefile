@@ -11,16 +11,18 @@ SOURCES := edgeclf runtime export benchmarks
 TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
   tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
 
-.PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format docs clean
+.PHONY: help demo test $(TESTS) test-rest test-all test-bare test-lowest check lint types format docs release clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=YOUR_FOLDER)"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-all   all tests"
-	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions"
+	@echo "make test-bare  the runtime alone: fresh environments without torch, each Python, newest and oldest versions"
+	@echo "make test-lowest  the workstation with the lowest versions that pyproject.toml allows, on Python 3.11; minutes"
 	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
 	@echo "make format     let ruff mend what it can"
+	@echo "make release    wheel, sdist, their SHA256SUMS and bills of material in dist/"
 	@echo "make docs       the documentation site, in site/ (Python 3.11 or newer)"
 	@echo "make clean      remove .venv, caches, site/ and built distributions; bundles/ and runs/ stay"
 
@@ -57,6 +59,10 @@ format: $(READY)
 
 docs: $(READY)
 	$(PYTHON) docs/site/build.py
+
+release: $(READY)
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet -e '.[release]'
+	$(PYTHON) .ci/release.py
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache runtime/.ruff_cache

@@ -1,4 +1,4 @@
-"""What runs without what only Linux or POSIX has, and paths as Windows reads them; no other system has run edgeclf yet."""
+"""What runs without what only Linux or POSIX has, and paths as Windows reads them: no other system has run it yet."""
 
 from __future__ import annotations
 
