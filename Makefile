@@ -7,6 +7,7 @@ READY := .venv/.installed-from-pyproject
 # Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
 # had loaded every engine before, training died of a segmentation fault (cause not found).
 MAKEFLAGS += --jobs=2
+LOWEST_EXTRAS := all heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
 TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
   tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
@@ -42,6 +43,16 @@ test-all: $(READY)
 
 test-bare: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py tests/test_other_pythons.py
+
+# uv finds the lowest versions that fit together. CUDA's libraries are left to what torch itself asks for: a CPU build, nothing.
+test-lowest:
+	$(BASE_PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
+	.venv-lowest/bin/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python .venv-lowest/bin/python \
+	  $(addprefix --extra ,$(LOWEST_EXTRAS)) pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet -r .venv-lowest/lowest.txt jsonschema packaging pytest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 
 check: $(TESTS) test-rest types lint
 
