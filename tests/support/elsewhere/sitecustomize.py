@@ -12,6 +12,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 HIDDEN = {
+    "platform",  # of sys
     *("sched_getaffinity", "sched_setaffinity", "sysconf", "register_at_fork", "fork", "forkpty", "link", "mkfifo"),
     *("getuid", "geteuid", "getgid", "getpgid", "setsid", "killpg", "uname", "getloadavg", "wait3", "wait4", "statvfs"),
     *("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC", "posix_fadvise", "sendfile", "chown", "nice"),
@@ -32,7 +33,9 @@ def _name_of(names: dict[str, Any]) -> str:
 
 class _Poorer(ModuleType):
     def __getattribute__(self, name: str) -> Any:
-        if name in HIDDEN and _is_ours(sys._getframe(1)):
+        if name in HIDDEN and _is_ours(_real_frame(1)):
+            if name == "platform":
+                return "elsewhere"
             raise AttributeError(f"not on this system: {name}")
         return super().__getattribute__(name)
 
@@ -55,7 +58,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _asked_by_us() -> bool:
     """Whether edgeclf is what called the standard library."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = _real_frame(2)
     while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in _STANDARD:
         frame = frame.f_back
     return _is_ours(frame)
@@ -64,7 +67,8 @@ def _asked_by_us() -> bool:
 _STANDARD = sys.stdlib_module_names - {"__main__"}
 _real_import = builtins.__import__
 builtins.__import__ = _import
-for _module in (os, signal):
+_real_frame = sys._getframe
+for _module in (os, signal, sys):
     _module.__class__ = _Poorer
 for _name in ("fork", "forkpty"):
     delattr(os, _name)
