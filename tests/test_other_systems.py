@@ -88,7 +88,7 @@ def test_backslashes_of_a_table_made_on_windows_are_read(tmp_path: Path) -> None
     photographs(tmp_path)
     rows = [f"{label}\\{number}.png,{label}" for label in ("night", "day") for number in range(12)]
     (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows]))
-    assert len(read_dataset(tmp_path / "images.csv").samples) == 24
+    assert len(read_dataset(tmp_path / "images.csv").images) == 24
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="Windows has no such names")
@@ -98,7 +98,7 @@ def test_a_backslash_in_a_name_stays_one_where_a_file_has_it(tmp_path: Path) -> 
         (tmp_path / label / "0.png").rename(tmp_path / f"{label}\\0.png")
     (tmp_path / "images.csv").write_text("path,label\nnight\\0.png,night\nday\\0.png,day\n")
     dataset = read_dataset(tmp_path / "images.csv")
-    assert [sample.path.name for sample in dataset.samples] == ["night\\0.png", "day\\0.png"]
+    assert [image.path.name for image in dataset.images] == ["night\\0.png", "day\\0.png"]
 
 
 @pytest.mark.parametrize(
