@@ -7,19 +7,23 @@ READY := .venv/.installed-from-pyproject
 # Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
 # had loaded every engine before, training died of a segmentation fault (cause not found).
 MAKEFLAGS += --jobs=2
+LOWEST_EXTRAS := all heif serve sign tensorboard video
+SOURCES := edgeclf runtime export benchmarks
 TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
   tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
 
-.PHONY: help demo test $(TESTS) test-rest test-all test-bare check lint types format docs clean
+.PHONY: help demo test $(TESTS) test-rest test-all test-bare test-lowest check lint types format docs release clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=YOUR_FOLDER)"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-all   all tests"
-	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions"
+	@echo "make test-bare  the runtime alone: fresh environments without torch, each Python, newest and oldest versions"
+	@echo "make test-lowest  the workstation with the lowest versions that pyproject.toml allows, on Python 3.11; minutes"
 	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
 	@echo "make format     let ruff mend what it can"
+	@echo "make release    wheel, sdist, their SHA256SUMS and bills of material in dist/"
 	@echo "make docs       the documentation site, in site/ (Python 3.11 or newer)"
 	@echo "make clean      remove .venv, caches, site/ and built distributions; bundles/ and runs/ stay"
 
@@ -38,12 +42,23 @@ test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
 
 test-bare: $(READY)
-	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py
+	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py tests/test_other_pythons.py
+
+# uv finds the lowest versions that fit together. CUDA's libraries are left to what torch itself asks for: a CPU build, nothing.
+test-lowest:
+	$(BASE_PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
+	.venv-lowest/bin/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python .venv-lowest/bin/python \
+	  $(addprefix --extra ,$(LOWEST_EXTRAS)) pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet -r .venv-lowest/lowest.txt jsonschema packaging pytest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 
 check: $(TESTS) test-rest types lint
 
 lint: $(READY)
 	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff check --preview --select PLW1514 $(SOURCES) # text files are UTF-8 on every system
 	$(PYTHON) -m ruff format --check
 
 types: $(READY)
@@ -55,6 +70,10 @@ format: $(READY)
 
 docs: $(READY)
 	$(PYTHON) docs/site/build.py
+
+release: $(READY)
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet -e '.[release]'
+	$(PYTHON) .ci/release.py
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache runtime/.ruff_cache

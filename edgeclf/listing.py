@@ -169,7 +169,7 @@ def _date(path: Path) -> str:
 def _read(path: Path) -> Mapping[str, Any]:
     """{} for a file that is not there, or holds no object."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

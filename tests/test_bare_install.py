@@ -8,37 +8,20 @@ promises too much. The last two need a Python 3.10; all of them need the package
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from edgeclf_benchmarks.records.bare_environment import Environment
+from edgeclf_benchmarks.records.interpreters import find_interpreters
+
 pytestmark = pytest.mark.slow
 
 JETPACK6 = ["numpy==2.2.6", "pillow==12.3.0", "onnxruntime==1.23.2"]
-TEST_NEEDS = ["pytest", "onnx"]  # onnx makes the graphs that the engine's tests run
-PHOTOGRAPHS = ["scikit-image", "scikit-learn"]  # for the pictures in them: neither can be imported by itself
 COMMAND_LINE = {"typer", "rich"}
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """A virtual environment that holds the wheel and what it takes to test it."""
-
-    folder: Path
-
-    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs a program of the environment from its folder, where nothing of the repository can be imported."""
-        ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        command = [str(self.folder / "bin" / program), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
 
 
 def lower_bounds(wheel: Path) -> list[str]:
@@ -62,32 +45,15 @@ def pins(name: str, wheel: Path) -> list[str]:
     return {"newest": [], "jetpack6": [*JETPACK6, *command_line], "lowest": lowest}[name]
 
 
-def python310() -> str | None:
-    """A Python 3.10 that starts and can make environments; a pyenv shim may be there and not start."""
-    for candidate in ("python3.10", *map(str, Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10"))):
-        if shutil.which(candidate):
-            probe = subprocess.run([candidate, "-c", "import ensurepip, venv"], capture_output=True)
-            if probe.returncode == 0:
-                return candidate
-    return None
-
-
 @pytest.fixture(scope="module", params=["newest", "jetpack6", "lowest"])
 def bare(
     request: pytest.FixtureRequest, root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
     name: str = request.param
-    python = sys.executable if name == "newest" else python310()
+    python = Path(sys.executable) if name == "newest" else find_interpreters().get("3.10")
     if python is None:
         pytest.skip("no Python 3.10 that starts")
-    environment = Environment(tmp_path_factory.mktemp(name))
-    subprocess.run([python, "-m", "venv", str(environment.folder)], check=True)
-    for packages in ([f"{wheel}[onnx]", *pins(name, wheel), *TEST_NEEDS], ["--no-deps", *PHOTOGRAPHS]):
-        install = environment.run("python", "-m", "pip", "install", "--disable-pip-version-check", *packages)
-        assert install.returncode == 0, install.stdout + install.stderr
-    shutil.copytree(root / "tests", environment.folder / "tests")
-    shutil.copy(root / "pyproject.toml", environment.folder)
-    return environment
+    return Environment.make(tmp_path_factory.mktemp(name), python, wheel, root, pins=pins(name, wheel))
 
 
 def test_torch_is_not_there(bare: Environment) -> None:

@@ -28,7 +28,7 @@ ABOVE = {  # package -> packages that may not know of it, and that it may not kn
 # package, or room of one -> its rooms from the ground up: a room may import those on the lines before its own
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "edgeclf_runtime": (
-        ("errors", "progress", "sanitize", "hashing", "lazy", "installing"),
+        ("errors", "progress", "sanitize", "hashing", "lazy", "installing", "capacity", "portable_paths"),
         ("metrics",),
         ("images",),
         ("machine",),
@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("exporter",),
     ),
     "edgeclf": (
-        ("wording", "sheet"),
+        ("wording", "sheet", "file_lock"),
         ("console",),
         ("inspection", "image_steps"),
         ("data",),

@@ -19,6 +19,7 @@ COPIED = (
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "docs/*.md",
     "docs/schemas/*.json",
     "benchmarks/results/*.json",

@@ -25,7 +25,7 @@ def read_table(table: Path) -> list[LabelledImage]:
     missing = []
     for line, row in _rows(table):
         where = f"{table}, line {line}"
-        relative = _relative_path(row["path"], where)
+        relative = _relative_path(_with_slashes(row["path"], table.parent), where)
         if relative in lines:
             raise DataError(f"{where}: {relative!r} is named in line {lines[relative]} already; keep one of them")
         lines[relative] = line
@@ -86,6 +86,13 @@ def _wanted(row: Mapping[str, str], column: str, where: str) -> str:
     if not text:
         raise DataError(f"{where}: no {column}")
     return text
+
+
+def _with_slashes(text: str, folder: Path) -> str:
+    """The path as Windows wrote it (`cats\\1.jpg`) with forward slashes, unless a file here has that very name."""
+    if "\\" not in text or os.path.lexists(folder / text):
+        return text
+    return text.replace("\\", "/")
 
 
 def _relative_path(text: str, where: str) -> str:

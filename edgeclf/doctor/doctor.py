@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from edgeclf.doctor.engine_probe import probe_engines
 from edgeclf_runtime.backends.backend import Backend
 from edgeclf_runtime.backends.engine import is_of_nvidia
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.machine import facts as machine
 from edgeclf_runtime.machine.jetson import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS
@@ -56,7 +56,7 @@ class Diagnosis:
     cpu_meaning: tuple[str, ...]
     cores: int
     cpu_limit: float | None
-    memory_gib: float
+    memory_gib: float | None
     gpus: tuple[str, ...]
     nvidia_driver: str | None
     jetson: str | None
@@ -75,7 +75,7 @@ def diagnose() -> Diagnosis:
     """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
     probes = probe_engines([name for name, backend in BACKENDS.items() if backend.is_installed()])
     board = machine.jetson()
-    features = machine.cpu_features()
+    features, memory = machine.cpu_features(), machine.memory_gib()
     states = tuple(_backend_state(backend, probes.get(name)) for name, backend in BACKENDS.items())
     return Diagnosis(
         edgeclf=machine.package_version("edgeclf") or "not installed",
@@ -87,9 +87,9 @@ def diagnose() -> Diagnosis:
         cpu=machine.cpu_model(),
         cpu_features=features,
         cpu_meaning=explain_features(features),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         cpu_limit=_cpu_limit(),
-        memory_gib=round(machine.memory_gib(), 1),
+        memory_gib=None if memory is None else round(memory, 1),
         gpus=machine.gpus(),
         nvidia_driver=machine.nvidia_driver(),
         jetson=f"{board[0]}, L4T {board[1]}" if board else None,
@@ -153,7 +153,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def explain_features(features: Sequence[str]) -> tuple[str, ...]:
-    """What a CPU's features mean for the precisions that a bundle can have."""
+    """What a CPU's features mean for the precisions that a bundle can have; () where the system tells none."""
+    if not features:
+        return (
+            "int8, bf16, fp16: the system tells nothing of this CPU that matters; `edgeclf bench` shows what pays off",
+        )
     int8, bf16, fp16 = (
         [feature for feature in wanted if feature in features]
         for wanted in (_INT8_FEATURES, _BF16_FEATURES, _FP16_FEATURES)
@@ -170,7 +174,7 @@ def explain_features(features: Sequence[str]) -> tuple[str, ...]:
 def _cpu_limit() -> float | None:
     """Cores that the control group allows this process, if it sets a limit (cgroup v2 `cpu.max`)."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         return round(int(quota) / int(period), 2)
     except (OSError, ValueError):  # no control group, or "max"
         return None

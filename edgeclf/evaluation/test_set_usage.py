@@ -8,7 +8,6 @@ is derived from it keeps them, so that the count goes on where the bundle travel
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeclf.file_lock import wait_for
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine.facts import now_utc
@@ -134,7 +134,7 @@ def _machines_ledger(stack: ExitStack) -> BinaryIO | None:
 def _locked(path: Path, stack: ExitStack) -> BinaryIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(path.open("a+b"))
-    fcntl.flock(file, fcntl.LOCK_EX)
+    wait_for(file)
     return file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
 from edgeclf_runtime.bundle.decision import Prediction, probabilities
 from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.images.limits import Limits
@@ -44,7 +44,7 @@ class Service:
         self._room = Room(limits)
         self.metrics = Metrics({"name": name, "digest": classifier.bundle.digest, "target": self.manifest.target})
         self.metrics.waiting.set_function(lambda: self._room.requests)
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="edgeclf-serve")
+        self._threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="edgeclf-serve")
         self._batcher = Batcher(
             classifier.session,
             max_batch=limits.max_batch,

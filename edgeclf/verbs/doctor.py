@@ -100,7 +100,7 @@ def _machine(found: Diagnosis) -> Sheet:
         ("", " ".join(found.cpu_features)),
         *(("", meaning) for meaning in found.cpu_meaning),
         ("cores", cores),
-        ("memory", f"{found.memory_gib:g} GiB"),
+        ("memory", "n/a" if found.memory_gib is None else f"{found.memory_gib:g} GiB"),
         ("gpu", ", ".join(filter(None, [*found.gpus, driver])) or "no NVIDIA GPU"),
         ("jetson", found.jetson or ""),
         *(_power_rows(found.power) if found.power is not None else ()),

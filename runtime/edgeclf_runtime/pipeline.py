@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import ImageError, UsageError
 from edgeclf_runtime.images.decode import find_images
 from edgeclf_runtime.images.limits import Limits
@@ -77,7 +78,7 @@ class ImagePipeline:
         self._session = session
         self._limits = limits
         self._mode: PixelMode = mode
-        decoders = min(len(os.sched_getaffinity(0)), session.threads)
+        decoders = min(usable_cores(), session.threads)
         self._worker_count = decoders if session.streams == 1 else session.streams
         self._workers = ThreadPoolExecutor(self._worker_count, thread_name_prefix="edgeclf-worker")
         self._closed = False

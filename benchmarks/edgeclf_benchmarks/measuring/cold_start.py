@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -33,8 +34,10 @@ class ColdStart:
     samples_ms: tuple[tuple[float, float, float, float], ...]
 
 
-def measure_cold_start(bundle: Bundle, options: SessionOptions, runs: int) -> tuple[ColdStart, float]:
+def measure_cold_start(bundle: Bundle, options: SessionOptions, runs: int) -> tuple[ColdStart, float | None]:
     """Cold start, and the largest resident set (MiB) of the processes that did nothing but open and answer.
+
+    None in place of the memory: the system doesn't say.
 
     Raises BackendError where such a process fails: it would fail for whoever deploys the bundle, too.
     """
@@ -42,14 +45,15 @@ def measure_cold_start(bundle: Bundle, options: SessionOptions, runs: int) -> tu
     samples = tuple(_parts(each) for each in found)
     process, imported, loaded, answered = (statistics.median(part) for part in zip(*samples, strict=True))
     total = statistics.median(sum(sample) for sample in samples)
-    return ColdStart(runs, process, imported, loaded, answered, total, samples), max(each["peak_mib"] for each in found)
+    peak_mib = max((float(each["peak_mib"]) for each in found if each["peak_mib"] is not None), default=None)
+    return ColdStart(runs, process, imported, loaded, answered, total, samples), peak_mib
 
 
-def _parts(found: dict[str, float]) -> tuple[float, float, float, float]:
+def _parts(found: dict[str, Any]) -> tuple[float, float, float, float]:
     return found["process_ms"], found["import_ms"], found["load_ms"], found["first_answer_ms"]
 
 
-def _run(bundle: Bundle, options: SessionOptions) -> dict[str, float]:
+def _run(bundle: Bundle, options: SessionOptions) -> dict[str, Any]:
     asked = {
         "bundle": str(bundle.path),
         "target": bundle.manifest.target,
@@ -63,5 +67,5 @@ def _run(bundle: Bundle, options: SessionOptions) -> dict[str, float]:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise BackendError(f"{bundle.path}: a fresh process could not open it and answer: {last[0]}")
-    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

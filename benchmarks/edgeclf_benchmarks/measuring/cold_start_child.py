@@ -18,8 +18,8 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 
-def answer_once(asked: dict[str, Any]) -> dict[str, float]:
-    """Milliseconds of each step, and the peak of this process's memory in MiB."""
+def answer_once(asked: dict[str, Any]) -> dict[str, float | None]:
+    """Milliseconds of each step, and the peak of this process's memory in MiB; None: the system doesn't say."""
     from edgeclf_runtime.backends.engine import SessionOptions
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.classifier import Classifier
@@ -47,12 +47,16 @@ def answer_once(asked: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def peak_mib() -> float:
-    """The largest resident set since this program was started; getrusage would count the parent's before that."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if not found:
-        raise SystemExit("the kernel tells no VmHWM in /proc/self/status")
-    return int(found[1]) / 1024
+def peak_mib() -> float | None:
+    """The largest resident set since this program was started, as Linux says it; None elsewhere.
+
+    getrusage would count the parent's before that.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) / 1024 if found else None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
 from edgeclf_benchmarks.measuring.predictions import in_order_of
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.labelled import LabelledImage
@@ -51,7 +51,7 @@ def predict_corrupted(
 ) -> None:
     """Fills `found` with answers to the `images` at `places`, spoilt in all its ways; `tell` hears of each block."""
     with ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(len(os.sched_getaffinity(0)), "edgeclf-spoil"))
+        threads = stack.enter_context(ThreadPoolExecutor(usable_cores(), "edgeclf-spoil"))
         opened: dict[str, Opened] = {}
         for each in contenders:
             opened[each.name] = each.open(options)

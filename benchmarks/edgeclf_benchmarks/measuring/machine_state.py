@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.machine.jetson import power_mode, temperatures
 
@@ -17,7 +18,7 @@ ENVIRONMENT = ("battery", "governor", "load", "memory", "quota", "slowed", "thre
 _LOOK_S = 0.5
 BUSY_SHARE = 0.15  # of the cores, kept busy by others: from there on times are not this process's own
 _LEAST_FREE_MIB = 512.0
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # of /proc/stat, where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
         taken_utc=now_utc(),
         load=float(load[0]) if load else None,
         busy_cores=others.since_last(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         machine_cores=os.cpu_count() or 1,
         quota_cores=_quota(root),
         governor=", ".join(sorted(set(_texts(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")))) or None,
@@ -245,6 +246,6 @@ def _texts(root: Path, pattern: str) -> list[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

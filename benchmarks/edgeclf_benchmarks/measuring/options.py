@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,6 +11,7 @@ from edgeclf_benchmarks.measuring.energy import Meter
 from edgeclf_benchmarks.measuring.scenarios import RULED_S
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.parity import MARGIN_POINTS
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import UsageError
 
 ProfileName = Literal["default", "quick", "mlperf"]
@@ -94,7 +94,7 @@ class BenchOptions:
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
-        return self.threads or (len(os.sched_getaffinity(0)),)
+        return self.threads or (usable_cores(),)
 
     @property
     def first(self) -> SessionOptions:

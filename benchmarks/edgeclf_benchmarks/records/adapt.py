@@ -84,7 +84,7 @@ def _round(network: str, side: int, epochs: int, seed: int, folder: Path) -> dic
 
 def _answers(bundle: Path, split: Path) -> Right:
     """(N,) whether the bundle answers each test image of a split rightly."""
-    manifest = json.loads(split.read_text())
+    manifest = json.loads(split.read_text(encoding="utf-8"))
     items = [item for item in manifest["items"] if item["split"] == "test"]
     root = split.parent / manifest["root"]
     with Classifier.open(str(bundle)) as classifier:

@@ -57,7 +57,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int, *, frozen: bool) -
     import torch
     from torch import nn
 
-    manifest = json.loads(split.read_text())
+    manifest = json.loads(split.read_text(encoding="utf-8"))
     # the speed of a step does not depend on the numbers in the weights
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=len(manifest["classes"]))
     if frozen:

@@ -30,7 +30,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int) -> list[dict[str, 
     from timm.optim import create_optimizer_v2
     from timm.scheduler import create_scheduler_v2
 
-    manifest = json.loads(split.read_text())
+    manifest = json.loads(split.read_text(encoding="utf-8"))
     # the speed of a step does not depend on the numbers in the weights
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=len(manifest["classes"]))
     model.to(memory_format=torch.channels_last)

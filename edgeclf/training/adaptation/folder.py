@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from edgeclf.training.run.run import CHECKPOINT, NETWORK, SPLIT, Run
 from edgeclf_export.sources.adapted import WEIGHTS, Adapted
 from edgeclf_export.sources.trained import CLIP, Architecture
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import DataError, UsageError
 
 ASKED, OUTCOME, BROKEN = "adapt.json", "adapted.json", "broken.json"  # not a run's names: this is none
@@ -92,7 +92,7 @@ class AdaptConfig:
     @property
     def processes(self) -> int:
         """Processes that decode and make views, as a training counts them."""
-        return min(8, len(os.sched_getaffinity(0)) - 1) if self.workers is None else self.workers
+        return min(8, usable_cores() - 1) if self.workers is None else self.workers
 
     @property
     def term_weights(self) -> tuple[float, float, float]:

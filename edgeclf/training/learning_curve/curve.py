@@ -260,6 +260,6 @@ def _write(path: Path, content: object) -> None:
 
 def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +15,7 @@ from edgeclf.training.inputs.batches import TrainingBatches, plain_batches
 from edgeclf.training.inputs.image_cache import cache_budget, decode_once
 from edgeclf.training.loop.context import EVALUATION_BATCH, Studio
 from edgeclf.training.seeds import seed_of
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -158,4 +158,4 @@ def _workers(config: TrainConfig, processes: Processes) -> int:
     """Processes that decode and augment: one fewer than the cores of this process, at most 8; none on a single core."""
     if config.workers is not None:
         return config.workers
-    return max(0, min(8, len(os.sched_getaffinity(0)) // processes.local_size - 1))
+    return max(0, min(8, usable_cores() // processes.local_size - 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
+from edgeclf.file_lock import take
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
 from edgeclf_export.exportable import Exportable, Training
@@ -99,7 +99,7 @@ class Run:
             except OSError as error:
                 raise DataError(f"{self.path} can't be written: {error.strerror}") from error
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(file)
             except OSError as error:
                 raise UsageError(
                     f"another process trains in {self.path}; wait for it, or choose another --name"

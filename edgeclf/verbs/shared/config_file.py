@@ -73,7 +73,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         except ImportError as error:
             raise BackendError("--config needs tomli before Python 3.11; install it with: pip install tomli") from error
     try:
-        content: dict[str, Any] = tomllib.loads(file.read_text())
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
         return content
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; --config wants a TOML file") from error

@@ -36,7 +36,7 @@ def audited_work(model: bytes) -> Iterator[Work]:
             raise BackendError(f"onnxruntime can't take this model ({one_line(error)}); export fp32") from error
         entry = session.get_inputs()[0]
         session.run(None, {entry.name: _blank(entry)})
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(settings.optimized_model_filepath).graph
     constants = {item.name: list(item.dims) for item in graph.initializer}
     nodes = {node.name: node for node in graph.node}

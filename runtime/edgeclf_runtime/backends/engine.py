@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.installing import pip_install
 
@@ -62,7 +62,7 @@ class SessionOptions:
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UsageError(
-                f"threads must be 1 to {MOST_THREADS}, found {self.threads}; the machine has {_cores()} cores"
+                f"threads must be 1 to {MOST_THREADS}, found {self.threads}; the machine has {usable_cores()} cores"
             )
         if self.streams is not None and not 1 <= self.streams <= self.thread_count:
             raise UsageError(
@@ -72,7 +72,7 @@ class SessionOptions:
     @property
     def thread_count(self) -> int:
         """Threads in all."""
-        return self.threads or _cores()
+        return self.threads or usable_cores()
 
     @property
     def stream_count(self) -> int:
@@ -88,11 +88,6 @@ class SessionOptions:
 def is_of_nvidia(device: str) -> bool:
     """Whether a device, as a session asks for it or an engine reports it, is an NVIDIA GPU."""
     return any(word in device.lower() for word in ("cuda", "tensorrt"))
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Engine(Protocol):

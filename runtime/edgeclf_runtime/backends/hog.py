@@ -108,7 +108,7 @@ def set_blas_threads(count: int) -> bool:
 
 def _setters() -> Iterator[ctypes._NamedFuncPointer]:
     try:
-        maps = Path("/proc/self/maps").read_text(errors="replace")
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     for path in sorted(set(_LIBRARY.findall(maps))):

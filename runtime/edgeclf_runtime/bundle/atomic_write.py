@@ -90,7 +90,10 @@ def _sync(path: Path) -> None:
 
 
 def _sync_entry(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Windows opens no folders, and syncs files only that are open for writing."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -114,9 +117,13 @@ def _publish(draft: Path, destination: Path, force: bool) -> None:
 
 
 def _rename(source: Path, destination: Path, flags: int) -> bool:
-    """False where the file system can't do what the flags ask, such as overlay on old kernels."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_CWD, os.fsencode(source), _AT_CWD, os.fsencode(destination), flags) == 0:
+    """False where the system (other than Linux) or the file system (overlay on old kernels) can't do that."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        renameat2 = libc.renameat2
+    except (TypeError, AttributeError):  # Windows wants a name; macOS and old C libraries have no such function
+        return False
+    if renameat2(_AT_CWD, os.fsencode(source), _AT_CWD, os.fsencode(destination), flags) == 0:
         return True
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS):

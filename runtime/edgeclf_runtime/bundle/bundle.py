@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.manifest import FileEntry, Manifest, parse_manifest
 from edgeclf_runtime.errors import BundleError, UsageError
+from edgeclf_runtime.portable_paths import unportable
 
 _LARGEST_MANIFEST = 64 << 20
 
@@ -215,6 +216,10 @@ def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
     place, folder = Path(os.path.abspath(destination)), Path(os.path.abspath(bundle.path))
     if folder == place or folder in place.parents:
         raise UsageError(f"{destination} lies in the bundle itself and would damage it; choose another place")
+    if fault := unportable([destination.name]):
+        raise UsageError(f"{destination} can't be had on every system, {fault}; name another file with --output")
+    if fault := unportable([MANIFEST, *bundle.manifest.files]):
+        raise BundleError(f"{bundle.path} can't be had on every system, {fault}; export it again")
     with writing(destination, force=force) as draft, tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in [MANIFEST, *sorted(bundle.manifest.files)]:
             data = bundle.read(path) if path != MANIFEST else bundle.manifest_bytes

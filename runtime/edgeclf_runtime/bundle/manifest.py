@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
+from edgeclf_runtime.portable_paths import stays_inside
 
 SCHEMA = 1
 _OWN_HASH = "manifest_sha256"
@@ -281,7 +282,8 @@ def _content_sha256(content: dict[str, Any]) -> str:
 
 
 def check_member_path(path: str) -> None:
-    """Raises ValueError unless `path` stays inside the bundle: relative, forward slashes, no '..'."""
+    """Raises ValueError unless `path` stays inside the bundle on every system: relative, forward slashes, no '..'."""
     parts = PurePosixPath(path).parts
-    if not parts or path != "/".join(parts) or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    plain = bool(parts) and path == "/".join(parts) and "\\" not in path
+    if not plain or not stays_inside(path, PurePosixPath) or not stays_inside(path, PureWindowsPath):
         raise ValueError(f"the path {path!r} does not stay inside the bundle")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.portable_paths import stays_inside
 
 Fractions = tuple[float, float, float]
 FRACTIONS: Fractions = (0.7, 0.15, 0.15)
@@ -98,6 +98,5 @@ def split_row(image: LabelledImage) -> dict[str, Any]:
 
 
 def _check_name(name: str) -> None:
-    parts = name.split("/")
-    if os.path.isabs(name) or os.pardir in parts or "" in parts or "\0" in name:
+    if not stays_inside(name):
         raise ValueError(f"the path {name!r} does not stay under the root")

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgeclf_runtime.capacity import memory_bytes, usable_cores
+
 _LEAST_BYTES = 1_000_000_000
 _BYTES_A_CORE = 64_000_000  # a photograph of 12 megapixels, as pixels
 _SHARE_OF_MEMORY = 4
@@ -49,10 +51,12 @@ class MemoryBudget:
 
 
 def _default_bytes() -> int:
-    """1 GB, more on many cores, and at most a quarter of the machine's memory."""
-    wanted = max(_LEAST_BYTES, _BYTES_A_CORE * len(os.sched_getaffinity(0)))
-    return min(wanted, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARE_OF_MEMORY)
+    """1 GB, more on many cores, and at most a quarter of the machine's memory, where the system says how much it is."""
+    wanted = max(_LEAST_BYTES, _BYTES_A_CORE * usable_cores())
+    memory = memory_bytes()
+    return wanted if memory is None else min(wanted, memory // _SHARE_OF_MEMORY)
 
 
 BUDGET = MemoryBudget()
-os.register_at_fork(after_in_child=BUDGET.forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=BUDGET.forget)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from edgeclf_runtime.capacity import usable_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -15,7 +16,7 @@ _CHUNK, _CHUNKS_AHEAD = 16, 3  # enough that no thread waits while a batch is in
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """`work(item)` of every item, in order. An error of one of them is raised where its result would be."""
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     waiting: deque[Future[list[R]]] = deque()
     executor = ThreadPoolExecutor(threads, thread_name_prefix="edgeclf-data")
     try:

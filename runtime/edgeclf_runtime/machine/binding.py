@@ -63,7 +63,7 @@ def _hardware_facts() -> dict[str, str]:
         "cpu_features": " ".join(machine.cpu_features()),
         "gpu": ", ".join(machine.gpus()),
         "jetson": board[0] if board else "",
-        "memory_gib": f"{machine.memory_gib():.0f}",
+        "memory_gib": machine.whole_memory_gib(),
     }
 
 
@@ -95,6 +95,6 @@ def _hmac(record: Mapping[str, Any], key: MachineKey) -> str:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(errors="replace").strip("\0\n ")
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
         return ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edgeclf_runtime.capacity import memory_bytes, usable_cores
 from edgeclf_runtime.machine import jetson as power
 
 # What decides how fast, and how exactly, a CPU multiplies: names as the kernel prints them.
@@ -55,8 +55,16 @@ def cpu_features() -> tuple[str, ...]:
     return tuple(feature for feature in _FEATURES if feature in present)
 
 
-def memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def memory_gib() -> float | None:
+    """None: the system doesn't say."""
+    found = memory_bytes()
+    return None if found is None else found / 2**30
+
+
+def whole_memory_gib() -> str:
+    """In whole GiB, as facts of machines hold it; "": the system doesn't say."""
+    found = memory_gib()
+    return "" if found is None else f"{found:.0f}"
 
 
 def nvidia_driver() -> str | None:
@@ -98,8 +106,8 @@ def machine_facts() -> dict[str, str]:
         "cpu": cpu_model(),
         "cpu_features": " ".join(cpu_features()),
         "architecture": platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory_gib": f"{memory_gib():.0f}",
+        "cores": str(usable_cores()),
+        "memory_gib": whole_memory_gib(),
         "gpu": ", ".join(gpus()),
         "jetson": f"{board[0]}, L4T {board[1]}" if board else "",
         "power_mode": (power.power_mode() or "") if board else "",
@@ -121,6 +129,6 @@ def machine_id(facts: dict[str, str]) -> str:
 
 def _read(path: str | Path) -> str:
     try:
-        return Path(path).read_text(errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

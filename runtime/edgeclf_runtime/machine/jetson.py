@@ -139,6 +139,6 @@ def _integer(path: Path) -> int | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:  # absent, not ours to read, or a part without power (EAGAIN, ENODATA)
         return None

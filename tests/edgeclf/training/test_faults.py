@@ -142,7 +142,9 @@ def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
     small_memory(3)
     progress = recorder()
     found = train(chosen, data, tmp_path / "parts", progress).weights()
-    assert [text.removeprefix("out of memory ").partition(",")[0] for text in progress.warnings if "memory" in text] == [
+    assert [
+        text.removeprefix("out of memory ").partition(",")[0] for text in progress.warnings if "memory" in text
+    ] == [
         "with 8 pictures at a time; going on with 4",
         "with 4 pictures at a time; going on with 2",
     ]

@@ -1,0 +1,60 @@
+"""A virtual environment as a device has it: a wheel with an engine and what its tests need, and no torch in reach."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TEST_NEEDS = ("pytest", "onnx")  # onnx makes the graphs that the engine's tests run
+_PHOTOGRAPHS = {"sklearn": "datasets/images", "skimage": "data"}  # package -> where its pictures lie
+_NO_PACKAGE = "raise ModuleNotFoundError('only its photographs are here', name='scipy')\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment, with a copy of the tests beside it."""
+
+    folder: Path
+
+    @classmethod
+    def make(
+        cls, folder: Path, python: Path, wheel: Path, checkout: Path, extra: str = "onnx", pins: Sequence[str] = ()
+    ) -> Environment:
+        """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with what pip said.
+
+        Bytecode is left to the first import: of all that is installed, the tests need the smaller part.
+        """
+        made = cls(folder)
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        options = ("--disable-pip-version-check", "--no-compile", "--quiet")
+        done = made.run("python", "-m", "pip", "install", *options, f"{wheel}[{extra}]", *pins, *TEST_NEEDS)
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+        made._take_photographs()
+        shutil.copytree(checkout / "tests", folder / "tests")
+        shutil.copy(checkout / "pyproject.toml", folder)
+        return made
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program of the environment from its folder, where nothing of the repository can be imported."""
+        ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        command = [str(self.folder / "bin" / program), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
+
+    def _take_photographs(self) -> None:
+        """Pictures for the tests, from this process's scikit-learn and scikit-image, which are not installed there."""
+        (packages,) = self.folder.glob("lib/python3.*/site-packages")
+        for package, pictures in _PHOTOGRAPHS.items():
+            found = importlib.util.find_spec(package)
+            if found is None or found.origin is None:
+                raise RuntimeError(
+                    f"{package} is not installed, and the tests need its photographs; pip install '.[dev]'"
+                )
+            shutil.copytree(Path(found.origin).parent / pictures, packages / package / pictures)
+            (packages / package / "__init__.py").write_text(_NO_PACKAGE)
