@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf.evaluation.report import judge_bundle
+from edgeclf.evaluation.report import evaluate_bundle
 from edgeclf_benchmarks.measuring.timing import median_latencies_ms
 from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -39,7 +39,7 @@ def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Prog
     latencies = median_latencies_ms(bundles)
     rows = []
     for bundle, median_ms in zip(bundles, latencies, strict=True):
-        figures = judge_bundle(bundle, data, "test", progress=progress).evaluation
+        figures = evaluate_bundle(bundle, data, "test", progress=progress).evaluation
         rows.append(
             Approach(
                 name=bundle.name,

@@ -9,7 +9,7 @@ from edgeclf.data.sources import some
 
 MOST_IMBALANCE = 20.0
 FEWEST_IMAGES = 10
-FEWEST_TO_JUDGE = 5  # of a class: where all of 5 are right, its recall lies above 0.57
+FEWEST_TO_EVALUATE = 5  # of a class: where all of 5 are right, its recall lies above 0.57
 
 
 def count_labels(labels: Iterable[str], classes: Iterable[str]) -> dict[str, int]:
@@ -39,10 +39,10 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def few_to_judge(counts: Mapping[str, int], split: str, note: str = "") -> str | None:
+def few_to_evaluate(counts: Mapping[str, int], split: str, note: str = "") -> str | None:
     """A sentence about classes with fewer than 5 images in the split that judges them; None: there are none."""
-    few = [f"{name!r} ({number})" for name, number in counts.items() if number < FEWEST_TO_JUDGE]
+    few = [f"{name!r} ({number})" for name, number in counts.items() if number < FEWEST_TO_EVALUATE]
     if not few:
         return None
-    fewer = f"classes with fewer than {FEWEST_TO_JUDGE} {split} images{note}"
+    fewer = f"classes with fewer than {FEWEST_TO_EVALUATE} {split} images{note}"
     return f"{fewer}: {some(few)}; figures of these classes say little"

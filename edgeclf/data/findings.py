@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_judge
+from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_evaluate
 from edgeclf.data.check import Checked, Remark
 from edgeclf.data.sources import some
 from edgeclf.data.split import leaking_groups, split_faults
@@ -28,7 +28,7 @@ class Finding:
     text: str
 
 
-def judge(checked: Checked) -> tuple[Finding, ...]:
+def find_faults(checked: Checked) -> tuple[Finding, ...]:
     """One finding a subject, those that pass included."""
     has_splits = checked.data.has_splits
     return (
@@ -96,19 +96,19 @@ def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
     judged = [image.label for image in data.images if image.split in ("train", None)]
     found = [Finding("classes", "fault", text) for text in faults]
     found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, data.classes))]
-    if few := _few_to_judge(checked, has_splits):
+    if few := _few_to_evaluate(checked, has_splits):
         found.append(Finding("classes", "warning", few))
     return found or [Finding("classes", "pass", f"{_smallest(checked)}, balanced within {MOST_IMBALANCE:.0f}:1")]
 
 
-def _few_to_judge(checked: Checked, has_splits: bool) -> str | None:
+def _few_to_evaluate(checked: Checked, has_splits: bool) -> str | None:
     """On classes of which the test images are few, or would be where there are no splits yet."""
     images, classes = checked.data.images, checked.data.classes
     if not has_splits:
         shares = {name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(images), classes).items()}
-        return few_to_judge(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
+        return few_to_evaluate(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
     tests = [image for image in images if image.split == "test"]
-    return few_to_judge(count_labels(_labels(tests), classes), "test") if tests else None
+    return few_to_evaluate(count_labels(_labels(tests), classes), "test") if tests else None
 
 
 def _labels(images: Sequence[LabelledImage]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def with_operating_point(
     The engine's files, and so the proof, are the old bundle's; `derived_from` names it.
 
     Raises UsageError where the data has no validation images or the new bundle exists, GateError where no threshold
-    reaches what is wanted; as `judge_bundle` otherwise.
+    reaches what is wanted; as `evaluate_bundle` otherwise.
     """
     manifest = bundle.manifest
     destination = place_of(bundle, wanted)

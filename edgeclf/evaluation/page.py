@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeclf.evaluation.judgement import Judgement
+from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
 from edgeclf_benchmarks.measuring.thresholds import in_words
 from edgeclf_benchmarks.page.document import document, plot, section
@@ -21,7 +21,7 @@ _PLOTS = {
 }
 
 
-def evaluation_page(judged: Judgement, folder: Path) -> str:
+def evaluation_page(judged: EvaluationReport, folder: Path) -> str:
     """The whole page, with the plots that lie in `folder`."""
     subject = judged.subject
     use = f" {judged.test_use}." if judged.test_use is not None else ""
@@ -42,18 +42,18 @@ def evaluation_page(judged: Judgement, folder: Path) -> str:
     )
 
 
-def _figures(judged: Judgement) -> Table:
+def _figures(judged: EvaluationReport) -> Table:
     return Table("What the predictions are worth", ("figure", "value [95 %]", "how"), tuple(_rows(judged)), ("how",))
 
 
-def _temperature(judged: Judgement) -> str:
+def _temperature(judged: EvaluationReport) -> str:
     """What the temperature rests on, and the warning where that is little."""
     fit = judged.subject.temperature_fit
     told = [str(fit), fit.caution and f"warning: {fit.caution}"] if fit is not None else []
     return "".join(f'<p class="dim">{text(each)}</p>' for each in told if each)
 
 
-def _rows(judged: Judgement) -> Iterator[tuple[str, str, str]]:
+def _rows(judged: EvaluationReport) -> Iterator[tuple[str, str, str]]:
     figures = judged.evaluation
 
     temperature = judged.subject.temperature
@@ -77,7 +77,7 @@ def _rows(judged: Judgement) -> Iterator[tuple[str, str, str]]:
         yield from row("right of the others", judged.right_of_answered)
 
 
-def _classes(judged: Judgement) -> Table:
+def _classes(judged: EvaluationReport) -> Table:
     rows = [
         (
             each.label,

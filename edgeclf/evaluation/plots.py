@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from edgeclf.evaluation.judgement import Judgement, Mistake
+    from edgeclf.evaluation.evaluation_report import EvaluationReport, Mistake
     from edgeclf_runtime.images.data_split import DataSplit
 
 _BLUE, _ORANGE, _RED = "#2b6cb0", "#dd8a2f", "#b3261e"
@@ -31,19 +31,19 @@ _COLUMNS = 6
 _THUMBNAIL_PX = 160
 
 
-def draw_pictures(judgement: Judgement, data: DataSplit, folder: Path) -> list[str]:
+def draw_plots(evaluation_report: EvaluationReport, data: DataSplit, folder: Path) -> list[str]:
     """Writes the pictures that apply as PNG into `folder`; returns their names."""
     try:
         import matplotlib
     except ImportError as error:
         raise missing_engine("matplotlib", "baseline", error) from error
-    figures: dict[str, Callable[[], Figure]] = {"confusion.png": lambda: draw_confusion(judgement)}
-    if judgement.curves:
-        figures["curves.png"] = lambda: draw_curves(judgement)
-    if judgement.evaluation.reliability:
-        figures["reliability.png"] = lambda: draw_reliability(judgement)
-    if judgement.worst:
-        figures["errors.png"] = lambda: draw_errors(judgement, data)
+    figures: dict[str, Callable[[], Figure]] = {"confusion.png": lambda: draw_confusion(evaluation_report)}
+    if evaluation_report.curves:
+        figures["curves.png"] = lambda: draw_curves(evaluation_report)
+    if evaluation_report.evaluation.reliability:
+        figures["reliability.png"] = lambda: draw_reliability(evaluation_report)
+    if evaluation_report.worst:
+        figures["errors.png"] = lambda: draw_errors(evaluation_report, data)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
         for name, draw in figures.items():
@@ -51,9 +51,9 @@ def draw_pictures(judgement: Judgement, data: DataSplit, folder: Path) -> list[s
     return list(figures)
 
 
-def draw_confusion(judgement: Judgement) -> Figure:
+def draw_confusion(evaluation_report: EvaluationReport) -> Figure:
     """Rows are the right classes, columns the answers; the colour is the share of the row."""
-    figures = judgement.evaluation
+    figures = evaluation_report.evaluation
     counts = np.array(figures.confusion)
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -75,34 +75,36 @@ def draw_confusion(judgement: Judgement) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_xlabel("answer" if names else f"answer ({classes} classes, in the bundle's order)")
     axes.set_ylabel("right class")
-    axes.set_title(_title(judgement, f"top-1 {figures.top1:.3f}"), loc="left")
+    axes.set_title(_title(evaluation_report, f"top-1 {figures.top1:.3f}"), loc="left")
     return figure
 
 
-def draw_curves(judgement: Judgement) -> Figure:
+def draw_curves(evaluation_report: EvaluationReport) -> Figure:
     """ROC and precision-recall of each class against the rest, one legend for both."""
     figure = _figure((11.0, 4.6))
     roc, precision = figure.subplots(1, 2)
-    colours = _colours(len(judgement.curves))
-    for curves, (colour, dashes) in zip(judgement.curves, colours, strict=True):
+    colours = _colours(len(evaluation_report.curves))
+    for curves, (colour, dashes) in zip(evaluation_report.curves, colours, strict=True):
         name = f"{_name(curves.label)}   AUC {curves.auc:.3f}   AP {curves.average_precision:.3f}"
         roc.plot(*zip(*curves.roc, strict=True), color=colour, linestyle=dashes, linewidth=1.4, label=name)
         precision.plot(*zip(*curves.precision_recall, strict=True), color=colour, linestyle=dashes, linewidth=1.4)
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     _square(roc, "false positive rate", "true positive rate", "ROC, one against the rest")
     _square(precision, "recall", "precision", "Precision and recall")
-    hidden = len(judgement.evaluation.classes) - len(judgement.curves)
-    note = f"the {len(judgement.curves)} classes of {hidden + len(judgement.curves)} with the smallest AUC"
+    hidden = len(evaluation_report.evaluation.classes) - len(evaluation_report.curves)
+    note = (
+        f"the {len(evaluation_report.curves)} classes of {hidden + len(evaluation_report.curves)} with the smallest AUC"
+    )
     figure.legend(
         *roc.get_legend_handles_labels(), loc="outside right upper", fontsize=8, title=note if hidden else None
     )
-    figure.suptitle(_title(judgement), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.suptitle(_title(evaluation_report), x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure
 
 
-def draw_reliability(judgement: Judgement) -> Figure:
+def draw_reliability(evaluation_report: EvaluationReport) -> Figure:
     """Accuracy against confidence per bin, and how many images are in each."""
-    figures = judgement.evaluation
+    figures = evaluation_report.evaluation
     figure = _figure((4.8, 5.6))
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     filled = [each for each in figures.reliability if each.confidence is not None and each.accuracy is not None]
@@ -124,27 +126,27 @@ def draw_reliability(judgement: Judgement) -> Figure:
     above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as sure as right")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left", fontsize=8)
-    above.set_title(_title(judgement, f"ECE {figures.ece:.3f}"), loc="left")
+    above.set_title(_title(evaluation_report, f"ECE {figures.ece:.3f}"), loc="left")
     below.bar(middles, [each.images for each in filled], width * 0.92, color=GREY)
     below.set(ylabel="images", xlabel="confidence: the top class's probability")
     return figure
 
 
-def draw_errors(judgement: Judgement, data: DataSplit) -> Figure:
+def draw_errors(evaluation_report: EvaluationReport, data: DataSplit) -> Figure:
     """The wrong answers given with most confidence, most confident first."""
-    worst = judgement.worst
+    worst = evaluation_report.worst
     columns = min(_COLUMNS, len(worst))
     rows = math.ceil(len(worst) / columns)
     figure = _figure((max(1.75 * columns, 4.0), 2.35 * rows + 0.4))
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes in grid:
         axes.set_axis_off()
-    margin = judgement.evaluation.scores == "margin"
+    margin = evaluation_report.evaluation.scores == "margin"
     for axes, mistake in zip(grid, worst, strict=False):
         _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
     unit = "the answer's margin over the right class" if margin else "the answer's probability"
     figure.suptitle(
-        f"{_title(judgement)}: surest wrong answers ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
+        f"{_title(evaluation_report)}: surest wrong answers ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
     )
     return figure
 
@@ -189,8 +191,8 @@ def _percent() -> Any:
     return PercentFormatter(1.0)
 
 
-def _title(judgement: Judgement, figure: str = "") -> str:
-    about = f"{inert(judgement.subject.name)} on {judgement.evaluation.images:,} {judgement.split} images"
+def _title(report: EvaluationReport, figure: str = "") -> str:
+    about = f"{inert(report.subject.name)} on {report.evaluation.images:,} {report.split} images"
     return f"{about}: {figure}" if figure else about
 
 

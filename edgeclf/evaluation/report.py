@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.evaluation.evaluation_report import EvaluationReport, Mistake, Subject
 from edgeclf.evaluation.inference import (
     Predictions,
     count_test_images,
@@ -17,7 +18,6 @@ from edgeclf.evaluation.inference import (
     match_labels,
     predict_with_bundle,
 )
-from edgeclf.evaluation.judgement import Judgement, Mistake, Subject
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.wording import json_ready
 from edgeclf_benchmarks.measuring.predictions import Origin, selected_on
@@ -38,7 +38,7 @@ REPORT, PAGE = "report.json", "report.html"
 WORST_ERRORS = 24
 
 
-def judge_bundle(
+def evaluate_bundle(
     bundle: Bundle,
     data: DataSplit,
     split: str = "test",
@@ -48,7 +48,7 @@ def judge_bundle(
     origin: Origin | None = None,
     present: bool = False,
     progress: Progress = SILENT,
-) -> Judgement:
+) -> EvaluationReport:
     """What a bundle's answers to one split ("all": to every image) are worth.
 
     Labels are matched by name. The use of test images is recorded beside the bundle before they are read. `origin` as
@@ -71,7 +71,7 @@ def judge_bundle(
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
     chosen = sum(image.split == "val" for image in predictions.images) if selected_on(manifest, data.digest) else 0
-    return judge_predictions(
+    return evaluate_predictions(
         predictions,
         subject_of(bundle),
         data,
@@ -100,7 +100,7 @@ def subject_of(bundle: Bundle) -> Subject:
     )
 
 
-def judge_predictions(
+def evaluate_predictions(
     predictions: Predictions,
     subject: Subject,
     data: DataSplit,
@@ -111,7 +111,7 @@ def judge_predictions(
     origin: Origin | None = None,
     chosen: int = 0,
     present: bool = False,
-) -> Judgement:
+) -> EvaluationReport:
     """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
     images, unreadable = predictions.images, predictions.unreadable
     if not images:
@@ -129,7 +129,7 @@ def judge_predictions(
     )
     known = passes(found, subject.thresholds)
     right = found.argmax(axis=1) == labels
-    return Judgement(
+    return EvaluationReport(
         created_utc=now_utc(),
         subject=subject,
         data=data.name,
@@ -154,22 +154,24 @@ def judge_predictions(
     )
 
 
-def write_judgement(judgement: Judgement, data: DataSplit, folder: Path, *, force: bool = False) -> list[Path]:
+def write_evaluation_report(
+    evaluation_report: EvaluationReport, data: DataSplit, folder: Path, *, force: bool = False
+) -> list[Path]:
     """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
     from edgeclf.evaluation.page import evaluation_page
-    from edgeclf.evaluation.plots import draw_pictures
+    from edgeclf.evaluation.plots import draw_plots
 
     with writing(folder, force=force) as draft:
         draft.mkdir()
-        (draft / REPORT).write_text(json.dumps(report_document(judgement), indent=1, allow_nan=False) + "\n")
-        drawn = draw_pictures(judgement, data, draft)
-        (draft / PAGE).write_text(evaluation_page(judgement, draft), encoding="utf-8")
+        (draft / REPORT).write_text(json.dumps(report_document(evaluation_report), indent=1, allow_nan=False) + "\n")
+        drawn = draw_plots(evaluation_report, data, draft)
+        (draft / PAGE).write_text(evaluation_page(evaluation_report, draft), encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 
 
-def report_document(judgement: Judgement) -> dict[str, Any]:
+def report_document(evaluation_report: EvaluationReport) -> dict[str, Any]:
     """The judgement as JSON, its schema first."""
-    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(judgement)}
+    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(evaluation_report)}
 
 
 def _worst(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeclf.evaluation.judgement import Judgement
+from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.wording import count
 from edgeclf_runtime.metrics.intervals import wilson
 from edgeclf_runtime.metrics.metrics import ClassFigures
@@ -16,7 +16,7 @@ _ORIGINS = {
 }
 
 
-def images_in_words(judged: Judgement) -> str:
+def images_in_words(judged: EvaluationReport) -> str:
     """Which images of the data these are, how many, of which classes, and whether they selected what is judged."""
     figures = judged.evaluation
     tried = figures.images + len(judged.unreadable)
@@ -31,14 +31,14 @@ def images_in_words(judged: Judgement) -> str:
     return f"{found}; {_classes(judged)}{_selected(judged)}"
 
 
-def _classes(judged: Judgement) -> str:
+def _classes(judged: EvaluationReport) -> str:
     classes = f"{len(judged.evaluation.classes):,}"
     if judged.classes_present is None:
         return f"{classes} classes"
     return f"{judged.classes_present:,} of {classes} classes present, predictions among all {classes}"
 
 
-def _selected(judged: Judgement) -> str:
+def _selected(judged: EvaluationReport) -> str:
     if not judged.selected_on:
         return ""
     these = judged.selected_on == judged.evaluation.images

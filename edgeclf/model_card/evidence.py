@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeclf.evaluation.judgement import Judgement
-from edgeclf.evaluation.report import SCHEMA as JUDGEMENT_SCHEMA
+from edgeclf.evaluation.evaluation_report import EvaluationReport
+from edgeclf.evaluation.report import SCHEMA as EVALUATION_SCHEMA
 from edgeclf_benchmarks.measuring.report import KIND as BENCH
 from edgeclf_benchmarks.measuring.report import Report, read_report
 from edgeclf_benchmarks.measuring.report_rows import Row
@@ -75,7 +75,7 @@ def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
 
 
 def _judged(path: Path, digest: str) -> Accuracy:
-    found = _judgement(path)
+    found = _evaluation_report(path)
     if found.subject.digest != digest:
         raise DataError(f"{path} judges {found.subject.name}, not this bundle ({digest[:12]}); eval this bundle itself")
     remarks = ["all images of a folder without splits"] if found.origin == "whole" else []
@@ -93,11 +93,11 @@ def _judged(path: Path, digest: str) -> Accuracy:
     return Accuracy(found.data, found.split, found.data_sha256, found.evaluation, "; ".join(remarks))
 
 
-def _judgement(path: Path) -> Judgement:
+def _evaluation_report(path: Path) -> EvaluationReport:
     content = json.loads(path.read_bytes())
-    if content.get("schema") != JUDGEMENT_SCHEMA:
-        raise DataError(f"{path}: schema {content.get('schema')}, this edgeclf reads {JUDGEMENT_SCHEMA}; eval again")
-    return from_json(Judgement, {key: value for key, value in content.items() if key not in _HEAD}, str(path))
+    if content.get("schema") != EVALUATION_SCHEMA:
+        raise DataError(f"{path}: schema {content.get('schema')}, this edgeclf reads {EVALUATION_SCHEMA}; eval again")
+    return from_json(EvaluationReport, {key: value for key, value in content.items() if key not in _HEAD}, str(path))
 
 
 _HEAD = ("schema", "kind")

@@ -86,7 +86,7 @@ def parse_request(body: bytes, header_length: str | None, manifest: Manifest, ma
     return InferRequest(_values(tensor, raw, shape, spec), identity, _wants_binary(asked, manifest.outputs[0].name))
 
 
-def render_answer(
+def render_response(
     name: str, manifest: Manifest, asked: InferRequest, outputs: NDArray[np.float32]
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of the answer. Raises BackendError where outputs are not finite."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.serving.batcher import Batcher
-from edgeclf.serving.inference_protocol import parse_request, render_answer
+from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
 from edgeclf_runtime.bundle.decision import Prediction, probabilities
@@ -69,7 +69,7 @@ class Service:
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         asked = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
         outputs = await self._outputs(asked.batch)
-        return await self._in_thread(render_answer, self.name, self.manifest, asked, outputs)
+        return await self._in_thread(render_response, self.name, self.manifest, asked, outputs)
 
     async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
         """The answer to one image file. Raises ImageError where it is none."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
+from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.inference import check_split, images_of
-from edgeclf.evaluation.judgement import Judgement
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
-from edgeclf.evaluation.report import judge_bundle, write_judgement
+from edgeclf.evaluation.report import evaluate_bundle, write_evaluation_report
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
 from edgeclf.training.adaptation.leakage import seen_by_run
-from edgeclf.training.run.evaluate import judge_run, known_splits, set_operating_point
+from edgeclf.training.run.evaluate import evaluate_run, known_splits, set_operating_point
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -99,7 +99,7 @@ class Evaluated:
     """
 
     subject: Path
-    report: Judgement
+    report: EvaluationReport
     folder: Path
     written: tuple[Path, ...]
     operating_point: OperatingPoint | None = None
@@ -171,7 +171,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
             force=options.force,
             progress=progress,
         )
-    judged = judge_bundle(
+    judged = evaluate_bundle(
         bundle,
         held_out.data,
         options.split,
@@ -199,7 +199,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
             labels=run.data().classes if options.present else None,
             progress=progress,
         )
-    judged = judge_run(
+    judged = evaluate_run(
         run,
         held_out.data,
         options.split,
@@ -213,5 +213,5 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
     return Evaluated(run.path, judged, folder, written, point, len(run.left_out()), seen)
 
 
-def _write(judged: Judgement, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
-    return tuple(write_judgement(judged, data, folder, force=options.force))
+def _write(judged: EvaluationReport, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
+    return tuple(write_evaluation_report(judged, data, folder, force=options.force))

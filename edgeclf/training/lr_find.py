@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase, TrainConfig
-from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.losses import classification_loss, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer
-from edgeclf.training.loop.phases import PictureInputs
+from edgeclf.training.loop.phases import ImageInputs
 from edgeclf.training.run.checkpoint import copy_state
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.seeds import seed_of
@@ -74,10 +74,10 @@ def find_lr(
         value_range=config.value_range,
     )
     data, _ = leave_out_unusable(data, config.value_range, progress=progress)
-    studio = Studio(config, data, architecture, module, choose_device(config.device))
+    context = TrainingContext(config, data, architecture, module, choose_device(config.device))
     if passes is None:
-        passes = PASSES if len(studio.train) >= steps * config.batch_size else SMALL_SET_PASSES
-    inputs = PictureInputs(studio)
+        passes = PASSES if len(context.train) >= steps * config.batch_size else SMALL_SET_PASSES
+    inputs = ImageInputs(context)
     inputs.decode_once(progress)
     start, rates = copy_state(module), np.geomspace(LOWEST, HIGHEST, steps)
     batches = _forever(inputs)
@@ -85,13 +85,13 @@ def find_lr(
     curves = []
     for number in range(passes):
         module.load_state_dict(start)
-        curves.append(_one_pass(studio, inputs, batches, rates, number, progress))
+        curves.append(_one_pass(context, inputs, batches, rates, number, progress))
     return read_curves(rates, curves)
 
 
 def _one_pass(
-    studio: Studio,
-    inputs: PictureInputs,
+    context: TrainingContext,
+    inputs: ImageInputs,
     batches: Iterator[Any],
     rates: NDArray[np.float64],
     number: int,
@@ -100,16 +100,16 @@ def _one_pass(
     """The loss of each step, up to the one that explodes."""
     import torch
 
-    config = studio.config
-    optimizer = make_optimizer(config, studio.network, Phase("range test", False, 1, LOWEST))
+    config = context.config
+    optimizer = make_optimizer(config, context.network, Phase("range test", False, 1, LOWEST))
     torch.manual_seed(seed_of(config.seed, "lr-find", number))
     inputs.start()
     losses: list[float] = []
     for rate, (images, labels) in zip(rates, batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
-        targets = soften(one_hot(labels, studio.classes), config.label_smoothing)
-        with studio.autocast():
+        targets = soften(one_hot(labels, context.classes), config.label_smoothing)
+        with context.autocast():
             loss = classification_loss(inputs.logits(images), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -175,7 +175,7 @@ def draw_range_test(found: RangeTest, path: Path) -> None:
         figure.savefig(draft, dpi=110, format="png")
 
 
-def _forever(inputs: PictureInputs) -> Iterator[Any]:
+def _forever(inputs: ImageInputs) -> Iterator[Any]:
     epoch = 0
     while True:
         yield from inputs.batches(epoch)

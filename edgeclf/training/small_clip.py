@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.split import open_data
-from edgeclf.training.inputs.batches import Pictures
+from edgeclf.training.inputs.batches import TrainingImages
 from edgeclf_export.sources.clip.library import import_open_clip, unlogged
 from edgeclf_export.sources.clip.models import CONFIG
 from edgeclf_export.sources.clip.preprocess import normalization_from_preprocess, pixels_from_preprocess
@@ -88,7 +88,7 @@ def train_small_clip(
     model = (CustomTextCLIP if siglip else CLIP)(**towers)
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     captions = torch.stack([tokenizer([caption.replace("{}", name) for caption in CAPTIONS]) for name in data.classes])
-    pictures = Pictures.of(data, "train")
+    pictures = TrainingImages.of(data, "train")
     preprocess = preprocess_config()
     pixels = np.stack([pictures.load(i, pixels_from_preprocess(preprocess)) for i in range(len(pictures))])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)

@@ -15,7 +15,7 @@ from edgeclf.data.stats import data_normalization, measure
 from edgeclf.training.adaptation.leakage import keep_adapted, seen_in_adaptation
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.distributed import Processes
-from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.trainer import Trainer
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
@@ -77,7 +77,7 @@ def train(
     if config.normalize == "data":
         measured = measure(usable, config.value_range)
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
-    studio = Studio(config, usable, architecture, module, choose_device(config.device, processes), processes)
+    context = TrainingContext(config, usable, architecture, module, choose_device(config.device, processes), processes)
     run = Run(path)
     processes.wait()  # all have seen that the folder is free
     with _held(run, processes):  # nothing that can be foreseen goes wrong from here on
@@ -85,7 +85,7 @@ def train(
         if processes.is_first:
             Run.create(path, config, data, architecture, start, left_out)
             keep_adapted(run, config.weights)
-        return _finish(Trainer(run, studio, start, progress))
+        return _finish(Trainer(run, context, start, progress))
 
 
 def resume(path: Path, progress: Progress = SILENT, processes: Processes = Processes(), *, strict: bool = False) -> Run:
@@ -126,13 +126,15 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
         data, left_out = leave_out_unusable(
             run.data(), config.value_range, strict=strict, known=known, processes=processes, progress=progress
         )
-        studio = Studio(config, data, architecture, module, choose_device(config.device, processes), processes)
+        context = TrainingContext(
+            config, data, architecture, module, choose_device(config.device, processes), processes
+        )
         processes.wait()  # all have read the checkpoint
         if processes.is_first and left_out != known:
             run.write_left_out(left_out)
         if finish:
             checkpoint.phase = len(phases_of(config))
-        return _finish(Trainer(run, studio, checkpoint, progress), cut_short=finish)
+        return _finish(Trainer(run, context, checkpoint, progress), cut_short=finish)
 
 
 def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
@@ -150,9 +152,9 @@ def _finish(trainer: Trainer, *, cut_short: bool = False) -> Run:
             raise
         diverged = error
     logits = trainer.best_val_logits()
-    if trainer.studio.processes.is_first:
+    if trainer.context.processes.is_first:
         _write_outcome(trainer, logits, cut_short=cut_short)
-    trainer.studio.processes.wait()  # whoever leaves with an error sooner ends the one that writes
+    trainer.context.processes.wait()  # whoever leaves with an error sooner ends the one that writes
     if diverged is not None:
         run, best = trainer.run, trainer.checkpoint.best_epoch
         raise GateError(f"{diverged}; {run.path} keeps the best epoch before, {best}, and can be exported")
@@ -160,16 +162,16 @@ def _finish(trainer: Trainer, *, cut_short: bool = False) -> Run:
 
 
 def _introduce(trainer: Trainer) -> None:
-    studio, processes = trainer.studio, trainer.studio.processes
+    context, processes = trainer.context, trainer.context.processes
     if not processes.is_first:
         return
     learning, total = _count_parameters(trainer)
     together = f", in {processes.size} processes" if processes.size > 1 else ""
     trainer.progress.note(
         f"{trainer.run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
-        f"{len(studio.train)} training and {len(studio.val)} validation images on {studio.device}{together}"
+        f"{len(context.train)} training and {len(context.val)} validation images on {context.device}{together}"
     )
-    if processes.size > 1 and studio.learns_batch_norm and not studio.syncs_batch_norm:
+    if processes.size > 1 and context.learns_batch_norm and not context.syncs_batch_norm:
         trainer.progress.note(
             "BatchNorm normalises each process's pictures by themselves, as it can't be synchronised on a cpu; its "
             "statistics are averaged after each epoch"
@@ -177,18 +179,18 @@ def _introduce(trainer: Trainer) -> None:
 
 
 def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: bool) -> None:
-    run, studio, state = trainer.run, trainer.studio, trainer.checkpoint
+    run, context, state = trainer.run, trainer.context, trainer.checkpoint
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
     with writing(run.path / "curves.png", force=True) as draft:
-        title = f"{run.name}: {run.config().model}, {len(studio.train):,} training images"
+        title = f"{run.name}: {run.config().model}, {len(context.train):,} training images"
         draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)
-    fit = fit_temperature(logits, studio.val.labels)
+    fit = fit_temperature(logits, context.val.labels)
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
-        training_images=len(studio.train),
+        training_images=len(context.train),
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
         waiting_share=waiting_share(state.history),
@@ -207,7 +209,7 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:
     """(parameters that learn in the first phase, all parameters)"""
-    network = trainer.studio.network
+    network = trainer.context.network
     total = sum(p.numel() for p in network.module.parameters())
     head = sum(p.numel() for p in network.head_parameters)
     return (head if phases_of(trainer.config)[0].on_features else total), total

@@ -122,7 +122,7 @@ def predict(
     """
     from PIL import Image
 
-    from edgeclf.verbs.shared.predict_images import Run, answer_groups, find_groups, open_writers
+    from edgeclf.verbs.shared.predict_images import Run, find_groups, open_writers, predict_groups
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.images.limits import Limits
 
@@ -167,7 +167,7 @@ def predict(
         run = Run(writers)
         try:
             size = at_a_time or fastest_batch_here(classifier)
-            answers = answer_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
+            answers = predict_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
             scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
             for prediction in answers if scrolls else Bars().track(answers, total, "predict"):
                 run.write(prediction)

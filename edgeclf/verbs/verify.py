@@ -168,7 +168,7 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
 
 def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs: str) -> None:
     """The outputs here against those that the bundle gave where it was made, which is the tighter measure."""
-    from edgeclf_runtime.bundle.own_check import judge_own_computation, judge_own_distance
+    from edgeclf_runtime.bundle.own_check import own_computation_failures, own_distance_failures
 
     own = proof.own
     if own is None:
@@ -176,13 +176,13 @@ def _own_rows(row: Callable[[bool, str, str, str], None], proof: Proof, outputs:
     compared, limit = own.comparison, own.tolerances
     where = "another processor or engine" if own.differs else "the same processor and engine"
     row(
-        not judge_own_computation(own),
+        not own_computation_failures(own),
         f"own {outputs}",
         f"{compared.max_relative:.1e} of their range",
         f"up to {limit.relative:g}: {where}",
     )
     row(
-        not judge_own_distance(own),
+        not own_distance_failures(own),
         "distance",
         f"{own.distance:.1e} from the reference",
         f"{own.distance_at_export:.1e} where it was made",

@@ -19,7 +19,7 @@ _REMEMBERED = 10_000  # latencies; a stream may have no end
 
 
 @dataclass(frozen=True, slots=True)
-class AnsweredFrame:
+class PredictedFrame:
     """The answer to a frame. `latency_ms`: from the frame's end of decoding to its answer."""
 
     prediction: Prediction
@@ -61,7 +61,7 @@ class Pace:
     _last_answered: float = 0.0
     _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
-    def note(self, answered: AnsweredFrame) -> None:
+    def note(self, answered: PredictedFrame) -> None:
         self._last_answered = time.monotonic()
         if not self.answered:
             self._first_came = self._last_answered - answered.latency_ms / 1000
@@ -85,7 +85,7 @@ class Pace:
         )
 
 
-def answer_frames(
+def predict_frames(
     classifier: Classifier,
     frames: Iterable[Frame],
     name: str,
@@ -94,7 +94,7 @@ def answer_frames(
     batch_size: int,
     top: int,
     threshold: float | None,
-) -> Iterator[AnsweredFrame]:
+) -> Iterator[PredictedFrame]:
     """The answer to each frame, in order.
 
     With `ahead` the classifier takes frames before it has answered the last ones, which is faster; without, each answer
@@ -119,10 +119,10 @@ def answer_frames(
         frame = asked.popleft()
         latency_ms = 1000 * (time.monotonic() - frame.arrived)
         named = replace(prediction, source=f"{name}#{frame.number}")
-        yield AnsweredFrame(named, frame.number, frame.time_s, round(latency_ms, 3))
+        yield PredictedFrame(named, frame.number, frame.time_s, round(latency_ms, 3))
 
 
-def print_frame(answered: AnsweredFrame) -> None:
+def print_frame(answered: PredictedFrame) -> None:
     """One JSON document on a line of its own."""
     about = {"number": answered.number, "time_s": answered.time_s, "latency_ms": answered.latency_ms}
     _print({"prediction": answered.prediction, "frame": about})

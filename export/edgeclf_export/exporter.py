@@ -25,7 +25,7 @@ from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_export.targets.registry import TARGETS
-from edgeclf_export.targets.target import Hub, OnDevice
+from edgeclf_export.targets.target import ExportGraph, OnDevice
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -280,15 +280,15 @@ def export_each(
         )
     if isinstance(exportable, Exportable) and exportable.labels:
         _refuse_one_for_all(exportable, answers)
-    hub = Hub(exportable, options.form, options.opset, options.engine)
+    export_graph = ExportGraph(exportable, options.form, options.opset, options.engine)
     if options.precision != "fp32":
         checked = (TARGETS[name].checked_by or TARGETS[name] for name in options.targets)
         for target in {target.name: target for target in checked}.values():
             progress.step(f"checking {target.name} in fp32, of which {options.precision} is made")
-            check_in_fp32(target, hub, images, answers, options.precision)
+            check_in_fp32(target, export_graph, images, answers, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
-        made = export_quantized(exportable, order, options.int8, hub, images, answers, progress)
+        made = export_quantized(exportable, order, options.int8, export_graph, images, answers, progress)
         for place, manifest, proof in made:
             yield from _published(place, manifest, proof, options, progress)
         return
@@ -297,7 +297,7 @@ def export_each(
         progress.step(f"building {name} {options.precision}")
         try:
             with writing(destination, force=options.force) as draft:
-                manifest, proof = build_bundle(draft, TARGETS[name], options.precision, hub, images, answers)
+                manifest, proof = build_bundle(draft, TARGETS[name], options.precision, export_graph, images, answers)
                 if proof.verdict == "fail":
                     raise GateError(keep_aside(draft, destination, proof))
         except GateError as error:

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 
 from edgeclf_benchmarks.measuring.machine_state import Caution, Conditions
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings, write_report
-from edgeclf_benchmarks.measuring.report_rows import Answers, Row
+from edgeclf_benchmarks.measuring.report_rows import Predictions, Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, ratio_of, speed_of
 from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
@@ -90,7 +90,7 @@ def made_report(
         if data is not None:
             row = replace(
                 row,
-                answers=Answers(tuple(map(int, found.numbers)), (0.9,) * images),
+                answers=Predictions(tuple(map(int, found.numbers)), (0.9,) * images),
                 evaluation=found.evaluation,
                 curves=curves_of(found.scores, labels, classes, [each.auc for each in found.evaluation.per_class]),
                 parity=None

@@ -28,7 +28,7 @@ from PIL import Image
 
 from edgeclf_benchmarks.measuring.bench import _prove
 from edgeclf_benchmarks.measuring.options import BenchOptions
-from edgeclf_benchmarks.measuring.state import Draft, line_up
+from edgeclf_benchmarks.measuring.state import BenchState, line_up
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.proof import bundling
@@ -41,14 +41,14 @@ from edgeclf_export.sources import modules
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.registry import TARGETS
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets.target import Built, ExportGraph
 from edgeclf_export.targets.tensorrt.graph_session import open_graph
 from edgeclf_runtime.backends import torch_module
 from edgeclf_runtime.backends.hog_svm import read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Reference, Thresholds
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.hashing import hash_file
@@ -277,7 +277,7 @@ def export_case(trained: Trained, case: Case, output: Path, fault: Fault | None 
         probes = write_probes(folder / "golden", manifest.pixels or PIXELS)  # as `baseline` writes them
         return tiny.reseal(folder, golden=replace(manifest.golden, probes=probes)).path
     options = ExportOptions(
-        (case.target,), case.precision, output=output, name="patches", int8=Int8Options(floor=Floor(points=5.0))
+        (case.target,), case.precision, output=output, name="patches", int8=Int8Options(floor=AccuracyGate(points=5.0))
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.tensorrt.target.import_rtx", lambda: None))
@@ -298,7 +298,7 @@ def _plant_in_exporter(fault: Fault, case: Case, stack: contextlib.ExitStack) ->
     if fault.claim:
         target = TARGETS[case.target]
 
-        def pretend(hub: Hub, precision: str, folder: Path) -> Built:
+        def pretend(hub: ExportGraph, precision: str, folder: Path) -> Built:
             built = target.build(hub, "fp32", folder)
             computed = precision if target.audit is None else built.compute_precision
             return replace(built, weights_precision=precision, compute_precision=computed)
@@ -355,7 +355,7 @@ def make_faulty(trained: Trained, case: Case, sound: Path, fault: Fault, place: 
 
 
 def _write_model(trained: Trained, case: Case, manifest: Manifest, fault: Fault, folder: Path) -> None:
-    hub = Hub(trained.exportable(fault), _FORM, _OPSET)
+    hub = ExportGraph(trained.exportable(fault), _FORM, _OPSET)
     if fault.claim or case.precision != "int8":
         TARGETS[case.target].build(hub, "fp32" if fault.claim else case.precision, folder)
         return
@@ -399,10 +399,10 @@ def found_by_bench(bundle: Bundle, fault: Fault) -> bool:
     """Whether `bench` leaves the row out of its timing."""
     options = BenchOptions(plain_loop=False)
     parts, _ = line_up([bundle], None, options)
-    draft = Draft(options, parts, parts[0], None, mock.Mock(), 0.0)
+    state = BenchState(options, parts, parts[0], None, mock.Mock(), 0.0)
     with tempfile.TemporaryDirectory() as proofs, mock.patch.object(Bundle, "sidecar", Path(proofs)):
         try:
-            _prove(draft, lambda what, seconds: None)
+            _prove(state, lambda what, seconds: None)
         except GateError:
             return True
     proof = parts[0].proof

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeclf_benchmarks.comparing.compare import Compared, check_alike, entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import findings
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule, without_gate
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule, without_gate
 from edgeclf_benchmarks.comparing.markdown import publish
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.machine.facts import now_utc, package_version
@@ -52,7 +52,7 @@ def compare(
     if before is not None:
         check_alike(before.report, sources[0].report, str(baseline), str(paths[0]))
     entries = entries_of(sources)
-    gates = judge(rules, entries, () if before is None else entries_of([before]))
+    gates = check_gates(rules, entries, () if before is None else entries_of([before]))
     compared = Compared(
         created_utc=now_utc(),
         edgeclf=package_version("edgeclf") or "",

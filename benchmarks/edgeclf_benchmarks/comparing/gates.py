@@ -190,7 +190,7 @@ def without_gate(rules: Sequence[Rule], entries: Sequence[Entry]) -> list[str]:
     return [f"{each.name} ({'the reference' if each.row.kind == 'bundle' else 'no bundle'})" for each in missed]
 
 
-def judge(rules: Sequence[Rule], entries: Sequence[Entry], baseline: Sequence[Entry] = ()) -> tuple[Gate, ...]:
+def check_gates(rules: Sequence[Rule], entries: Sequence[Entry], baseline: Sequence[Entry] = ()) -> tuple[Gate, ...]:
     """Each rule for each entry that it picks.
 
     Raises UsageError for a rule that picks none, and DataError for one that no entry has a figure for.

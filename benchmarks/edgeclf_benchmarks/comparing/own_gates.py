@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeclf_benchmarks.comparing.compare import Source, check_alike, entries_of, read_sources
-from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, check_names, judge, parse_rule, without_gate
+from edgeclf_benchmarks.comparing.gates import RELATIVE, Rule, check_gates, check_names, parse_rule, without_gate
 from edgeclf_benchmarks.comparing.latency_change import same_hardware
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report
@@ -63,7 +63,7 @@ class OwnGates:
         older = () if self.baseline is None else entries_of([self.baseline])
         if self.baseline is not None:
             check_alike(self.baseline.report, report, self.baseline.file, file)
-        return replace(report, gates=judge(self.rules, entries_of([Source(file, "", report)]), older))
+        return replace(report, gates=check_gates(self.rules, entries_of([Source(file, "", report)]), older))
 
 
 def read_gates(expressions: Sequence[str], baseline: Path | None) -> OwnGates:

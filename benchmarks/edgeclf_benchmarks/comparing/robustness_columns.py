@@ -34,7 +34,7 @@ def _levels(entries: Sequence[Entry], spoilt: Sequence[int]) -> Table:
     )
 
 
-def _spoilt_images(entry: Entry) -> str:
+def _corrupted_images(entry: Entry) -> str:
     return NONE if entry.row.robustness is None else str(entry.row.robustness.images)
 
 
@@ -42,7 +42,7 @@ def _clean(entry: Entry) -> str:
     return NONE if entry.row.robustness is None else f"{entry.row.robustness.clean_top1:.3f}"
 
 
-def _spoilt_mean(entry: Entry) -> str:
+def _corrupted_mean(entry: Entry) -> str:
     found = entry.row.robustness
     if found is None:
         return NONE
@@ -50,7 +50,7 @@ def _spoilt_mean(entry: Entry) -> str:
     return f"{found.mean_top1:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
 
 
-def _spoilt_change(entry: Entry) -> str:
+def _corrupted_change(entry: Entry) -> str:
     found = entry.row.robustness
     if found is None or found.mean_change_points is None:
         return NONE
@@ -59,21 +59,21 @@ def _spoilt_change(entry: Entry) -> str:
     return f"{found.mean_change_points:+.2f} points{bounds}"
 
 
-def _spoilt_worst(entry: Entry) -> str:
+def _corrupted_worst(entry: Entry) -> str:
     worst = entry.row.robustness.worst if entry.row.robustness else None
     return NONE if worst is None else f"{worst.name} {worst.level}: {worst.top1_change_points:+.1f} points"
 
 
-def _spoilt_verdict(entry: Entry) -> str:
+def _corrupted_verdict(entry: Entry) -> str:
     found = entry.row.robustness
     return NONE if found is None else found.verdict or "reference"
 
 
 _ROBUSTNESS = (
-    Column("images", _spoilt_images),
+    Column("images", _corrupted_images),
     Column("as they are", _clean),
-    Column("mean [95 %]", _spoilt_mean),
-    Column("Δmean [95 %]", _spoilt_change),
-    Column("falls most at", _spoilt_worst, words=True),
-    Column("verdict", _spoilt_verdict, words=True),
+    Column("mean [95 %]", _corrupted_mean),
+    Column("Δmean [95 %]", _corrupted_change),
+    Column("falls most at", _corrupted_worst, words=True),
+    Column("verdict", _corrupted_verdict, words=True),
 )

@@ -11,14 +11,14 @@ from dataclasses import replace
 from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
 from edgeclf_benchmarks.measuring.corrupted_images import CorruptedImages, predict_corrupted
-from edgeclf_benchmarks.measuring.corruptions import spoilings
+from edgeclf_benchmarks.measuring.corruptions import corruptions
 from edgeclf_benchmarks.measuring.energy import Watch
 from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, check_classes, predict, readable
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
-from edgeclf_benchmarks.measuring.state import Draft, Part, line_up
+from edgeclf_benchmarks.measuring.state import BenchState, Part, line_up
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
 from edgeclf_runtime.backends.engine import is_of_nvidia
@@ -33,7 +33,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16
 _ROUGHLY_S = 0.02  # a spoilt image for one row, until the first have been timed
-_ENGINE_FACTS = ("engine", "engine_version", "device", "threads")
+_ENGINE_INFO = ("engine", "engine_version", "device", "threads")
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
     reference: Bundle | None = None,
     data: LabelledImages | None = None,
     progress: Progress = SILENT,
-) -> Draft:
+) -> BenchState:
     """Everything that was asked for, or what there was when Ctrl-C came (`stopped` is set then).
 
     Parameters
@@ -71,127 +71,127 @@ def measure(
         for part in parts:
             check_classes(part.bundle, data)
     started = time.perf_counter()
-    draft = Draft(options, parts, first, data, look(), started, reference_chosen=reference is not None)
+    state = BenchState(options, parts, first, data, look(), started, reference_chosen=reference is not None)
     if data is not None:
-        draft.spoiling_s = _ROUGHLY_S * len(parts) * _spoilt_count(options, len(data.images))
+        state.corrupting_s = _ROUGHLY_S * len(parts) * _corrupted_count(options, len(data.images))
     try:
-        _prove(draft, progress)
+        _prove(state, progress)
         if data is not None:
-            _answer(draft, data, progress)
-            _spoil(draft, data, progress)
-        _start_cold(draft, progress)
-        _time(draft, progress)
-        _load(draft, progress)
+            _answer(state, data, progress)
+            _corrupt(state, data, progress)
+        _start_cold(state, progress)
+        _time(state, progress)
+        _load(state, progress)
     except KeyboardInterrupt as stop:
-        draft.stopped = stop
-    return draft
+        state.stopped = stop
+    return state
 
 
-def _prove(draft: Draft, progress: Progress) -> None:
+def _prove(state: BenchState, progress: Progress) -> None:
     """Each bundle against its golden images, on this machine; the proof is kept beside it."""
-    for part in draft.parts:
+    for part in state.parts:
         if part.is_plain:
-            opened = part.contender.open(draft.options.first)
+            opened = part.contender.open(state.options.first)
             part.engine = opened.engine
             opened.close()
             continue
-        progress.step(f"proof of {part.name}", seconds_left=draft.left_s())
+        progress.step(f"proof of {part.name}", seconds_left=state.left_s())
         begun = time.perf_counter()
-        part.proof = verify(part.bundle, draft.options.first)
+        part.proof = verify(part.bundle, state.options.first)
         part.opening_s = time.perf_counter() - begun
         part.compute_precision = part.proof.compute_precision
-        part.engine = {key: part.proof.machine[key] for key in _ENGINE_FACTS if key in part.proof.machine}
+        part.engine = {key: part.proof.machine[key] for key in _ENGINE_INFO if key in part.proof.machine}
         save_proof(part.bundle, part.proof)
-    proof = draft.reference.proof
+    proof = state.reference.proof
     if proof is not None and proof.verdict == "fail":
         raise GateError(
-            f"{draft.reference.name}, the reference, fails its proof on this machine ({'; '.join(proof.reasons)}); "
+            f"{state.reference.name}, the reference, fails its proof on this machine ({'; '.join(proof.reasons)}); "
             "give another --reference"
         )
 
 
-def _answer(draft: Draft, data: LabelledImages, progress: Progress) -> None:
+def _answer(state: BenchState, data: LabelledImages, progress: Progress) -> None:
     """Every row's outputs for every image that can be read; a use of test images is recorded before they are read."""
     begun = time.perf_counter()
-    rest_s = draft.left_s()
-    total = len(data.images) * (len(draft.parts) + 1)
+    rest_s = state.left_s()
+    total = len(data.images) * (len(state.parts) + 1)
 
     def counted(what: str, before: int) -> Callable[[int], None]:
         def done(count: int) -> None:
             share = (before + count) / total
             left = (time.perf_counter() - begun) * (1 - share) / share
-            later_s = draft.spoiling_s + draft.after_answers_s
+            later_s = state.corrupting_s + state.after_answers_s
             progress.step(f"{what}: {count} of {len(data.images)} images", seconds_left=max(left + later_s, rest_s))
 
         return done
 
-    images, draft.unreadable = readable(data.images, counted("reading", 0))
-    for number, part in enumerate(draft.parts):
+    images, state.unreadable = readable(data.images, counted("reading", 0))
+    for number, part in enumerate(state.parts):
         if data.record_use is not None and not part.is_plain:
             part.test_look = data.record_use(part.bundle)
-            for earlier in draft.parts[:number]:  # one use for all: each may have known of others
+            for earlier in state.parts[:number]:  # one use for all: each may have known of others
                 earlier.test_look = None if earlier.is_plain else part.test_look
         done = counted(f"answers of {part.name}", len(data.images) * (number + 1))
-        part.outputs = predict(part.contender, images, draft.options.first, done)
-        draft.images = images
+        part.outputs = predict(part.contender, images, state.options.first, done)
+        state.images = images
 
 
-def _spoilt_count(options: BenchOptions, readable: int) -> int:
+def _corrupted_count(options: BenchOptions, readable: int) -> int:
     """How many pictures the spoiling makes of so many readable images."""
     most = options.spoilt_images or PROFILES[options.profile].spoilt_images
-    return min(most, readable) * len(spoilings(options.corruptions))
+    return min(most, readable) * len(corruptions(options.corruptions))
 
 
-def _spoil(draft: Draft, data: LabelledImages, progress: Progress) -> None:
+def _corrupt(state: BenchState, data: LabelledImages, progress: Progress) -> None:
     """Each bundle's answers to some of the images, spoilt in each way; the plain loop would answer as its bundle."""
-    options = draft.options
-    ways = spoilings(options.corruptions)
+    options = state.options
+    ways = corruptions(options.corruptions)
     if not ways:
         return
     begun = time.perf_counter()
-    count = _spoilt_count(options, len(draft.images)) // len(ways)
-    places = sorted(random.Random(options.seed).sample(range(len(draft.images)), count))
-    draft.spoilt = CorruptedImages(ways)
+    count = _corrupted_count(options, len(state.images)) // len(ways)
+    places = sorted(random.Random(options.seed).sample(range(len(state.images)), count))
+    state.spoilt = CorruptedImages(ways)
 
     def heard(done: int) -> None:
         spent = time.perf_counter() - begun
-        draft.spoiling_s = spent * count / done
-        left = max(draft.left_s(), draft.spoiling_s - spent + draft.after_answers_s)
+        state.corrupting_s = spent * count / done
+        left = max(state.left_s(), state.corrupting_s - spent + state.after_answers_s)
         progress.step(f"corruptions: {done} of {count} images in {len(ways)} ways", seconds_left=left)
 
-    progress.step(f"corruptions: {count} images in {len(ways)} ways", seconds_left=draft.left_s())
-    bundles = [part.contender for part in draft.parts if isinstance(part.contender, BundleContender)]
-    predict_corrupted(bundles, draft.images, places, data.classes, options.first, draft.spoilt, heard)
+    progress.step(f"corruptions: {count} images in {len(ways)} ways", seconds_left=state.left_s())
+    bundles = [part.contender for part in state.parts if isinstance(part.contender, BundleContender)]
+    predict_corrupted(bundles, state.images, places, data.classes, options.first, state.spoilt, heard)
 
 
-def _start_cold(draft: Draft, progress: Progress) -> None:
-    for part in draft.parts:
+def _start_cold(state: BenchState, progress: Progress) -> None:
+    for part in state.parts:
         if part.timed and not part.is_plain:
-            progress.step(f"cold start of {part.name}", seconds_left=draft.left_s())
-            found = measure_cold_start(part.bundle, draft.options.first, draft.profile.cold_starts)
+            progress.step(f"cold start of {part.name}", seconds_left=state.left_s())
+            found = measure_cold_start(part.bundle, state.options.first, state.profile.cold_starts)
             part.cold_start, part.peak_mib = found
 
 
-def _time(draft: Draft, progress: Progress) -> None:
+def _time(state: BenchState, progress: Progress) -> None:
     """Rounds for each number of threads and batch size: all stages and yardsticks at the first, then infer alone."""
-    options, profile = draft.options, draft.profile
+    options, profile = state.options, state.profile
     sweep = [(batch, threads) for threads in options.thread_counts for batch in options.batch_sizes]
-    contenders: list[Contender] = [part.contender for part in draft.parts if part.timed]
-    reference = draft.reference.contender
+    contenders: list[Contender] = [part.contender for part in state.parts if part.timed]
+    reference = state.reference.contender
     if isinstance(reference, BundleContender):
         contenders.append(reference.again())
-        draft.same = reference.again().name
-    targets = [part.bundle.manifest.target for part in draft.parts if part.timed]
-    draft.yardsticks, draft.without_yardstick = usable_yardsticks(targets, options.first)
-    seconds = max(profile.fewest_rounds_s, draft.left_s() - draft.scenarios_s)
-    files = _files(draft)
+        state.same = reference.again().name
+    targets = [part.bundle.manifest.target for part in state.parts if part.timed]
+    state.yardsticks, state.without_yardstick = usable_yardsticks(targets, options.first)
+    seconds = max(profile.fewest_rounds_s, state.left_s() - state.scenarios_s)
+    files = _files(state)
     for number, (batch, threads) in enumerate(sweep):
         stages = STAGES if not number else STAGES[:1]
         share = seconds / len(sweep)
-        plan = Plan(draft.rounds, profile.fresh_rounds, share, profile.warm_up_s / (number + 1), options.seed + number)
+        plan = Plan(state.rounds, profile.fresh_rounds, share, profile.warm_up_s / (number + 1), options.seed + number)
         record = Record(batch, threads)
-        draft.records.append(record)
-        rest = share * (len(sweep) - number - 1) + draft.scenarios_s
+        state.records.append(record)
+        rest = share * (len(sweep) - number - 1) + state.scenarios_s
         measure_rounds(
             [each for each in contenders if each.largest_batch is None or batch <= each.largest_batch],
             files,
@@ -199,19 +199,19 @@ def _time(draft: Draft, progress: Progress) -> None:
             replace(options.session, threads=threads),
             plan,
             record,
-            origin=draft.started,
+            origin=state.started,
             progress=progress,
             later_s=rest,
-            yardsticks=() if number else draft.yardsticks,
+            yardsticks=() if number else state.yardsticks,
         )
 
 
-def _load(draft: Draft, progress: Progress) -> None:
+def _load(state: BenchState, progress: Progress) -> None:
     """Throughput of each bundle; under the profile mlperf all of LoadGen's scenarios by its rules."""
-    ruled = draft.options.profile == "mlperf"
-    seconds = draft.options.duration_s or draft.profile.offline_s
-    files, begun, total = _files(draft), time.perf_counter(), draft.scenarios_s
-    for part in draft.parts:
+    ruled = state.options.profile == "mlperf"
+    seconds = state.options.duration_s or state.profile.offline_s
+    files, begun, total = _files(state), time.perf_counter(), state.scenarios_s
+    for part in state.parts:
         if not part.timed or part.is_plain:
             continue
         for pattern in RULES.values():
@@ -220,33 +220,33 @@ def _load(draft: Draft, progress: Progress) -> None:
             progress.step(
                 f"{pattern.name} of {part.name}", seconds_left=max(seconds, total - (time.perf_counter() - begun))
             )
-            watch = _watch(draft, part) if pattern.name == "offline" else None
+            watch = _watch(state, part) if pattern.name == "offline" else None
             found = run_scenario(
                 part.contender,
                 pattern,
                 files,
-                draft.options.first,
+                state.options.first,
                 seconds=seconds,
                 whole=ruled,
                 around=watch or nullcontext(),
             )
             part.scenarios.append(found)
-            if watch is not None and draft.options.meter is not None:
-                part.power = draft.options.meter.power(watch, found.images, found.seconds)
+            if watch is not None and state.options.meter is not None:
+                part.power = state.options.meter.power(watch, found.images, found.seconds)
 
 
-def _watch(draft: Draft, part: Part) -> Watch | None:
+def _watch(state: BenchState, part: Part) -> Watch | None:
     """None: nothing tells power, or what does leaves out the processor that this row runs on."""
-    meter = draft.options.meter
+    meter = state.options.meter
     if meter is None or (meter.gpu_only and not is_of_nvidia(part.engine.get("device", ""))):
         return None
     return meter.watch()
 
 
-def _files(draft: Draft) -> list[bytes]:
+def _files(state: BenchState) -> list[bytes]:
     """Image files to time with, the same for all: some of the labelled ones, or else the reference's golden images."""
-    if draft.images:
-        chosen = random.Random(draft.options.seed).sample(draft.images, min(_TIMED_FILES, len(draft.images)))
+    if state.images:
+        chosen = random.Random(state.options.seed).sample(state.images, min(_TIMED_FILES, len(state.images)))
         return [content for _, content in strictly(prepare_images(chosen, LabelledImage.read))]
-    bundle = draft.reference.bundle
+    bundle = state.reference.bundle
     return [bundle.read(golden.image) for golden in bundle.manifest.golden.images]

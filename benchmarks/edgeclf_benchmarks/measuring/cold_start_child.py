@@ -18,7 +18,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 
-def answer_once(asked: dict[str, Any]) -> dict[str, float | None]:
+def predict_once(asked: dict[str, Any]) -> dict[str, float | None]:
     """Milliseconds of each step, and the peak of this process's memory in MiB; None: the system doesn't say."""
     from edgeclf_runtime.backends.engine import SessionOptions
     from edgeclf_runtime.bundle.bundle import Bundle
@@ -60,4 +60,4 @@ def peak_mib() -> float | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(answer_once(json.loads(sys.argv[1]))))
+    print(json.dumps(predict_once(json.loads(sys.argv[1]))))

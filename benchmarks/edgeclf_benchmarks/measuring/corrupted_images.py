@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Opened, pixels_of
-from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
+from edgeclf_benchmarks.measuring.corruptions import Corruption, corrupt
 from edgeclf_benchmarks.measuring.predictions import in_order_of
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.manifest import to_input
@@ -31,7 +31,7 @@ class CorruptedImages:
     `places` are the images among those that are readable. Grows by blocks that all rows have answered.
     """
 
-    ways: tuple[Spoiling, ...]
+    ways: tuple[Corruption, ...]
     places: list[int] = field(default_factory=list)
     answers: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ def predict_corrupted(
 
 
 def _pixels(
-    image: LabelledImage, ways: Sequence[Spoiling], geometries: Sequence[Pixels]
+    image: LabelledImage, ways: Sequence[Corruption], geometries: Sequence[Pixels]
 ) -> dict[Pixels, NDArray[np.uint8]]:
     """For each geometry (ways, H, W, 3): one image, decoded once for all that see it alike, spoilt in all ways."""
     try:
@@ -82,7 +82,7 @@ def _pixels(
         picture = decode(data, background=background, value_range=value_range).image
         alike = [each for each in geometries if (each.background, each.value_range) == (background, value_range)]
         for way in ways:
-            spoilt = spoil(picture, way, image.sha256)
+            spoilt = corrupt(picture, way, image.sha256)
             for pixels in alike:
                 made[pixels].append(pixels.apply(spoilt))
     return {pixels: np.stack(arrays) for pixels, arrays in made.items()}

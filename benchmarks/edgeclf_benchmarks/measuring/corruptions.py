@@ -25,7 +25,7 @@ NAMES: tuple[Name, ...] = get_args(Name)
 
 
 @dataclass(frozen=True, slots=True)
-class Spoiling:
+class Corruption:
     """One corruption at one level: 1 mild, 2, 3 strong."""
 
     name: Name
@@ -43,12 +43,12 @@ def parse_corruptions(text: str) -> tuple[Name, ...]:
     return tuple(name for name in NAMES if name in wanted)
 
 
-def spoilings(names: tuple[Name, ...]) -> tuple[Spoiling, ...]:
+def corruptions(names: tuple[Name, ...]) -> tuple[Corruption, ...]:
     """Each corruption at each level."""
-    return tuple(Spoiling(name, level) for name in names for level in LEVELS)
+    return tuple(Corruption(name, level) for name in names for level in LEVELS)
 
 
-def spoil(image: Image.Image, way: Spoiling, sha256: str) -> Image.Image:
+def corrupt(image: Image.Image, way: Corruption, sha256: str) -> Image.Image:
     """The RGB picture, spoilt; the same for the same file (`sha256`), on each machine and in each run."""
     work, strengths = _TABLE[way.name]
     digest = hashlib.sha256(f"{sha256} {way.name} {way.level}".encode()).digest()

@@ -11,10 +11,10 @@ from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.plain_loop import PlainLoop
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, in_order_of, selected_on
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
-from edgeclf_benchmarks.measuring.report_rows import Answers, Row
+from edgeclf_benchmarks.measuring.report_rows import Predictions, Row
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
 from edgeclf_benchmarks.measuring.speed_comparisons import comparisons, same_against_same
-from edgeclf_benchmarks.measuring.state import Draft, Part
+from edgeclf_benchmarks.measuring.state import BenchState, Part
 from edgeclf_benchmarks.measuring.thresholds import Decided, decided
 from edgeclf_benchmarks.measuring.thumbnails import most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import Latency, summarise
@@ -30,42 +30,42 @@ from edgeclf_runtime.metrics.metrics import evaluate, to_scores
 from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_of
 
 
-def report_of(draft: Draft, command: str) -> Report:
+def report_of(state: BenchState, command: str) -> Report:
     """The report of a bench, whole or interrupted."""
-    judged = {} if draft.data is None else _judge(draft, draft.data)
-    rows = tuple(_row(draft, part, judged) for part in draft.parts)
-    same = tuple(same_against_same(draft))
+    judged = {} if state.data is None else _evaluate(state, state.data)
+    rows = tuple(_row(state, part, judged) for part in state.parts)
+    same = tuple(same_against_same(state))
     facts, after = machine_facts(), look()
     return Report(
         created_utc=now_utc(),
-        complete=draft.stopped is None,
+        complete=state.stopped is None,
         command=command,
         edgeclf=package_version("edgeclf") or "",
-        seconds=draft.elapsed_s(),
+        seconds=state.elapsed_s(),
         machine=facts,
         machine_id=machine_id(facts),
-        before=draft.before,
+        before=state.before,
         after=after,
-        cautions=tuple(cautions_of(draft, rows, after)),
-        settings=_settings(draft),
-        reference=draft.reference.name,
-        data=None if draft.data is None else _data(draft, draft.data, judged),
+        cautions=tuple(cautions_of(state, rows, after)),
+        settings=_settings(state),
+        reference=state.reference.name,
+        data=None if state.data is None else _data(state, state.data, judged),
         rows=rows,
         same_against_same=same,
-        comparisons=tuple(comparisons(draft, same)),
-        yardsticks=tuple(_yardsticks(draft)),
-        rounds_busy_cores=tuple(draft.records[0].busy_cores) if draft.records else (),
-        reference_chosen=draft.reference_chosen,
+        comparisons=tuple(comparisons(state, same)),
+        yardsticks=tuple(_yardsticks(state)),
+        rounds_busy_cores=tuple(state.records[0].busy_cores) if state.records else (),
+        reference_chosen=state.reference_chosen,
     )
 
 
-def _settings(draft: Draft) -> Settings:
-    options = draft.options
+def _settings(state: BenchState) -> Settings:
+    options = state.options
     return Settings(
         profile=options.profile,
-        rounds=draft.records[0].rounds if draft.records else 0,
-        pairs=draft.records[0].pairs if draft.records else 0,
-        fresh_rounds=draft.profile.fresh_rounds,
+        rounds=state.records[0].rounds if state.records else 0,
+        pairs=state.records[0].pairs if state.records else 0,
+        fresh_rounds=state.profile.fresh_rounds,
         batch_sizes=options.batch_sizes,
         threads=options.thread_counts,
         device=options.session.device,
@@ -75,7 +75,7 @@ def _settings(draft: Draft) -> Settings:
     )
 
 
-def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data:
+def _data(state: BenchState, data: LabelledImages, judged: dict[str, Judged]) -> Data:
     return Data(
         name=data.name,
         digest=data.digest,
@@ -83,33 +83,33 @@ def _data(draft: Draft, data: LabelledImages, judged: dict[str, Judged]) -> Data
         classes=data.classes,
         images=tuple(
             Image(image.name, number, image.group)
-            for image, number in zip(draft.images, draft.labels.tolist(), strict=True)
+            for image, number in zip(state.images, state.labels.tolist(), strict=True)
         ),
-        unreadable=draft.unreadable,
+        unreadable=state.unreadable,
         selected_on=any(image.split == "val" for image in data.images)
-        and any(selected_on(part.bundle.manifest, data.digest) for part in draft.parts),
-        thumbnails=_thumbnails(draft, judged) if draft.options.thumbnails else {},
+        and any(selected_on(part.bundle.manifest, data.digest) for part in state.parts),
+        thumbnails=_thumbnails(state, judged) if state.options.thumbnails else {},
         origin=data.origin,
         of_images=len(data.data.images),
         classes_present=len({image.label for image in data.images}) if data.present else None,
     )
 
 
-def _thumbnails(draft: Draft, judged: dict[str, Judged]) -> dict[str, str]:
-    reference = judged.get(draft.reference.name)
+def _thumbnails(state: BenchState, judged: dict[str, Judged]) -> dict[str, str]:
+    reference = judged.get(state.reference.name)
     if reference is None:
         return {}
-    labels = draft.labels
-    others = [each.numbers for name, each in judged.items() if name != draft.reference.name]
-    return thumbnails_of(draft.images, most_telling(labels, reference.numbers, others))
+    labels = state.labels
+    others = [each.numbers for name, each in judged.items() if name != state.reference.name]
+    return thumbnails_of(state.images, most_telling(labels, reference.numbers, others))
 
 
-def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
+def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Judged]:
     """The answers of every row that has given them, in the data's order of classes."""
-    labels = draft.labels
-    groups = [image.group for image in draft.images]
+    labels = state.labels
+    groups = [image.group for image in state.images]
     judged = {}
-    for part in draft.parts:
+    for part in state.parts:
         if part.outputs is None:
             continue
         manifest = part.bundle.manifest
@@ -121,20 +121,20 @@ def _judge(draft: Draft, data: LabelledImages) -> dict[str, Judged]:
             scores=manifest.scores,
             temperature=manifest.temperature,
             groups=groups,
-            seed=draft.options.seed,
+            seed=state.options.seed,
             auc_interval=False,
         )
         judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
     return judged
 
 
-def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
+def _row(state: BenchState, part: Part, judged: dict[str, Judged]) -> Row:
     manifest, own = part.bundle.manifest, judged.get(part.name)
     files = manifest.files
-    labels = draft.labels
+    labels = state.labels
     height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
-    known = draft.data is not None and manifest.provenance.data_sha256 == draft.data.digest
-    latencies = tuple(_latencies(draft, part))
+    known = state.data is not None and manifest.provenance.data_sha256 == state.data.digest
+    latencies = tuple(_latencies(state, part))
     return Row(
         name=part.name,
         kind="plain-loop" if isinstance(part.contender, PlainLoop) else "bundle",
@@ -151,7 +151,7 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         bundle_bytes=sum(entry.bytes for entry in files.values()),
         model_bytes=sum(entry.bytes for path, entry in files.items() if not path.startswith(("golden/", MANIFEST))),
         training_seconds=manifest.provenance.training_seconds,
-        training_images=len(draft.data.data.of("train")) if known and draft.data is not None else None,
+        training_images=len(state.data.data.of("train")) if known and state.data is not None else None,
         calibration=manifest.calibration,
         proof=part.proof,
         cold_start=part.cold_start,
@@ -161,11 +161,11 @@ def _row(draft: Draft, part: Part, judged: dict[str, Judged]) -> Row:
         power=part.power,
         test_look=part.test_look,
         answers=None if own is None else _answers(own),
-        decided=_decided(draft, part, labels),
+        decided=_decided(state, part, labels),
         evaluation=None if own is None else own.evaluation,
         curves=() if own is None else _curves(own, labels, judged),
-        parity=_parity(draft, part, judged),
-        robustness=_robustness(draft, part, judged),
+        parity=_parity(state, part, judged),
+        robustness=_robustness(state, part, judged),
     )
 
 
@@ -177,59 +177,59 @@ def _curves(own: Judged, labels: NDArray[np.intp], judged: dict[str, Judged]) ->
     return curves_of(own.scores, labels, own.evaluation.classes, mine)
 
 
-def _decided(draft: Draft, part: Part, labels: NDArray[np.intp]) -> Decided | None:
+def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided | None:
     """In the model's own order of classes, which is that of its thresholds; the plain loop has none."""
     manifest = part.bundle.manifest
-    if part.is_plain or part.outputs is None or draft.data is None:
+    if part.is_plain or part.outputs is None or state.data is None:
         return None
     places = {label: number for number, label in enumerate(manifest.labels)}
-    own = np.array([places[draft.data.classes[number]] for number in labels], dtype=np.intp)
+    own = np.array([places[state.data.classes[number]] for number in labels], dtype=np.intp)
     return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
 
 
-def _answers(judged: Judged) -> Answers:
+def _answers(judged: Judged) -> Predictions:
     numbers = judged.numbers
     confidence = judged.scores.max(axis=1)
-    return Answers(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
+    return Predictions(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
 
 
-def _parity(draft: Draft, part: Part, judged: dict[str, Judged]) -> Parity | None:
-    own, reference = judged.get(part.name), judged.get(draft.reference.name)
-    if own is None or reference is None or part is draft.reference:
+def _parity(state: BenchState, part: Part, judged: dict[str, Judged]) -> Parity | None:
+    own, reference = judged.get(part.name), judged.get(state.reference.name)
+    if own is None or reference is None or part is state.reference:
         return None
     return parity_of(
         own,
         reference,
-        draft.labels,
-        name=draft.reference.name,
-        digest=draft.reference.bundle.digest,
-        groups=[image.group for image in draft.images],
-        margin_points=draft.options.margin_points,
-        seed=draft.options.seed,
+        state.labels,
+        name=state.reference.name,
+        digest=state.reference.bundle.digest,
+        groups=[image.group for image in state.images],
+        margin_points=state.options.margin_points,
+        seed=state.options.seed,
     )
 
 
-def _robustness(draft: Draft, part: Part, judged: dict[str, Judged]) -> Robustness | None:
+def _robustness(state: BenchState, part: Part, judged: dict[str, Judged]) -> Robustness | None:
     """None for what was not asked, and where an interruption came before the first images."""
-    spoilt = draft.spoilt
+    spoilt = state.spoilt
     if spoilt is None or not spoilt.places or part.name not in spoilt.answers:
         return None
     own, other = (
-        Numbers(judged[each.name].numbers[spoilt.places], spoilt.numbers(each.name)) for each in (part, draft.reference)
+        Numbers(judged[each.name].numbers[spoilt.places], spoilt.numbers(each.name)) for each in (part, state.reference)
     )
-    images = [draft.images[place] for place in spoilt.places]
+    images = [state.images[place] for place in spoilt.places]
     return robustness_of(
         [(way.name, way.level) for way in spoilt.ways],
         own,
-        None if part is draft.reference else other,
-        draft.labels[spoilt.places],
-        Resampling(len(images), number_groups([image.group for image in images]), seed=draft.options.seed),
-        margin_points=draft.options.margin_points,
+        None if part is state.reference else other,
+        state.labels[spoilt.places],
+        Resampling(len(images), number_groups([image.group for image in images]), seed=state.options.seed),
+        margin_points=state.options.margin_points,
     )
 
 
-def _latencies(draft: Draft, part: Part) -> Iterator[Latency]:
-    for record in draft.records:
+def _latencies(state: BenchState, part: Part) -> Iterator[Latency]:
+    for record in state.records:
         for (name, stage), taken in record.taken.items():
             if name == part.name and any(taken.rounds_ms):
                 yield summarise(
@@ -239,21 +239,21 @@ def _latencies(draft: Draft, part: Part) -> Iterator[Latency]:
                     taken.rounds_ms,
                     taken.started_s,
                     taken.warmed,
-                    seed=draft.options.seed,
+                    seed=state.options.seed,
                 )
 
 
-def _yardsticks(draft: Draft) -> Iterator[Yardstick]:
+def _yardsticks(state: BenchState) -> Iterator[Yardstick]:
     """What the rounds at which rows are compared took of each."""
-    if not draft.records:
+    if not state.records:
         return
-    record = draft.records[0]
-    for each in draft.yardsticks:
+    record = state.records[0]
+    for each in state.yardsticks:
         taken = record.taken.get((each.name, "infer"))
         if taken is None or not any(taken.rounds_ms):
             continue
         figures = summarise(
-            "infer", 1, record.threads, taken.rounds_ms, taken.started_s, taken.warmed, seed=draft.options.seed
+            "infer", 1, record.threads, taken.rounds_ms, taken.started_s, taken.warmed, seed=state.options.seed
         )
         yield Yardstick(each.target, each.engine, VERSION, figures)
 

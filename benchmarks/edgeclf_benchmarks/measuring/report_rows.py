@@ -19,7 +19,7 @@ from edgeclf_runtime.metrics.robustness import Robustness
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """Top class (number in `Data.classes`) and its probability (or margin) for each image of `Data.images`."""
 
     numbers: tuple[int, ...]
@@ -82,7 +82,7 @@ class Row:
     scenarios: tuple[Scenario, ...] = ()
     power: Power | None = None
     test_look: int | None = None
-    answers: Answers | None = None
+    answers: Predictions | None = None
     evaluation: Evaluation | None = None
     curves: tuple[Curves, ...] = ()
     parity: Parity | None = None

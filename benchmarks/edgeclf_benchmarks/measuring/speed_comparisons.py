@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from edgeclf_benchmarks.measuring.rounds import Record
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, floor_of, ratio_of, speed_of
-from edgeclf_benchmarks.measuring.state import Draft
+from edgeclf_benchmarks.measuring.state import BenchState
 from edgeclf_benchmarks.measuring.timing import Stage
 
 
-def same_against_same(draft: Draft) -> Iterator[SameAgainstSame]:
+def same_against_same(state: BenchState) -> Iterator[SameAgainstSame]:
     """The reference against itself, at each stage, batch size and number of threads."""
-    for record in draft.records:
+    for record in state.records:
         for (name, stage), taken in record.taken.items():
-            again = record.taken.get((draft.same, stage))
-            if name != draft.reference.name or again is None:
+            again = record.taken.get((state.same, stage))
+            if name != state.reference.name or again is None:
                 continue
-            found = ratio_of(again.rounds_ms, taken.rounds_ms, seed=draft.options.seed)
+            found = ratio_of(again.rounds_ms, taken.rounds_ms, seed=state.options.seed)
             if found is not None:
                 yield SameAgainstSame(
                     name,
@@ -31,20 +31,20 @@ def same_against_same(draft: Draft) -> Iterator[SameAgainstSame]:
                 )
 
 
-def comparisons(draft: Draft, same: Sequence[SameAgainstSame]) -> Iterator[Comparison]:
+def comparisons(state: BenchState, same: Sequence[SameAgainstSame]) -> Iterator[Comparison]:
     """Each other row against the reference, judged by what the reference shows against itself."""
     floors = {(each.stage, each.batch, each.threads): each.floor for each in same}
-    for record in draft.records:
-        yield from _compared(draft, record, floors)
+    for record in state.records:
+        yield from _compared(state, record, floors)
 
 
-def _compared(draft: Draft, record: Record, floors: dict[tuple[Stage, int, int], float]) -> Iterator[Comparison]:
-    base_name, rows = draft.reference.name, {part.name for part in draft.parts}
+def _compared(state: BenchState, record: Record, floors: dict[tuple[Stage, int, int], float]) -> Iterator[Comparison]:
+    base_name, rows = state.reference.name, {part.name for part in state.parts}
     for (name, stage), taken in record.taken.items():
         base, floor = record.taken.get((base_name, stage)), floors.get((stage, record.batch, record.threads))
         if name == base_name or name not in rows or base is None or floor is None:
             continue
-        found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=draft.options.seed)
+        found = ratio_of(taken.rounds_ms, base.rounds_ms, seed=state.options.seed)
         if found is not None:
             verdict = speed_of(found.value, found.interval, len(found.by_round), floor)
             where = (stage, record.batch, record.threads)

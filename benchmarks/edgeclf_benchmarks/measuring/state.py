@@ -60,7 +60,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Draft:
+class BenchState:
     """A bench on its way: an interruption leaves in it what was measured till then."""
 
     options: BenchOptions
@@ -77,7 +77,7 @@ class Draft:
     without_yardstick: dict[str, str] = field(default_factory=dict)  # target -> why
     stopped: KeyboardInterrupt | None = None
     spoilt: CorruptedImages | None = None
-    spoiling_s: float = 0.0  # first a guess
+    corrupting_s: float = 0.0  # first a guess
     reference_chosen: bool = False
 
     @property
@@ -92,7 +92,7 @@ class Draft:
     def target_s(self) -> float:
         """What all of it may take: the profile's (more with more than three bundles), and what is extra."""
         whole = self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
-        return whole + self.spoiling_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
+        return whole + self.corrupting_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
 
     @property
     def scenarios_s(self) -> float:

@@ -6,44 +6,44 @@ from collections.abc import Iterator, Sequence
 
 from edgeclf_benchmarks.measuring.machine_state import Caution, Conditions, cautions_after, cautions_before
 from edgeclf_benchmarks.measuring.report_rows import Row
-from edgeclf_benchmarks.measuring.state import Draft
+from edgeclf_benchmarks.measuring.state import BenchState
 
 
-def cautions_of(draft: Draft, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
+def cautions_of(state: BenchState, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
     """All of a report's cautions, those about the machine first."""
-    yield from cautions_before(draft.before, draft.options.thread_counts)
-    busy = draft.records[0].busy_cores if draft.records else []
-    yield from cautions_after(draft.before, after, sum(busy) / len(busy) if busy else None)
-    for target, why in draft.without_yardstick.items():
+    yield from cautions_before(state.before, state.options.thread_counts)
+    busy = state.records[0].busy_cores if state.records else []
+    yield from cautions_after(state.before, after, sum(busy) / len(busy) if busy else None)
+    for target, why in state.without_yardstick.items():
         found = f"no yardstick ran on the engine of {target} ({why})"
         yield Caution("yardstick", found, "compare takes numpy's instead, which tells less")
-    if draft.stopped is not None:
+    if state.stopped is not None:
         yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
-    if draft.reference.bundle.manifest.task != "classify":
+    if state.reference.bundle.manifest.task != "classify":
         yield Caution(
             "data", "encoders: latency alone was measured, no accuracy", "`edgeclf embed` and search judge them"
         )
-    elif draft.data is None:
+    elif state.data is None:
         yield Caution(
             "data", "no labelled images: latency alone was measured, accuracy and parity were not", "give --data DIR"
         )
-    elif draft.data.left_out:
+    elif state.data.left_out:
         yield Caution(
             "images",
-            f"{len(draft.data.images)} images were drawn from {len(draft.data.images) + draft.data.left_out}",
+            f"{len(state.data.images)} images were drawn from {len(state.data.images) + state.data.left_out}",
             "--images all takes all of them",
         )
-    if draft.unreadable:
-        path, reason = next(iter(draft.unreadable.items()))
+    if state.unreadable:
+        path, reason = next(iter(state.unreadable.items()))
         yield Caution(
             "unreadable",
-            f"{len(draft.unreadable)} images can't be read, such as {path} ({reason})",
+            f"{len(state.unreadable)} images can't be read, such as {path} ({reason})",
             "mend or remove them",
         )
-    for record in draft.records[:1]:
-        if 0 < record.rounds < draft.rounds and draft.stopped is None:
+    for record in state.records[:1]:
+        if 0 < record.rounds < state.rounds and state.stopped is None:
             yield Caution(
-                "samples", f"{record.rounds} rounds of {draft.rounds} fitted into the time", "give --rounds, and time"
+                "samples", f"{record.rounds} rounds of {state.rounds} fitted into the time", "give --rounds, and time"
             )
     for row in rows:
         yield from _cautions_of(row)

@@ -12,7 +12,7 @@ _SHAPES = (  # of radius 10, with room for two digits
 _DASHES = 4  # classes d0..d3: solid, dashed, dotted, dashed and dotted
 
 
-def look_of(number: int) -> str:
+def marker_of(number: int) -> str:
     """The classes of an entry's lines and marks: 32 are all different."""
     place = number - 1
     return f"c{place % COLOURS} d{(place + place // COLOURS) % _DASHES}"
@@ -20,13 +20,13 @@ def look_of(number: int) -> str:
 
 def mark(number: int, x: float, y: float) -> str:
     """An entry's number on its shape, around a point of a picture."""
-    return f'<g class="mark {look_of(number)}" transform="translate({x:.1f} {y:.1f})">{shape_of(number)}</g>'
+    return f'<g class="mark {marker_of(number)}" transform="translate({x:.1f} {y:.1f})">{shape_of(number)}</g>'
 
 
 def badge(number: int) -> str:
     """An entry's mark in a line of text; what is heard is the name beside it."""
     return (
-        f'<svg class="badge" viewBox="-13 -13 26 26" aria-hidden="true"><g class="mark {look_of(number)}">'
+        f'<svg class="badge" viewBox="-13 -13 26 26" aria-hidden="true"><g class="mark {marker_of(number)}">'
         f"{shape_of(number)}</g></svg>"
     )
 

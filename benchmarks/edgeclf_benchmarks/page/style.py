@@ -68,7 +68,7 @@ summary{cursor:pointer;padding:.6rem 0;overflow-wrap:anywhere} summary .named,.s
 summary .badge,.same .named .badge{margin-right:.4em}
 summary b{font-weight:600}
 """
-_PICTURES = """
+_THUMBNAILS = """
 .drawn .hint{position:sticky;left:0;font-size:.9rem}
 .drawn img{display:block;max-width:100%;min-width:34rem;height:auto;border-radius:6px}
 @media screen and (prefers-color-scheme:dark){.plot{filter:invert(.92) hue-rotate(180deg)}}
@@ -134,7 +134,7 @@ STYLE = (
     _COLOURS
     + _TEXT
     + _TABLES
-    + _PICTURES
+    + _THUMBNAILS
     + "".join(f".c{number}{{--c:var(--c{number})}}" for number in range(8))
     + _PLACES
 )

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
 from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, look
@@ -36,7 +36,7 @@ from edgeclf_benchmarks.measuring.report import Report, read_report, write_repor
 from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.speed import speed_of
-from edgeclf_benchmarks.measuring.state import Draft, line_up
+from edgeclf_benchmarks.measuring.state import BenchState, line_up
 from edgeclf_benchmarks.measuring.yardstick import usable_yardsticks
 from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -82,12 +82,12 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
     """A short report: rounds with yardsticks alone, no proof, no cold start. `factor` slows every row down."""
     options = BenchOptions(profile="quick", threads=(threads,), plain_loop=False)
     parts, reference = line_up(bundles, None, options)
-    draft = Draft(options, parts, reference, None, look(), time.perf_counter())
-    draft.yardsticks, draft.without_yardstick = usable_yardsticks(
+    state = BenchState(options, parts, reference, None, look(), time.perf_counter())
+    state.yardsticks, state.without_yardstick = usable_yardsticks(
         [each.manifest.target for each in bundles], options.first
     )
     record = Record(1, threads)
-    draft.records.append(record)
+    state.records.append(record)
     rows: list[Contender] = []
     for part in parts:
         assert isinstance(part.contender, BundleContender)
@@ -95,7 +95,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
         rows.append(Slowed(part.contender, factor) if factor != 1 else part.contender)
         if part is reference:
             again = part.contender.again()
-            draft.same = again.name
+            state.same = again.name
             rows.append(Slowed(again, factor) if factor != 1 else again)
     files = [reference.bundle.read(golden.image) for golden in reference.bundle.manifest.golden.images]
     measure_rounds(
@@ -103,12 +103,12 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
         files,
         ("infer",),
         options.first,
-        Plan(draft.rounds, draft.profile.fresh_rounds, seconds, warm_up_s=1.0, seed=time.time_ns() % 2**32),
+        Plan(state.rounds, state.profile.fresh_rounds, seconds, warm_up_s=1.0, seed=time.time_ns() % 2**32),
         record,
-        origin=draft.started,
-        yardsticks=draft.yardsticks,
+        origin=state.started,
+        yardsticks=state.yardsticks,
     )
-    return report_of(draft, "edgeclf bench")
+    return report_of(state, "edgeclf bench")
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def measured(
 def compared(new: Report, old: Report) -> list[dict[str, Any]]:
     """For each row: the gate's verdict, and the ratios that it is made of."""
     now, before = (entries_of([Source(name, name, each)]) for name, each in (("new", new), ("old", old)))
-    verdicts = {gate.row: gate.verdict for gate in judge([_RULE], now, before)}
+    verdicts = {gate.row: gate.verdict for gate in check_gates([_RULE], now, before)}
     return [_row(entry, older, verdicts[entry.name]) for entry, older in zip(now, before, strict=True)]
 
 

@@ -145,32 +145,32 @@ def _drop(document: dict[str, Any]) -> dict[str, Any]:
         "right_to_wrong": lost,
         "wrong_to_right": gained,
         "mean_kl": round(final["mean_kl"], 5),
-        "tried": [_rung(rung) for rung in ladder["rungs"]],
+        "tried": [_step(step) for step in ladder["rungs"]],
     }
 
 
 def _choice(ladder: dict[str, Any]) -> dict[str, Any]:
     """What was timed and chosen. A ratio above 1 is slower than fp32."""
-    chosen = next(rung for rung in ladder["rungs"] if rung["name"] == ladder["chosen"])
+    chosen = next(step for step in ladder["rungs"] if step["name"] == ladder["chosen"])
     return {
         "chosen": ladder["chosen"],
         "why": ladder["why"],
         "noise": ladder["noise"],
-        "timed": [_rung(rung) for rung in ladder["rungs"] if rung["ratio"] is not None],
+        "timed": [_step(step) for step in ladder["rungs"] if step["ratio"] is not None],
         "slower_int8_was_chosen": chosen["precision"] == "int8" and chosen["ratio"] >= 1,
     }
 
 
-def _rung(rung: dict[str, Any]) -> dict[str, Any]:
-    judged = rung["judged"]
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    judged = step["judged"]
     return {
-        "rung": rung["name"],
-        "became": rung["became"],
+        "rung": step["name"],
+        "became": step["became"],
         "change_points": None if judged is None else round(judged["change_points"], 2),
         "verdict": None if judged is None else judged["verdict"],
-        "int8_share": None if rung["shares"] is None else round(rung["shares"].get("int8", 0.0), 3),
-        "median_ms": rung["median_ms"],
-        "ratio": rung["ratio"],
+        "int8_share": None if step["shares"] is None else round(step["shares"].get("int8", 0.0), 3),
+        "median_ms": step["median_ms"],
+        "ratio": step["ratio"],
     }
 
 

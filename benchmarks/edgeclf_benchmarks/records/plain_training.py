@@ -21,7 +21,7 @@ from PIL import Image
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 
 
-class Pictures:
+class TrainingImages:
     """(tensor, class number) of one split of a split manifest, as torchvision's ImageFolder gives them."""
 
     def __init__(self, manifest: dict[str, Any], folder: Path, split: str, transform: Any) -> None:
@@ -65,7 +65,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int, *, frozen: bool) -
             parameter.requires_grad = False
         model.classifier.requires_grad_(True)
     pictures = {
-        name: Pictures(manifest, split.parent, name, transform)
+        name: TrainingImages(manifest, split.parent, name, transform)
         for name, transform in zip(("train", "val"), transforms_of(side), strict=True)
     }
     workers = max(1, len(os.sched_getaffinity(0)) - 1)

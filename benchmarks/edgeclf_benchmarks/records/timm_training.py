@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.records.plain_training import Pictures
+from edgeclf_benchmarks.records.plain_training import TrainingImages
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 
 _RATE = 3e-4
@@ -52,7 +52,7 @@ def _loader(manifest: dict[str, Any], folder: Path, split: str, side: int, batch
     from timm.data import create_loader
 
     return create_loader(
-        Pictures(manifest, folder, split, None),  # the loader gives it a transform
+        TrainingImages(manifest, folder, split, None),  # the loader gives it a transform
         input_size=(3, side, side),
         batch_size=batch_size,
         is_training=split == "train",

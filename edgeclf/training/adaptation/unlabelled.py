@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeclf.data.split_file import load_split
 from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
-from edgeclf.training.inputs.batches import Pictures
+from edgeclf.training.inputs.batches import TrainingImages
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode, find_images
@@ -32,9 +32,9 @@ class Unlabelled:
     passed_over: int = 0
 
     @property
-    def pictures(self) -> Pictures:
+    def pictures(self) -> TrainingImages:
         """As training takes them; the labels are all 0."""
-        return Pictures(self.data.images, np.zeros(len(self.data.images), dtype=np.intp))
+        return TrainingImages(self.data.images, np.zeros(len(self.data.images), dtype=np.intp))
 
     def read_again(self, value_range: ValueRange | None = None) -> Unlabelled:
         """Without the images that are gone, changed or damaged since. Raises DataError where that are all."""

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TrainingImages:
     """The images of one split, with the number of each one's class."""
 
     images: tuple[LabelledImage, ...]
     labels: NDArray[np.intp]
 
     @classmethod
-    def of(cls, data: DataSplit, split: Split) -> Pictures:
+    def of(cls, data: DataSplit, split: Split) -> TrainingImages:
         """Raises DataError where the split is empty."""
         images = data.of(split)
         if not images:
@@ -47,8 +47,8 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def part(self, share: slice) -> Pictures:
-        return Pictures(self.images[share], self.labels[share])
+    def part(self, share: slice) -> TrainingImages:
+        return TrainingImages(self.images[share], self.labels[share])
 
     def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
         """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
@@ -67,7 +67,7 @@ class Pictures:
             raise DataError(f"{image.path}: {error}; `edgeclf data check` lists all such files") from error
 
 
-def plain_batches(pictures: Pictures, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def plain_batches(pictures: TrainingImages, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
     """(N, H, W, 3) uint8 in order, without augmentation; threads decode the next batches while the caller computes."""
     loaded = in_threads(lambda index: pictures.load(index, pixels), range(len(pictures)))
     while batch := list(islice(loaded, batch_size)):
@@ -80,7 +80,7 @@ class Augmented:
     `kept` holds pictures that are prepared already, by index.
     """
 
-    def __init__(self, pictures: Pictures, pixels: Pixels, augmenter: Augmenter) -> None:
+    def __init__(self, pictures: TrainingImages, pixels: Pixels, augmenter: Augmenter) -> None:
         self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
         self.kept: dict[int, NDArray[np.uint8]] = {}
 
@@ -111,7 +111,7 @@ class _EpochOrder:
     """
 
     def __init__(
-        self, pictures: Pictures, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
+        self, pictures: TrainingImages, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
     ) -> None:
         self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
         self._least, self._processes = least, processes
@@ -138,7 +138,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        pictures: Pictures,
+        pictures: TrainingImages,
         pixels: Pixels,
         augmenter: Augmenter,
         *,

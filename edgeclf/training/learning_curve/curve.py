@@ -13,11 +13,11 @@ from edgeclf.data.fractions import nested_subsets
 from edgeclf.data.split import split_faults
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import leave_out
-from edgeclf.evaluation.judgement import Judgement
-from edgeclf.evaluation.report import judge_bundle
+from edgeclf.evaluation.evaluation_report import EvaluationReport
+from edgeclf.evaluation.report import evaluate_bundle
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.run.evaluate import judge_run
+from edgeclf.training.run.evaluate import evaluate_run
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
@@ -224,16 +224,16 @@ def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, fold
 
 def _network(
     plan: Plan, strategy: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress
-) -> tuple[Path, float, Judgement]:
+) -> tuple[Path, float, EvaluationReport]:
     place = folder / f"{strategy}-{fraction:g}"
     if not Run.is_at(place):
         run = train(plan.training(strategy), subset, place, progress)
     else:  # an interrupted one; or one that ended and was not judged yet
         run = Run(place) if Run(place).finished else resume(place, progress)
-    return place, run.outcome().training_seconds, judge_run(run, run.data(), plan.judged_on)
+    return place, run.outcome().training_seconds, evaluate_run(run, run.data(), plan.judged_on)
 
 
-def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> tuple[Path, float, Judgement]:
+def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> tuple[Path, float, EvaluationReport]:
     """HOG + SVM as a bundle; it gets no test images, for it would look at them whatever judges the curve."""
     without_test = replace(subset, images=tuple(image for image in subset.images if image.split != "test"))
     import sklearn.metrics.pairwise
@@ -249,7 +249,7 @@ def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> t
         value_range=plan.trainings[0].value_range,
     )
     made = make_baseline(without_test, options)
-    judged = judge_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
+    judged = evaluate_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
     return made.path, round(made.training_seconds, 3), judged
 
 

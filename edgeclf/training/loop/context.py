@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes
-from edgeclf.training.inputs.batches import Pictures, plain_batches
+from edgeclf.training.inputs.batches import TrainingImages, plain_batches
 from edgeclf.training.loop.device import amp_type, free_cached, is_out_of_memory
 from edgeclf.training.loop.network import Network
 from edgeclf.training.seeds import seed_of
@@ -25,7 +25,7 @@ _CACHED_PIXELS_BYTES = 1 << 30
 EVALUATION_BATCH = 32
 
 
-class Studio:
+class TrainingContext:
     """Pictures and network on one device: what both kinds of inputs are made from."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Studio:
         self.config, self.device, self.pixels = config, device, architecture.pixels
         self.processes = processes
         self.classes = len(architecture.labels)
-        self.train, self.val = Pictures.of(data, "train"), Pictures.of(data, "val")
+        self.train, self.val = TrainingImages.of(data, "train"), TrainingImages.of(data, "val")
         self._own_val = self.val.part(processes.share(len(self.val)))
         self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
         network_learns = config.strategy != "linear-probe"

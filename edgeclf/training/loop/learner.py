@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase
 from edgeclf.training.inputs.mixing import mix
-from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import free_cached, is_out_of_memory
 from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
@@ -39,17 +39,17 @@ class Pass:
 class Learner:
     """Optimizer, schedule and averages of one phase."""
 
-    def __init__(self, studio: Studio, phase: Phase, inputs: Inputs, progress: Progress) -> None:
+    def __init__(self, context: TrainingContext, phase: Phase, inputs: Inputs, progress: Progress) -> None:
         import torch
 
-        self._config, self._studio, self._phase, self._inputs = studio.config, studio, phase, inputs
+        self._config, self._context, self._phase, self._inputs = context.config, context, phase, inputs
         self._progress = progress
-        config, network = studio.config, studio.network
+        config, network = context.config, context.network
         self._optimizer = make_optimizer(config, network, phase)
         self._learning = [p for group in self._optimizer.param_groups for p in group["params"]]
         self._steps = math.ceil(len(inputs) / config.accumulate)
         self._scheduler = make_schedule(self._optimizer, config, self._steps, phase)
-        self._scaler: Any = torch.amp.GradScaler(self._studio.device.type, enabled=self._studio.scales_gradients)
+        self._scaler: Any = torch.amp.GradScaler(self._context.device.type, enabled=self._context.scales_gradients)
         self._ema: Any = None
         if config.ema and not phase.on_features:
             from timm.utils import ModelEmaV3
@@ -58,9 +58,9 @@ class Learner:
         self._class_weights: torch.Tensor | None = None
         self._mean_weight = 1.0
         if config.class_weights == "balanced":
-            labels = studio.train.labels
-            weights = balanced_weights(labels, studio.classes)
-            self._class_weights = torch.from_numpy(weights).to(studio.device)
+            labels = context.train.labels
+            weights = balanced_weights(labels, context.classes)
+            self._class_weights = torch.from_numpy(weights).to(context.device)
             self._mean_weight = mean_weight(weights, labels, evenly=config.sampler == "weighted")
         self._micro_batches = 1
         self._steps_done = 0
@@ -77,7 +77,7 @@ class Learner:
         """
         import torch
 
-        seed = self._studio.processes.own_seed(seed_of(self._config.seed, self._phase.name, epoch))
+        seed = self._context.processes.own_seed(seed_of(self._config.seed, self._phase.name, epoch))
         torch.manual_seed(seed)  # dropout, stochastic depth
         self._inputs.start()
         self._steps_done = epoch * self._steps
@@ -90,12 +90,12 @@ class Learner:
             loss, images = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
             total, count, step_loss = total + loss * images, count + images, step_loss + loss / summed
             if (number + 1) % together == 0 or number == last:
-                step_loss = self._studio.processes.sum_gradients(self._learning, step_loss)
+                step_loss = self._context.processes.sum_gradients(self._learning, step_loss)
                 self._check(step_loss, epoch, fresh=fresh and number < together)
                 self._step()
                 step_loss = 0.0
             self._progress.advance()
-        (total,) = self._studio.processes.totals(total)
+        (total,) = self._context.processes.totals(total)
         self._average_statistics()
         return Pass(total / count, time.perf_counter() - start, batches.waited_s)
 
@@ -104,12 +104,12 @@ class Learner:
 
         The loss and the number of images come back, the loss this process's part of the mean over the images of all.
         """
-        targets = one_hot(labels, self._studio.classes)
+        targets = one_hot(labels, self._context.classes)
         if not self._phase.on_features:
             mixup, cutmix = self._config.mixing
             batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
         targets = soften(targets, self._config.label_smoothing, self._class_weights)
-        (images,) = self._studio.processes.totals(len(labels))
+        (images,) = self._context.processes.totals(len(labels))
         whole = images * self._mean_weight
         while True:
             try:
@@ -124,7 +124,7 @@ class Learner:
         tried = math.ceil(images / self._micro_batches)
         if tried <= 2:
             raise BackendError(f"out of memory with {tried} pictures at a time; try a smaller --img-size") from error
-        if self._studio.syncs_batch_norm:  # its layers wait for each other: all would have to halve at once
+        if self._context.syncs_batch_norm:  # its layers wait for each other: all would have to halve at once
             raise BackendError(f"out of memory with {tried} pictures a process; try a smaller --batch-size") from error
         self._micro_batches *= 2
         self._optimizer.zero_grad(set_to_none=True)
@@ -141,7 +141,7 @@ class Learner:
         if not size:
             return total
         for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
-            with self._studio.autocast():
+            with self._context.autocast():
                 loss = classification_loss(
                     self._inputs.logits(part),
                     wanted,
@@ -154,10 +154,10 @@ class Learner:
 
     def _average_statistics(self) -> None:
         """Gives all processes the mean of their BatchNorm statistics; synchronised ones are the same already."""
-        if self._studio.learns_batch_norm and not self._phase.on_features:
-            modules = [self._studio.network.module] + ([] if self._ema is None else [self._ema.module])
+        if self._context.learns_batch_norm and not self._phase.on_features:
+            modules = [self._context.network.module] + ([] if self._ema is None else [self._ema.module])
             statistics = [each for module in modules for each in module.buffers() if each.is_floating_point()]
-            self._studio.processes.average_in_place(statistics)
+            self._context.processes.average_in_place(statistics)
 
     def _step(self) -> None:
         import torch
@@ -170,7 +170,7 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         self._steps_done += 1
         if self._ema is not None:
-            self._ema.update(self._studio.network.module, step=self._steps_done)
+            self._ema.update(self._context.network.module, step=self._steps_done)
         if self._config.schedule != "plateau":
             self._scheduler.step()
 
@@ -179,11 +179,11 @@ class Learner:
             raise GateError(
                 f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
-        expected = math.log(self._studio.classes)
+        expected = math.log(self._context.classes)
         plain = self._config.loss == "cross-entropy" and self._class_weights is None
         if fresh and plain and abs(loss - expected) > 0.5 * expected:
             self._progress.warn(
-                f"the first loss is {loss:.2f}; a fresh head on {self._studio.classes} classes gives {expected:.2f}"
+                f"the first loss is {loss:.2f}; a fresh head on {self._context.classes} classes gives {expected:.2f}"
             )
 
     def _remedies(self) -> str:
@@ -194,11 +194,11 @@ class Learner:
         """Validation figures of the weights that would be kept. Raises GateError where they answer no numbers."""
         own = None
         if self._ema is not None:
-            own = copy_state(self._studio.network.module)
-            self._studio.network.module.load_state_dict(self._ema.module.state_dict())
-        scores = score(self._inputs.val_logits(), self._studio.val.labels)
+            own = copy_state(self._context.network.module)
+            self._context.network.module.load_state_dict(self._ema.module.state_dict())
+        scores = score(self._inputs.val_logits(), self._context.val.labels)
         if own is not None:
-            self._studio.network.module.load_state_dict(own)
+            self._context.network.module.load_state_dict(own)
         if not math.isfinite(scores["val_loss"]):
             raise GateError(
                 f"the network answers validation pictures with {scores['val_loss']} after the phase "
@@ -208,11 +208,11 @@ class Learner:
             self._scheduler.step(scores["val_loss"])
         return scores
 
-    def judged_weights(self) -> dict[str, torch.Tensor]:
-        return copy_state(self._studio.network.module if self._ema is None else self._ema.module)
+    def evaluated_weights(self) -> dict[str, torch.Tensor]:
+        return copy_state(self._context.network.module if self._ema is None else self._ema.module)
 
     def store(self, state: Checkpoint) -> None:
-        state.weights = copy_state(self._studio.network.module)
+        state.weights = copy_state(self._context.network.module)
         state.ema = None if self._ema is None else copy_state(self._ema.module)
         state.optimizer, state.scheduler = self._optimizer.state_dict(), self._scheduler.state_dict()
         state.scaler = self._scaler.state_dict()

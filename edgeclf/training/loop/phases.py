@@ -13,7 +13,7 @@ from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.augment import Augmenter
 from edgeclf.training.inputs.batches import TrainingBatches, plain_batches
 from edgeclf.training.inputs.image_cache import cache_budget, decode_once
-from edgeclf.training.loop.context import EVALUATION_BATCH, Studio
+from edgeclf.training.loop.context import EVALUATION_BATCH, TrainingContext
 from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.progress import Progress
@@ -40,23 +40,23 @@ class Inputs(Protocol):
     def val_logits(self) -> NDArray[np.float32]: ...
 
 
-class PictureInputs:
+class ImageInputs:
     """Augmented pictures; the whole network learns."""
 
-    def __init__(self, studio: Studio) -> None:
-        config = studio.config
-        self._studio = studio
+    def __init__(self, context: TrainingContext) -> None:
+        config = context.config
+        self._context = context
         self._batches = TrainingBatches(
-            studio.train,
-            studio.pixels,
-            Augmenter(config.augment, config.switches, studio.pixels, config.seed),
+            context.train,
+            context.pixels,
+            Augmenter(config.augment, config.switches, context.pixels, config.seed),
             batch_size=config.batch_size,
             seed=config.seed,
             weighted=config.sampler == "weighted",
-            workers=_workers(config, studio.processes),
-            least=2 * studio.processes.size if studio.learns_batch_norm else 2,
-            processes=studio.processes,
-            pin=studio.device.type == "cuda",
+            workers=_workers(config, context.processes),
+            least=2 * context.processes.size if context.learns_batch_norm else 2,
+            processes=context.processes,
+            pin=context.device.type == "cuda",
         )
 
     def __len__(self) -> int:
@@ -64,32 +64,32 @@ class PictureInputs:
 
     def decode_once(self, progress: Progress) -> None:
         """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
-        studio, mode = self._studio, self._studio.config.image_cache
+        context, mode = self._context, self._context.config.image_cache
         if mode != "off":
-            budget = cache_budget(mode, studio.processes.local_size)
+            budget = cache_budget(mode, context.processes.local_size)
             augmented = self._batches.augmented
-            augmented.kept = decode_once(augmented.load, len(studio.train), mode, budget, progress)
+            augmented.kept = decode_once(augmented.load, len(context.train), mode, budget, progress)
 
     def start(self) -> None:
         import torch
 
-        module = self._studio.network.module
+        module = self._context.network.module
         module.train()
-        if self._studio.config.freezes_batch_norm(len(self._studio.train)):
+        if self._context.config.freezes_batch_norm(len(self._context.train)):
             for part in module.modules():
                 if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                     part.eval()
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for images, labels in self._batches.epoch(epoch):
-            yield self._studio.normalized(images), labels.to(self._studio.device)
+            yield self._context.normalized(images), labels.to(self._context.device)
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        return self._studio.network(batch)
+        return self._context.network(batch)
 
     def val_logits(self) -> NDArray[np.float32]:
-        studio = self._studio
-        return studio.through(studio.network.module, studio.val_batches(), len(studio.val)).numpy()
+        context = self._context
+        return context.through(context.network.module, context.val_batches(), len(context.val)).numpy()
 
 
 class FeatureInputs:
@@ -99,18 +99,18 @@ class FeatureInputs:
     augmentation, since each is seen once.
     """
 
-    def __init__(self, studio: Studio, advance: Any) -> None:
-        self._studio = studio
-        features = studio.network.features
-        own = studio.train.part(studio.processes.share(len(studio.train)))
-        train = plain_batches(own, studio.pixels, EVALUATION_BATCH)
-        self._features = studio.through(features, _counted(train, advance), len(studio.train))
-        self._val_features = studio.through(features, _counted(studio.val_batches(), advance), len(studio.val))
+    def __init__(self, context: TrainingContext, advance: Any) -> None:
+        self._context = context
+        features = context.network.features
+        own = context.train.part(context.processes.share(len(context.train)))
+        train = plain_batches(own, context.pixels, EVALUATION_BATCH)
+        self._features = context.through(features, _counted(train, advance), len(context.train))
+        self._val_features = context.through(features, _counted(context.val_batches(), advance), len(context.val))
 
     @staticmethod
-    def passes(studio: Studio) -> int:
+    def passes(context: TrainingContext) -> int:
         """Batches of pictures that the constructor works through in the first process, whose share is the largest."""
-        shares = (-(-len(pictures) // studio.processes.size) for pictures in (studio.train, studio.val))
+        shares = (-(-len(pictures) // context.processes.size) for pictures in (context.train, context.val))
         return sum(-(-share // EVALUATION_BATCH) for share in shares)
 
     def __len__(self) -> int:
@@ -118,32 +118,32 @@ class FeatureInputs:
 
     @property
     def _size(self) -> int:
-        return min(_FEATURE_BATCH, max(self._studio.config.batch_size, 8))
+        return min(_FEATURE_BATCH, max(self._context.config.batch_size, 8))
 
     def start(self) -> None:
-        self._studio.network.module.eval()
+        self._context.network.module.eval()
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         import torch
 
-        seed = seed_of(self._studio.config.seed, "head", epoch)
-        order = torch.from_numpy(self._studio.train.order(seed, self._studio.config.sampler == "weighted"))
-        labels = torch.from_numpy(self._studio.train.labels)
+        seed = seed_of(self._context.config.seed, "head", epoch)
+        order = torch.from_numpy(self._context.train.order(seed, self._context.config.sampler == "weighted"))
+        labels = torch.from_numpy(self._context.train.labels)
         for together in torch.split(order, self._size):
-            chosen = together[self._studio.processes.share(len(together))]
-            yield self._features[chosen].to(self._studio.device), labels[chosen].to(self._studio.device)
+            chosen = together[self._context.processes.share(len(together))]
+            yield self._features[chosen].to(self._context.device), labels[chosen].to(self._context.device)
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        network = self._studio.network
+        network = self._context.network
         return network.classify_features(batch, network.drop)  # the module is in evaluation mode, its head is not
 
     def val_logits(self) -> NDArray[np.float32]:
         import torch
 
-        network = self._studio.network
+        network = self._context.network
         with torch.inference_mode():
             logits: NDArray[np.float32] = (
-                network.classify_features(self._val_features.to(self._studio.device)).cpu().numpy()
+                network.classify_features(self._val_features.to(self._context.device)).cpu().numpy()
             )
         return logits
 

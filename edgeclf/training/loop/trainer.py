@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase, phases_of
 from edgeclf.training.inputs.batches import dead_workers_named
-from edgeclf.training.loop.context import Studio
+from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.learner import Learner
-from edgeclf.training.loop.phases import FeatureInputs, Inputs, PictureInputs
+from edgeclf.training.loop.phases import FeatureInputs, ImageInputs, Inputs
 from edgeclf.training.run.checkpoint import Checkpoint
 from edgeclf.training.run.run import Run
 from edgeclf.training.run.tensorboard import open_event_log
@@ -25,10 +25,10 @@ _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network
 class Trainer:
     """One training of one network. `run_all` does what is left of it; the outcome is in `checkpoint`."""
 
-    def __init__(self, run: Run, studio: Studio, checkpoint: Checkpoint, progress: Progress) -> None:
-        self.config, self.run, self.studio = studio.config, run, studio
+    def __init__(self, run: Run, context: TrainingContext, checkpoint: Checkpoint, progress: Progress) -> None:
+        self.config, self.run, self.context = context.config, run, context
         self.checkpoint, self.progress = checkpoint, progress
-        logger = self.config.logger if studio.processes.is_first else "none"
+        logger = self.config.logger if context.processes.is_first else "none"
         self._events = open_event_log(logger, run.path, checkpoint.history)
         self._saved_at = time.perf_counter()
 
@@ -41,7 +41,7 @@ class Trainer:
         phases = phases_of(self.config)
         while state.phase < len(phases):
             phase = phases[state.phase]
-            self.studio.network.module.load_state_dict(state.weights)
+            self.context.network.module.load_state_dict(state.weights)
             self._run_phase(phase)
             state.weights, state.ema = state.best, None  # the next phase starts from the best, with a fresh optimizer
             state.optimizer = state.scheduler = state.scaler = None
@@ -51,20 +51,20 @@ class Trainer:
 
     def best_val_logits(self) -> NDArray[np.float32]:
         """(N, classes) of the weights that are kept, on the validation pictures."""
-        self.studio.network.module.load_state_dict(self.checkpoint.best)
-        return PictureInputs(self.studio).val_logits()
+        self.context.network.module.load_state_dict(self.checkpoint.best)
+        return ImageInputs(self.context).val_logits()
 
     def _run_phase(self, phase: Phase) -> None:
         state, start = self.checkpoint, time.perf_counter()
         inputs: Inputs
         if phase.on_features:
-            self.progress.step("features", FeatureInputs.passes(self.studio))
-            inputs = FeatureInputs(self.studio, self.progress.advance)
+            self.progress.step("features", FeatureInputs.passes(self.context))
+            inputs = FeatureInputs(self.context, self.progress.advance)
         else:
-            inputs = PictureInputs(self.studio)
+            inputs = ImageInputs(self.context)
             if phase.epochs - state.epoch > 1:
                 inputs.decode_once(self.progress)
-        learner = Learner(self.studio, phase, inputs, self.progress)
+        learner = Learner(self.context, phase, inputs, self.progress)
         if state.optimizer is not None:
             learner.restore(state)
         while state.epoch < phase.epochs and not 0 < self.config.patience <= state.stale_epochs:
@@ -73,7 +73,7 @@ class Trainer:
                 lr, done = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
                 scores = learner.judge()
             seconds = time.perf_counter() - start
-            images_per_s = len(self.studio.train) / seconds
+            images_per_s = len(self.context.train) / seconds
             record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}
             record |= {"seconds": round(seconds, 3), "images_per_s": round(images_per_s, 1)}
             record |= {"training_s": round(done.seconds, 3), "waiting_s": round(done.waited_s, 3)}
@@ -92,10 +92,10 @@ class Trainer:
         state.stale_epochs = 0 if score > state.best_score else state.stale_epochs + 1
         # few validation images give many epochs the same figure: of these the one with the lower loss is better
         if score > state.best_score or (score == state.best_score and scores["val_loss"] < state.best_loss):
-            state.best, state.best_score, state.best_epoch = learner.judged_weights(), score, len(state.history)
+            state.best, state.best_score, state.best_epoch = learner.evaluated_weights(), score, len(state.history)
 
     def _save(self) -> None:
-        if not self.studio.processes.is_first:
+        if not self.context.processes.is_first:
             return
         self.run.save(self.checkpoint)
         self._saved_at = time.perf_counter()

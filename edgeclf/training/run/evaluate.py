@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeclf.data.usable import leave_out
+from edgeclf.evaluation.evaluation_report import EvaluationReport, Subject
 from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
-from edgeclf.evaluation.judgement import Judgement, Subject
-from edgeclf.evaluation.report import judge_predictions
+from edgeclf.evaluation.report import evaluate_predictions
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
 from edgeclf.training.run.run import MODEL, Run
 from edgeclf_benchmarks.measuring.predictions import Origin
@@ -21,7 +21,7 @@ from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
-def judge_run(
+def evaluate_run(
     run: Run,
     data: DataSplit,
     split: str = "test",
@@ -30,8 +30,8 @@ def judge_run(
     origin: Origin | None = None,
     present: bool = False,
     progress: Progress = SILENT,
-) -> Judgement:
-    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `judge_bundle`.
+) -> EvaluationReport:
+    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `evaluate_bundle`.
 
     Which images trained it, and which selected its best epoch, is known by their bytes, wherever they lie now.
     """
@@ -56,7 +56,7 @@ def judge_run(
     known = known_splits(run)
     there = [known.get(image.sha256) for image in predictions.images]
     other_data = not own and split != "train" and "train" in there
-    return judge_predictions(
+    return evaluate_predictions(
         predictions,
         subject,
         data,

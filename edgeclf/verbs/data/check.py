@@ -44,11 +44,11 @@ def check(
       edgeclf data check split.json --report checked --json > check.json
     """
     from edgeclf.data.check import check_source
-    from edgeclf.data.findings import judge
+    from edgeclf.data.findings import find_faults
     from edgeclf.data.sheet import write_report
 
     checked = check_source(source, progress=Bars())
-    findings = judge(checked)
+    findings = find_faults(checked)
     if report is not None:
         write_report(report, f"Data check of {source}", checked, findings, force=force)
     if as_json:

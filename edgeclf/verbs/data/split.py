@@ -90,7 +90,7 @@ def _shares(text: str) -> tuple[float, float, float]:
 
 
 def _warn_of_balance(data: DataSplit) -> None:
-    from edgeclf.data.balance import balance_warnings, few_to_judge
+    from edgeclf.data.balance import balance_warnings, few_to_evaluate
     from edgeclf.data.sources import some
 
     for warning in balance_warnings(split_counts(data, "train")):
@@ -102,5 +102,5 @@ def _warn_of_balance(data: DataSplit) -> None:
             say(f"warning: no {name} images", style="yellow")
         elif lacking:
             say(f"warning: {name} has no image of {some(map(repr, lacking))}", style="yellow")
-        elif few := few_to_judge(counted, name):
+        elif few := few_to_evaluate(counted, name):
             say(f"warning: {few}", style="yellow")

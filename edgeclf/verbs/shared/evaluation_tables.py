@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgeclf.console import bar, grid, show, styled
 
 if TYPE_CHECKING:
-    from edgeclf.evaluation.judgement import Judgement
+    from edgeclf.evaluation.evaluation_report import EvaluationReport
     from edgeclf.sheet import Sheet
     from edgeclf_runtime.metrics.intervals import Interval
 
@@ -15,7 +15,7 @@ NONE = "n/a"
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 
 
-def show_evaluation(judged: Judgement) -> None:
+def show_evaluation(judged: EvaluationReport) -> None:
     """The tables on stdout."""
     from edgeclf.evaluation.words import images_in_words, untempered
 
@@ -59,7 +59,7 @@ def show_evaluation(judged: Judgement) -> None:
         show("", styled(f"most confused: {'; '.join(confused)}"))
 
 
-def _classes(judged: Judgement) -> Sheet:
+def _classes(judged: EvaluationReport) -> Sheet:
     """A line a class; where they are many, those with the smallest F1. A bar would make one of few images look sure."""
     from edgeclf.evaluation.words import of_few_images
 
@@ -75,7 +75,7 @@ def _classes(judged: Judgement) -> Sheet:
     return table
 
 
-def _most_confused(judged: Judgement) -> list[str]:
+def _most_confused(judged: EvaluationReport) -> list[str]:
     figures = judged.evaluation
     pairs = [
         (images, figures.classes[row], figures.classes[column])

@@ -13,7 +13,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 if TYPE_CHECKING:
     from edgeclf_export.exporter import ExportOptions
     from edgeclf_export.quantize.calibration_data import Int8Options
-    from edgeclf_runtime.bundle.quantization_report import Floor
+    from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 
 ProofData = Annotated[
     Path | None,
@@ -54,7 +54,7 @@ MaxDrop = Annotated[
         show_default="1.0",
     ),
 ]
-_NO_FLOOR = 50.0  # points: whoever types 90 means 90 %
+_NO_GATE = 50.0  # points: whoever types 90 means 90 %
 Fallback = Annotated[
     bool,
     typer.Option(
@@ -124,18 +124,18 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
     need("int8", "onnxruntime", *(module for each in quantizers if each is not None for module in each.needs))
 
 
-def _floor(text: str) -> Floor:
+def _floor(text: str) -> AccuracyGate:
     """ "0.5" points, or "99%" of the reference's top-1."""
-    from edgeclf_runtime.bundle.quantization_report import Floor
+    from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 
     try:
         if text.endswith("%"):
-            return Floor(points=None, share=float(text[:-1]) / 100)
-        floor = Floor(points=float(text))
+            return AccuracyGate(points=None, share=float(text[:-1]) / 100)
+        floor = AccuracyGate(points=float(text))
     except ValueError:
         raise UsageError(
             f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
         ) from None
-    if floor.points is not None and floor.points >= _NO_FLOOR:
+    if floor.points is not None and floor.points >= _NO_GATE:
         raise UsageError(f"--max-drop {text} lets top-1 fall by {text} points; to keep {text} % of it, give {text}%")
     return floor

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.bundle.quantization_report import Judged, Ladder, Rung
+    from edgeclf_runtime.bundle.quantization_report import Judged, Ladder, Step
 
 _HEADINGS = ("", "step", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "became")
 _BY_AGREEMENT = {"top-1": "agreement"}  # with the reference, where too few labels are there, or none
@@ -27,25 +27,27 @@ def show_ladder(ladder: Ladder, title: str) -> None:
 def remarks(ladder: Ladder) -> list[Text]:
     """Lines below the table: why, why others failed, the figure on test images, the layers that int8 harmed most."""
     lines = [styled(f"{ladder.chosen}: {ladder.why}" if ladder.chosen else ladder.why)]
-    for rung in ladder.rungs:
-        if rung.problem is None and rung.judged is not None and rung.judged.verdict == "fail":
-            lines.append(styled(f"{rung.name} failed: {'; '.join(rung.judged.reasons)}", "dim"))
+    for step in ladder.rungs:
+        if step.problem is None and step.judged is not None and step.judged.verdict == "fail":
+            lines.append(styled(f"{step.name} failed: {'; '.join(step.judged.reasons)}", "dim"))
     if ladder.final is not None:
         lines.append(styled(f"on test images: {in_words(ladder.final)} ({ladder.final.source})"))
-    elif ladder.chosen and (judged := ladder.rung(ladder.chosen).judged):
+    elif ladder.chosen and (judged := ladder.step(ladder.chosen).judged):
         lines.append(styled(f"not judged on test images: the figures are on {judged.source}", "dim"))
     if ladder.blame:
-        worst = ", ".join(f"{harm.node} ({harm.operator}, KL {harm.mean_kl:.1g})" for harm in ladder.blame)
+        worst = ", ".join(
+            f"{sensitivity.node} ({sensitivity.operator}, KL {sensitivity.mean_kl:.1g})" for sensitivity in ladder.blame
+        )
         lines.append(styled(f"harmed most by int8: {worst}", "dim"))
     return lines
 
 
 def ladder_table(ladder: Ladder) -> Sheet:
-    labelled = all(rung.judged is None or rung.judged.labelled for rung in ladder.rungs)
+    labelled = all(step.judged is None or step.judged.labelled for step in ladder.rungs)
     headings = _HEADINGS if labelled else tuple(_BY_AGREEMENT.get(heading, heading) for heading in _HEADINGS)
     table = grid(*headings, title=2)
-    for rung in ladder.rungs:
-        table.add_row("", styled(rung.name), *_judged(rung.judged), *_measured(rung), *_fate(rung))
+    for step in ladder.rungs:
+        table.add_row("", styled(step.name), *_judged(step.judged), *_measured(step), *_fate(step))
     return table
 
 
@@ -81,16 +83,16 @@ def _judged(judged: Judged | None) -> tuple[str, ...]:
     )
 
 
-def _measured(rung: Rung) -> tuple[str, ...]:
-    share = _NONE if rung.shares is None else f"{rung.shares.get('int8', 0.0):.0%}"
+def _measured(step: Step) -> tuple[str, ...]:
+    share = _NONE if step.shares is None else f"{step.shares.get('int8', 0.0):.0%}"
     speed = _NONE
-    if rung.median_ms is not None and rung.ratio is not None:
-        speed = f"{rung.median_ms:.2f} ms ({1 / rung.ratio:.2f}x)"
-    return share, size(rung.model_bytes) if rung.model_bytes else _NONE, speed
+    if step.median_ms is not None and step.ratio is not None:
+        speed = f"{step.median_ms:.2f} ms ({1 / step.ratio:.2f}x)"
+    return share, size(step.model_bytes) if step.model_bytes else _NONE, speed
 
 
-def _fate(rung: Rung) -> tuple[Text, Text]:
+def _fate(step: Step) -> tuple[Text, Text]:
     gate = (
-        styled(rung.problem, "red") if rung.problem else verdict(rung.judged.verdict) if rung.judged else styled(_NONE)
+        styled(step.problem, "red") if step.problem else verdict(step.judged.verdict) if step.judged else styled(_NONE)
     )
-    return gate, styled(rung.became, _COLOURS.get(rung.became, "dim"))
+    return gate, styled(step.became, _COLOURS.get(step.became, "dim"))

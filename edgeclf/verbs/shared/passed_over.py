@@ -16,7 +16,7 @@ from edgeclf.wording import count
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="List every file that was skipped because it is no image.")
 ]
-_PICTURES = (  # kinds that somebody may take for images: the first to be named
+_THUMBNAILS = (  # kinds that somebody may take for images: the first to be named
     *(".heics", ".heifs", ".avci", ".avifs", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".raw"),
     *(".dcm", ".psd", ".svg", ".tga", ".exr", ".hdr", ".ico", ".eps", ".pdf", ".mov", ".mp4", ".avi"),
 )
@@ -52,4 +52,4 @@ def _other_files(places: Iterable[str | Path]) -> Iterator[Path]:
 
 def _order(path: Path) -> tuple[int, str, str]:
     suffix = path.suffix.lower()
-    return (_PICTURES.index(suffix) if suffix in _PICTURES else len(_PICTURES), suffix, str(path))
+    return (_THUMBNAILS.index(suffix) if suffix in _THUMBNAILS else len(_THUMBNAILS), suffix, str(path))

@@ -11,12 +11,12 @@ from itertools import chain
 from edgeclf.console import say
 from edgeclf.verbs.shared.image_inputs import Images, gather_images, read_paths, watch_folders
 from edgeclf.verbs.shared.prediction_writers import (
-    Answers,
-    JsonAnswers,
-    JsonLineAnswers,
-    TextAnswers,
+    JsonLinePredictions,
+    JsonPredictions,
+    Predictions,
+    TextPredictions,
     Totals,
-    csv_answers,
+    csv_predictions,
 )
 from edgeclf.wording import count
 from edgeclf_runtime.bundle.decision import Prediction
@@ -27,7 +27,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 class Run:
     """The writers of one run, and what has passed through them."""
 
-    def __init__(self, writers: list[Answers]) -> None:
+    def __init__(self, writers: list[Predictions]) -> None:
         self._writers = writers
         self.totals = Totals()
 
@@ -74,7 +74,7 @@ def find_groups(
     return None, chain([first], read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
 
 
-def answer_groups(
+def predict_groups(
     classifier: Classifier, groups: Iterable[Images], run: Run, *, batch_size: int, top: int, threshold: float | None
 ) -> Iterator[Prediction]:
     """The predictions of one group after the other; standard output is flushed after each, for whoever reads along."""
@@ -86,15 +86,15 @@ def answer_groups(
 
 def open_writers(
     stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
-) -> list[Answers]:
+) -> list[Predictions]:
     """Who is told each answer: CSV, JSON, JSON line by line, or text."""
     manifest = classifier.bundle.manifest
     top = min(top, len(manifest.labels))
-    writers: list[Answers] = []
+    writers: list[Predictions] = []
     if csv is not None:
-        writers.append(stack.enter_context(csv_answers(csv, top, append=watch, force=force)))
+        writers.append(stack.enter_context(csv_predictions(csv, top, append=watch, force=force)))
     if as_json and watch:
-        writers.append(JsonLineAnswers())
+        writers.append(JsonLinePredictions())
     elif as_json:
         about = {
             "path": str(classifier.bundle.path),
@@ -104,7 +104,7 @@ def open_writers(
             "compute_precision": classifier.session.compute_precision,
             "engine": classifier.session.facts,
         }
-        writers.append(JsonAnswers({"bundle": about}))
+        writers.append(JsonPredictions({"bundle": about}))
     elif csv != "-":
-        writers.append(TextAnswers(classifier.labels, manifest.scores, top))
+        writers.append(TextPredictions(classifier.labels, manifest.scores, top))
     return writers

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from edgeclf.console import Bars, say
-from edgeclf.verbs.shared.prediction_writers import Answers, TextAnswers, Totals, csv_answers
+from edgeclf.verbs.shared.prediction_writers import Predictions, TextPredictions, Totals, csv_predictions
 from edgeclf.video.feed import Feed
-from edgeclf.video.predict import AnsweredFrame, Pace, StreamTotals, answer_frames, print_frame, print_totals
+from edgeclf.video.predict import Pace, PredictedFrame, StreamTotals, predict_frames, print_frame, print_totals
 from edgeclf.video.sources import StreamSource
 from edgeclf.video.video import Frame, Shot, Video
 from edgeclf.wording import count
@@ -43,7 +43,7 @@ def predict_stream(classifier: Classifier, source: StreamSource, options: Stream
         writers = _writers(stack, classifier, options)
         feed: Feed[Shot, Frame] = Feed(video.shots(), video.frame, newest=options.newest)
         pace, fault = Pace(), None
-        frames = answer_frames(
+        frames = predict_frames(
             classifier,
             feed,
             source.shown,
@@ -70,19 +70,19 @@ def predict_stream(classifier: Classifier, source: StreamSource, options: Stream
         raise DataError(f"{count(totals.errors + totals.damaged, 'frame')} of {source.shown} could not be read")
 
 
-def _writers(stack: ExitStack, classifier: Classifier, options: StreamOptions) -> list[Answers]:
+def _writers(stack: ExitStack, classifier: Classifier, options: StreamOptions) -> list[Predictions]:
     """The table and the bars; JSON lines hold more than a prediction, and have a way of their own."""
     manifest = classifier.bundle.manifest
     top = min(options.top, len(manifest.labels))
-    writers: list[Answers] = []
+    writers: list[Predictions] = []
     if options.csv is not None:
-        writers.append(stack.enter_context(csv_answers(options.csv, top, append=options.csv != "-", force=False)))
+        writers.append(stack.enter_context(csv_predictions(options.csv, top, append=options.csv != "-", force=False)))
     if not options.as_json and options.csv != "-":
-        writers.append(TextAnswers(classifier.labels, manifest.scores, top))
+        writers.append(TextPredictions(classifier.labels, manifest.scores, top))
     return writers
 
 
-def _write(answered: AnsweredFrame, writers: list[Answers], options: StreamOptions) -> None:
+def _write(answered: PredictedFrame, writers: list[Predictions], options: StreamOptions) -> None:
     prediction = answered.prediction
     if prediction.error is not None:
         say(f"edgeclf: {prediction.source}: {prediction.error}", style="red")
@@ -93,8 +93,8 @@ def _write(answered: AnsweredFrame, writers: list[Answers], options: StreamOptio
 
 
 def _shown(
-    frames: Iterator[AnsweredFrame], pace: Pace, feed: Feed[Shot, Frame], video: Video
-) -> Iterator[AnsweredFrame]:
+    frames: Iterator[PredictedFrame], pace: Pace, feed: Feed[Shot, Frame], video: Video
+) -> Iterator[PredictedFrame]:
     """`frames`, counted, with their pace on the terminal while they pass."""
     scrolls = sys.stdout.isatty()
     with Bars(disable=scrolls) as progress:
@@ -113,7 +113,7 @@ def _shown(
             due = now + (_SAID_EVERY_S if scrolls else _SHOWN_EVERY_S)
 
 
-def _close(totals: StreamTotals, writers: list[Answers], options: StreamOptions) -> None:
+def _close(totals: StreamTotals, writers: list[Predictions], options: StreamOptions) -> None:
     for writer in writers:
         writer.close(Totals(totals.answered, totals.errors, finished=totals.fault is None))
     if options.as_json:

@@ -33,14 +33,14 @@ class Totals:
     finished: bool = False
 
 
-class Answers(Protocol):
+class Predictions(Protocol):
     """Takes predictions in order, and the totals at the end."""
 
     def write(self, prediction: Prediction) -> None: ...
     def close(self, totals: Totals) -> None: ...
 
 
-class TextAnswers:
+class TextPredictions:
     """Per image its name and its best classes with bars; with `top` 1 a line an image. Errors are not its business."""
 
     def __init__(self, labels: tuple[str, ...], scores: str, top: int) -> None:
@@ -93,7 +93,7 @@ class TextAnswers:
         sys.stdout.flush()
 
 
-class JsonAnswers:
+class JsonPredictions:
     """One document, written as the answers come, so that memory stays flat: `finished` at its end is false if cut."""
 
     def __init__(self, header: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ class JsonAnswers:
         print("\n ],\n" + json.dumps(json_ready(totals), indent=1).removeprefix("{\n"), flush=True)
 
 
-class JsonLineAnswers:
+class JsonLinePredictions:
     """One document a line and prediction, for a watch that has no end."""
 
     def write(self, prediction: Prediction) -> None:
@@ -119,7 +119,7 @@ class JsonLineAnswers:
         pass
 
 
-class CsvAnswers:
+class CsvPredictions:
     """One row an image: the answer, the best classes with their scores, and what went wrong."""
 
     def __init__(self, file: TextIO, top: int, *, header: bool = True) -> None:
@@ -155,7 +155,7 @@ def csv_columns(top: int) -> list[str]:
 
 
 @contextmanager
-def csv_answers(place: str, top: int, *, append: bool, force: bool) -> Iterator[CsvAnswers]:
+def csv_predictions(place: str, top: int, *, append: bool, force: bool) -> Iterator[CsvPredictions]:
     """Rows to `place` ("-": stdout). The file appears when all is done; with `append` its rows grow one by one.
 
     After an interruption the rows so far are in NAME.interrupted.csv beside it.
@@ -163,14 +163,14 @@ def csv_answers(place: str, top: int, *, append: bool, force: bool) -> Iterator[
     Raises UsageError where the file exists and neither `force` nor `append` is given, or where its columns differ.
     """
     if place == "-":
-        yield CsvAnswers(sys.stdout, top)
+        yield CsvPredictions(sys.stdout, top)
     elif append:
         yield from _appended(Path(place), top)
     elif os.path.lexists(place) and not force:
         raise UsageError(f"{place} exists; give --force to replace it, or another --csv file")
     else:
         with writing(Path(place), force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-            answers = CsvAnswers(file, top)
+            answers = CsvPredictions(file, top)
             try:
                 yield answers
             except BaseException:
@@ -189,7 +189,7 @@ def _keep_rows(draft: Path, path: Path, rows: int) -> None:
     say(f"interrupted: {count(rows, 'row')} so far kept in {kept}", style="yellow")
 
 
-def _appended(path: Path, top: int) -> Iterator[CsvAnswers]:
+def _appended(path: Path, top: int) -> Iterator[CsvPredictions]:
     expected = ",".join(f'"{column}"' for column in csv_columns(top))
     try:
         opened = path.open("a+", encoding="utf-8", newline="", buffering=1)
@@ -200,4 +200,4 @@ def _appended(path: Path, top: int) -> Iterator[CsvAnswers]:
         found = file.readline().rstrip("\n")
         if found and found != expected:
             raise UsageError(f"{path} has other columns than this run gives; name another --csv file")
-        yield CsvAnswers(file, top, header=not found)
+        yield CsvPredictions(file, top, header=not found)

@@ -13,7 +13,7 @@ INPUT_NAME, OUTPUT_NAME = "images", "logits"
 TOKENS_NAME, EMBEDDINGS_NAME = "tokens", "embeddings"  # of encoders
 
 
-def finish_hub(model: Any) -> bytes:
+def finish_graph(model: Any) -> bytes:
     """Slims an ONNX ModelProto and checks the hub's promises: opset, IR version, no external data, a valid graph."""
     import onnx
     import onnxslim

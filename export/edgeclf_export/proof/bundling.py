@@ -16,7 +16,7 @@ from edgeclf_export.proof.image_metadata import without_metadata
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.proof.probes import write_probes
 from edgeclf_export.proof.texts import ProofTexts, write_golden_texts, write_tokenizer
-from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -42,7 +42,11 @@ _VERSIONED = dict.fromkeys(
 
 
 def check_in_fp32(
-    target: Target, hub: Hub, images: ProofImages | ProofTexts, answers: NDArray[np.float32], precision: str
+    target: Target,
+    export_graph: ExportGraph,
+    images: ProofImages | ProofTexts,
+    answers: NDArray[np.float32],
+    precision: str,
 ) -> None:
     """The golden items through the target's model in fp32, before any precision is taken from it.
 
@@ -51,7 +55,7 @@ def check_in_fp32(
     golden = list(images.golden)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        manifest = describe(hub, target.name, target.build(hub, "fp32", folder), NO_GOLDEN)
+        manifest = describe(export_graph, target.name, target.build(export_graph, "fp32", folder), NO_GOLDEN)
         seal(folder, manifest)
         with target.open(Bundle.open(folder)) as session:
             proof = prove(
@@ -74,7 +78,7 @@ def build_bundle(
     draft: Path,
     target: Target,
     precision: str,
-    hub: Hub,
+    export_graph: ExportGraph,
     images: ProofImages | ProofTexts,
     answers: NDArray[np.float32],
 ) -> tuple[Manifest, Proof]:
@@ -83,14 +87,14 @@ def build_bundle(
     `answers` are the reference's to `images`.
     """
     draft.mkdir()
-    built = target.build(hub, precision, draft)
+    built = target.build(export_graph, precision, draft)
     if isinstance(images, ProofTexts):
         golden = write_golden_texts(draft, images, answers)
     else:
         golden = write_golden(draft / "golden", images, answers)
-    if isinstance(hub.exportable, TextExportable):
-        write_tokenizer(draft, hub.exportable.tokenizer)
-    manifest = describe(hub, target.name, built, golden)
+    if isinstance(export_graph.exportable, TextExportable):
+        write_tokenizer(draft, export_graph.exportable.tokenizer)
+    manifest = describe(export_graph, target.name, built, golden)
     shares = target.shares(draft, manifest)
     doubt = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
     manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([doubt] if doubt else [])))
@@ -156,10 +160,14 @@ def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
     return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
 
 
-def describe(hub: Hub, target: str, built: Built, golden: Golden) -> Manifest:
+def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golden) -> Manifest:
     """The manifest of what a target built, before any proof."""
-    exportable, training, parent = hub.exportable, hub.exportable.training, hub.exportable.parent
-    contract = exportable.contract(hub.form, built.batch)
+    exportable, training, parent = (
+        export_graph.exportable,
+        export_graph.exportable.training,
+        export_graph.exportable.parent,
+    )
+    contract = exportable.contract(export_graph.form, built.batch)
     manifest = Manifest(
         task=contract.task,
         state=built.state,

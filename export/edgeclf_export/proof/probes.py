@@ -18,7 +18,7 @@ _WIDTH_PX, _HEIGHT_PX = 37, 12  # about three to one: where pictures are padded 
 def write_probes(folder: Path, pixels: Pixels) -> tuple[Probe, ...]:
     """Writes the pictures into `folder`, which lies in the bundle, and says what `pixels` make of each."""
     probes = []
-    for name, shows, draw in _PICTURES:
+    for name, shows, draw in _THUMBNAILS:
         file = folder / f"probe_{name}.png"
         draw().save(file, optimize=True)
         found, _ = pixels.load(file)
@@ -41,7 +41,7 @@ def _deep() -> Image.Image:
     return Image.fromarray(steps.reshape(_HEIGHT_PX, _WIDTH_PX).astype(np.uint16))
 
 
-_PICTURES: tuple[tuple[str, str, Callable[[], Image.Image]], ...] = (
+_THUMBNAILS: tuple[tuple[str, str, Callable[[], Image.Image]], ...] = (
     ("alpha", "the background of transparent pixels", _transparent),
     ("16bit", "the range of 16-bit values", _deep),
 )

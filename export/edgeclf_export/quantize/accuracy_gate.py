@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.parity import bounds_of_change
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, compare
-from edgeclf_runtime.bundle.quantization_report import Floor, Judged
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 from edgeclf_runtime.metrics.metrics import expected_calibration_error, to_scores, weighted_calibration_error
-from edgeclf_runtime.metrics.paired import change_bounds, images_to_settle, judge_change
+from edgeclf_runtime.metrics.paired import change_bounds, change_verdict, images_to_settle
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -24,7 +24,7 @@ _HEADROOM = 1.5  # between the machine that exports and another with other kerne
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSet:
     """Images that judge, and the reference's logits for them. `labels`: None where nobody knows the right classes."""
 
     reference: NDArray[np.float32]
@@ -40,7 +40,9 @@ class Exam:
         return answers if self.labels is None else self.labels
 
 
-def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: float | None = None) -> Judged:
+def evaluate_step(
+    evaluation_set: EvaluationSet, logits: NDArray[np.float32], floor: AccuracyGate, temperature: float | None = None
+) -> Judged:
     """A model's (N, classes) logits against the reference's.
 
     `temperature`: the model's, where other images fitted it; None: it is fitted on these.
@@ -48,31 +50,31 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
         logits = np.where(np.isfinite(logits), logits, np.float32(0))
-    right = exam.right
-    fit = fit_temperature(logits, right) if temperature is None and exam.labels is not None else None
+    right = evaluation_set.right
+    fit = fit_temperature(logits, right) if temperature is None and evaluation_set.labels is not None else None
     if temperature is None:
-        temperature = exam.temperature if fit is None else fit.temperature
-    was, is_now = exam.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
+        temperature = evaluation_set.temperature if fit is None else fit.temperature
+    was, is_now = evaluation_set.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
     lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
     change = 100 * (won - lost) / len(right)
-    wanted, found = exam.reference / exam.temperature, logits / temperature
+    wanted, found = evaluation_set.reference / evaluation_set.temperature, logits / temperature
     kl = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
     margin = floor.margin_points(float(was.mean()))
-    resampling = Resampling(len(right), number_groups(exam.groups))
+    resampling = Resampling(len(right), number_groups(evaluation_set.groups))
     lower, upper, spread = bounds_of_change(is_now, was, resampling)
-    ece_reference, ece, least_rise = _calibration(exam, logits, temperature, resampling)
+    ece_reference, ece, least_rise = _calibration(evaluation_set, logits, temperature, resampling)
     insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
     few = hopeless(len(right), floor, float(was.mean()))
     bounds = (100 * lower, 100 * upper)
-    what = "top-1" if exam.labels is not None else "agreement with the reference"
+    what = "top-1" if evaluation_set.labels is not None else "agreement with the reference"
     verdict, reasons = _verdict(what, change, bounds, margin, insane, len(right), few=few)
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
     return Judged(
         images=len(right),
-        source=exam.source,
-        labelled=exam.labels is not None,
+        source=evaluation_set.source,
+        labelled=evaluation_set.labels is not None,
         top1_reference=float(was.mean()),
         top1=float(is_now.mean()),
         right_to_wrong=lost,
@@ -92,7 +94,7 @@ def judge(exam: Exam, logits: NDArray[np.float32], floor: Floor, temperature: fl
     )
 
 
-def hopeless(images: int, floor: Floor, reference_top1: float) -> bool:
+def hopeless(images: int, floor: AccuracyGate, reference_top1: float) -> bool:
     """Whether so few images could show nothing, even if not one answer changed."""
     return change_bounds(0, 0, images)[0] <= -floor.margin_points(reference_top1) / 100
 
@@ -102,7 +104,7 @@ def provable_points(images: int) -> float:
     return -100 * change_bounds(0, 0, images)[0]
 
 
-def images_that_prove(floor: Floor, reference_top1: float = 1.0) -> int | None:
+def images_that_prove(floor: AccuracyGate, reference_top1: float = 1.0) -> int | None:
     """How many images prove the floor where not one prediction changes; None: more than ten million."""
     return images_to_settle(0, 0, 1, floor.margin_points(reference_top1) / 100)
 
@@ -118,13 +120,16 @@ def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float
 
 
 def _calibration(
-    exam: Exam, logits: NDArray[np.float32], temperature: float, resampling: Resampling
+    evaluation_set: EvaluationSet, logits: NDArray[np.float32], temperature: float, resampling: Resampling
 ) -> tuple[float | None, float | None, float | None]:
     """Expected calibration errors of the reference and the model, and the least rise that the images leave possible."""
-    if exam.labels is None:
+    if evaluation_set.labels is None:
         return None, None, None
-    labels = exam.labels
-    was, is_now = to_scores(exam.reference, "softmax", exam.temperature), to_scores(logits, "softmax", temperature)
+    labels = evaluation_set.labels
+    was, is_now = (
+        to_scores(evaluation_set.reference, "softmax", evaluation_set.temperature),
+        to_scores(logits, "softmax", temperature),
+    )
 
     def rise(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         of_both = (weighted_calibration_error(weights, scores, labels) for scores in (is_now, was))
@@ -157,7 +162,7 @@ def _miscalibrated(before: float | None, after: float | None, least_rise: float 
 def _verdict(
     what: str, change: float, bounds: tuple[float, float], margin: float, insane: list[str], images: int, *, few: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Stricter than `judge_change`: a rung whose estimate itself is beyond the margin is not left open but fails.
+    """Stricter than `change_verdict`: a rung whose estimate itself is beyond the margin is not left open but fails.
 
     Not where the images are too `few` to show that anything holds: there one changed prediction may be beyond the
     margin and says nothing.
@@ -168,6 +173,6 @@ def _verdict(
         insane = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
     if insane:
         return "fail", tuple(insane)
-    if judge_change(lower, upper, margin) == "pass":
+    if change_verdict(lower, upper, margin) == "pass":
         return "pass", ()
     return "inconclusive", (f"{what} changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)

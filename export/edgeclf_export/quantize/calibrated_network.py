@@ -13,33 +13,35 @@ from edgeclf_export.quantize.activation_ranges import Activations, observe
 from edgeclf_export.quantize.bias_correction import correct_biases
 from edgeclf_export.quantize.calibration import CalibrationImages
 from edgeclf_export.targets.quantizer import Ranges
-from edgeclf_export.targets.target import Hub
+from edgeclf_export.targets.target import ExportGraph
 from edgeclf_runtime.bundle.manifest import to_input
-from edgeclf_runtime.bundle.quantization_report import Harm
+from edgeclf_runtime.bundle.quantization_report import Sensitivity
 
 
 @dataclass(frozen=True)
 class CalibratedNetwork:
     """What quantizers work with (`Network`), and how sensitive the network's layers are."""
 
-    hub: Hub
+    export_graph: ExportGraph
     calibration: CalibrationImages
 
     @cached_property
     def inputs(self) -> NDArray[np.generic]:
         """The calibration images as the graph takes them."""
-        return to_input(self.calibration.pixels, self.hub.exportable.contract(self.hub.form).normalization)
+        return to_input(
+            self.calibration.pixels, self.export_graph.exportable.contract(self.export_graph.form).normalization
+        )
 
     @cached_property
     def activations(self) -> Activations:
-        return observe(self.hub.onnx, self.inputs)
+        return observe(self.export_graph.onnx, self.inputs)
 
     @cached_property
-    def harms(self) -> tuple[Harm, ...]:
-        return sensitivity.measure(self.hub.onnx, self.activations.ranges("min-max"), self.inputs)
+    def sensitivities(self) -> tuple[Sensitivity, ...]:
+        return sensitivity.measure(self.export_graph.onnx, self.activations.ranges("min-max"), self.inputs)
 
     def ranges(self, method: str) -> Ranges:
         return self.activations.ranges(method)  # type: ignore[arg-type]
 
     def with_biases_corrected(self, quantized: bytes) -> bytes:
-        return correct_biases(self.hub.onnx, quantized, self.inputs)
+        return correct_biases(self.export_graph.onnx, quantized, self.inputs)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.quantize.accuracy_gate import Exam
+from edgeclf_export.quantize.accuracy_gate import EvaluationSet
 from edgeclf_export.quantize.calibration import (
     CALIBRATION_IMAGES,
     FEW_IMAGES,
@@ -21,7 +21,7 @@ from edgeclf_export.quantize.calibration import (
     without,
 )
 from edgeclf_export.quantize.few_images import SELECTED, More, about, what_can_be_shown
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, read_folder
 from edgeclf_runtime.metrics.temperature import fit_temperature
@@ -51,7 +51,7 @@ class Int8Options:
 
     calib_data: Path | None = None
     calib_images: int | None = None
-    floor: Floor = Floor()
+    floor: AccuracyGate = AccuracyGate()
     fallback: bool = False
     seed: int = 0
 
@@ -67,20 +67,20 @@ class Jobs:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What calibrates, what chooses (`exam` and its `pixels`), and how to look at the test images, once."""
+class CalibrationData:
+    """What calibrates, what chooses (`evaluation_set` and its `pixels`), and how to look at the test images, once."""
 
     calibration: CalibrationImages
-    exam: Exam
+    evaluation_set: EvaluationSet
     pixels: NDArray[np.uint8]
-    open_test: Callable[[str], tuple[Exam, NDArray[np.uint8]]] | None
+    open_test: Callable[[str], tuple[EvaluationSet, NDArray[np.uint8]]] | None
 
 
-def gather(
+def load_calibration_data(
     exportable: Exportable,
     options: Int8Options,
     progress: Progress,
-) -> Material:
+) -> CalibrationData:
     """The images by their jobs; no image has two. a note says what the images that judge can show.
 
     Raises
@@ -114,20 +114,26 @@ def gather(
     pixels = load_pixels(judging, exportable.pixels, "the images that judge")
     temperature = exportable.training.temperature if exportable.training else None
     logits = exportable.answer(pixels)
-    exam = _exam(jobs.judge, exportable.labels, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature)
+    evaluation_set = _evaluation_set(
+        jobs.judge, exportable.labels, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature
+    )
     if others:
         learnt = {image.sha256 for image in data.split.of("train")} if data is not None else set()
-        exam = Exam(logits, None, exam.temperature, _groups(judging), about(jobs.judge, others, source, learnt))
+        evaluation_set = EvaluationSet(
+            logits, None, evaluation_set.temperature, _groups(judging), about(jobs.judge, others, source, learnt)
+        )
     if not jobs.test or data is None:
-        return Material(calibration, exam, pixels, None)
+        return CalibrationData(calibration, evaluation_set, pixels, None)
     count_use = data.count_use
 
-    def open_test(digest: str) -> tuple[Exam, NDArray[np.uint8]]:
+    def open_test(digest: str) -> tuple[EvaluationSet, NDArray[np.uint8]]:
         told = count_use(digest)
         shown = load_pixels(jobs.test, exportable.pixels, "the test images")
-        return _exam(jobs.test, exportable.labels, exportable.answer(shown), told, exam.temperature), shown
+        return _evaluation_set(
+            jobs.test, exportable.labels, exportable.answer(shown), told, evaluation_set.temperature
+        ), shown
 
-    return Material(calibration, exam, pixels, open_test)
+    return CalibrationData(calibration, evaluation_set, pixels, open_test)
 
 
 def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
@@ -158,18 +164,18 @@ def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
     return Jobs(calibrating, judging, (), folder.resolve().name)
 
 
-def _exam(
+def _evaluation_set(
     images: Sequence[LabelledImage],
     classes: Sequence[str],
     reference: NDArray[np.float32],
     source: str,
     temperature: float | None,
-) -> Exam:
+) -> EvaluationSet:
     known = all(image.labels is not None for image in images)
     labels = class_numbers(images, classes) if known else None
     if temperature is None:
         temperature = 1.0 if labels is None else fit_temperature(reference, labels).temperature
-    return Exam(reference, labels, temperature, _groups(images), source)
+    return EvaluationSet(reference, labels, temperature, _groups(images), source)
 
 
 def _groups(images: Sequence[LabelledImage]) -> list[str | None] | None:

@@ -31,24 +31,24 @@ def write_bundle(
     draft.mkdir()
     manifest = chosen.trial.manifest
     if manifest is None:
-        raise ValueError(f"{chosen.trial.rung.name} has no model")
+        raise ValueError(f"{chosen.trial.step.name} has no model")
     _copy(chosen.trial.folder, draft)
     owns: dict[str, OwnOutputs] = {}
     for trial in chosen.candidates:
         place = draft / FOLDER / trial.folder.name
         _copy(trial.folder, place)
-        owns[trial.rung.name] = _own_outputs(trials, trial, place, images)
+        owns[trial.step.name] = _own_outputs(trials, trial, place, images)
     golden = write_golden(draft / "golden", images, answers)
     manifest = replace(
         manifest,
         golden=golden,
         tolerances=trials.tolerances(chosen.trial, images.batch, answers),
-        shares=chosen.trial.rung.shares,
+        shares=chosen.trial.step.shares,
         ladder=chosen.ladder,
         calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
         candidates=tuple(
             _candidate(
-                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.rung.name]
+                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.step.name]
             )
             for trial in chosen.candidates
         ),
@@ -60,7 +60,7 @@ def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages)
     """What a candidate itself gives for the golden images, written beside its files at `place`."""
     manifest = trial.manifest
     if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
+        raise ValueError(f"{trial.step.name} has no model")
     with trials.target.open(Bundle.open(trial.folder)) as session:
         outputs = run_pixels(session, manifest, images.batch[list(images.golden)])
         machine = {**machine_facts(), **session.facts}
@@ -70,17 +70,17 @@ def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages)
 def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, own: OwnOutputs) -> Candidate:
     manifest = trial.manifest
     if manifest is None:
-        raise ValueError(f"{trial.rung.name} has no model")
+        raise ValueError(f"{trial.step.name} has no model")
     return Candidate(
-        name=trial.rung.name,
+        name=trial.step.name,
         folder=trial.folder.name,
         weights_precision=manifest.weights_precision,
         compute_precision=manifest.compute_precision,
         tolerances=tolerances,
         temperature=manifest.temperature,
         temperature_fit=manifest.temperature_fit,
-        shares=trial.rung.shares,
-        calibration=replace(calibration, method=trial.rung.did) if manifest.weights_precision == "int8" else None,
+        shares=trial.step.shares,
+        calibration=replace(calibration, method=trial.step.did) if manifest.weights_precision == "int8" else None,
         own=own,
     )
 

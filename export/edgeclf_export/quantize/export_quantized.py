@@ -15,11 +15,11 @@ from edgeclf_export.failures import Failed, TargetsFailed
 from edgeclf_export.proof.bundling import keep_aside
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
-from edgeclf_export.quantize.calibration_data import Int8Options, gather
+from edgeclf_export.quantize.calibration_data import Int8Options, load_calibration_data
 from edgeclf_export.quantize.chosen_bundle import write_bundle
 from edgeclf_export.quantize.selection import LadderFailed, choose
 from edgeclf_export.quantize.trial import Trials
-from edgeclf_export.targets.target import Hub, Target
+from edgeclf_export.targets.target import ExportGraph, Target
 from edgeclf_runtime.bundle.atomic_write import set_aside, writing
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import Proof
@@ -48,7 +48,7 @@ def export_quantized(
     exportable: Exportable,
     order: Order,
     options: Int8Options,
-    hub: Hub,
+    export_graph: ExportGraph,
     images: ProofImages,
     answers: NDArray[np.float32],
     progress: Progress,
@@ -62,21 +62,34 @@ def export_quantized(
         When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
         was judged. What came nearest is kept aside as NAME.failed.
     UsageError, DataError
-        As `gather`: images to calibrate and to judge on are missing.
+        As `load_calibration_data`: images to calibrate and to judge on are missing.
     """
-    material = gather(exportable, options, progress)
-    network = CalibratedNetwork(hub, material.calibration)
+    calibration_data = load_calibration_data(exportable, options, progress)
+    network = CalibratedNetwork(export_graph, calibration_data.calibration)
     failed: list[Failed] = []
     made: list[str] = []
     for target, place in order.places.items():
         with tempfile.TemporaryDirectory() as workshop:
-            trials = Trials(order.targets[target], hub, material.exam, material.pixels, options.floor, Path(workshop))
+            trials = Trials(
+                order.targets[target],
+                export_graph,
+                calibration_data.evaluation_set,
+                calibration_data.pixels,
+                options.floor,
+                Path(workshop),
+            )
             destination = place
             try:
                 chosen = choose(
-                    trials, network, material, options, auto=order.precision == "auto", progress=progress, time=time
+                    trials,
+                    network,
+                    calibration_data,
+                    options,
+                    auto=order.precision == "auto",
+                    progress=progress,
+                    time=time,
                 )
-                precision = chosen.trial.rung.precision
+                precision = chosen.trial.step.precision
                 if order.precision == "int8" and precision != "int8":
                     destination = order.fallback_places[target, precision]
                 progress.step(f"proving {destination.name}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgeclf_export.quantize.accuracy_gate import hopeless, images_that_prove, provable_points
 from edgeclf_export.quantize.calibration import FEW_IMAGES
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.images.labelled import LabelledImage
 
 SELECTED = "selected on these images"
@@ -27,7 +27,7 @@ class More:
     most: int
 
     @classmethod
-    def needed(cls, judging: Sequence[LabelledImage], floor: Floor) -> More:
+    def needed(cls, judging: Sequence[LabelledImage], floor: AccuracyGate) -> More:
         """None where the images can prove the floor by themselves, or no number of images can."""
         wanted = images_that_prove(floor)
         if wanted is None or not hopeless(len(judging), floor, 1.0):
@@ -43,7 +43,7 @@ class More:
 
 
 def what_can_be_shown(
-    judging: Sequence[LabelledImage], others: Sequence[LabelledImage], source: str, floor: Floor
+    judging: Sequence[LabelledImage], others: Sequence[LabelledImage], source: str, floor: AccuracyGate
 ) -> str:
     """For the user, before anything is tried: what one prediction is worth, what they prove, how many would do."""
     images, wanted = len(judging), images_that_prove(floor)
@@ -71,5 +71,5 @@ def about(
     return f"{len(judging)} {source} and {len(others)} images that did not calibrate{seen}, {SELECTED}"
 
 
-def _would_do(wanted: int, floor: Floor) -> str:
+def _would_do(wanted: int, floor: AccuracyGate) -> str:
     return f"for {floor} {wanted} would do, or a larger --max-drop"

@@ -11,14 +11,14 @@ from edgeclf_export.quantize.sensitivity import worst
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_export.targets.quantizer import Recipe
 from edgeclf_runtime.backends.audit import LEAST_SHARE
-from edgeclf_runtime.bundle.quantization_report import Harm, Judged
+from edgeclf_runtime.bundle.quantization_report import Judged, Sensitivity
 from edgeclf_runtime.progress import Progress
 
 LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most harmful first
-BLAMED = 5
+MOST_RESPONSIBLE = 5
 
 
-def climb_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -> list[Trial]:
+def search_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -> list[Trial]:
     """The int8 rungs that were tried, in order; the last one holds, or none does.
 
     Where so few images judge that no rung could be shown to hold, the first that does not fail is enough.
@@ -29,7 +29,7 @@ def climb_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -
         write = partial(trials.quantizer.write, network, recipe)
         trial = trials.attempt(recipe.name, recipe.did, write, leave=recipe.leave)
         tried.append(trial)
-        if trial.rung.holds or (trial.is_usable and _nothing_can_be_shown(trials, trial)):
+        if trial.step.holds or (trial.is_usable and _nothing_can_be_shown(trials, trial)):
             break
     return tried
 
@@ -38,29 +38,29 @@ def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
     """The rungs of 16 bits that this machine's engine computes in; the first that it takes is enough."""
     tried: list[Trial] = []
     for precision in trials.quantizer.lower:
-        tried.append(float_rung(trials, precision, progress))
+        tried.append(float_step(trials, precision, progress))
         if tried[-1].manifest is not None:
             break
     return tried
 
 
-def float_rung(trials: Trials, precision: str, progress: Progress) -> Trial:
+def float_step(trials: Trials, precision: str, progress: Progress) -> Trial:
     """A rung that is not quantized."""
     progress.step(f"{trials.target.name}: {precision}")
     did = {"fp32": "as it was trained", "fp16": "weights stored in 16 bits", "bf16": "computed in 16 bits"}[precision]
-    return trials.attempt(precision, did, partial(trials.target.build, trials.hub, precision))
+    return trials.attempt(precision, did, partial(trials.target.build, trials.export_graph, precision))
 
 
-def blame(network: CalibratedNetwork, tried: list[Trial]) -> tuple[Harm, ...]:
+def blame(network: CalibratedNetwork, tried: list[Trial]) -> tuple[Sensitivity, ...]:
     """The layers that quantization harms most, where the ladder had to ask."""
-    asked = any(trial.rung.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
-    return network.harms[:BLAMED] if asked else ()
+    asked = any(trial.step.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
+    return network.sensitivities[:MOST_RESPONSIBLE] if asked else ()
 
 
 def best(tried: list[Trial]) -> Trial | None:
     """The rung that holds, else the usable one whose bound is nearest to holding."""
     usable = [trial for trial in tried if trial.is_usable]
-    return max(usable, key=lambda trial: (trial.rung.holds, _bound(trial)), default=None)
+    return max(usable, key=lambda trial: (trial.step.holds, _bound(trial)), default=None)
 
 
 def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> Iterator[Recipe]:
@@ -77,10 +77,10 @@ def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> 
     if not quantizer.leaves_layers:
         return
     start = _best_recipe(tried, known)
-    spare = min((t.rung.shares.get("int8", 0.0) for t in tried if t.rung.shares), default=1.0) - LEAST_SHARE
+    spare = min((t.step.shares.get("int8", 0.0) for t in tried if t.step.shares), default=1.0) - LEAST_SHARE
     left: tuple[str, ...] = ()
     for share in LEFT_IN_FLOAT:
-        chosen = worst(network.harms, share, spare)
+        chosen = worst(network.sensitivities, share, spare)
         if len(chosen) > len(left):
             left = chosen
             yield Recipe(start.ranges, start.corrected, left)
@@ -88,23 +88,23 @@ def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> 
 
 def _best_recipe(tried: list[Trial], known: dict[str, Recipe]) -> Recipe:
     """Of the recipes tried the one that harmed least: by the bound of top-1, then by the divergence of scores."""
-    judged = [t for t in tried if t.rung.name in known and t.rung.judged is not None]
+    judged = [t for t in tried if t.step.name in known and t.step.judged is not None]
     if not judged:
         return next(iter(known.values()))
-    return known[max(judged, key=_merit).rung.name]
+    return known[max(judged, key=_merit).step.name]
 
 
 def _merit(trial: Trial) -> tuple[float, float]:
-    return _bound(trial), -(trial.rung.judged.mean_kl if trial.rung.judged else 0.0)
+    return _bound(trial), -(trial.step.judged.mean_kl if trial.step.judged else 0.0)
 
 
 def _bound(trial: Trial) -> float:
-    return trial.rung.judged.bound_points if trial.rung.judged else float("-inf")
+    return trial.step.judged.bound_points if trial.step.judged else float("-inf")
 
 
 def _nothing_can_be_shown(trials: Trials, trial: Trial) -> bool:
     """Whether more steps of the ladder would tell no more: so few images, and at most one prediction changed."""
-    judged: Judged | None = trial.rung.judged
+    judged: Judged | None = trial.step.judged
     if judged is None or not hopeless(judged.images, trials.floor, judged.top1_reference):
         return False
     return judged.right_to_wrong - judged.wrong_to_right <= 1 or -judged.change_points <= judged.margin_points

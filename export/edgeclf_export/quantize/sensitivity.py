@@ -11,7 +11,7 @@ from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import Layer, layers
 from edgeclf_export.quantize.activation_ranges import open_quietly
 from edgeclf_export.targets.quantizer import Ranges
-from edgeclf_runtime.bundle.quantization_report import Harm
+from edgeclf_runtime.bundle.quantization_report import Sensitivity
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 
 IMAGES = 32
@@ -20,7 +20,7 @@ _LEVELS = 255
 _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
 
 
-def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[Harm, ...]:
+def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[Sensitivity, ...]:
     """Every convolution and matrix product with constant weights, the most harmful first.
 
     `pixels` are calibration images as the graph takes them: images that judge choose nothing here.
@@ -32,24 +32,24 @@ def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[
     pixels = pixels[:IMAGES]
     wanted = _answers(network, pixels)
     total = max(1, sum(layer.macs for layer in found))
-    harms = [
-        Harm(layer.node, layer.operator, _divergence(wanted, _answers(variant, pixels)), layer.macs / total)
+    sensitivities = [
+        Sensitivity(layer.node, layer.operator, _divergence(wanted, _answers(variant, pixels)), layer.macs / total)
         for layer in found
         if layer.weight is not None and (variant := quantize_alone(network, layer, ranges)) is not None
     ]
-    return tuple(sorted(harms, key=lambda harm: -harm.mean_kl))
+    return tuple(sorted(sensitivities, key=lambda sensitivity: -sensitivity.mean_kl))
 
 
-def worst(harms: tuple[Harm, ...], share: float, most_macs: float) -> tuple[str, ...]:
+def worst(sensitivities: tuple[Sensitivity, ...], share: float, most_macs: float) -> tuple[str, ...]:
     """The nodes that make up `share` of all layers, most harmful first, with at most `most_macs` of the work."""
     chosen: list[str] = []
     macs = 0.0
-    for harm in harms:
-        if len(chosen) >= max(1, round(share * len(harms))):
+    for sensitivity in sensitivities:
+        if len(chosen) >= max(1, round(share * len(sensitivities))):
             break
-        if macs + harm.macs_share <= most_macs:
-            chosen.append(harm.node)
-            macs += harm.macs_share
+        if macs + sensitivity.macs_share <= most_macs:
+            chosen.append(sensitivity.node)
+            macs += sensitivity.macs_share
     return tuple(chosen)
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.proof.bundling import NO_GOLDEN, describe
-from edgeclf_export.quantize.accuracy_gate import Exam, judge, measured_tolerances
+from edgeclf_export.quantize.accuracy_gate import EvaluationSet, evaluate_step, measured_tolerances
 from edgeclf_export.targets.quantizer import Quantizer
-from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, coarser
-from edgeclf_runtime.bundle.quantization_report import Floor, Rung, in_a_path
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Step, in_a_path
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BackendError
 
@@ -27,15 +27,15 @@ from edgeclf_runtime.errors import BackendError
 class Trial:
     """A rung, and the folder and manifest of its model; `manifest` None: the engine refused it."""
 
-    rung: Rung
+    step: Step
     folder: Path
     manifest: Manifest | None
 
     @property
     def is_usable(self) -> bool:
         """Whether a bundle may be made of it: it holds, or too few images leave that open."""
-        judged = self.rung.judged
-        return self.rung.problem is None and judged is not None and judged.verdict != "fail"
+        judged = self.step.judged
+        return self.step.problem is None and judged is not None and judged.verdict != "fail"
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Trials:
     """How every rung of one target is tried: on the same images, against the same reference, for the same floor."""
 
     target: Target
-    hub: Hub
-    exam: Exam
+    export_graph: ExportGraph
+    evaluation_set: EvaluationSet
     pixels: NDArray[np.uint8]
-    floor: Floor
+    floor: AccuracyGate
     workshop: Path
 
     @property
@@ -62,18 +62,18 @@ class Trials:
         folder.mkdir(parents=True)
         try:
             built = write(folder)
-            manifest = describe(self.hub, self.target.name, built, NO_GOLDEN)
+            manifest = describe(self.export_graph, self.target.name, built, NO_GOLDEN)
             seal(folder, manifest)
             logits = self.answers(folder, manifest, self.pixels)
         except BackendError as error:
-            rung = Rung(name, name.split()[0], did, leave, None, 0, None, problem=str(error))
-            return Trial(rung, folder, None)
-        judged = judge(self.exam, logits, self.floor)
+            step = Step(name, name.split()[0], did, leave, None, 0, None, problem=str(error))
+            return Trial(step, folder, None)
+        judged = evaluate_step(self.evaluation_set, logits, self.floor)
         tolerances = manifest.tolerances
         if built.weights_precision == "int8":
-            tolerances = measured_tolerances(self.exam.reference, logits)
+            tolerances = measured_tolerances(self.evaluation_set.reference, logits)
         elif built.compute_precision != "fp32":  # the floor is what was asked for, so it decides here too
-            tolerances = coarser(tolerances, measured_tolerances(self.exam.reference, logits))
+            tolerances = coarser(tolerances, measured_tolerances(self.evaluation_set.reference, logits))
         manifest = replace(
             manifest,
             temperature=judged.temperature,
@@ -82,7 +82,7 @@ class Trials:
         )
         seal(folder, manifest)
         shares = self.target.shares(folder, manifest)
-        rung = Rung(
+        step = Step(
             name=name,
             precision=built.weights_precision,
             did=did,
@@ -92,7 +92,7 @@ class Trials:
             judged=judged,
             problem=Audit(shares or {}).shortfall(built.compute_precision),
         )
-        return Trial(rung, folder, manifest)
+        return Trial(step, folder, manifest)
 
     def answers(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, classes) logits of a written model, opened as a device opens it."""
@@ -106,7 +106,7 @@ class Trials:
         """
         manifest = trial.manifest
         if manifest is None:
-            raise ValueError(f"{trial.rung.name} has no model")
+            raise ValueError(f"{trial.step.name} has no model")
         if manifest.weights_precision != "int8":
             return manifest.tolerances
         seen = measured_tolerances(answers, self.answers(trial.folder, manifest, pixels))

@@ -41,7 +41,7 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         pixels=pixels,
         normalization=normalization,
         reference=manifest.reference,
-        answer=lambda batch: _golden_answers(bundle, batch),
+        answer=lambda batch: _golden_logits(bundle, batch),
         make_onnx=lambda asked, opset: _graph(bundle, form, asked),
         batch=manifest.inputs[0].fixed_batch,
         scores=manifest.scores,
@@ -69,7 +69,7 @@ def _write_images(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _golden_answers(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _golden_logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the reference answered to these pixels. Raises DataError where they are none of the golden ones."""
     golden = bundle.manifest.golden
     outputs = bundle.read_array(golden.outputs)

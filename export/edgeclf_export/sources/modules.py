@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable, Training
-from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_graph
 from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
@@ -172,7 +172,7 @@ def to_onnx(module: torch.nn.Module, sample: torch.Tensor, opset: int, *, input_
         except torch.onnx.OnnxExporterError as error:
             raise DataError(f"torch can't export this module to ONNX opset {opset}: {_reason(error)}") from error
     assert program is not None  # dynamo=True returns the program
-    return finish_hub(program.model_proto)
+    return finish_graph(program.model_proto)
 
 
 @contextlib.contextmanager

@@ -8,17 +8,17 @@ from pathlib import Path
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.ort_audit import audited_work
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
-from edgeclf_export.targets.target import Built, Hub, Served, Target
+from edgeclf_export.targets.target import Built, ExportGraph, Served, Target
 from edgeclf_runtime.backends.audit import Work, audit
 from edgeclf_runtime.backends.ort import MODEL, import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Manifest, Precision
 
 
-def build(hub: Hub, precision: str, folder: Path) -> Built:
+def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     if precision == "fp32":
-        (folder / MODEL).write_bytes(hub.onnx)
+        (folder / MODEL).write_bytes(export_graph.onnx)
         return Built("fp32", "fp32")
-    model = to_fp16(hub.onnx)
+    model = to_fp16(export_graph.onnx)
     (folder / MODEL).write_bytes(model)
     return Built("fp16", computed_precision(model))
 
@@ -41,7 +41,7 @@ def computed_precision(model: bytes) -> Precision:
 
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
-    model = ort_quantizer.quantize(network.hub.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
+    model = ort_quantizer.quantize(network.export_graph.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
     if recipe.corrected:
         model = network.with_biases_corrected(model)
     (folder / MODEL).write_bytes(model)

@@ -9,18 +9,18 @@ from edgeclf_export.targets import ov_quantizer
 from edgeclf_export.targets.ov_audit import audited_work
 from edgeclf_export.targets.ov_graph import read
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
-from edgeclf_export.targets.target import Built, Hub, Served, Target
+from edgeclf_export.targets.target import Built, ExportGraph, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino, read_precision
 from edgeclf_runtime.bundle.manifest import Precision
 from edgeclf_runtime.errors import BackendError, DataError, one_line
 
 
-def build(hub: Hub, precision: str, folder: Path) -> Built:
+def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     """fp16 is about storing, and takes what the CPU then computes in; bf16 is about computing."""
     core = import_openvino().Core()
     try:
-        network = read(hub.onnx)
+        network = read(export_graph.onnx)
         compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(device="cpu"), HINTS[precision]))
     except RuntimeError as error:
         raise BackendError(f"OpenVINO can't take this model ({one_line(error)}); export it to onnx instead") from error
@@ -42,7 +42,7 @@ def save(network: Any, folder: Path, *, compress: bool) -> None:
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
     model = ov_quantizer.quantize(
-        network.hub.onnx, network.inputs, recipe.ranges, corrected=recipe.corrected, leave=recipe.leave
+        network.export_graph.onnx, network.inputs, recipe.ranges, corrected=recipe.corrected, leave=recipe.leave
     )
     save(model, folder, compress=False)
     return Built("int8", "int8")

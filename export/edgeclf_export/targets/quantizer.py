@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.targets.target import Built, Hub
+from edgeclf_export.targets.target import Built, ExportGraph
 
 Ranges = Mapping[str, tuple[float, float]]  # of each float tensor of the ONNX graph: lowest and highest value
 
@@ -40,7 +40,7 @@ class Network(Protocol):
     """What a quantizer works with; whatever is measured on calibration images is measured once for all targets."""
 
     @property
-    def hub(self) -> Hub: ...
+    def export_graph(self) -> ExportGraph: ...
     @property
     def inputs(self) -> NDArray[np.generic]:
         """The calibration images as the graph takes them."""

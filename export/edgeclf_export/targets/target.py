@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Hub:
+class ExportGraph:
     """A classifier or encoder and its ONNX graph, made when the first target asks for it, shared by all of a call."""
 
     exportable: AnyExportable
@@ -128,7 +128,7 @@ class Target:
 
     name: str
     precisions: tuple[str, ...]
-    build: Callable[[Hub, str, Path], Built]
+    build: Callable[[ExportGraph, str, Path], Built]
     quantizer: Quantizer | None = None
     audit: Callable[[Path, Manifest], Iterable[Work]] | None = None
     open: Callable[[Bundle], Session] = open_session

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeclf_export.targets.target import Built, Hub, Target
+from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.torch_module import MODEL, WEIGHTS
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import UsageError
 
 
-def build(hub: Hub, precision: str, folder: Path) -> Built:
+def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     import torch
     from safetensors.torch import save
 
-    builder, state = hub.exportable.builder, hub.exportable.state
+    builder, state = export_graph.exportable.builder, export_graph.exportable.state
     if builder is None or state is None:
         raise UsageError(
             "the pytorch target needs an architecture that timm, torchvision or open_clip can build again; a module of "

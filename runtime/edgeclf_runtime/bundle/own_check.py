@@ -52,21 +52,21 @@ def check_own(
     return OwnCheck(comparing(own, found, tolerances), tolerances, differs, here, there, kl_here, kl_there)
 
 
-def judge_own(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+def own_failures(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
     """What is wrong, in words: another computation than where it was made, or one farther from the reference."""
     return (
-        *judge_own_computation(check, items=items, outputs=outputs),
-        *judge_own_distance(check, items=items, outputs=outputs),
+        *own_computation_failures(check, items=items, outputs=outputs),
+        *own_distance_failures(check, items=items, outputs=outputs),
     )
 
 
-def judge_own_computation(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+def own_computation_failures(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
     """Where the bundle computes something else here than where it was made."""
     reasons = deviations(check.comparison, check.tolerances, items, outputs)
     return (f"{'; '.join(reasons)} from what this bundle gave where it was made",) if reasons else ()
 
 
-def judge_own_distance(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
+def own_distance_failures(check: OwnCheck, *, items: str = "images", outputs: str = "logits") -> tuple[str, ...]:
     """Where the bundle is farther from its reference here than where it was made, on average over the items."""
     limit, reasons = check.tolerances, []
     farthest = FARTHER * check.distance_at_export + limit.relative / 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.proof import TOLERANCES, compare, judge
+from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.bundle.proof import Comparison as LogitComparison
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, mean_of, number_groups
 from edgeclf_runtime.metrics.logits import kl_divergences
@@ -16,9 +16,9 @@ from edgeclf_runtime.metrics.metrics import Evaluation
 from edgeclf_runtime.metrics.paired import (
     TWO_BOUNDS,
     change_bounds,
+    change_verdict,
     images_to_settle,
     in_points,
-    judge_change,
     mcnemar_p,
     on_images,
 )
@@ -84,7 +84,7 @@ class Parity:
     @property
     def same_logits(self) -> bool:
         """Whether every image's outputs lie within the limits of fp32 from the reference's."""
-        return self.logits is not None and judge(self.logits, TOLERANCES["fp32"])[0] == "pass"
+        return self.logits is not None and verdict_of(self.logits, TOLERANCES["fp32"])[0] == "pass"
 
     @property
     def more_images(self) -> int | None:
@@ -132,8 +132,8 @@ def parity_of(
     lower, upper, spread = bounds_of_change(right, wanted, resampling)
     margin = margin_points / 100
     logits = _compared_logits(row, reference)
-    same = logits is not None and judge(logits, TOLERANCES["fp32"])[0] == "pass"
-    verdict = "pass" if same else judge_change(lower, upper, margin)
+    same = logits is not None and verdict_of(logits, TOLERANCES["fp32"])[0] == "pass"
+    verdict = "pass" if same else change_verdict(lower, upper, margin)
     more = images_to_settle(lost, gained, images, margin, spread=spread) if verdict == "inconclusive" else None
     kl = _divergences(reference, row)
     worst = _worst_class(row.evaluation, reference.evaluation)

@@ -219,7 +219,7 @@ def _of_length_1(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(vectors / np.where(norms > 0, norms, 1.0))
 
 
-def judge(
+def verdict_of(
     comparison: Comparison, tolerances: Tolerances, *, items: str = "images", outputs: str = "logits"
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""

@@ -9,11 +9,11 @@ from edgeclf_runtime.metrics.paired import in_points
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.metrics.verdict import Verdict
 
-Became = Literal["model", "candidate", "passed over", "failed"]
+StepOutcome = Literal["model", "candidate", "passed over", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class AccuracyGate:
     """The most that top-1 may fall: points, or the share of the reference's top-1 that must be left (MLPerf: 0.99)."""
 
     points: float | None = 1.0
@@ -81,7 +81,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Step:
     """One way to make the model smaller or faster, and what came of it.
 
     Attributes
@@ -108,7 +108,7 @@ class Rung:
     problem: str | None = None
     median_ms: float | None = None
     ratio: float | None = None
-    became: Became = "failed"
+    became: StepOutcome = "failed"
 
     @property
     def holds(self) -> bool:
@@ -116,7 +116,7 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
+class Sensitivity:
     """How far the answers move if this layer alone is quantized: mean KL divergence on calibration images, nats."""
 
     node: str
@@ -135,18 +135,18 @@ class Ladder:
     `noise` is how far two sessions of the same model differed when the rungs were timed (0.03: 3 %).
     """
 
-    floor: Floor
-    rungs: tuple[Rung, ...]
+    floor: AccuracyGate
+    rungs: tuple[Step, ...]
     chosen: str
     why: str
-    blame: tuple[Harm, ...]
+    blame: tuple[Sensitivity, ...]
     warnings: tuple[str, ...]
     final: Judged | None
     machine: dict[str, str]
     noise: float | None = None
 
-    def rung(self, name: str) -> Rung:
-        return next(rung for rung in self.rungs if rung.name == name)
+    def step(self, name: str) -> Step:
+        return next(step for step in self.rungs if step.name == name)
 
     @property
     def decisive(self) -> Judged | None:
@@ -155,7 +155,7 @@ class Ladder:
         So too where the test images leave open what agreement with the reference has shown on more images.
         None for fp32, which is the reference itself, and where no rung was chosen.
         """
-        if not self.chosen or (chosen := self.rung(self.chosen)).precision == "fp32":
+        if not self.chosen or (chosen := self.step(self.chosen)).precision == "fp32":
             return None
         judged, final = chosen.judged, self.final
         if final is not None and final.verdict == "inconclusive" and judged is not None and not judged.labelled:
@@ -164,14 +164,14 @@ class Ladder:
 
     def chosen_again(self, name: str, why: str) -> Ladder:
         """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""
-        rungs = tuple(replace(rung, became=_became_again(rung, name)) for rung in self.rungs)
+        rungs = tuple(replace(step, became=_became_again(step, name)) for step in self.rungs)
         return replace(self, rungs=rungs, chosen=name, why=why, final=None)
 
 
-def _became_again(rung: Rung, chosen: str) -> Became:
-    if rung.name == chosen:
+def _became_again(step: Step, chosen: str) -> StepOutcome:
+    if step.name == chosen:
         return "model"
-    return "failed" if rung.became == "failed" else "passed over"
+    return "failed" if step.became == "failed" else "passed over"
 
 
 def in_a_path(name: str) -> str:

@@ -20,12 +20,12 @@ from edgeclf_runtime.backends.engine import OWN_DEVICE, SessionOptions
 from edgeclf_runtime.backends.tensorrt.backend import BACKEND
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, Plan, build_plan
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu, open_cuda
-from edgeclf_runtime.backends.tensorrt.engine_facts import (
-    ENGINE_FACTS,
-    EngineFacts,
+from edgeclf_runtime.backends.tensorrt.engine_info import (
+    ENGINE_INFO,
+    EngineInfo,
     differences,
     place_here,
-    read_facts,
+    read_engine_info,
 )
 from edgeclf_runtime.backends.tensorrt.inspector import audit_layers
 from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt, version_numbers
@@ -138,7 +138,7 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress
     """The bundle itself where it runs here; else one that does: built by an earlier call, or built now."""
     if not needs_build(bundle) or bundle.manifest.state == "portable":
         return bundle
-    facts = read_facts(bundle)
+    facts = read_engine_info(bundle)
     gpu = open_cuda().require_gpu()
     library = import_tensorrt()
     here = place_here(library, gpu)
@@ -151,7 +151,7 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress
     if destination.exists():
         earlier = Bundle.open(destination)
         replaces = earlier.manifest.derived_from == _origin(bundle)
-        if replaces and not any(each.kind == "error" for each in differences(read_facts(earlier), here)):
+        if replaces and not any(each.kind == "error" for each in differences(read_engine_info(earlier), here)):
             progress.note(f"{destination}, built for this machine before, takes its place")
             return earlier
     # after a smaller update the new engine has the old one's name, and takes its place
@@ -160,8 +160,8 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress
 
 def settings_of(bundle: Bundle) -> BuildSettings:
     """What a bundle says that its engine be built with: a built one in engine.json, a portable one in build.json."""
-    if ENGINE_FACTS in bundle.manifest.files:
-        return read_facts(bundle).settings
+    if ENGINE_INFO in bundle.manifest.files:
+        return read_engine_info(bundle).settings
     if SETTINGS not in bundle.manifest.files:
         return BuildSettings()
     where = f"{bundle.path}/{SETTINGS}"
@@ -256,10 +256,10 @@ def _audit(plan: Plan, where: str, settings: BuildSettings, library: Library) ->
 
 def _facts(
     bundle: Bundle, onnx: bytes, plan: Plan, audit: Audit, settings: BuildSettings, library: Library, gpu: Gpu
-) -> EngineFacts:
+) -> EngineInfo:
     entry = bundle.manifest.inputs[0]
     fixed = entry.fixed_batch
-    return EngineFacts(
+    return EngineInfo(
         schema=1,
         place=place_here(library, gpu),
         plan_version=plan_version(plan.data, PLAN),
@@ -275,11 +275,11 @@ def _facts(
     )
 
 
-def _write(bundle: Bundle, draft: Path, plan: Plan, facts: EngineFacts) -> Manifest:
+def _write(bundle: Bundle, draft: Path, plan: Plan, facts: EngineInfo) -> Manifest:
     """The new bundle's files and its sealed manifest: all of the old one's, with the plan and its facts."""
     bundle.copy_files(draft)
     (draft / PLAN).write_bytes(plan.data)
-    (draft / ENGINE_FACTS).write_bytes(facts.to_bytes())
+    (draft / ENGINE_INFO).write_bytes(facts.to_bytes())
     tolerances = bundle.manifest.tolerances
     if facts.settings.tf32:  # as many bits of mantissa as fp16
         tolerances = coarser(tolerances, TOLERANCES["fp16"])

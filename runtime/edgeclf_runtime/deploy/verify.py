@@ -15,7 +15,7 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, to_input
-from edgeclf_runtime.bundle.own_check import judge_own
+from edgeclf_runtime.bundle.own_check import own_failures
 from edgeclf_runtime.bundle.own_outputs import compare_with_own, prediction_faults, record_own_outputs
 from edgeclf_runtime.bundle.proof import (
     ENOUGH_IMAGES,
@@ -27,7 +27,7 @@ from edgeclf_runtime.bundle.proof import (
     coarser,
     compare,
     compare_embeddings,
-    judge,
+    verdict_of,
 )
 from edgeclf_runtime.deploy.golden_items import decoding_faults, fast_batch, golden_batch, pixels_digest, probe_faults
 from edgeclf_runtime.deploy.tolerances import tolerances_of
@@ -199,9 +199,9 @@ def prove(
     classifies = manifest.task == "classify"
     items, kind = "texts" if manifest.task == "embed-text" else "images", "logits" if classifies else "embeddings"
     comparison = (compare if classifies else compare_embeddings)(reference, outputs, tolerances)
-    verdict, reasons = judge(comparison, tolerances, items=items, outputs=kind)
+    verdict, reasons = verdict_of(comparison, tolerances, items=items, outputs=kind)
     if own is not None:
-        faults = judge_own(own, items=items, outputs=kind)
+        faults = own_failures(own, items=items, outputs=kind)
         if faults:
             verdict, reasons = "fail", (*(reasons if verdict == "fail" else ()), *faults)
     if verdict == "inconclusive" and comparison.images >= ENOUGH_IMAGES:

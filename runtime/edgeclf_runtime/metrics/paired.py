@@ -56,7 +56,7 @@ def _score(lost: float, gained: float, images: float, change: float) -> float:
     return distance / math.sqrt(variance)
 
 
-def judge_change(lower: float, upper: float, margin: float) -> Verdict:
+def change_verdict(lower: float, upper: float, margin: float) -> Verdict:
     """Non-inferiority at 95 %: pass above -margin, fail where even the upper bound is not, else inconclusive."""
     if lower > -margin:
         return "pass"
@@ -82,7 +82,7 @@ def images_to_settle(lost: int, gained: int, images: int, margin: float, *, spre
     def settled(count: int) -> bool:
         scale = count / images
         lower, upper = change_bounds(lost * scale, gained * scale, count, Z_ONE_SIDED * spread)
-        return judge_change(lower, upper, margin) != "inconclusive"
+        return change_verdict(lower, upper, margin) != "inconclusive"
 
     return _first_true(settled, images, _MOST_IMAGES)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, mean_of
-from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, in_points, judge_change
+from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, change_verdict, in_points
 from edgeclf_runtime.metrics.verdict import Verdict
 
 
@@ -111,7 +111,7 @@ def robustness_of(
         entries.append(entry)
     share = right.mean(axis=0)
     change = None if wanted is None else 100 * (share - wanted.mean(axis=0))
-    lower, verdict, reason = _judge(change, resampling, margin_points)
+    lower, verdict, reason = _verdict(change, resampling, margin_points)
     return Robustness(
         images=len(labels),
         clean_top1=float(clean.mean()),
@@ -146,7 +146,7 @@ def _against(
     )
 
 
-def _judge(
+def _verdict(
     change: NDArray[np.float64] | None, resampling: Resampling, margin: float
 ) -> tuple[float | None, Verdict | None, str]:
     """One-sided bound of the mean change, whether it is within the margin, and why; None for the reference."""
@@ -156,7 +156,7 @@ def _judge(
     lower, upper = (float(bound) for bound in np.percentile(drawn, [5, 95]))
     if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
         lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))
-    verdict = judge_change(lower, upper, margin)
+    verdict = change_verdict(lower, upper, margin)
     what, number = "top-1 on corrupted images", f"{resampling.images} images"
     if verdict == "pass":
         worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"

@@ -8,7 +8,7 @@ import pytest
 from made_reports import made_report
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule, without_gate
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule, without_gate
 from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.timing import summarise
 from edgeclf_runtime.bundle.proof import Comparison
@@ -23,7 +23,7 @@ def _entries(report: Report) -> tuple[Entry, ...]:
 
 def _gate(rule: str, report: Report, baseline: Report | None = None, row: str = "onnx") -> Gate:
     older = () if baseline is None else _entries(baseline)
-    gates = judge([parse_rule(rule)], _entries(report), older)
+    gates = check_gates([parse_rule(rule)], _entries(report), older)
     return next(gate for gate in gates if gate.row == row)
 
 
@@ -142,21 +142,21 @@ def test_gates_leave_the_plain_loop_and_a_chosen_reference_aside_and_a_name_pick
     entries = _entries(replace(report, rows=rows))
 
     def verdicts(rule: str) -> dict[str, str]:
-        return {gate.row: gate.verdict for gate in judge([parse_rule(rule)], entries)}
+        return {gate.row: gate.verdict for gate in check_gates([parse_rule(rule)], entries)}
 
     assert verdicts("p50_ms>12") == {"onnx": "pass"}
     assert verdicts("torch: p50_ms>12") == {"torch": "fail"}
     assert without_gate([parse_rule("p50_ms>12")], entries) == ["torch (the reference)", "loop (no bundle)"]
     assert without_gate([parse_rule("onnx:p50_ms>12")], entries) == []
     chosen = _entries(replace(made_report(ROWS), reference_chosen=True))
-    assert [gate.row for gate in judge([parse_rule("p50_ms>12")], chosen)] == ["onnx"]
+    assert [gate.row for gate in check_gates([parse_rule("p50_ms>12")], chosen)] == ["onnx"]
     with pytest.raises(UsageError, match="the rows are torch, onnx, loop"):
         verdicts("caffe: p50_ms>12")
 
 
 def test_the_first_of_bundles_or_the_only_one_is_judged_though_it_is_the_reference() -> None:
-    taken = judge([parse_rule("p50_ms>1")], _entries(made_report(ROWS)))
-    alone = judge([parse_rule("p50_ms>1")], _entries(made_report({"torch": (12.0, 40)})))
+    taken = check_gates([parse_rule("p50_ms>1")], _entries(made_report(ROWS)))
+    alone = check_gates([parse_rule("p50_ms>1")], _entries(made_report({"torch": (12.0, 40)})))
     assert ([gate.row for gate in taken], [gate.row for gate in alone]) == (["torch", "onnx"], ["torch"])
 
 

@@ -12,7 +12,7 @@ from made_reports import made_report, saved
 
 from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.findings import findings
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.latency_change import LatencyChange, latency_change
 from edgeclf_benchmarks.measuring.report import Gate, Report, read_report
 
@@ -39,7 +39,7 @@ def change(now: Report, before: Report) -> LatencyChange:
 
 def gate(now: Report, before: Report, rule: str = "p50_ratio>1.05") -> Gate:
     older = entries_of([Source("old.json", "0", before)])
-    return judge([parse_rule(rule)], entries_of([Source("new.json", "1", now)]), older)[1]
+    return check_gates([parse_rule(rule)], entries_of([Source("new.json", "1", now)]), older)[1]
 
 
 @pytest.mark.parametrize("machine", [0.75, 0.92, 1.0, 1.09, 1.4])

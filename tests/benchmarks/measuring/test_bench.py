@@ -17,14 +17,14 @@ from edgeclf_benchmarks.measuring import report_builder as summing_up
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender
-from edgeclf_benchmarks.measuring.corruptions import Spoiling, spoil
+from edgeclf_benchmarks.measuring.corruptions import Corruption, corrupt
 from edgeclf_benchmarks.measuring.energy import Meter
 from edgeclf_benchmarks.measuring.machine_state import look
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
-from edgeclf_benchmarks.measuring.state import Draft
+from edgeclf_benchmarks.measuring.state import BenchState
 from edgeclf_benchmarks.measuring.timing import warm_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
@@ -70,7 +70,7 @@ def opened_picture(path: Path) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> BenchState:
     """Two bundles with the same weights and one with others, on images whose classes are in another order."""
     root = tmp_path_factory.mktemp("bench")
     bundles = [tiny.build(root / name, "reference", seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
@@ -89,7 +89,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Draft:
 
 
 @pytest.fixture(scope="module")
-def report(measured: Draft) -> Report:
+def report(measured: BenchState) -> Report:
     return report_of(measured, "edgeclf bench a b c")
 
 
@@ -122,7 +122,7 @@ def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> N
 
 
 def test_pictures_that_a_row_answers_otherwise_go_along_unless_that_is_not_wanted(
-    measured: Draft, report: Report
+    measured: BenchState, report: Report
 ) -> None:
     assert report.data is not None
     a, c = (report.row(name).answers for name in "ac")
@@ -172,7 +172,7 @@ def test_power_comes_from_the_boards_meter(report: Report) -> None:
         assert row.power.mj_per_image == pytest.approx(2000 * offline.seconds / offline.images)
 
 
-def test_all_bundles_answer_the_same_spoilt_images_as_the_runtime_would(report: Report, measured: Draft) -> None:
+def test_all_bundles_answer_the_same_spoilt_images_as_the_runtime_would(report: Report, measured: BenchState) -> None:
     a, b, c = (row.robustness for row in report.rows)
     assert a is not None and b is not None and c is not None and measured.spoilt is not None
     assert [(each.name, each.level) for each in a.entries] == [
@@ -185,7 +185,7 @@ def test_all_bundles_answer_the_same_spoilt_images_as_the_runtime_would(report: 
     assert pixels is not None
     for place, found in zip(measured.spoilt.places, measured.spoilt.numbers("c")[4], strict=True):
         image = measured.images[place]
-        picture = spoil(opened_picture(image.path), Spoiling("contrast", 2), image.sha256)
+        picture = corrupt(opened_picture(image.path), Corruption("contrast", 2), image.sha256)
         logits = tiny.reference_logits("reference", pixels.apply(picture)[None], seed=1)
         assert ("sky", "leaf", "pagoda")[found] == tiny.LABELS[int(logits.argmax())]
 
@@ -262,11 +262,11 @@ def test_an_interruption_leaves_a_report_that_says_so(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, phase, stop)
-    draft = measure([tiny.build(tmp_path / "a")], QUICK, data=labelled(tmp_path / "views"))
-    report = report_of(draft, "")
+    state = measure([tiny.build(tmp_path / "a")], QUICK, data=labelled(tmp_path / "views"))
+    report = report_of(state, "")
     write_report(report, tmp_path / "report.json")
     assert not read_report(tmp_path / "report.json").complete
-    assert draft.stopped is not None
+    assert state.stopped is not None
     assert any(each.about == "interrupted" for each in report.cautions)
 
 
@@ -286,8 +286,8 @@ def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answere
 
     monkeypatch.setattr(corrupted_images, "_answers", until_the_second_block)
     bundles = [tiny.build(tmp_path / name) for name in "ab"]
-    draft = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
-    report = report_of(draft, "")
+    state = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
+    report = report_of(state, "")
     assert not report.complete
     assert [row.robustness.images if row.robustness else None for row in report.rows] == [2, 2]
 
@@ -311,8 +311,8 @@ def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_p
 @pytest.mark.usefixtures("short")
 def test_image_encoders_are_proven_by_their_embeddings_and_timed_without_accuracy(tmp_path: Path) -> None:
     bundles = [tiny.build(tmp_path / name, task="embed-image", labels=()) for name in "ab"]
-    draft = measure(bundles, QUICK)
-    report = report_of(draft, "")
+    state = measure(bundles, QUICK)
+    report = report_of(state, "")
     assert report.complete and report.data is None
     for row in report.rows:
         assert row.proof is not None and row.proof.verdict == "pass" and row.labels == ()

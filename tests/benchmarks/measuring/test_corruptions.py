@@ -7,7 +7,15 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf_benchmarks.measuring.corruptions import LEVELS, NAMES, Name, Spoiling, parse_corruptions, spoil, spoilings
+from edgeclf_benchmarks.measuring.corruptions import (
+    LEVELS,
+    NAMES,
+    Corruption,
+    Name,
+    corrupt,
+    corruptions,
+    parse_corruptions,
+)
 from edgeclf_runtime.errors import UsageError
 
 
@@ -27,15 +35,15 @@ def _change(picture: Image.Image, spoilt: Image.Image) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_level_spoils_more_than_the_one_before(name: Name) -> None:
     picture = _photograph(224)
-    changes = [_change(picture, spoil(picture, Spoiling(name, level), "a")) for level in LEVELS]
+    changes = [_change(picture, corrupt(picture, Corruption(name, level), "a")) for level in LEVELS]
     assert 0.2 < changes[0] < changes[1] < changes[2]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_file_is_spoilt_alike_and_keeps_its_size(name: Name) -> None:
-    picture, way = _photograph(60), Spoiling(name, 2)
+    picture, way = _photograph(60), Corruption(name, 2)
     before = picture.tobytes()
-    first, again = spoil(picture, way, "a"), spoil(picture, way, "a")
+    first, again = corrupt(picture, way, "a"), corrupt(picture, way, "a")
     assert (first.size, first.mode) == (picture.size, "RGB")
     assert first.tobytes() == again.tobytes() != before
     assert picture.tobytes() == before
@@ -43,25 +51,25 @@ def test_the_same_file_is_spoilt_alike_and_keeps_its_size(name: Name) -> None:
 
 def test_noise_differs_between_files_and_between_levels() -> None:
     picture = Image.new("RGB", (30, 20), (128, 128, 128))
-    noises = {spoil(picture, Spoiling("noise", level), file).tobytes() for level in LEVELS for file in "ab"}
+    noises = {corrupt(picture, Corruption("noise", level), file).tobytes() for level in LEVELS for file in "ab"}
     assert len(noises) == 6
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "jpeg"])
 def test_a_larger_file_of_the_same_picture_is_spoilt_as_much(name: Name) -> None:
     small, large = _photograph(224), _photograph(224).resize((1002, 672), Image.Resampling.NEAREST)
-    changes = [_change(picture, spoil(picture, Spoiling(name, 2), "a")) for picture in (small, large)]
+    changes = [_change(picture, corrupt(picture, Corruption(name, 2), "a")) for picture in (small, large)]
     assert changes[1] == pytest.approx(changes[0], rel=0.15)
 
 
 def test_a_picture_of_one_pixel_survives_everything() -> None:
-    for way in spoilings(NAMES):
-        assert spoil(Image.new("RGB", (1, 1)), way, "a").size == (1, 1)
+    for way in corruptions(NAMES):
+        assert corrupt(Image.new("RGB", (1, 1)), way, "a").size == (1, 1)
 
 
 def test_names_are_read_once_each_in_a_fixed_order() -> None:
     assert parse_corruptions("all") == NAMES
     assert parse_corruptions("jpeg, noise,jpeg") == ("noise", "jpeg")
-    assert len(spoilings(NAMES)) == 18
+    assert len(corruptions(NAMES)) == 18
     with pytest.raises(UsageError, match=r"no corruption 'fog'; choose of noise, .*, or all"):
         parse_corruptions("noise,fog")

@@ -11,7 +11,7 @@ from edgeclf_benchmarks.records.commands import gated
 from edgeclf_benchmarks.records.int8 import _choice, _drop
 
 
-def rung(name: str, ratio: float | None, became: str) -> dict[str, Any]:
+def step(name: str, ratio: float | None, became: str) -> dict[str, Any]:
     return {
         "name": name,
         "precision": name.split()[0],
@@ -26,7 +26,7 @@ def rung(name: str, ratio: float | None, became: str) -> dict[str, Any]:
 def ladder(chosen: str, int8_ratio: float) -> dict[str, Any]:
     final = {"right_to_wrong": 9, "wrong_to_right": 3, "images": 2000, "source": "once", "top1_reference": 0.9}
     final |= {"top1": 0.897, "change_points": -0.3, "mean_kl": 0.001}
-    rungs = [rung("int8 min-max", int8_ratio, "candidate"), rung("fp32", 1.0, "model")]
+    rungs = [step("int8 min-max", int8_ratio, "candidate"), step("fp32", 1.0, "model")]
     return {"chosen": chosen, "why": "because", "noise": 0.02, "rungs": rungs, "final": final}
 
 

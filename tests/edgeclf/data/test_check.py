@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 from tiny import pictures, shipped
 
 from edgeclf.data.check import Checked, check_source
-from edgeclf.data.findings import Finding, judge
+from edgeclf.data.findings import Finding, find_faults
 from edgeclf.data.likeness import describe, find_alike
 from edgeclf.data.split import open_data
 from edgeclf.data.split_file import save_split
@@ -27,13 +27,13 @@ def verdicts(checked: Checked) -> dict[str, str]:
     """The gravest verdict on each subject."""
     grave = ["pass", "warning", "fault", "leak"]
     found: dict[str, str] = {}
-    for each in judge(checked):
+    for each in find_faults(checked):
         found[each.subject] = max(each.verdict, found.get(each.subject, "pass"), key=grave.index)
     return found
 
 
 def finding(checked: Checked, subject: str) -> Finding:
-    return next(each for each in judge(checked) if each.subject == subject and each.verdict != "pass")
+    return next(each for each in find_faults(checked) if each.subject == subject and each.verdict != "pass")
 
 
 def test_a_clean_folder_passes(make_folder: MakeFolder) -> None:
@@ -165,7 +165,9 @@ def test_odd_shapes_sizes_and_animations_are_a_warning(make_folder: MakeFolder) 
 
 
 def test_imbalance_and_tiny_classes_are_warnings(make_folder: MakeFolder) -> None:
-    texts = [each.text for each in judge(check_source(make_folder({"cat": 43, "dog": 2}))) if each.subject == "classes"]
+    texts = [
+        each.text for each in find_faults(check_source(make_folder({"cat": 43, "dog": 2}))) if each.subject == "classes"
+    ]
     assert texts[0].startswith("22 images of 'cat' to one of 'dog' (over 20:1)")
     assert texts[1].startswith("classes of fewer than 10 images: 'dog' (2)")
 
@@ -215,5 +217,7 @@ def test_a_class_that_leaves_few_images_to_test_on_is_named_with_its_count(make_
 
 
 def test_classes_that_are_fine_are_told_with_the_smallest_count(make_folder: MakeFolder) -> None:
-    (fine,) = [each for each in judge(check_source(make_folder({"cat": 40, "dog": 36}))) if each.subject == "classes"]
+    (fine,) = [
+        each for each in find_faults(check_source(make_folder({"cat": 40, "dog": 36}))) if each.subject == "classes"
+    ]
     assert fine.verdict == "pass" and "the smallest, 'dog', has 36 images" in fine.text

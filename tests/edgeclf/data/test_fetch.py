@@ -19,7 +19,7 @@ from edgeclf.data import downloads
 from edgeclf.data.check import check_source
 from edgeclf.data.fetch import fetch_dataset, public_sets
 from edgeclf.data.fetched import DownloadFailed, Fetched
-from edgeclf.data.findings import judge
+from edgeclf.data.findings import find_faults
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import open_data
 from edgeclf_runtime.bundle import atomic_write as writer
@@ -64,7 +64,7 @@ def test_patches_of_a_block_lie_in_one_split(patches: Path) -> None:
 
 
 def test_patches_pass_the_check(patches: Path) -> None:
-    assert {finding.verdict for finding in judge(check_source(patches / "images.csv"))} == {"pass"}
+    assert {finding.verdict for finding in find_faults(check_source(patches / "images.csv"))} == {"pass"}
 
 
 def test_the_folders_say_the_same_as_the_table(patches: Path) -> None:

@@ -15,10 +15,10 @@ from PIL import Image
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
 from edgeclf.data.usable import Unreadable
+from edgeclf.evaluation.evaluation_report import Subject
 from edgeclf.evaluation.inference import Predictions, match_labels, predict_with_bundle
-from edgeclf.evaluation.judgement import Subject
 from edgeclf.evaluation.operating_point import with_operating_point
-from edgeclf.evaluation.report import judge_bundle, judge_predictions, write_judgement
+from edgeclf.evaluation.report import evaluate_bundle, evaluate_predictions, write_evaluation_report
 from edgeclf.evaluation.test_set_usage import LEDGER
 from edgeclf.evaluation.thresholds import Wanted
 from edgeclf.verbs.shared.evaluation_tables import show_evaluation
@@ -51,7 +51,7 @@ def linear(tmp_path: Path) -> Bundle:
 
 
 def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: DataSplit) -> None:
-    judged = judge_bundle(linear, views, "all")
+    judged = evaluate_bundle(linear, views, "all")
     assert linear.manifest.pixels is not None
     pixels = np.stack([linear.manifest.pixels.load(item.path)[0] for item in views.images])
     logits = tiny.reference_logits("reference", pixels)
@@ -62,8 +62,8 @@ def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: Dat
 
 
 def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, views: DataSplit) -> None:
-    plain = judge_bundle(tiny.build(tmp_path / "plain"), views, "all").evaluation
-    hotter = judge_bundle(tiny.build(tmp_path / "hotter", temperature=2.0), views, "all").evaluation
+    plain = evaluate_bundle(tiny.build(tmp_path / "plain"), views, "all").evaluation
+    hotter = evaluate_bundle(tiny.build(tmp_path / "hotter", temperature=2.0), views, "all").evaluation
     assert plain.nll_untempered is None and plain.ece_untempered is None
     assert hotter.nll_untempered == pytest.approx(plain.nll) and hotter.ece_untempered == pytest.approx(plain.ece)
     assert hotter.nll != pytest.approx(plain.nll)
@@ -72,14 +72,14 @@ def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, view
 def test_a_class_of_few_images_is_shown_with_what_they_leave_open(
     linear: Bundle, views: DataSplit, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show_evaluation(judge_bundle(linear, views, "test"))
+    show_evaluation(evaluate_bundle(linear, views, "test"))
     assert capsys.readouterr().out.count("few: recall") == 3
 
 
 def test_another_order_of_labels_is_matched_by_name(tmp_path: Path, linear: Bundle, views: DataSplit) -> None:
     turned = tiny.build(tmp_path / "turned", labels=LABELS[::-1])
-    wanted = judge_bundle(linear, views, "all").evaluation.confusion
-    found = judge_bundle(turned, replace(views, classes=LABELS[::-1]), "all").evaluation
+    wanted = evaluate_bundle(linear, views, "all").evaluation.confusion
+    found = evaluate_bundle(turned, replace(views, classes=LABELS[::-1]), "all").evaluation
     assert found.classes == LABELS[::-1]
     rows = np.array(found.confusion).sum(axis=1)[::-1]
     assert rows.tolist() == np.array(wanted).sum(axis=1).tolist()
@@ -90,7 +90,7 @@ def test_different_labels_are_refused_with_the_difference_before_test_images_are
 ) -> None:
     other = tiny.build(tmp_path / "other", labels=("leaf", "temple", "sky"))
     with pytest.raises(DataError, match=r"only in the bundle other: 'temple'; only in the data .*'pagoda'"):
-        judge_bundle(other, views)
+        evaluate_bundle(other, views)
     assert not other.sidecar.exists()
 
 
@@ -101,9 +101,9 @@ def test_missing_and_extra_labels_are_told_apart() -> None:
 
 
 def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, views: DataSplit) -> None:
-    assert judge_bundle(linear, views, "val").test_use is None
+    assert evaluate_bundle(linear, views, "val").test_use is None
     assert not (linear.sidecar / LEDGER).exists()
-    uses = [judge_bundle(linear, views, split).test_use for split in ("test", "all", "test")]
+    uses = [evaluate_bundle(linear, views, split).test_use for split in ("test", "all", "test")]
     assert [use.number for use in uses if use] == [1, 2, 3]
     assert [use.images for use in uses if use] == [len(views.of("test"))] * 3
 
@@ -112,34 +112,34 @@ def test_the_ledger_is_no_proof(linear: Bundle, views: DataSplit) -> None:
     from edgeclf_runtime.deploy.machine_proofs import find_proofs
 
     before = find_proofs(linear)
-    judge_bundle(linear, views)
+    evaluate_bundle(linear, views)
     assert find_proofs(linear) == before
 
 
 def test_unknown_and_empty_splits_are_refused(linear: Bundle, views: DataSplit) -> None:
     with pytest.raises(UsageError, match="choose one of train, val, test, all"):
-        judge_bundle(linear, views, "tset")
+        evaluate_bundle(linear, views, "tset")
     training = replace(views, images=tuple(replace(item, split="train") for item in views.images))
     with pytest.raises(UsageError, match=r"no test images \(it has train 30\)"):
-        judge_bundle(linear, training)
+        evaluate_bundle(linear, training)
 
 
 def test_data_of_another_split_than_that_of_training_is_said(bundle: Bundle, photos: Path) -> None:
-    assert not judge_bundle(bundle, open_data(photos), "val").other_data
-    assert judge_bundle(bundle, open_data(photos, seed=5), "val").other_data
+    assert not evaluate_bundle(bundle, open_data(photos), "val").other_data
+    assert evaluate_bundle(bundle, open_data(photos, seed=5), "val").other_data
 
 
 def test_thresholds_of_the_bundle_show_as_answered_images(tmp_path: Path, views: DataSplit) -> None:
     strict = tiny.build(tmp_path / "strict", thresholds=Thresholds(unknown_below=0.999))
     loose = tiny.build(tmp_path / "loose", thresholds=Thresholds(per_class=(0.0, 0.0, 0.0)))
-    few, everything = judge_bundle(strict, views, "all"), judge_bundle(loose, views, "all")
+    few, everything = evaluate_bundle(strict, views, "all"), evaluate_bundle(loose, views, "all")
     assert few.answered is not None and everything.answered is not None
     assert few.answered < everything.answered == 1.0
     assert everything.right_of_answered == everything.evaluation.top1
 
 
 def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views: DataSplit) -> None:
-    worst = judge_bundle(linear, views, "all").worst
+    worst = evaluate_bundle(linear, views, "all").worst
     assert worst
     assert all(mistake.label != mistake.answer for mistake in worst)
     assert [m.confidence for m in worst] == sorted((m.confidence for m in worst), reverse=True)
@@ -163,20 +163,20 @@ def test_where_no_image_can_be_read_there_is_no_judgement(views: DataSplit) -> N
     found = Predictions(np.empty((0, 3), np.float32), (), (Unreadable("a.png", "damaged"),))
     subject = Subject("run", "r", "0", "pytorch", "fp32", LABELS)
     with pytest.raises(DataError, match=r"none of the 1 images could be read, the first: a\.png: damaged"):
-        judge_predictions(found, subject, views, "val")
+        evaluate_predictions(found, subject, views, "val")
 
 
 def test_groups_of_the_data_widen_the_intervals(linear: Bundle, views: DataSplit) -> None:
     items = tuple(replace(item, group=str(number % 4)) for number, item in enumerate(views.images))
-    judged = judge_bundle(linear, replace(views, images=items), "all")
+    judged = evaluate_bundle(linear, replace(views, images=items), "all")
     assert judged.evaluation.groups == 4
     assert judged.evaluation.macro_f1_interval is not None
     assert "4 groups" in judged.evaluation.macro_f1_interval.method
 
 
 def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: DataSplit, tmp_path: Path) -> None:
-    judged = judge_bundle(linear, views, "all")
-    written = write_judgement(judged, views, tmp_path / "report")
+    judged = evaluate_bundle(linear, views, "all")
+    written = write_evaluation_report(judged, views, tmp_path / "report")
     assert [path.name for path in written] == [
         "report.html",
         "report.json",
@@ -195,14 +195,14 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: D
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
     with pytest.raises(UsageError, match="exists"):
-        write_judgement(judged, views, tmp_path / "report")
+        write_evaluation_report(judged, views, tmp_path / "report")
 
 
 def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
     linear: Bundle, views: DataSplit, tmp_path: Path
 ) -> None:
     fit = TemperatureFit(0.617, 54, 3, 0.292, 0.232)
-    judged = judge_bundle(linear, views, "all")
+    judged = evaluate_bundle(linear, views, "all")
     judged = replace(
         judged,
         subject=replace(judged.subject, temperature=0.617, temperature_fit=fit),
@@ -212,7 +212,7 @@ def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
             per_class=tuple(replace(each, support=2, recall=1.0) for each in judged.evaluation.per_class),
         ),
     )
-    page = write_judgement(judged, views, tmp_path / "report")[0].read_text()
+    page = write_evaluation_report(judged, views, tmp_path / "report")[0].read_text()
     assert "0.241 without the temperature of 0.617" in page
     assert page.count("few: recall 0.34 to 1.00") == 3
     assert "3 of them predicted wrongly" in page and "warning: only 3 of 54 images are wrong" in page
@@ -226,7 +226,7 @@ def test_odd_class_names_are_drawn_and_printed_inert(
     items = tuple(replace(item, labels=(renamed[item.label],)) for item in views.images)
     odd = tiny.build(tmp_path / "odd", labels=labels)
     data = replace(views, classes=labels, images=items)
-    written = write_judgement(judge_bundle(odd, data, "all"), data, tmp_path / "report")
+    written = write_evaluation_report(evaluate_bundle(odd, data, "all"), data, tmp_path / "report")
     assert len(written) == 6
     page = written[0].read_text()
     assert "\x1b" not in page and "<b>&" not in page
@@ -326,7 +326,7 @@ def test_an_image_that_changed_since_the_split_counts_for_nothing(bundle: Bundle
     data = open_data(folder)
     first, second = (item.path for item in data.of("test")[:2])
     shutil.copyfile(second, first)
-    judged = judge_bundle(bundle, data, "test")
+    judged = evaluate_bundle(bundle, data, "test")
     assert [(each.path, each.error) for each in judged.unreadable] == [
         (
             data.of("test")[0].name,

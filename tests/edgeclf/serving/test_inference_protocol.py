@@ -16,7 +16,7 @@ from edgeclf.serving.inference_protocol import (
     InferRequest,
     model_metadata,
     parse_request,
-    render_answer,
+    render_response,
 )
 from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec, Thresholds
 from edgeclf_runtime.errors import BackendError, UsageError
@@ -176,7 +176,7 @@ def test_spoiled_requests_are_parsed_or_refused_and_nothing_else(manifest: Manif
 
 def test_answers_carry_the_id_and_the_outputs(manifest: Manifest) -> None:
     outputs = np.array([[0.1, -2.5, 3e-8]], dtype=np.float32)
-    text, headers = render_answer("tiny", manifest, InferRequest(outputs, "\ud800\n", False), outputs)
+    text, headers = render_response("tiny", manifest, InferRequest(outputs, "\ud800\n", False), outputs)
     found = json.loads(text)
     assert headers == {"Content-Type": "application/json"}
     assert (found["model_name"], found["model_version"], found["id"]) == ("tiny", "1", "\ud800\n")
@@ -186,7 +186,7 @@ def test_answers_carry_the_id_and_the_outputs(manifest: Manifest) -> None:
 
 def test_binary_answers_lie_behind_their_json(manifest: Manifest) -> None:
     outputs = np.array([[0.1, -2.5, 3e-8]], dtype=np.float32)
-    body, headers = render_answer("tiny", manifest, InferRequest(outputs, None, True), outputs)
+    body, headers = render_response("tiny", manifest, InferRequest(outputs, None, True), outputs)
     length = int(headers[HEADER_LENGTH])
     described = json.loads(body[:length])["outputs"][0]
     assert described["parameters"]["binary_data_size"] == 12 == len(body) - length
@@ -206,4 +206,4 @@ def test_either_place_asks_for_a_binary_answer(where: str, manifest: Manifest) -
 def test_numbers_that_are_none_are_an_error_of_the_engine(manifest: Manifest) -> None:
     outputs = np.array([[np.nan, 0, 0]], dtype=np.float32)
     with pytest.raises(BackendError, match="NaN or infinite"):
-        render_answer("tiny", manifest, InferRequest(outputs, None, False), outputs)
+        render_response("tiny", manifest, InferRequest(outputs, None, False), outputs)

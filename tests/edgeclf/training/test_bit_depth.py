@@ -12,7 +12,7 @@ from PIL import Image
 from edgeclf import cli
 from edgeclf.data.bit_depth import deep_images
 from edgeclf.data.check import check_source
-from edgeclf.data.findings import judge
+from edgeclf.data.findings import find_faults
 from edgeclf.training.run.run import Run
 
 Edgeclf = Callable[..., tuple[int, str]]
@@ -45,7 +45,9 @@ def edgeclf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_check_and_stats_find_the_bits_in_use_and_say_what_to_type(scans: Path, edgeclf: Edgeclf) -> None:
-    assert any(each.subject == "bit depth" and "--bit-depth 12" in each.text for each in judge(check_source(scans)))
+    assert any(
+        each.subject == "bit depth" and "--bit-depth 12" in each.text for each in find_faults(check_source(scans))
+    )
     _, dark = edgeclf("data", "stats", scans)
     assert f"next: edgeclf data stats {scans} --bit-depth 12" in dark
     _, bright = edgeclf("data", "stats", scans, "--bit-depth", 12)

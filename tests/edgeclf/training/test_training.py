@@ -19,7 +19,7 @@ import torch
 
 from edgeclf.cli import run as cli_run
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.inputs.batches import Pictures, TrainingBatches
+from edgeclf.training.inputs.batches import TrainingBatches, TrainingImages
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_export.sources.weights import read_state
@@ -239,20 +239,20 @@ def test_a_weighted_sampler_shows_every_class_as_often(data: DataSplit) -> None:
     few = [item for item in data.of("train") if item.label != "red"] + [
         item for item in data.of("train") if item.label == "red"
     ][:1]
-    pictures = Pictures.of(replace(data, images=tuple(few)), "train")
+    pictures = TrainingImages.of(replace(data, images=tuple(few)), "train")
     drawn = np.concatenate([pictures.labels[pictures.order(seed, weighted=True)] for seed in range(200)])
     assert np.allclose(np.bincount(drawn) / len(drawn), 1 / 3, atol=0.05)
 
 
 def test_every_picture_is_seen_once_an_epoch_in_an_order_of_its_own(data: DataSplit) -> None:
-    pictures = Pictures.of(data, "train")
+    pictures = TrainingImages.of(data, "train")
     orders = [pictures.order(seed, weighted=False) for seed in (1, 2)]
     assert all(sorted(order) == list(range(len(pictures))) for order in orders)
     assert not np.array_equal(*orders)
 
 
 def test_a_last_batch_of_one_picture_is_left_out(data: DataSplit) -> None:
-    pictures = Pictures.of(data, "train")
+    pictures = TrainingImages.of(data, "train")
     size = len(pictures) - 1
     batches = TrainingBatches(pictures, None, None, batch_size=size, seed=0, weighted=False, workers=0)  # type: ignore[arg-type]
     assert len(batches) == 1

@@ -12,7 +12,7 @@ import pytest
 from edgeclf import cli
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.run.evaluate import judge_run
+from edgeclf.training.run.evaluate import evaluate_run
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import finish, train
 from edgeclf_runtime.errors import DataError, UsageError
@@ -26,7 +26,7 @@ def pictures(discs: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(discs, tmp_path / "pictures"))
 
 
-def spoil(split: DataSplit) -> None:
+def corrupt(split: DataSplit) -> None:
     """A training image that is none, a validation image that changed, a test image that is gone."""
     train_item, val_item, test_item = (split.of(name)[0] for name in ("train", "val", "test"))  # type: ignore[arg-type]
     train_item.path.write_bytes(train_item.path.read_bytes()[:200])
@@ -38,20 +38,20 @@ def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_sta
     pictures: Path, config: Make, recorder: Any, tmp_path: Path
 ) -> None:
     split = open_data(pictures)
-    spoil(split)
+    corrupt(split)
     progress = recorder()
     run = train(config(strategy="linear-probe"), split, tmp_path / "run", progress)
     (warning,) = [text for text in progress.warnings if "can't be used" in text]
     assert warning.startswith("3 of 36 images") and "changed since" in warning and "missing" in warning
     assert run.outcome().training_images == len(split.of("train")) - 1
     assert run.outcome().data_sha256 == split.digest
-    judged = judge_run(run, split)
+    judged = evaluate_run(run, split)
     assert judged.evaluation.images == len(split.of("test")) - 1 and not judged.unreadable and not judged.other_data
 
 
 def test_strict_stops_before_a_run_is_made(pictures: Path, config: Make, tmp_path: Path) -> None:
     split = open_data(pictures)
-    spoil(split)
+    corrupt(split)
     with pytest.raises(DataError, match=r"3 of 36 images can't be used.*without --strict"):
         train(config(), split, tmp_path / "run", strict=True)
     assert not Run.is_at(tmp_path / "run")

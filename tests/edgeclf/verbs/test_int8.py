@@ -13,7 +13,7 @@ from clip_models import small_clip
 from PIL import Image
 
 from edgeclf.verbs.shared.ladder_table import remarks, say_doubts, show_ladder
-from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
 from edgeclf_runtime.metrics.verdict import Verdict
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -62,11 +62,11 @@ def judged(verdict: Verdict, source: str, *reasons: str) -> Judged:
     return Judged(90, source, True, *shares, verdict, reasons, 700 if verdict == "inconclusive" else None)
 
 
-def ladder(rung: Verdict, final: Verdict | None, precision: str = "int8") -> Ladder:
-    failed = Rung("int8 mse", "int8", "", (), None, 1, judged("fail", "validation images", "ECE rose"))
-    kept = Rung("kept", precision, "", (), None, 1, judged(rung, "validation images", "so few"), became="model")
+def ladder(step: Verdict, final: Verdict | None, precision: str = "int8") -> Ladder:
+    failed = Step("int8 mse", "int8", "", (), None, 1, judged("fail", "validation images", "ECE rose"))
+    kept = Step("kept", precision, "", (), None, 1, judged(step, "validation images", "so few"), became="model")
     on_test = None if final is None else judged(final, "test images", "so few")
-    return Ladder(Floor(), (failed, kept), "kept", "why", (), (), on_test, {})
+    return Ladder(AccuracyGate(), (failed, kept), "kept", "why", (), (), on_test, {})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from made_reports import made_report, saved
 
 from edgeclf import cli
 from edgeclf.json_schemas import DOCUMENTS, schema_of
-from edgeclf.verbs.shared.prediction_writers import JsonLineAnswers
+from edgeclf.verbs.shared.prediction_writers import JsonLinePredictions
 from edgeclf_runtime.classifier import Classifier
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -64,7 +64,7 @@ def test_what_serve_and_a_watch_print_for_an_image_is_a_prediction(
 ) -> None:
     with Classifier.open(bundle) as classifier:
         (prediction,) = classifier.predict([photos / "red.png"])
-    JsonLineAnswers().write(prediction)
+    JsonLinePredictions().write(prediction)
     check(json.loads(capsys.readouterr().out), "prediction", root)
 
 

@@ -12,7 +12,7 @@ import tiny
 from edgeclf.cli import run
 from edgeclf.listing import list_folder
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
 
 Make = Callable[..., Path]
 
@@ -65,8 +65,8 @@ def test_the_state_of_an_int8_bundle_says_where_its_accuracy_was_left_open(make_
     judged = Judged(
         54, "test images", True, 0.93, 0.94, 1, 2, 1.9, -3.0, 1.0, 0.01, 0.1, 0.1, 0.1, 1.0, "inconclusive", ()
     )
-    rung = Rung("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
     place = make_bundle(tmp_path / "int8")
-    tiny.reseal(place, ladder=Ladder(Floor(), (rung,), "int8 min-max", "why", (), (), None, {}))
+    tiny.reseal(place, ladder=Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {}))
     (listed,) = list_folder(tmp_path)
     assert listed.state.endswith("; that top-1 holds: inconclusive")

@@ -18,7 +18,7 @@ from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, class_numbers
@@ -86,7 +86,7 @@ def quantize(trained: Exportable, tmp_path: Path) -> Quantize:
     """Exports the trained network with a floor that so few images can show."""
 
     def quantize(target: str, precision: str = "int8", points: float = 5.0, **changes: Any) -> list[Any]:
-        settings = Int8Options(floor=Floor(points), **changes)
+        settings = Int8Options(floor=AccuracyGate(points), **changes)
         options = ExportOptions((target,), precision, output=tmp_path, name="patches", int8=settings)
         return list(export(trained, options))
 

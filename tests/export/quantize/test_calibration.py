@@ -14,8 +14,8 @@ from patches import LABELS, PATCH_PIXELS, VAL
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.quantize.calibration import choose, load_calibration, part
-from edgeclf_export.quantize.calibration_data import Int8Options, gather
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_export.quantize.calibration_data import Int8Options, load_calibration_data
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, read_folder
 from edgeclf_runtime.images.pixels import Pixels
@@ -66,7 +66,7 @@ def test_no_image_is_an_error_and_no_random_one_takes_its_place(trained: Exporta
         load_calibration((), (), PATCH_PIXELS, called="calib")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):
-        gather(trained, Int8Options(calib_data=tmp_path / "empty"), silent)
+        load_calibration_data(trained, Int8Options(calib_data=tmp_path / "empty"), silent)
 
 
 def test_few_images_warn(patches: Patches) -> None:
@@ -92,18 +92,21 @@ def test_an_image_that_changed_since_the_split_is_refused(patches: Patches) -> N
 def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
     trained: Exportable, patches: Patches
 ) -> None:
-    material = gather(trained, Int8Options(calib_images=30, floor=Floor(5.0)), silent)
-    assert set(material.calibration.files) <= {image.path for image in patches["train"]}
-    assert len(material.pixels) == VAL * len(LABELS) and "validation images" in material.exam.source
+    calibration_data = load_calibration_data(trained, Int8Options(calib_images=30, floor=AccuracyGate(5.0)), silent)
+    assert set(calibration_data.calibration.files) <= {image.path for image in patches["train"]}
+    assert (
+        len(calibration_data.pixels) == VAL * len(LABELS)
+        and "validation images" in calibration_data.evaluation_set.source
+    )
 
 
 def test_a_folder_is_parted_so_that_no_image_does_both(trained: Exportable, patches: Patches) -> None:
     folder = patches["train"][0].path.parents[1]
     alone = replace(trained, data=None)
-    material = gather(alone, Int8Options(calib_data=folder, floor=Floor(5.0)), silent)
-    judging = {PATCH_PIXELS.load(path)[0].tobytes() for path in material.calibration.files}
-    assert not judging & {picture.tobytes() for picture in material.pixels}
-    assert material.exam.labels is not None and material.open_test is None
+    calibration_data = load_calibration_data(alone, Int8Options(calib_data=folder, floor=AccuracyGate(5.0)), silent)
+    judging = {PATCH_PIXELS.load(path)[0].tobytes() for path in calibration_data.calibration.files}
+    assert not judging & {picture.tobytes() for picture in calibration_data.pixels}
+    assert calibration_data.evaluation_set.labels is not None and calibration_data.open_test is None
 
 
 def test_groups_and_copies_stay_together() -> None:
@@ -114,7 +117,7 @@ def test_groups_and_copies_stay_together() -> None:
 
 def test_without_a_run_and_without_a_folder_it_says_what_to_give(trained: Exportable) -> None:
     with pytest.raises(UsageError, match="--calib-data"):
-        gather(replace(trained, data=None), Int8Options(), silent)
+        load_calibration_data(replace(trained, data=None), Int8Options(), silent)
 
 
 def test_folders_named_half_like_labels_are_refused(patches: Patches, tmp_path: Path) -> None:

@@ -9,27 +9,27 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf_export.quantize.accuracy_gate import (
-    Exam,
+    EvaluationSet,
     hopeless,
     images_that_prove,
     judge,
     measured_tolerances,
     provable_points,
 )
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 
 
-def exam(images: int, *, labelled: bool = True) -> Exam:
+def evaluation_set(images: int, *, labelled: bool = True) -> EvaluationSet:
     """Five classes; the reference is right on nine of ten images, and as sure as it should be."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 5, images)
     logits = random.normal(0, 0.3, (images, 5)).astype(np.float32)
     answered = np.where(np.arange(images) % 10 == 0, (labels + 1) % 5, labels)
     logits[np.arange(images), answered] += 3.6
-    return Exam(logits, labels if labelled else None, 1.0, None, "validation")
+    return EvaluationSet(logits, labels if labelled else None, 1.0, None, "validation")
 
 
-def flipped(found: Exam, wrong: int) -> NDArray[np.float32]:
+def flipped(found: EvaluationSet, wrong: int) -> NDArray[np.float32]:
     """The reference's logits with its first `wrong` right answers pushed to another class."""
     logits = found.reference.copy()
     right = np.flatnonzero(logits.argmax(axis=1) == found.right)[:wrong]
@@ -38,73 +38,73 @@ def flipped(found: Exam, wrong: int) -> NDArray[np.float32]:
 
 
 def test_the_same_answers_pass_with_enough_images() -> None:
-    found = exam(1000)
-    judged = judge(found, found.reference, Floor(1.0))
+    found = evaluation_set(1000)
+    judged = judge(found, found.reference, AccuracyGate(1.0))
     assert judged.verdict == "pass" and judged.change_points == 0 and judged.bound_points < 0
 
 
 def test_the_same_answers_are_inconclusive_with_few_images_and_the_number_missing_is_said() -> None:
-    found = exam(40)
-    judged = judge(found, found.reference, Floor(1.0))
+    found = evaluation_set(40)
+    judged = judge(found, found.reference, AccuracyGate(1.0))
     assert judged.verdict == "inconclusive"
     assert judged.images_needed is not None and judged.images_needed > 200
-    assert hopeless(40, Floor(1.0), 0.9) and not hopeless(1000, Floor(1.0), 0.9)
+    assert hopeless(40, AccuracyGate(1.0), 0.9) and not hopeless(1000, AccuracyGate(1.0), 0.9)
 
 
 def test_a_drop_beyond_the_margin_fails() -> None:
-    found = exam(1000)
-    judged = judge(found, flipped(found, 30), Floor(1.0))
+    found = evaluation_set(1000)
+    judged = judge(found, flipped(found, 30), AccuracyGate(1.0))
     assert judged.verdict == "fail" and judged.right_to_wrong == 30
     assert "top-1 fell by 3.00 points" in judged.reasons[0]
 
 
 def test_a_drop_within_the_margin_whose_bound_is_not_is_left_open() -> None:
-    found = exam(1000)
-    judged = judge(found, flipped(found, 8), Floor(1.0))
+    found = evaluation_set(1000)
+    judged = judge(found, flipped(found, 8), AccuracyGate(1.0))
     assert judged.verdict == "inconclusive" and judged.bound_points < -1.0 < judged.change_points
 
 
 def test_one_prediction_of_too_few_images_is_no_failure_and_several_are() -> None:
-    few = exam(54)
+    few = evaluation_set(54)
     near = few.reference.copy()
     rows = np.flatnonzero(near.argmax(axis=1) == few.right)[:4]
     near[rows, (few.right[rows] + 1) % 5] = near[rows, few.right[rows]] - 0.1  # near ties, which tip over easily
     few, tipped = replace(few, reference=near), near.copy()
     tipped[rows, few.right[rows]] -= 0.2
-    judged = judge(few, np.concatenate([tipped[: rows[0] + 1], near[rows[0] + 1 :]]), Floor(1.0))
+    judged = judge(few, np.concatenate([tipped[: rows[0] + 1], near[rows[0] + 1 :]]), AccuracyGate(1.0))
     assert judged.verdict == "inconclusive" and judged.change_points == pytest.approx(-100 / 54)
-    assert judge(few, tipped, Floor(1.0)).verdict == "fail"
+    assert judge(few, tipped, AccuracyGate(1.0)).verdict == "fail"
 
 
 @pytest.mark.parametrize("points", [0.5, 1.0, 5.0])
 def test_as_many_images_as_are_said_to_do_prove_the_floor(points: float) -> None:
-    enough = images_that_prove(Floor(points))
+    enough = images_that_prove(AccuracyGate(points))
     assert enough is not None and provable_points(enough) < points <= provable_points(enough - 1)
-    same = exam(enough)
-    assert judge(same, same.reference, Floor(points)).verdict == "pass"
+    same = evaluation_set(enough)
+    assert judge(same, same.reference, AccuracyGate(points)).verdict == "pass"
 
 
 def test_confidences_that_moved_fail_although_top1_is_the_same() -> None:
-    found = exam(1000)
+    found = evaluation_set(1000)
     spoiled = found.reference.copy()
     spoiled[::2] *= 6
-    judged = judge(found, spoiled, Floor(1.0))
+    judged = judge(found, spoiled, AccuracyGate(1.0))
     assert judged.change_points == 0 and judged.verdict == "fail"
     assert any("KL" in reason for reason in judged.reasons)
 
 
-def miscalibrated(images: int, seed: int, spread: float) -> tuple[Exam, NDArray[np.float32]]:
+def miscalibrated(images: int, seed: int, spread: float) -> tuple[EvaluationSet, NDArray[np.float32]]:
     """A calibrated reference, and logits that differ from its by noise of `spread`."""
     random = np.random.default_rng(seed)
     logits = 2.5 * random.normal(size=(images, 5)).astype(np.float32)
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = (random.random((images, 1)) > chances.cumsum(axis=1)).sum(axis=1)
     noisy = logits + spread * random.normal(size=logits.shape).astype(np.float32)
-    return Exam(logits, labels, 1.0, None, "validation"), noisy
+    return EvaluationSet(logits, labels, 1.0, None, "validation"), noisy
 
 
 def test_a_calibration_error_that_few_images_can_not_tell_from_noise_fails_nobody() -> None:
-    judged = [judge(*miscalibrated(90, seed, 0.25), Floor(20.0)) for seed in range(20)]
+    judged = [judge(*miscalibrated(90, seed, 0.25), AccuracyGate(20.0)) for seed in range(20)]
     assert any(each.ece - each.ece_reference > 0.03 for each in judged if each.ece and each.ece_reference)
     assert not any("ECE" in reason for each in judged for reason in each.reasons)
 
@@ -113,37 +113,37 @@ def test_a_calibration_error_that_rose_fails() -> None:
     found, _ = miscalibrated(1500, 0, 0.0)
     uneven = found.reference.copy()
     uneven[::2] *= 3  # no one temperature mends that
-    assert any("ECE rose" in reason for reason in judge(found, uneven, Floor(20.0)).reasons)
+    assert any("ECE rose" in reason for reason in judge(found, uneven, AccuracyGate(20.0)).reasons)
 
 
 def test_the_temperature_is_fitted_anew() -> None:
-    found = exam(1000)
-    hotter = judge(found, found.reference * 3, Floor(1.0))
-    plain = judge(found, found.reference, Floor(1.0))
+    found = evaluation_set(1000)
+    hotter = judge(found, found.reference * 3, AccuracyGate(1.0))
+    plain = judge(found, found.reference, AccuracyGate(1.0))
     assert hotter.temperature == pytest.approx(3 * plain.temperature, rel=0.02)  # held near 1 by 1,000 images a little
     assert hotter.ece == pytest.approx(plain.ece, abs=0.01)
     assert hotter.temperature_fit is not None and hotter.temperature_fit.nll_after < hotter.temperature_fit.nll_before
 
 
 def test_nan_fails() -> None:
-    found = exam(1000)
+    found = evaluation_set(1000)
     broken = found.reference.copy()
     broken[0, 0] = np.nan
-    judged = judge(found, broken, Floor(1.0))
+    judged = judge(found, broken, AccuracyGate(1.0))
     assert judged.verdict == "fail" and "NaN" in " ".join(judged.reasons)
 
 
 def test_without_labels_agreement_with_the_reference_is_what_counts() -> None:
-    found = exam(1000, labelled=False)
-    judged = judge(found, flipped(exam(1000), 5), Floor(1.0))
+    found = evaluation_set(1000, labelled=False)
+    judged = judge(found, flipped(evaluation_set(1000), 5), AccuracyGate(1.0))
     assert not judged.labelled and judged.top1_reference == 1.0
     assert judged.top1 == pytest.approx(0.995) and judged.ece is None
 
 
 def test_a_share_is_taken_of_the_reference() -> None:
-    assert Floor(points=None, share=0.99).margin_points(0.8) == pytest.approx(0.8)
+    assert AccuracyGate(points=None, share=0.99).margin_points(0.8) == pytest.approx(0.8)
     with pytest.raises(ValueError, match="either points or a share"):
-        Floor(points=1.0, share=0.99)
+        AccuracyGate(points=1.0, share=0.99)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_a_share_is_taken_of_the_reference() -> None:
 )
 def test_a_floor_that_nothing_or_anything_holds_is_none(impossible: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="above 0 and up to 100 points"):
-        Floor(**{"points": None, **impossible})
+        AccuracyGate(**{"points": None, **impossible})
 
 
 def test_tolerances_for_other_machines_hold_what_was_seen_here() -> None:
-    found = exam(100)
+    found = evaluation_set(100)
     moved = found.reference + np.float32(0.2) * np.sign(found.reference)
     tolerances = measured_tolerances(found.reference, moved)
     assert 0.02 < tolerances.relative < 0.4

@@ -23,7 +23,7 @@ from edgeclf_export.targets.quantizer import Quantizer, Recipe
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import parse_manifest
-from edgeclf_runtime.bundle.quantization_report import Floor
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.deploy import build as builds
 from edgeclf_runtime.deploy.candidates import models_of, race
 from edgeclf_runtime.deploy.verify import verify
@@ -72,11 +72,11 @@ def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantiz
     assert manifest.calibration is not None and manifest.calibration.images == 160
     assert manifest.shares is not None and manifest.shares["int8"] >= 0.8
     ladder = manifest.ladder
-    assert ladder is not None and ladder.rung(ladder.chosen).holds
-    assert [rung.became for rung in ladder.rungs][-1] == "model" and ladder.why
-    for rung in ladder.rungs:
-        assert rung.judged is not None and rung.shares is not None and rung.model_bytes > 0
-        assert "validation images" in rung.judged.source and "selected on these images" in rung.judged.source
+    assert ladder is not None and ladder.step(ladder.chosen).holds
+    assert [step.became for step in ladder.rungs][-1] == "model" and ladder.why
+    for step in ladder.rungs:
+        assert step.judged is not None and step.shares is not None and step.model_bytes > 0
+        assert "validation images" in step.judged.source and "selected on these images" in step.judged.source
     assert ladder.final is not None and ladder.final.images == TEST * len(LABELS)
     assert ladder.final.source == "use no. 1"
     assert "cpu_features" in ladder.machine
@@ -94,14 +94,14 @@ def test_a_spoiled_quantization_never_ships_and_the_layers_to_blame_are_named(
     (aside,) = tmp_path.iterdir()
     assert aside.name == "patches-onnx-int8.failed" and str(aside) in str(refused.value)
     ladder = Bundle.open(aside).manifest.ladder
-    assert ladder is not None and not ladder.chosen and {rung.became for rung in ladder.rungs} == {"failed"}
+    assert ladder is not None and not ladder.chosen and {step.became for step in ladder.rungs} == {"failed"}
 
 
 def test_every_target_is_tried_and_what_became_of_each_is_told(
     spoiled: None, trained: Exportable, tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
-    int8 = Int8Options(floor=Floor(5.0))
+    int8 = Int8Options(floor=AccuracyGate(5.0))
     options = ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8)
     made, failure = collect(export_each(trained, options))
     assert [bundle.target for bundle in made] == ["openvino"]
@@ -116,7 +116,7 @@ def test_with_fallback_16_bits_take_its_place_under_their_own_name(spoiled: None
     manifest = Bundle.open(made.path).manifest
     assert made.path.name == "patches-onnx-fp16" and manifest.weights_precision == "fp16"
     assert manifest.ladder is not None and manifest.ladder.blame and manifest.calibration is None
-    tried = {rung.name: rung.became for rung in manifest.ladder.rungs}
+    tried = {step.name: step.became for step in manifest.ladder.rungs}
     assert tried.pop("fp16") == "model" and set(tried.values()) == {"failed"} and len(tried) >= 4
 
 
@@ -143,7 +143,7 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
     bundle = Bundle.open(made.path)
     assert bundle.manifest.weights_precision == "int8"
     ladder = bundle.manifest.ladder
-    assert ladder is not None and ladder.rung(ladder.chosen).ratio == pytest.approx(0.5)
+    assert ladder is not None and ladder.step(ladder.chosen).ratio == pytest.approx(0.5)
     models = models_of(bundle)
     assert set(models) == {ladder.chosen, "fp16", "fp32"}
 
@@ -155,7 +155,7 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
     assert outcome.made and outcome.bundle.path.name == "patches-onnx-auto-fp16"
     assert new.weights_precision == "fp16" and new.derived_from == bundle.digest and new.candidates == ()
     assert new.ladder is not None and new.ladder.chosen == "fp16" and "device" in new.ladder.why
-    assert [rung.name for rung in new.ladder.rungs if rung.became == "model"] == ["fp16"]
+    assert [step.name for step in new.ladder.rungs if step.became == "model"] == ["fp16"]
     assert ladder.final is not None and new.ladder.final is None  # the test images judged another model
     assert outcome.proof.verdict == "pass"
 
@@ -167,11 +167,11 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
 def test_what_is_not_shown_to_hold_never_wins_by_speed_where_more_could_be_shown(fp32_holds: bool) -> None:
     def trial(name: str, holds: bool) -> exporting.Trial:
         judged = SimpleNamespace(verdict="pass" if holds else "inconclusive")
-        rung = SimpleNamespace(name=name, problem=None, judged=judged, holds=holds)
-        return exporting.Trial(rung, Path(), None)  # type: ignore[arg-type]
+        step = SimpleNamespace(name=name, problem=None, judged=judged, holds=holds)
+        return exporting.Trial(step, Path(), None)  # type: ignore[arg-type]
 
     tried = [trial("int8", holds=False), trial("bf16", holds=False), trial("fp32", holds=fp32_holds)]
-    racing = [each.rung.name for each in exporting._racing(tried, fp32=tried[-1])]
+    racing = [each.step.name for each in exporting._racing(tried, fp32=tried[-1])]
     assert racing == (["fp32"] if fp32_holds else ["int8", "bf16", "fp32"])
 
 
@@ -181,7 +181,7 @@ def test_a_folder_proves_int8_on_the_half_that_judges(trained: Exportable, tmp_p
     options = ExportOptions(("onnx",), "int8", output=tmp_path, int8=Int8Options(calib_data=folder / "train"))
     (made,) = export(stranger, options)
     assert made.proof.images_source.startswith("train, the half that judges: ")
-    judged = made.ladder.rung(made.ladder.chosen).judged  # type: ignore[union-attr]
+    judged = made.ladder.step(made.ladder.chosen).judged  # type: ignore[union-attr]
     assert judged is not None and judged.images >= made.proof.comparison.images
 
 
@@ -197,9 +197,9 @@ def test_an_encoder_is_refused_before_its_reference_is_asked(trained: Exportable
 def test_too_few_images_leave_it_open_loudly_not_silently(trained: Exportable, quantize: Quantize) -> None:
     (made,) = quantize("onnx", points=0.5)
     ladder = made.ladder
-    judged = ladder.rung(ladder.chosen).judged
+    judged = ladder.step(ladder.chosen).judged
     assert judged.verdict == "inconclusive" and judged.images_needed > judged.images
-    assert [rung.became for rung in ladder.rungs] == [*["failed"] * (len(ladder.rungs) - 1), "model"]
+    assert [step.became for step in ladder.rungs] == [*["failed"] * (len(ladder.rungs) - 1), "model"]
 
 
 def test_a_network_of_sigmoid_scores_has_no_floor_of_top1(trained: Exportable, tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_a_floor_broken_on_test_images_fails_the_export(
 ) -> None:
     honest = exporting.judge
 
-    def judge(exam: Any, logits: Any, floor: Floor, temperature: float | None = None) -> Any:
-        return honest(exam, np.roll(logits, 1, axis=1) if temperature else logits, floor, temperature)
+    def judge(evaluation_set: Any, logits: Any, floor: AccuracyGate, temperature: float | None = None) -> Any:
+        return honest(evaluation_set, np.roll(logits, 1, axis=1) if temperature else logits, floor, temperature)
 
     monkeypatch.setattr(exporting, "judge", judge)
     with pytest.raises(GateError, match="on test images"):

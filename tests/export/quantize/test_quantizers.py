@@ -25,7 +25,7 @@ from edgeclf_runtime.images.labelled import LabelledImage
 
 
 @pytest.fixture(scope="module")
-def hub(trained: Exportable) -> bytes:
+def export_graph(trained: Exportable) -> bytes:
     return trained.make_onnx("uint8-nhwc", 18)
 
 
@@ -35,8 +35,8 @@ def images(patches: dict[str, tuple[LabelledImage, ...]]) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def seen(hub: bytes, images: NDArray[np.uint8]) -> Activations:
-    return observe(hub, images)
+def seen(export_graph: bytes, images: NDArray[np.uint8]) -> Activations:
+    return observe(export_graph, images)
 
 
 def run(model: bytes, images: NDArray[np.uint8]) -> Any:
@@ -64,70 +64,74 @@ def test_least_squares_clips_where_that_costs_less() -> None:
     assert least_squares(np.zeros(5, np.float32), 0.0, 0.0) == (0.0, 0.0)
 
 
-def test_no_int8_product_can_saturate_without_vnni(hub: bytes, seen: Activations) -> None:
+def test_no_int8_product_can_saturate_without_vnni(export_graph: bytes, seen: Activations) -> None:
     """VPMADDUBSW adds two products of uint8 and int8 in int16."""
-    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
+    model = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max")))
     weights = _int8_weights(model)
-    assert len(weights) == len(layers(onnx.load_from_string(hub)))
+    assert len(weights) == len(layers(onnx.load_from_string(export_graph)))
     largest = max(int(np.abs(found.astype(np.int64)).max()) for found in weights.values())
     assert 2 * 255 * largest <= np.iinfo(np.int16).max
 
 
-def test_weights_have_a_scale_for_each_channel(hub: bytes, seen: Activations) -> None:
-    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
+def test_weights_have_a_scale_for_each_channel(export_graph: bytes, seen: Activations) -> None:
+    model = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max")))
     constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     scales = [constants[makers[node.input[1]].input[1]] for node in model.graph.node if node.op_type == "Conv"]
     assert [scale.size for scale in scales] == [16, 32, 32, 16, 64]
 
 
-def test_nodes_that_are_left_in_float_have_float_weights(hub: bytes, seen: Activations) -> None:
-    kept = layers(onnx.load_from_string(hub))[0]
-    model = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max"), leave=(kept.node,)))
+def test_nodes_that_are_left_in_float_have_float_weights(export_graph: bytes, seen: Activations) -> None:
+    kept = layers(onnx.load_from_string(export_graph))[0]
+    model = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max"), leave=(kept.node,)))
     node = next(node for node in model.graph.node if node.name == kept.node)
     constants = {item.name: item for item in model.graph.initializer}
     assert constants[node.input[1]].data_type == onnx.TensorProto.FLOAT
 
 
-def test_the_small_network_answers_alike_in_int8(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
-    wanted, found = run(hub, images), run(ort_quantizer.quantize(hub, seen.ranges("min-max")), images)
+def test_the_small_network_answers_alike_in_int8(
+    export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
+) -> None:
+    wanted, found = run(export_graph, images), run(ort_quantizer.quantize(export_graph, seen.ranges("min-max")), images)
     assert np.abs(wanted - found).max() < 0.2 * np.ptp(wanted)
 
 
-def test_bias_correction_takes_a_planted_shift_out(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
-    shifted = onnx.load_from_string(ort_quantizer.quantize(hub, seen.ranges("min-max")))
+def test_bias_correction_takes_a_planted_shift_out(
+    export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
+) -> None:
+    shifted = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max")))
     conv = next(node for node in shifted.graph.node if node.op_type == "Conv")
     makers = {name: node for node in shifted.graph.node for name in node.output}
     bias = next(item for item in shifted.graph.initializer if item.name == makers[conv.input[2]].input[0])
     spoiled = numpy_helper.to_array(bias) + 3000
     bias.CopyFrom(numpy_helper.from_array(spoiled.astype(np.int32), bias.name))
     data = shifted.SerializeToString()
-    wanted = run(hub, images)
+    wanted = run(export_graph, images)
     before = np.abs(run(data, images) - wanted).mean()
-    after = np.abs(run(correct_biases(hub, data, images), images) - wanted).mean()
+    after = np.abs(run(correct_biases(export_graph, data, images), images) - wanted).mean()
     assert after < before / 3
 
 
 def test_sensitivity_finds_the_layer_that_was_made_hard_to_quantize(
-    trained: Exportable, hub: bytes, images: NDArray[np.uint8]
+    trained: Exportable, export_graph: bytes, images: NDArray[np.uint8]
 ) -> None:
-    model = onnx.load_from_string(hub)
+    model = onnx.load_from_string(export_graph)
     victim = next(layer for layer in layers(model) if layer.operator == "Gemm")
     weight = next(item for item in model.graph.initializer if item.name == victim.weight)
     values = numpy_helper.to_array(weight).copy()
     values[:, 0] += 40 * np.abs(values).max()  # one weight takes the whole grid, the others fall on 0
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     spoiled = model.SerializeToString()
-    harms = sensitivity.measure(spoiled, observe(spoiled, images).ranges("min-max"), images)
-    assert harms[0].node == victim.node
-    assert sum(harm.macs_share for harm in harms) == pytest.approx(1.0)
+    sensitivities = sensitivity.measure(spoiled, observe(spoiled, images).ranges("min-max"), images)
+    assert sensitivities[0].node == victim.node
+    assert sum(sensitivity.macs_share for sensitivity in sensitivities) == pytest.approx(1.0)
 
 
 def test_the_worst_layers_keep_within_the_work_that_may_stay_in_float() -> None:
-    harms = tuple(sensitivity.Harm(str(i), "Conv", 1.0 - i / 10, 0.15) for i in range(6))
-    assert sensitivity.worst(harms, 0.5, 0.2) == ("0",)
-    assert sensitivity.worst(harms, 0.5, 1.0) == ("0", "1", "2")
-    assert sensitivity.worst(harms, 0.5, 0.1) == ()
+    sensitivities = tuple(sensitivity.Sensitivity(str(i), "Conv", 1.0 - i / 10, 0.15) for i in range(6))
+    assert sensitivity.worst(sensitivities, 0.5, 0.2) == ("0",)
+    assert sensitivity.worst(sensitivities, 0.5, 1.0) == ("0", "1", "2")
+    assert sensitivity.worst(sensitivities, 0.5, 0.1) == ()
 
 
 def test_attention_is_recognised() -> None:
@@ -139,25 +143,27 @@ def test_attention_is_recognised() -> None:
     assert family(helper.make_model(helper.make_graph(nodes[:2], "g", [], []))) == "convolutional"
 
 
-def test_quantized_for_tensorrt_it_passes_the_lint(hub: bytes, seen: Activations) -> None:
-    assert [str(offence) for offence in lint(trt_quantizer.quantize(hub, seen.ranges("min-max")))] == []
+def test_quantized_for_tensorrt_it_passes_the_lint(export_graph: bytes, seen: Activations) -> None:
+    assert [str(offence) for offence in lint(trt_quantizer.quantize(export_graph, seen.ranges("min-max")))] == []
 
 
-def test_nncf_finds_the_biases_that_it_shall_correct(hub: bytes, images: NDArray[np.uint8]) -> None:
+def test_nncf_finds_the_biases_that_it_shall_correct(export_graph: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
     core = import_openvino().Core()
     answers = [
-        core.compile_model(ov_quantizer.quantize(hub, images, "min-max", corrected=corrected), "CPU")({0: images})[0]
+        core.compile_model(ov_quantizer.quantize(export_graph, images, "min-max", corrected=corrected), "CPU")(
+            {0: images}
+        )[0]
         for corrected in (False, True)
     ]
     assert np.abs(answers[0] - answers[1]).max() > 1e-4 * np.ptp(answers[0])
 
 
-def test_layers_left_in_float_are_found_in_openvino(hub: bytes, images: NDArray[np.uint8]) -> None:
+def test_layers_left_in_float_are_found_in_openvino(export_graph: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
-    kept = layers(onnx.load_from_string(hub))[1]
-    quantized = ov_quantizer.quantize(hub, images, "min-max", corrected=False, leave=(kept.node,))
-    whole = ov_quantizer.quantize(hub, images, "min-max", corrected=False)
+    kept = layers(onnx.load_from_string(export_graph))[1]
+    quantized = ov_quantizer.quantize(export_graph, images, "min-max", corrected=False, leave=(kept.node,))
+    whole = ov_quantizer.quantize(export_graph, images, "min-max", corrected=False)
     assert _int8_constants(quantized) == _int8_constants(whole) - 1
 
 
@@ -168,13 +174,17 @@ def _int8_constants(network: Any) -> int:
     )
 
 
-def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(hub: bytes, seen: Activations) -> None:
-    session = literal_session(trt_quantizer.rest_in_fp16(trt_quantizer.quantize(hub, seen.ranges("min-max"))))
+def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(
+    export_graph: bytes, seen: Activations
+) -> None:
+    session = literal_session(trt_quantizer.rest_in_fp16(trt_quantizer.quantize(export_graph, seen.ranges("min-max"))))
     assert session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
 
 
-def test_a_network_without_biases_stays_as_it_is(hub: bytes, seen: Activations, images: NDArray[np.uint8]) -> None:
-    bare = onnx.load_from_string(hub)
+def test_a_network_without_biases_stays_as_it_is(
+    export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
+) -> None:
+    bare = onnx.load_from_string(export_graph)
     for node in bare.graph.node:
         if node.op_type in ("Conv", "Gemm"):
             del node.input[2:]

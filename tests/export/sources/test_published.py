@@ -29,8 +29,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    hub = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    export_graph = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(export_graph, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return asked
 
 

@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.manifest import Normalization, Reference
 Kinds = list[str]
 
 
-def small_hub(activation: str, form: str = "uint8-nhwc") -> bytes:
+def small_graph(activation: str, form: str = "uint8-nhwc") -> bytes:
     import torch
 
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def pictures() -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("activation", "whole"), [("SiLU", "Swish"), ("Hardswish", "HSwish")])
 def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str, pictures: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
-    quantized = ov_quantizer.quantize(small_hub(activation), pictures, "min-max", corrected=False)
+    quantized = ov_quantizer.quantize(small_graph(activation), pictures, "min-max", corrected=False)
     assert kinds(quantized).count(whole) == 2
     for node in quantized.get_ops():
         if node.get_type_name() == whole:
@@ -59,19 +59,20 @@ def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str
 
 
 def test_pixels_are_turned_last_and_the_answers_stay(pictures: NDArray[np.uint8]) -> None:
-    hub = small_hub("SiLU")
+    export_graph = small_graph("SiLU")
     core = import_openvino().Core()
-    network = read(hub)
+    network = read(export_graph)
     steps = [kind for kind in kinds(network) if kind != "Constant"]
     assert steps[1:5] == ["Convert", "Multiply", "Add", "Transpose"]
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     before, after = (
-        core.compile_model(each, "CPU", settings)({0: pictures})[0] for each in (core.read_model(model=hub), network)
+        core.compile_model(each, "CPU", settings)({0: pictures})[0]
+        for each in (core.read_model(model=export_graph), network)
     )
     assert np.abs(before - after).max() <= 1e-5 * np.ptp(before)
 
 
 def test_a_hub_that_takes_turned_floats_keeps_its_order() -> None:
-    hub = small_hub("SiLU", "float-nchw")
-    assert "Transpose" not in {node.op_type for node in load_from_string(hub).graph.node}
-    assert "Transpose" not in kinds(read(hub))
+    export_graph = small_graph("SiLU", "float-nchw")
+    assert "Transpose" not in {node.op_type for node in load_from_string(export_graph).graph.node}
+    assert "Transpose" not in kinds(read(export_graph))

@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
 from edgeclf_runtime.bundle.own_check import OTHER_PROCESSOR, SAME_PROCESSOR
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs, record_predictions_again
 from edgeclf_runtime.bundle.proof import MOST_MEASURED, TOLERANCES, Tolerances
-from edgeclf_runtime.bundle.quantization_report import Floor, Judged, Ladder, Rung
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BundleError
 from edgeclf_runtime.machine.facts import machine_facts
@@ -40,8 +40,8 @@ def made_here(bundle: Bundle, outputs: NDArray[np.float32], **changes: Any) -> B
 def int8(verdict: str = "pass") -> dict[str, Any]:
     """Changes of a manifest that make it one of int8, whose accuracy was evaluated on 900 images."""
     judged = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ())  # type: ignore[arg-type]
-    rung = Rung("int8 min-max", "int8", "", (), None, 1, judged, became="model")
-    ladder = Ladder(Floor(), (rung,), "int8 min-max", "why", (), (), None, {})
+    step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    ladder = Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {})
     return {
         "weights_precision": "int8",
         "ladder": ladder,
@@ -222,7 +222,7 @@ def test_a_graph_of_another_shape_than_the_manifest_says_is_a_bundle_error(
 def test_a_claim_to_compute_in_less_than_is_stored_widens_no_limit(tmp_path: Path) -> None:
     proof = verify(tiny.build(tmp_path / "bundle", "onnx", compute_precision="fp16"))
     assert proof.verdict == "fail"
-    assert any("which ONNX Runtime does not do" in reason for reason in proof.reasons)
+    assert any("which onnxruntime does not do" in reason for reason in proof.reasons)
 
 
 def test_the_example_of_another_prediction_shows_what_differs(bundle: Bundle) -> None:

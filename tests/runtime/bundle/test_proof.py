@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.proof import TOLERANCES, Comparison, Tolerances, compare, compare_embeddings, judge
+from edgeclf_runtime.bundle.proof import TOLERANCES, Comparison, Tolerances, compare, compare_embeddings, verdict_of
 from edgeclf_runtime.metrics.logits import log_softmax
 
 LOOSE = Tolerances(relative=0.1, cosine=0.9, kl=0.1)
@@ -80,28 +80,28 @@ def test_outputs_that_are_not_finite_fail_on_either_side(value: float) -> None:
     broken[3, 1] = value
     for reference, candidate in ((sound, broken), (broken, sound), (broken, broken)):
         comparison = compare(reference, candidate, LOOSE)
-        verdict, reasons = judge(comparison, LOOSE)
+        verdict, reasons = verdict_of(comparison, LOOSE)
         assert (verdict, comparison.non_finite, comparison.flips) == ("fail", 1, 1)
         assert reasons[0] == "1 of 10 images gave NaN or infinite outputs"
 
 
 def test_nothing_but_nan_fails_with_finite_statistics() -> None:
     comparison = compare(np.ones((9, 2), np.float32), np.full((9, 2), np.nan, np.float32), LOOSE)
-    assert judge(comparison, LOOSE)[0] == "fail"
+    assert verdict_of(comparison, LOOSE)[0] == "fail"
     assert all(math.isfinite(value) for value in (comparison.max_relative, comparison.min_cosine, comparison.max_kl))
 
 
 def test_equal_outputs_pass_even_where_a_row_is_constant_or_zero() -> None:
     rows = np.vstack([np.zeros((1, 3)), np.full((1, 3), 5.0), np.tile([9.0, 0.0, 1.0], (8, 1))]).astype(np.float32)
     comparison = compare(rows, rows, TOLERANCES["fp32"])
-    assert judge(comparison, TOLERANCES["fp32"]) == ("pass", ())
+    assert verdict_of(comparison, TOLERANCES["fp32"]) == ("pass", ())
     assert comparison.near_ties == 2
 
 
 def test_tiny_logits_are_judged_by_their_own_range() -> None:
     rows = np.random.default_rng(0).normal(scale=2e-5, size=(8, 5)).astype(np.float32)
-    assert judge(compare(rows, rows + np.float32(1e-6), LOOSE), LOOSE)[0] == "pass"
-    verdict, reasons = judge(compare(rows, rows[:, ::-1], LOOSE), LOOSE)
+    assert verdict_of(compare(rows, rows + np.float32(1e-6), LOOSE), LOOSE)[0] == "pass"
+    verdict, reasons = verdict_of(compare(rows, rows[:, ::-1], LOOSE), LOOSE)
     assert verdict == "fail" and any("of their range" in reason for reason in reasons)
 
 
@@ -121,17 +121,20 @@ def test_outputs_of_other_shapes_can_not_be_compared() -> None:
     ],
 )
 def test_each_tolerance_fails_with_its_own_reason(change: dict[str, float], reason: str) -> None:
-    assert judge(replace(SOUND, **change), LOOSE) == ("fail", (reason,))
+    assert verdict_of(replace(SOUND, **change), LOOSE) == ("fail", (reason,))
 
 
 def test_what_lies_just_within_every_tolerance_passes() -> None:
-    assert judge(replace(SOUND, max_relative=0.1, min_cosine=0.9, max_kl=0.1, near_ties=7), LOOSE) == ("pass", ())
+    assert verdict_of(replace(SOUND, max_relative=0.1, min_cosine=0.9, max_kl=0.1, near_ties=7), LOOSE) == (
+        "pass",
+        (),
+    )
 
 
 @pytest.mark.parametrize(("images", "missing"), [(0, 8), (1, 7), (7, 1)])
 def test_too_few_images_are_inconclusive_and_say_how_many_are_missing(images: int, missing: int) -> None:
     rows = np.tile(logits([9, 0]), (images, 1))
-    verdict, reasons = judge(compare(rows, rows, LOOSE), LOOSE)
+    verdict, reasons = verdict_of(compare(rows, rows, LOOSE), LOOSE)
     assert (verdict, reasons) == (
         "inconclusive",
         (f"{images} images are too few to judge; {missing} more are needed",),
@@ -139,11 +142,11 @@ def test_too_few_images_are_inconclusive_and_say_how_many_are_missing(images: in
 
 
 def test_too_few_images_still_fail_where_they_differ() -> None:
-    assert judge(replace(SOUND, images=1, flips=1), LOOSE)[0] == "fail"
+    assert verdict_of(replace(SOUND, images=1, flips=1), LOOSE)[0] == "fail"
 
 
 def test_nothing_but_near_ties_is_inconclusive() -> None:
-    verdict, reasons = judge(replace(SOUND, near_ties=8), LOOSE)
+    verdict, reasons = verdict_of(replace(SOUND, near_ties=8), LOOSE)
     assert verdict == "inconclusive" and "every image is a near tie" in reasons[0]
 
 
@@ -173,5 +176,5 @@ def test_an_embedding_that_is_not_finite_fails() -> None:
     found = wanted.copy()
     found[1] = np.nan
     compared = compare_embeddings(wanted, found, TOLERANCES["fp32"])
-    verdict, reasons = judge(compared, TOLERANCES["fp32"], items="texts", outputs="embeddings")
+    verdict, reasons = verdict_of(compared, TOLERANCES["fp32"], items="texts", outputs="embeddings")
     assert verdict == "fail" and reasons[0] == "1 of 2 texts gave NaN or infinite outputs"

@@ -19,7 +19,7 @@ from fake_tensorrt import FakeTensorRT
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
-from edgeclf_runtime.backends.tensorrt.engine_facts import read_facts
+from edgeclf_runtime.backends.tensorrt.engine_info import read_engine_info
 from edgeclf_runtime.backends.tensorrt.library import Library
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.proof import TOLERANCES
@@ -87,7 +87,7 @@ def test_it_opens_and_verifies_by_itself_without_the_portable_one(portable: Bund
 
 def test_the_plan_is_tensorrts_own_file_with_the_facts_beside_it(portable: Bundle, gpu: FakeGpu) -> None:
     made = build(portable, BuildSettings(opt_batch=2, max_batch=8)).bundle
-    plan, facts = made.read("model.plan"), read_facts(made)
+    plan, facts = made.read("model.plan"), read_engine_info(made)
     assert plan.endswith(portable.read("model.onnx"))  # as the stand-in gave it: nothing before, nothing after
     assert plan[:4] == b"fake"
     assert facts.plan_sha256 == hashlib.sha256(plan).hexdigest()
@@ -207,7 +207,7 @@ def test_settings_that_travel_in_the_portable_bundle_are_its_defaults(portable: 
     (portable.path / "build.json").write_text(json.dumps(asdict(settings)))
     travelling = tiny.reseal(portable.path)
     assert settings_of(travelling) == settings
-    assert read_facts(build(travelling).bundle).settings == settings
+    assert read_engine_info(build(travelling).bundle).settings == settings
     assert settings_of(portable) == BuildSettings()
 
 
@@ -230,7 +230,7 @@ def test_a_stale_engine_is_built_again_under_a_new_name(portable: Bundle, gpu: F
             assert session.facts["engine_version"] == "10.7.0"
     assert fresh.path == portable.path.with_name("net-tensorrt-fp32-sm87-trt10.7")
     assert fresh.manifest.derived_from == portable.digest
-    assert read_facts(fresh).settings.max_batch == 8
+    assert read_engine_info(fresh).settings.max_batch == 8
     assert "STALE: it was built with TensorRT 10.3.0, this machine has 10.7.0" in said.notes[0]
     assert made.path.exists()
 

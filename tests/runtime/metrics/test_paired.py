@@ -11,8 +11,8 @@ from edgeclf_runtime.metrics.paired import (
     Z_ONE_SIDED,
     Z_TWO_SIDED,
     change_bounds,
+    change_verdict,
     images_to_settle,
-    judge_change,
     mcnemar_p,
 )
 
@@ -63,13 +63,13 @@ def test_the_lower_bound_holds_in_about_95_of_100_draws() -> None:
 
 def test_a_planted_drop_of_one_point_is_found() -> None:
     lower, upper = change_bounds(150, 50, 10_000)  # 1.5 % lost, 0.5 % gained
-    assert judge_change(lower, upper, 0.005) == "fail"
+    assert change_verdict(lower, upper, 0.005) == "fail"
     assert mcnemar_p(150, 50) < 1e-6
 
 
 def test_equal_answers_on_enough_images_pass_and_on_few_are_inconclusive() -> None:
-    assert judge_change(*change_bounds(0, 0, 2000), 0.005) == "pass"
-    assert judge_change(*change_bounds(0, 0, 200), 0.005) == "inconclusive"
+    assert change_verdict(*change_bounds(0, 0, 2000), 0.005) == "pass"
+    assert change_verdict(*change_bounds(0, 0, 200), 0.005) == "inconclusive"
 
 
 @pytest.mark.parametrize(("lost", "gained", "images"), [(0, 0, 100), (4, 3, 300), (20, 20, 1000)])
@@ -80,7 +80,7 @@ def test_with_the_images_asked_for_it_is_settled_and_with_one_fewer_it_is_not(
     assert needed is not None and needed > images
 
     def verdict(count: int) -> str:
-        return judge_change(*change_bounds(lost * count / images, gained * count / images, count), 0.005)
+        return change_verdict(*change_bounds(lost * count / images, gained * count / images, count), 0.005)
 
     assert verdict(needed) != "inconclusive"
     assert verdict(needed - 1) == "inconclusive"

@@ -12,7 +12,7 @@ from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_benchmarks.page.escaping import shortened_apart, text
 from edgeclf_benchmarks.page.html_tables import Table
-from edgeclf_benchmarks.page.marks import look_of, mark
+from edgeclf_benchmarks.page.marks import mark, marker_of
 from edgeclf_runtime.metrics.rounding import in_ms, significant
 
 _MOST_STEPS, _MOST_STROKES = 150, 180
@@ -35,7 +35,7 @@ def ecdf(entries: Sequence[Entry]) -> str:
         path = paper.path([(samples[each], (each + 1) / len(samples)) for each in kept])
         share = 0.15 + 0.7 * (place + 0.5) / len(taken)  # the marks of lines that lie close stand apart
         at = paper.across(samples[round(share * last)]), paper.up(share)
-        parts.append(f'<polyline class="line {look_of(number)}" points="{path}"/>{mark(number, *at)}')
+        parts.append(f'<polyline class="line {marker_of(number)}" points="{path}"/>{mark(number, *at)}')
     told = "; ".join(
         f"{number}: {entries[number - 1].name}, {len(samples)} calls, {in_ms(samples[0])} to {in_ms(samples[-1])} ms"
         for number, samples in taken
@@ -79,7 +79,7 @@ def _strip(paper: Paper, top: float, number: int, found: Latency) -> str:
     )
     right = paper.width - paper.right
     return (
-        f'<g class="{look_of(number)}"><title>{text(_course(found))}</title>'
+        f'<g class="{marker_of(number)}"><title>{text(_course(found))}</title>'
         f'<path class="axis" d="M{paper.left:g} {base + 2:.1f}H{right:g}"/>'
         f'<path class="grid" d="M{paper.left:g} {up(found.p50_ms):.1f}H{right:g}"/>'
         f'<path class="dots" d="{strokes}"/></g>'

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.page.escaping import name, text
-from edgeclf_benchmarks.page.marks import badge, look_of, shape_of
+from edgeclf_benchmarks.page.marks import badge, marker_of, shape_of
 
 
 def badges(numbers: Iterable[int], entries: Sequence[Entry]) -> str:
@@ -22,8 +22,8 @@ def badges(numbers: Iterable[int], entries: Sequence[Entry]) -> str:
 def key(entries: Sequence[Entry], numbers: Iterable[int], figures: Mapping[int, str] = MappingProxyType({})) -> str:
     """Which mark and which line is whose, with its figures where there are some."""
     items = "".join(
-        f'<li><svg class="sample" viewBox="-24 -13 48 26" aria-hidden="true"><g class="{look_of(number)}">'
-        f'<path class="line" d="M-24 0H24"/></g><g class="mark {look_of(number)}">{shape_of(number)}</g></svg>'
+        f'<li><svg class="sample" viewBox="-24 -13 48 26" aria-hidden="true"><g class="{marker_of(number)}">'
+        f'<path class="line" d="M-24 0H24"/></g><g class="mark {marker_of(number)}">{shape_of(number)}</g></svg>'
         f"<span>{name_of(entries, number)}{_below(figures.get(number, ''))}</span></li>"
         for number in numbers
     )

@@ -10,7 +10,7 @@ from edgeclf_benchmarks.comparing.page.markers import name_of
 from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
 from edgeclf_benchmarks.page.escaping import name
 from edgeclf_benchmarks.page.html_tables import Table
-from edgeclf_benchmarks.page.marks import badge, look_of
+from edgeclf_benchmarks.page.marks import badge, marker_of
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation
 from edgeclf_runtime.metrics.robustness import Robustness
@@ -68,7 +68,7 @@ def _corner(curves: Sequence[Curves]) -> float:
 def _roc(entries: Sequence[Entry], label: str, found: Sequence[tuple[int, Curves]], corner: float) -> str:
     paper = replace(_SMALL, x=Axis(0, corner, most=4), y=Axis(1 - corner, 1, most=4))
     lines = "".join(
-        f'<polyline class="line {look_of(number)}" points="{paper.path(curves.roc)}"/>' for number, curves in found
+        f'<polyline class="line {marker_of(number)}" points="{paper.path(curves.roc)}"/>' for number, curves in found
     )
     blind = f'<polyline class="front" points="{paper.path([(0, 0), (1, 1)])}"/>'
     parts = [*paper.frame("false positive rate", "true positive rate"), paper.inside(blind + lines)]
@@ -135,9 +135,9 @@ def _robustness(entries: Sequence[Entry], kind: str, spoilt: Sequence[tuple[int,
         points = [(0, found.clean_top1), *levels]
         told.append(f"{number}: {entries[number - 1].name}, " + ", ".join(f"{y:.3f} at {x}" for x, y in points))
         knots = "".join(
-            f'<circle class="knot {look_of(number)}" cx="{paper.across(x):.1f}" cy="{paper.up(y):.1f}" r="3.5"/>'
+            f'<circle class="knot {marker_of(number)}" cx="{paper.across(x):.1f}" cy="{paper.up(y):.1f}" r="3.5"/>'
             for x, y in points
         )
-        parts.append(f'<polyline class="line {look_of(number)}" points="{paper.path(points)}"/>{knots}')
+        parts.append(f'<polyline class="line {marker_of(number)}" points="{paper.path(points)}"/>{knots}')
     caption = f"<b>{name(kind)}</b>"
     return figure(f"Top-1 under {kind}", "; ".join(told), parts, (240, 230), caption=caption, kind="panel")

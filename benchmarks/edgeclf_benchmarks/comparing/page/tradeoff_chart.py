@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.page.markers import key
 from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
-from edgeclf_benchmarks.page.marks import look_of, mark
+from edgeclf_benchmarks.page.marks import mark, marker_of
 from edgeclf_runtime.metrics.rounding import in_ms
 
 _ROOM = 23.0  # between two marks
@@ -75,7 +75,7 @@ def _bars(paper: Paper, point: _Point) -> str:
     left, x, right = map(paper.across, point.ms)
     bottom, y, top = map(paper.up, point.top1)
     path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {bottom:.1f}V{top:.1f}"
-    return f'<path class="bars {look_of(point.number)}" d="{path}"/>'
+    return f'<path class="bars {marker_of(point.number)}" d="{path}"/>'
 
 
 def _marks(paper: Paper, points: Sequence[_Point]) -> list[str]:
@@ -90,7 +90,7 @@ def _marks(paper: Paper, points: Sequence[_Point]) -> list[str]:
         taken.append(at)
         if at != (x, y):
             parts.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>')
-            parts.append(f'<circle class="knot {look_of(point.number)}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+            parts.append(f'<circle class="knot {marker_of(point.number)}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
         parts.append(mark(point.number, *at))
     return parts
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 RANDOM = "random"
-_PICTURES = ("mean", "std", "interpolation", "resize_mode")
+_THUMBNAILS = ("mean", "std", "interpolation", "resize_mode")
 _OF_SCRIPTED_ARCHIVES = ("input_resolution", "context_length", "vocab_size")
 _FOLDER_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
 
@@ -141,7 +141,7 @@ def _pictures_of(name: str, tag: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg
 
     config = get_pretrained_cfg(name, tag)
-    return {key: config[key] for key in _PICTURES}
+    return {key: config[key] for key in _THUMBNAILS}
 
 
 def _pictures_of_all(name: str) -> dict[str, Any] | None:

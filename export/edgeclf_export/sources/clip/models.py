@@ -99,9 +99,9 @@ class Clip:
     @cached_property
     def tokenizer(self) -> Any:
         """open_clip's tokenizer of the model. Raises DataError where it has to be fetched and can't be."""
-        hub = _needs_hub(self.config) or "siglip" in self.source.lower()
+        export_graph = _needs_hub(self.config) or "siglip" in self.source.lower()
         try:
-            with unlogged(), impatient_hub(HUB) if hub else nullcontext():
+            with unlogged(), impatient_hub(HUB) if export_graph else nullcontext():
                 return import_open_clip().get_tokenizer(self.source)
         except (OSError, RuntimeError, ValueError, LookupError, ImportError, TypeError) as error:
             raise DataError(

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.sources.labels import shown_labels
 from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
-from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_hub
+from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_onnx_graph
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
 from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
-from edgeclf_runtime.bundle.proof import TOLERANCES, compare, judge
+from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.pixels import Pixels
@@ -71,7 +71,7 @@ def load_onnx_classifier(
         normalization=normalization,
         reference=Reference("onnx", f"{path.name} {hash_file(path)}"),
         answer=lambda batch: _answer(network, batch, normalization),
-        make_onnx=lambda form, opset: make_hub(graph, pixels, normalization, form),
+        make_onnx=lambda form, opset: make_onnx_graph(graph, pixels, normalization, form),
         batch=network.input.batch,
         scores=network.scores,
         notes=tuple(filter(None, notes)),
@@ -207,7 +207,7 @@ def _answer(network: _Network, batch: NDArray[np.uint8], normalization: Normaliz
         return answers
     own = _run(network, network.own, values)
     tolerances = TOLERANCES["fp16" if "float16" in network.floats else "fp32"]
-    verdict, reasons = judge(compare(own, answers, tolerances), tolerances)
+    verdict, reasons = verdict_of(compare(own, answers, tolerances), tolerances)
     if verdict == "fail" and np.isfinite(answers).all():
         raise DataError(
             f"{network.path}: in float32 it is another classifier than in its own {_words(network.floats)}: "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.graph.onnx_graph import INPUT_NAME, OUTPUT_NAME, finish_hub
+from edgeclf_export.graph.onnx_graph import INPUT_NAME, OUTPUT_NAME, finish_graph
 from edgeclf_export.sources.onnx_file.input import NetworkInput
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError, one_line
@@ -27,7 +27,7 @@ class ForeignGraph:
     flat: bool
 
 
-def make_hub(network: ForeignGraph, pixels: Pixels, normalization: Normalization, form: str) -> bytes:
+def make_onnx_graph(network: ForeignGraph, pixels: Pixels, normalization: Normalization, form: str) -> bytes:
     """The network behind cast, permutation and normalisation, its input and output under edgeclf's names."""
     import onnx
     from onnx import TensorProto, helper
@@ -58,7 +58,7 @@ def make_hub(network: ForeignGraph, pixels: Pixels, normalization: Normalization
     graph.input.append(value)
     graph.output.append(helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [batch, network.classes]))
     try:
-        return finish_hub(onnx.shape_inference.infer_shapes(model))
+        return finish_graph(onnx.shape_inference.infer_shapes(model))
     except EdgeclfError:
         raise
     except Exception as error:  # onnx and onnxslim raise what they come upon

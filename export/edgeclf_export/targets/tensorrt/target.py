@@ -8,13 +8,13 @@ from pathlib import Path
 from edgeclf_export.graph.casting import BF16_OPSET, cast_graph
 from edgeclf_export.targets import ort
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
-from edgeclf_export.targets.target import Built, Hub, OnDevice, Served, Target
+from edgeclf_export.targets.target import Built, ExportGraph, OnDevice, Served, Target
 from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engine_here
 from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
 from edgeclf_export.targets.tensorrt.lint import Offence, check_graph
 from edgeclf_export.targets.tensorrt.quantizer import quantize, rest_in_fp16
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, build_plan
-from edgeclf_runtime.backends.tensorrt.engine_facts import ENGINE_FACTS, read_facts
+from edgeclf_runtime.backends.tensorrt.engine_info import ENGINE_INFO, read_engine_info
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.backends.tensorrt.plan import PLAN
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -28,10 +28,15 @@ _NO_RTX = (
 _BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), nor for GPUs before Ampere"
 
 
-def build(hub: Hub, precision: str, folder: Path) -> Built:
+def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     """TensorRT computes in what the graph says, so it is cast. Linted before, too: only ONNX's operators can be."""
-    check_graph(hub.onnx)
-    return write(hub.onnx if precision == "fp32" else cast_graph(hub.onnx, precision), precision, hub.settings, folder)
+    check_graph(export_graph.onnx)
+    return write(
+        export_graph.onnx if precision == "fp32" else cast_graph(export_graph.onnx, precision),
+        precision,
+        export_graph.settings,
+        folder,
+    )
 
 
 def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -> Built:
@@ -64,14 +69,14 @@ def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:
 
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
-    model = quantize(network.hub.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
+    model = quantize(network.export_graph.onnx, network.ranges(recipe.ranges), leave=recipe.leave)
     if recipe.corrected:
         model = network.with_biases_corrected(model)
-    return write(rest_in_fp16(model), "int8", network.hub.settings, folder)
+    return write(rest_in_fp16(model), "int8", network.export_graph.settings, folder)
 
 
 def _largest_batch(bundle: Bundle) -> int:
-    facts = read_facts(bundle)
+    facts = read_engine_info(bundle)
     if facts.place.flavour != "tensorrt":
         raise UsageError(f"{bundle.path} was built with {facts.place.flavour}; Triton loads plans of TensorRT itself")
     return facts.batch[2]
@@ -90,7 +95,7 @@ TARGET = Target(
         (PLAN,),
         "KIND_GPU",
         "For the GPU and the TensorRT of engine.json.",
-        beside=(ENGINE_FACTS,),
+        beside=(ENGINE_INFO,),
         largest_batch=_largest_batch,
     ),
     checked_by=ort.TARGET,  # the proof runs the graph in ONNX Runtime anyway, and a build takes seconds

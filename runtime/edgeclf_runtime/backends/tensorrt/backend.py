@@ -18,22 +18,22 @@ from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.ort import MODEL, count_in_onnx
 from edgeclf_runtime.backends.tensorrt.cuda import Cuda, Gpu, open_cuda
-from edgeclf_runtime.backends.tensorrt.engine_facts import (
+from edgeclf_runtime.backends.tensorrt.engine_info import (
     Difference,
     Place,
     check_plan,
     differences,
     place_here,
-    read_facts,
+    read_engine_info,
 )
-from edgeclf_runtime.backends.tensorrt.execution_slot import Lane, Tensor
+from edgeclf_runtime.backends.tensorrt.execution_slot import ExecutionSlot, Tensor
 from edgeclf_runtime.backends.tensorrt.library import OLDEST, RTX_MODULES, Library, import_tensorrt
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, LoadedPlan, load_plan
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, EdgeclfError
 from edgeclf_runtime.machine.facts import jetson_refusal, package_version
 
-LANES = 2  # while one computes, the other's batch is copied
+SLOTS = 2  # while one computes, the other's batch is copied
 _GROUP = 8  # batches of a stream that go through under one lock
 _DTYPES = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64"}
 
@@ -46,7 +46,7 @@ class TrtEngine:
         self._loaded: LoadedPlan | None = loaded
         self._entry, self._output = read_tensors(library, loaded.engine)
         self._largest = largest
-        self._lanes: list[Lane] = []
+        self._slots: list[ExecutionSlot] = []
         self._lock = threading.Lock()
         self.compute_precision = precision
         self.facts: dict[str, str] = {}
@@ -58,7 +58,7 @@ class TrtEngine:
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         pieces = [batch[start : start + self._largest] for start in range(0, len(batch), self._largest)]
-        return np.concatenate(self._through_lanes(pieces)).astype(np.float32, copy=False)
+        return np.concatenate(self._through_slots(pieces)).astype(np.float32, copy=False)
 
     def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """The answer to each batch in order; one is copied while another is computed. Takes a few batches ahead."""
@@ -66,39 +66,39 @@ class TrtEngine:
         while group := list(islice(waiting, _GROUP)):
             small = [batch for batch in group if len(batch) <= self._largest]
             if len(small) == len(group):
-                yield from (answer.astype(np.float32, copy=False) for answer in self._through_lanes(group))
+                yield from (answer.astype(np.float32, copy=False) for answer in self._through_slots(group))
             else:
                 yield from map(self.infer, group)
 
-    def _through_lanes(self, pieces: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    def _through_slots(self, pieces: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """One answer a piece, in order. No lane has work left when this returns or raises."""
         with self._lock:
             self._cuda.use_gpu()
-            self._open_lanes(min(LANES, len(pieces)))
+            self._open_slots(min(SLOTS, len(pieces)))
             answers: list[NDArray[np.generic]] = []
             try:
                 for place, piece in enumerate(pieces):
-                    lane = self._lanes[place % LANES]
-                    if place >= LANES:
+                    lane = self._slots[place % SLOTS]
+                    if place >= SLOTS:
                         answers.append(lane.collect())
                     lane.submit(piece)
                 for place in range(len(answers), len(pieces)):
-                    answers.append(self._lanes[place % LANES].collect())
+                    answers.append(self._slots[place % SLOTS].collect())
             except BaseException:
                 self._drain()
                 raise
             return answers
 
-    def _open_lanes(self, wanted: int) -> None:
+    def _open_slots(self, wanted: int) -> None:
         if self._loaded is None:
             raise BackendError("the TensorRT engine is closed; open the bundle again")
-        while len(self._lanes) < wanted:
-            self._lanes.append(
-                Lane(self._cuda, self._library, self._loaded.engine, self._entry, self._output, self._largest)
+        while len(self._slots) < wanted:
+            self._slots.append(
+                ExecutionSlot(self._cuda, self._library, self._loaded.engine, self._entry, self._output, self._largest)
             )
 
     def _drain(self) -> None:
-        for lane in self._lanes:
+        for lane in self._slots:
             try:
                 lane.drain()
             except EdgeclfError:  # of the same fault, which is on its way up already
@@ -107,15 +107,15 @@ class TrtEngine:
     def close(self) -> None:
         """Frees the lanes, then the engine, then its runtime."""
         with self._lock:
-            while self._lanes:
-                self._lanes.pop().close()
+            while self._slots:
+                self._slots.pop().close()
             self._loaded = None
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     if refusal := jetson_refusal():
         raise BackendError(refusal)
-    facts = read_facts(bundle)
+    facts = read_engine_info(bundle)
     cuda = open_cuda()
     gpu = cuda.require_gpu()  # before TensorRT is touched
     library = import_tensorrt()
@@ -133,7 +133,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     except EdgeclfError:
         opened.close()
         raise
-    opened.facts = _session_facts(here, gpu, found)
+    opened.facts = _session_info(here, gpu, found)
     return opened
 
 
@@ -176,7 +176,7 @@ def _check_tensors(bundle: Bundle, opened: TrtEngine, where: str) -> None:
             )
 
 
-def _session_facts(here: Place, gpu: Gpu, found: tuple[Difference, ...]) -> dict[str, str]:
+def _session_info(here: Place, gpu: Gpu, found: tuple[Difference, ...]) -> dict[str, str]:
     remarks = "; ".join(difference.sentence for difference in found)
     return {
         "engine": here.flavour,

@@ -39,7 +39,7 @@ class _Shape:
     graph: int | None = None
 
 
-class Lane:
+class ExecutionSlot:
     """Carries one batch at a time: `submit`, then `collect`. Not for several threads at once."""
 
     def __init__(self, cuda: Cuda, library: Library, engine: Any, entry: Tensor, output: Tensor, largest: int) -> None:

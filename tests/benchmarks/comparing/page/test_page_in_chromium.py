@@ -13,7 +13,7 @@ from made_reports import made_report, saved
 
 from edgeclf_benchmarks.comparing.compare import Compared, entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import findings
-from edgeclf_benchmarks.comparing.gates import judge, parse_rule
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.page.page import page as drawn
 
 A4_PX = 703  # 210 mm without the page's margins, at 96 pixels an inch
@@ -49,7 +49,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     sources = read_sources([saved(each, folder / f"{number}.json") for number, each in enumerate(made)])
     (baseline,) = read_sources([saved(made_report({"gone": (2.0, 40), **ROWS}, classes=CLASSES), folder / "old.json")])
     entries = entries_of(sources)
-    gates = judge([parse_rule("p50_ms>10"), parse_rule("top1<0.5")], entries)
+    gates = check_gates([parse_rule("p50_ms>10"), parse_rule("top1<0.5")], entries)
     verdict = findings(sources, entries, gates, baseline)
     compared = Compared(
         created_utc="2026-01-02T03:04:05Z",

@@ -25,7 +25,7 @@ from edgeclf_benchmarks.measuring.report import Gate, Report
 from edgeclf_benchmarks.measuring.thumbnails import SIDE_PX, most_telling, thumbnails_of
 from edgeclf_benchmarks.measuring.timing import summarise
 from edgeclf_benchmarks.page.escaping import name, shortened
-from edgeclf_benchmarks.page.marks import look_of, mark
+from edgeclf_benchmarks.page.marks import mark, marker_of
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.labelled import LabelledImage
@@ -149,7 +149,7 @@ def test_gates_of_a_bench_stand_on_the_page_the_failed_first(tmp_path: Path) -> 
 
 
 def test_thirty_two_rows_have_marks_and_lines_of_their_own() -> None:
-    looks = [(look_of(number), re.sub("<text.*", "", mark(number, 0, 0))) for number in range(1, 33)]
+    looks = [(marker_of(number), re.sub("<text.*", "", mark(number, 0, 0))) for number in range(1, 33)]
     assert len(set(looks)) == 32
     assert len({look for look, _ in looks}) == 32
 

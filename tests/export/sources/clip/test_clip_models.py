@@ -107,8 +107,8 @@ def test_positions_are_interpolated_for_a_size_that_was_asked_for_and_never_else
         (lambda folder: (folder / "open_clip_model.safetensors").unlink(), "holds no weights; wanted one of"),
     ],
 )
-def test_a_folder_that_holds_no_model_is_refused(spoil: Any, said: str, folder: Path) -> None:
-    spoil(folder)
+def test_a_folder_that_holds_no_model_is_refused(corrupt: Any, said: str, folder: Path) -> None:
+    corrupt(folder)
     with pytest.raises(DataError, match=said):
         load_clip(str(folder), None)
 
@@ -146,8 +146,8 @@ def test_a_tag_without_a_network_names_the_local_way(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
-    hub = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    export_graph = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(export_graph, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(DataError) as failure:
         load_clip("ViT-B-32", "laion2b_s34b_b79k")
     assert str(failure.value) == (

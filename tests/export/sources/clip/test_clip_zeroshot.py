@@ -239,7 +239,7 @@ def test_templates_without_a_place_for_the_label_are_refused(text: str, said: st
 def test_a_trained_small_clip_tells_classes_apart_by_their_names_alone(tmp_path: Path) -> None:
     from edgeclf.data.fetch import fetch_dataset
     from edgeclf.data.split import open_data
-    from edgeclf.evaluation.report import judge_bundle
+    from edgeclf.evaluation.report import evaluate_bundle
     from edgeclf.training.small_clip import train_small_clip
 
     fetch_dataset("photo-patches", tmp_path / "patches")
@@ -250,6 +250,6 @@ def test_a_trained_small_clip_tells_classes_apart_by_their_names_alone(tmp_path:
         load_clip(str(tmp_path / "small"), None), data.classes, Templates(("a small photo of the {}.",), "given")
     )
     exported = list(export(exportable, ExportOptions(("onnx", "openvino"), output=tmp_path)))
-    scores = [judge_bundle(Bundle.open(each.path), data, "val").evaluation.top1 for each in exported]
+    scores = [evaluate_bundle(Bundle.open(each.path), data, "val").evaluation.top1 for each in exported]
     assert min(scores) > 0.4  # 16 classes: chance is 0.06
     assert np.ptp(scores) < 0.01

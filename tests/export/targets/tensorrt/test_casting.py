@@ -20,7 +20,7 @@ from edgeclf_export.proof.images import load_proof_images
 from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_export.targets.tensorrt.graph_session import widened
 from edgeclf_runtime.backends.ort import import_onnxruntime
-from edgeclf_runtime.bundle.proof import TOLERANCES, compare, judge
+from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.errors import DataError
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -84,19 +84,21 @@ def precision(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=BACKBONES)
-def hub(request: pytest.FixtureRequest, load: Callable[[str], Exportable]) -> bytes:
+def export_graph(request: pytest.FixtureRequest, load: Callable[[str], Exportable]) -> bytes:
     return load(request.param).make_onnx("uint8-nhwc", 18)
 
 
-def test_input_and_output_keep_their_types(hub: bytes, precision: str) -> None:
-    found = cast(hub, precision)
+def test_input_and_output_keep_their_types(export_graph: bytes, precision: str) -> None:
+    found = cast(export_graph, precision)
     (entry,), (output,) = found.graph.input, found.graph.output
     assert (entry.name, entry.type.tensor_type.elem_type) == ("images", TensorProto.UINT8)
     assert (output.name, output.type.tensor_type.elem_type) == ("logits", TensorProto.FLOAT)
 
 
-def test_the_normalisation_stays_in_fp32_bit_for_bit_and_its_result_is_cast(hub: bytes, precision: str) -> None:
-    before, found = Cast(onnx.load_from_string(hub).graph, 18), cast(hub, precision)
+def test_the_normalisation_stays_in_fp32_bit_for_bit_and_its_result_is_cast(
+    export_graph: bytes, precision: str
+) -> None:
+    before, found = Cast(onnx.load_from_string(export_graph).graph, 18), cast(export_graph, precision)
     normalizing = normalizing_nodes(found.graph)
     operators = [node.op_type for node in normalizing]
     assert operators == ["Cast", "Transpose", "Mul", "Add", "Cast"]
@@ -107,8 +109,8 @@ def test_the_normalisation_stays_in_fp32_bit_for_bit_and_its_result_is_cast(hub:
         assert found.constants[name].dtype == np.float32
 
 
-def test_everything_behind_the_normalisation_computes_in_half_precision(hub: bytes, precision: str) -> None:
-    found = cast(hub, precision)
+def test_everything_behind_the_normalisation_computes_in_half_precision(export_graph: bytes, precision: str) -> None:
+    found = cast(export_graph, precision)
     behind = found.graph.node[len(normalizing_nodes(found.graph)) :]
     floats = [node.op_type for node in behind for name in node.output if found.types.get(name) == TensorProto.FLOAT]
     assert floats == ["Cast"]  # the logits
@@ -116,14 +118,14 @@ def test_everything_behind_the_normalisation_computes_in_half_precision(hub: byt
     assert not [name for name in weights if found.types[name] == TensorProto.FLOAT]
 
 
-def test_the_file_halves(hub: bytes, precision: str) -> None:
-    weights = sum(item.ByteSize() for item in onnx.load_from_string(hub).graph.initializer)
-    assert len(cast_graph(hub, precision)) < len(hub) - 0.45 * weights
+def test_the_file_halves(export_graph: bytes, precision: str) -> None:
+    weights = sum(item.ByteSize() for item in onnx.load_from_string(export_graph).graph.initializer)
+    assert len(cast_graph(export_graph, precision)) < len(export_graph) - 0.45 * weights
 
 
-def test_bf16_takes_the_opset_that_knows_it_and_fp16_the_one_it_came_with(hub: bytes) -> None:
-    assert cast(hub, "fp16").opset == 18
-    bf16 = onnx.load_from_string(cast_graph(hub, "bf16"))
+def test_bf16_takes_the_opset_that_knows_it_and_fp16_the_one_it_came_with(export_graph: bytes) -> None:
+    assert cast(export_graph, "fp16").opset == 18
+    bf16 = onnx.load_from_string(cast_graph(export_graph, "bf16"))
     assert (bf16.opset_import[0].version, bf16.ir_version) == (BF16_OPSET, 10)
 
 
@@ -220,11 +222,11 @@ def lite0() -> Exportable:
 @pytest.mark.parametrize("name", HALVES)
 def test_trained_weights_keep_their_answers_within_the_tolerances(name: str, lite0: Exportable) -> None:
     pixels = load_proof_images(lite0.pixels).pixels
-    hub = cache(lite0.make_onnx)("uint8-nhwc", 18)
-    model = cast_graph(hub, name)
+    export_graph = cache(lite0.make_onnx)("uint8-nhwc", 18)
+    model = cast_graph(export_graph, name)
     answers = run(widened(model) if name == "bf16" else model, pixels)
-    compared = compare(run(hub, pixels), answers, TOLERANCES[name])
-    assert judge(compared, TOLERANCES[name])[0] == "pass"
+    compared = compare(run(export_graph, pixels), answers, TOLERANCES[name])
+    assert verdict_of(compared, TOLERANCES[name])[0] == "pass"
     assert compared.agreement == 1.0
     assert compared.max_relative > 1e-4  # or nothing was cast
 
@@ -232,9 +234,9 @@ def test_trained_weights_keep_their_answers_within_the_tolerances(name: str, lit
 def test_the_file_that_is_written_is_the_cast_graph(
     load: Callable[[str], Exportable], tmp_path: Path, precision: str
 ) -> None:
-    from edgeclf_export.targets.target import Hub
+    from edgeclf_export.targets.target import ExportGraph
     from edgeclf_export.targets.tensorrt import target as trt
 
-    hub = Hub(load("test_resnet"), "uint8-nhwc", 18)
-    trt.build(hub, precision, tmp_path)
-    assert (tmp_path / "model.onnx").read_bytes() == cast_graph(hub.onnx, precision)
+    export_graph = ExportGraph(load("test_resnet"), "uint8-nhwc", 18)
+    trt.build(export_graph, precision, tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == cast_graph(export_graph.onnx, precision)

@@ -17,26 +17,26 @@ BACKBONES = sorted(known_backbones(), key=lambda backbone: backbone.gmacs)
 
 
 @pytest.fixture(scope="module")
-def hub_of() -> Callable[[str], bytes]:
+def graph_of() -> Callable[[str], bytes]:
     """The hub of a backbone with random weights, of its own size; the last one is kept for the next precision."""
     last: dict[str, bytes] = {}
 
-    def hub_of(name: str) -> bytes:
+    def graph_of(name: str) -> bytes:
         if name not in last:
             last.clear()
             last[name] = load_backbone(name, "random").make_onnx("uint8-nhwc", 18)
         return last[name]
 
-    return hub_of
+    return graph_of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])  # the inner loop
 @pytest.mark.parametrize("name", [backbone.name for backbone in BACKBONES])
 def test_tensorrt_rtx_builds_every_backbone(
-    name: str, precision: str, rtx: Library, hub_of: Callable[[str], bytes]
+    name: str, precision: str, rtx: Library, graph_of: Callable[[str], bytes]
 ) -> None:
-    hub = hub_of(name)
-    model = hub if precision == "fp32" else cast_graph(hub, precision)
+    export_graph = graph_of(name)
+    model = export_graph if precision == "fp32" else cast_graph(export_graph, precision)
     assert not [offence for offence in lint(model) if offence.level == "error"]
     assert build_plan(model, name, BuildSettings(), rtx).data

@@ -13,21 +13,21 @@ from fake_gpu import FakeGpu
 from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.backends.tensorrt.cuda import Cuda
-from edgeclf_runtime.backends.tensorrt.engine_facts import (
+from edgeclf_runtime.backends.tensorrt.engine_info import (
     Difference,
-    EngineFacts,
+    EngineInfo,
     Place,
     check_plan,
     differences,
     place_here,
-    read_facts,
+    read_engine_info,
 )
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import BundleError
 
 PLACE = Place("tensorrt", "10.3.0", "12.6", "540.4.0", "Orin", "8.7", 8, "Linux", "aarch64")
-FACTS = EngineFacts(
+FACTS = EngineInfo(
     schema=1,
     place=PLACE,
     plan_version="10.3.0.26",
@@ -55,7 +55,7 @@ def test_the_same_machine_differs_in_nothing() -> None:
 
 
 def test_facts_survive_json() -> None:
-    assert from_json(EngineFacts, to_json(FACTS), "engine.json") == FACTS
+    assert from_json(EngineInfo, to_json(FACTS), "engine.json") == FACTS
 
 
 def test_another_tensorrt_is_an_error() -> None:
@@ -154,9 +154,9 @@ def test_strange_facts_are_a_bundle_error(content: str, gpu: FakeGpu, shared_bun
             return content.encode()
 
     with pytest.raises(BundleError, match=r"b/engine\.json"):
-        read_facts(Strange())  # type: ignore[arg-type]
+        read_engine_info(Strange())  # type: ignore[arg-type]
 
 
 def test_facts_of_a_bundle_are_read(gpu: FakeGpu, shared_bundle: object) -> None:
     bundle: Bundle = shared_bundle("tensorrt")  # type: ignore[operator]
-    assert read_facts(bundle).place.gpu == "Orin"
+    assert read_engine_info(bundle).place.gpu == "Orin"

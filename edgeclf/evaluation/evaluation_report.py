@@ -41,7 +41,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class EvaluationReport:
     """The content of report.json, schema 1. Paths are relative to the data's root.
 
     Attributes

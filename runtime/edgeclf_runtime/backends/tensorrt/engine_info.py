@@ -18,7 +18,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.machine.facts import nvidia_driver
 
-ENGINE_FACTS = "engine.json"
+ENGINE_INFO = "engine.json"
 _AMPERE = (8, 0)  # hardware-compatible plans run from here on
 _OLDEST_RTX = (7, 5)
 
@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFacts:
+class EngineInfo:
     """engine.json: everything that decides whether `model.plan` may be loaded.
 
     Attributes
@@ -92,18 +92,18 @@ def place_here(library: Library, gpu: Gpu) -> Place:
     )
 
 
-def read_facts(bundle: Bundle) -> EngineFacts:
+def read_engine_info(bundle: Bundle) -> EngineInfo:
     """engine.json of a built bundle. Raises BundleError."""
-    where = f"{bundle.path}/{ENGINE_FACTS}"
+    where = f"{bundle.path}/{ENGINE_INFO}"
     try:
-        return from_json(EngineFacts, json.loads(bundle.read(ENGINE_FACTS)), where)
+        return from_json(EngineInfo, json.loads(bundle.read(ENGINE_INFO)), where)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not JSON ({error}); build the engine again") from error
     except DataError as error:
         raise error if isinstance(error, BundleError) else BundleError(str(error)) from error
 
 
-def differences(facts: EngineFacts, here: Place) -> tuple[Difference, ...]:
+def differences(facts: EngineInfo, here: Place) -> tuple[Difference, ...]:
     """What would keep the engine from running here, or from running at its best; the gravest first."""
     there, found = facts.place, []
     if there.flavour != here.flavour:
@@ -123,18 +123,18 @@ def differences(facts: EngineFacts, here: Place) -> tuple[Difference, ...]:
     return tuple(sorted(found, key=lambda difference: difference.kind))
 
 
-def check_plan(facts: EngineFacts, plan: bytes, where: str) -> None:
+def check_plan(facts: EngineInfo, plan: bytes, where: str) -> None:
     """Raises BundleError where the plan is another than the one that engine.json speaks of."""
     version = plan_version(plan, where)
     if version != facts.plan_version:
         raise BundleError(
-            f"{where}: its header says TensorRT {version}, {ENGINE_FACTS} says {facts.plan_version}; build it again"
+            f"{where}: its header says TensorRT {version}, {ENGINE_INFO} says {facts.plan_version}; build it again"
         )
     if hashlib.sha256(plan).hexdigest() != facts.plan_sha256:
-        raise BundleError(f"{where}: not the plan that {ENGINE_FACTS} describes (SHA-256 differs); build it again")
+        raise BundleError(f"{where}: not the plan that {ENGINE_INFO} describes (SHA-256 differs); build it again")
 
 
-def _version_difference(facts: EngineFacts, here: Place) -> Difference | None:
+def _version_difference(facts: EngineInfo, here: Place) -> Difference | None:
     was, now = version_numbers(facts.place.tensorrt), version_numbers(here.tensorrt)
     shared = min(len(was), len(now))  # one package may name the build, another not
     if was[:shared] == now[:shared]:
@@ -145,7 +145,7 @@ def _version_difference(facts: EngineFacts, here: Place) -> Difference | None:
     return Difference("error", sentence)
 
 
-def _gpu_difference(facts: EngineFacts, here: Place) -> Difference | None:
+def _gpu_difference(facts: EngineInfo, here: Place) -> Difference | None:
     there = facts.place
     sentence = f"it was built on {_gpu(there)}, this is {_gpu(here)}"
     if there.compute_capability != here.compute_capability:
