@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, check_shape
+from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, one_line
 
@@ -56,7 +57,7 @@ class OvEngine:
         size = 1 if len(batch) == 1 else None
         requests: dict[Any, Any] = self._local.__dict__  # of this thread
         if size not in requests:
-            requests[size] = self.model(size).create_infer_request()
+            requests[size] = left_to_parent(self.model(size).create_infer_request())
         # share_inputs: no copy of the batch, which outlives the call; outputs are copied and so the caller's own
         output: NDArray[np.float32] = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
         return output
