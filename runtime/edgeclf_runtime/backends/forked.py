@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import cache
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,8 +21,16 @@ _of_parents: list[Any] = []  # in a child, for good
 
 def left_to_parent(native: Native) -> Native:
     """`native` itself, an engine or a part of one: a process that is forked while it is alive never frees it."""
+    guard_forks()
     _alive[id(native)] = native
     return native
+
+
+@cache
+def guard_forks() -> None:
+    """From now on in this process. Of engines that nobody gave to `left_to_parent` a child leaves garbage alone."""
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+        os.register_at_fork(before=_before, after_in_parent=_held.clear, after_in_child=_after_in_child)
 
 
 def _before() -> None:
@@ -30,10 +39,5 @@ def _before() -> None:
 
 
 def _after_in_child() -> None:
-    """Engines that nobody gave to `left_to_parent` are left alone, too, as far as they are garbage."""
     gc.freeze()  # the collector passes over whatever the parent had made
     _of_parents.extend(_held)
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(before=_before, after_in_parent=_held.clear, after_in_child=_after_in_child)

@@ -14,6 +14,7 @@ import pytest
 import tiny
 
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.backends.forked import guard_forks
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.session import Session, open_session
@@ -90,6 +91,7 @@ def test_what_another_thread_has_asked_an_engine(target: str, options: SessionOp
 
 
 def test_a_session_of_onnx_runtime_itself_that_is_garbage(shared_bundle: Shared) -> None:
+    guard_forks()
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 8
