@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,11 @@ def test_a_signal_is_handled_after_sessions_were_closed(shared_bundle: Callable[
     path = shared_bundle("openvino").path
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_there_is_one_place_that_makes_openvino_cores() -> None:
+    root = Path(__file__).parents[3]
+    packages = (root / folder for folder in ("runtime", "benchmarks", "export", "edgeclf"))
+    sources = (path for package in packages for path in package.rglob("*.py"))
+    made = {path.name for path in sources if ".Core()" in path.read_text()}
+    assert made <= {"ov.py", "first_inference.py"}  # the second measures OpenVINO alone, in processes of their own
