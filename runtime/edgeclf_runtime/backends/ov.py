@@ -197,12 +197,12 @@ def import_openvino() -> Any:
 
 def openvino_core() -> openvino.Core:
     """The process's one Core, with its plugins: they go with the process, and a forked child has one of its own."""
-    return _core_of(os.getpid())
+    return _core_of(import_openvino(), os.getpid())
 
 
 @cache
-def _core_of(process: int) -> openvino.Core:
-    core = import_openvino().Core()
+def _core_of(module: Any, process: int) -> openvino.Core:
+    core = module.Core()
     with signal_stack_kept():
         _ = core.available_devices  # loads the plugins
     return core
