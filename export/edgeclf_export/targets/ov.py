@@ -11,7 +11,15 @@ from edgeclf_export.targets.ov_graph import read
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.target import Built, ExportGraph, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino, openvino_core, read_precision
+from edgeclf_runtime.backends.ov import (
+    HINTS,
+    MODEL,
+    WEIGHTS,
+    compile_settings,
+    import_openvino,
+    openvino_core,
+    read_precision,
+)
 from edgeclf_runtime.bundle.manifest import Precision
 from edgeclf_runtime.errors import BackendError, DataError, one_line
 

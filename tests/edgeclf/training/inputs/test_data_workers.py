@@ -15,13 +15,13 @@ import tiny
 import torch
 from PIL import Image
 
-from edgeclf.data.split import SplitManifest
 from edgeclf.training.adaptation.views import TwoViews
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.inputs import batches
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
 from edgeclf.training.train import train
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.session import open_session
 
@@ -32,7 +32,7 @@ PIXELS = Pixels(resize="shorter", resize_px=(36, 36), crop_px=(32, 32), interpol
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_training_with_data_workers_ends_well_beside_an_engine_of_another_thread(
-    target: str, config: Make, data: SplitManifest, tmp_path: Path
+    target: str, config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     bundle, local = tiny.build(tmp_path / target, target), threading.local()
 
@@ -56,7 +56,7 @@ def test_an_augmenter_that_another_process_is_sent_does_the_same(recipe: str) ->
 @pytest.mark.slow  # a spawned worker imports torch
 @pytest.mark.parametrize("mode", ["on", "off"])
 def test_spawned_workers_train_to_the_same_weights(
-    mode: str, config: Make, data: SplitManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, config: Make, data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {}
     for start in ("fork", "spawn"):
