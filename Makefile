@@ -4,8 +4,7 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# Two targets at a time keep two cores busy: each folder of tests has a process of its own, the longest first. One process
-# does for all of them, too: `make test-all`.
+# Two targets at a time keep two cores busy: each folder of tests has a process of its own, the longest first.
 MAKEFLAGS += --jobs=2
 LOWEST_EXTRAS := all heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
