@@ -4,8 +4,7 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# Two targets at a time keep two cores busy. Each folder of tests has a process of its own, the longest first: in one that
-# had loaded every engine before, training died of a segmentation fault (cause not found).
+# Two targets at a time keep two cores busy: each folder of tests has a process of its own, the longest first.
 MAKEFLAGS += --jobs=2
 LOWEST_EXTRAS := all heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module
 from edgeclf_runtime.backends.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
+from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, UsageError
@@ -41,8 +42,6 @@ def is_reference(target: str) -> bool:
 LEAST_STORED = 0.8  # of the weights; some small layers of a 16-bit model stay in fp32
 LEAST_INT8 = 0.1  # layers that int8 harms stay in float, and a large head may be one
 
-_OF_PARENTS: list[Engine] = []  # kept alive after a fork: OpenVINO would wait for threads that the child has not
-
 
 class Session:
     """Checks, chunks and hands batches to one engine. Safe to call from several threads.
@@ -60,7 +59,7 @@ class Session:
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, options: SessionOptions = SessionOptions()) -> None:
-        self._engine: Engine | None = engine
+        self._engine: Engine | None = left_to_parent(engine)
         self._input, self._output = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
         self._dtype = np.dtype(self._input.dtype)
         self._item = self._input.shape[1:]
@@ -127,8 +126,6 @@ class Session:
             return
         if os.getpid() == self._process:
             self._engine.close()
-        else:
-            _OF_PARENTS.append(self._engine)
         self._engine = None
 
     def __enter__(self) -> Session:

@@ -232,10 +232,10 @@ def _model_files(target: str, batch: str | int, seed: int) -> dict[str, bytes]:
 def _openvino_files(batch: str | int, seed: int) -> dict[str, bytes]:
     import tempfile
 
-    from edgeclf_runtime.backends.ov import import_openvino
+    from edgeclf_runtime.backends.ov import import_openvino, openvino_core
 
     openvino = import_openvino()
-    network = openvino.Core().read_model(onnx_linear(*linear_weights(seed), batch).SerializeToString())
+    network = openvino_core().read_model(onnx_linear(*linear_weights(seed), batch).SerializeToString())
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(network, Path(folder, "model.xml"), compress_to_fp16=False)
         return {name: Path(folder, name).read_bytes() for name in ("model.xml", "model.bin")}

@@ -109,7 +109,7 @@ def openvino_files() -> dict[str, bytes]:
     """The network as OpenVINO's IR. Raises BackendError where OpenVINO is missing, or reads no ONNX."""
     openvino = ov.import_openvino()
     try:
-        network = openvino.Core().read_model(onnx_bytes())
+        network = ov.openvino_core().read_model(onnx_bytes())
         with tempfile.TemporaryDirectory() as folder:
             openvino.save_model(network, Path(folder, ov.MODEL), compress_to_fp16=False)
             return {name: Path(folder, name).read_bytes() for name in (ov.MODEL, ov.WEIGHTS)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, import_openvino
+from edgeclf_runtime.backends.ov import HINTS, MODEL, compile_settings, openvino_core
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
 
@@ -58,7 +58,7 @@ def matrix_product_rates() -> dict[str, float]:
 def time_by_kernel(path: Path) -> list[dict[str, Any]]:
     """Milliseconds of one picture in each kind of OpenVINO's kernels, one thread, the costliest first."""
     bundle = Bundle.open(path)
-    core = import_openvino().Core()
+    core = openvino_core()
     network = core.read_model(bundle.path / MODEL)
     entry = bundle.manifest.inputs[0]
     shape = (1, *(size for size in entry.shape[1:] if isinstance(size, int)))

@@ -26,8 +26,12 @@ class TwoViews:
     """
 
     def __init__(self, pixels: Pixels, seed: int, *, hflip: bool = True, vflip: bool = False) -> None:
+        self._made_of = pixels, seed, hflip, vflip
         self._seed = seed
         self._transform = _compose(pixels, hflip=hflip, vflip=vflip)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _two_views, self._made_of  # as `Augmenter` does
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> NDArray[np.uint8]:
         return self.finish(self.prepare(image), epoch, index)
@@ -46,6 +50,10 @@ class TwoViews:
             torch.default_generator.manual_seed(seed_of(self._seed, "views", epoch, index))
             views = torch.stack([self._transform(image) for _ in range(2)])
         return np.ascontiguousarray(views.permute(0, 2, 3, 1).numpy())
+
+
+def _two_views(pixels: Pixels, seed: int, hflip: bool, vflip: bool) -> TwoViews:
+    return TwoViews(pixels, seed, hflip=hflip, vflip=vflip)
 
 
 def _compose(pixels: Pixels, *, hflip: bool, vflip: bool) -> Any:

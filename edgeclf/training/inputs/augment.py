@@ -101,12 +101,16 @@ class Augmenter:
     """
 
     def __init__(self, recipe: RecipeName, switches: Switches, pixels: Pixels, seed: int) -> None:
+        self._made_of = recipe, switches, pixels, seed
         self._pixels = pixels
         self._seed = seed
         self._crop = RECIPES[recipe].crop
         self._resize = _resize(pixels) if self._crop == "random" else None
         plain = recipe == "none" and not switches.any
         self._transform: Any = None if plain else _compose(RECIPES[recipe], switches, pixels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Augmenter, self._made_of  # made anew in another process, which may have to guard torchvision first
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> NDArray[np.uint8]:
         return self.finish(self.prepare(image), epoch, index)

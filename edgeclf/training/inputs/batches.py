@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.augment import Augmenter
 from edgeclf.training.seeds import seed_of
+from edgeclf_runtime.backends.forked import guard_forks
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
@@ -27,6 +29,10 @@ from edgeclf_runtime.images.threads import in_threads
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+# Forked, a worker starts at once and shares the kept pictures. Spawned, it imports torch anew (3.4 s of a core, 224 MB)
+# and has a copy of them; but Windows has no fork, and on macOS it is not safe beside the system's own threads.
+START = "fork" if sys.platform == "linux" else "spawn"
 
 
 @dataclass(frozen=True)
@@ -153,13 +159,15 @@ class TrainingBatches:
         import torch
         from torch.utils.data import DataLoader
 
+        guard_forks()
         self._order = _EpochOrder(pictures, batch_size, seed, weighted, least, processes)
         self.augmented = Augmented(pictures, pixels, augmenter)
+        self.copies = 1 if START == "fork" else 1 + workers  # of the pictures that it keeps
         self._loader: Any = DataLoader(
             self.augmented,  # type: ignore[arg-type]
             batch_sampler=self._order,
             num_workers=workers,
-            multiprocessing_context="fork" if workers else None,  # they share the pictures that are kept
+            multiprocessing_context=START if workers else None,
             persistent_workers=workers > 0,
             collate_fn=_stack,
             worker_init_fn=_leave_when_told,

@@ -1,7 +1,7 @@
 """Training pictures decoded once: what augmentation starts from, kept in memory as far as it fits.
 
 Kept is what comes before the first random step, so that the pictures of a training are the same, bit for bit, with and
-without. Data workers share it: they are forked from the process that holds it.
+without. Data workers that are forked from the process that holds it share it, others have copies of their own.
 """
 
 from __future__ import annotations

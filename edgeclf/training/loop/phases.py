@@ -66,7 +66,7 @@ class ImageInputs:
         """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
         context, mode = self._context, self._context.config.image_cache
         if mode != "off":
-            budget = cache_budget(mode, context.processes.local_size)
+            budget = cache_budget(mode, context.processes.local_size * self._batches.copies)
             augmented = self._batches.augmented
             augmented.kept = decode_once(augmented.load, len(context.train), mode, budget, progress)
 

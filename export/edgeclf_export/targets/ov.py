@@ -11,17 +11,25 @@ from edgeclf_export.targets.ov_graph import read
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.target import Built, ExportGraph, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino, read_precision
+from edgeclf_runtime.backends.ov import (
+    HINTS,
+    MODEL,
+    WEIGHTS,
+    compile_settings,
+    import_openvino,
+    openvino_core,
+    read_precision,
+)
 from edgeclf_runtime.bundle.manifest import Precision
 from edgeclf_runtime.errors import BackendError, DataError, one_line
 
 
 def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     """fp16 is about storing, and takes what the CPU then computes in; bf16 is about computing."""
-    core = import_openvino().Core()
     try:
         network = read(export_graph.onnx)
-        compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(device="cpu"), HINTS[precision]))
+        settings = compile_settings(SessionOptions(device="cpu"), HINTS[precision])
+        compiled = openvino_core().compile_model(network, "CPU", settings)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO can't take this model ({one_line(error)}); export it to onnx instead") from error
     computed = read_precision(compiled)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeclf_runtime.backends.audit import Work, multiply_accumulates
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, import_openvino
+from edgeclf_runtime.backends.ov import HINTS, MODEL, WEIGHTS, compile_settings, openvino_core
 from edgeclf_runtime.bundle.manifest import Manifest
 
 _TYPES = {"u8": "int8", "i8": "int8", "f32": "fp32", "f16": "fp16", "bf16": "bf16"}
@@ -16,7 +16,7 @@ _PRODUCTS = ("FullyConnected", "MatMul")
 
 def audited_work(folder: Path, manifest: Manifest) -> Iterator[Work]:
     """The runtime model of a batch of one, compiled as a device compiles it."""
-    core = import_openvino().Core()
+    core = openvino_core()
     network = core.read_model(folder / MODEL, folder / WEIGHTS)
     network.reshape([1, *(size for size in manifest.inputs[0].shape[1:] if isinstance(size, int))])
     compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(), HINTS[manifest.compute_precision]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.backends.ov import openvino_core
 
 
 def read(onnx: bytes) -> Any:
@@ -13,10 +13,10 @@ def read(onnx: bytes) -> Any:
     SiLU and Hardswish become one operation: in their parts NNCF quantizes each of them, and the engine then can't fuse
     them into the convolution before (EfficientNet-B0 int8: 12.0 to 8.0 ms). Raises RuntimeError.
     """
-    openvino = import_openvino()
+    core = openvino_core()
     from openvino._offline_transformations import apply_moc_transformations
 
-    network = openvino.Core().read_model(model=onnx)
+    network = core.read_model(model=onnx)
     apply_moc_transformations(network, cf=True)
     _turn_normalised_pixels(network)
     return network

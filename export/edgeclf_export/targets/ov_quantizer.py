@@ -20,6 +20,7 @@ from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.ov import import_openvino
 from edgeclf_runtime.errors import BackendError, one_line
+from edgeclf_runtime.machine.signal_stack import signal_stack_kept
 
 METHODS = ("min-max", "percentile")
 
@@ -46,7 +47,7 @@ def quantize(
     network = read(model)
     attends = family(onnx.load_from_string(model)) == "transformer"
     names = _openvino_names(network, onnx.load_from_string(model), leave)
-    with _quiet():
+    with _quiet(), signal_stack_kept():  # NNCF has OpenVINO cores of its own
         try:
             return nncf.quantize(
                 network,

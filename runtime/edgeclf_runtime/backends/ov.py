@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -14,8 +16,10 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, check_shape
+from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, one_line
+from edgeclf_runtime.machine.signal_stack import signal_stack_kept
 
 if TYPE_CHECKING:
     import openvino
@@ -56,7 +60,7 @@ class OvEngine:
         size = 1 if len(batch) == 1 else None
         requests: dict[Any, Any] = self._local.__dict__  # of this thread
         if size not in requests:
-            requests[size] = self.model(size).create_infer_request()
+            requests[size] = left_to_parent(self.model(size).create_infer_request())
         # share_inputs: no copy of the batch, which outlives the call; outputs are copied and so the caller's own
         output: NDArray[np.float32] = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
         return output
@@ -77,7 +81,7 @@ class OvEngine:
 
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
-    core = import_openvino().Core()
+    core = openvino_core()
     device = options.device.upper()
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         raise BackendError(
@@ -191,9 +195,22 @@ def import_openvino() -> Any:
     return openvino
 
 
+def openvino_core() -> openvino.Core:
+    """The process's one Core, with its plugins: they go with the process, and a forked child has one of its own."""
+    return _core_of(import_openvino(), os.getpid())
+
+
+@cache
+def _core_of(module: Any, process: int) -> openvino.Core:
+    core = module.Core()
+    with signal_stack_kept():
+        _ = core.available_devices  # loads the plugins
+    return core
+
+
 def _ask() -> Installed:
     openvino = import_openvino()
-    return Installed(openvino.__version__, tuple(name.lower() for name in openvino.Core().available_devices))
+    return Installed(openvino.__version__, tuple(name.lower() for name in openvino_core().available_devices))
 
 
 BACKEND = Backend(

@@ -10,6 +10,7 @@ import pytest
 
 from edgeclf_export.exporter import ExportOptions, export
 from edgeclf_export.targets.registry import TARGETS
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
@@ -31,9 +32,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def computes_bf16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture

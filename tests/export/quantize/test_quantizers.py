@@ -20,7 +20,7 @@ from edgeclf_export.targets import ort_quantizer, ov_quantizer
 from edgeclf_export.targets.tensorrt import quantizer as trt_quantizer
 from edgeclf_export.targets.tensorrt.graph_session import literal_session
 from edgeclf_export.targets.tensorrt.lint import lint
-from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.images.labelled import LabelledImage
 
 
@@ -149,7 +149,7 @@ def test_quantized_for_tensorrt_it_passes_the_lint(export_graph: bytes, seen: Ac
 
 def test_nncf_finds_the_biases_that_it_shall_correct(export_graph: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
-    core = import_openvino().Core()
+    core = openvino_core()
     answers = [
         core.compile_model(ov_quantizer.quantize(export_graph, images, "min-max", corrected=corrected), "CPU")(
             {0: images}

@@ -11,7 +11,7 @@ from patches import LABELS, PATCH_PIXELS, SIDE
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_export.targets import ov_quantizer
 from edgeclf_export.targets.ov_graph import read
-from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 
 Kinds = list[str]
@@ -60,7 +60,7 @@ def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str
 
 def test_pixels_are_turned_last_and_the_answers_stay(pictures: NDArray[np.uint8]) -> None:
     export_graph = small_graph("SiLU")
-    core = import_openvino().Core()
+    core = openvino_core()
     network = read(export_graph)
     steps = [kind for kind in kinds(network) if kind != "Constant"]
     assert steps[1:5] == ["Convert", "Multiply", "Add", "Transpose"]

@@ -18,6 +18,7 @@ import pytest
 import tiny
 
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.installing import pip_install
@@ -46,9 +47,7 @@ def test_openvino_computes_in_the_precision_that_was_asked_for_and_says_which(sh
 
 
 def can_compute_in_bf16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_openvino_keeps_one_request_per_thread(shared_bundle: Shared) -> None:
