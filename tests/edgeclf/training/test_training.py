@@ -323,7 +323,7 @@ def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(
 
 def test_resume_takes_no_other_options(edgeclf: Edgeclf) -> None:
     done = edgeclf("train", "--resume", "runs/x", "--epochs", "20")
-    assert done.returncode == 2 and b"leave out epochs" in done.stderr
+    assert done.returncode == 2 and b"leave out --epochs" in done.stderr
 
 
 def test_what_a_file_asked_for_is_in_the_runs_config(

@@ -17,6 +17,7 @@ from edgeclf.training.run.run import Run
 from edgeclf.training.train import finish, train
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.progress import Progress
 
 Make = Callable[..., TrainConfig]
 
@@ -109,16 +110,13 @@ def test_other_epochs_beside_resume_are_refused_with_the_command_that_ends_the_r
 
 
 def test_a_run_without_a_whole_epoch_has_nothing_to_keep(config: Make, data: DataSplit, tmp_path: Path) -> None:
-    class Stopper:
-        def __getattr__(self, name: str) -> Any:
-            return lambda *_: None
-
-        def advance(self) -> None:
+    class Stopper(Progress):
+        def advance(self, parts: int = 1) -> None:
             if (tmp_path / "run" / "config.json").exists():
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(config(strategy="full"), data, tmp_path / "run", Stopper())  # type: ignore[arg-type]
+        train(config(strategy="full"), data, tmp_path / "run", Stopper())
     with pytest.raises(DataError, match="no epoch has ended"):
         finish(tmp_path / "run")
 

@@ -272,12 +272,12 @@ def test_bad_choices_are_usage_errors(
 def test_out_of_memory_says_what_to_try(
     asked: Asked, unlabelled: Unlabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeclf.training.adaptation import adapt as module
+    from edgeclf.training.adaptation import learner
 
     def full(*arguments: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ...")
 
-    monkeypatch.setattr(module, "vicreg_terms", full)
+    monkeypatch.setattr(learner, "vicreg_terms", full)
     with pytest.raises(BackendError, match="two views of 8 images; try a smaller --batch-size"):
         adapt(asked(), unlabelled, tmp_path / "adapted")
 
