@@ -55,6 +55,7 @@ from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.progress import SILENT
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
@@ -402,7 +403,7 @@ def found_by_bench(bundle: Bundle, fault: Fault) -> bool:
     state = BenchState(options, parts, parts[0], None, mock.Mock(), 0.0)
     with tempfile.TemporaryDirectory() as proofs, mock.patch.object(Bundle, "sidecar", Path(proofs)):
         try:
-            _prove(state, lambda what, seconds: None)
+            _prove(state, SILENT)
         except GateError:
             return True
     proof = parts[0].proof
