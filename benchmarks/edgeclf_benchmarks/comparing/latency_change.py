@@ -92,8 +92,8 @@ def latency_change(now: Entry, before: Entry) -> LatencyChange | None:
     mine, other = now.latency(), before.latency()
     if mine is None or other is None:
         return None
-    floors = [floor for each in (now, before) if (floor := _floor_of(each.report)) is not None]
-    noise = max([*floors, BETWEEN_RUNS])
+    measured = [noise for each in (now, before) if (noise := _aa_noise_of(each.report)) is not None]
+    noise = max([*measured, BETWEEN_RUNS])
     rounds = min(rounds_of(mine), rounds_of(other))
     clock = Times(mine.p50_ms / other.p50_ms, _clock_interval(mine, other), rounds, noise)
     both = _common_yardstick(now, before)
@@ -103,9 +103,9 @@ def latency_change(now: Entry, before: Entry) -> LatencyChange | None:
     return LatencyChange(clock, "" if both is None else both[0].target, proportion, machine, why)
 
 
-def _floor_of(report: Report) -> float | None:
+def _aa_noise_of(report: Report) -> float | None:
     """The A/A noise of inference where rows are compared; None: not measured."""
-    return report.floor("infer", report.settings.batch_sizes[0], report.settings.threads[0])
+    return report.aa_noise("infer", report.settings.batch_sizes[0], report.settings.threads[0])
 
 
 def _clock_interval(mine: Latency, other: Latency) -> Interval | None:

@@ -30,7 +30,7 @@ from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
-from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, look
+from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
@@ -82,7 +82,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
     """A short report: rounds with yardsticks alone, no proof, no cold start. `factor` slows every row down."""
     options = BenchOptions(profile="quick", threads=(threads,), plain_loop=False)
     parts, reference = line_up(bundles, None, options)
-    state = BenchState(options, parts, reference, None, look(), time.perf_counter())
+    state = BenchState(options, parts, reference, None, read_conditions(), time.perf_counter())
     state.yardsticks, state.without_yardstick = usable_yardsticks(
         [each.manifest.target for each in bundles], options.first
     )
@@ -95,7 +95,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
         rows.append(Slowed(part.contender, factor) if factor != 1 else part.contender)
         if part is reference:
             again = part.contender.again()
-            state.same = again.name
+            state.reference_again = again.name
             rows.append(Slowed(again, factor) if factor != 1 else again)
     files = [reference.bundle.read(golden.image) for golden in reference.bundle.manifest.golden.images]
     measure_rounds(
@@ -127,7 +127,7 @@ def await_quiet(seconds: float) -> None:
     """Returns once others keep few cores busy, or after so many seconds."""
     end, calm = time.monotonic() + seconds, 0
     while time.monotonic() < end and calm < _CALM_LOOKS:
-        found = look()
+        found = read_conditions()
         calm = calm + 1 if (found.busy_cores or 0.0) <= BUSY_SHARE * found.cores else 0
 
 
