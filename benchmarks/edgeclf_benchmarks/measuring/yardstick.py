@@ -104,8 +104,8 @@ class NumpyYardstick:
                 values = np.float32(0.5) * values + np.abs(wave - values)
             return np.sort(values)
 
-        facts = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu", "threads": "1"}
-        return Opened(_fixed, infer, lambda: None, "fp32", facts)
+        info = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu", "threads": "1"}
+        return Opened(_fixed, infer, lambda: None, "fp32", info)
 
 
 ContenderYardstick = EngineYardstick | NumpyYardstick
@@ -140,8 +140,8 @@ def _open_torch(options: SessionOptions) -> Opened:
 
     device = "cpu" if options.device == OWN_DEVICE else options.device
     torch.set_num_threads(options.threads_per_stream)
-    facts = {"engine": "torch", "engine_version": torch.__version__, "device": device}
-    return Opened(_fixed, torch_network(device), lambda: None, "fp32", facts)
+    info = {"engine": "torch", "engine_version": torch.__version__, "device": device}
+    return Opened(_fixed, torch_network(device), lambda: None, "fp32", info)
 
 
 def _bundle(target: str) -> Bundle:

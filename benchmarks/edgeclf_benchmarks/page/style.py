@@ -26,7 +26,7 @@ code{font:.88em ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--sof
 overflow-wrap:anywhere}
 .over{margin:0;font-weight:600;color:var(--accent);font-size:.9rem}
 .dim,figcaption,caption{color:var(--dim)} p.dim{font-size:.9rem} .none{color:var(--dim)}
-.heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.visually-hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 nav ul{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;margin:.75rem 0 0;padding:0;list-style:none;font-size:.9rem}
 nav a{display:inline-block;padding:.25rem 0;text-underline-offset:.2em}
 .verdict{list-style:none;margin:0;padding:0;border:1px solid var(--line);border-radius:8px;background:var(--soft)}

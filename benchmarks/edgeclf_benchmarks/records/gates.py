@@ -208,7 +208,7 @@ def main() -> None:
         write_report(measure(bundles, given.threads, given.seconds, given.factor), given.report, force=True)
         return
     if given.output is None:
-        parser.error("-o says where the record goes")
+        parser.error("-o FILE is required: the file of the record")
     with tempfile.TemporaryDirectory() as folder:
         write_record(given.output, _MODULE, figures(given, given.reports or Path(folder)))
 

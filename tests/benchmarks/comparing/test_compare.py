@@ -218,7 +218,7 @@ def test_the_pick_is_reported_with_what_was_not_shown_about_it(tmp_path: Path) -
     (choice,) = choose(entries_of(_compared(tmp_path, few).sources), Limits(max_ms=10))
     assert choice.pick is not None and "not shown to be as good as torch" in choice.reason
     assert f"its p50 interval overlaps with that of {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
-    corrupted = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, spoilt=True)
+    corrupted = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, corrupted=True)
     rows = tuple(
         replace(row, robustness=row.robustness and replace(row.robustness, verdict="fail")) for row in corrupted.rows
     )

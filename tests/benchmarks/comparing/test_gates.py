@@ -65,7 +65,7 @@ def test_a_repeat_without_a_change_fails_no_gate(seed: int) -> None:
 
 
 def test_a_ratio_within_a_a_noise_does_not_fail() -> None:
-    slower = made_report({"torch": (12.0, 40), "onnx": (5.75, 40)}, seed=9, floor=1.3)
+    slower = made_report({"torch": (12.0, 40), "onnx": (5.75, 40)}, seed=9, aa_noise=1.3)
     assert _verdict("p50_ratio>1.05", slower, made_report(ROWS)) == "inconclusive"
 
 

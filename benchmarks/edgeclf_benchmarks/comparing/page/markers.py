@@ -14,7 +14,7 @@ def badges(numbers: Iterable[int], entries: Sequence[Entry]) -> str:
     """Marks in a line without their names, which are there for screen readers and as tooltips."""
     return " ".join(
         f'<span class="pointed" title="{name_of(entries, number)}">{badge(number)}'
-        f'<span class="heard">{name_of(entries, number)}</span></span>'
+        f'<span class="visually-hidden">{name_of(entries, number)}</span></span>'
         for number in numbers
     )
 

@@ -29,7 +29,7 @@ from edgeclf_benchmarks.page.escaping import name, text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
 
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
-_HEARD = {"pass": "Passed", "fail": "Failed", "inconclusive": "Inconclusive", "note": "Note"}
+_SPOKEN = {"pass": "Passed", "fail": "Failed", "inconclusive": "Inconclusive", "note": "Note"}
 _LONGEST_TITLE = 120
 
 
@@ -141,8 +141,11 @@ def _finding(finding: Finding) -> str:
 
 
 def _sign(kind: str) -> str:
-    seen, heard = f'<span aria-hidden="true">{_SIGNS[kind]}</span>', f'<span class="heard">{_HEARD[kind]}:</span>'
-    return f'<span class="sign {kind}">{seen}{heard}</span>'
+    seen, spoken = (
+        f'<span aria-hidden="true">{_SIGNS[kind]}</span>',
+        f'<span class="visually-hidden">{_SPOKEN[kind]}:</span>',
+    )
+    return f'<span class="sign {kind}">{seen}{spoken}</span>'
 
 
 def _table(table: Table | None) -> str:

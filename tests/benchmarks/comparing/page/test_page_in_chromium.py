@@ -42,7 +42,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Two machines, gates and a baseline; or a dozen rows that know sixty classes."""
     folder = tmp_path_factory.mktemp("page")
     if request.param == "few classes":
-        made = [made_report(ROWS, classes=CLASSES, cpu=cpu, spoilt=True) for cpu in ("Quiet CPU 9000", "Board")]
+        made = [made_report(ROWS, classes=CLASSES, cpu=cpu, corrupted=True) for cpu in ("Quiet CPU 9000", "Board")]
     else:
         rows = {f"row_{number}-onnx-fp32": (12.0 - 0.9 * number, 40 + number) for number in range(12)}
         made = [made_report(rows, classes=tuple(f"the class {number}" for number in range(60)), images=300)]
@@ -179,7 +179,7 @@ const found = {}
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
 while (texts.nextNode()) {
   const element = texts.currentNode.parentElement, shown = texts.currentNode.textContent.trim()
-  if (!shown || element.closest('.heard') || !element.getClientRects().length) continue
+  if (!shown || element.closest('.visually-hidden') || !element.getClientRects().length) continue
   const style = getComputedStyle(element), drawn = element instanceof SVGElement
   if (drawn && /^(title|desc)$/.test(element.tagName)) continue
   const shape = drawn && element.closest('.mark') && element.previousElementSibling

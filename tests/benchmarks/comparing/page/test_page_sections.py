@@ -183,7 +183,7 @@ def test_an_outlier_stays_visible_in_the_trace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lacking", ["data", "latency", "predictions"])
 def test_a_report_that_lacks_something_still_becomes_a_page(tmp_path: Path, lacking: str) -> None:
-    report = made_report(ROWS, data=None if lacking == "data" else "photos", spoilt=True)
+    report = made_report(ROWS, data=None if lacking == "data" else "photos", corrupted=True)
     if lacking == "latency":
         report = replace(report, rows=tuple(replace(row, latencies=()) for row in report.rows), comparisons=())
     if lacking == "predictions":
@@ -197,7 +197,7 @@ def test_a_report_that_lacks_something_still_becomes_a_page(tmp_path: Path, lack
 
 
 def test_the_markdown_has_the_sections_of_the_page(tmp_path: Path) -> None:
-    compared = _compared(tmp_path, made_report(ROWS, spoilt=True), baseline=made_report(ROWS, seed=3))
+    compared = _compared(tmp_path, made_report(ROWS, corrupted=True), baseline=made_report(ROWS, seed=3))
     charts = {
         "Latency against accuracy",
         "Reliability",
