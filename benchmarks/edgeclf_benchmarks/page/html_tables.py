@@ -73,7 +73,8 @@ def _heading(heading: str, number: int | None, kind: str) -> str:
     """A column of an entry is headed by its mark; its name is there for screen readers and as a tooltip."""
     if number is None:
         return f'<th scope="col" class="{kind}">{text(heading).replace(" %]", "&nbsp;%]")}</th>'
-    return f'<th scope="col" title="{text(heading)}">{badge(number)}<span class="visually-hidden">{text(heading)}</span></th>'
+    shown = text(heading)
+    return f'<th scope="col" title="{shown}">{badge(number)}<span class="visually-hidden">{shown}</span></th>'
 
 
 def _row(row: Sequence[str], mark: int | None, kinds: Sequence[str]) -> str:
