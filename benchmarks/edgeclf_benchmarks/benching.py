@@ -1,4 +1,4 @@
-"""`bench`: from the paths of bundles to one report with its gates, written where it was asked for."""
+"""`bench`: from the paths of bundles to one report with its gates, written to a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDER = Path("benches")
 
 @dataclass(frozen=True, slots=True)
 class Benched:
-    """What a bench came to.
+    """The result of a bench.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Benched:
     written
         The file that holds the report.
     without_gate
-        Rows that no gate is for, each with the reason; empty where there are no gates.
+        Rows that no gate applies to, each with the reason; empty where there are no gates.
     """
 
     report: Report
@@ -63,7 +63,7 @@ def bench(
     Parameters
     ----------
     bundles
-        Folders, or what `edgeclf pack` made. Folders of proofs beside bundles are passed over.
+        Folders, or what `edgeclf pack` made. Folders of proofs beside bundles are skipped.
     data
         Labelled images, such as `edgeclf.BenchImages("photos/")`; None: latency alone.
     reference
@@ -73,13 +73,13 @@ def bench(
     output
         The report's file; None: the first of benches/1.json, benches/2.json, … that is free.
     rebuild_if_stale
-        Whether a TensorRT engine that no longer fits this machine is built again first; `warn` hears of it.
+        Whether a TensorRT engine that no longer fits this machine is rebuilt first; `warn` gets a sentence about it.
     command
         What the report names as the command that made it.
     progress
-        Hears what is being measured, and about how many seconds are left.
+        Gets the current step, and about how many seconds are left.
     kept
-        Hears of the report as soon as it is written, before anything else is raised.
+        Called with the report as soon as it is written, before anything else is raised.
 
     Raises
     ------
@@ -105,17 +105,17 @@ def bench(
     parts, referred = line_up(lined_up, first, options)
     labelled = data([*lined_up, *([] if first is None else [first])]) if callable(data) else data
     gates.check([part.name for part in parts], labelled, referred.name)
-    draft = measure(lined_up, replace(options, meter=board_meter()), reference=first, data=labelled, progress=progress)
-    report, refusal = report_of(draft, command), None
+    state = measure(lined_up, replace(options, meter=board_meter()), reference=first, data=labelled, progress=progress)
+    report, refusal = report_of(state, command), None
     try:
-        report = gates.judged(report, place.name) if report.complete else report
-    except DataError as error:  # what was measured is kept first
+        report = gates.with_verdicts(report, place.name) if report.complete else report
+    except DataError as error:  # the report is written first
         refusal = error
     write_report(report, place, force=force)
     benched = Benched(report, place, tuple(gates.left_out(report)) if gates.rules else ())
     kept(benched)
-    if draft.stopped is not None:
-        raise draft.stopped
+    if state.stopped is not None:
+        raise state.stopped
     if refusal is not None:
         raise refusal
     return benched

@@ -102,7 +102,7 @@ def bench(
         seed=seed,
         thumbnails=thumbnails,
         corruptions=() if corruptions is None else parse_corruptions(corruptions),
-        spoilt_images=corrupted_images,
+        corrupted_images=corrupted_images,
     )
     labelled = None
     if data is not None:

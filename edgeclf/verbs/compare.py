@@ -84,11 +84,11 @@ def compare(
 
 
 def _show(compared: Compared, fail_if: list[str]) -> None:
-    from edgeclf_benchmarks.comparing.columns import SHORT, told
+    from edgeclf_benchmarks.comparing.columns import SHORT, with_values
     from edgeclf_benchmarks.comparing.comparison import rows_without_gate
 
     entries = compared.entries
-    columns = told(SHORT, entries)
+    columns = with_values(SHORT, entries)
     table, lines = grid("", *(each.heading for each in columns)), grid()
     for entry in entries:
         table.add_row(styled(entry.name, "cyan"), *(styled(each.cell(entry)) for each in columns))

@@ -46,14 +46,14 @@ def made_report(
     data: str | None = "photos",
     seed: int = 0,
     noise: float = 0.02,
-    floor: float = 1.02,
+    aa_noise: float = 1.02,
     pairs: int = _PAIRS,
-    spoilt: bool = False,
+    corrupted: bool = False,
     yardsticks: dict[str, float] | None = None,
     engine: str = "onnxruntime 1.20",
     busy: float | None = None,
 ) -> Report:
-    """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are answered wrongly).
+    """A report of rows: name -> (p50 in ms, how many of the images, from the first on, are predicted wrongly).
 
     `yardsticks`: target -> p50 in ms; None: a report from before there were any. `busy`: cores that other processes
     kept busy in each round; None: not known.
@@ -97,12 +97,12 @@ def made_report(
                 if name == reference
                 else _parity(images, rows[name][1], rows[reference][1], classes, reference),
             )
-        if data is not None and spoilt:
+        if data is not None and corrupted:
             before = None if name == reference else rows[reference][1]
             row = replace(row, robustness=_robustness(images, rows[name][1], before, classes))
         made.append(row)
     flipped = max((wrong for _, wrong in rows.values()), default=0)
-    report = _report(tuple(made), reference, _data(data, labels, classes, flipped), cpu, floor)
+    report = _report(tuple(made), reference, _data(data, labels, classes, flipped), cpu, aa_noise)
     return replace(
         report,
         yardsticks=tuple(
@@ -135,22 +135,22 @@ def _parity(images: int, wrong: int, wrong_before: int, classes: tuple[str, ...]
 
 @cache
 def _robustness(images: int, wrong: int, wrong_before: int | None, classes: tuple[str, ...]) -> Robustness:
-    """Each corruption takes more right answers than the one before, each level more than the one below."""
+    """Each corruption makes more predictions wrong than the one before, each level more than the one below."""
     names = ("noise", "blur", "jpeg", "brightness", "contrast", "pixelate")
     ways = [(name, level) for name in names for level in (1, 2, 3)]
     labels, order = np.arange(images) % len(classes), np.arange(images) % 100
 
-    def answers(wrong: int) -> Numbers:
+    def predictions(wrong: int) -> Numbers:
         clean = _judged(images, wrong, classes).numbers
-        spoilt = [np.where(order < 2 * place, (labels + 1) % len(classes), clean) for place in range(len(ways))]
-        return Numbers(clean, np.array(spoilt))
+        corrupted = [np.where(order < 2 * place, (labels + 1) % len(classes), clean) for place in range(len(ways))]
+        return Numbers(clean, np.array(corrupted))
 
-    before = None if wrong_before is None else answers(wrong_before)
-    return robustness_of(ways, answers(wrong), before, labels, Resampling(images), margin_points=1.0)
+    before = None if wrong_before is None else predictions(wrong_before)
+    return robustness_of(ways, predictions(wrong), before, labels, Resampling(images), margin_points=1.0)
 
 
 def _data(name: str | None, labels: NDArray[np.intp], classes: tuple[str, ...], flipped: int) -> Data | None:
-    """The first ten of the images whose answers change have a thumbnail."""
+    """The first ten of the images whose predictions change have a thumbnail."""
     if name is None:
         return None
     images = tuple(Image(f"folder/{place}.png", int(number)) for place, number in enumerate(labels))
@@ -165,17 +165,19 @@ def _thumbnail(place: int) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _report(rows: tuple[Row, ...], reference: str, data: Data | None, cpu: str, floor: float) -> Report:
+def _report(rows: tuple[Row, ...], reference: str, data: Data | None, cpu: str, aa_noise: float) -> Report:
     base = rows[0].latencies[0]
     comparisons = []
     for row in rows[1:]:
         found = ratio_of(row.latencies[0].rounds_ms, base.rounds_ms)
         assert found is not None
-        verdict = speed_of(found.value, found.interval, len(found.by_round), floor)
-        figures = (found.value, found.interval, floor, verdict, found.by_round)
+        verdict = speed_of(found.value, found.interval, len(found.by_round), aa_noise)
+        figures = (found.value, found.interval, aa_noise, verdict, found.by_round)
         comparisons.append(Comparison(row.name, reference, "infer", 1, 2, *figures))
     now = Conditions("2026-01-02T03:04:05Z", 0.1, 0.0, 2, 2, governor="performance")
-    same = SameAgainstSame(reference, "infer", 1, 2, 1.0, Interval(1 / floor, floor, "bootstrap"), floor, (1.0,))
+    same = SameAgainstSame(
+        reference, "infer", 1, 2, 1.0, Interval(1 / aa_noise, aa_noise, "bootstrap"), aa_noise, (1.0,)
+    )
     return Report(
         created_utc="2026-01-02T03:04:05Z",
         complete=True,

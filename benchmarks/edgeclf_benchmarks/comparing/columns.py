@@ -96,7 +96,7 @@ def _unknown(entry: Entry) -> str:
     return NONE if entry.row.decided is None else f"{entry.row.decided.unknown:.1%}"
 
 
-def _right_of_known(entry: Entry) -> str:
+def _accuracy_on_known(entry: Entry) -> str:
     found = entry.row.decided
     return NONE if found is None or found.right is None else f"{found.right:.3f}"
 
@@ -188,7 +188,7 @@ ACCURACY = (
     Column("ECE", _ece),
     Column("thresholds", _thresholds, words=True),
     Column("unknown", _unknown),
-    Column("right of the others", _right_of_known),
+    Column("accuracy on the others", _accuracy_on_known),
     Column("training", _training),
 )
 COST = (
@@ -215,15 +215,15 @@ SHORT = tuple(
 )
 
 
-def told(columns: Sequence[Column], entries: Sequence[Entry]) -> tuple[Column, ...]:
-    """The columns that have something to say of at least one entry."""
+def with_values(columns: Sequence[Column], entries: Sequence[Entry]) -> tuple[Column, ...]:
+    """The columns that have a value for at least one entry."""
     return tuple(each for each in columns if any(each.cell(entry) != NONE for entry in entries))
 
 
 def figures(caption: str, columns: Sequence[Column], entries: Sequence[Entry], chosen: Sequence[int]) -> Table | None:
-    """The table of the entries with the numbers `chosen`; None where the columns have nothing to say of them."""
+    """The table of the entries with the numbers `chosen`; None where no column has a value for them."""
     some = tuple(entries[number - 1] for number in chosen)
-    shown = told(columns, some)
+    shown = with_values(columns, some)
     if not shown:
         return None
     return Table(

@@ -1,4 +1,4 @@
-"""Several bench reports as one: what may stand side by side, and what is refused in one sentence."""
+"""Several bench reports as one: what can be compared, and one sentence about what can't."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A report as it was given: the file's name, its SHA-256, and what it says."""
+    """A report as it was given: the file's name, its SHA-256, and its content."""
 
     file: str
     sha256: str
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of one report. `name` is unique among all reports; `machine` tells machines apart for people."""
+    """One row of one report. `name` is unique among all reports; `machine` is the machine's readable name."""
 
     name: str
     machine: str
@@ -47,7 +47,7 @@ class Entry:
         """Whether it is there to be deployed: a bundle, and not what bundles are measured against.
 
         A reference is no candidate where it was chosen as one (--reference), or is the pytorch bundle; the first of
-        several bundles, taken for want of another, stays one.
+        several bundles, taken because no other was given, stays one.
         """
         if self.row.kind != "bundle":
             return False
@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def proven(self) -> bool:
-        """False: its answers on the golden images were wrong on this machine, so it was not timed."""
+        """False: its predictions for the golden images were wrong on this machine, so it was not timed."""
         return self.row.proof is None or self.row.proof.verdict != "fail"
 
     def latency(self, stage: Stage = "infer") -> Latency | None:
@@ -94,7 +94,7 @@ class Compared:
     command
         The command line, as a shell takes it.
     verdict
-        What it comes to, the gravest first.
+        The findings, the most serious first.
     gates
         Each --fail-if for each row; `row` is the name of an entry.
     sources
@@ -120,7 +120,7 @@ class Compared:
 
 
 def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
-    """The reports in the files. Raises DataError for damaged ones, and for those that can't stand side by side."""
+    """The reports in the files. Raises DataError for damaged ones, and for those that can't be compared."""
     sources = []
     for path in paths:
         report = _read(path)
@@ -186,7 +186,7 @@ def check_alike(first: Report, other: Report, first_name: str, other_name: str) 
 
 
 def _tasks(report: Report) -> list[str]:
-    """One label an image, or several; a margin is one label, too. Encoders have no labels."""
+    """The tasks of its rows: one label an image (also as a margin), several labels, or embeddings."""
     return sorted({_task(row) for row in report.rows})
 
 
@@ -214,7 +214,7 @@ def entries_of(sources: Sequence[Source]) -> tuple[Entry, ...]:
 
 
 def machine_names(reports: Sequence[Report]) -> tuple[str, ...]:
-    """Jetson or CPU; with the report's place in the list where two would be called the same."""
+    """Jetson or CPU; with the report's number where two names are the same."""
     names = [each.machine.get("jetson") or each.machine.get("cpu") or each.machine_id for each in reports]
     many = Counter(names)
     return tuple(f"{name} #{place}" if many[name] > 1 else name for place, name in enumerate(names, 1))

@@ -1,4 +1,4 @@
-"""`compare`: from the files of reports to one comparison with its gates, written where it was asked for."""
+"""`compare`: from the files of reports to one comparison with its gates, written to a folder."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def compare(
     Raises
     ------
     UsageError
-        The folder exists and `force` is False, a report stands twice, or a gate can't be meant.
+        The folder exists and `force` is False, a report is given twice, or a gate makes no sense.
     DataError
-        A report can't be read, can't stand beside the others, or no row has a gate's figure.
+        A report can't be read, can't be compared with the others, or no row has a value for a gate.
     """
     folder = None if output is None else Path(output)
     if folder is not None and folder.exists() and not force:
@@ -68,5 +68,5 @@ def compare(
 
 
 def rows_without_gate(compared: Compared, fail_if: Sequence[str]) -> list[str]:
-    """Rows that none of the gates is for, each with the reason; [] without gates."""
+    """Rows that none of the gates applies to, each with the reason; [] without gates."""
     return without_gate([parse_rule(each) for each in fail_if], compared.entries)

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in sentences, the gravest first."""
+"""The findings of a comparison in sentences, the most serious first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_SENTENCES = 3
 def findings(
     sources: Sequence[Source], entries: Sequence[Entry], gates: Sequence[Gate], baseline: Source | None = None
 ) -> tuple[Finding, ...]:
-    """The verdict: gates, what failed, the best of each machine, and what the reports can't say."""
+    """The verdict: gates, what failed, the best of each machine, and the limits of the reports."""
     return (
         *_gates(gates),
         *_own_gates(sources),
@@ -30,19 +30,19 @@ def findings(
 
 
 def as_good(entry: Entry) -> bool:
-    """Whether nothing speaks against deploying it: a bundle, proven, timed, and its reference or as good as that."""
+    """Whether it can be deployed: a bundle, proven, timed, and its reference or shown to be as good as that."""
     parity = entry.row.parity
     return _deployable(entry) and (parity is None or parity.verdict == "pass")
 
 
 def unproven_faster(entries: Sequence[Entry], best: Entry) -> list[Entry]:
-    """Bundles that are faster than the best and may be as good: their images are too few to tell. The fastest first."""
+    """Bundles that are faster than the best, with too few images to show that they are as good. The fastest first."""
     found = (each for each in entries if _deployable(each) and p50_of(each) < p50_of(best) and _is_open(each))
     return sorted(found, key=p50_of)
 
 
 def missing_images(entry: Entry) -> str:
-    """What would settle an inconclusive parity: "240 more images"."""
+    """How many more images would settle an inconclusive parity: "240 more images …"."""
     parity = entry.row.parity
     more = None if parity is None else parity.more_images
     if more is None:
@@ -78,7 +78,7 @@ def _gates(gates: Sequence[Gate]) -> Iterator[Finding]:
 
 
 def _own_gates(sources: Sequence[Source]) -> Iterator[Finding]:
-    """What a bench asked of itself, and did not get."""
+    """The failed gates of each bench itself."""
     for source in sources:
         if failed := [each for each in source.report.gates if each.verdict == "fail"]:
             of = f"{len(failed)} of {len(source.report.gates)}"
@@ -88,17 +88,17 @@ def _own_gates(sources: Sequence[Source]) -> Iterator[Finding]:
 def _failures(entries: Sequence[Entry]) -> Iterator[Finding]:
     for entry in entries:
         if entry.row.proof is not None and not entry.proven:
-            why = "; ".join(entry.row.proof.reasons) or "its answers differ"
+            why = "; ".join(entry.row.proof.reasons) or "its predictions differ"
             yield Finding("fail", f"{entry.name} is not proven on its machine, and was not timed: {why}.")
     parities = [(entry, entry.row.parity) for entry in entries if entry.proven and entry.row.parity is not None]
     failed = [(each.name, parity.reference, parity.reason) for each, parity in parities if parity.verdict == "fail"]
     yield from _against("fail", "worse than {}", failed)
-    spoilt = [
+    corrupted = [
         (entry.name, entry.report.reference, entry.row.robustness.reason)
         for entry in entries
         if entry.row.robustness is not None and entry.row.robustness.verdict == "fail"
     ]
-    yield from _against("fail", "worse than {} where images are spoilt", spoilt)
+    yield from _against("fail", "worse than {} on corrupted images", corrupted)
     doubt = [
         (each.name, parity.reference, parity.reason) for each, parity in parities if parity.verdict == "inconclusive"
     ]
@@ -106,16 +106,16 @@ def _failures(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def _against(
-    kind: Literal["fail", "inconclusive"], what: str, judged: Sequence[tuple[str, str, str]]
+    kind: Literal["fail", "inconclusive"], what: str, rows: Sequence[tuple[str, str, str]]
 ) -> Iterator[Finding]:
-    """From name, reference and reason: a sentence a row, or one for all of a reference where they are too many."""
-    for reference in dict.fromkeys(reference for _, reference, _ in judged):
-        found = [(name, reason) for name, other, reason in judged if other == reference]
-        told = what.format(reference)
+    """From name, reference and reason: a sentence per row, or one for all rows of a reference where there are many."""
+    for reference in dict.fromkeys(reference for _, reference, _ in rows):
+        found = [(name, reason) for name, other, reason in rows if other == reference]
+        verdict = what.format(reference)
         if len(found) <= _MOST_SENTENCES:
-            yield from (Finding(kind, f"{name} is {told}: {reason}.") for name, reason in found)
+            yield from (Finding(kind, f"{name} is {verdict}: {reason}.") for name, reason in found)
         else:
-            yield Finding(kind, f"{len(found)} rows are {told}: {', '.join(name for name, _ in found)}.")
+            yield Finding(kind, f"{len(found)} rows are {verdict}: {', '.join(name for name, _ in found)}.")
 
 
 def _best(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -127,8 +127,8 @@ def _best(entries: Sequence[Entry]) -> Iterator[Finding]:
             continue
         yield Finding("pass", _best_sentence(fit, machine))
         if faster := unproven_faster(here, fit[0]):
-            told = "; ".join(f"{each.name} ({milliseconds(p50_of(each))}: {missing_images(each)})" for each in faster)
-            yield Finding("inconclusive", f"Faster, but not shown to be as good as the reference: {told}.")
+            listed = "; ".join(f"{each.name} ({milliseconds(p50_of(each))}: {missing_images(each)})" for each in faster)
+            yield Finding("inconclusive", f"Faster, but not shown to be as good as the reference: {listed}.")
 
 
 def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
@@ -144,7 +144,7 @@ def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
     elif found is not None:
         figures.append(f"no difference to {found.base} shown")
     ties = [each.row.name for each in fit[1:] if overlap(best, each)]
-    alike = f" Not told apart from it: {', '.join(ties)}." if ties else ""
+    alike = f" Its p50 interval overlaps with that of {', '.join(ties)}." if ties else ""
     known = (
         "Fastest of the bundles shown to be as good as the reference" if best.row.evaluation is not None else "Fastest"
     )
@@ -166,9 +166,9 @@ def _limits(sources: Sequence[Source]) -> Iterator[Finding]:
         if not report.complete:
             yield Finding("note", f"{source.file} is incomplete: its bench was interrupted.")
         if report.data is None:
-            yield Finding("note", f"{source.file} measured latency alone, and says nothing of accuracy.")
+            yield Finding("note", f"{source.file} measured latency alone, and has no accuracy.")
         elif report.data.selected_on:
-            yield Finding("note", f"{source.file} has validation images that models were selected on.")
+            yield Finding("note", f"{source.file} has validation images that were used to select models.")
     references = {source.report.row(source.report.reference).digest for source in sources}
     if len(references) > 1:
         yield Finding("note", "The reports have different references: parity and ratios hold within each report only.")

@@ -1,11 +1,11 @@
-"""--fail-if: what a report may not show. A gate passes or fails only where noise can't explain what was found.
+"""--fail-if: limits that a report must keep. A gate passes or fails only where noise can't explain the value.
 
 A figure that has an interval passes where the whole interval keeps the limit, and fails where the whole interval lies
-beyond it; a ratio of times must lie beyond it by more than A/A noise, too. All between is inconclusive. Across reports
+beyond it; a ratio of times must lie beyond it by more than A/A noise, too. All else is inconclusive. Across reports
 the yardstick decides, and where machine, settings or load differ the verdict is inconclusive. A figure that no row has
-is an error: a gate that looks at nothing lets all pass.
+is an error: a gate without values would always pass.
 
-Gates are for the bundles that a report is about: see `Entry.is_candidate`. A row's name before a gate picks any row.
+Gates apply to the bundles that a report is about: see `Entry.is_candidate`. A row's name before a gate selects any row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Find = Callable[[Entry, "Entry | None"], "Figure | None"]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What a gate may ask for: its unit, where it is found, and what to do where it isn't (beside a baseline)."""
+    """A figure that a gate can limit: its unit, how to find it, what to do where it is missing (with a baseline)."""
 
     unit: str
     find: Find
@@ -83,7 +83,7 @@ def _ratio(entry: Entry, before: Entry | None) -> Figure | None:
 
 
 def _ratio_to_baseline(entry: Entry, before: Entry) -> Figure | None:
-    """In proportion to the yardstick, the clock only told beside it; without a yardstick by the clock alone."""
+    """In proportion to the yardstick, the clock only printed beside it; without a yardstick by the clock alone."""
     change = latency_change(entry, before)
     if change is None:
         return None
@@ -120,18 +120,18 @@ def _flips(entry: Entry, before: Entry | None) -> Figure | None:
 
 _MORE, _LABELLED = "more calls are needed: bench with more --rounds", "bench with --data"
 _ALONE = f"nothing to compare with: {_LABELLED} and a reference, or give --baseline"
-_UNANSWERED = "the report and the baseline do not both have answers to labelled images: bench both with --data"
-_UNTIMED = "the report and the baseline do not both have latency"
+_NO_PREDICTIONS = "the report and the baseline do not both have predictions for labelled images: bench both with --data"
+_NO_LATENCY = "the report and the baseline do not both have latency"
 NAMES: dict[str, Quantity] = {
     "p50_ms": Quantity(" ms", _p50, "no latency was measured"),
     "p90_ms": Quantity(" ms", _p90, f"n too small (64), {_MORE}"),
     "p99_ms": Quantity(" ms", _p99, f"n too small (662), {_MORE}"),
     "top1": Quantity("", _top1, _LABELLED),
-    "top1_drop": Quantity(" points", _drop, _ALONE, _UNANSWERED),
-    "p50_ratio": Quantity("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _UNTIMED),
+    "top1_drop": Quantity(" points", _drop, _ALONE, _NO_PREDICTIONS),
+    "p50_ratio": Quantity("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _NO_LATENCY),
     "images_per_s": Quantity(" images/s", _throughput, "throughput was not measured"),
     "bundle_mb": Quantity(" MB", _size, "its size is not known"),
-    "flips": Quantity(" images", _flips, _ALONE, _UNANSWERED),
+    "flips": Quantity(" images", _flips, _ALONE, _NO_PREDICTIONS),
 }
 RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
 _EXPRESSION = re.compile(r"(?:(.+):)?\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
@@ -154,7 +154,7 @@ class Rule:
         return entry.is_candidate if self.row is None else self.row in (entry.name, entry.row.name)
 
     def holds(self, value: float) -> bool:
-        """Whether `value` is one to fail for."""
+        """Whether the gate fails for `value`."""
         limit = self.limit
         return {">": value > limit, ">=": value >= limit, "<": value < limit, "<=": value <= limit}[self.sign]
 
@@ -176,14 +176,14 @@ def parse_rule(text: str) -> Rule:
 
 
 def check_names(rules: Sequence[Rule], names: Sequence[str]) -> None:
-    """Raises UsageError for a rule that picks a row that there is none of."""
+    """Raises UsageError for a rule that names a row that does not exist."""
     for rule in rules:
         if rule.row is not None and rule.row not in names:
             raise UsageError(f"{rule.expression!r} names no row; the rows are {', '.join(dict.fromkeys(names))}")
 
 
 def without_gate(rules: Sequence[Rule], entries: Sequence[Entry]) -> list[str]:
-    """Rows that gates for all leave aside, each with the reason; [] where every rule names its row."""
+    """Rows that no gate applies to, each with the reason; [] where every rule names its row."""
     if all(rule.row is not None for rule in rules):
         return []
     missed = [each for each in entries if not each.is_candidate and not any(rule.picks(each) for rule in rules)]
@@ -202,7 +202,7 @@ def check_gates(rules: Sequence[Rule], entries: Sequence[Entry], baseline: Seque
         lines = [_gate(rule, entry, _partner(entry, baseline), bool(baseline)) for entry in picked]
         if all(each is None or (each.found is None and each.verdict != "fail") for each in lines):
             missing = NAMES[rule.name].why_missing(bool(baseline))
-            raise DataError(f"no row can be judged by {rule.expression!r}: {missing}")
+            raise DataError(f"no row can be evaluated by {rule.expression!r}: {missing}")
         gates += [each for each in lines if each is not None]
     return tuple(gates)
 
@@ -213,7 +213,7 @@ def _partner(entry: Entry, baseline: Sequence[Entry]) -> Entry | None:
 
 
 def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) -> Gate | None:
-    """None: a relative figure of the reference itself, which is nothing to judge."""
+    """None: a relative figure of the reference itself, which is not evaluated."""
     if not entry.proven:
         return _line(rule, entry, None, "fail", "not proven on its machine, so not measured")
     if rule.name in RELATIVE and has_baseline and before is None:
@@ -228,7 +228,7 @@ def _gate(rule: Rule, entry: Entry, before: Entry | None, has_baseline: bool) ->
 
 
 def _spelled(figure: Figure, unit: str) -> str:
-    """What was found, with all that is known of it."""
+    """The value with its unit, interval, number of images and remark."""
     found = figure.spelled.replace(" ", f"{unit} ", 1) if figure.interval else f"{figure.spelled}{unit}"
     parts = [f"{found} {figure.how}".rstrip()]
     if figure.images is not None:
@@ -247,7 +247,7 @@ def _verdict(rule: Rule, figure: Figure) -> tuple[Verdict, str]:
     if any(end != beyond for end in ends):
         return "inconclusive", f": {side} the limit, but its interval is not"
     if figure.too_few_rounds:
-        return "inconclusive", f": {side} the limit, but {figure.rounds} rounds are too few to tell"
+        return "inconclusive", f": {side} the limit, but {figure.rounds} rounds are too few"
     if not beyond:
         return "pass", ""
     if figure.noise is None or interval is None or figure.rounds is None:

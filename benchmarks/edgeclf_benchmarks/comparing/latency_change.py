@@ -1,8 +1,8 @@
 """A row's latency against the same row of an older report, in proportion to the yardstick.
 
-Two runs are no pairs: between them the machine may have become hotter, busier or another, and a virtual one changes its
-speed by itself. What both reports timed beside their rows, the yardstick, says by how much; where it moved too far, or
-other processes were busy, the change holds the reason instead of a verdict.
+The calls of two runs are not paired: between them the machine may have become hotter, busier or another, and a virtual
+machine changes its speed by itself. The yardstick, which both reports timed beside their rows, shows by how much; where
+it changed too much, or other processes were busy, the change holds the reason instead of a verdict.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from edgeclf_benchmarks.measuring.yardstick import NUMPY, Yardstick
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.metrics.percentiles import bootstrap_method, resample_medians
 
-MOST_MOVED = 1.5  # the yardstick may be so much slower or faster; beyond it the machine is not the one it was
-BETWEEN_RUNS = 1.08  # two runs of one bundle on a quiet machine differ so (benchmarks/results/gates_quiet_rule.json)
+MOST_MOVED = 1.5  # the yardstick may be so much slower or faster; beyond it the machine is not comparable
+BETWEEN_RUNS = (
+    1.08  # two runs of a bundle on a quiet machine can differ by it (benchmarks/results/gates_quiet_rule.json)
+)
 _HARDWARE = ("cpu", "architecture", "cores", "gpu", "jetson")
 
 
@@ -47,7 +49,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class LatencyChange:
-    """What became of a row's p50 since the baseline.
+    """The change of a row's p50 since the baseline.
 
     Attributes
     ----------
@@ -83,7 +85,7 @@ def same_hardware(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def rounds_of(latency: Latency) -> int:
-    """Rounds that have calls: an interruption leaves one empty."""
+    """Rounds that have calls: an interruption can leave one empty."""
     return sum(bool(taken) for taken in latency.rounds_ms)
 
 
@@ -92,8 +94,8 @@ def latency_change(now: Entry, before: Entry) -> LatencyChange | None:
     mine, other = now.latency(), before.latency()
     if mine is None or other is None:
         return None
-    floors = [floor for each in (now, before) if (floor := _floor_of(each.report)) is not None]
-    noise = max([*floors, BETWEEN_RUNS])
+    measured = [noise for each in (now, before) if (noise := _aa_noise_of(each.report)) is not None]
+    noise = max([*measured, BETWEEN_RUNS])
     rounds = min(rounds_of(mine), rounds_of(other))
     clock = Times(mine.p50_ms / other.p50_ms, _clock_interval(mine, other), rounds, noise)
     both = _common_yardstick(now, before)
@@ -103,9 +105,9 @@ def latency_change(now: Entry, before: Entry) -> LatencyChange | None:
     return LatencyChange(clock, "" if both is None else both[0].target, proportion, machine, why)
 
 
-def _floor_of(report: Report) -> float | None:
+def _aa_noise_of(report: Report) -> float | None:
     """The A/A noise of inference where rows are compared; None: not measured."""
-    return report.floor("infer", report.settings.batch_sizes[0], report.settings.threads[0])
+    return report.aa_noise("infer", report.settings.batch_sizes[0], report.settings.threads[0])
 
 
 def _clock_interval(mine: Latency, other: Latency) -> Interval | None:
@@ -134,7 +136,7 @@ def _in_proportion(mine: Latency, other: Latency, now: Yardstick, before: Yardst
 
 
 def _common_yardstick(now: Entry, before: Entry) -> tuple[Yardstick, Yardstick] | None:
-    """That of the row's engine where its version is the same: else a slower engine would pass for a slower machine."""
+    """That of the row's engine where its version is the same: else a slower engine would look like a slower machine."""
     for target in (now.row.target, NUMPY):
         for mine, other in _common_yardsticks(now.report, before.report):
             if mine.target == target:
@@ -185,9 +187,9 @@ def _other_settings(now: Report, before: Report) -> Iterator[str]:
 
 
 def busy_cores(report: Report) -> float | None:
-    """Cores that others kept busy, mean of the rounds; of older reports by the looks around them. None: not known."""
+    """Cores that others kept busy, mean of the rounds; in older reports the larger of two samples. None: not known."""
     if report.rounds_busy_cores:
         return sum(report.rounds_busy_cores) / len(report.rounds_busy_cores)
-    looks: tuple[Conditions, ...] = (report.before, report.after)
-    seen = [each.busy_cores for each in looks]
+    samples: tuple[Conditions, ...] = (report.before, report.after)
+    seen = [each.busy_cores for each in samples]
     return None if None in seen else max(each for each in seen if each is not None)

@@ -1,4 +1,4 @@
-"""A comparison as Markdown for a pull request: what the page says, in tables."""
+"""A comparison as Markdown for a pull request: the page's content in tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_CLASSES, _MOST_PAIRS = 20, 10
 
 
 def summary(compared: Compared) -> str:
-    """All sections of the page that tables can tell; long ones are cut shorter than there."""
+    """All sections of the page that have tables; long tables are shorter than on the page."""
     entries = entries_of(compared.sources)
     parts = ["# edgeclf compare\n"]
     parts.append("".join(f"- {_SIGNS[each.kind]} {markdown(each.sentence)}\n" for each in compared.verdict))
@@ -57,7 +57,7 @@ def _sections(compared: Compared, entries: Sequence[Entry]) -> Iterator[tuple[st
     yield "Confusion", list(_confusions(entries))
     yield "Classes", [per_class(entries, _MOST_CLASSES), areas_table(entries)]
     images, _ = flipped_images(entries)
-    yield "Changed answers", [flipped_table(entries, images) if images else None]
+    yield "Changed predictions", [flipped_table(entries, images) if images else None]
     yield "Robustness", robustness_tables(entries)
     yield "Warnings", [cautions(compared.sources)]
     yield "Machines", [settings(compared.sources), *machines(compared.sources)]

@@ -1,4 +1,4 @@
-"""The gates of a bench itself: whether they can be answered is checked before anything is measured."""
+"""The gates of a bench itself: whether they can be evaluated is checked before anything is measured."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LABELLED = ("top1", "top1_drop", "flips")
 
 @dataclass(frozen=True, slots=True)
 class OwnGates:
-    """Rules, and the older report that relative ones refer to; None: the bench's own reference."""
+    """Gates, and the older report that relative ones refer to; None: the bench's own reference."""
 
     rules: tuple[Rule, ...]
     baseline: Source | None
 
     def check(self, rows: Sequence[str], data: LabelledImages | None, reference: str | None = None) -> None:
-        """Raises UsageError or DataError for what the rows of this bench, on this data, could never answer."""
+        """Raises UsageError or DataError for what the rows of this bench, on this data, can't evaluate."""
         check_names(self.rules, rows)
         for rule in self.rules:
             if rule.name in _LABELLED and data is None:
-                raise UsageError(f"{rule.expression!r} judges answers to labelled images; give --data, too")
+                raise UsageError(f"{rule.expression!r} needs predictions for labelled images; give --data, too")
             if rule.name in RELATIVE and self.baseline is None and len(rows) < 2:
                 raise UsageError(f"{rule.expression!r} compares; give a second bundle, or --baseline")
             if rule.name in RELATIVE and self.baseline is None and rule.row is not None and rule.row == reference:
@@ -43,7 +43,9 @@ class OwnGates:
         if not set(known) & set(rows):
             raise DataError(f"{baseline.file} has no row of these ({', '.join(rows)}); its rows: {', '.join(known)}")
         if "p50_ratio" in names and not same_hardware(machine_facts(), older.machine):
-            raise DataError(f"{baseline.file} is of another machine, so p50_ratio can't be judged; bench it here first")
+            raise DataError(
+                f"{baseline.file} is of another machine, so p50_ratio can't be evaluated; bench it here first"
+            )
         if data is None or not names & {"top1_drop", "flips"}:
             return
         if older.data is None:
@@ -55,11 +57,11 @@ class OwnGates:
             )
 
     def left_out(self, report: Report) -> list[str]:
-        """Rows of the report that no gate is for, and why."""
+        """Rows of the report that no gate applies to, and why."""
         return without_gate(self.rules, entries_of([Source("", "", report)]))
 
-    def judged(self, report: Report, file: str) -> Report:
-        """The report with its gates. Raises DataError for a baseline of other images, and for what no row answers."""
+    def with_verdicts(self, report: Report, file: str) -> Report:
+        """The report with its gates. Raises DataError for a baseline of other images or a gate without any value."""
         older = () if self.baseline is None else entries_of([self.baseline])
         if self.baseline is not None:
             check_alike(self.baseline.report, report, self.baseline.file, file)
@@ -67,7 +69,7 @@ class OwnGates:
 
 
 def read_gates(expressions: Sequence[str], baseline: Path | None) -> OwnGates:
-    """The gates as they are typed. Raises UsageError, and DataError for a baseline that can't be read."""
+    """The gates from their expressions. Raises UsageError, and DataError for a baseline that can't be read."""
     rules = tuple(parse_rule(each) for each in expressions)
     if baseline is not None and not rules:
         raise UsageError("--baseline is for gates; give --fail-if, too")

@@ -33,7 +33,7 @@ class Choice:
     """The pick of one machine (None: nothing fits), why, and each row left out with its reasons.
 
     `unproven`: what is faster and keeps the limits, too, but on too few images to show that it is as good as the
-    reference, with how many more would tell.
+    reference, with how many more would settle it.
     """
 
     machine: str
@@ -46,7 +46,7 @@ class Choice:
 def recommend(reports: Sequence[str | Path], limits: Limits = Limits()) -> tuple[Choice, ...]:
     """One choice for each machine of the reports of `bench`; one without a pick is not raised.
 
-    Raises DataError for a report that can't be read, or can't stand beside the others.
+    Raises DataError for a report that can't be read, or can't be compared with the others.
     """
     return choose(entries_of(read_sources([Path(each) for each in reports])), limits)
 
@@ -65,7 +65,7 @@ def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
     left_out = {name: fault for name, fault in faults.items() if fault}
     if not fit:
         return Choice(machine, None, "no measured row keeps all limits", left_out)
-    best = next(filter(as_good, fit), fit[0])  # where none is shown to be as good: the fastest, and its doubts
+    best = next(filter(as_good, fit), fit[0])  # where none is shown to be as good: the fastest, with its doubts
     unproven = {
         each.name: f"faster ({milliseconds(p50_of(each))}), unproven: {missing_images(each)}"
         for each in unproven_faster(fit, best)
@@ -82,7 +82,7 @@ def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
 
 
 def _among(rivals: Sequence[Entry], has_faster: bool) -> str:
-    """Of how many it is the fastest."""
+    """The number of bundles that it is the fastest of."""
     which = "keep all limits and are shown to be as good as the reference" if has_faster else "keep all limits"
     if rivals:
         return f"the fastest of {len(rivals) + 1} bundles that {which}"
@@ -90,18 +90,18 @@ def _among(rivals: Sequence[Entry], has_faster: bool) -> str:
 
 
 def _doubts(best: Entry, others: Sequence[Entry]) -> Iterator[str]:
-    """What the pick rests on, and was not shown: no reason to leave it out, but one to know of."""
+    """What was not shown about the pick: no reason to leave it out, but worth knowing."""
     parity, robustness = best.row.parity, best.row.robustness
     if parity is not None and parity.verdict == "inconclusive":
         yield f"not shown to be as good as {parity.reference}: {parity.reason}"
     if robustness is not None and robustness.verdict == "fail":
-        yield f"worse than {best.report.reference} where images are spoilt: {robustness.reason}"
+        yield f"worse than {best.report.reference} on corrupted images: {robustness.reason}"
     if alike := [each.name for each in others if overlap(best, each)]:
-        yield f"in latency not told apart from {', '.join(alike)}"
+        yield f"its p50 interval overlaps with that of {', '.join(alike)}"
 
 
 def _faults(entry: Entry, limits: Limits) -> Iterator[str]:
-    """What speaks against a row. A limit must be kept by the whole interval: a promise is not a coin's toss."""
+    """Why a row is not picked. A limit must be kept by the whole interval."""
     row, latency = entry.row, entry.latency()
     if row.kind != "bundle":
         yield "no bundle, so nothing to deploy"

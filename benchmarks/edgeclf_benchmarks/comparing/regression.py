@@ -1,4 +1,4 @@
-"""A row against the same row of an older report on the same images: predictions in pairs. And what a gate looks at."""
+"""A row against the same row of an older report on the same images, in pairs; and the figure that a gate evaluates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgeclf_runtime.metrics.rounding import significant
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a gate looks at: a number, and what is known of how sure it is.
+    """The figure that a gate evaluates: a number, and its uncertainty.
 
     Attributes
     ----------
@@ -31,15 +31,15 @@ class Figure:
     noise
         Of a ratio: up to which it is A/A noise (above 1).
     rounds
-        In how many it was timed; None: it is no time.
+        In how many it was timed; None: it is not a time.
     images
         On how many it was evaluated; None: on none.
     how
-        By which way it was found, where there are several.
+        How it was computed, where there are several ways.
     undecidable
         Why no verdict may be based on it; "": one may.
     remark
-        What else to print of it.
+        What else to print about it.
     """
 
     value: float
@@ -66,7 +66,7 @@ class Figure:
 
 def top1_drop(now: Entry, before: Entry) -> Figure | None:
     """Points of top-1 lost since `before` on the same images, with both one-sided 95 % bounds."""
-    found = _rightness(now, before)
+    found = _correctness(now, before)
     if found is None or now.report.data is None:
         return None
     mine, other = found
@@ -85,13 +85,13 @@ def parity_drop(parity: Parity) -> Interval:
 
 
 def flips(now: Entry, before: Entry) -> Figure | None:
-    """Images whose rightness changed since `before`."""
-    found = _rightness(now, before)
+    """Images whose correctness changed since `before`."""
+    found = _correctness(now, before)
     return None if found is None else Figure(float((found[0] != found[1]).sum()), images=len(found[0]))
 
 
-def _rightness(now: Entry, before: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """(N,) and (N,) which of the same images are answered rightly; None where one report has no answers."""
+def _correctness(now: Entry, before: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """(N,) and (N,) which of the same images are predicted correctly; None where one report has no predictions."""
     data = now.report.data
     if data is None or before.report.data is None:
         return None
@@ -116,7 +116,7 @@ def since_baseline(compared: Compared) -> Table | None:
     known = [(number, entry) for number, entry in enumerate(entries, 1) if entry.row.name in before]
     pairs = [(number, entry, before[entry.row.name]) for number, entry in known]
     here = [each for each in pairs if same_hardware(each[1].report.machine, each[2].report.machine)]
-    pairs = here or pairs  # answers may be compared between machines, latencies not
+    pairs = here or pairs  # predictions can be compared between machines, latencies not
     return Table(
         f"Each row and the row of that name in {compared.baseline.file}",
         ("row", "p50 before", "p50 now", _CLOCK, _YARDSTICK, "latency", "Δtop-1 [95 %]", "flips"),
@@ -166,7 +166,7 @@ def incomparable(entries: Sequence[Entry], baseline: Source | None) -> Iterator[
 
 
 def unpaired(entries: Sequence[Entry], baseline: Source | None) -> Iterator[Finding]:
-    """Rows that came or went since the baseline: nothing can be said of how they changed."""
+    """Rows that came or went since the baseline: their change is unknown."""
     if baseline is None:
         return
     now, before = {entry.row.name for entry in entries}, [row.name for row in baseline.report.rows]

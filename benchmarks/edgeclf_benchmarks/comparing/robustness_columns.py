@@ -1,4 +1,4 @@
-"""What a comparison says of spoilt images: columns of the sums, and top-1 by corruption and level."""
+"""Robustness in a comparison: columns of the means, and top-1 by corruption and level."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from edgeclf_benchmarks.page.html_tables import Table
 
 
 def robustness_tables(entries: Sequence[Entry]) -> list[Table | None]:
-    """The sums of each entry that answered spoilt images, then top-1 at each level of each corruption."""
-    spoilt = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
-    sums = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, spoilt)
-    return [sums, _levels(entries, spoilt)] if spoilt else []
+    """The means of each entry that was run on corrupted images, then top-1 at each level of each corruption."""
+    corrupted = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
+    means = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, corrupted)
+    return [means, _levels(entries, corrupted)] if corrupted else []
 
 
-def _levels(entries: Sequence[Entry], spoilt: Sequence[int]) -> Table:
+def _levels(entries: Sequence[Entry], corrupted: Sequence[int]) -> Table:
     found: dict[tuple[str, int], dict[int, float]] = {}
-    for number in spoilt:
+    for number in corrupted:
         robustness = entries[number - 1].row.robustness
         for each in robustness.entries if robustness is not None else ():
             found.setdefault((each.name, each.level), {})[number] = each.top1
     rows = [
-        (f"{name} {level}", *(f"{shares[number]:.3f}" if number in shares else NONE for number in spoilt))
+        (f"{name} {level}", *(f"{shares[number]:.3f}" if number in shares else NONE for number in corrupted))
         for (name, level), shares in found.items()
     ]
     return Table(
         "Top-1 by corruption and level (1 mild, 3 strong)",
-        ("corruption", *(entries[number - 1].name for number in spoilt)),
+        ("corruption", *(entries[number - 1].name for number in corrupted)),
         tuple(rows),
-        across=(None, *spoilt),
+        across=(None, *corrupted),
     )
 
 
@@ -71,9 +71,9 @@ def _corrupted_verdict(entry: Entry) -> str:
 
 _ROBUSTNESS = (
     Column("images", _corrupted_images),
-    Column("as they are", _clean),
+    Column("clean top-1", _clean),
     Column("mean [95 %]", _corrupted_mean),
     Column("Δmean [95 %]", _corrupted_change),
-    Column("falls most at", _corrupted_worst, words=True),
+    Column("largest drop", _corrupted_worst, words=True),
     Column("verdict", _corrupted_verdict, words=True),
 )

@@ -1,4 +1,4 @@
-"""Bundles measured side by side on this machine: proof, answers, cold start, latency in rounds, throughput."""
+"""Bundles measured side by side on this machine: proof, predictions, cold start, latency in rounds, throughput."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender
 from edgeclf_benchmarks.measuring.corrupted_images import CorruptedImages, predict_corrupted
-from edgeclf_benchmarks.measuring.corruptions import corruptions
+from edgeclf_benchmarks.measuring.corruptions import at_each_level
 from edgeclf_benchmarks.measuring.energy import Watch
-from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.options import PROFILES, BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, check_classes, predict, readable
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
@@ -32,7 +32,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 STAGES: tuple[Stage, ...] = ("infer", "end_to_end", "preprocess")
 _TIMED_FILES = 16
-_ROUGHLY_S = 0.02  # a spoilt image for one row, until the first have been timed
+_ROUGHLY_S = 0.02  # seconds per corrupted image and row, until the first have been timed
 _ENGINE_INFO = ("engine", "engine_version", "device", "threads")
 
 
@@ -44,7 +44,7 @@ def measure(
     data: LabelledImages | None = None,
     progress: Progress = SILENT,
 ) -> BenchState:
-    """Everything that was asked for, or what there was when Ctrl-C came (`stopped` is set then).
+    """All measurements, or those made until Ctrl-C (`stopped` is set then).
 
     Parameters
     ----------
@@ -53,32 +53,32 @@ def measure(
     data
         Labelled images; None: latency alone is measured, on the reference's golden images.
     progress
-        Hears what is being done and about how many seconds are left.
+        Gets the current step and about how many seconds are left.
 
     Raises
     ------
     UsageError, DataError
-        A bundle that takes no pictures or is of another task than the others; other classes than the data's.
+        A bundle that takes no images or is of another task than the others; other classes than the data's.
     GateError
         The reference fails its proof on this machine.
     """
     parts, first = line_up(bundles, reference, options)
     if data is not None and first.bundle.manifest.task != "classify":
-        raise UsageError(f"{first.name} is an encoder and has no classes to judge; bench it without --data")
+        raise UsageError(f"{first.name} is an encoder and has no classes to evaluate; bench it without --data")
     if data is None and options.corruptions:
-        raise UsageError("spoilt images (--corruptions) are made of labelled ones; give --data, too")
+        raise UsageError("corrupted images (--corruptions) are made from labelled ones; give --data, too")
     if data is not None:
         for part in parts:
             check_classes(part.bundle, data)
     started = time.perf_counter()
-    state = BenchState(options, parts, first, data, look(), started, reference_chosen=reference is not None)
+    state = BenchState(options, parts, first, data, read_conditions(), started, reference_chosen=reference is not None)
     if data is not None:
-        state.corrupting_s = _ROUGHLY_S * len(parts) * _corrupted_count(options, len(data.images))
+        state.robustness_s = _ROUGHLY_S * len(parts) * _corrupted_count(options, len(data.images))
     try:
         _prove(state, progress)
         if data is not None:
-            _answer(state, data, progress)
-            _corrupt(state, data, progress)
+            _predict_all(state, data, progress)
+            _measure_robustness(state, data, progress)
         _start_cold(state, progress)
         _time(state, progress)
         _load(state, progress)
@@ -110,8 +110,8 @@ def _prove(state: BenchState, progress: Progress) -> None:
         )
 
 
-def _answer(state: BenchState, data: LabelledImages, progress: Progress) -> None:
-    """Every row's outputs for every image that can be read; a use of test images is recorded before they are read."""
+def _predict_all(state: BenchState, data: LabelledImages, progress: Progress) -> None:
+    """Every row's outputs for every readable image; a use of the test split is recorded before it is read."""
     begun = time.perf_counter()
     rest_s = state.left_s()
     total = len(data.images) * (len(state.parts) + 1)
@@ -120,7 +120,7 @@ def _answer(state: BenchState, data: LabelledImages, progress: Progress) -> None
         def done(count: int) -> None:
             share = (before + count) / total
             left = (time.perf_counter() - begun) * (1 - share) / share
-            later_s = state.corrupting_s + state.after_answers_s
+            later_s = state.robustness_s + state.after_predictions_s
             progress.step(f"{what}: {count} of {len(data.images)} images", seconds_left=max(left + later_s, rest_s))
 
         return done
@@ -128,40 +128,40 @@ def _answer(state: BenchState, data: LabelledImages, progress: Progress) -> None
     images, state.unreadable = readable(data.images, counted("reading", 0))
     for number, part in enumerate(state.parts):
         if data.record_use is not None and not part.is_plain:
-            part.test_look = data.record_use(part.bundle)
-            for earlier in state.parts[:number]:  # one use for all: each may have known of others
-                earlier.test_look = None if earlier.is_plain else part.test_look
-        done = counted(f"answers of {part.name}", len(data.images) * (number + 1))
+            part.test_use = data.record_use(part.bundle)
+            for earlier in state.parts[:number]:  # one use for all: a later count may include more earlier uses
+                earlier.test_use = None if earlier.is_plain else part.test_use
+        done = counted(f"predictions of {part.name}", len(data.images) * (number + 1))
         part.outputs = predict(part.contender, images, state.options.first, done)
         state.images = images
 
 
 def _corrupted_count(options: BenchOptions, readable: int) -> int:
-    """How many pictures the spoiling makes of so many readable images."""
-    most = options.spoilt_images or PROFILES[options.profile].spoilt_images
-    return min(most, readable) * len(corruptions(options.corruptions))
+    """How many corrupted images are made from so many readable ones."""
+    most = options.corrupted_images or PROFILES[options.profile].corrupted_images
+    return min(most, readable) * len(at_each_level(options.corruptions))
 
 
-def _corrupt(state: BenchState, data: LabelledImages, progress: Progress) -> None:
-    """Each bundle's answers to some of the images, spoilt in each way; the plain loop would answer as its bundle."""
+def _measure_robustness(state: BenchState, data: LabelledImages, progress: Progress) -> None:
+    """Each bundle's predictions for corrupted images; not the plain loop's, which would be its bundle's."""
     options = state.options
-    ways = corruptions(options.corruptions)
-    if not ways:
+    corruptions = at_each_level(options.corruptions)
+    if not corruptions:
         return
     begun = time.perf_counter()
-    count = _corrupted_count(options, len(state.images)) // len(ways)
+    count = _corrupted_count(options, len(state.images)) // len(corruptions)
     places = sorted(random.Random(options.seed).sample(range(len(state.images)), count))
-    state.spoilt = CorruptedImages(ways)
+    state.corrupted = CorruptedImages(corruptions)
 
-    def heard(done: int) -> None:
+    def on_done(done: int) -> None:
         spent = time.perf_counter() - begun
-        state.corrupting_s = spent * count / done
-        left = max(state.left_s(), state.corrupting_s - spent + state.after_answers_s)
-        progress.step(f"corruptions: {done} of {count} images in {len(ways)} ways", seconds_left=left)
+        state.robustness_s = spent * count / done
+        left = max(state.left_s(), state.robustness_s - spent + state.after_predictions_s)
+        progress.step(f"corruptions: {done} of {count} images in {len(corruptions)} variants", seconds_left=left)
 
-    progress.step(f"corruptions: {count} images in {len(ways)} ways", seconds_left=state.left_s())
+    progress.step(f"corruptions: {count} images in {len(corruptions)} variants", seconds_left=state.left_s())
     bundles = [part.contender for part in state.parts if isinstance(part.contender, BundleContender)]
-    predict_corrupted(bundles, state.images, places, data.classes, options.first, state.spoilt, heard)
+    predict_corrupted(bundles, state.images, places, data.classes, options.first, state.corrupted, on_done)
 
 
 def _start_cold(state: BenchState, progress: Progress) -> None:
@@ -180,7 +180,7 @@ def _time(state: BenchState, progress: Progress) -> None:
     reference = state.reference.contender
     if isinstance(reference, BundleContender):
         contenders.append(reference.again())
-        state.same = reference.again().name
+        state.reference_again = reference.again().name
     targets = [part.bundle.manifest.target for part in state.parts if part.timed]
     state.yardsticks, state.without_yardstick = usable_yardsticks(targets, options.first)
     seconds = max(profile.fewest_rounds_s, state.left_s() - state.scenarios_s)
@@ -236,7 +236,7 @@ def _load(state: BenchState, progress: Progress) -> None:
 
 
 def _watch(state: BenchState, part: Part) -> Watch | None:
-    """None: nothing tells power, or what does leaves out the processor that this row runs on."""
+    """None: power is not reported here, or not of the processor that this row runs on."""
     meter = state.options.meter
     if meter is None or (meter.gpu_only and not is_of_nvidia(part.engine.get("device", ""))):
         return None

@@ -1,4 +1,4 @@
-"""What a fresh process needs to its first answer, and the most memory it holds: one process a bundle."""
+"""The time of a fresh process to its first prediction, and its peak memory: one process a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_S = 300
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """A fresh process to its first answer; medians of `runs` processes, disk cache warm.
+    """A fresh process to its first prediction; medians of `runs` processes, disk cache warm.
 
     `process_ms` from the start of the process to Python's first line, `import_ms` the runtime and the engine's library,
     `load_ms` bundle and engine, `first_answer_ms` the first call. `total_ms` is the median of the sums.
@@ -35,18 +35,18 @@ class ColdStart:
 
 
 def measure_cold_start(bundle: Bundle, options: SessionOptions, runs: int) -> tuple[ColdStart, float | None]:
-    """Cold start, and the largest resident set (MiB) of the processes that did nothing but open and answer.
+    """Cold start, and the largest resident set (MiB) of processes that only open the bundle and predict once.
 
-    None in place of the memory: the system doesn't say.
+    The memory is None where the system doesn't report it.
 
     Raises BackendError where such a process fails: it would fail for whoever deploys the bundle, too.
     """
     found = [_run(bundle, options) for _ in range(runs)]
     samples = tuple(_parts(each) for each in found)
-    process, imported, loaded, answered = (statistics.median(part) for part in zip(*samples, strict=True))
+    process, imported, loaded, predicted = (statistics.median(part) for part in zip(*samples, strict=True))
     total = statistics.median(sum(sample) for sample in samples)
     peak_mib = max((float(each["peak_mib"]) for each in found if each["peak_mib"] is not None), default=None)
-    return ColdStart(runs, process, imported, loaded, answered, total, samples), peak_mib
+    return ColdStart(runs, process, imported, loaded, predicted, total, samples), peak_mib
 
 
 def _parts(found: dict[str, Any]) -> tuple[float, float, float, float]:
@@ -54,7 +54,7 @@ def _parts(found: dict[str, Any]) -> tuple[float, float, float, float]:
 
 
 def _run(bundle: Bundle, options: SessionOptions) -> dict[str, Any]:
-    asked = {
+    request = {
         "bundle": str(bundle.path),
         "target": bundle.manifest.target,
         "device": options.device,
@@ -62,10 +62,10 @@ def _run(bundle: Bundle, options: SessionOptions) -> dict[str, Any]:
         "compute_precision": options.compute_precision,
         "started_ns": time.monotonic_ns(),
     }
-    command = [sys.executable, "-m", "edgeclf_benchmarks.measuring.cold_start_child", json.dumps(asked)]
+    command = [sys.executable, "-m", "edgeclf_benchmarks.measuring.cold_start_child", json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise BackendError(f"{bundle.path}: a fresh process could not open it and answer: {last[0]}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+        raise BackendError(f"{bundle.path}: a fresh process could not open it and predict: {last[0]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result

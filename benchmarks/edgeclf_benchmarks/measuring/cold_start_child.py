@@ -1,4 +1,4 @@
-"""A process that opens one bundle, answers one golden image and says how long each step took: `cold_start` runs it.
+"""A process that opens one bundle, predicts one golden image and prints the time of each step; run by `cold_start`.
 
     python -m edgeclf_benchmarks.measuring.cold_start_child '{"bundle": PATH, "target": …, "started_ns": …}'
 
@@ -18,37 +18,37 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 
-def predict_once(asked: dict[str, Any]) -> dict[str, float | None]:
-    """Milliseconds of each step, and the peak of this process's memory in MiB; None: the system doesn't say."""
+def predict_once(request: dict[str, Any]) -> dict[str, float | None]:
+    """Milliseconds of each step, and the peak of this process's memory in MiB; None: not reported by the system."""
     from edgeclf_runtime.backends.engine import SessionOptions
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.embedder import Embedder
     from edgeclf_runtime.session import BACKENDS
 
-    BACKENDS[asked["target"]].import_library()
+    BACKENDS[request["target"]].import_library()
     imported = time.monotonic_ns()
     options = SessionOptions(
-        device=asked["device"], threads=asked["threads"], compute_precision=asked["compute_precision"]
+        device=request["device"], threads=request["threads"], compute_precision=request["compute_precision"]
     )
-    bundle = Bundle.open(asked["bundle"])
+    bundle = Bundle.open(request["bundle"])
     classifies = bundle.manifest.task == "classify"
     with Classifier.open(bundle, options) if classifies else Embedder.open(bundle, options) as opened:
         loaded = time.monotonic_ns()
-        picture = bundle.read(bundle.manifest.golden.images[0].image)
-        (_,) = opened.predict(picture) if isinstance(opened, Classifier) else opened.embed_images(picture)
-        answered = time.monotonic_ns()
+        image = bundle.read(bundle.manifest.golden.images[0].image)
+        (_,) = opened.predict(image) if isinstance(opened, Classifier) else opened.embed_images(image)
+        predicted = time.monotonic_ns()
     return {
-        "process_ms": (FIRST_LINE_NS - asked["started_ns"]) / 1e6,
+        "process_ms": (FIRST_LINE_NS - request["started_ns"]) / 1e6,
         "import_ms": (imported - FIRST_LINE_NS) / 1e6,
         "load_ms": (loaded - imported) / 1e6,
-        "first_answer_ms": (answered - loaded) / 1e6,
+        "first_answer_ms": (predicted - loaded) / 1e6,
         "peak_mib": peak_mib(),
     }
 
 
 def peak_mib() -> float | None:
-    """The largest resident set since this program was started, as Linux says it; None elsewhere.
+    """The largest resident set since this program was started, as Linux reports it; None elsewhere.
 
     getrusage would count the parent's before that.
     """

@@ -1,4 +1,4 @@
-"""Who is timed: each opens anew as often as asked, turns file bytes into its own input, and answers."""
+"""What is timed: each contender opens a new session on request, prepares its input from file bytes, and infers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.session import open_session
 
-AGAIN = " (again)"  # the second of two that are the same
+AGAIN = " (again)"  # suffix of the second of two contenders with one bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Opened:
 
 
 class Contender(Protocol):
-    """What rounds and scenarios need of a row. `largest_batch`: None where any batch will do."""
+    """What rounds and scenarios need of a row. `largest_batch`: None where any batch size works."""
 
     @property
     def name(self) -> str: ...
@@ -63,13 +63,13 @@ class BundleContender:
         return Opened(prepare, session, session.close, session.compute_precision, session.facts, session.streams)
 
     def again(self) -> BundleContender:
-        """The same under another name, to see what there is to see where there is no difference."""
+        """The same bundle under another name, to measure A/A noise."""
         return replace(self, name=self.name + AGAIN)
 
 
 def pixels_of(bundle: Bundle) -> Pixels:
-    """The bundle's pixel contract. Raises UsageError for one that takes no pictures."""
+    """The bundle's pixel contract. Raises UsageError for one that takes no images."""
     manifest = bundle.manifest
     if manifest.pixels is None:
-        raise UsageError(f"{bundle.path}: its task is {manifest.task}; bench takes what answers to pictures")
+        raise UsageError(f"{bundle.path}: its task is {manifest.task}; bench takes bundles whose input is images")
     return manifest.pixels

@@ -1,4 +1,4 @@
-"""Answers to spoilt images: each image is decoded and spoilt once, and all bundles get the same."""
+"""Predictions for corrupted images: each image is decoded and corrupted once, and all bundles get the same."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _IMAGES, _BATCH = 8, 8
 
 @dataclass(slots=True)
 class CorruptedImages:
-    """Answers so far, class numbers in the data's order: row -> blocks (ways, images).
+    """Predictions so far, class numbers in the data's order: row -> blocks (corruptions, images).
 
-    `places` are the images among those that are readable. Grows by blocks that all rows have answered.
+    `places` are the images among those that are readable. Grows by blocks that all rows have predicted.
     """
 
-    ways: tuple[Corruption, ...]
+    corruptions: tuple[Corruption, ...]
     places: list[int] = field(default_factory=list)
-    answers: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict)
+    predictions: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict)
 
     def numbers(self, row: str) -> NDArray[np.intp]:
-        """(ways, images) the classes that a row answers."""
-        return np.concatenate(self.answers[row], axis=1)[:, : len(self.places)]
+        """(corruptions, images) the classes that a row predicts."""
+        return np.concatenate(self.predictions[row], axis=1)[:, : len(self.places)]
 
 
 def predict_corrupted(
@@ -47,11 +47,11 @@ def predict_corrupted(
     classes: Sequence[str],
     options: SessionOptions,
     found: CorruptedImages,
-    tell: Callable[[int], None],
+    on_done: Callable[[int], None],
 ) -> None:
-    """Fills `found` with answers to the `images` at `places`, spoilt in all its ways; `tell` hears of each block."""
+    """Fills `found` with predictions for the corrupted `images` at `places`; `on_done` gets how many are done."""
     with ExitStack() as stack:
-        threads = stack.enter_context(ThreadPoolExecutor(usable_cores(), "edgeclf-spoil"))
+        threads = stack.enter_context(ThreadPoolExecutor(usable_cores(), "edgeclf-corrupt"))
         opened: dict[str, Opened] = {}
         for each in contenders:
             opened[each.name] = each.open(options)
@@ -59,50 +59,51 @@ def predict_corrupted(
         geometries = tuple(dict.fromkeys(pixels_of(each.bundle) for each in contenders))
         for start in range(0, len(places), _IMAGES):
             group = list(places[start : start + _IMAGES])
-            inputs = list(threads.map(lambda place: _pixels(images[place], found.ways, geometries), group))
+            inputs = list(threads.map(lambda place: _pixels(images[place], found.corruptions, geometries), group))
             block = {
-                each.name: _answers(each, opened[each.name], inputs, classes, len(found.ways)) for each in contenders
+                each.name: _predicted(each, opened[each.name], inputs, classes, len(found.corruptions))
+                for each in contenders
             }
             for name, numbers in block.items():
-                found.answers.setdefault(name, []).append(numbers)
+                found.predictions.setdefault(name, []).append(numbers)
             found.places += group
-            tell(len(found.places))
+            on_done(len(found.places))
 
 
 def _pixels(
-    image: LabelledImage, ways: Sequence[Corruption], geometries: Sequence[Pixels]
+    image: LabelledImage, corruptions: Sequence[Corruption], geometries: Sequence[Pixels]
 ) -> dict[Pixels, NDArray[np.uint8]]:
-    """For each geometry (ways, H, W, 3): one image, decoded once for all that see it alike, spoilt in all ways."""
+    """For each geometry (corruptions, H, W, 3): one image, corrupted; decoded once for all that decode it alike."""
     try:
         data = image.read()
     except ImageError as error:
         raise DataError(f"{image.path}: {error}") from error
     made: dict[Pixels, list[NDArray[np.uint8]]] = {pixels: [] for pixels in geometries}
     for background, value_range in dict.fromkeys((each.background, each.value_range) for each in geometries):
-        picture = decode(data, background=background, value_range=value_range).image
+        original = decode(data, background=background, value_range=value_range).image
         alike = [each for each in geometries if (each.background, each.value_range) == (background, value_range)]
-        for way in ways:
-            spoilt = corrupt(picture, way, image.sha256)
+        for corruption in corruptions:
+            corrupted = corrupt(original, corruption, image.sha256)
             for pixels in alike:
-                made[pixels].append(pixels.apply(spoilt))
+                made[pixels].append(pixels.apply(corrupted))
     return {pixels: np.stack(arrays) for pixels, arrays in made.items()}
 
 
-def _answers(
+def _predicted(
     contender: BundleContender,
     opened: Opened,
     inputs: Sequence[dict[Pixels, NDArray[np.uint8]]],
     classes: Sequence[str],
-    ways: int,
+    corruptions: int,
 ) -> NDArray[np.intp]:
-    """(ways, images) numbers of the classes that are answered."""
+    """(corruptions, images) numbers of the predicted classes."""
     manifest = contender.bundle.manifest
     pixels = np.concatenate([each[pixels_of(contender.bundle)] for each in inputs])
     outputs = np.concatenate(
         [opened.infer(to_input(batch, manifest.normalization)) for batch in _batches(pixels)]
     ).astype(np.float32)
     numbers = in_order_of(classes, outputs, manifest).argmax(axis=1)
-    return np.ascontiguousarray(numbers.reshape(len(inputs), ways).T)
+    return np.ascontiguousarray(numbers.reshape(len(inputs), corruptions).T)
 
 
 def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

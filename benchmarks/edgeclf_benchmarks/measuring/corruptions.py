@@ -1,8 +1,8 @@
-"""Ways to spoil a picture, three levels each: what a cheap camera, a bad light or a thrifty network do to it.
+"""Image corruptions at three levels each, such as a cheap camera, bad light or strong compression cause.
 
 Strengths are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019) at its severities 1, 3 and 5, which are made for
-pictures of 224 pixels. Here lengths are shares of the shorter side, so that the network sees the same however large the
-file is. JPEG alone works on the picture's own pixels, as a camera's does: large photographs suffer less from it.
+images of 224 pixels. Here lengths are shares of the shorter side, so that the network sees the same effect for
+files of any size. JPEG alone works on the image's own pixels, as a camera does: large photographs suffer less from it.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ def parse_corruptions(text: str) -> tuple[Name, ...]:
     wanted = [word.strip() for word in text.split(",")]
     for word in wanted:
         if word not in NAMES:
-            raise UsageError(f"no corruption {word!r}; choose of {', '.join(NAMES)}, or all")
+            raise UsageError(f"no corruption {word!r}; choose from {', '.join(NAMES)}, or all")
     return tuple(name for name in NAMES if name in wanted)
 
 
-def corruptions(names: tuple[Name, ...]) -> tuple[Corruption, ...]:
+def at_each_level(names: tuple[Name, ...]) -> tuple[Corruption, ...]:
     """Each corruption at each level."""
     return tuple(Corruption(name, level) for name in names for level in LEVELS)
 
 
-def corrupt(image: Image.Image, way: Corruption, sha256: str) -> Image.Image:
-    """The RGB picture, spoilt; the same for the same file (`sha256`), on each machine and in each run."""
-    work, strengths = _TABLE[way.name]
-    digest = hashlib.sha256(f"{sha256} {way.name} {way.level}".encode()).digest()
-    return work(image, strengths[way.level - 1], int.from_bytes(digest[:4], "big"))
+def corrupt(image: Image.Image, corruption: Corruption, sha256: str) -> Image.Image:
+    """The corrupted RGB image; the same for the same file (`sha256`), on each machine and in each run."""
+    work, strengths = _TABLE[corruption.name]
+    digest = hashlib.sha256(f"{sha256} {corruption.name} {corruption.level}".encode()).digest()
+    return work(image, strengths[corruption.level - 1], int.from_bytes(digest[:4], "big"))
 
 
 def _noise(image: Image.Image, share: float, seed: int) -> Image.Image:
-    """Gaussian noise of `share` of the range; its grain is a pixel of a picture of 224."""
+    """Gaussian noise of `share` of the range; its grain is a pixel of an image of 224 pixels."""
     width, height = image.size
     scale = min(1.0, _MADE_FOR_PX / min(width, height))
     grains = max(1, round(height * scale)), max(1, round(width * scale))
@@ -95,7 +95,7 @@ def _contrast(image: Image.Image, share: float, seed: int) -> Image.Image:
 
 
 def _pixelate(image: Image.Image, share: float, seed: int) -> Image.Image:
-    """Squares: the picture shrunk until its shorter side has `share` of 224 pixels (or of its own), and enlarged."""
+    """Squares: the image shrunk until its shorter side has `share` of 224 pixels (or of its own), and enlarged."""
     factor = share * min(1.0, _MADE_FOR_PX / min(image.size))
     small = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Energy of an inference, where the board tells its power: a Jetson's supply rail, or an NVIDIA GPU's own figure."""
+"""Energy of an inference, where the board reports its power: a Jetson's supply rail, or an NVIDIA GPU's own figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from edgeclf_runtime.machine.jetson import ROOT, rails
 
-Watts = Callable[[], "float | None"]  # what is drawn now; None: it can't be told just now
+Watts = Callable[[], "float | None"]  # what is drawn now; None: not reported just now
 _EVERY_S, _IDLE_S = 0.05, 2.0
 # What a Jetson draws in all: the supply of Orin Nano and NX, of Thor; AGX Orin has no one rail, but these three inputs.
 _SUPPLIES = (("VDD_IN",), ("VIN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
@@ -22,7 +22,7 @@ _SUPPLIES = (("VDD_IN",), ("VIN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Where the board tells it: mean watts above idle while inferring, and the energy of one image.
+    """Where the board reports it: mean watts above idle while inferring, and the energy of one image.
 
     `source` is the rail, or "GPU (NVML)", which leaves out the rest of the machine.
     """
@@ -34,7 +34,7 @@ class Power:
 
 
 class Meter:
-    """Tells power above idle, which is the mean while nothing runs, `idle_s` long, taken when the meter is made.
+    """Measures power above idle. Idle is the mean over `idle_s` seconds when the meter is made and nothing runs.
 
     `gpu_only`: what runs on the CPU is not in the figure.
     """
@@ -46,11 +46,11 @@ class Meter:
         self.idle_w = idle.mean_w
 
     def watch(self) -> Watch:
-        """A context manager that looks on while its block runs."""
+        """A context manager that samples the power while its block runs."""
         return Watch(self._watts)
 
     def power(self, seen: Watch, images: int, seconds: float) -> Power | None:
-        """The power of `images` in `seconds`; None where nothing was told, or nothing above idle."""
+        """The power of `images` in `seconds`; None where nothing was reported, or nothing above idle."""
         if self.idle_w is None or seen.mean_w is None or seen.mean_w <= self.idle_w:
             return None
         above = seen.mean_w - self.idle_w
@@ -58,7 +58,7 @@ class Meter:
 
 
 class Watch:
-    """Samples what is drawn, in a thread of its own, while its block runs."""
+    """Samples the power, in a thread of its own, while its block runs."""
 
     def __init__(self, watts: Watts) -> None:
         self._watts = watts
@@ -68,7 +68,7 @@ class Watch:
 
     @property
     def mean_w(self) -> float | None:
-        """None: nothing was told meanwhile."""
+        """Mean of the samples; None: nothing was reported meanwhile."""
         return sum(self._samples) / len(self._samples) if self._samples else None
 
     def __enter__(self) -> Watch:
@@ -91,7 +91,7 @@ class Watch:
 
 
 def board_meter(root: Path = ROOT, *, idle_s: float = _IDLE_S) -> Meter | None:
-    """What tells power on this machine; None: nothing does. Takes `idle_s`, in which nothing should run."""
+    """The power meter of this machine; None: it has none. Takes `idle_s`, in which nothing should run."""
     found = rails(root)
     for names in _SUPPLIES:
         if all(name in found for name in names):
@@ -110,7 +110,7 @@ _SUCCESS = 0
 
 
 def gpu_watts(load: Callable[[str], Any] = ctypes.CDLL) -> Callable[[], float | None] | None:
-    """A function that tells the GPU's watts now; None without a driver, or with several GPUs: which one would it be?"""
+    """A function that returns the GPU's watts now; None without a driver, or with several GPUs, which is ambiguous."""
     try:
         nvml = load(_LIBRARY)
     except OSError:
@@ -123,7 +123,7 @@ def gpu_watts(load: Callable[[str], Any] = ctypes.CDLL) -> Callable[[], float | 
 
     def watts() -> float | None:
         milliwatts = ctypes.c_uint()
-        told = nvml.nvmlDeviceGetPowerUsage(device, ctypes.byref(milliwatts))
-        return milliwatts.value / 1000 if told == _SUCCESS else None
+        status = nvml.nvmlDeviceGetPowerUsage(device, ctypes.byref(milliwatts))
+        return milliwatts.value / 1000 if status == _SUCCESS else None
 
     return None if watts() is None else watts

@@ -1,4 +1,4 @@
-"""What is wrong with this machine now: load, governor, heat, battery, cores; and what to do about it."""
+"""What distorts measurements on this machine now: load, governor, heat, battery, cores; and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.machine.jetson import power_mode, temperatures
 
-# What --strict-env does not forgive: the machine, not the data, spoils the figures.
+# What bench --strict-env fails for: the machine, not the data, distorts the figures.
 ENVIRONMENT = ("battery", "governor", "load", "memory", "quota", "slowed", "threads", "throttled")
-_LOOK_S = 0.5
-BUSY_SHARE = 0.15  # of the cores, kept busy by others: from there on times are not this process's own
+_SAMPLE_S = 0.5
+BUSY_SHARE = 0.15  # of the cores, kept busy by others: above it, times are not this process's own
 _LEAST_FREE_MIB = 512.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # of /proc/stat, where there is one
 
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """Something that spoils figures, or limits what they say, and what to do about it.
+    """Something that distorts figures, or limits what they show, and what to do about it.
 
     `about` is a short key: "load", "governor", "threads", "throttled", "battery", "affinity", "memory", "data",
     "samples", "interrupted", …; `row` the row that it concerns, None: the whole machine or report.
@@ -44,7 +44,7 @@ class Conditions:
     load
         Processes that ran or wanted to, mean of the last minute.
     busy_cores
-        Cores that other processes kept busy during a short look, 0..all cores of the machine.
+        Cores that other processes kept busy during a short sample, 0..all cores of the machine.
     cores, machine_cores
         Cores that this process may use, and those that the machine has.
     quota_cores
@@ -91,7 +91,7 @@ class OthersLoad:
         self._last = self._now()
 
     def since_last(self) -> float | None:
-        """0..all cores of the machine; None: the kernel doesn't say. Time that a hypervisor took counts, too."""
+        """0..all cores of the machine; None: not reported by the kernel. Time that a hypervisor took counts, too."""
         (clock, own, busy), (clock_now, own_now, busy_now) = self._last, self._now()
         self._last = (clock_now, own_now, busy_now)
         if busy is None or busy_now is None or clock_now <= clock:
@@ -102,7 +102,7 @@ class OthersLoad:
         return time.monotonic(), time.process_time(), _busy_ticks(self._root)
 
 
-def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
+def read_conditions(root: Path = Path("/"), *, seconds: float = _SAMPLE_S) -> Conditions:
     """The machine's conditions now, read from the kernel's files under `root`; takes `seconds`."""
     others = OthersLoad(root)
     time.sleep(seconds)
@@ -128,7 +128,7 @@ def look(root: Path = Path("/"), *, seconds: float = _LOOK_S) -> Conditions:
 
 
 def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution, ...]:
-    """What will spoil the figures, as it is before anything is measured with those numbers of threads."""
+    """What will distort the figures, found before anything is measured with those numbers of threads."""
     cautions = []
     usable = min(found.cores, found.quota_cores or found.cores)
     if found.busy_cores is not None and found.busy_cores > BUSY_SHARE * found.cores:
@@ -167,7 +167,7 @@ def cautions_before(found: Conditions, threads: Sequence[int]) -> tuple[Caution,
 
 
 def cautions_after(before: Conditions, after: Conditions, rounds_busy: float | None = None) -> tuple[Caution, ...]:
-    """What went wrong while it was measured; `rounds_busy`: cores that others kept busy, mean of the rounds."""
+    """What distorted the figures meanwhile; `rounds_busy`: cores that others kept busy, mean of the rounds."""
     cautions = []
     if before.throttle_events is not None and after.throttle_events is not None:
         events = after.throttle_events - before.throttle_events

@@ -1,4 +1,4 @@
-"""What a bench is asked to measure: profiles, sweeps, sessions; checked when they are made."""
+"""The options of a bench: profiles, sweeps, sessions; checked when they are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Profile:
     cold_starts: int
     offline_s: float
     images: int
-    spoilt_images: int
+    corrupted_images: int
 
 
 PROFILES: dict[ProfileName, Profile] = {
@@ -56,12 +56,12 @@ class BenchOptions:
     duration_s
         Seconds of each scenario; None: what the profile has.
     thumbnails
-        Whether the report holds small copies of images on which a row and the reference part ways.
-    corruptions, spoilt_images
-        How images are spoilt to see how robust rows are, and how many of them; none: not measured. It takes its time
-        beyond the profile's.
+        Whether the report holds small copies of images that only one of a row and the reference predicts correctly.
+    corruptions, corrupted_images
+        How images are corrupted to measure robustness, and how many of them; none: not measured. This takes time beyond
+        the profile's.
     meter
-        Tells the board's power; None: it can't be told here.
+        Measures the board's power; None: not available here.
     """
 
     profile: ProfileName = "default"
@@ -75,20 +75,20 @@ class BenchOptions:
     seed: int = 0
     thumbnails: bool = True
     corruptions: tuple[Name, ...] = ()
-    spoilt_images: int | None = None
+    corrupted_images: int | None = None
     meter: Meter | None = None
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or min(self.batch_sizes) < 1 or max(self.batch_sizes) > 1024:
             raise UsageError(f"batch sizes lie in 1..1024, found {_listed(self.batch_sizes)}")
         if self.rounds is not None and self.rounds < 2:
-            raise UsageError(f"two rounds or more tell how sure a figure is, found {self.rounds}")
+            raise UsageError(f"an interval needs two rounds or more, found {self.rounds}")
         if not 0 < self.margin_points <= 100:
             raise UsageError(f"the margin is a number of points above 0 and up to 100, found {self.margin_points:g}")
-        if self.spoilt_images is not None and not self.corruptions:
-            raise UsageError("a number of spoilt images says nothing alone; give --corruptions, too")
-        if self.spoilt_images is not None and self.spoilt_images < 2:
-            raise UsageError(f"two spoilt images or more tell how sure a figure is, found {self.spoilt_images}")
+        if self.corrupted_images is not None and not self.corruptions:
+            raise UsageError("--corrupted-images has no effect alone; give --corruptions, too")
+        if self.corrupted_images is not None and self.corrupted_images < 2:
+            raise UsageError(f"an interval needs two corrupted images or more, found {self.corrupted_images}")
         for count in self.thread_counts:
             replace(self.session, threads=count)  # checks it
 

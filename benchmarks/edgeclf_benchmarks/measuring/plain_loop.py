@@ -1,4 +1,4 @@
-"""The plain loop as a named reference: PIL, torchvision's transforms and the eager module, one picture at a time.
+"""The plain loop as a named reference: PIL, torchvision's transforms and the eager module, one image at a time.
 
 What a tutorial does at inference, with the weights of a pytorch bundle; only where torch is.
 """
@@ -57,12 +57,12 @@ class PlainLoop:
             with torch.no_grad():
                 return np.asarray(module(tensor.to(device)).cpu().numpy())
 
-        facts = {"engine": "torch", "engine_version": torch.__version__, "device": str(device)}
-        return Opened(prepare, infer, lambda: None, "fp32", {**facts, "threads": str(options.thread_count)})
+        info = {"engine": "torch", "engine_version": torch.__version__, "device": str(device)}
+        return Opened(prepare, infer, lambda: None, "fp32", {**info, "threads": str(options.thread_count)})
 
 
 def can_stand_for(bundle: Bundle) -> bool:
-    """Whether a plain loop can be made of a bundle: torch is there, fp32, and torchvision has its geometry."""
+    """Whether a plain loop can run a bundle: torch is installed, fp32, and torchvision has its geometry."""
     manifest = bundle.manifest
     return (
         manifest.target == BACKEND.name

@@ -1,4 +1,4 @@
-"""Every row's answers to the same labelled images, judged: only images that all of them could read count."""
+"""Every row's predictions for the same labelled images; only images that can be read count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """The images that all rows predict, and what the report says of them.
+    """The images that all rows predict, and what the report records of them.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class LabelledImages:
     split
         The name of the part of it that is evaluated, or "all".
     left_out
-        Images of that part that were not drawn, to end in time.
+        Images of that part that were not drawn, to keep within the time.
     record_use
-        Writes down that a bundle is evaluated on these test images, and returns which use of them it is, from 1.
+        Records that a bundle is evaluated on these test images, and returns which use of them it is, counted from 1.
         None: no test images.
     origin
         Where the splits come from: "whole" (there were none, and all images are evaluated), "given", "own" (a bundle
@@ -95,11 +95,11 @@ def selected_on(manifest: Manifest, data_sha256: str) -> bool:
 
 
 def readable(
-    images: Sequence[LabelledImage], tell: Callable[[int], None]
+    images: Sequence[LabelledImage], on_done: Callable[[int], None]
 ) -> tuple[tuple[LabelledImage, ...], dict[str, str]]:
-    """The images that can be decoded, and why the others can't; `tell` hears how many were looked at.
+    """The images that can be decoded, and why the others can't; `on_done` gets how many were checked.
 
-    Raises DataError for one that is gone or changed: reports that name the same data compare the same images.
+    Raises DataError for one that is missing or changed: reports that name the same data compare the same images.
     """
     faults: dict[str, str] = {}
     kept = []
@@ -110,16 +110,16 @@ def readable(
             kept.append(image)
         else:
             faults[image.name] = str(error)
-        tell(number)
+        on_done(number)
     if not kept:
         raise DataError(f"none of the {len(images)} images could be read, the first: {next(iter(faults.items()))}")
     return tuple(kept), faults
 
 
 def predict(
-    contender: Contender, images: Sequence[LabelledImage], options: SessionOptions, tell: Callable[[int], None]
+    contender: Contender, images: Sequence[LabelledImage], options: SessionOptions, on_done: Callable[[int], None]
 ) -> NDArray[np.float32]:
-    """(N, classes) outputs in the contender's own order of classes; `tell` hears how many are done."""
+    """(N, classes) outputs in the contender's own order of classes; `on_done` gets how many are done."""
     opened = contender.open(options)
     try:
         rows = predict_images(
@@ -131,7 +131,7 @@ def predict(
         outputs = []
         for number, (_, row) in enumerate(strictly(rows), 1):
             outputs.append(row)
-            tell(number)
+            on_done(number)
         return np.stack(outputs).astype(np.float32)
     finally:
         opened.close()

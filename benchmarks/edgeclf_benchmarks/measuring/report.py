@@ -1,8 +1,8 @@
 """Schema 1 of a bench report: what one `edgeclf bench` on one machine measured, to JSON and back.
 
 Times are milliseconds unless a name says otherwise; shares are 0..1; "points" are percentage points. A figure that
-could not be had is None, never 0. The raw samples are kept: every figure here can be computed again. The parts are
-documented where they are measured: `rows.py`, `timing.py`, `parity.py`, `speed.py`, `conditions.py`, …
+is not available is None, never 0. The raw samples are kept: every figure here can be computed again. The parts are
+documented where they are measured: `report_rows.py`, `timing.py`, `parity.py`, `speed.py`, `machine_state.py`, …
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Settings:
     batch_sizes, threads
         The sweeps; the first of each is the one that rows are compared at.
     seed
-        Of the draw of images (also of those to spoil), of the order of contenders, of the bootstrap.
+        Of the draw of images (also of those to corrupt), of the order of contenders, of the bootstrap.
     """
 
     profile: Literal["default", "quick", "mlperf"]
@@ -68,21 +68,21 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The labelled images that all rows answered, in one order. Classes are in the order of the data.
+    """The labelled images that all rows predicted, in one order. Classes are in the order of the data.
 
     Attributes
     ----------
     digest
         SHA-256 of the split manifest's items (paths, labels, splits, hashes, groups).
     images
-        Those that could be read; answers of rows are in this order.
+        Those that could be read; the predictions of rows are in this order.
     unreadable
         Paths that gave no pixels, and why.
     selected_on
         Validation images of the split that a row was trained with are among these: checkpoint, temperature or precision
         were chosen on them.
     thumbnails
-        Path -> small JPEG in base64, of some images on which a row and the reference part ways.
+        Path -> small JPEG in base64, of some images that only one of a row and the reference predicts correctly.
     origin
         Where the splits come from: "whole" (there were none, and all images are evaluated), "given", "own" (a row was
         trained with them), "drawn" (by chance); None in reports of earlier versions.
@@ -137,7 +137,7 @@ class Report:
     Attributes
     ----------
     complete
-        False: interrupted; what was measured till then is here.
+        False: interrupted; what was measured until then is here.
     command
         The command line, as a shell takes it.
     seconds
@@ -184,7 +184,7 @@ class Report:
         images = len(self.data.images) if self.data is not None else 0
         for row in self.rows:
             if row.answers is not None and len(row.answers.numbers) != images:
-                raise ValueError(f"{len(row.answers.numbers)} answers of {row.name!r} for {images} images")
+                raise ValueError(f"{len(row.answers.numbers)} predictions of {row.name!r} for {images} images")
 
     def row(self, name: str) -> Row:
         """The row of that name. Raises KeyError."""
@@ -199,8 +199,8 @@ class Report:
         found = (each for each in self.comparisons if (each.row, each.stage, each.batch, each.threads) == wanted)
         return next(found, None)
 
-    def floor(self, stage: Stage, batch: int, threads: int) -> float | None:
-        """The ratio that the reference may show against itself; None where that wasn't measured."""
+    def aa_noise(self, stage: Stage, batch: int, threads: int) -> float | None:
+        """The ratio, above 1, that the reference may show against itself; None where that wasn't measured."""
         wanted = (stage, batch, threads)
         found = (each.floor for each in self.same_against_same if (each.stage, each.batch, each.threads) == wanted)
         return next(found, None)

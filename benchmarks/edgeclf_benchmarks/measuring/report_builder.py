@@ -1,4 +1,4 @@
-"""From what a bench measured to its report: figures, parity, comparisons, and cautions with what to do."""
+"""From what a bench measured to its report: figures, parity, comparisons, and warnings with what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.plain_loop import PlainLoop
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, in_order_of, selected_on
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
@@ -32,10 +32,10 @@ from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_o
 
 def report_of(state: BenchState, command: str) -> Report:
     """The report of a bench, whole or interrupted."""
-    judged = {} if state.data is None else _evaluate(state, state.data)
-    rows = tuple(_row(state, part, judged) for part in state.parts)
+    evaluated = {} if state.data is None else _evaluate(state, state.data)
+    rows = tuple(_row(state, part, evaluated) for part in state.parts)
     same = tuple(same_against_same(state))
-    facts, after = machine_facts(), look()
+    facts, after = machine_facts(), read_conditions()
     return Report(
         created_utc=now_utc(),
         complete=state.stopped is None,
@@ -49,7 +49,7 @@ def report_of(state: BenchState, command: str) -> Report:
         cautions=tuple(cautions_of(state, rows, after)),
         settings=_settings(state),
         reference=state.reference.name,
-        data=None if state.data is None else _data(state, state.data, judged),
+        data=None if state.data is None else _data(state, state.data, evaluated),
         rows=rows,
         same_against_same=same,
         comparisons=tuple(comparisons(state, same)),
@@ -75,7 +75,7 @@ def _settings(state: BenchState) -> Settings:
     )
 
 
-def _data(state: BenchState, data: LabelledImages, judged: dict[str, Judged]) -> Data:
+def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, Judged]) -> Data:
     return Data(
         name=data.name,
         digest=data.digest,
@@ -88,27 +88,27 @@ def _data(state: BenchState, data: LabelledImages, judged: dict[str, Judged]) ->
         unreadable=state.unreadable,
         selected_on=any(image.split == "val" for image in data.images)
         and any(selected_on(part.bundle.manifest, data.digest) for part in state.parts),
-        thumbnails=_thumbnails(state, judged) if state.options.thumbnails else {},
+        thumbnails=_thumbnails(state, evaluated) if state.options.thumbnails else {},
         origin=data.origin,
         of_images=len(data.data.images),
         classes_present=len({image.label for image in data.images}) if data.present else None,
     )
 
 
-def _thumbnails(state: BenchState, judged: dict[str, Judged]) -> dict[str, str]:
-    reference = judged.get(state.reference.name)
+def _thumbnails(state: BenchState, evaluated: dict[str, Judged]) -> dict[str, str]:
+    reference = evaluated.get(state.reference.name)
     if reference is None:
         return {}
     labels = state.labels
-    others = [each.numbers for name, each in judged.items() if name != state.reference.name]
+    others = [each.numbers for name, each in evaluated.items() if name != state.reference.name]
     return thumbnails_of(state.images, most_telling(labels, reference.numbers, others))
 
 
 def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Judged]:
-    """The answers of every row that has given them, in the data's order of classes."""
+    """The evaluated predictions of every row that has made them, in the data's order of classes."""
     labels = state.labels
     groups = [image.group for image in state.images]
-    judged = {}
+    evaluated = {}
     for part in state.parts:
         if part.outputs is None:
             continue
@@ -124,12 +124,12 @@ def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Judged]:
             seed=state.options.seed,
             auc_interval=False,
         )
-        judged[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
-    return judged
+        evaluated[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
+    return evaluated
 
 
-def _row(state: BenchState, part: Part, judged: dict[str, Judged]) -> Row:
-    manifest, own = part.bundle.manifest, judged.get(part.name)
+def _row(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Row:
+    manifest, own = part.bundle.manifest, evaluated.get(part.name)
     files = manifest.files
     labels = state.labels
     height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
@@ -159,19 +159,19 @@ def _row(state: BenchState, part: Part, judged: dict[str, Judged]) -> Row:
         latencies=latencies,
         scenarios=(*_single_stream(part, latencies), *part.scenarios),
         power=part.power,
-        test_look=part.test_look,
-        answers=None if own is None else _answers(own),
+        test_look=part.test_use,
+        answers=None if own is None else _predictions(own),
         decided=_decided(state, part, labels),
         evaluation=None if own is None else own.evaluation,
-        curves=() if own is None else _curves(own, labels, judged),
-        parity=_parity(state, part, judged),
-        robustness=_robustness(state, part, judged),
+        curves=() if own is None else _curves(own, labels, evaluated),
+        parity=_parity(state, part, evaluated),
+        robustness=_robustness(state, part, evaluated),
     )
 
 
-def _curves(own: Judged, labels: NDArray[np.intp], judged: dict[str, Judged]) -> tuple[Curves, ...]:
+def _curves(own: Judged, labels: NDArray[np.intp], evaluated: dict[str, Judged]) -> tuple[Curves, ...]:
     """Curves of the same classes for all rows, so that they can be compared."""
-    areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in judged.items()}
+    areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in evaluated.items()}
     hardest = hardest_of(list(areas.values()))
     mine = [each.auc if number in hardest else None for number, each in enumerate(own.evaluation.per_class)]
     return curves_of(own.scores, labels, own.evaluation.classes, mine)
@@ -187,14 +187,14 @@ def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided
     return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
 
 
-def _answers(judged: Judged) -> Predictions:
-    numbers = judged.numbers
-    confidence = judged.scores.max(axis=1)
+def _predictions(evaluated: Judged) -> Predictions:
+    numbers = evaluated.numbers
+    confidence = evaluated.scores.max(axis=1)
     return Predictions(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
 
 
-def _parity(state: BenchState, part: Part, judged: dict[str, Judged]) -> Parity | None:
-    own, reference = judged.get(part.name), judged.get(state.reference.name)
+def _parity(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Parity | None:
+    own, reference = evaluated.get(part.name), evaluated.get(state.reference.name)
     if own is None or reference is None or part is state.reference:
         return None
     return parity_of(
@@ -209,20 +209,21 @@ def _parity(state: BenchState, part: Part, judged: dict[str, Judged]) -> Parity 
     )
 
 
-def _robustness(state: BenchState, part: Part, judged: dict[str, Judged]) -> Robustness | None:
-    """None for what was not asked, and where an interruption came before the first images."""
-    spoilt = state.spoilt
-    if spoilt is None or not spoilt.places or part.name not in spoilt.answers:
+def _robustness(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Robustness | None:
+    """None where no corruptions were chosen, or an interruption came before the first images."""
+    corrupted = state.corrupted
+    if corrupted is None or not corrupted.places or part.name not in corrupted.predictions:
         return None
     own, other = (
-        Numbers(judged[each.name].numbers[spoilt.places], spoilt.numbers(each.name)) for each in (part, state.reference)
+        Numbers(evaluated[each.name].numbers[corrupted.places], corrupted.numbers(each.name))
+        for each in (part, state.reference)
     )
-    images = [state.images[place] for place in spoilt.places]
+    images = [state.images[place] for place in corrupted.places]
     return robustness_of(
-        [(way.name, way.level) for way in spoilt.ways],
+        [(each.name, each.level) for each in corrupted.corruptions],
         own,
         None if part is state.reference else other,
-        state.labels[spoilt.places],
+        state.labels[corrupted.places],
         Resampling(len(images), number_groups([image.group for image in images]), seed=state.options.seed),
         margin_points=state.options.margin_points,
     )

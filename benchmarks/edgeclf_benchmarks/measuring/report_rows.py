@@ -1,4 +1,4 @@
-"""A row of a bench report: one contender, with all that was measured of it."""
+"""A row of a bench report: one contender with all its measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeclf_runtime.metrics.robustness import Robustness
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Top class (number in `Data.classes`) and its probability (or margin) for each image of `Data.images`."""
+    """Top class (number in `Data.classes`) and its score (probability or margin) for each image of `Data.images`."""
 
     numbers: tuple[int, ...]
     confidence: tuple[float, ...]
@@ -47,15 +47,15 @@ class Row:
     proof
         On this machine, on the golden images; taken before anything was timed. None for the plain loop.
     peak_memory_mib
-        Largest resident set of a process that only opens this bundle and answers.
+        Largest resident set of a process that only opens this bundle and predicts once.
     test_look
         Which use of this test split it was, counted from 1; None: no test images.
     parity
         None: it is the reference, or there were no labelled images.
     robustness
-        On spoilt images; None: not asked for (--corruptions), or the plain loop, which runs a bundle's weights.
+        On corrupted images; None: not measured (--corruptions), or the plain loop, which runs a bundle's weights.
     decided
-        What the bundle's thresholds make of the images; None: it has none. All other figures leave them aside.
+        Predictions under the bundle's thresholds; None: it has none. All other figures ignore them.
     """
 
     name: str

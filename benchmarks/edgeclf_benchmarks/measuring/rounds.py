@@ -1,7 +1,7 @@
 """Contenders timed side by side: rounds in random order, short turns within a round, fresh sessions in some of them.
 
 Turns, not single calls: an engine's threads go on spinning for some milliseconds after a call, and what the others did
-is in the caches. Call by call on two threads, every engine came out two to three times slower than it is. So a turn
+is in the caches. Timed call by call on two threads, every engine seemed two to three times slower than it is. So a turn
 begins with calls that don't count, and only then are some timed. Turns are still far shorter than a machine drifts.
 """
 
@@ -54,7 +54,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Taken:
-    """What was timed of one contender and stage, by round. Grows as it is measured: an interruption leaves it whole."""
+    """The timed calls of one contender and stage, by round. Grows with each call: an interruption loses none."""
 
     rounds_ms: list[list[float]] = field(default_factory=list)
     started_s: list[list[float]] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Taken:
 class Record:
     """All that one batch size and number of threads gave: (contender, stage) -> what was taken.
 
-    `busy_cores`: what other processes kept busy in each round; empty where the kernel doesn't say.
+    `busy_cores`: what other processes kept busy in each round; empty where the kernel doesn't report it.
     """
 
     batch: int

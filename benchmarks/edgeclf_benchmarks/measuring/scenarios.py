@@ -31,7 +31,7 @@ class Scenario:
     images_per_s
         All images over all seconds.
     by_the_rules
-        Whether it ran as long, and with as many queries, as MLPerf Inference asks; `note` says what was lacking.
+        Whether it ran as long, and with as many queries, as MLPerf Inference requires; `note` lists what was missing.
     """
 
     name: ScenarioName
@@ -48,7 +48,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What MLPerf Inference asks of a scenario: images a query, percentile, fewest queries and images, seconds."""
+    """What MLPerf Inference requires of a scenario: images a query, percentile, fewest queries and images, seconds."""
 
     name: ScenarioName
     batch: int
@@ -76,7 +76,7 @@ def run_scenario(
     whole: bool = False,
     around: AbstractContextManager[object] = nullcontext(),
 ) -> Scenario:
-    """One scenario for `seconds`; `whole`: as many queries and images as the rules ask, however long that takes.
+    """One scenario for `seconds`; `whole`: as many queries and images as the rules require, however long that takes.
 
     The offline scenario gets a session that is tuned for throughput, and a caller for each of its streams. `around` is
     open while queries are timed, not while the session opens and warms up.
@@ -91,7 +91,7 @@ def run_scenario(
         taken: list[float] = []
         interrupted = threading.Event()
 
-        def ask(_: int) -> None:
+        def call_until_done(_: int) -> None:
             while not interrupted.is_set():
                 taken.append(call_ms(partial(opened.infer, prepared[len(taken) % len(prepared)])))
                 enough = len(taken) >= pattern.fewest_queries and len(taken) * batch >= pattern.fewest_images
@@ -101,7 +101,7 @@ def run_scenario(
         with around, ThreadPoolExecutor(opened.streams) as callers:
             start = time.perf_counter()
             try:
-                list(callers.map(ask, range(opened.streams)))
+                list(callers.map(call_until_done, range(opened.streams)))
             finally:
                 interrupted.set()
             spent = time.perf_counter() - start
@@ -114,7 +114,7 @@ def _inputs(opened: Opened, files: Sequence[bytes], batch: int) -> list[object]:
 
 
 def sum_up(pattern: Pattern, batch: int, threads: int, taken: Sequence[float], seconds: float) -> Scenario:
-    """The scenario that the times of its queries (ms) make, and what it lacks of the rules."""
+    """The scenario that the times of its queries (ms) make, and what the rules require beyond it."""
     images = len(taken) * batch
     lacking = []
     if seconds < RULED_S:

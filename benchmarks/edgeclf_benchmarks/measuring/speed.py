@@ -1,4 +1,4 @@
-"""Which of two is faster: log ratios of interleaved pairs, against what one bundle shows against itself."""
+"""Which of two is faster: log ratios of interleaved pairs, beyond the A/A noise of one bundle against itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Speed = Literal["faster", "slower", "no difference shown"]
 class SameAgainstSame:
     """One bundle against itself, in the same rounds: what this machine shows where there is no difference.
 
-    `floor` is the ratio (above 1) beyond which a difference counts: the farther end of the interval of the A/A ratio.
+    `floor` is the A/A noise, the ratio (above 1) beyond which a difference counts: the farther end of the interval
+    of the A/A ratio.
     """
 
     row: str
@@ -39,8 +40,8 @@ class SameAgainstSame:
 class Comparison:
     """Latency of `row` over that of `base`: the median over rounds of the median log ratio of a round's pairs.
 
-    `interval` is a bootstrap over rounds, then pairs (95 %). "faster" and "slower" are said only where it leaves out 1
-    and the ratio lies beyond the `floor` of the same run.
+    `interval` is a bootstrap over rounds, then pairs (95 %). "faster" and "slower" need an interval without 1
+    and a ratio beyond the `floor`, the A/A noise of the same run.
     """
 
     row: str
@@ -98,20 +99,20 @@ def ratio_of(row: Rounds, base: Rounds, *, seed: int = 0) -> Ratio | None:
     return Ratio(math.exp(float(np.median(medians))), interval, tuple(math.exp(each) for each in medians))
 
 
-def floor_of(same: Ratio) -> float:
-    """The ratio, above 1, that one bundle against itself may show: the farther end of its interval."""
+def noise_of(same: Ratio) -> float:
+    """The A/A noise: the ratio, above 1, that one bundle may show against itself, the farther end of its interval."""
     return max(same.interval.high, 1 / same.interval.low)
 
 
-def speed_of(ratio: float, interval: Interval, rounds: int, floor: float, limit: float = 1.0) -> Speed:
-    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond the floor.
+def speed_of(ratio: float, interval: Interval, rounds: int, noise: float, limit: float = 1.0) -> Speed:
+    """ "faster" or "slower" with enough rounds, where the interval leaves out 1 and the ratio is beyond A/A noise.
 
-    With a `limit` other than 1: than that, by the same rule.
+    With another `limit` than 1 the ratio is compared with that, by the same rule.
     """
     if rounds < FEWEST_ROUNDS:
         return "no difference shown"
-    if interval.high < limit and ratio < limit / floor:
+    if interval.high < limit and ratio < limit / noise:
         return "faster"
-    if interval.low > limit and ratio > limit * floor:
+    if interval.low > limit and ratio > limit * noise:
         return "slower"
     return "no difference shown"

@@ -1,4 +1,4 @@
-"""A bench on its way: the rows as they were lined up, and what is known of each so far."""
+"""The state of a running bench: its rows, and what was measured of each so far."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from edgeclf_runtime.session import is_reference
 
 @dataclass(slots=True)
 class Part:
-    """What is known of one row so far."""
+    """What was measured of one row so far."""
 
     contender: Contender
     bundle: Bundle
     compute_precision: str
     engine: dict[str, str] = field(default_factory=dict)
-    opening_s: float = 2.0  # to open it and answer golden images; a guess until its proof was taken
+    opening_s: float = 2.0  # to open it and predict golden images; a guess until it was verified
     proof: Proof | None = None
     outputs: NDArray[np.float32] | None = None
-    test_look: int | None = None
+    test_use: int | None = None
     cold_start: ColdStart | None = None
     peak_mib: float | None = None
     scenarios: list[Scenario] = field(default_factory=list)
@@ -55,13 +55,13 @@ class Part:
 
     @property
     def timed(self) -> bool:
-        """Only what answers rightly is timed; the plain loop runs the weights of a bundle that was proven."""
+        """Only what passes its proof is timed; the plain loop runs the weights of a bundle that was proven."""
         return self.is_plain or (self.proof is not None and self.proof.verdict != "fail")
 
 
 @dataclass(slots=True)
 class BenchState:
-    """A bench on its way: an interruption leaves in it what was measured till then."""
+    """A running bench: an interruption leaves in it what was measured until then."""
 
     options: BenchOptions
     parts: list[Part]
@@ -72,12 +72,12 @@ class BenchState:
     images: tuple[LabelledImage, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
-    same: str = ""
+    reference_again: str = ""  # name of its second contender, for A/A noise
     yardsticks: tuple[ContenderYardstick, ...] = ()
     without_yardstick: dict[str, str] = field(default_factory=dict)  # target -> why
     stopped: KeyboardInterrupt | None = None
-    spoilt: CorruptedImages | None = None
-    corrupting_s: float = 0.0  # first a guess
+    corrupted: CorruptedImages | None = None
+    robustness_s: float = 0.0  # for all corrupted images; first a guess
     reference_chosen: bool = False
 
     @property
@@ -90,9 +90,9 @@ class BenchState:
 
     @property
     def target_s(self) -> float:
-        """What all of it may take: the profile's (more with more than three bundles), and what is extra."""
+        """Seconds that the whole bench may take: the profile's (more with more than three bundles), and extras."""
         whole = self.profile.target_s * max(1.0, sum(not part.is_plain for part in self.parts) / 3)
-        return whole + self.corrupting_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
+        return whole + self.robustness_s + (self.scenarios_s if self.options.profile == "mlperf" else 0.0)
 
     @property
     def scenarios_s(self) -> float:
@@ -111,20 +111,20 @@ class BenchState:
         return time.perf_counter() - self.started
 
     def left_s(self) -> float:
-        """About what is left of the time; never less than what is still to be done will take at least."""
+        """About how many seconds are left; at least as many as the remaining steps need."""
         proofs_s = sum(part.opening_s for part in self.parts if part.proof is None and not part.is_plain)
-        return max(self.target_s - self.elapsed_s(), proofs_s + self.after_answers_s)
+        return max(self.target_s - self.elapsed_s(), proofs_s + self.after_predictions_s)
 
     @property
-    def after_answers_s(self) -> float:
-        """About what cold starts, rounds and scenarios will take at least."""
+    def after_predictions_s(self) -> float:
+        """About how many seconds cold starts, rounds and scenarios need at least."""
         cold = [part for part in self.parts if not part.is_plain and part.cold_start is None]
         cold_s = self.profile.cold_starts * sum(part.opening_s for part in cold if part.proof is None or part.timed)
         return cold_s + self.profile.fewest_rounds_s + self.scenarios_s
 
 
 def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchOptions) -> tuple[list[Part], Part]:
-    """The rows, with names of their own, and the one that is the reference."""
+    """The rows, with unique names, and the one that is the reference."""
     if not bundles:
         raise UsageError("name one bundle or more: edgeclf bench BUNDLE…")
     everyone = list(bundles)
@@ -146,18 +146,18 @@ def line_up(bundles: Sequence[Bundle], reference: Bundle | None, options: BenchO
 
 
 def _check_tasks(parts: Sequence[Part]) -> None:
-    """Raises UsageError where some classify and others embed, or some answer one label an image and others several."""
+    """Raises UsageError where some classify and others embed, or some predict one label an image and others several."""
     tasks = {part.bundle.manifest.task: part.name for part in parts}
     if len(tasks) > 1:
-        told = " and ".join(f"{name} ({task})" for task, name in tasks.items())
-        raise UsageError(f"{told} are of different tasks; bench them apart")
+        named = " and ".join(f"{name} ({task})" for task, name in tasks.items())
+        raise UsageError(f"{named} are of different tasks; bench them apart")
     several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
     if len(several) > 1:
-        raise UsageError(f"{several[False]} answers one label an image, {several[True]} several; bench them apart")
+        raise UsageError(f"{several[False]} predicts one label an image, {several[True]} several; bench them apart")
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:
-    """The bundles' names; one that comes again, or is the plain loop's or a yardstick's, gets a number."""
+    """The bundles' names; one that is used twice, or is the plain loop's or a yardstick's, gets a number."""
     names: list[str] = []
     for bundle in bundles:
         name, number = bundle.name, 2

@@ -12,16 +12,16 @@ from edgeclf_runtime.bundle.manifest import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What thresholds make of labelled images.
+    """Predictions for labelled images under thresholds.
 
     Attributes
     ----------
     thresholds
         In words.
     unknown
-        Share of images that are answered "unknown".
+        Share of images that are predicted as "unknown".
     right
-        Share of right predictions among the others; None: there are none.
+        Accuracy on the other images; None: there are none.
     """
 
     thresholds: str

@@ -1,4 +1,4 @@
-"""Small pictures of images on which rows and their reference part ways: a page shows them where the data is not."""
+"""Small copies of images that only one of a row and its reference predicts correctly, for a page without the data."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MOST, SIDE_PX, QUALITY = 24, 96, 75  # about 3 kB each: the report grows by less
 
 
 def most_telling(labels: NDArray[np.intp], reference: NDArray[np.intp], rows: Sequence[NDArray[np.intp]]) -> list[int]:
-    """Places of all images whose rightness changed in a row, those that most rows lose first, then as they stand.
+    """Places of all images whose correctness changed in a row, those that most rows lose first, then in their order.
 
-    All arguments are (N,) class numbers: the right ones, the reference's answers, each other row's answers.
+    All arguments are (N,) class numbers: the labels, the reference's predictions, each other row's predictions.
     """
     right = reference == labels
     lost = np.zeros(len(labels), dtype=np.intp)
     gained = np.zeros(len(labels), dtype=np.intp)
-    for answers in rows:
-        lost += right & (answers != labels)
-        gained += ~right & (answers == labels)
+    for predicted in rows:
+        lost += right & (predicted != labels)
+        gained += ~right & (predicted == labels)
     order = sorted(range(len(labels)), key=lambda place: (-lost[place], -gained[place], place))
     return [place for place in order if lost[place] or gained[place]]
 
@@ -34,17 +34,17 @@ def most_telling(labels: NDArray[np.intp], reference: NDArray[np.intp], rows: Se
 def thumbnails_of(images: Sequence[LabelledImage], places: Sequence[int], most: int = MOST) -> dict[str, str]:
     """Name -> JPEG in base64, at most SIDE_PX wide and high, of the first `most` places; no metadata goes along.
 
-    A picture that went away after it was answered has none: that is no reason to lose what was measured.
+    An image that is gone since its prediction has none: that is no reason to lose what was measured.
     """
     found = {}
     for place in places[:most]:
         image = images[place]
         try:
-            picture = decode(image.path).image
+            small = decode(image.path).image
         except ImageError:
             continue
-        picture.thumbnail((SIDE_PX, SIDE_PX))
+        small.thumbnail((SIDE_PX, SIDE_PX))
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=QUALITY)
+        small.save(file, "JPEG", quality=QUALITY)
         found[image.name] = base64.b64encode(file.getvalue()).decode("ascii")
     return found

@@ -1,4 +1,4 @@
-"""Timed calls of one stage of a bundle: warm-up until it is stable, the samples, and what they sum up to."""
+"""Timed calls of one stage of a bundle: warm-up until it is stable, the samples, and their summary."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Latency:
 
 
 def too_few_calls(rows: Sequence[tuple[str, Latency | None]]) -> str:
-    """Which percentiles the calls of which rows are too few for, in a sentence; "": of none."""
+    """Which percentiles the calls of which rows are too few for, in a sentence; "": enough for all."""
     timed = [(row, found) for row, found in rows if found is not None]
     parts = []
     for name, needed in PERCENTILES.items():
@@ -154,7 +154,7 @@ def summarise(
 def median_latencies_ms(
     bundles: Sequence[Bundle], options: SessionOptions = SessionOptions(threads=1), calls: int = CALLS
 ) -> tuple[float, ...]:
-    """Median milliseconds of one picture through each bundle's engine."""
+    """Median milliseconds of one image through each bundle's engine."""
     with ExitStack() as stack:
         runs = [
             partial(stack.enter_context(open_session(bundle, options)), one_input(bundle.manifest))

@@ -1,4 +1,4 @@
-"""What limits the figures of a bench, each with what to do about it."""
+"""What limits or distorts the figures of a bench, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from edgeclf_benchmarks.measuring.state import BenchState
 
 
 def cautions_of(state: BenchState, rows: Sequence[Row], after: Conditions) -> Iterator[Caution]:
-    """All of a report's cautions, those about the machine first."""
+    """All warnings of a report, those about the machine first."""
     yield from cautions_before(state.before, state.options.thread_counts)
     busy = state.records[0].busy_cores if state.records else []
     yield from cautions_after(state.before, after, sum(busy) / len(busy) if busy else None)
     for target, why in state.without_yardstick.items():
         found = f"no yardstick ran on the engine of {target} ({why})"
-        yield Caution("yardstick", found, "compare takes numpy's instead, which tells less")
+        yield Caution("yardstick", found, "compare uses numpy's instead, which is less informative")
     if state.stopped is not None:
-        yield Caution("interrupted", "it was interrupted, and this is what was measured till then", "measure again")
+        yield Caution("interrupted", "it was interrupted, and this is what was measured until then", "measure again")
     if state.reference.bundle.manifest.task != "classify":
         yield Caution(
-            "data", "encoders: latency alone was measured, no accuracy", "`edgeclf embed` and search judge them"
+            "data",
+            "encoders: latency alone was measured, no accuracy",
+            "evaluate them with `edgeclf embed` and a search",
         )
     elif state.data is None:
         yield Caution(
@@ -38,7 +40,7 @@ def cautions_of(state: BenchState, rows: Sequence[Row], after: Conditions) -> It
         yield Caution(
             "unreadable",
             f"{len(state.unreadable)} images can't be read, such as {path} ({reason})",
-            "mend or remove them",
+            "fix or remove them",
         )
     for record in state.records[:1]:
         if 0 < record.rounds < state.rounds and state.stopped is None:

@@ -1,7 +1,7 @@
 """The yardstick: fixed loads that are timed in the rounds of every bench, so that reports of two runs can be compared.
 
 For each engine in use a small fixed network on that engine, opened as bundles are, and a fixed load of numpy for all.
-What makes these slower made the machine slower, and not a bundle.
+If these become slower, the machine became slower, not a bundle.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NUMPY = "numpy"
 _PREFIX = "yardstick "
 _TORCH = torch_module.BACKEND.name
 _ENGINES = (*FILES, _TORCH)
-NAMES = tuple(_PREFIX + each for each in (*_ENGINES, NUMPY))  # that no row may have
+NAMES = tuple(_PREFIX + each for each in (*_ENGINES, NUMPY))  # reserved: no row may have them
 _FLOATS = 1 << 18  # 1 MiB
 
 
@@ -104,8 +104,8 @@ class NumpyYardstick:
                 values = np.float32(0.5) * values + np.abs(wave - values)
             return np.sort(values)
 
-        facts = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu", "threads": "1"}
-        return Opened(_fixed, infer, lambda: None, "fp32", facts)
+        info = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu", "threads": "1"}
+        return Opened(_fixed, infer, lambda: None, "fp32", info)
 
 
 ContenderYardstick = EngineYardstick | NumpyYardstick
@@ -114,7 +114,7 @@ ContenderYardstick = EngineYardstick | NumpyYardstick
 def usable_yardsticks(
     targets: Iterable[str], options: SessionOptions
 ) -> tuple[tuple[ContenderYardstick, ...], dict[str, str]]:
-    """Those for the engines in use, and for engines that should have one: why there is none."""
+    """Yardsticks of the engines in use, and why an engine that should have one has none."""
     usable: list[ContenderYardstick] = []
     lacking = {}
     for target in dict.fromkeys(targets):
@@ -140,12 +140,12 @@ def _open_torch(options: SessionOptions) -> Opened:
 
     device = "cpu" if options.device == OWN_DEVICE else options.device
     torch.set_num_threads(options.threads_per_stream)
-    facts = {"engine": "torch", "engine_version": torch.__version__, "device": device}
-    return Opened(_fixed, torch_network(device), lambda: None, "fp32", facts)
+    info = {"engine": "torch", "engine_version": torch.__version__, "device": device}
+    return Opened(_fixed, torch_network(device), lambda: None, "fp32", info)
 
 
 def _bundle(target: str) -> Bundle:
-    """A bundle in memory, for the runtime to open as any other."""
+    """A bundle in memory that the runtime opens like any other."""
     files = FILES[target]()
     manifest = Manifest(
         task="embed-image",

@@ -1,7 +1,7 @@
 """The yardstick's network: a few convolutions with fixed weights, as ONNX bytes, as OpenVINO's IR and in torch.
 
 The ONNX bytes are written here, field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): a device that
-benches needs neither the onnx package nor torch. Whoever changes a number here counts `VERSION` up.
+benches needs neither the onnx package nor torch. A change of any number here needs a new `VERSION`.
 """
 
 from __future__ import annotations

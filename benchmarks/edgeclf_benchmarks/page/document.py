@@ -38,12 +38,12 @@ def section(heading: str, content: str) -> str:
     return f"<section><h2>{text(heading)}</h2>{content}</section>" if content else ""
 
 
-def plot(png: bytes, told: str, *, photographs: bool = False) -> str:
-    """A PNG in the page, `told` in words: it scrolls on a phone; a plot of lines is turned dark with the page."""
+def plot(png: bytes, description: str, *, photographs: bool = False) -> str:
+    """A PNG with a `description` in words: it scrolls on a phone; a plot of lines turns dark with the page."""
     kind = "" if photographs else ' class="plot"'
-    image = f'<img{kind} src="{data_uri(png)}" alt="{text(told)}">'
+    image = f'<img{kind} src="{data_uri(png)}" alt="{text(description)}">'
     hint = '<span class="hint" aria-hidden="true">scroll →</span>'
-    return f'<div class="wide drawn" tabindex="0" role="region" aria-label="{text(told)}">{hint}{image}</div>'
+    return f'<div class="wide drawn" tabindex="0" role="region" aria-label="{text(description)}">{hint}{image}</div>'
 
 
 def data_uri(png: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Texts from outside in HTML and Markdown: nothing that a name holds is obeyed."""
+"""Texts from outside in HTML and Markdown: no markup in a name takes effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html import escape
 from edgeclf_runtime.sanitize import inert
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~=@:])")
-_JOINTS = re.compile(r"(?<=\w[-_/@])(?=\w)|(?<=\.)(?=[^\W\d])")
+_SEPARATORS = re.compile(r"(?<=\w[-_/@])(?=\w)|(?<=\.)(?=[^\W\d])")
 
 
 def text(value: str) -> str:
@@ -18,8 +18,8 @@ def text(value: str) -> str:
 
 
 def name(value: str) -> str:
-    """`value` as text that may be broken at its joints, such as hyphens, rather than in the middle of a word."""
-    return "<wbr>".join(text(part) for part in _JOINTS.split(value))
+    """`value` as text that may be broken after separators such as hyphens, rather than in the middle of a word."""
+    return "<wbr>".join(text(part) for part in _SEPARATORS.split(value))
 
 
 def shortened(value: str, longest: int) -> str:
@@ -30,7 +30,7 @@ def shortened(value: str, longest: int) -> str:
 
 
 def shortened_apart(values: Sequence[str], longest: int) -> list[str]:
-    """Each of the values with room for `longest` characters, or for as many more as keep them apart."""
+    """Each of the values with room for `longest` characters, or for as many more as they need to differ."""
     different = len(set(map(inert, values)))
     for room in range(longest, max(map(len, map(inert, values)), default=longest) + 1):
         shown = [shortened(value, room) for value in values]
@@ -46,7 +46,7 @@ def markdown(value: str) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
-    """A table as GitHub reads it; the columns at the places `right` are set right."""
+    """A table as GitHub reads it; the columns at the places `right` are right-aligned."""
     rule = "".join(" ---: |" if place in right else " --- |" for place in range(len(headings)))
     lines = ["| " + " | ".join(map(markdown, headings)) + " |", "|" + rule]
     lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]

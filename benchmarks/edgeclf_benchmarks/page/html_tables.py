@@ -21,7 +21,7 @@ class Table:
     Attributes
     ----------
     words
-        Columns of words: set left and wrapped. All others hold figures: set right, never broken.
+        Columns of words: left-aligned and wrapped. All others hold figures: right-aligned, never wrapped.
     marks
         For each row the number of the entry it is of, whose mark stands before the heading; (): none.
     across
@@ -52,7 +52,7 @@ def to_html(table: Table) -> str:
 
 
 def _kind(table: Table, place: int) -> str:
-    """Columns with sentences are wider than those with a word or two, so that no row becomes a tower."""
+    """Columns with sentences are wider than those with a word or two, so that no row becomes very tall."""
     if place and table.headings[place] not in table.words:
         return ""
     longest = max((len(row[place]) for row in table.rows), default=0)
@@ -60,7 +60,7 @@ def _kind(table: Table, place: int) -> str:
 
 
 def scrolling(caption: str, content: str, *, kind: str = "") -> str:
-    """The content of a table in a region of its own, which scrolls where the screen is narrower, and then says so."""
+    """The content of a table in a region of its own, which scrolls, with a hint, where the screen is narrower."""
     label = text(caption)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
@@ -70,33 +70,36 @@ def scrolling(caption: str, content: str, *, kind: str = "") -> str:
 
 
 def _heading(heading: str, number: int | None, kind: str) -> str:
-    """A column of an entry is headed by its mark; its name is there for who hears the page, or points at it."""
+    """A column of an entry is headed by its mark; its name is there for screen readers and as a tooltip."""
     if number is None:
         return f'<th scope="col" class="{kind}">{text(heading).replace(" %]", "&nbsp;%]")}</th>'
-    return f'<th scope="col" title="{text(heading)}">{badge(number)}<span class="heard">{text(heading)}</span></th>'
+    shown = text(heading)
+    return f'<th scope="col" title="{shown}">{badge(number)}<span class="visually-hidden">{shown}</span></th>'
 
 
 def _row(row: Sequence[str], mark: int | None, kinds: Sequence[str]) -> str:
-    first = name(row[0]) if mark is None else f'<span class="named">{badge(mark)}<span>{_placed(row[0])}</span></span>'
+    first = (
+        name(row[0]) if mark is None else f'<span class="named">{badge(mark)}<span>{_row_name(row[0])}</span></span>'
+    )
     cells = "".join(
-        f'<td class="{kind}">{_worded(cell)}</td>' if kind else f"<td>{_figure(cell)}</td>"
+        f'<td class="{kind}">{_text_cell(cell)}</td>' if kind else f"<td>{_figure(cell)}</td>"
         for cell, kind in zip(row[1:], kinds[1:], strict=True)
     )
     return f'<tr><th scope="row">{first}</th>{cells}</tr>'
 
 
-def _placed(entry: str) -> str:
+def _row_name(entry: str) -> str:
     """A row's name, and below it its machine where there are several."""
     row, at, machine = entry.partition(" @ ")
     return f'{name(row)} <span class="interval">{name(at.lstrip() + machine)}</span>' if at else name(row)
 
 
-def _worded(cell: str) -> str:
-    """A verdict gets its sign and colour: colour alone says nothing to many, and in print."""
-    return _judged(cell) if cell in _SIGNS else name(cell)
+def _text_cell(cell: str) -> str:
+    """A verdict gets its sign and colour: colour alone is not enough for everybody, nor in print."""
+    return _verdict(cell) if cell in _SIGNS else name(cell)
 
 
-def _judged(verdict: str) -> str:
+def _verdict(verdict: str) -> str:
     return f'<span class="{verdict}">{_SIGNS[verdict]}</span>'
 
 
@@ -110,6 +113,6 @@ def _figure(cell: str) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """The table as GitHub reads it, below its caption; figures are set right."""
+    """The table as GitHub reads it, below its caption; figures are right-aligned."""
     figures = [place for place, each in enumerate(table.headings) if place and each not in table.words]
     return f"{markdown(table.caption)}:\n\n" + markdown_table(table.headings, table.rows, right=figures)

@@ -1,4 +1,4 @@
-"""Numbered marks of a page's rows: told apart by number, shape and dashes, not by colour alone."""
+"""Numbered marks of a page's rows: distinguished by number, shape and dashes, not by colour alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def marker_of(number: int) -> str:
 
 
 def mark(number: int, x: float, y: float) -> str:
-    """An entry's number on its shape, around a point of a picture."""
+    """An entry's number on its shape, around a point of a chart."""
     return f'<g class="mark {marker_of(number)}" transform="translate({x:.1f} {y:.1f})">{shape_of(number)}</g>'
 
 
 def badge(number: int) -> str:
-    """An entry's mark in a line of text; what is heard is the name beside it."""
+    """An entry's mark in a line of text; screen readers read the name beside it."""
     return (
         f'<svg class="badge" viewBox="-13 -13 26 26" aria-hidden="true"><g class="mark {marker_of(number)}">'
         f"{shape_of(number)}</g></svg>"

@@ -26,7 +26,7 @@ code{font:.88em ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--sof
 overflow-wrap:anywhere}
 .over{margin:0;font-weight:600;color:var(--accent);font-size:.9rem}
 .dim,figcaption,caption{color:var(--dim)} p.dim{font-size:.9rem} .none{color:var(--dim)}
-.heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.visually-hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 nav ul{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;margin:.75rem 0 0;padding:0;list-style:none;font-size:.9rem}
 nav a{display:inline-block;padding:.25rem 0;text-underline-offset:.2em}
 .verdict{list-style:none;margin:0;padding:0;border:1px solid var(--line);border-radius:8px;background:var(--soft)}
@@ -80,7 +80,7 @@ align-items:center}
  .columns{columns:28rem 2;column-gap:2.5rem}
 .columns figure{break-inside:avoid;padding-bottom:1.5rem}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:1.25rem;margin:.5rem 0 1rem}
-.picture{max-width:38rem} .panel{min-width:0;max-width:20rem;justify-content:end}
+.chart{max-width:38rem} .panel{min-width:0;max-width:20rem;justify-content:end}
 figure.panel>svg{font-size:12px} .panel figcaption{order:-1;margin:0 0 .2rem;color:var(--ink)}
 .panel{display:flex;flex-direction:column}
 svg text{fill:var(--ink);stroke:none} svg .middle{text-anchor:middle} svg .end{text-anchor:end}
@@ -121,7 +121,7 @@ th,td{padding:1mm 1.6mm} tr>:first-child{position:static} thead{display:table-he
 tbody th{min-width:22mm;max-width:48mm} td.words{min-width:12mm} td.prose{min-width:32mm} .beside{gap:0 4mm}
 caption span{max-width:none;position:static} .matrix{font-size:6pt}
 .matrix th,.matrix td{padding:.4mm .5mm;min-width:1.9em}
-figure,tr,details,.key,.cards>li,.verdict li{break-inside:avoid} .picture{max-width:120mm}
+figure,tr,details,.key,.cards>li,.verdict li{break-inside:avoid} .chart{max-width:120mm}
 .pair{grid-template-columns:120mm 1fr;gap:4mm 6mm} .columns{columns:2;column-gap:6mm}
 .panels{grid-template-columns:repeat(4,minmax(0,1fr));gap:3mm}
 .cards{grid-template-columns:repeat(3,minmax(0,1fr));gap:2mm} .cards>li{grid-template-columns:16mm 1fr;font-size:7.5pt;

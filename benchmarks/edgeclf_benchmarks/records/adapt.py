@@ -2,9 +2,9 @@
 
     python -m edgeclf_benchmarks.records.adapt --data FOLDER -o benchmarks/results/adapt.json
 
-The case where it should: a network that knows nothing, and a few thousand small pictures. Only training images are
-adapted to. A third probe stands between the two: random weights whose BatchNorm statistics are those of the images,
-which a rate of almost 0 gives; what adapted weights have over it was learnt. The difference of two probes is paired,
+The case where it should: a network that knows nothing, and a few thousand small images. Only training images are
+adapted to. A third probe is between the two: random weights whose BatchNorm statistics are those of the images,
+which a rate of almost 0 gives; the gain of adapted weights over it was learnt. The difference of two probes is paired,
 image by image.
 """
 
@@ -48,7 +48,7 @@ def measure(data: Path, network: str, side: int, epochs: int, seeds: int) -> dic
         "img_size_px": side,
         "epochs": epochs,
         "probe": " ".join(PROBE),
-        "seeds": [each["told"] for each in rounds],
+        "seeds": [each["figures"] for each in rounds],
         "top1_mean": {arm: round(float(found.mean()), 4) for arm, found in right.items()},
         "adapted_over_random": _mean_change(right["random"], right["adapted"]),
         "adapted_over_statistics": _mean_change(right["statistics"], right["adapted"]),
@@ -58,7 +58,7 @@ def measure(data: Path, network: str, side: int, epochs: int, seeds: int) -> dic
 
 
 def _round(network: str, side: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
-    """One seed: two adaptations, three probes, their answers to the test images."""
+    """One seed: two adaptations, three probes, their predictions for the test images."""
     shared = ("-m", network, "--img-size", str(side), "--seed", str(seed))
     start = ("adapt", "split.json", *shared, "--weights", "random")
     adapted = edgeclf(*start, "--epochs", str(epochs), "-o", f"adapted/{seed}", folder=folder)
@@ -68,10 +68,10 @@ def _round(network: str, side: int, epochs: int, seed: int, folder: Path) -> dic
         weights, name = ("random" if arm == "random" else f"{arm}/{seed}"), f"{arm}-{seed}"
         edgeclf("train", "split.json", *shared, "--weights", weights, *PROBE, "--name", name, folder=folder)
         edgeclf("export", f"runs/{name}", "-t", "onnx", folder=folder)
-        right[arm] = _answers(folder / "bundles" / f"{name}-onnx-fp32", folder / "split.json")
+        right[arm] = _correct(folder / "bundles" / f"{name}-onnx-fp32", folder / "split.json")
     images = len(right["random"])
     last = adapted["epochs"][-1]
-    told = {
+    figures = {
         "seed": seed,
         "adaptation_s": adapted["adapted"]["seconds"],
         "last_epoch": {key: round(value, 4) for key, value in last.items() if key != "lr"},
@@ -79,17 +79,17 @@ def _round(network: str, side: int, epochs: int, seed: int, folder: Path) -> dic
         "adapted_over_random": _change(right["random"], right["adapted"], images),
         "adapted_over_statistics": _change(right["statistics"], right["adapted"], images),
     }
-    return {"told": told, "right": right}
+    return {"figures": figures, "right": right}
 
 
-def _answers(bundle: Path, split: Path) -> Right:
-    """(N,) whether the bundle answers each test image of a split rightly."""
+def _correct(bundle: Path, split: Path) -> Right:
+    """(N,) whether the bundle predicts each test image of a split correctly."""
     manifest = json.loads(split.read_text(encoding="utf-8"))
     items = [item for item in manifest["items"] if item["split"] == "test"]
     root = split.parent / manifest["root"]
     with Classifier.open(str(bundle)) as classifier:
-        answers = classifier.predict([str(root / item["path"]) for item in items], top=1)
-        return np.array([found.label == item["label"] for found, item in zip(answers, items, strict=True)])
+        predictions = classifier.predict([str(root / item["path"]) for item in items], top=1)
+        return np.array([found.label == item["label"] for found, item in zip(predictions, items, strict=True)])
 
 
 def _share(right: Right) -> dict[str, Any]:

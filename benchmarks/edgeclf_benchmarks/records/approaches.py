@@ -2,7 +2,7 @@
 
     python -m edgeclf_benchmarks.records.approaches --data FOLDER -o benchmarks/results/approaches.json
 
-Runs the commands that a user types, and judges each result once on the test images.
+Runs the commands that a user types, and evaluates each result once on the test images.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def _network(name: str, side: int, folder: Path) -> dict[str, Any]:
     options = (*BACKBONE, "--img-size", str(side), *NETWORKS[name], "--name", name)
     trained = edgeclf("train", "split.json", *options, folder=folder)
     whole = time.perf_counter() - start
-    judged = edgeclf("eval", f"runs/{name}", folder=folder)["report"]
+    report = edgeclf("eval", f"runs/{name}", folder=folder)["report"]
     return {
         "approach": name,
         "command": " ".join(("edgeclf train split.json", *options)),
-        "test_accuracy": judged["evaluation"]["top1"],
-        "test_interval": judged["evaluation"]["top1_interval"],
-        "test_macro_f1": judged["evaluation"]["macro_f1"],
-        "test_ece": judged["evaluation"]["ece"],
+        "test_accuracy": report["evaluation"]["top1"],
+        "test_interval": report["evaluation"]["top1_interval"],
+        "test_macro_f1": report["evaluation"]["macro_f1"],
+        "test_ece": report["evaluation"]["ece"],
         "training_s": trained["outcome"]["training_seconds"],
         "whole_command_s": round(whole, 1),
     }

@@ -1,4 +1,4 @@
-"""A virtual environment as a device has it: a wheel with an engine and what its tests need, and no torch in reach."""
+"""A virtual environment as a device has it: a wheel with an engine and what its tests need, without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TEST_NEEDS = ("pytest", "onnx")  # onnx makes the graphs that the engine's tests run
-_PHOTOGRAPHS = {"sklearn": "datasets/images", "skimage": "data"}  # package -> where its pictures lie
+_PHOTOGRAPHS = {"sklearn": "datasets/images", "skimage": "data"}  # package -> where its photographs are
 _NO_PACKAGE = "raise ModuleNotFoundError('only its photographs are here', name='scipy')\n"
 
 
@@ -25,7 +25,7 @@ class Environment:
     def make(
         cls, folder: Path, python: Path, wheel: Path, checkout: Path, extra: str = "onnx", pins: Sequence[str] = ()
     ) -> Environment:
-        """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with what pip said.
+        """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with pip's output.
 
         Bytecode is left to the first import: of all that is installed, the tests need the smaller part.
         """
@@ -48,13 +48,13 @@ class Environment:
         return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
 
     def _take_photographs(self) -> None:
-        """Pictures for the tests, from this process's scikit-learn and scikit-image, which are not installed there."""
+        """Photographs for the tests, from scikit-learn and scikit-image of this process, which are missing there."""
         (packages,) = self.folder.glob("lib/python3.*/site-packages")
-        for package, pictures in _PHOTOGRAPHS.items():
+        for package, images in _PHOTOGRAPHS.items():
             found = importlib.util.find_spec(package)
             if found is None or found.origin is None:
                 raise RuntimeError(
                     f"{package} is not installed, and the tests need its photographs; pip install '.[dev]'"
                 )
-            shutil.copytree(Path(found.origin).parent / pictures, packages / package / pictures)
+            shutil.copytree(Path(found.origin).parent / images, packages / package / images)
             (packages / package / "__init__.py").write_text(_NO_PACKAGE)

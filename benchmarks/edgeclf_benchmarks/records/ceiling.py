@@ -21,7 +21,7 @@ _CALLS = 60
 
 
 def count_gmacs(network: str) -> float:
-    """10^9 multiply-adds of one picture in timm's network, as torch counts convolutions and products."""
+    """10^9 multiply-adds of one image in timm's network, as torch counts convolutions and products."""
     guard_torchvision()
     import timm
     import torch
@@ -56,20 +56,20 @@ def matrix_product_rates() -> dict[str, float]:
 
 
 def time_by_kernel(path: Path) -> list[dict[str, Any]]:
-    """Milliseconds of one picture in each kind of OpenVINO's kernels, one thread, the costliest first."""
+    """Milliseconds of one image in each kind of OpenVINO's kernels, one thread, the costliest first."""
     bundle = Bundle.open(path)
     core = openvino_core()
     network = core.read_model(bundle.path / MODEL)
     entry = bundle.manifest.inputs[0]
     shape = (1, *(size for size in entry.shape[1:] if isinstance(size, int)))
-    picture = np.random.default_rng(0).integers(0, 256, shape).astype(entry.dtype)
-    network.reshape(picture.shape)
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(entry.dtype)
+    network.reshape(image.shape)
     settings = compile_settings(SessionOptions(device="cpu", threads=1), HINTS[bundle.manifest.compute_precision])
     request = core.compile_model(network, "CPU", {**settings, "PERF_COUNT": True}).create_infer_request()
     seen: dict[tuple[str, str], list[float]] = {}
     count: Counter[tuple[str, str]] = Counter()
     for _ in range(_CALLS):
-        request.infer({0: picture})
+        request.infer({0: image})
         spent: Counter[tuple[str, str]] = Counter()
         count.clear()
         for node in request.get_profiling_info():

@@ -37,11 +37,11 @@ data = open(image, "rb").read()
 def seconds(count):
     rows = ray.data.from_items([{"bytes": data}] * count, override_num_blocks=max(workers, count // 100))
     start = time.perf_counter()
-    answered = rows.map_batches(
+    predicted = rows.map_batches(
         ClassifyWithBundle, fn_constructor_args=(bundle,), fn_constructor_kwargs={"top": 1},
         compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1, batch_size=50,
     ).materialize().count()
-    assert answered == count, answered
+    assert predicted == count, predicted
     return time.perf_counter() - start
 seconds(100)  # what Ray does but once
 print(json.dumps([seconds(images // 4), seconds(images)]))

@@ -1,11 +1,11 @@
-"""Does a bundle answer on an aarch64 machine as it did on x86-64? Asked of an emulated one: answers only, never times.
+"""Does a bundle predict the same on aarch64 as on x86-64? Tested on an emulated machine: predictions only, no times.
 
     python -m build --wheel
     python -m edgeclf_benchmarks.records.emulated_arm BUNDLE... --wheel WHEEL --image PHOTO \
         -o benchmarks/results/aarch64.json
 
 QEMU's user mode runs Debian's own aarch64 Python with aarch64 wheels such as a board installs. What is emulated is the
-processor, instruction by instruction; the kernel is the host's. So nothing here speaks of speed, CUDA or TensorRT.
+processor, instruction by instruction; the kernel is the host's. So nothing here is about speed, CUDA or TensorRT.
 Needs `apt install qemu-user-static mmdebstrap`, network and about 250 MB; not root, if the system lets users unshare.
 """
 
@@ -65,7 +65,7 @@ class EmulatedMachine:
     cpu: Cpu
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs `python …` there. It can start no process of its own: an aarch64 program is nothing to this kernel."""
+        """Runs `python …` there. It can start no process of its own: this kernel runs no aarch64 program."""
         interpreter = self.folder / "root/usr/bin" / f"python{PYTHON}"
         # QEMU can outlive SIGTERM while a thread waits: timeout follows with SIGKILL
         command = ["timeout", "-k", "5", str(_LIMIT_S), QEMU, "-cpu", self.cpu.name, "-L", str(self.folder / "root")]
@@ -90,7 +90,7 @@ def set_up(folder: Path, wheel: Path, cpu: Cpu = CPUS["cortex-a76"]) -> Emulated
         raise SystemExit(f"not found: {', '.join(missing)}; apt install qemu-user-static mmdebstrap")
     folder = folder.resolve()
     _unpack_debian(folder / "root")
-    _play_kernel_files(folder / "root", cpu)
+    _fake_kernel_files(folder / "root", cpu)
     _install(folder / "site", wheel)
     return EmulatedMachine(folder, cpu)
 
@@ -102,7 +102,7 @@ def _unpack_debian(root: Path) -> None:
     _run("mmdebstrap", command)
 
 
-def _play_kernel_files(root: Path, cpu: Cpu) -> None:
+def _fake_kernel_files(root: Path, cpu: Cpu) -> None:
     """What ARM libraries read of their processor; the host's /proc/cpuinfo is x86, and onnxruntime crashes on it."""
     cores = range(len(os.sched_getaffinity(0)))
     entry = (
@@ -139,7 +139,7 @@ def compare(machine: EmulatedMachine, bundle: Path, image: Path) -> dict[str, An
         there = machine.edgeclf("predict", str(copy), str(image))
     here_command = [sys.executable, "-m", "edgeclf", "predict", str(bundle), str(image), "--json"]
     here = json.loads(subprocess.run(here_command, check=True, capture_output=True, text=True).stdout)
-    answers = {name: _answers(document) for name, document in (("here", here), ("there", there))}
+    predictions = {name: _predictions(document) for name, document in (("here", here), ("there", there))}
     return {
         "bundle": bundle.name,
         "verdict": proof["verdict"],
@@ -150,16 +150,17 @@ def compare(machine: EmulatedMachine, bundle: Path, image: Path) -> dict[str, An
         "predict": {
             "image": image.name,
             "label": there["predictions"][0]["label"],
-            "same_top5": list(answers["here"]) == list(answers["there"]),
+            "same_top5": list(predictions["here"]) == list(predictions["there"]),
             "max_probability_difference": max(
-                abs(answers["here"].get(label, 0.0) - probability) for label, probability in answers["there"].items()
+                abs(predictions["here"].get(label, 0.0) - probability)
+                for label, probability in predictions["there"].items()
             ),
         },
         "machine": proof["machine"],
     }
 
 
-def _answers(document: dict[str, Any]) -> dict[str, float]:
+def _predictions(document: dict[str, Any]) -> dict[str, float]:
     return {score["label"]: score["probability"] for score in document["predictions"][0]["scores"]}
 
 

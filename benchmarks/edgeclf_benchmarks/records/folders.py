@@ -4,9 +4,9 @@
         -o benchmarks/results/folders.json
 
 The plain loop is PIL, torchvision's transforms and the eager module at batch 1, with the weights of the pytorch
-bundle and all cores; a way with one stream shows what an inference a core gains. DIR holds pictures of any size; from
-them come 64 JPEGs of 500x333 and of 1920x1280, with noise as of a camera, since an enlarged picture without it is
-decoded too fast. What a thread needs for one picture, stage by stage, gives the most pictures a second that this
+bundle and all cores; a way with one stream shows what an inference a core gains. DIR holds images of any size; 64
+JPEGs of 500x333 and of 1920x1280 are made from them, with noise as of a camera, since an enlarged image without it is
+decoded too fast. The time of one thread for one image, stage by stage, gives the most images a second that this
 runtime could reach. Only on a quiet machine: torch's threads spin while they wait, and under load the plain loop
 falls far behind.
 """
@@ -44,7 +44,7 @@ _REST_S = 0.5  # threads that spin after a loop of torch's must not slow the nex
 
 
 def make_photographs(folder: Path, size: tuple[int, int], count: int) -> list[bytes]:
-    """`count` JPEGs of this (width, height), cut from the pictures in `folder` at seeded places."""
+    """`count` JPEGs of this (width, height), cut from the images in `folder` at seeded places."""
     random = np.random.default_rng(0)
     sources = find_images(folder)[0]
     if not sources:
@@ -61,11 +61,11 @@ def make_photographs(folder: Path, size: tuple[int, int], count: int) -> list[by
 
 
 def measure(bundles: Sequence[Bundle], files: list[bytes], modes: Sequence[PixelMode], rounds: int) -> dict[str, Any]:
-    """Images a second of each way, the ratio to the plain loop of the same round, and the stages of one picture."""
+    """Images a second of each way, the ratio to the plain loop of the same round, and the stages of one image."""
     loops: dict[str, Callable[[], object]] = {"plain loop": _plain_loop(bundles[0], files)}
     opened = {}
     for bundle in bundles[1:]:
-        # one inference after the other, by all threads together, while the next pictures are decoded
+        # one inference after the other, by all threads together, while the next images are decoded
         opened[f"{bundle.name}, exact, one stream"] = Classifier.open(bundle, SessionOptions())
         for mode in modes:
             opened[f"{bundle.name}, {mode}"] = Classifier.open(bundle, SessionOptions(hint="throughput"), mode=mode)
@@ -123,7 +123,7 @@ def _plain_loop(bundle: Bundle, files: list[bytes]) -> Callable[[], object]:
 
 
 def _stages(bundle: Bundle, files: list[bytes], mode: PixelMode) -> dict[str, float]:
-    """Medians of one thread's milliseconds for a picture: to its pixels, and through the engine."""
+    """Medians of one thread's milliseconds for an image: to its pixels, and through the engine."""
     pixels, prepared, inferred = pixels_of(bundle), [], []
     with open_session(bundle, SessionOptions(threads=1)) as session:
         for file in [*files, *files]:

@@ -1,4 +1,4 @@
-"""What edgeclf costs before the first answer: install size and time, cold start, peak memory.
+"""What edgeclf costs before the first prediction: install size and time, cold start, peak memory.
 
 python -m edgeclf_benchmarks.records.footprint --image PHOTO --bundles BUNDLE... -o benchmarks/results/footprint.json
 python -m edgeclf_benchmarks.records.footprint --install WHEEL --extras onnx all -o benchmarks/results/install.json

@@ -1,10 +1,10 @@
-"""Whether gates across reports raise alarms where nothing changed, and find what did: pairs of reports under load.
+"""How often gates across reports give false alarms and find real slowdowns: pairs of reports under load.
 
     python -m edgeclf_benchmarks.records.gates BUNDLE... -o benchmarks/results/gates.json
 
-Every report is measured by a process of its own, a few seconds long, beside so many processes that do nothing but
-compute. Each is compared with the one before it, and with one of each other load: p50_ratio>1.05 must fail for none.
-Then reports of the same bundles whose every call takes 15 % longer are compared with those without: there it must fail.
+Every report is measured by a process of its own for a few seconds, beside a number of processes that only compute. Each
+is compared with the one before it, and with one of each other load: p50_ratio>1.05 must fail for none. Then reports of
+the same bundles whose every call takes 15 % longer are compared with those without: there it must fail.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgeclf_benchmarks.comparing.compare import Entry, Source, entries_of
 from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.latency_change import BETWEEN_RUNS, Times, latency_change
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, Opened
-from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, look
+from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
@@ -45,13 +45,13 @@ from edgeclf_runtime.bundle.bundle import Bundle
 _MODULE = "edgeclf_benchmarks.records.gates"
 _RULE = parse_rule("p50_ratio>1.05")
 _BUSY = "while True: pass"
-_CALM_LOOKS = 4  # half a second each
-_GRAVITY = ("fail", "inconclusive", "pass")
+_QUIET_SAMPLES = 4  # half a second each
+_SEVERITY = ("fail", "inconclusive", "pass")
 
 
 @dataclass(frozen=True, slots=True)
 class Slowed:
-    """A bundle whose every call takes `factor` times as long: it goes on computing nothing after its answer."""
+    """A bundle whose every call takes `factor` times as long: it waits busily after each inference."""
 
     inner: BundleContender
     factor: float
@@ -82,7 +82,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
     """A short report: rounds with yardsticks alone, no proof, no cold start. `factor` slows every row down."""
     options = BenchOptions(profile="quick", threads=(threads,), plain_loop=False)
     parts, reference = line_up(bundles, None, options)
-    state = BenchState(options, parts, reference, None, look(), time.perf_counter())
+    state = BenchState(options, parts, reference, None, read_conditions(), time.perf_counter())
     state.yardsticks, state.without_yardstick = usable_yardsticks(
         [each.manifest.target for each in bundles], options.first
     )
@@ -95,7 +95,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
         rows.append(Slowed(part.contender, factor) if factor != 1 else part.contender)
         if part is reference:
             again = part.contender.again()
-            state.same = again.name
+            state.reference_again = again.name
             rows.append(Slowed(again, factor) if factor != 1 else again)
     files = [reference.bundle.read(golden.image) for golden in reference.bundle.manifest.golden.images]
     measure_rounds(
@@ -113,7 +113,7 @@ def measure(bundles: Sequence[Bundle], threads: int, seconds: float, factor: flo
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """So many processes that compute without end."""
+    """Runs `count` processes that compute without end."""
     running = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
     try:
         yield
@@ -126,8 +126,8 @@ def busy_processes(count: int) -> Iterator[None]:
 def await_quiet(seconds: float) -> None:
     """Returns once others keep few cores busy, or after so many seconds."""
     end, calm = time.monotonic() + seconds, 0
-    while time.monotonic() < end and calm < _CALM_LOOKS:
-        found = look()
+    while time.monotonic() < end and calm < _QUIET_SAMPLES:
+        found = read_conditions()
         calm = calm + 1 if (found.busy_cores or 0.0) <= BUSY_SHARE * found.cores else 0
 
 
@@ -166,20 +166,20 @@ def _row(entry: Entry, older: Entry, verdict: str) -> dict[str, Any]:
 
 
 def _fails_by_clock(clock: Times) -> bool:
-    """What the gate would say without the yardstick, and whatever other processes did."""
+    """Whether the gate would fail without the yardstick, whatever other processes did."""
     if clock.interval is None:
         return False
     return speed_of(clock.value, clock.interval, clock.rounds, clock.noise, _RULE.limit) == "slower"
 
 
 def summed_up(pairs: Sequence[tuple[Report, Report]]) -> dict[str, Any]:
-    """Verdicts of pairs (new, old), pair by pair the gravest of its rows, and how far ratios spread."""
+    """Verdicts of pairs (new, old), pair by pair the worst of its rows, and how far ratios spread."""
     rows = [compared(new, old) for new, old in pairs]
     flat = [row for each in rows for row in each]
-    gravest = [next(word for word in _GRAVITY if word in [row["verdict"] for row in each]) for each in rows]
+    worst = [next(word for word in _SEVERITY if word in [row["verdict"] for row in each]) for each in rows]
     return {
         "pairs": len(pairs),
-        "verdicts": dict(Counter(gravest)),
+        "verdicts": dict(Counter(worst)),
         "ratio_by_clock": spread([row["clock"] for row in flat]),
         "ratio_by_yardstick": spread([row["by_yardstick"] for row in flat]),
         "yardstick_ratio": spread([row["yardstick"] for row in flat]),
@@ -208,13 +208,13 @@ def main() -> None:
         write_report(measure(bundles, given.threads, given.seconds, given.factor), given.report, force=True)
         return
     if given.output is None:
-        parser.error("-o says where the record goes")
+        parser.error("-o FILE is required: the file of the record")
     with tempfile.TemporaryDirectory() as folder:
         write_record(given.output, _MODULE, figures(given, given.reports or Path(folder)))
 
 
 def figures(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All reports, and what their pairs come to."""
+    """All reports, and the verdicts of their pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     series: dict[int, list[Report]] = {}
     slowed: list[Report] = []

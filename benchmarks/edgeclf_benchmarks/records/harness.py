@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.measuring.contenders import BundleContender, Opened
-from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.speed import ratio_of
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, call_ms
@@ -96,7 +96,7 @@ def main() -> None:
     plan = Plan(given.rounds, 5, given.seconds, warm_up_s=3.0)
     opened = [Bundle.open(path) for path in given.bundles]
     figures = {
-        "conditions": to_json(look()),
+        "conditions": to_json(read_conditions()),
         "timer_cost_ns": round(timer_cost_ns(), 1),
         "bundles": [
             measure(bundle, SessionOptions(threads=threads), given.runs, plan)

@@ -5,10 +5,10 @@
 Runs the commands that a user types. FOLDER holds labelled images with their own train and test splits. A network that
 the record holds already is not measured again: an interrupted run goes on, and each network's figures have their time.
 
-Latency does not depend on the numbers in the weights, so those networks have random ones and a floor that lets every
-answer pass; their accuracy means nothing and is not recorded. The rung is: layers that were left in float cost time.
-Accuracy is that of networks trained on FOLDER: the rung is chosen on validation images, and the drop is measured on the
-test images.
+Latency does not depend on the numbers in the weights, so those networks have random ones and an accuracy gate that
+everything passes; their accuracy means nothing and is not recorded. The chosen step of the ladder is recorded: layers
+that were left in float cost time. Accuracy is that of networks trained on FOLDER: the step is chosen on validation
+images, and the drop is measured on the test images.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FROM_PRETRAINED = ("--strategy", "two-phase", "--epochs", "3")
 FROM_SCRATCH = ("--strategy", "full", "--lr", "0.001", "--epochs", "6", "--augment", "light")
 TARGETS = ("onnx", "openvino")
 _EVERYTHING_PASSES = "1%"
-_IMAGES = 128  # half of them calibrate, half judge; what they show does not change a latency
+_IMAGES = 128  # half of them calibrate, half evaluate; their content does not change a latency
 
 
 def measure_latency(network: str, data: Path, folder: Path, options: list[str]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def measure_latency(network: str, data: Path, folder: Path, options: list[str]) 
     report = read_report(folder / "bench.json")
     rows = [figures_of_row(report, row) for row in report.rows]
     return {
-        "weights": "random: only latency is measured, the floor lets every answer pass",
+        "weights": "random: only latency is measured, everything passes the accuracy gate",
         "calibration_images": _IMAGES // 2,
         "int8_rungs": {b["target"]: b["ladder"]["chosen"] for b in quantized},
         "busy_cores": report.before.busy_cores,
@@ -113,10 +113,10 @@ def measure_accuracy(network: str, data: Path, folder: Path, side: int) -> dict[
     run = f"runs/{network}"
     made = {}
     for target in TARGETS:
-        asked = ("export", run, "-t", target, "--precision")
+        command = ("export", run, "-t", target, "--precision")
         made[target] = {
-            "int8": _drop(gated(*asked, "int8", folder=folder)),
-            "auto": _choice(edgeclf(*asked, "auto", folder=folder)["bundles"][0]["ladder"]),
+            "int8": _drop(gated(*command, "int8", folder=folder)),
+            "auto": _choice(edgeclf(*command, "auto", folder=folder)["bundles"][0]["ladder"]),
         }
     return {
         "training": " ".join(("edgeclf train split.json", *options)),
@@ -127,7 +127,7 @@ def measure_accuracy(network: str, data: Path, folder: Path, side: int) -> dict[
 
 
 def _drop(document: dict[str, Any]) -> dict[str, Any]:
-    """Top-1 on the test images, with the two-sided 95 % interval of its change; or why no int8 came of it."""
+    """Top-1 on the test images, with the two-sided 95 % interval of its change; or why there is no int8."""
     if "refused" in document:
         return document
     ladder = document["bundles"][0]["ladder"]
@@ -162,12 +162,12 @@ def _choice(ladder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
-    judged = step["judged"]
+    evaluated = step["judged"]
     return {
         "rung": step["name"],
         "became": step["became"],
-        "change_points": None if judged is None else round(judged["change_points"], 2),
-        "verdict": None if judged is None else judged["verdict"],
+        "change_points": None if evaluated is None else round(evaluated["change_points"], 2),
+        "verdict": None if evaluated is None else evaluated["verdict"],
         "int8_share": None if step["shares"] is None else round(step["shares"].get("int8", 0.0), 3),
         "median_ms": step["median_ms"],
         "ratio": step["ratio"],
@@ -175,7 +175,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def _times_faster(row: dict[str, Any]) -> float | None:
-    """Of the whole engine call on one picture; None: PyTorch itself."""
+    """Of the whole engine call on one image; None: PyTorch itself."""
     found = [each["ratio"] for each in row["against_reference"] if each["stage"] == "infer" and each["threads"] == 1]
     return round(1 / found[0], 2) if found else None
 

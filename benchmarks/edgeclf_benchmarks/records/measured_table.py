@@ -2,7 +2,8 @@
 
     python -m edgeclf_benchmarks.records.measured_table
 
-Writes it between the two comments in docs/measured.md that name this module; with --check it only says if it is there.
+Writes it between the two comments in docs/measured.md that name this module; with --check it only tests whether the
+table is up to date.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def table(record: dict[str, Any]) -> str:
     machine = record["machine"].get("jetson") or record["machine"].get("cpu") or "an unnamed machine"
     return (
         f"{markdown_table((*headings, *ends), rows)}\n"
-        f"Median milliseconds of one picture [95 %], batch {batch}, {cores}, {machine}, {record['created_utc'][:10]}; "
+        f"Median milliseconds of one image [95 %], batch {batch}, {cores}, {machine}, {record['created_utc'][:10]}; "
         "infer is pixels to logits, end to end with decoding and resizing. "
         f"`{record['made_by']}` made [the record](../benchmarks/results/bench.json).\n"
     )

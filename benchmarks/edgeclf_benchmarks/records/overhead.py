@@ -1,6 +1,6 @@
 """What the runtime costs over the bare engine, for the same array in the same process: ratios of interleaved pairs.
 
-Measured are a session's call, and `Classifier.predict` of one picture that needs no decoding: its geometry, softmax and
+Measured are a session's call, and `Classifier.predict` of one image that needs no decoding: its geometry, softmax and
 sorting come on top.
 
     python -m edgeclf_benchmarks.records.overhead BUNDLE... -o benchmarks/results/overhead.json
@@ -49,11 +49,11 @@ def measure_overhead(bundle: Bundle, options: SessionOptions, pairs: int, rounds
     bare = bare_call(manifest.target, engine, manifest.inputs[0].name)
     pixels = pixels_of(bundle)
     batch = np.random.default_rng(0).integers(0, 256, (1, *pixels.crop_px, 3)).astype(np.uint8)
-    picture = np.random.default_rng(0).integers(0, 256, (*pixels.resize_px, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*pixels.resize_px, 3)).astype(np.uint8)
     with Classifier(bundle, Session(bundle, engine, options), Limits()) as classifier:
 
         def predict(_: NDArray[np.uint8]) -> Any:
-            return list(classifier.predict(picture))
+            return list(classifier.predict(image))
 
         for _ in range(20):
             bare(batch)
@@ -61,7 +61,7 @@ def measure_overhead(bundle: Bundle, options: SessionOptions, pairs: int, rounds
         session = classifier.session
         runs = [_round(bare, session, batch, pairs, runtime_first=bool(i % 2)) for i in range(rounds)]
         predicted = [_round(bare, predict, batch, pairs, runtime_first=bool(i % 2)) for i in range(rounds)]
-        floor = [_round(bare, bare, batch, pairs)[1] for _ in range(rounds)]
+        itself = [_round(bare, bare, batch, pairs)[1] for _ in range(rounds)]
     return {
         "bundle": bundle.name,
         "target": manifest.target,
@@ -71,7 +71,7 @@ def measure_overhead(bundle: Bundle, options: SessionOptions, pairs: int, rounds
         "bare_ms": spread([run[0] for run in runs]),
         "ratio": spread([run[1] for run in runs], 4),
         "ratio_of_predict": spread([run[1] for run in predicted], 4),
-        "ratio_of_bare_to_itself": spread(floor, 4),
+        "ratio_of_bare_to_itself": spread(itself, 4),
     }
 
 

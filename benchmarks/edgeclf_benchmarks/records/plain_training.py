@@ -64,7 +64,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int, *, frozen: bool) -
         for parameter in model.parameters():
             parameter.requires_grad = False
         model.classifier.requires_grad_(True)
-    pictures = {
+    datasets = {
         name: TrainingImages(manifest, split.parent, name, transform)
         for name, transform in zip(("train", "val"), transforms_of(side), strict=True)
     }
@@ -76,7 +76,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int, *, frozen: bool) -
             shuffle=name == "train",
             num_workers=workers,
         )
-        for name, part in pictures.items()
+        for name, part in datasets.items()
     }
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-4, weight_decay=1e-2)
@@ -94,7 +94,7 @@ def run(split: Path, side: int, batch_size: int, epochs: int, *, frozen: bool) -
                         loss.backward()
                         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                         optimizer.step()
-        taken.append({"seconds": time.perf_counter() - start, "images": len(pictures["train"])})
+        taken.append({"seconds": time.perf_counter() - start, "images": len(datasets["train"])})
     return taken
 
 

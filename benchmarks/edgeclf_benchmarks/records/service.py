@@ -2,8 +2,8 @@
 
     python -m edgeclf_benchmarks.records.service BUNDLE... --image PHOTO -o benchmarks/results/service.json
 
-Clients are threads of this process that ask again as soon as they are answered, on kept connections; they take part of
-the machine that a client elsewhere would not. The bare classifier decodes and answers the same file.
+Clients are threads of this process that send the next request as soon as the response is there, on open connections;
+they use a part of the machine that a remote client would not. The bare classifier decodes and predicts the same file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.classifier import Classifier
 
-Ask = Callable[[], None]
+Request = Callable[[], None]
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def serving(bundle: str, threads: int, *more: str) -> Iterator[int]:
     with tempfile.TemporaryFile() as notices:
         process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=notices, text=True)
         try:
-            assert process.stdout is not None  # a pipe was asked for
+            assert process.stdout is not None  # it is a pipe
             text = ""
             while not text.endswith("\n}\n"):
                 line = process.stdout.readline()
@@ -54,20 +54,20 @@ def serving(bundle: str, threads: int, *more: str) -> Iterator[int]:
             process.wait()
 
 
-def client(port: int, body: bytes) -> Ask:
+def client(port: int, body: bytes) -> Request:
     connection = http.client.HTTPConnection("127.0.0.1", port)
 
-    def ask() -> None:
+    def send() -> None:
         connection.request("POST", "/predict?top=1", body)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise SystemExit(f"the service answered {answer.status}")
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise SystemExit(f"the service responded with status {response.status}")
 
-    return ask
+    return send
 
 
-def press(clients: list[Ask], seconds: float) -> tuple[float, list[float]]:
+def press(clients: list[Request], seconds: float) -> tuple[float, list[float]]:
     """(requests/s, latencies in ms) of all clients together, after a tenth of the time as warm-up."""
     latencies: list[list[float]] = [[] for _ in clients]
     begin = time.perf_counter() + seconds / 10
@@ -95,7 +95,7 @@ def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: 
         def bare() -> None:
             next(iter(classifier.predict([body], top=1)))
 
-        for _ in range(runs):  # in turns, so that a machine that changes its pace changes it for all
+        for _ in range(runs):  # in turns, so that a change of the machine's speed affects all
             for crowd in crowds:
                 taken.setdefault(f"bare, {crowd} callers", []).append(press([bare] * crowd, seconds))
                 clients = [client(port, body) for _ in range(crowd)]

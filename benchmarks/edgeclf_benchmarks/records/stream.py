@@ -76,8 +76,8 @@ def measure(bundle: str, video: Path, threads: int, runs: int) -> dict[str, Any]
             frames, decoded = decode_all(video)
             list(classifier.predict(frames[:5]))
             start = time.perf_counter()
-            answered = len(list(classifier.predict(frames)))
-            taken["arrays_per_s"].append(answered / (time.perf_counter() - start))
+            predicted = len(list(classifier.predict(frames)))
+            taken["arrays_per_s"].append(predicted / (time.perf_counter() - start))
             taken["decoding_frames_per_s"].append(decoded)
             taken["stream_frames_per_s"].append(run_stream(bundle, video, threads)["frames_per_s"])
             playing = run_stream(bundle, video, threads, "--frames", "newest")
@@ -87,7 +87,7 @@ def measure(bundle: str, video: Path, threads: int, runs: int) -> dict[str, Any]
     return {
         "bundle": Path(bundle).name,
         "threads": threads,
-        "frames": answered,
+        "frames": predicted,
         "as_fast_as_it_goes": {name: spread(found, 1) for name, found in taken.items()},
         f"newest_of_{RATE}_frames_per_s": {name: spread(found) for name, found in live.items()},
     }

@@ -23,7 +23,7 @@ TARGETS = ("pytorch", "onnx", "openvino")
 
 
 def measure(backbone: str, folder: Path, options: list[str]) -> dict[str, Any]:
-    """The figures of one backbone's rows, and what the machine was like meanwhile."""
+    """The figures of one backbone's rows, and the machine's load meanwhile."""
     targets = [word for target in TARGETS for word in ("-t", target)]
     made = edgeclf("export", "-m", backbone, "--weights", "random", *targets, "-o", "bundles", folder=folder)
     paths = [bundle["path"] for bundle in made["bundles"]]

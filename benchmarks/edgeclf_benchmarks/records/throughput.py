@@ -2,11 +2,11 @@
 
     python -m edgeclf_benchmarks.records.throughput --data FOLDER -o benchmarks/results/throughput.json
 
-EfficientNet-Lite0, the same batch and picture size, fp32 but where a way says otherwise, each way in a process of its
+EfficientNet-Lite0, the same batch and image size, fp32 unless a way says otherwise, each way in a process of its
 own. A fifth of the images validates, unless the data brings its own split. Counted is the last epoch of each process,
 training and validation, decoding and augmentation included; those before warm up. A ratio is that of one round. A
 round, but for the first, starts only if one as long as the longest yet ends within --seconds. `waiting_share` is the
-part of the training steps that waited for pictures.
+part of the training steps spent waiting for images.
 """
 
 from __future__ import annotations

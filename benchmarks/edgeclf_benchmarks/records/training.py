@@ -2,7 +2,7 @@
 
     python -m edgeclf_benchmarks.records.training --data FOLDER -o benchmarks/results/training.json
 
-EfficientNet-Lite0, fp32, the same batch size and picture size. An epoch is training and validation, decoding and
+EfficientNet-Lite0, fp32, the same batch size and image size. An epoch is training and validation, decoding and
 augmentation included; the first of each process, which warms up, does not count. The linear probe is compared whole:
 its features and all epochs of its head, against the plain loop that runs the frozen backbone in every epoch.
 """

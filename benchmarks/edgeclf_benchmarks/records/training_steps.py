@@ -2,10 +2,10 @@
 
     python -m edgeclf_benchmarks.records.training_steps --data FOLDER -o benchmarks/results/training_steps.json
 
-For one GPU; it runs the same way on a CPU, where --quick (tiny pictures, few of them) tries it out. It has run on CPUs
+For one GPU; it runs the same way on a CPU, where --quick (few tiny images) tries it out. It has run on CPUs
 only so far. Each backbone trains from random weights, all of it, BatchNorm too, on noise that stays decoded in memory
 and is not augmented; the last of the epochs counts, without validation. `images_per_s` is of the whole steps,
-`computed_images_per_s` leaves out what they waited for pictures.
+`computed_images_per_s` leaves out their waiting time for images.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def measure(data: Path, device: str, batch_size: int, side: int, images: int) ->
 
 
 def make_noise(folder: Path, count: int, side: int) -> Path:
-    """A folder of two classes of `count` pictures in all."""
+    """A folder of two classes of `count` images in all."""
     random = np.random.default_rng(0)
     for number in range(count):
         place = folder / f"class-{number % 2}"
@@ -76,10 +76,10 @@ def fine_tune(data: Path, device: str, side: int, folder: Path) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="for the fine-tune")
-    parser.add_argument("--device", default="cuda", help="cuda or cpu; never another than asked for")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu; never replaced by another")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--images", type=int, default=4096, help="of noise")
-    parser.add_argument("--quick", action="store_true", help="pictures of 64 pixels, 32 of them, on the cpu")
+    parser.add_argument("--quick", action="store_true", help="32 images of 64 pixels, on the cpu")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     if given.quick:

@@ -107,7 +107,7 @@ def _energy(row: Row) -> tuple[str, str]:
 def _against(report: Report, row: Row, batch: int, threads: int) -> str:
     """How the row's time compares with the reference's; for the reference, what it shows against itself."""
     if row.name == report.reference:
-        floor = report.floor("infer", batch, threads)
+        floor = report.aa_noise("infer", batch, threads)
         return "reference" if floor is None else f"reference (A/A noise: up to {significant(floor)} x)"
     found = report.comparison(row.name, "infer", batch, threads)
     if found is None:

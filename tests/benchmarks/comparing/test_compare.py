@@ -1,4 +1,4 @@
-"""Reports side by side: what is merged, what is refused, and a page that obeys no name."""
+"""Reports side by side: what is merged, what is refused, and a page in which no name is markup."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _compared(folder: Path, *reports: Report) -> Compared:
     )
 
 
-def test_rows_of_several_machines_get_names_of_their_own(tmp_path: Path) -> None:
+def test_rows_of_several_machines_get_unique_names(tmp_path: Path) -> None:
     compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board"), made_report(ROWS, seed=5))
     names = [entry.name for entry in entries_of(compared.sources)]
     assert len(set(names)) == 9
@@ -44,7 +44,7 @@ def test_rows_of_several_machines_get_names_of_their_own(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (made_report(ROWS, data="films"), "different data"),
         (made_report(ROWS, images=300), "different images"),
@@ -52,8 +52,8 @@ def test_rows_of_several_machines_get_names_of_their_own(tmp_path: Path) -> None
         (made_report(ROWS, classes=("ant", "bee", "fly")), "different tasks"),
     ],
 )
-def test_what_cannot_stand_side_by_side_is_refused_in_one_line(other: Report, said: str) -> None:
-    with pytest.raises(DataError, match=said) as refusal:
+def test_reports_that_can_not_be_compared_are_refused_in_one_line(other: Report, message: str) -> None:
+    with pytest.raises(DataError, match=message) as refusal:
         check_alike(made_report(ROWS), other, "a.json", "b.json")
     assert "\n" not in str(refusal.value)
 
@@ -92,13 +92,13 @@ def test_the_verdict_names_the_fastest_that_is_as_good_and_what_is_worse(tmp_pat
     assert "onnx, 5.0" in second.sentence and "2.38 x faster than torch" in second.sentence
 
 
-def test_a_report_without_data_goes_along_and_is_said_to_tell_nothing_of_accuracy(tmp_path: Path) -> None:
+def test_a_report_without_data_is_accepted_and_noted_as_latency_alone(tmp_path: Path) -> None:
     compared = _compared(tmp_path, made_report(ROWS), made_report(ROWS, data=None, cpu="Board"))
     assert any("1.json measured latency alone" in each.sentence for each in compared.verdict)
     assert "Latency against accuracy" in page(compared)
 
 
-def test_a_row_that_only_spoilt_images_tell_from_its_reference_is_named(tmp_path: Path) -> None:
+def test_a_row_that_is_worse_on_corrupted_images_only_is_named(tmp_path: Path) -> None:
     report = made_report({"torch": (12.0, 40), EVIL: (5.0, 40)})
     labels = np.zeros(300, dtype=np.intp)
     good, bad = Numbers(labels, np.zeros((3, 300), dtype=np.intp)), np.zeros((3, 300), dtype=np.intp)
@@ -109,7 +109,7 @@ def test_a_row_that_only_spoilt_images_tell_from_its_reference_is_named(tmp_path
         for row, pair in zip(report.rows, [(good, None), (Numbers(labels, bad), good)], strict=True)
     ]
     compared = _compared(tmp_path, replace(report, rows=tuple(rows)))
-    assert any("is worse than torch where images are spoilt" in each.sentence for each in compared.verdict)
+    assert any("is worse than torch on corrupted images" in each.sentence for each in compared.verdict)
     text = summary(compared)
     assert "| blur 3 | 1.000 | 0.800 |" in text and "blur 3\\: -20.0 points" in text and "<script>" not in text
 
@@ -121,7 +121,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.attributes: set[str] = set()
-        self.pictures: list[str] = []
+        self.sources: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
         self.feed(html)
@@ -130,7 +130,7 @@ class _Reader(HTMLParser):
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
         for name, found in ((name, value or "") for name, value in attrs):
-            {"src": self.pictures, "href": self.links, "id": self.ids}.get(name, []).append(found)
+            {"src": self.sources, "href": self.links, "id": self.ids}.get(name, []).append(found)
 
 
 def test_names_that_would_inject_are_text_in_page_and_markdown(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_names_that_would_inject_are_text_in_page_and_markdown(tmp_path: Path) -
     read = _Reader(html := page(compared))
     assert not {"script", "link", "iframe"} & set(read.tags)
     assert not {name for name in read.attributes if name.startswith("on")}
-    assert sorted(read.pictures) == ['data:image/jpeg;base64,"><script>', "data:image/jpeg;base64,AA=="]
+    assert sorted(read.sources) == ['data:image/jpeg;base64,"><script>', "data:image/jpeg;base64,AA=="]
     assert "&lt;script&gt;alert(1)" in html
     written = summary(compared)
     assert "<" not in written and r"\|\[red\]\=cmd" in written
@@ -154,7 +154,7 @@ def test_the_page_refers_to_nothing_outside_itself(tmp_path: Path) -> None:
     html = page(_compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board")))
     read = _Reader(html)
     assert not {"action", "data", "srcset", "xlink:href"} & read.attributes
-    assert all(each.startswith("data:image/jpeg;base64,") for each in read.pictures) and read.pictures
+    assert all(each.startswith("data:image/jpeg;base64,") for each in read.sources) and read.sources
     assert {each.removeprefix("#") for each in read.links} <= set(read.ids)
     assert len(read.ids) == len(set(read.ids))
     assert not re.search(r"https?:|url\(|@import", html)
@@ -171,11 +171,11 @@ def test_the_headline_counts_machines_not_reports(tmp_path: Path) -> None:
     assert "<h1>9 bundles on 2 machines</h1>" in page(others)
 
 
-def test_too_few_samples_are_said_to_be_too_few(tmp_path: Path) -> None:
+def test_too_few_samples_are_reported(tmp_path: Path) -> None:
     assert page(_compared(tmp_path, made_report(ROWS))).count("oo few calls for p99 of every row (662") == 1
 
 
-def test_the_front_holds_only_what_nothing_beats_in_both() -> None:
+def test_the_pareto_front_holds_only_rows_that_no_other_beats_in_both() -> None:
     assert undominated([(3, 0.9), (1, 0.8), (2, 0.7), (4, 0.9)]) == [(1, 0.8), (3, 0.9)]
 
 
@@ -188,7 +188,7 @@ def test_the_pick_is_the_fastest_within_limits_and_the_rest_have_a_reason(tmp_pa
     assert none.pick is None and "may be" in none.left_out["onnx"]
 
 
-def test_what_is_faster_on_too_few_images_to_tell_is_listed_with_how_many_more_and_not_picked(tmp_path: Path) -> None:
+def test_a_faster_row_with_too_few_images_is_not_picked_but_listed_with_how_many_more_it_needs(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
     compared = _compared(tmp_path, few)
     (choice,) = choose(entries_of(compared.sources), Limits())
@@ -197,9 +197,9 @@ def test_what_is_faster_on_too_few_images_to_tell_is_listed_with_how_many_more_a
     more = parity.images_needed - 60
     assert choice.pick == "torch" and set(choice.unproven) == {"onnx", "openvino"}
     assert f"unproven: {more} more images" in choice.unproven["onnx"]
-    said = [each.sentence for each in compared.verdict]
-    assert any("as good as the reference on Quiet CPU: torch (the reference itself), 1" in each for each in said)
-    assert any("Faster, but not shown to be as good" in each and each.count(f"{more} more") == 2 for each in said)
+    sentences = [each.sentence for each in compared.verdict]
+    assert any("as good as the reference on Quiet CPU: torch (the reference itself), 1" in each for each in sentences)
+    assert any("Faster, but not shown to be as good" in each and each.count(f"{more} more") == 2 for each in sentences)
 
 
 def test_equal_logits_prove_a_bundle_as_good_however_few_the_images(tmp_path: Path) -> None:
@@ -213,17 +213,17 @@ def test_equal_logits_prove_a_bundle_as_good_however_few_the_images(tmp_path: Pa
     assert any("shown to be as good as the reference on Quiet CPU: onnx" in each.sentence for each in compared.verdict)
 
 
-def test_the_pick_is_told_with_what_was_not_shown_of_it(tmp_path: Path) -> None:
+def test_the_pick_is_reported_with_what_was_not_shown_about_it(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4), "openvino": (5.001, 4)}, images=60)
     (choice,) = choose(entries_of(_compared(tmp_path, few).sources), Limits(max_ms=10))
     assert choice.pick is not None and "not shown to be as good as torch" in choice.reason
-    assert f"not told apart from {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
-    spoilt = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, spoilt=True)
+    assert f"its p50 interval overlaps with that of {({'onnx', 'openvino'} - {choice.pick}).pop()}" in choice.reason
+    corrupted = made_report({"torch": (12.0, 40), "int8": (5.0, 40)}, corrupted=True)
     rows = tuple(
-        replace(row, robustness=row.robustness and replace(row.robustness, verdict="fail")) for row in spoilt.rows
+        replace(row, robustness=row.robustness and replace(row.robustness, verdict="fail")) for row in corrupted.rows
     )
-    (choice,) = choose(entries_of(_compared(tmp_path / "spoilt", replace(spoilt, rows=rows)).sources), Limits())
-    assert choice.pick == "int8" and "worse than torch where images are spoilt" in choice.reason
+    (choice,) = choose(entries_of(_compared(tmp_path / "corrupted", replace(corrupted, rows=rows)).sources), Limits())
+    assert choice.pick == "int8" and "worse than torch on corrupted images" in choice.reason
 
 
 def test_end_to_end_has_its_interval_like_inference() -> None:

@@ -1,4 +1,4 @@
-"""Latency across reports: the yardstick decides, and where the machine was another nothing is said."""
+"""Latency across reports: the yardstick decides, and on another machine there is no verdict."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_repeat_on_a_quiet_machine_passes_however_fast_the_machine_became(mach
     assert change(now, report()).speed == "no difference shown"
 
 
-def test_a_row_that_is_as_slow_as_its_own_a_a_noise_is_no_failure() -> None:
+def test_a_slowdown_within_a_a_noise_does_not_fail() -> None:
     now = report(1.15, seed=9)
     wide = tuple(replace(each, floor=1.3) for each in now.same_against_same)
     found = gate(replace(now, same_against_same=wide), report())
@@ -66,7 +66,7 @@ def test_a_row_that_is_as_slow_as_its_own_a_a_noise_is_no_failure() -> None:
 
 @pytest.mark.parametrize(("machine", "word"), [(2.2, "2.2. times slower"), (1 / 1.75, "1.7. times faster")])
 @pytest.mark.parametrize("times", [1.0, 1.15, 0.5])
-def test_where_the_yardstick_moved_the_verdict_is_inconclusive_and_says_by_how_much(
+def test_where_the_yardstick_changed_too_much_the_verdict_is_inconclusive_and_states_by_how_much(
     machine: float, word: str, times: float
 ) -> None:
     found = gate(report(times, machine=machine, seed=9), report())
@@ -85,7 +85,7 @@ def test_where_other_processes_were_busy_the_verdict_is_inconclusive(
     assert f"other processes kept 1.9 of 2 cores busy during {which}" in found.line
 
 
-def test_a_little_work_of_others_forbids_no_verdict() -> None:
+def test_a_little_load_of_others_does_not_prevent_a_verdict() -> None:
     assert gate(report(1.15, seed=9, busy=0.1), report(busy=0.1)).verdict == "fail"
 
 
@@ -127,17 +127,17 @@ def test_without_a_yardstick_a_machine_that_was_not_quiet_allows_no_verdict(busy
     assert found.verdict == "inconclusive" and why in found.line
 
 
-def test_the_table_and_the_gate_use_one_word() -> None:
+def test_the_table_and_the_gate_agree_on_slower() -> None:
     for now in (report(1.15, seed=9), report(seed=9), report(1.15, seed=9, busy=2.0), report(1.04, seed=9)):
         speed = change(now, report()).speed
         verdict = gate(now, report(), "p50_ratio>1").verdict
         assert (verdict == "fail") == (speed == "slower")
 
 
-def test_the_verdict_of_a_comparison_says_why_latencies_can_not_be_compared() -> None:
+def test_a_comparison_states_why_latencies_can_not_be_compared() -> None:
     now = Source("new.json", "1", report(seed=9, busy=2.0))
-    told = findings([now], entries_of([now]), (), Source("old.json", "0", report()))
-    sentence = next(each.sentence for each in told if "can't be compared" in each.sentence)
+    found = findings([now], entries_of([now]), (), Source("old.json", "0", report()))
+    sentence = next(each.sentence for each in found if "can't be compared" in each.sentence)
     assert "Latency can't be compared with old.json: other processes kept 2.0 of 2 cores busy" in sentence
 
 

@@ -1,4 +1,4 @@
-"""A whole bench on tiny bundles: proven first, asked about the same images, timed, told in a report that reads back."""
+"""A whole bench on tiny bundles: proven, evaluated on the same images, timed, and a report that reads back."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import pytest
 import tiny
 from PIL import Image
 
-from edgeclf_benchmarks.measuring import bench, corrupted_images, rounds
-from edgeclf_benchmarks.measuring import report_builder as summing_up
+from edgeclf_benchmarks.measuring import bench, corrupted_images, report_builder, rounds
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender
 from edgeclf_benchmarks.measuring.corruptions import Corruption, corrupt
 from edgeclf_benchmarks.measuring.energy import Meter
-from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
@@ -36,7 +35,7 @@ QUICK = BenchOptions(profile="quick", rounds=2, threads=(1,), duration_s=0.1)
 
 
 def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bool = False) -> LabelledImages:
-    """Eight pictures with the classes that the bundle of seed 0 answers, but for the first."""
+    """Eight images with the classes that the bundle of seed 0 predicts, except for the first."""
     folder.mkdir()
     images = []
     for number, picture in enumerate(tiny.pictures()):
@@ -65,7 +64,7 @@ def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bo
     return LabelledImages(data, "test", shown)
 
 
-def opened_picture(path: Path) -> Image.Image:
+def opened_image(path: Path) -> Image.Image:
     return tiny.opened(path.read_bytes())
 
 
@@ -74,17 +73,17 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> BenchState:
     """Two bundles with the same weights and one with others, on images whose classes are in another order."""
     root = tmp_path_factory.mktemp("bench")
     bundles = [tiny.build(root / name, "reference", seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    looks: list[str] = []
+    uses: list[str] = []
 
     def record_use(bundle: Bundle) -> int:
-        looks.append(bundle.name)
-        return looks.count(bundle.name)
+        uses.append(bundle.name)
+        return uses.count(bundle.name)
 
     data = labelled(root / "views", ("sky", "leaf", "pagoda"))
     drawn = [5.0]
     meter = Meter("a rail", lambda: drawn[0], idle_s=0.0)
     drawn[0] = 7.0
-    options = replace(QUICK, batch_sizes=(1, 2), meter=meter, corruptions=("noise", "contrast"), spoilt_images=5)
+    options = replace(QUICK, batch_sizes=(1, 2), meter=meter, corruptions=("noise", "contrast"), corrupted_images=5)
     return measure(bundles, options, data=replace(data, record_use=record_use))
 
 
@@ -99,7 +98,7 @@ def test_the_report_reads_back_as_it_was_written(report: Report, tmp_path: Path)
     assert report.complete and report.schema == 1
 
 
-def test_answers_are_in_the_order_of_the_datas_classes_and_judged_right(report: Report) -> None:
+def test_predictions_are_in_the_order_of_the_datas_classes_and_evaluated_correctly(report: Report) -> None:
     assert report.data is not None
     a = report.row("a")
     assert a.answers is not None and a.evaluation is not None
@@ -121,7 +120,7 @@ def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> N
     assert c.parity.agreement < 1 and c.parity.top1_change_points < 0
 
 
-def test_pictures_that_a_row_answers_otherwise_go_along_unless_that_is_not_wanted(
+def test_images_that_a_row_predicts_differently_are_in_the_report_unless_switched_off(
     measured: BenchState, report: Report
 ) -> None:
     assert report.data is not None
@@ -164,7 +163,7 @@ def test_the_reference_runs_against_itself_and_the_others_against_it(report: Rep
     assert all(row.name in "abc" for row in report.rows)
 
 
-def test_power_comes_from_the_boards_meter(report: Report) -> None:
+def test_power_is_measured_by_the_boards_meter(report: Report) -> None:
     for row in report.rows:
         assert row.power is not None
         assert (row.power.source, row.power.idle_w, row.power.mean_w) == ("a rail", 5.0, 2.0)
@@ -172,33 +171,35 @@ def test_power_comes_from_the_boards_meter(report: Report) -> None:
         assert row.power.mj_per_image == pytest.approx(2000 * offline.seconds / offline.images)
 
 
-def test_all_bundles_answer_the_same_spoilt_images_as_the_runtime_would(report: Report, measured: BenchState) -> None:
+def test_all_bundles_get_the_same_corrupted_images_and_predict_them_as_the_runtime_does(
+    report: Report, measured: BenchState
+) -> None:
     a, b, c = (row.robustness for row in report.rows)
-    assert a is not None and b is not None and c is not None and measured.spoilt is not None
+    assert a is not None and b is not None and c is not None and measured.corrupted is not None
     assert [(each.name, each.level) for each in a.entries] == [
         (name, level) for name in ("noise", "contrast") for level in (1, 2, 3)
     ]
-    assert (a.images, len(measured.spoilt.places), a.verdict) == (5, 5, None)
+    assert (a.images, len(measured.corrupted.places), a.verdict) == (5, 5, None)
     assert (b.mean_change_points, {each.agreement for each in b.entries}) == (0.0, {1.0})
     assert min(each.agreement or 0.0 for each in c.entries) < 1
     pixels = measured.parts[2].bundle.manifest.pixels
     assert pixels is not None
-    for place, found in zip(measured.spoilt.places, measured.spoilt.numbers("c")[4], strict=True):
+    for place, found in zip(measured.corrupted.places, measured.corrupted.numbers("c")[4], strict=True):
         image = measured.images[place]
-        picture = corrupt(opened_picture(image.path), Corruption("contrast", 2), image.sha256)
-        logits = tiny.reference_logits("reference", pixels.apply(picture)[None], seed=1)
+        corrupted = corrupt(opened_image(image.path), Corruption("contrast", 2), image.sha256)
+        logits = tiny.reference_logits("reference", pixels.apply(corrupted)[None], seed=1)
         assert ("sky", "leaf", "pagoda")[found] == tiny.LABELS[int(logits.argmax())]
 
 
-def test_looks_at_test_images_are_recorded_once_a_bundle(report: Report) -> None:
+def test_a_use_of_the_test_split_is_recorded_once_per_bundle(report: Report) -> None:
     assert [row.test_look for row in report.rows] == [1, 1, 1]
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long look at the machine, no fresh processes, few calls: for tests that ask for none of those."""
-    monkeypatch.setattr(bench, "look", lambda: look(seconds=0.0))
-    monkeypatch.setattr(summing_up, "look", lambda: look(seconds=0.0))
+    """No long sample of the machine's state, no fresh processes, few calls: for tests that need none of those."""
+    monkeypatch.setattr(bench, "read_conditions", lambda: read_conditions(seconds=0.0))
+    monkeypatch.setattr(report_builder, "read_conditions", lambda: read_conditions(seconds=0.0))
     monkeypatch.setattr(rounds, "MOST_TURNS", 1)
     monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))
     canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
@@ -271,20 +272,20 @@ def test_an_interruption_leaves_a_report_that_says_so(
 
 
 @pytest.mark.usefixtures("short")
-def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answered(
+def test_an_interruption_between_corrupted_images_keeps_those_that_all_rows_have_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(corrupted_images, "_IMAGES", 2)
-    asked: list[str] = []
-    answers = corrupted_images._answers
+    called: list[str] = []
+    predicted = corrupted_images._predicted
 
     def until_the_second_block(contender: BundleContender, *arguments: Any) -> Any:
-        asked.append(contender.name)
-        if len(asked) == 4:
+        called.append(contender.name)
+        if len(called) == 4:
             raise KeyboardInterrupt
-        return answers(contender, *arguments)
+        return predicted(contender, *arguments)
 
-    monkeypatch.setattr(corrupted_images, "_answers", until_the_second_block)
+    monkeypatch.setattr(corrupted_images, "_predicted", until_the_second_block)
     bundles = [tiny.build(tmp_path / name) for name in "ab"]
     state = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
     report = report_of(state, "")
@@ -292,7 +293,7 @@ def test_an_interruption_between_spoilt_images_keeps_those_that_all_have_answere
     assert [row.robustness.images if row.robustness else None for row in report.rows] == [2, 2]
 
 
-def test_spoilt_images_need_labelled_ones(tmp_path: Path) -> None:
+def test_corrupted_images_need_labelled_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--corruptions.*--data"):
         measure([tiny.build(tmp_path / "a")], replace(QUICK, corruptions=("blur",)))
 
@@ -320,7 +321,7 @@ def test_image_encoders_are_proven_by_their_embeddings_and_timed_without_accurac
         assert row.answers is row.evaluation is row.parity is None
 
 
-def test_encoders_have_no_classes_to_judge_by_labelled_images(tmp_path: Path) -> None:
+def test_encoders_are_not_benched_on_labelled_images(tmp_path: Path) -> None:
     encoder = tiny.build(tmp_path / "encoder", task="embed-image", labels=())
     with pytest.raises(UsageError, match="without --data"):
         measure([encoder], QUICK, data=labelled(tmp_path / "views"))
@@ -334,7 +335,7 @@ def test_the_same_bundle_twice_makes_two_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_graph_of_a_fixed_batch_is_timed_in_its_chunks(tmp_path: Path) -> None:
+def test_a_graph_of_a_fixed_batch_size_is_timed_in_chunks_of_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     bundle = tiny.build(tmp_path / "a", "onnx", batch=1)
     report = report_of(measure([bundle], replace(QUICK, batch_sizes=(3,))), "")
@@ -342,7 +343,7 @@ def test_a_graph_of_a_fixed_batch_is_timed_in_its_chunks(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("short")
-def test_the_plain_loop_answers_as_its_pytorch_bundle_and_only_at_batch_1(tmp_path: Path) -> None:
+def test_the_plain_loop_predicts_as_its_pytorch_bundle_does_and_only_at_batch_1(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     bundle = tiny.build(tmp_path / "a", "pytorch")
     report = report_of(measure([bundle], replace(QUICK, batch_sizes=(1, 2)), data=labelled(tmp_path / "views")), "")
@@ -355,7 +356,7 @@ def test_the_plain_loop_answers_as_its_pytorch_bundle_and_only_at_batch_1(tmp_pa
     assert [part.name for part in none.parts] == ["a"]
 
 
-def test_the_plain_loops_pixels_are_the_contracts(tmp_path: Path) -> None:
+def test_the_plain_loop_prepares_pixels_as_the_bundle_does(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from edgeclf_benchmarks.measuring.plain_loop import transform_of
 
@@ -374,7 +375,7 @@ def test_a_fresh_process_that_fails_is_a_fault_of_the_backend(tmp_path: Path) ->
         measure_cold_start(bundle, QUICK.first, 1)
 
 
-def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path: Path) -> None:
+def test_the_mlperf_profile_runs_all_scenarios_and_lists_what_they_lack(tmp_path: Path) -> None:
     from edgeclf_benchmarks.measuring.contenders import BundleContender
     from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 
@@ -394,11 +395,11 @@ def test_the_mlperf_profile_runs_all_scenarios_and_says_what_they_lack(tmp_path:
         ({"threads": (100_000,)}, "threads must be"),
         ({"rounds": 1}, "two rounds"),
         ({"margin_points": 0.0}, "margin"),
-        ({"spoilt_images": 1, "corruptions": ("blur",)}, "two spoilt images"),
-        ({"spoilt_images": 5}, "give --corruptions, too"),
+        ({"corrupted_images": 1, "corruptions": ("blur",)}, "two corrupted images"),
+        ({"corrupted_images": 5}, "give --corruptions, too"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(changes: dict[str, Any], wanted: str) -> None:
+def test_options_that_make_no_sense_are_refused(changes: dict[str, Any], wanted: str) -> None:
     with pytest.raises(UsageError, match=wanted):
         BenchOptions(**changes)
 
@@ -427,9 +428,9 @@ def test_a_report_with_a_call_that_took_no_time_is_refused(report: Report, tmp_p
         read_report(tmp_path / "report.json")
 
 
-def test_a_report_whose_answers_do_not_fit_its_images_is_refused(report: Report, tmp_path: Path) -> None:
+def test_a_report_with_more_predictions_than_images_is_refused(report: Report, tmp_path: Path) -> None:
     content = report_document(report)
     content["data"]["images"].pop()
     (tmp_path / "report.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="8 answers of 'a' for 7 images"):
+    with pytest.raises(DataError, match="8 predictions of 'a' for 7 images"):
         read_report(tmp_path / "report.json")

@@ -1,4 +1,4 @@
-"""Rounds: who is called when, how often a session is new, what an interruption leaves. The clock is the test's."""
+"""Rounds: the order of calls, how often a session is new, what an interruption leaves. The clock is the test's."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def pair(clock: Clock, ms: float = 20.0) -> tuple[Fake, Fake, list[str]]:
     return Fake("a", ms, clock, log), Fake("b", 2 * ms, clock, log), log
 
 
-def test_every_contender_is_timed_as_often_in_every_round_and_the_times_are_its_own(clock: Clock) -> None:
+def test_every_contender_is_timed_equally_often_in_every_round_with_its_own_times(clock: Clock) -> None:
     record = run(pair(clock)[:2])
     for name, ms in (("a", 20.0), ("b", 40.0)):
         taken = record.taken[name, "infer"]
@@ -116,13 +116,13 @@ def test_yardsticks_take_their_turns_in_every_round_but_decode_nothing(clock: Cl
     assert log.count("open b") == PLAN.fresh_rounds
 
 
-def test_how_busy_others_kept_the_machine_is_kept_round_by_round(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_other_processes_is_recorded_round_by_round(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     busy = iter([0.5, 2.0, *[1.0] * 8])
     monkeypatch.setattr(rounds.OthersLoad, "since_last", lambda self: next(busy))
     assert run(pair(clock)[:2]).busy_cores == [0.5, 2.0, *[1.0] * 8]
 
 
-def test_sessions_are_opened_anew_in_as_many_rounds_as_asked_and_all_are_closed(clock: Clock) -> None:
+def test_sessions_are_opened_anew_in_as_many_rounds_as_planned_and_all_are_closed(clock: Clock) -> None:
     a, b, log = pair(clock)
     run((a, b))
     assert log.count("open a") == log.count("open b") == PLAN.fresh_rounds
@@ -181,7 +181,7 @@ def test_warm_up_ends_when_two_windows_agree(clock: Clock) -> None:
     assert FEWEST_WARM_UP < warmed.calls <= 20
 
 
-def test_warm_up_that_never_settles_ends_and_says_so(clock: Clock) -> None:
+def test_warm_up_that_never_settles_ends_and_is_marked_as_not_settled(clock: Clock) -> None:
     noise = random.Random(0)
 
     def call() -> None:
@@ -192,7 +192,7 @@ def test_warm_up_that_never_settles_ends_and_says_so(clock: Clock) -> None:
     assert warmed.settled is False or warmed.seconds <= 20
 
 
-def test_a_latency_keeps_every_sample_and_sees_that_it_slowed_down() -> None:
+def test_a_latency_keeps_every_sample_and_detects_a_slowdown() -> None:
     steady = summarise("infer", 1, 1, [[1.0] * 40, [1.0] * 40], [[0.0] * 40] * 2, None)
     assert (steady.samples, steady.p90_ms, steady.p95_ms, steady.slowed) == (80, 1.0, None, False)
     slowing = summarise("infer", 1, 1, [[1.0] * 40, [1.0] * 20 + [1.2] * 20], [[0.0] * 40] * 2, None)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeclf_benchmarks.measuring.speed import Ratio, floor_of, log_ratios, ratio_of, speed_of
+from edgeclf_benchmarks.measuring.speed import Ratio, log_ratios, noise_of, ratio_of, speed_of
 from edgeclf_runtime.metrics.intervals import Interval
 
 Rounds = list[list[float]]
@@ -27,9 +27,9 @@ def noisy_rounds(random: np.random.Generator, factors: list[float], rounds: int 
 
 def verdict(random: np.random.Generator, factor: float) -> str:
     base, same, row = noisy_rounds(random, [1.0, 1.0, factor])
-    floor, found = ratio_of(same, base), ratio_of(row, base)
-    assert floor is not None and found is not None
-    return speed_of(found.value, found.interval, len(found.by_round), floor_of(floor))
+    same_ratio, found = ratio_of(same, base), ratio_of(row, base)
+    assert same_ratio is not None and found is not None
+    return speed_of(found.value, found.interval, len(found.by_round), noise_of(same_ratio))
 
 
 def test_a_planted_slowdown_of_15_percent_is_found_every_time() -> None:
@@ -66,22 +66,22 @@ def test_a_call_without_a_partner_is_left_out() -> None:
     assert log_ratios([[2.0], [2.0]], [[1.0]]) == [[math.log(2.0)]]
 
 
-def test_the_floor_is_the_farther_end_of_what_one_bundle_shows_against_itself() -> None:
-    assert floor_of(Ratio(1.0, Interval(0.9, 1.05, ""), ())) == pytest.approx(1 / 0.9)
-    assert floor_of(Ratio(1.0, Interval(0.99, 1.2, ""), ())) == pytest.approx(1.2)
+def test_the_a_a_noise_is_the_farther_end_of_the_interval_of_a_bundle_against_itself() -> None:
+    assert noise_of(Ratio(1.0, Interval(0.9, 1.05, ""), ())) == pytest.approx(1 / 0.9)
+    assert noise_of(Ratio(1.0, Interval(0.99, 1.2, ""), ())) == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(
-    ("ratio", "low", "high", "floor", "wanted"),
+    ("ratio", "low", "high", "noise", "wanted"),
     [
         (0.9, 0.88, 0.92, 1.02, "faster"),
         (0.9, 0.80, 1.01, 1.02, "no difference shown"),  # the interval holds 1
-        (0.97, 0.96, 0.98, 1.05, "no difference shown"),  # within the floor
+        (0.97, 0.96, 0.98, 1.05, "no difference shown"),  # within the A/A noise
         (1.2, 1.1, 1.3, 1.02, "slower"),
     ],
 )
-def test_faster_is_said_only_beyond_the_floor_and_where_the_interval_leaves_out_1(
-    ratio: float, low: float, high: float, floor: float, wanted: str
+def test_a_row_is_faster_only_beyond_a_a_noise_and_where_the_interval_excludes_1(
+    ratio: float, low: float, high: float, noise: float, wanted: str
 ) -> None:
-    assert speed_of(ratio, Interval(low, high, ""), 5, floor) == wanted
-    assert speed_of(ratio, Interval(low, high, ""), 4, floor) == "no difference shown"
+    assert speed_of(ratio, Interval(low, high, ""), 5, noise) == wanted
+    assert speed_of(ratio, Interval(low, high, ""), 4, noise) == "no difference shown"

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import tiny
 
-from edgeclf_benchmarks.measuring import bench, rounds, yardstick
-from edgeclf_benchmarks.measuring import report_builder as summing_up
+from edgeclf_benchmarks.measuring import bench, report_builder, rounds, yardstick
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.cold_start import ColdStart
-from edgeclf_benchmarks.measuring.machine_state import look
+from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import read_report, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
@@ -30,9 +29,9 @@ ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pytorch": "torch"}
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long look at the machine, no fresh processes, few calls."""
-    monkeypatch.setattr(bench, "look", lambda: look(seconds=0.0))
-    monkeypatch.setattr(summing_up, "look", lambda: look(seconds=0.0))
+    """No long sample of the machine's state, no fresh processes, few calls."""
+    monkeypatch.setattr(bench, "read_conditions", lambda: read_conditions(seconds=0.0))
+    monkeypatch.setattr(report_builder, "read_conditions", lambda: read_conditions(seconds=0.0))
     monkeypatch.setattr(rounds, "MOST_TURNS", 1)
     monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))
     canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
@@ -61,7 +60,7 @@ def test_every_engine_computes_the_same_network() -> None:
 
 
 def test_the_load_is_the_same_on_every_machine() -> None:
-    assert VERSION == 1, "other numbers make another load: count VERSION up, then change these"
+    assert VERSION == 1, "other numbers make another load: raise VERSION, then change these"
     assert float(network_input().sum(dtype=np.float64)) == pytest.approx(50175.85, abs=0.05)
     opened = NumpyYardstick().open(SessionOptions())
     output = opened.infer(opened.prepare([]))
@@ -101,7 +100,7 @@ def test_an_engine_without_a_yardstick_is_named_and_the_bench_goes_on(
 
 
 @pytest.mark.usefixtures("short")
-def test_a_bundle_that_is_called_like_a_yardstick_gets_another_name(tmp_path: Path) -> None:
+def test_a_bundle_with_the_name_of_a_yardstick_gets_another_name(tmp_path: Path) -> None:
     report = report_of(measure([tiny.build(tmp_path / NAMES[-1])], OPTIONS), "")
     assert [row.name for row in report.rows] == [f"{NAMES[-1]} (2)"]
     assert report.rows[0].latency("infer", 1, 1) is not None

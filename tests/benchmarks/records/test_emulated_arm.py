@@ -1,4 +1,4 @@
-"""A bundle made on x86-64, verified and asked on an emulated aarch64 machine with the wheels that a board installs."""
+"""A bundle made on x86-64, verified and run on an emulated aarch64 machine with the wheels that a board installs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def photograph(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_bundle_passes_on_aarch64_and_answers_as_here(arm: EmulatedMachine, photograph: Path, tmp_path: Path) -> None:
+def test_a_bundle_passes_on_aarch64_and_predicts_as_here(
+    arm: EmulatedMachine, photograph: Path, tmp_path: Path
+) -> None:
     bundle = tiny.build(tmp_path / "bundle", "onnx")
     found = compare(arm, bundle.path, photograph)
     assert found["machine"]["architecture"] == "aarch64"
@@ -42,13 +44,13 @@ def test_a_bundle_passes_on_aarch64_and_answers_as_here(arm: EmulatedMachine, ph
 @pytest.mark.slow
 def test_a_bundle_with_other_weights_fails_there(arm: EmulatedMachine, photograph: Path, tmp_path: Path) -> None:
     tiny.build(tmp_path / "bundle", "onnx")
-    spoilt = tiny.replace_weights(tmp_path / "bundle", seed=1)
+    changed = tiny.replace_weights(tmp_path / "bundle", seed=1)
     with pytest.raises(SystemExit, match=r"verify ended with 1 on aarch64: .*fails on this machine"):
-        compare(arm, spoilt.path, photograph)
+        compare(arm, changed.path, photograph)
 
 
 @pytest.mark.slow
-def test_torch_is_not_there(arm: EmulatedMachine) -> None:
+def test_torch_is_not_installed_there(arm: EmulatedMachine) -> None:
     assert arm.run("-c", "import torch").returncode == 1
     assert arm.run("-c", "import platform; print(platform.machine())").stdout == "aarch64\n"
 
@@ -61,12 +63,10 @@ def test_a_missing_tool_is_named_before_anything_is_made(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", CPUS)
-def test_the_played_cpuinfo_is_read_as_that_processor(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fake_cpuinfo_is_read_as_that_processor(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeclf_runtime.machine import facts as machine
 
-    emulated_arm._play_kernel_files(tmp_path, CPUS[name])
+    emulated_arm._fake_kernel_files(tmp_path, CPUS[name])
     text = (tmp_path / "proc/cpuinfo").read_text()
     monkeypatch.setattr(machine, "_read", lambda path: text)
     assert machine.cpu_model() == CPUS[name].part
@@ -83,7 +83,7 @@ def test_the_record_names_what_was_emulated_and_holds_no_times(root: Path) -> No
             assert (each["verdict"], each["machine"]["cpu"]) == ("pass", CPUS[processor].part)
 
 
-def test_a_run_that_fails_ends_with_its_own_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_that_fails_ends_with_its_own_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     failed = subprocess.CompletedProcess([], 4, stdout="", stderr="error: no engine\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(SystemExit, match="edgeclf verify ended with 4 on aarch64: error: no engine"):

@@ -1,4 +1,4 @@
-"""The table of latencies in docs/measured.md is the record's, and nobody's handwriting."""
+"""The table of latencies in docs/measured.md is generated from the record, not written by hand."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _record() -> dict[str, Any]:
     }
 
 
-def test_the_table_takes_its_place_and_nothing_else_changes() -> None:
-    readme = f"# edgeclf\n\n{BEGIN}\n\nold\n\n{END}\n\n## Next\n"
-    found = with_table(readme, _record())
+def test_the_table_is_replaced_and_nothing_else_changes() -> None:
+    page = f"# edgeclf\n\n{BEGIN}\n\nold\n\n{END}\n\n## Next\n"
+    found = with_table(page, _record())
     assert found.startswith(f"# edgeclf\n\n{BEGIN}\n\n| backbone |") and found.endswith(f"\n{END}\n\n## Next\n")
     assert "old" not in found
     assert with_table(found, _record()) == found
@@ -55,15 +55,15 @@ def test_a_line_holds_the_medians_of_every_target_at_the_first_number_of_threads
     assert "1 thread, A CPU, 2026-01-02" in found
 
 
-@pytest.mark.parametrize("readme", ["", f"{BEGIN}", f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
-def test_a_readme_without_the_place_is_refused(readme: str) -> None:
+@pytest.mark.parametrize("page", ["", f"{BEGIN}", f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_a_page_without_the_two_comments_is_refused(page: str) -> None:
     with pytest.raises(ValueError, match="once each and in this order"):
-        with_table(readme, _record())
+        with_table(page, _record())
 
 
-def test_the_readme_agrees_with_the_record() -> None:
-    readme = PAGE.read_text(encoding="utf-8")
+def test_the_page_agrees_with_the_record() -> None:
+    page = PAGE.read_text(encoding="utf-8")
     if not RECORD.exists():
-        assert BEGIN in readme and END in readme
+        assert BEGIN in page and END in page
         pytest.skip("benchmarks/results/bench.json has not been recorded yet")
-    assert with_table(readme, json.loads(RECORD.read_bytes())) == readme
+    assert with_table(page, json.loads(RECORD.read_bytes())) == page

@@ -175,13 +175,12 @@ def test_a_fault_of_the_machine_is_told_and_fails_only_with_strict_env(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgeclf_benchmarks.measuring import bench
-    from edgeclf_benchmarks.measuring import report_builder as summing_up
+    from edgeclf_benchmarks.measuring import bench, report_builder
     from edgeclf_benchmarks.measuring.machine_state import Conditions
 
     quiet = Conditions("2026-11-23T15:04:05Z", 0.1, 0.0, 4, 4)
-    monkeypatch.setattr(bench, "look", lambda: replace(quiet, **before))
-    monkeypatch.setattr(summing_up, "look", lambda: replace(quiet, **after))
+    monkeypatch.setattr(bench, "read_conditions", lambda: replace(quiet, **before))
+    monkeypatch.setattr(report_builder, "read_conditions", lambda: replace(quiet, **after))
     place = tmp_path / "r.json"
     assert run(["bench", str(bundle), *QUICK, "-o", str(place)]) == 0
     assert said in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_a_gate_that_nothing_answers_is_an_error_and_the_report_is_kept(
     benched: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert benched(made_report(ROWS), "--fail-if", "images_per_s<5") == 3
-    assert "no row can be judged by 'images_per_s<5'" in capsys.readouterr().err
+    assert "no row can be evaluated by 'images_per_s<5'" in capsys.readouterr().err
     assert read_report(tmp_path / "new.json").gates == ()
 
 

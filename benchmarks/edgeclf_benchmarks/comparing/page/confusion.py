@@ -1,4 +1,4 @@
-"""What is taken for what: a matrix an entry and its difference from the reference, or the pairs that matter most."""
+"""Confusion of classes: a matrix an entry and its difference from the reference, or the pairs that matter most."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def confusions(entries: Sequence[Entry]) -> str:
             parts.append(f'<p class="same">{whose} <span class="dim">the same as {badges([first], entries)}</span></p>')
             continue
         worst = next(pairs_of(found.classes, found.confusion), None)
-        told = "no confusion" if worst is None else f"most often: {worst[1]} taken for {worst[2]}, {_times(worst[0])}"
+        summary = (
+            "no confusion" if worst is None else f"most often: {worst[1]} predicted as {worst[2]}, {_times(worst[0])}"
+        )
         shown = "".join(_tables(entry, found))
         parts.append(
-            f'<details{"" if parts else " open"}><summary>{whose} <span class="dim">{text(told)}</span></summary>'
+            f'<details{"" if parts else " open"}><summary>{whose} <span class="dim">{text(summary)}</span></summary>'
             f'<div class="beside">{shown}</div></details>'
         )
     return "".join(parts)
@@ -42,7 +44,7 @@ def confusions(entries: Sequence[Entry]) -> str:
 def _tables(entry: Entry, found: Evaluation) -> Iterator[str]:
     reference = reference_of(entry)
     if len(found.classes) <= _MOST_CLASSES:
-        yield _matrix(f"{entry.name}: rows are the right class, columns the answer", found.classes, found.confusion)
+        yield _matrix(f"{entry.name}: rows are labels, columns predictions", found.classes, found.confusion)
     elif (table := pairs_table(entry, found)).rows:
         yield to_html(table)
     if reference is None:
@@ -64,38 +66,39 @@ def reference_of(entry: Entry) -> Evaluation | None:
 def pairs_table(entry: Entry, found: Evaluation, most: int = _MOST_PAIRS) -> Table:
     """The commonest confusions."""
     rows = [
-        (right, answer, str(images)) for images, right, answer in list(pairs_of(found.classes, found.confusion))[:most]
+        (label, predicted, str(images))
+        for images, label, predicted in list(pairs_of(found.classes, found.confusion))[:most]
     ]
     return Table(
-        f"{entry.name}: commonest confusions", ("right", "answered", "images"), tuple(rows), words=("answered",)
+        f"{entry.name}: commonest confusions", ("label", "predicted", "images"), tuple(rows), words=("predicted",)
     )
 
 
 def changes_table(entry: Entry, found: Evaluation, reference: Evaluation, most: int = _MOST_PAIRS) -> Table:
-    """The pairs, right answers among them, whose count changed most from the reference."""
+    """The pairs, correct ones among them, whose count changed most from the reference."""
     changes = difference(found, reference)
     cells = [
-        (-abs(images), right, answer, f"{images:+d}")
-        for right, row in enumerate(changes)
-        for answer, images in enumerate(row)
+        (-abs(images), label, predicted, f"{images:+d}")
+        for label, row in enumerate(changes)
+        for predicted, images in enumerate(row)
         if images
     ]
     rows = tuple(
-        (found.classes[right], found.classes[answer], images) for _, right, answer, images in sorted(cells)[:most]
+        (found.classes[label], found.classes[predicted], images) for _, label, predicted, images in sorted(cells)[:most]
     )
     caption = f"{entry.name}: what changed most against {entry.report.reference}"
-    return Table(caption, ("right", "answered", "images"), rows, words=("answered",))
+    return Table(caption, ("label", "predicted", "images"), rows, words=("predicted",))
 
 
 def pairs_of(classes: Sequence[str], confusion: Counts) -> Iterator[tuple[int, str, str]]:
-    """Images, right class and answer of each confusion that happened, the commonest first."""
+    """Images, label and predicted class of each confusion that happened, the commonest first."""
     found = [
-        (-images, right, answer)
-        for right, row in enumerate(confusion)
-        for answer, images in enumerate(row)
-        if images and right != answer
+        (-images, label, predicted)
+        for label, row in enumerate(confusion)
+        for predicted, images in enumerate(row)
+        if images and label != predicted
     ]
-    return ((-images, classes[right], classes[answer]) for images, right, answer in sorted(found))
+    return ((-images, classes[label], classes[predicted]) for images, label, predicted in sorted(found))
 
 
 def difference(found: Evaluation, reference: Evaluation) -> Counts:
@@ -107,7 +110,7 @@ def difference(found: Evaluation, reference: Evaluation) -> Counts:
 
 
 def _matrix(caption: str, classes: Sequence[str], counts: Counts, *, signed: bool = False) -> str:
-    """Shaded by the share of the right class's images, or of the largest difference."""
+    """Shaded by the share of the label's images, or of the largest difference."""
     short = [text(each) for each in shortened_apart(classes, _LONGEST_HEADING)]
     head = "".join(
         f'<th scope="col" title="{text(each)}"><span>{shown}</span></th>'
@@ -115,11 +118,11 @@ def _matrix(caption: str, classes: Sequence[str], counts: Counts, *, signed: boo
     )
     largest = max(abs(images) for row in counts for images in row) or 1
     body = ""
-    for right, row in enumerate(counts):
+    for label, row in enumerate(counts):
         whole = largest if signed else sum(row) or 1
-        cells = "".join(_cell(right == answer, images, whole, signed=signed) for answer, images in enumerate(row))
-        body += f'<tr><th scope="row" title="{text(classes[right])}">{short[right]}</th>{cells}</tr>'
-    corner = '<td class="corner">right ↓ answer →</td>'
+        cells = "".join(_cell(label == predicted, images, whole, signed=signed) for predicted, images in enumerate(row))
+        body += f'<tr><th scope="row" title="{text(classes[label])}">{short[label]}</th>{cells}</tr>'
+    corner = '<td class="corner">label ↓ prediction →</td>'
     return scrolling(caption, f"<thead><tr>{corner}{head}</tr></thead><tbody>{body}</tbody>", kind="matrix")
 
 

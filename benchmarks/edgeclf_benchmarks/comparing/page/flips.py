@@ -1,4 +1,4 @@
-"""Images that one row answers rightly and its reference wrongly, or the other way round, with both answers."""
+"""Images that only one of a row and its reference predicts correctly, with both predictions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _RIGHT, _WRONG = '<span class="pass">✓', '<span class="fail">✗'
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One class that was answered for an image: by which entries (numbers), how surely, and whether it is right."""
+class PredictedClass:
+    """One class that was predicted for an image: by which entries (numbers), their scores, and whether it is right."""
 
     label: str
     right: bool
@@ -29,31 +29,31 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """An image on which rows and references part ways: all answers to it; `thumbnail` is a JPEG in base64."""
+    """An image whose correctness changed in a row: all predictions for it; `thumbnail` is a JPEG in base64."""
 
     path: str
     label: str
-    answers: tuple[Answer, ...]
+    predictions: tuple[PredictedClass, ...]
     thumbnail: str | None
 
 
 def flipped_images(entries: Sequence[Entry]) -> tuple[tuple[Flipped, ...], int]:
     """Those that most rows lose first, at most MOST, and how many there are; all reports have the same images."""
-    answered = [(number, entry) for number, entry in enumerate(entries, 1) if entry.row.answers is not None]
-    data = next((entry.report.data for _, entry in answered if entry.report.data is not None), None)
+    predicting = [(number, entry) for number, entry in enumerate(entries, 1) if entry.row.answers is not None]
+    data = next((entry.report.data for _, entry in predicting if entry.report.data is not None), None)
     if data is None:
         return (), 0
     thumbnails: dict[str, str] = {}
-    for _, entry in answered:
+    for _, entry in predicting:
         thumbnails |= entry.report.data.thumbnails if entry.report.data is not None else {}
     labels = np.array([image.number for image in data.images], dtype=np.intp)
-    places = _places([entry for _, entry in answered], labels)
+    places = _places([entry for _, entry in predicting], labels)
     order = sorted(places, key=lambda place: data.images[place].path not in thumbnails)  # stable
     shown = tuple(
         Flipped(
             data.images[place].path,
             data.classes[labels[place]],
-            tuple(_answers(answered, data.classes, place, int(labels[place]))),
+            tuple(_predictions(predicting, data.classes, place, int(labels[place]))),
             thumbnails.get(data.images[place].path),
         )
         for place in order[:MOST]
@@ -62,7 +62,7 @@ def flipped_images(entries: Sequence[Entry]) -> tuple[tuple[Flipped, ...], int]:
 
 
 def _places(entries: Sequence[Entry], labels: NDArray[np.intp]) -> list[int]:
-    """Those that part ways with the reference of their own report, of each report the most telling first."""
+    """Those whose correctness differs from the reference of their report, those that most rows lose first."""
     places: dict[int, None] = {}
     for report in dict.fromkeys(id(entry.report) for entry in entries):
         rows = [entry for entry in entries if id(entry.report) == report]
@@ -77,33 +77,35 @@ def _numbers(entry: Entry) -> NDArray[np.intp]:
     return np.array(entry.row.answers.numbers if entry.row.answers else (), dtype=np.intp)
 
 
-def _answers(answered: Sequence[tuple[int, Entry]], classes: Sequence[str], place: int, label: int) -> Iterator[Answer]:
+def _predictions(
+    predicting: Sequence[tuple[int, Entry]], classes: Sequence[str], place: int, label: int
+) -> Iterator[PredictedClass]:
     """The right one first, then those that most rows give."""
     given: dict[int, list[tuple[int, float]]] = {}
-    for number, entry in answered:
+    for number, entry in predicting:
         if entry.row.answers is not None:
             sure = entry.row.answers.confidence[place]
             given.setdefault(entry.row.answers.numbers[place], []).append((number, sure))
-    for answer in sorted(given, key=lambda each: (each != label, -len(given[each]), each)):
-        numbers, confidence = zip(*given[answer], strict=True)
-        yield Answer(classes[answer], answer == label, numbers, confidence)
+    for predicted in sorted(given, key=lambda each: (each != label, -len(given[each]), each)):
+        numbers, confidence = zip(*given[predicted], strict=True)
+        yield PredictedClass(classes[predicted], predicted == label, numbers, confidence)
 
 
 def cards(entries: Sequence[Entry], images: Sequence[Flipped]) -> str:
-    """A card an image: the picture where the report has one, the right class, and who answers what."""
+    """A card an image: its thumbnail where the report has one, its label, and which row predicts what."""
     return f'<ul class="cards">{"".join(_card(entries, image) for image in images)}</ul>'
 
 
 def _card(entries: Sequence[Entry], image: Flipped) -> str:
-    picture = '<span class="blank" aria-hidden="true">no picture</span>'
+    thumbnail = '<span class="blank" aria-hidden="true">no thumbnail</span>'
     if image.thumbnail is not None:
-        picture = f'<img alt="{text(image.label)}" src="data:image/jpeg;base64,{text(image.thumbnail)}">'
-    answers = "".join(
+        thumbnail = f'<img alt="{text(image.label)}" src="data:image/jpeg;base64,{text(image.thumbnail)}">'
+    predictions = "".join(
         f"<li>{_RIGHT if each.right else _WRONG} {name(each.label)}</span> {badges(each.numbers, entries)}</li>"
-        for each in image.answers
+        for each in image.predictions
     )
     path = f'<span class="dim" title="{text(image.path)}">{text(_ending(image.path))}</span>'
-    return f"<li>{picture}<div><b>{name(image.label)}</b> {path}<ul>{answers}</ul></div></li>"
+    return f"<li>{thumbnail}<div><b>{name(image.label)}</b> {path}<ul>{predictions}</ul></div></li>"
 
 
 def _ending(path: str) -> str:
@@ -112,17 +114,19 @@ def _ending(path: str) -> str:
 
 
 def flipped_table(entries: Sequence[Entry], images: Sequence[Flipped]) -> Table:
-    """The same in words, with how sure each row is."""
+    """The same as a table, with each row's score."""
     rows = [
         (
             image.path,
             image.label,
             "; ".join(
                 f"{entries[number - 1].name}: {each.label} ({confidence:.2f})"
-                for each in image.answers
+                for each in image.predictions
                 for number, confidence in zip(each.numbers, each.confidence, strict=True)
             ),
         )
         for image in images
     ]
-    return Table("Answers to the images", ("image", "right", "answers"), tuple(rows), words=("right", "answers"))
+    return Table(
+        "Predictions for the images", ("image", "label", "predictions"), tuple(rows), words=("label", "predictions")
+    )

@@ -11,16 +11,16 @@ from edgeclf_benchmarks.page.marks import badge, marker_of, shape_of
 
 
 def badges(numbers: Iterable[int], entries: Sequence[Entry]) -> str:
-    """Marks in a line without their names, which are there to be heard, or pointed at."""
+    """Marks in a line without their names, which are there for screen readers and as tooltips."""
     return " ".join(
         f'<span class="pointed" title="{name_of(entries, number)}">{badge(number)}'
-        f'<span class="heard">{name_of(entries, number)}</span></span>'
+        f'<span class="visually-hidden">{name_of(entries, number)}</span></span>'
         for number in numbers
     )
 
 
 def key(entries: Sequence[Entry], numbers: Iterable[int], figures: Mapping[int, str] = MappingProxyType({})) -> str:
-    """Which mark and which line is whose, with its figures where there are some."""
+    """The legend: mark, line and name of each entry, with its figures where there are some."""
     items = "".join(
         f'<li><svg class="sample" viewBox="-24 -13 48 26" aria-hidden="true"><g class="{marker_of(number)}">'
         f'<path class="line" d="M-24 0H24"/></g><g class="mark {marker_of(number)}">{shape_of(number)}</g></svg>'

@@ -29,7 +29,7 @@ from edgeclf_benchmarks.page.escaping import name, text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
 
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "i"}
-_HEARD = {"pass": "Passed", "fail": "Failed", "inconclusive": "Not settled", "note": "Note"}
+_SPOKEN = {"pass": "Passed", "fail": "Failed", "inconclusive": "Inconclusive", "note": "Note"}
 _LONGEST_TITLE = 120
 
 
@@ -84,22 +84,22 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
     whose = key(entries, numbers)
     yield "Verdict", _verdict(compared)
     yield "Since the baseline", _table(since_baseline(compared))
-    if picture := pareto(entries):
-        yield "Latency against accuracy", picture
+    if chart := pareto(entries):
+        yield "Latency against accuracy", chart
     speed = _table(figures(speed_caption(compared.sources), SPEED, entries, numbers))
     yield "Speed", f"{speed}{_fine_print(entries)}"
     yield "Accuracy", _table(figures("Accuracy, and what training took", ACCURACY, entries, numbers))
     yield "Parity", _table(figures("Each row and its reference on the same images", PARITY, entries, against))
     yield "Cost", _table(figures("Size, memory, start and energy", COST, entries, numbers))
-    if pictures := f"{ecdf(entries)}{trace(entries)}{stages(entries)}":
-        yield "Latency in detail", f'{whose}<div class="columns">{pictures}</div>'
+    if charts := f"{ecdf(entries)}{trace(entries)}{stages(entries)}":
+        yield "Latency in detail", f'{whose}<div class="columns">{charts}</div>'
     yield "Confusion", confusions(entries)
     yield "Classes", _table(per_class(entries))
     if panels := roc(entries):
         yield "ROC curves", f"{whose}{panels}{_table(areas_table(entries))}"
     if panels := reliability(entries):
         yield "Reliability", f'{panels}<p class="dim">{_RELIABILITY}</p>'
-    yield "Changed answers", _flipped(entries)
+    yield "Changed predictions", _flipped(entries)
     if panels := robustness(entries):
         yield "Robustness", f"{whose}{panels}{''.join(map(_table, robustness_tables(entries)))}"
     yield "Warnings", _table(cautions(compared.sources)) or "<p>None.</p>"
@@ -111,16 +111,16 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
 _INTERVALS = "Brackets are 95 % intervals. A percentile is the upper bound of LoadGen's early stopping."
 PLAIN_LOOP = (
     "The plain loop is no bundle: it is what a tutorial does at inference (PIL, torchvision's transforms, the eager "
-    "PyTorch module, one image at a time) with the weights of the pytorch bundle, to be compared with."
+    "PyTorch module, one image at a time) with the weights of the pytorch bundle, for comparison."
 )
 _RELIABILITY = (
-    "Bars: the share that was right among answers of that confidence; the line across each bar: their mean confidence. "
-    "A bar below its line is too sure of itself. Narrow bars at the bottom: how many images."
+    "Bars: the accuracy of the predictions of that confidence; the line across each bar: their mean confidence. "
+    "A bar below its line means overconfidence. Narrow bars at the bottom: how many images."
 )
 
 
 def _fine_print(entries: tuple[Entry, ...]) -> str:
-    """What the figures of speed mean, and which are missing for want of calls."""
+    """What the figures of speed mean, and which are missing because of too few calls."""
     lacking = too_few_calls([(entry.name, entry.latency()) for entry in entries])
     loop = PLAIN_LOOP if any(entry.row.kind == "plain-loop" for entry in entries) else ""
     sentences = (_INTERVALS, f"{lacking[:1].upper()}{lacking[1:]}." if lacking else "", loop)
@@ -141,8 +141,11 @@ def _finding(finding: Finding) -> str:
 
 
 def _sign(kind: str) -> str:
-    seen, heard = f'<span aria-hidden="true">{_SIGNS[kind]}</span>', f'<span class="heard">{_HEARD[kind]}:</span>'
-    return f'<span class="sign {kind}">{seen}{heard}</span>'
+    seen, spoken = (
+        f'<span aria-hidden="true">{_SIGNS[kind]}</span>',
+        f'<span class="visually-hidden">{_SPOKEN[kind]}:</span>',
+    )
+    return f'<span class="sign {kind}">{seen}{spoken}</span>'
 
 
 def _table(table: Table | None) -> str:
@@ -154,7 +157,7 @@ def _flipped(entries: tuple[Entry, ...]) -> str:
     if not images:
         return ""
     some = f"{len(images)} of the {count} images" if count > len(images) else f"All images ({count})"
-    what = "on which a row and its reference part ways; first those that most rows lose."
+    what = "that only one of a row and its reference predicts correctly; first those that most rows lose."
     return f'<p class="dim">{some} {what}</p>{cards(entries, images)}'
 
 

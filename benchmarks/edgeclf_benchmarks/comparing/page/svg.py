@@ -1,4 +1,4 @@
-"""Axes, grids and figures of inline SVG: the paper that a comparison's pictures are drawn on."""
+"""Axes, grids and figures of inline SVG: the parts of a comparison's charts."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
-    """A picture of `width` x `height` units with two axes, and the room around them for labels."""
+class Plot:
+    """A plot of `width` x `height` units with two axes, and the room around them for labels."""
 
     x: Axis
     y: Axis
@@ -99,16 +99,17 @@ class Paper:
 
 def figure(
     title: str,
-    told: str,
+    description: str,
     parts: Sequence[str],
     size: tuple[float, float],
     *,
     caption: str = "",
-    kind: str = "picture",
+    kind: str = "chart",
 ) -> str:
-    """A picture with its caption. `told` says in words what it shows; `caption` is HTML, by default the title."""
+    """A chart with its caption. `description` says in words what it shows; `caption` is HTML, or else the title."""
     width, height = size
     return (
         f'<figure class="{kind}"><svg viewBox="0 0 {width:g} {height:g}" role="img"><title>{text(title)}</title>'
-        f"<desc>{text(told)}</desc>{''.join(parts)}</svg><figcaption>{caption or text(title)}</figcaption></figure>"
+        f"<desc>{text(description)}</desc>{''.join(parts)}</svg>"
+        f"<figcaption>{caption or text(title)}</figcaption></figure>"
     )

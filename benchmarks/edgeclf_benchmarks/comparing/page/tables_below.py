@@ -1,4 +1,4 @@
-"""The tables below a comparison's pictures: classes, machines, warnings, commands and hashes."""
+"""The tables below a comparison's charts: classes, machines, warnings, commands and hashes."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from edgeclf_benchmarks.measuring.machine_state import Conditions
 from edgeclf_benchmarks.page.html_tables import Table
 
 _MOST_CLASSES = 40
-_GRAVITY = {"fail": 0, "inconclusive": 1, "pass": 2}
+_SEVERITY = {"fail": 0, "inconclusive": 1, "pass": 2}
 
 
 def per_class(entries: Sequence[Entry], most: int = _MOST_CLASSES) -> Table | None:
     """F1 of each class, the classes on which entries do worst first."""
-    judged = [(number, entry.row.evaluation) for number, entry in enumerate(entries, 1) if entry.row.evaluation]
-    if not judged:
+    evaluated = [(number, entry.row.evaluation) for number, entry in enumerate(entries, 1) if entry.row.evaluation]
+    if not evaluated:
         return None
-    classes = judged[0][1].classes
-    figures = [[found.per_class[place].f1 for _, found in judged] for place in range(len(classes))]
+    classes = evaluated[0][1].classes
+    figures = [[found.per_class[place].f1 for _, found in evaluated] for place in range(len(classes))]
     order = sorted(
         range(len(classes)), key=lambda place: min((f1 for f1 in figures[place] if f1 is not None), default=2)
     )
     rows = [
         (
             classes[place],
-            str(judged[0][1].per_class[place].support),
+            str(evaluated[0][1].per_class[place].support),
             *("n/a" if f1 is None else f"{f1:.3f}" for f1 in figures[place]),
         )
         for place in order[:most]
     ]
     return Table(
         "F1 of each class, the lowest first" + (f" ({most} of {len(classes)})" if len(classes) > most else ""),
-        ("class", "images", *(entries[number - 1].name for number, _ in judged)),
+        ("class", "images", *(entries[number - 1].name for number, _ in evaluated)),
         tuple(rows),
-        across=(None, None, *(number for number, _ in judged)),
+        across=(None, None, *(number for number, _ in evaluated)),
     )
 
 
@@ -62,13 +62,13 @@ def _conditions(found: Conditions) -> Iterator[tuple[str, str]]:
 
 
 def gates(compared: Compared) -> Table | None:
-    """Those of this comparison, then those that each bench had of its own; what failed comes first."""
+    """Those of this comparison, then those of each bench itself; the failed ones come first."""
     found = [(gate, gate.row) for gate in compared.gates]
     for source in compared.sources:
         found += [(gate, f"{gate.row} ({source.file})") for gate in source.report.gates]
     rows = [
         (gate.expression, gate.verdict, row, gate.line.removeprefix(f"{gate.expression}: {gate.row}: "))
-        for gate, row in sorted(found, key=lambda each: _GRAVITY[each[0].verdict])
+        for gate, row in sorted(found, key=lambda each: _SEVERITY[each[0].verdict])
     ]
     headings = ("fails if", "verdict", "row", "found")
     return Table("Gates", headings, tuple(rows), words=headings) if rows else None
@@ -85,24 +85,26 @@ def settings(sources: Sequence[Source]) -> Table:
             str(found.rounds),
             str(found.pairs),
             found.device,
-            _floor(source),
+            _aa_ratio(source),
         )
         for source in sources
         for found in (source.report.settings,)
     ]
-    headings = ("report", "profile", "batch", "threads", "rounds", "calls a round", "device", "itself ÷ itself")
+    headings = ("report", "profile", "batch", "threads", "rounds", "calls a round", "device", "A/A ratio [95 %]")
     return Table("How it was measured", headings, tuple(rows), words=("profile", "device"))
 
 
 def speed_caption(sources: Sequence[Source]) -> str:
     """At which batch size and number of threads rows are compared."""
     wheres = {(found.batch_sizes[0], found.threads[0]) for each in sources for found in (each.report.settings,)}
-    told = [f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}" for batch, threads in sorted(wheres)]
-    return f"Pixels to logits, {'; '.join(told)}"
+    listed = [
+        f"batch {batch}, {threads} {'thread' if threads == 1 else 'threads'}" for batch, threads in sorted(wheres)
+    ]
+    return f"Pixels to logits, {'; '.join(listed)}"
 
 
-def _floor(source: Source) -> str:
-    """The A/A run: what one bundle shows against itself, below which no difference is called one."""
+def _aa_ratio(source: Source) -> str:
+    """The A/A run: the ratio of one bundle to itself, below which no difference is shown."""
     wanted = source.report.settings
     for each in source.report.same_against_same:
         if (each.stage, each.batch, each.threads) == ("infer", wanted.batch_sizes[0], wanted.threads[0]):
@@ -111,7 +113,7 @@ def _floor(source: Source) -> str:
 
 
 def cautions(sources: Sequence[Source]) -> Table | None:
-    """What spoils or limits the figures, with what to do."""
+    """What distorts or limits the figures, with what to do."""
     rows = [
         (source.file, each.row or "all", each.found, each.advice)
         for source in sources
@@ -122,7 +124,7 @@ def cautions(sources: Sequence[Source]) -> Table | None:
 
 
 def origins(compared: Compared) -> Iterator[Table]:
-    """How each report came about, and the hashes of reports, data and bundles."""
+    """The command of each report, and the hashes of reports, data and bundles."""
     given = [*compared.sources, *((compared.baseline,) if compared.baseline else ())]
     reports = [
         (each.file, each.report.command, each.report.created_utc, each.report.edgeclf, each.sha256) for each in given

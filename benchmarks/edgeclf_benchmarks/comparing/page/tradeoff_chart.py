@@ -1,4 +1,4 @@
-"""The picture of latency against accuracy: both intervals of every row, and those that nothing beats in both."""
+"""The chart of latency against accuracy: both intervals of every row, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.page.markers import key
-from edgeclf_benchmarks.comparing.page.svg import Axis, Paper, figure
+from edgeclf_benchmarks.comparing.page.svg import Axis, Plot, figure
 from edgeclf_benchmarks.page.marks import mark, marker_of
 from edgeclf_runtime.metrics.rounding import in_ms
 
@@ -30,23 +30,23 @@ def pareto(entries: Sequence[Entry]) -> str:
     if not points:
         return ""
     lowest, highest = min(point.top1[0] for point in points), max(point.top1[2] for point in points)
-    paper = Paper(
+    plot = Plot(
         Axis(min(point.ms[0] for point in points) / 1.15, max(point.ms[2] for point in points) * 1.15, True),
         Axis(max(0.0, lowest - 0.01), min(1.0, highest + 0.01)),
         height=400,
     )
-    parts = list(paper.frame("median of one inference, ms (logarithmic)", "top-1, share of images"))
+    parts = list(plot.frame("median of one inference, ms (logarithmic)", "top-1, share of images"))
     front = undominated([(point.ms[1], point.top1[1]) for point in points])
     if len(front) > 1:
-        parts.append(f'<polyline class="front" points="{paper.path(front)}"/>')
-    parts += [_bars(paper, point) for point in points]
-    parts += _marks(paper, points)
+        parts.append(f'<polyline class="front" points="{plot.path(front)}"/>')
+    parts += [_bars(plot, point) for point in points]
+    parts += _marks(plot, points)
     figures = {each.number: f"{in_ms(each.ms[1])} ms, top-1 {each.top1[1]:.3f}" for each in points}
-    told = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
-    title = "Latency against accuracy: further left is faster, further up is more often right"
-    caption = "Further left is faster, further up is more often right. Bars are 95 % intervals"
+    description = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
+    title = "Latency against accuracy: further left is faster, further up is more accurate"
+    caption = "Further left is faster, further up is more accurate. Bars are 95 % intervals"
     caption += "; the dashed line joins the rows that no other beats in both." if len(front) > 1 else "."
-    drawn = figure(title, told, parts, (paper.width, paper.height), caption=caption)
+    drawn = figure(title, description, parts, (plot.width, plot.height), caption=caption)
     return f'<div class="pair">{drawn}{key(entries, figures, figures)}</div>'
 
 
@@ -63,7 +63,7 @@ def _point(number: int, entry: Entry) -> _Point | None:
 
 
 def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that none is both faster and more often right than, from the fastest on."""
+    """The points that none is both faster and more accurate than, from the fastest on."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or y > front[-1][1]:
@@ -71,21 +71,21 @@ def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
     return front
 
 
-def _bars(paper: Paper, point: _Point) -> str:
-    left, x, right = map(paper.across, point.ms)
-    bottom, y, top = map(paper.up, point.top1)
+def _bars(plot: Plot, point: _Point) -> str:
+    left, x, right = map(plot.across, point.ms)
+    bottom, y, top = map(plot.up, point.top1)
     path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {bottom:.1f}V{top:.1f}"
     return f'<path class="bars {marker_of(point.number)}" d="{path}"/>'
 
 
-def _marks(paper: Paper, points: Sequence[_Point]) -> list[str]:
-    """Marks where the points are, or beside them at the end of a line where another mark is in the way."""
+def _marks(plot: Plot, points: Sequence[_Point]) -> list[str]:
+    """Marks where the points are, or beside them at the end of a line where another mark would overlap."""
     taken: list[tuple[float, float]] = []
     parts = []
     for point in points:
-        x, y = paper.across(point.ms[1]), paper.up(point.top1[1])
+        x, y = plot.across(point.ms[1]), plot.up(point.top1[1])
         places = [(x + across * _ROOM, y + down * _ROOM) for across, down in _BESIDE]
-        free = (each for each in places if _fits(paper, each) and all(_apart(each, other) for other in taken))
+        free = (each for each in places if _fits(plot, each) and all(_apart(each, other) for other in taken))
         at = next(free, (x, y))
         taken.append(at)
         if at != (x, y):
@@ -95,8 +95,8 @@ def _marks(paper: Paper, points: Sequence[_Point]) -> list[str]:
     return parts
 
 
-def _fits(paper: Paper, at: tuple[float, float]) -> bool:
-    return paper.left + 8 <= at[0] <= paper.width - 12 and 12 <= at[1] <= paper.height - paper.bottom - 8
+def _fits(plot: Plot, at: tuple[float, float]) -> bool:
+    return plot.left + 8 <= at[0] <= plot.width - 12 and 12 <= at[1] <= plot.height - plot.bottom - 8
 
 
 def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:

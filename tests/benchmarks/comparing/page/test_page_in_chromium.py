@@ -1,4 +1,4 @@
-"""The page of a comparison as a browser shows it: on a phone, in the dark, on paper, to the keyboard and the ear."""
+"""The page of a comparison in a browser: on a phone, in the dark, on paper, by keyboard, with a screen reader."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Two machines, gates and a baseline; or a dozen rows that know sixty classes."""
     folder = tmp_path_factory.mktemp("page")
     if request.param == "few classes":
-        made = [made_report(ROWS, classes=CLASSES, cpu=cpu, spoilt=True) for cpu in ("Quiet CPU 9000", "Board")]
+        made = [made_report(ROWS, classes=CLASSES, cpu=cpu, corrupted=True) for cpu in ("Quiet CPU 9000", "Board")]
     else:
         rows = {f"row_{number}-onnx-fp32": (12.0 - 0.9 * number, 40 + number) for number in range(12)}
         made = [made_report(rows, classes=tuple(f"the class {number}" for number in range(60)), images=300)]
@@ -65,7 +65,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return place
 
 
-def test_nothing_runs_is_loaded_or_complained_of(chromium: Chromium, page: Path) -> None:
+def test_no_script_runs_nothing_is_loaded_and_nothing_is_logged(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     assert chromium.logged == []
     assert [each for each in chromium.requested if not each.startswith("data:image/jpeg;base64,")] == [page.as_uri()]
@@ -83,19 +83,19 @@ def test_a_screen_of_any_width_scrolls_only_downwards(chromium: Chromium, page: 
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_labels_of_a_picture_stay_apart(chromium: Chromium, page: Path, width: int) -> None:
+def test_labels_of_a_chart_do_not_overlap(chromium: Chromium, page: Path, width: int) -> None:
     chromium.open(page, width=width)
     assert chromium.evaluate(_OVERLAPS) == []
 
 
 @pytest.mark.parametrize(("dark", "media"), [(False, ""), (True, ""), (True, "print")])
-def test_text_stands_out_from_what_is_behind_it(chromium: Chromium, page: Path, dark: bool, media: str) -> None:
+def test_text_has_enough_contrast_with_its_background(chromium: Chromium, page: Path, dark: bool, media: str) -> None:
     chromium.open(page, dark=dark, media=media)
     chromium.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert chromium.evaluate(_FAINT) == []
 
 
-def test_paper_is_white_shows_what_is_folded_and_cuts_nothing(chromium: Chromium, page: Path, tmp_path: Path) -> None:
+def test_print_is_white_shows_folded_parts_and_cuts_nothing_off(chromium: Chromium, page: Path, tmp_path: Path) -> None:
     chromium.open(page, width=A4_PX, dark=True, media="print")
     assert chromium.evaluate("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert chromium.evaluate("return [...document.querySelectorAll('details table')].every(each => each.offsetHeight)")
@@ -114,7 +114,7 @@ def test_headings_go_down_one_level_at_a_time(chromium: Chromium, page: Path) ->
     assert chromium.evaluate("return document.querySelector('main h2').textContent") == "Verdict"
 
 
-def test_who_hears_the_page_hears_what_each_part_is(chromium: Chromium, page: Path) -> None:
+def test_a_screen_reader_gets_the_role_and_name_of_each_part(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     nodes = [each for each in chromium.call("Accessibility.getFullAXTree")["nodes"] if not each["ignored"]]
     roles = [each["role"]["value"] for each in nodes]
@@ -123,14 +123,14 @@ def test_who_hears_the_page_hears_what_each_part_is(chromium: Chromium, page: Pa
     for role in ("image", "region", "table", "link", "columnheader", "rowheader", "figure"):
         found = [each for each in nodes if each["role"]["value"] == role]
         assert found and all(_named(each) for each in found if role != "figure"), role
-    told = "[...document.querySelectorAll('figure>svg')].every(each => each.querySelector('desc').textContent)"
-    assert chromium.evaluate(f"return {told}")
+    described = "[...document.querySelectorAll('figure>svg')].every(each => each.querySelector('desc').textContent)"
+    assert chromium.evaluate(f"return {described}")
     assert chromium.evaluate("return [...document.querySelectorAll('th')].every(each => each.scope)")
     lost = "return [...document.links].filter(each => !document.getElementById(each.hash.slice(1))).length"
     assert chromium.evaluate(lost) == 0
 
 
-def test_the_keyboard_reaches_what_opens_and_scrolls_and_one_sees_where_it_is(chromium: Chromium, page: Path) -> None:
+def test_the_keyboard_reaches_all_that_opens_or_scrolls_with_a_visible_focus(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     every = "[...document.querySelectorAll('a, summary, [tabindex]')]"
     wanted = chromium.evaluate(f"return {every}.filter(each => each.checkVisibility()).length")
@@ -152,8 +152,8 @@ return [document.activeElement.tagName, style.outlineStyle === 'none' ? 0 : pars
 """
 _OVERLAPS = """
 const found = []
-for (const picture of document.querySelectorAll('figure>svg')) {
-  const boxes = [...picture.querySelectorAll('text')].map(each => [each, each.getBoundingClientRect()])
+for (const chart of document.querySelectorAll('figure>svg')) {
+  const boxes = [...chart.querySelectorAll('text')].map(each => [each, each.getBoundingClientRect()])
   for (const [place, [one, a]] of boxes.entries()) for (const [other, b] of boxes.slice(place + 1)) {
     const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left)
     const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)
@@ -178,8 +178,8 @@ const behind = element => {
 const found = {}
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
 while (texts.nextNode()) {
-  const element = texts.currentNode.parentElement, told = texts.currentNode.textContent.trim()
-  if (!told || element.closest('.heard') || !element.getClientRects().length) continue
+  const element = texts.currentNode.parentElement, shown = texts.currentNode.textContent.trim()
+  if (!shown || element.closest('.visually-hidden') || !element.getClientRects().length) continue
   const style = getComputedStyle(element), drawn = element instanceof SVGElement
   if (drawn && /^(title|desc)$/.test(element.tagName)) continue
   const shape = drawn && element.closest('.mark') && element.previousElementSibling
@@ -188,7 +188,7 @@ while (texts.nextNode()) {
   const own = over(parts(drawn ? style.fill : style.color), below)
   const [high, low] = [light(own), light(below)].sort((a, b) => b - a)
   const ratio = (high + 0.05) / (low + 0.05)
-  if (ratio < 4.5) found[`${own} on ${below}`] = [told.slice(0, 30), +ratio.toFixed(2)]
+  if (ratio < 4.5) found[`${own} on ${below}`] = [shown.slice(0, 30), +ratio.toFixed(2)]
 }
 return Object.entries(found)
 """

@@ -1,4 +1,4 @@
-"""What the page and the Markdown of a comparison tell: changed answers, differences, the baseline, marks."""
+"""Sections of a comparison's page and Markdown: changed predictions, differences, the baseline, marks."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def _entries(folder: Path, *reports: Report) -> tuple[Entry, ...]:
     return entries_of(_compared(folder, *reports).sources)
 
 
-def test_an_image_that_changes_shows_both_answers_and_who_gives_them(tmp_path: Path) -> None:
+def test_an_image_that_changes_shows_both_predictions_and_the_rows_that_make_them(tmp_path: Path) -> None:
     images, count = flipped_images(_entries(tmp_path, made_report(ROWS)))
     assert count == len(images) == 3  # 40, 41 and 42 are right but for int8
-    right, wrong = images[0].answers
+    right, wrong = images[0].predictions
     assert (images[0].path, images[0].label) == ("folder/40.png", "dog")
     assert (right.label, right.right, right.numbers) == ("dog", True, (1, 2))
     assert (wrong.label, wrong.right, wrong.numbers) == ("eel", False, (3,))
@@ -65,14 +65,14 @@ def test_an_image_that_changes_shows_both_answers_and_who_gives_them(tmp_path: P
     assert html.count("<img alt=") == 3 and "All images (3)" in html
 
 
-def test_images_without_a_picture_in_the_report_are_named(tmp_path: Path) -> None:
+def test_images_without_a_thumbnail_in_the_report_are_named(tmp_path: Path) -> None:
     report = made_report(ROWS)
     assert report.data is not None
     html = page(_compared(tmp_path, replace(report, data=replace(report.data, thumbnails={}))))
-    assert "<img" not in html and html.count("no picture") == 3 and "40.png" in html
+    assert "<img" not in html and html.count("no thumbnail") == 3 and "40.png" in html
 
 
-def test_the_most_telling_images_are_those_that_most_rows_lose() -> None:
+def test_images_that_most_rows_lose_come_first() -> None:
     labels = np.array([0, 0, 1, 1, 2])
     reference = np.array([0, 0, 1, 0, 2])
     one, other = np.array([0, 1, 2, 1, 2]), np.array([0, 1, 1, 0, 2])
@@ -80,7 +80,7 @@ def test_the_most_telling_images_are_those_that_most_rows_lose() -> None:
     assert most_telling(labels, reference, []) == []
 
 
-def test_thumbnails_are_small_and_a_picture_that_is_gone_has_none(tmp_path: Path) -> None:
+def test_thumbnails_are_small_and_an_image_that_is_gone_has_none(tmp_path: Path) -> None:
     images = []
     for number, picture in enumerate(tiny.pictures()[:2]):
         picture.resize((400, 200)).save(tmp_path / f"{number}.png")
@@ -111,7 +111,7 @@ def test_many_classes_become_pairs_and_the_page_stays_small(tmp_path: Path) -> N
     assert len(html) < 1_000_000
 
 
-def test_one_matrix_serves_all_machines_with_the_same_answers(tmp_path: Path) -> None:
+def test_one_matrix_serves_all_machines_with_the_same_predictions(tmp_path: Path) -> None:
     html = page(_compared(tmp_path, made_report(ROWS), made_report(ROWS, cpu="Board")))
     assert html.count("<details") == 3 and html.count("the same as") == 3
 
@@ -124,20 +124,20 @@ def test_the_baseline_shows_what_changed_and_names_rows_that_came_or_went(tmp_pa
     (row,) = table.rows
     assert row[0] == "torch" and row[1].endswith(" ms") and row[5] == "slower"
     assert row[6].startswith("-0.33 points") and row[7] == "2"
-    told = [each.sentence for each in compared.verdict]
-    assert any("Only in the baseline old.json" in each and "gone" in each for each in told)
-    assert any("Not in the baseline old.json" in each and "int8, onnx" in each for each in told)
+    sentences = [each.sentence for each in compared.verdict]
+    assert any("Only in the baseline old.json" in each and "gone" in each for each in sentences)
+    assert any("Not in the baseline old.json" in each and "int8, onnx" in each for each in sentences)
     assert "Since the baseline" in page(compared) and "## Since the baseline" in summary(compared)
 
 
-def test_latencies_of_another_machine_are_not_set_beside_the_baseline(tmp_path: Path) -> None:
+def test_latencies_of_another_machine_are_not_compared_with_the_baseline(tmp_path: Path) -> None:
     compared = _compared(tmp_path, made_report(ROWS, cpu="Board"), baseline=made_report(ROWS))
     table = since_baseline(compared)
     assert table is not None
     assert {row[1] for row in table.rows} == {"n/a"} and {row[5] for row in table.rows} == {"another machine"}
 
 
-def test_gates_of_a_bench_stand_on_the_page_the_failed_first(tmp_path: Path) -> None:
+def test_gates_of_a_bench_are_on_the_page_the_failed_first(tmp_path: Path) -> None:
     gates = tuple(
         Gate("p50_ms>4", row, ms, 4.0, verdict, f"p50_ms>4: {row}: {ms} ms")
         for row, ms, verdict in (("int8", 3.0, "pass"), ("onnx", 5.0, "fail"))
@@ -149,9 +149,9 @@ def test_gates_of_a_bench_stand_on_the_page_the_failed_first(tmp_path: Path) -> 
 
 
 def test_thirty_two_rows_have_marks_and_lines_of_their_own() -> None:
-    looks = [(marker_of(number), re.sub("<text.*", "", mark(number, 0, 0))) for number in range(1, 33)]
-    assert len(set(looks)) == 32
-    assert len({look for look, _ in looks}) == 32
+    styles = [(marker_of(number), re.sub("<text.*", "", mark(number, 0, 0))) for number in range(1, 33)]
+    assert len(set(styles)) == 32
+    assert len({style for style, _ in styles}) == 32
 
 
 def test_all_rows_have_curves_of_the_same_classes() -> None:
@@ -168,7 +168,7 @@ def test_classes_whose_curves_are_shown_are_the_hardest(tmp_path: Path) -> None:
     assert table is not None and len(table.headings) == 4
 
 
-def test_an_outlier_stays_to_be_seen_in_the_trace(tmp_path: Path) -> None:
+def test_an_outlier_stays_visible_in_the_trace(tmp_path: Path) -> None:
     report = made_report(ROWS)
     rounds = [[5.0] * 200 for _ in range(20)]
     rounds[7][33] = 99.0
@@ -181,12 +181,12 @@ def test_an_outlier_stays_to_be_seen_in_the_trace(tmp_path: Path) -> None:
     assert "1 outlier" in drawn
 
 
-@pytest.mark.parametrize("lacking", ["data", "latency", "answers"])
+@pytest.mark.parametrize("lacking", ["data", "latency", "predictions"])
 def test_a_report_that_lacks_something_still_becomes_a_page(tmp_path: Path, lacking: str) -> None:
-    report = made_report(ROWS, data=None if lacking == "data" else "photos", spoilt=True)
+    report = made_report(ROWS, data=None if lacking == "data" else "photos", corrupted=True)
     if lacking == "latency":
         report = replace(report, rows=tuple(replace(row, latencies=()) for row in report.rows), comparisons=())
-    if lacking == "answers":
+    if lacking == "predictions":
         bare = {"answers": None, "evaluation": None, "parity": None, "curves": (), "robustness": None}
         report = replace(report, complete=False, rows=(report.rows[0], replace(report.rows[1], **bare)), comparisons=())
     compared = _compared(tmp_path, report)
@@ -196,19 +196,19 @@ def test_a_report_that_lacks_something_still_becomes_a_page(tmp_path: Path, lack
     assert ("Robustness" in html) == (lacking != "data")
 
 
-def test_the_markdown_tells_what_the_page_tells(tmp_path: Path) -> None:
-    compared = _compared(tmp_path, made_report(ROWS, spoilt=True), baseline=made_report(ROWS, seed=3))
-    pictures = {
+def test_the_markdown_has_the_sections_of_the_page(tmp_path: Path) -> None:
+    compared = _compared(tmp_path, made_report(ROWS, corrupted=True), baseline=made_report(ROWS, seed=3))
+    charts = {
         "Latency against accuracy",
         "Reliability",
         "ROC curves",
         "Verdict",
     }  # in figures: Speed, Accuracy, Classes
-    shown = set(re.findall(r"<h2 [^>]*>([^<]+)</h2>", page(compared))) - pictures
+    shown = set(re.findall(r"<h2 [^>]*>([^<]+)</h2>", page(compared))) - charts
     assert shown == set(re.findall(r"^## (.+)$", summary(compared), re.MULTILINE))
 
 
-def test_names_break_at_their_joints_and_keep_their_ends_when_short_of_room() -> None:
+def test_names_break_at_separators_and_keep_their_ends_when_shortened() -> None:
     assert name("lite0-onnx_fp32 1.5.json") == "lite0-<wbr>onnx_<wbr>fp32 1.5.<wbr>json"
     assert shortened("efficientnet_lite0-onnx-fp32", 17) == "efficien…nnx-fp32"
     assert shortened("short", 17) == "short"

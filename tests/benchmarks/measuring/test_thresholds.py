@@ -1,4 +1,4 @@
-"""What thresholds make of labelled images, by hand."""
+"""Predictions under thresholds, computed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCORES = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
 LABELS = np.array([0, 0, 1, 1])
 
 
-def test_the_share_of_unknown_and_of_right_predictions_among_the_others() -> None:
+def test_the_share_of_unknown_images_and_the_accuracy_on_the_others() -> None:
     assert decided(SCORES, LABELS, Thresholds()) is None
     found = decided(SCORES, LABELS, Thresholds(unknown_below=0.65))
     assert found == Decided("unknown below 0.65", 0.25, pytest.approx(2 / 3))

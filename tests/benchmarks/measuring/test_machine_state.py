@@ -1,4 +1,4 @@
-"""What is wrong with a machine is read from the kernel's files, and said with what to do."""
+"""What distorts measurements on a machine is read from the kernel's files, and reported with what to do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_benchmarks.measuring import machine_state as conditions
+from edgeclf_benchmarks.measuring import machine_state
 from edgeclf_benchmarks.measuring.machine_state import (
     ENVIRONMENT,
     Conditions,
     OthersLoad,
     cautions_after,
     cautions_before,
-    look,
+    read_conditions,
 )
 
 QUIET = Conditions("2026-11-23T15:04:05Z", load=0.1, busy_cores=0.0, cores=4, machine_cores=4, free_mib=4000.0)
@@ -45,8 +45,8 @@ def system(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_conditions_are_the_kernels(system: Path) -> None:
-    found = look(system, seconds=0.01)
+def test_conditions_are_read_from_the_kernels_files(system: Path) -> None:
+    found = read_conditions(system, seconds=0.01)
     assert (found.load, found.free_mib, found.frequency_mhz) == (1.5, 2048.0, 1500.0)
     assert found.governor == "performance, schedutil"
     assert found.throttle_events == 7
@@ -55,18 +55,18 @@ def test_conditions_are_the_kernels(system: Path) -> None:
     assert found.busy_cores == 0.0
 
 
-def test_on_arm_what_slows_processors_down_counts_and_a_fan_does_not(tmp_path: Path) -> None:
+def test_on_arm_cooling_by_slowing_processors_down_counts_and_a_fan_does_not(tmp_path: Path) -> None:
     for number, (kind, state) in enumerate([("pwm-fan", 200), ("cpufreq-cpu0", 2), ("17000000.gpu", 1)]):
         device = tmp_path / f"sys/class/thermal/cooling_device{number}"
         device.mkdir(parents=True)
         (device / "type").write_text(f"{kind}\n")
         (device / "cur_state").write_text(f"{state}\n")
-    found = look(tmp_path, seconds=0.0)
+    found = read_conditions(tmp_path, seconds=0.0)
     assert (found.cooling_steps, found.throttle_events) == (3, None)
 
 
-def test_what_the_kernel_does_not_tell_is_missing(tmp_path: Path) -> None:
-    found = look(tmp_path, seconds=0.0)
+def test_what_the_kernel_does_not_report_is_none(tmp_path: Path) -> None:
+    found = read_conditions(tmp_path, seconds=0.0)
     assert found.load is found.busy_cores is found.governor is found.power_mode is found.on_battery is None
     assert not cautions_before(found, [1])
 
@@ -83,17 +83,19 @@ def test_what_the_kernel_does_not_tell_is_missing(tmp_path: Path) -> None:
         ({"cooling_steps": 3}, 4, "throttled"),
     ],
 )
-def test_each_fault_of_the_machine_is_said_with_what_to_do(changes: dict[str, float], threads: int, about: str) -> None:
+def test_each_fault_of_the_machine_is_reported_with_what_to_do(
+    changes: dict[str, float], threads: int, about: str
+) -> None:
     (caution,) = cautions_before(replace(QUIET, **changes), [1, threads])  # type: ignore[arg-type]
     assert caution.about == about and caution.about in ENVIRONMENT
     assert caution.found and caution.advice
 
 
-def test_a_quiet_machine_with_its_governor_set_gives_no_caution() -> None:
+def test_a_quiet_machine_with_its_governor_set_gives_no_warning() -> None:
     assert not cautions_before(replace(QUIET, governor="performance", on_battery=False), [1, 4])
 
 
-def test_heat_and_work_that_came_meanwhile_are_found_at_the_end() -> None:
+def test_heat_and_load_during_the_bench_are_found_at_the_end() -> None:
     before = replace(QUIET, throttle_events=3)
     assert not cautions_after(before, before)
     (heat,) = cautions_after(before, replace(before, throttle_events=5))
@@ -105,19 +107,21 @@ def test_heat_and_work_that_came_meanwhile_are_found_at_the_end() -> None:
     assert load.about == "load"
 
 
-def test_others_that_were_busy_in_the_rounds_are_named_once(tmp_path: Path) -> None:
+def test_load_during_the_rounds_is_reported_once(tmp_path: Path) -> None:
     (found,) = cautions_after(QUIET, replace(QUIET, busy_cores=3.0), rounds_busy=2.0)
     assert (found.about, found.found) == ("load", "in the rounds other processes kept 2.0 of 4 cores busy")
     assert cautions_after(QUIET, QUIET, rounds_busy=0.1) == ()
 
 
-def test_the_load_of_others_is_the_kernels_ticks_less_the_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_others_is_the_kernels_ticks_minus_the_processs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = {"monotonic": 0.0, "process_time": 0.0}
     for name in clock:
-        monkeypatch.setattr(conditions.time, name, lambda name=name: clock[name])
+        monkeypatch.setattr(machine_state.time, name, lambda name=name: clock[name])
     stat = tmp_path / "proc/stat"
     stat.parent.mkdir()
-    ticks = conditions._TICKS_PER_S
+    ticks = machine_state._TICKS_PER_S
     stat.write_text("cpu  0 0 0 800 20 0 0 0 0 0\n")
     others = OthersLoad(tmp_path)
     stat.write_text(f"cpu  {3 * ticks} 0 {ticks} 900 20 0 0 {2 * ticks} 0 0\n")

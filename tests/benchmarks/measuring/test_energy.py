@@ -1,4 +1,4 @@
-"""Energy is told where the board tells its power, and only for what runs on the part that is measured."""
+"""Energy is reported where the board reports its power, and only for what runs on the part that is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 
-from edgeclf_benchmarks.measuring import energy as power
+from edgeclf_benchmarks.measuring import energy
 from edgeclf_benchmarks.measuring.contenders import BundleContender
 from edgeclf_benchmarks.measuring.energy import Meter, Watch, board_meter, gpu_watts
 from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
@@ -31,7 +31,7 @@ def _rails(root: Path, kind: str = "ina3221", **watts: float) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(power, "gpu_watts", lambda: None)
+    monkeypatch.setattr(energy, "gpu_watts", lambda: None)
 
 
 def test_the_supply_rail_of_an_orin_nano_is_read_and_the_rails_in_it_are_not_added(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_supply_rail_of_an_orin_nano_is_read_and_the_rails_in_it_are_not_add
     assert (found.idle_w, found.mean_w, found.mj_per_image) == pytest.approx((4.0, 5.0, 200.0))
 
 
-def test_an_agx_orin_has_no_one_supply_and_its_three_inputs_are_added(tmp_path: Path) -> None:
+def test_the_three_inputs_of_an_agx_orin_are_added(tmp_path: Path) -> None:
     meter = board_meter(_rails(tmp_path, VDD_GPU_SOC=3.0, VDD_CPU_CV=2.0, VIN_SYS_5V0=4.0), idle_s=0.0)
     assert meter is not None and meter.idle_w == pytest.approx(9.0)
     assert meter.source == "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0"
@@ -59,12 +59,12 @@ def test_a_thor_is_read_at_its_supply(tmp_path: Path) -> None:
     assert meter is not None and (meter.source, meter.idle_w) == ("VIN", pytest.approx(23.125))
 
 
-def test_a_board_that_tells_nothing_has_no_meter(tmp_path: Path) -> None:
+def test_a_board_that_reports_no_power_has_no_meter(tmp_path: Path) -> None:
     assert board_meter(tmp_path, idle_s=0.0) is None
     assert board_meter(_rails(tmp_path, VDD_GPU_SOC=3.0), idle_s=0.0) is None  # a part of the board only
 
 
-def test_a_rail_that_falls_silent_or_stays_idle_gives_no_figure(tmp_path: Path) -> None:
+def test_a_rail_that_disappears_or_stays_idle_gives_no_figure(tmp_path: Path) -> None:
     root = _rails(tmp_path, VDD_IN=4.0)
     meter = board_meter(root, idle_s=0.0)
     assert meter is not None
@@ -106,10 +106,10 @@ def test_opening_and_warming_up_are_not_in_the_figure(tmp_path: Path) -> None:
 
 
 class _Nvml:
-    """A driver with so many GPUs, the first of which draws 70.5 W, then refuses to tell."""
+    """A driver with so many GPUs, the first of which draws 70.5 W, then returns errors."""
 
-    def __init__(self, gpus: int, answers: Iterator[int]) -> None:
-        self._gpus, self._answers = gpus, answers
+    def __init__(self, gpus: int, statuses: Iterator[int]) -> None:
+        self._gpus, self._statuses = gpus, statuses
 
     def nvmlInit_v2(self) -> int:
         return 0
@@ -123,10 +123,10 @@ class _Nvml:
 
     def nvmlDeviceGetPowerUsage(self, device: Any, milliwatts: Any) -> int:
         ctypes.cast(milliwatts, ctypes.POINTER(ctypes.c_uint))[0] = 70500
-        return next(self._answers)
+        return next(self._statuses)
 
 
-def test_the_one_gpu_tells_its_watts_and_several_tell_nothing() -> None:
+def test_a_single_gpu_reports_its_watts_and_several_report_nothing() -> None:
     watts = gpu_watts(lambda name: _Nvml(1, iter([0, 0, 3])))
     assert watts is not None and watts() == 70.5
     assert watts() is None
@@ -134,21 +134,21 @@ def test_the_one_gpu_tells_its_watts_and_several_tell_nothing() -> None:
     assert gpu_watts(lambda name: _Nvml(1, iter([3]))) is None
 
 
-def test_without_a_driver_there_is_no_gpu_to_ask() -> None:
+def test_without_a_driver_there_is_no_gpu_meter() -> None:
     def missing(name: str) -> Any:
         raise OSError(name)
 
     assert gpu_watts(missing) is None
 
 
-def test_a_gpus_meter_says_nothing_of_rows_on_the_cpu(tmp_path: Path) -> None:
+def test_a_gpus_meter_does_not_measure_rows_on_the_cpu(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
     from edgeclf_benchmarks.measuring.bench import _watch
 
     meter = Meter("GPU (NVML)", lambda: 5.0, idle_s=0.0, gpu_only=True)
-    draft: Any = SimpleNamespace(options=SimpleNamespace(meter=meter))
+    state: Any = SimpleNamespace(options=SimpleNamespace(meter=meter))
     devices = {"CPUExecutionProvider": False, "CUDAExecutionProvider": True, "cuda (Orin)": True, "cpu": False}
     for device, measured in devices.items():
         part: Any = SimpleNamespace(engine={"device": device})
-        assert (_watch(draft, part) is not None) is measured
+        assert (_watch(state, part) is not None) is measured
