@@ -1,4 +1,4 @@
-"""How far a long piece of work is: whoever does it says so, whoever asked for it may show it."""
+"""How far a long piece of work is: whoever does it reports it, the caller may show it."""
 
 from __future__ import annotations
 

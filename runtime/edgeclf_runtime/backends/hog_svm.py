@@ -1,4 +1,4 @@
-"""HOG + SVM backend: the classical baseline as plain arrays, answered in numpy as scikit-learn's SVC answers."""
+"""HOG + SVM backend: the classical baseline as plain arrays, computed in numpy as scikit-learn's SVC does."""
 
 from __future__ import annotations
 

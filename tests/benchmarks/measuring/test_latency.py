@@ -23,5 +23,5 @@ def test_every_bundle_gets_a_median_in_its_place(tmp_path: Path, monkeypatch: py
 def test_a_bundle_that_takes_no_pictures_is_refused(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "a", "reference")
     bundle.manifest = replace(bundle.manifest, pixels=None)
-    with pytest.raises(UsageError, match="takes no pictures"):
+    with pytest.raises(UsageError, match="takes no images"):
         median_latencies_ms([bundle])

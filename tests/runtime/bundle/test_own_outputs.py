@@ -39,8 +39,10 @@ def made_here(bundle: Bundle, outputs: NDArray[np.float32], **changes: Any) -> B
 
 def int8(verdict: str = "pass") -> dict[str, Any]:
     """Changes of a manifest that make it one of int8, whose accuracy was evaluated on 900 images."""
-    judged = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ())  # type: ignore[arg-type]
-    step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    evaluated = Judged(
+        900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ()
+    )  # type: ignore[arg-type]
+    step = Step("int8 min-max", "int8", "", (), None, 1, evaluated, became="model")
     ladder = Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {})
     return {
         "weights_precision": "int8",

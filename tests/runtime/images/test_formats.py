@@ -65,7 +65,7 @@ def box(major: bytes, *compatible: bytes) -> bytes:
         (b"", None),
     ],
 )
-def test_the_first_bytes_tell_the_kind(data: bytes, kind: str | None) -> None:
+def test_the_first_bytes_show_the_kind(data: bytes, kind: str | None) -> None:
     assert modern_kind(data) == kind
 
 
@@ -221,7 +221,7 @@ def test_jpeg_2000_of_signed_values_is_refused(dtype: Any) -> None:
         decode(data)
 
 
-def test_a_12_bit_jpeg_says_so() -> None:
+def test_a_12_bit_jpeg_is_named() -> None:
     frame = struct.pack(">BBHBHHB", 0xFF, 0xC1, 11, 12, 8, 8, 1) + bytes((1, 0x11, 0))
     with pytest.raises(ImageError, match="JPEG of 12 bits is not supported"):
         decode(b"\xff\xd8" + frame + b"\xff\xda" + bytes(99) + b"\xff\xd9")
