@@ -81,9 +81,7 @@ class Service:
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(
-            source, scores_of(outputs, self.manifest)[0], notes, top, self.threshold
-        )
+        prediction = self.classifier.decide(source, scores_of(outputs, self.manifest)[0], notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
         return prediction

@@ -131,7 +131,7 @@ class Classifier:
         Raises
         ------
         UsageError
-            An option can't be meant, or something given is no image at all (a tensor, None, a number, …).
+            An option is not valid, or something given is no image at all (a tensor, None, a number, …).
         BackendError
             The engine failed.
 

@@ -1,7 +1,7 @@
 """Every error that edgeclf raises on purpose, each with the exit code that the command line returns for it.
 
 EdgeclfError
-├── UsageError           2   an option, a name or a combination that can't be meant
+├── UsageError           2   an option, a name or a combination of them that is not valid
 ├── DataError            3   an image, a data set or an artefact that can't be used
 │   ├── ImageError           one image can't be decoded
 │   │   └── ImageChanged         its file is gone, or no longer the one whose hash is known
@@ -45,7 +45,7 @@ class EdgeclfError(Exception):
 
 
 class UsageError(EdgeclfError):
-    """An option, a name or a combination that can't be meant."""
+    """An option, a name or a combination of them that is not valid."""
 
     exit_code = 2
 

@@ -222,7 +222,7 @@ def test_8_threads_share_one_classifier(classifier: Classifier, folder: Path) ->
         ({"top": 0}, "at least 1"),
     ],
 )
-def test_options_that_can_not_be_meant_are_refused_at_once(
+def test_options_that_are_not_valid_are_refused_at_once(
     arguments: dict[str, Any], message: str, classifier: Classifier
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -259,7 +259,7 @@ class Tensor:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_tensor_of_another_library_says_what_to_give(inside: bool, classifier: Classifier) -> None:
+def test_a_tensor_of_another_library_is_refused_with_what_to_give(inside: bool, classifier: Classifier) -> None:
     with pytest.raises(UsageError, match=r"found tests\.Tensor; give numpy arrays of \(H, W, 3\) uint8"):
         list(classifier.predict([Tensor()] if inside else Tensor()))  # type: ignore[arg-type]
 
@@ -285,7 +285,9 @@ def test_what_the_error_about_a_torch_tensor_suggests_is_an_image(
         (np.zeros((8, 8, 3), np.float32), "scale them to 0..255"),
     ],
 )
-def test_an_array_that_is_no_image_says_how_it_becomes_one(array: Any, hint: str, classifier: Classifier) -> None:
+def test_an_array_that_is_no_image_is_refused_with_how_to_make_it_one(
+    array: Any, hint: str, classifier: Classifier
+) -> None:
     (prediction,) = classifier.predict(array)
     assert re.search(hint, str(prediction.error))
 

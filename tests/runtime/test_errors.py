@@ -28,7 +28,7 @@ def onnx_file(kind: str, shape: tuple[int, int] = (4, 2)) -> bytes:
     return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
-def test_onnx_runtime_says_why_it_can_not_load_or_run_a_graph() -> None:
+def test_one_line_keeps_why_onnx_runtime_can_not_load_or_run_a_graph() -> None:
     ort = pytest.importorskip("onnxruntime")
     assert line_of(ort.InferenceSession, b"no model") == "Failed to load model because protobuf parsing failed."
     assert line_of(ort.InferenceSession, onnx_file("Nope")).endswith(
@@ -39,14 +39,14 @@ def test_onnx_runtime_says_why_it_can_not_load_or_run_a_graph() -> None:
     assert "The input tensor cannot be reshaped" in line and ".h:" not in line
 
 
-def test_openvino_says_what_it_can_not_read() -> None:
+def test_one_line_keeps_what_openvino_can_not_read() -> None:
     read = pytest.importorskip("openvino").Core().read_model
     assert line_of(read, b"no model").startswith("Unable to read the model.")
     assert line_of(read, onnx_file("Nope")) == "No conversion rule found for operations: Nope-17"
     assert line_of(read, onnx_file("MatMul")).startswith("Incompatible MatMul matrix dimension.")
 
 
-def test_torch_says_which_weights_do_not_fit_and_what_a_file_holds() -> None:
+def test_one_line_keeps_torchs_reason_which_weights_do_not_fit_and_what_a_file_holds() -> None:
     torch = pytest.importorskip("torch")
     weights = {"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}
     assert line_of(torch.nn.Linear(3, 2).load_state_dict, weights).startswith("size mismatch for weight")

@@ -43,7 +43,7 @@ class SessionOptions:
     Raises
     ------
     UsageError
-        A number of threads or streams that can't be meant.
+        A number of threads or streams that is not valid.
 
     Examples
     --------

@@ -127,9 +127,9 @@ def verify(
         *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
     )
     if faults:
-        proof = replace(proof, verdict="fail", reasons=(*_grave(proof), *faults))
+        proof = replace(proof, verdict="fail", reasons=(*_failures(proof), *faults))
     if own is None:
-        notes += ("it keeps no own outputs, as bundles made before had none: it is compared with its reference alone",)
+        notes += ("made by an earlier version, it keeps no own outputs: it is compared with its reference alone",)
         if manifest.weights_precision == "int8" and proof.verdict == "pass":
             why = "engine: int8 without its own outputs can't be distinguished from a faulty model; export it again"
             proof = replace(proof, verdict="inconclusive", reasons=(why,))
@@ -162,7 +162,7 @@ def _run_golden(bundle: Bundle, session: Session, batch: NDArray[Any]) -> NDArra
         raise BundleError(f"{bundle.path}: its golden items do not fit its graph ({error}); export it again") from error
 
 
-def _grave(proof: Proof) -> tuple[str, ...]:
+def _failures(proof: Proof) -> tuple[str, ...]:
     """The reasons of a failure; what a proof lists beside them is no reason for one."""
     return proof.reasons if proof.verdict == "fail" else ()
 

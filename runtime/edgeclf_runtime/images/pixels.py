@@ -61,7 +61,7 @@ class Pixels:
     Raises
     ------
     ValueError
-        Sizes, colours or a range that can't be meant.
+        Sizes, colours or a range that are not valid.
 
     Examples
     --------

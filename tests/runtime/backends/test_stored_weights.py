@@ -40,7 +40,7 @@ def test_what_an_engine_quantizes_when_it_is_built_counts_as_int8_on_request() -
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
-def test_a_sound_bundle_stores_what_it_says(target: str, shared_bundle: Callable[[str], Bundle]) -> None:
+def test_a_sound_bundle_stores_what_its_manifest_states(target: str, shared_bundle: Callable[[str], Bundle]) -> None:
     bundle = shared_bundle(target)
     assert (stored_shares(bundle), stored_faults(bundle)) == ({"fp32": 1.0}, ())
 

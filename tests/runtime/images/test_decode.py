@@ -169,7 +169,7 @@ def test_a_value_range_that_pillow_would_miss_is_refused() -> None:
 
 def test_32_bit_integers_need_a_range() -> None:
     data = tiny.encoded(Image.fromarray(np.array([[0, 70000]], dtype=np.int32)), "TIFF")
-    with pytest.raises(ImageError, match="value range"):
+    with pytest.raises(ImageError, match="range of values to show"):
         decode(data)
     assert levels(data, value_range=(0, 70000))[0, :, 0].tolist() == [0, 255]
 

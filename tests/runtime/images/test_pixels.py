@@ -267,6 +267,6 @@ def test_a_sliver_costs_no_more_memory_than_the_limit(monkeypatch: pytest.Monkey
         {"resize": "exact", "resize_px": (8, 8), "crop_px": (8, 8), "value_range": (5.0, 5.0)},
     ],
 )
-def test_a_contract_that_can_not_be_meant_is_refused(arguments: dict[str, Any]) -> None:
+def test_a_contract_that_is_not_valid_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Pixels(**arguments)

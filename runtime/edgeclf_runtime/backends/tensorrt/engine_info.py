@@ -71,7 +71,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is otherwise here. An error forbids to load the engine, a warning does not."""
+    """How this machine differs in one thing. An error forbids loading the engine, a warning does not."""
 
     kind: Literal["error", "warning"]
     sentence: str
@@ -104,7 +104,7 @@ def read_engine_info(bundle: Bundle) -> EngineInfo:
 
 
 def differences(info: EngineInfo, here: Place) -> tuple[Difference, ...]:
-    """What would keep the engine from running here, or from running at its best; the gravest first."""
+    """What would keep the engine from running here, or from running at its best; the most serious first."""
     there, found = info.place, []
     if there.flavour != here.flavour:
         found.append(Difference("error", f"it was built with {_name(there)}, this machine has {_name(here)}"))

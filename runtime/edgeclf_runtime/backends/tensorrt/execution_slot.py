@@ -1,4 +1,4 @@
-"""One way of a batch through the GPU: a stream, buffers for the largest batch, a CUDA graph for each batch size."""
+"""An execution slot of an engine: a stream, buffers for the largest batch, a CUDA graph for each batch size."""
 
 from __future__ import annotations
 

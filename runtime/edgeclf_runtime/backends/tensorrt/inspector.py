@@ -63,7 +63,7 @@ def _multiplies(layer: dict[str, Any]) -> bool:
 
 
 def _multiplied_in(layer: dict[str, Any]) -> str:
-    """A kernel's name betrays TF32; else the weights' type counts, else that of what they are multiplied with."""
+    """A kernel's name shows TF32; else the weights' type counts, else that of what they are multiplied with."""
     if "tf32" in str(layer.get("TacticName", "")).lower():
         return "tf32"
     weights = layer.get("Weights")

@@ -245,7 +245,7 @@ def test_a_cache_that_can_not_be_written_only_makes_the_next_build_slower(gpu: F
 @pytest.mark.parametrize(
     "wrong", [{"opt_batch": 0}, {"opt_batch": 17}, {"max_batch": 5000}, {"workspace_mib": 0}, {"max_batch": 0}]
 )
-def test_settings_that_can_not_be_meant_are_a_usage_error(wrong: dict[str, int]) -> None:
+def test_settings_that_are_not_valid_are_a_usage_error(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         BuildSettings(**wrong)  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ def test_another_error_of_the_driver_is_not_no_gpu() -> None:
         Cuda(fake).device_count()
 
 
-def test_a_full_gpu_says_what_to_do() -> None:
+def test_a_full_gpu_is_an_error_with_what_to_do() -> None:
     fake = FakeCudart()
     fake.fail["cudaMalloc"] = [2]
     with pytest.raises(BackendError, match=r"out of memory \(cudaMalloc\); end other programs, or use a smaller batch"):

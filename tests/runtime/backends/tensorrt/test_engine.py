@@ -179,7 +179,7 @@ def test_a_session_that_is_closed_after_an_error_has_no_work_left(built: Bundle,
     assert (gpu.cudart.live, gpu.cudart.faults) == ({}, [])
 
 
-def test_an_engine_that_can_not_run_says_what_tensorrt_says(session: Session, gpu: FakeGpu) -> None:
+def test_an_engine_that_can_not_run_is_reported_in_tensorrts_words(session: Session, gpu: FakeGpu) -> None:
     gpu.trt.run_errors = ["Cask launch\n  failed"]
     with pytest.raises(BackendError, match="TensorRT can't run the engine: Cask launch failed"):
         session(tiny.random_pixels(1))
