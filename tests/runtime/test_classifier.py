@@ -285,9 +285,7 @@ def test_what_the_error_about_a_torch_tensor_suggests_is_an_image(
         (np.zeros((8, 8, 3), np.float32), "scale them to 0..255"),
     ],
 )
-def test_an_array_that_is_no_image_is_refused_with_how_to_make_it_one(
-    array: Any, hint: str, classifier: Classifier
-) -> None:
+def test_an_array_that_is_no_image_gets_an_error_with_the_fix(array: Any, hint: str, classifier: Classifier) -> None:
     (prediction,) = classifier.predict(array)
     assert re.search(hint, str(prediction.error))
 

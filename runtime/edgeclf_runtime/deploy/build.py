@@ -205,9 +205,7 @@ def _build_engine(
         f"{bundle.path} is {bundle.manifest.state}; building {place.name} with {library.flavour} {library.version} on "
         f"{gpu.name}, batches of 1 to {settings.max_batch}; this can take minutes"
     )
-    with writing(
-        place, force=force
-    ) as draft:  # first, so that an existing destination is refused before minutes of work
+    with writing(place, force=force) as draft:  # first: an existing destination is refused before minutes of work
         onnx = bundle.read(MODEL)
         plan = build_plan(onnx, f"{bundle.path}/{MODEL}", settings, library)
         audit = _audit(plan, f"{place}/{PLAN}", settings, library)
