@@ -14,7 +14,7 @@ from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
-from edgeclf_runtime.bundle.decision import Prediction, probabilities
+from edgeclf_runtime.bundle.decision import Prediction, scores_of
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.classifier import Classifier
@@ -81,9 +81,7 @@ class Service:
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(
-            source, probabilities(outputs, self.manifest)[0], notes, top, self.threshold
-        )
+        prediction = self.classifier.decide(source, scores_of(outputs, self.manifest)[0], notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
         return prediction

@@ -1,4 +1,4 @@
-"""What this process may use of its machine, cores and memory, on any system; other files ask here, not the kernel."""
+"""What this process may use of its machine, cores and memory, on any system; other files call this, not the kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def usable_cores() -> int:
 
 
 def memory_bytes() -> int | None:
-    """The machine's memory; None: the system doesn't say."""
+    """The machine's memory; None: the system doesn't report it."""
     if sys.platform == "win32":
         return _windows_memory_bytes()
     try:

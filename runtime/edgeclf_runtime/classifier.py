@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.decision import Prediction, decide, probabilities
+from edgeclf_runtime.bundle.decision import Prediction, decide, scores_of
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
@@ -80,7 +80,7 @@ class Classifier:
         BundleError
             It is damaged, or of another task than classification.
         BackendError
-            Its engine is missing, or can't do what `options` ask.
+            Its engine is missing, or can't do what `options` require.
         """
         opened = Bundle.open(bundle)
         if opened.manifest.task != "classify":
@@ -94,7 +94,7 @@ class Classifier:
 
     @property
     def facts(self) -> dict[str, str]:
-        """The session's facts and the mode of the pixels, as this machine's proofs have them."""
+        """What runs it: the session's `facts` and the mode of the pixels, as this machine's proofs record them."""
         return {**self.session.facts, **mode_facts(self._mode)}
 
     def predict(
@@ -115,13 +115,13 @@ class Classifier:
             image of any mode (its EXIF orientation is applied, as a file's is), or an array (H, W), (H, W, 3) or
             (H, W, 4) of uint8 or uint16. The path of a folder stands for all images in it.
         channels
-            Order of colours in arrays, "rgb" or "bgr". Files and PIL images say theirs themselves.
+            Order of colours in arrays, "rgb" or "bgr". Files and PIL images state their own.
         batch_size
             Images handed to the engine at a time; the next ones are decoded meanwhile.
         top
             How many classes a prediction lists.
         threshold
-            Probability (or margin) below which the label is "unknown"; None: what the bundle says.
+            Score (a probability, or a margin) below which the label is "unknown"; None: the bundle's own thresholds.
 
         Yields
         ------
@@ -131,7 +131,7 @@ class Classifier:
         Raises
         ------
         UsageError
-            An option can't be meant, or something given is no image at all (a tensor, None, a number, …).
+            An option is not valid, or something given is no image at all (a tensor, None, a number, …).
         BackendError
             The engine failed.
 
@@ -161,14 +161,14 @@ class Classifier:
         return self.decide(image.name, scores, image.notes, top, threshold)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(N, H, W, 3) uint8 that went through the bundle's Pixels -> (N, classes) probabilities (or margins)."""
+        """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) scores: probabilities, or margins."""
         manifest = self.bundle.manifest
-        return probabilities(self.session(to_input(pixels, manifest.normalization)), manifest)
+        return scores_of(self.session(to_input(pixels, manifest.normalization)), manifest)
 
     def decide(
         self, name: str, scores: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
-        """The prediction for the image `name` from its (classes,) row of `scores`, which `probabilities` gives."""
+        """The prediction for the image `name` from its (classes,) row of `scores`, which `scores_of` gives."""
         return decide(self.bundle.manifest, name, scores, notes, top=top, threshold=threshold)
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ class Embedder:
         BundleError
             It is damaged, or a classifier's.
         BackendError
-            Its engine is missing, or can't do what `options` ask.
+            Its engine is missing, or can't do what `options` require.
         """
         opened = Bundle.open(bundle)
         task = opened.manifest.task
@@ -96,12 +96,12 @@ class Embedder:
 
     @property
     def facts(self) -> dict[str, str]:
-        """The session's facts and the mode of the pixels, as this machine's proofs have them."""
+        """What runs it: the session's `facts` and the mode of the pixels, as this machine's proofs record them."""
         return {**self.session.facts, **mode_facts(self._mode)}
 
     @property
     def space(self) -> str:
-        """What tells whose embeddings may be compared: the reference, which names the weights of both encoders."""
+        """What decides whose embeddings may be compared: the reference, which names the weights of both encoders."""
         return self.bundle.manifest.reference.id
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 8) -> NDArray[np.float32]:

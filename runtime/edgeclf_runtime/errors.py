@@ -1,13 +1,13 @@
 """Every error that edgeclf raises on purpose, each with the exit code that the command line returns for it.
 
 EdgeclfError
-├── UsageError           2   an option, a name or a combination that can't be meant
+├── UsageError           2   an option, a name or a combination of them that is not valid
 ├── DataError            3   an image, a data set or an artefact that can't be used
 │   ├── ImageError           one image can't be decoded
 │   │   └── ImageChanged         its file is gone, or no longer the one whose hash is known
 │   └── BundleError          a bundle is damaged, foreign or of a newer schema
 ├── GateError            1   a promised figure was not met (parity, regression, leakage)
-└── BackendError         4   an engine is missing, of the wrong version, or can't do what was asked
+└── BackendError         4   an engine is missing, of the wrong version, or can't do what was requested
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 
 class EdgeclfError(Exception):
-    """The root of all errors that edgeclf raises on purpose: one line says what was wanted, what was found, what to do.
+    """The root of all errors that edgeclf raises on purpose: one line: what was wanted, what was found, what to do.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class EdgeclfError(Exception):
 
 
 class UsageError(EdgeclfError):
-    """An option, a name or a combination that can't be meant."""
+    """An option, a name or a combination of them that is not valid."""
 
     exit_code = 2
 
@@ -75,13 +75,13 @@ class GateError(EdgeclfError):
 
 
 class BackendError(EdgeclfError):
-    """An engine that is missing, of the wrong version, or can't do what was asked."""
+    """An engine that is missing, of the wrong version, or can't do what was requested."""
 
     exit_code = 4
 
 
 def one_line(error: BaseException, length: int | None = 200) -> str:
-    """The line of an exception that says the cause, of `length` characters at most; its type where it says nothing.
+    """The line of an exception that gives the cause, of `length` characters at most; its type where there is no text.
 
     Libraries put more around it: ONNX Runtime a code and a place in its sources, OpenVINO a line for each function on
     the way, torch a headline that ends in a colon, or the traceback of another process.
@@ -90,6 +90,6 @@ def one_line(error: BaseException, length: int | None = 200) -> str:
     if _TRACEBACK in text:
         text = re.sub(r"\A(?: .*\n|\n)*[\w.]+: ", "", text.rpartition(_TRACEBACK)[2])
     lines = [" ".join(line.split()).removeprefix("-- ") for line in text.splitlines()]
-    saying = list(filter(None, lines))
-    line = next((line for line in saying if not line.endswith(":")), saying[0] if saying else type(error).__name__)
+    texts = list(filter(None, lines))
+    line = next((line for line in texts if not line.endswith(":")), texts[0] if texts else type(error).__name__)
     return line if length is None or len(line) <= length else line[:length] + " …"

@@ -16,8 +16,8 @@ def pip_install(extra: str) -> str:
 @cache
 def _origin() -> str:
     try:
-        told = distribution("edgeclf").read_text("direct_url.json")
+        recorded = distribution("edgeclf").read_text("direct_url.json")
     except PackageNotFoundError:  # run from its source, without an installation
         return "edgeclf"
-    place = urlsplit(json.loads(told)["url"]) if told else None
+    place = urlsplit(json.loads(recorded)["url"]) if recorded else None
     return unquote(place.path) if place is not None and place.scheme == "file" else "edgeclf"

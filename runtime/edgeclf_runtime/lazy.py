@@ -1,4 +1,4 @@
-"""What a package offers by name, loaded when somebody asks for it (PEP 562): importing the package loads nothing."""
+"""What a package offers by name, loaded when it is first used (PEP 562): importing the package loads nothing."""
 
 from __future__ import annotations
 

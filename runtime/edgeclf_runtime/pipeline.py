@@ -1,4 +1,4 @@
-"""Images on their way through an engine: decoded ahead in threads, answered in order, a bad one alone."""
+"""Images on their way through an engine: decoded ahead in threads, predicted in order, a bad one alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Group(NamedTuple):
     fault: Exception | None = None
 
 
-class _Answered(NamedTuple):
+class _Inferred(NamedTuple):
     """Images that went to the engine together, and the rows of those that could be read, in order."""
 
     images: list[Loaded]
@@ -54,10 +54,10 @@ class _Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A group of images that workers were given, and how it becomes answered: waits for them."""
+    """A group of images that workers were given; `finish` waits for them and gives the outputs."""
 
     futures: tuple[Future[Any], ...]
-    finish: Callable[[], _Answered]
+    finish: Callable[[], _Inferred]
     fault: Exception | None
 
     def rows(self) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
@@ -69,7 +69,7 @@ class _Work:
 class ImagePipeline:
     """Serves several threads; each call of `run` keeps its own order.
 
-    Of a session with one stream, workers decode ahead while the engine, with all its threads, answers in the caller's.
+    Of a session with one stream, workers decode ahead while the engine, with all its threads, infers in the caller's.
     Of one with more streams each worker decodes and infers, so that no thread waits for another.
     """
 
@@ -89,7 +89,7 @@ class ImagePipeline:
         """Each image in order with its row of what `infer` gives for (N, H, W, 3) uint8; None: it can't be read.
 
         Raises UsageError at once where nothing can be run, and later where the pipeline is closed meanwhile. What
-        `images` itself raises comes after the answers to those before.
+        `images` itself raises comes after the predictions for those before.
         """
         if channels not in ("rgb", "bgr"):
             raise UsageError(f"no channel order {channels!r}; choose one of rgb, bgr")
@@ -104,7 +104,7 @@ class ImagePipeline:
         first = list(islice(groups, 2))
         if [len(group.images) for group in first] == [1] and first[0].fault is None:
             self._session.check_usable()  # nothing to overlap: to wake a worker would only take time
-            yield from _rows(_answer([self._load(*first[0].images[0], channels)], infer))
+            yield from _rows(_infer([self._load(*first[0].images[0], channels)], infer))
             return
         groups = chain(first, groups)
         ahead = _GROUPS_AHEAD * self._worker_count if self._session.streams > 1 else 1 + _GROUPS_AHEAD
@@ -116,7 +116,7 @@ class ImagePipeline:
                 if not waiting:
                     return
                 yield from waiting.popleft().rows()
-        except (CancelledError, RuntimeError):  # what a pool says that was shut down
+        except (CancelledError, RuntimeError):  # of a pool that was shut down
             if self._closed:
                 raise UsageError("it was closed meanwhile; open the bundle again") from None
             raise
@@ -129,8 +129,8 @@ class ImagePipeline:
         images, fault = group
         if self._session.streams == 1:
             loading = tuple(self._workers.submit(self._load, name, source, channels) for name, source in images)
-            return _Work(loading, lambda: _answer([future.result() for future in loading], infer), fault)
-        whole = self._workers.submit(lambda: _answer([self._load(*each, channels) for each in images], infer))
+            return _Work(loading, lambda: _infer([future.result() for future in loading], infer), fault)
+        whole = self._workers.submit(lambda: _infer([self._load(*each, channels) for each in images], infer))
         return _Work((whole,), whole.result, fault)
 
     def _load(self, name: str, source: ImageSource, channels: str) -> Loaded:
@@ -149,16 +149,16 @@ class ImagePipeline:
         self._workers.shutdown(cancel_futures=True)
 
 
-def _answer(images: list[Loaded], infer: Infer) -> _Answered:
+def _infer(images: list[Loaded], infer: Infer) -> _Inferred:
     batch = [image.pixels for image in images if image.pixels is not None]
     if not batch:
-        return _Answered(images, np.empty((0, 0)))
-    return _Answered(images, infer(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)))
+        return _Inferred(images, np.empty((0, 0)))
+    return _Inferred(images, infer(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)))
 
 
-def _rows(answered: _Answered) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
-    rows = iter(answered.rows)
-    for image in answered.images:
+def _rows(inferred: _Inferred) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+    rows = iter(inferred.rows)
+    for image in inferred.images:
         yield image, None if image.pixels is None else next(rows)
 
 
@@ -188,7 +188,7 @@ def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:
         images: list[tuple[str, ImageSource]] = []
         try:
             images.extend(islice(named, size))  # keeps what came before an error
-        except Exception as fault:  # whatever it is: the caller gets it, once what was taken is answered
+        except Exception as fault:  # whatever it is: the caller gets it, once what was taken is predicted
             yield _Group(images, fault)
             return
         if not images:

@@ -40,7 +40,7 @@ def is_reference(target: str) -> bool:
 
 
 LEAST_STORED = 0.8  # of the weights; some small layers of a 16-bit model stay in fp32
-LEAST_INT8 = 0.1  # layers that int8 harms stay in float, and a large head may be one
+LEAST_INT8 = 0.1  # layers that int8 makes inaccurate stay in float, and a large head may be one
 
 
 class Session:
@@ -77,7 +77,7 @@ class Session:
         return self._in_chunks(engine, batch)
 
     def stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
-        """The answer to each batch, in order. An engine that can works on several at once and takes some ahead."""
+        """The output of each batch, in order. An engine that can works on several at once and takes some ahead."""
         engine = self.check_usable()
         if isinstance(engine, StreamingEngine) and self._largest is None:
             yield from map(_as_float32, engine.infer_stream(map(self._checked, batches)))
@@ -144,7 +144,7 @@ def _as_float32(output: NDArray[np.generic]) -> NDArray[np.float32]:
 def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOptions = SessionOptions()) -> Session:
     """A session on the bundle's own engine.
 
-    Raises BackendError where the engine is missing, too old, or gives another device or precision than asked for;
+    Raises BackendError where the engine is missing, too old, or gives another device or precision than requested;
     BundleError where a file changed.
     """
     bundle = Bundle.open(bundle)
@@ -164,7 +164,7 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
     if engine.compute_precision != wanted:
         engine.close()
         raise BackendError(
-            f"asked {bundle.manifest.target} to compute in {wanted}, it computes in {engine.compute_precision} on this "
+            f"requested {wanted} of {bundle.manifest.target}, it computes in {engine.compute_precision} on this "
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
         )
     return Session(bundle, engine, options)

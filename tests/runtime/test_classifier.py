@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.manifest import Thresholds
-from edgeclf_runtime.classifier import Classifier, Prediction, probabilities
+from edgeclf_runtime.classifier import Classifier, Prediction, scores_of
 from edgeclf_runtime.embedder import Embedder
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.images.limits import Limits
@@ -44,16 +44,16 @@ def classifier(request: pytest.FixtureRequest, shared_bundle: Shared) -> Iterato
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twelve JPEGs, their names in the order of the pictures."""
-    place = tmp_path / "pictures"
+    """Twelve JPEGs, their names in the order of the images."""
+    place = tmp_path / "images"
     place.mkdir()
-    for i, picture in enumerate(tiny.pictures(12)):
-        (place / f"{i:02}.jpg").write_bytes(tiny.encoded(picture, quality=95))
+    for i, image in enumerate(tiny.pictures(12)):
+        (place / f"{i:02}.jpg").write_bytes(tiny.encoded(image, quality=95))
     return place
 
 
 class Near(float):
-    """A probability that equals another but for what another batch size may change."""
+    """A score that equals another but for what another batch size may change."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, float) and abs(float(self) - float(other)) <= 1e-5
@@ -61,17 +61,17 @@ class Near(float):
     __hash__ = float.__hash__
 
 
-def answers(predictions: Iterator[Prediction]) -> list[Any]:
+def comparable(predictions: Iterator[Prediction]) -> list[Any]:
     """Label and scores of each prediction, to be compared."""
     return [(p.label, [(s.label, Near(s.probability)) for s in p.scores], p.error) for p in predictions]
 
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
 def test_predictions_are_the_softmax_of_the_reference_best_first(target: str, shared_bundle: Shared) -> None:
-    pictures = [np.asarray(picture) for picture in tiny.pictures(4)]
+    images = [np.asarray(image) for image in tiny.pictures(4)]
     with Classifier.open(shared_bundle(target)) as classifier:
-        found = list(classifier.predict(pictures, batch_size=3))
-        pixels = np.stack([classifier.bundle.manifest.pixels.load(picture)[0] for picture in pictures])
+        found = list(classifier.predict(images, batch_size=3))
+        pixels = np.stack([classifier.bundle.manifest.pixels.load(image)[0] for image in images])
     logits = tiny.reference_logits(target, pixels).astype(float)
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for prediction, row in zip(found, wanted, strict=True):
@@ -80,33 +80,33 @@ def test_predictions_are_the_softmax_of_the_reference_best_first(target: str, sh
         assert np.allclose([s.probability for s in prediction.scores], np.sort(row)[::-1], atol=1e-4)
 
 
-def test_paths_strings_bytes_files_arrays_and_folders_answer_alike(classifier: Classifier, folder: Path) -> None:
+def test_paths_strings_bytes_files_arrays_and_folders_are_predicted_alike(classifier: Classifier, folder: Path) -> None:
     paths = sorted(folder.iterdir())
-    wanted = answers(classifier.predict(paths))
-    assert len({json.dumps(answer) for answer in wanted}) == len(paths)
+    wanted = comparable(classifier.predict(paths))
+    assert len({json.dumps(each) for each in wanted}) == len(paths)
     data = [path.read_bytes() for path in paths]
     arrays = [np.asarray(tiny.opened(item)) for item in data]
     sources: list[Any] = [folder, str(folder), [str(p) for p in paths], data, [io.BytesIO(d) for d in data], arrays]
     sources += [iter(paths), [folder], (path for path in paths)]
     for source in sources:
-        assert answers(classifier.predict(source)) == wanted
-    assert answers(classifier.predict([a[:, :, ::-1] for a in arrays], channels="bgr")) == wanted
+        assert comparable(classifier.predict(source)) == wanted
+    assert comparable(classifier.predict([a[:, :, ::-1] for a in arrays], channels="bgr")) == wanted
     for single in (paths[0], str(paths[0]), data[0], arrays[0], io.BytesIO(data[0])):
-        assert answers(classifier.predict(single)) == wanted[:1]
+        assert comparable(classifier.predict(single)) == wanted[:1]
 
 
-def test_a_packed_bundle_answers_alike(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+def test_a_packed_bundle_predicts_alike(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
     with Classifier.open(pack(classifier.bundle, tmp_path / "road.tar")) as packed:
-        assert answers(packed.predict(folder)) == answers(classifier.predict(folder))
+        assert comparable(packed.predict(folder)) == comparable(classifier.predict(folder))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 12, 100])
-def test_order_and_answers_do_not_depend_on_the_batch_size(
+def test_order_and_predictions_do_not_depend_on_the_batch_size(
     batch_size: int, classifier: Classifier, folder: Path
 ) -> None:
     found = list(classifier.predict(folder, batch_size=batch_size))
     assert [Path(p.source).name for p in found] == [f"{i:02}.jpg" for i in range(12)]
-    assert answers(iter(found)) == answers(classifier.predict(folder))
+    assert comparable(iter(found)) == comparable(classifier.predict(folder))
 
 
 def test_order_is_kept_where_decoding_finishes_in_another(
@@ -130,13 +130,13 @@ def test_order_is_kept_where_decoding_finishes_in_another(
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_bad_image_errs_alone(batch_size: int, classifier: Classifier, folder: Path) -> None:
-    wanted = answers(classifier.predict(folder))
+    wanted = comparable(classifier.predict(folder))
     bad: list[Any] = [b"", folder / "missing.jpg", np.zeros((2, 2), np.float32), io.StringIO("text"), b"words"]
     mixed: list[Any] = []
     for i, path in enumerate(sorted(folder.iterdir())):
         mixed += [path, bad[i % len(bad)]]
     found = list(classifier.predict(mixed, batch_size=batch_size))
-    assert answers(iter(found[::2])) == wanted
+    assert comparable(iter(found[::2])) == wanted
     assert all(p.error and p.label is None and p.scores == () for p in found[1::2])
     assert [p.source for p in found[1:8:2]] == ["file 1", str(folder / "missing.jpg"), "array 5", "file 7"]
 
@@ -160,34 +160,34 @@ def test_limits_given_at_the_opening_hold(shared_bundle: Shared) -> None:
 
 
 def test_top_k_lists_the_best_and_never_more_than_there_are(classifier: Classifier) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.pictures(1)[0])
     for top, listed in ((1, 1), (2, 2), (3, 3), (99, 3)):
-        (prediction,) = classifier.predict(picture, top=top)
+        (prediction,) = classifier.predict(image, top=top)
         assert len(prediction.scores) == listed
         assert prediction.label == prediction.scores[0].label
     assert sum(score.probability for score in prediction.scores) == pytest.approx(1.0)
 
 
-def test_below_the_threshold_the_answer_is_unknown(classifier: Classifier) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
-    (sure,) = classifier.predict(picture)
+def test_below_the_threshold_the_label_is_unknown(classifier: Classifier) -> None:
+    image = np.asarray(tiny.pictures(1)[0])
+    (sure,) = classifier.predict(image)
     best = sure.scores[0].probability
-    (below,) = classifier.predict(picture, threshold=best + 1e-9)
-    (at,) = classifier.predict(picture, threshold=best)
+    (below,) = classifier.predict(image, threshold=best + 1e-9)
+    (at,) = classifier.predict(image, threshold=best)
     assert (below.label, at.label) == ("unknown", sure.label)
     assert below.scores == at.scores == sure.scores
 
 
 def test_thresholds_of_the_bundle_hold_unless_the_caller_gives_one(tmp_path: Path) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.pictures(1)[0])
     for thresholds in (Thresholds(unknown_below=1.0), Thresholds(per_class=(1.0, 1.0, 1.0))):
         place = tmp_path / str(thresholds.unknown_below)
         with Classifier.open(tiny.build(place, thresholds=thresholds)) as classifier:
-            assert [p.label for p in classifier.predict(picture)] == ["unknown"]
-            assert [p.label for p in classifier.predict(picture, threshold=0.0)] != ["unknown"]
+            assert [p.label for p in classifier.predict(image)] == ["unknown"]
+            assert [p.label for p in classifier.predict(image, threshold=0.0)] != ["unknown"]
 
 
-def test_logits_that_are_not_finite_are_an_error_not_an_answer(
+def test_logits_that_are_not_finite_are_an_error_not_a_prediction(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.array([[np.nan, 1.0, 2.0], [np.inf, 0.0, 0.0], [0.0, 1.0, 2.0]], np.float32)
@@ -202,15 +202,15 @@ def test_scores_are_softmax_sigmoid_or_margins(bundle: Bundle) -> None:
     logits = np.array([[2.0, 0.0, -1000.0]], np.float32)
     manifest = replace(bundle.manifest, temperature=2.0)
     e = np.e
-    assert np.allclose(probabilities(logits, manifest), [[e / (e + 1), 1 / (e + 1), 0]])
-    assert np.allclose(probabilities(logits, replace(manifest, scores="sigmoid")), [[e / (e + 1), 0.5, 0]])
-    assert np.array_equal(probabilities(logits, replace(manifest, scores="margin")), logits)
+    assert np.allclose(scores_of(logits, manifest), [[e / (e + 1), 1 / (e + 1), 0]])
+    assert np.allclose(scores_of(logits, replace(manifest, scores="sigmoid")), [[e / (e + 1), 0.5, 0]])
+    assert np.array_equal(scores_of(logits, replace(manifest, scores="margin")), logits)
 
 
 def test_8_threads_share_one_classifier(classifier: Classifier, folder: Path) -> None:
-    wanted = answers(classifier.predict(folder))
+    wanted = comparable(classifier.predict(folder))
     with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda i: answers(classifier.predict(folder, batch_size=1 + i % 4)), range(24)):
+        for found in pool.map(lambda i: comparable(classifier.predict(folder, batch_size=1 + i % 4)), range(24)):
             assert found == wanted
 
 
@@ -222,7 +222,7 @@ def test_8_threads_share_one_classifier(classifier: Classifier, folder: Path) ->
         ({"top": 0}, "at least 1"),
     ],
 )
-def test_options_that_can_not_be_meant_are_refused_at_once(
+def test_options_that_are_not_valid_are_refused_at_once(
     arguments: dict[str, Any], message: str, classifier: Classifier
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -252,20 +252,22 @@ class Tensor:
     """What torch, TensorFlow and JAX have in common, iterated over its first axis as theirs are."""
 
     def __dlpack__(self) -> Any:
-        raise AssertionError("not asked for")
+        raise AssertionError("not requested")
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError("iteration over a 0-d tensor")
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_tensor_of_another_library_says_what_to_give(inside: bool, classifier: Classifier) -> None:
+def test_a_tensor_of_another_library_is_refused_with_what_to_give(inside: bool, classifier: Classifier) -> None:
     with pytest.raises(UsageError, match=r"found tests\.Tensor; give numpy arrays of \(H, W, 3\) uint8"):
         list(classifier.predict([Tensor()] if inside else Tensor()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 3, 32, 32)])
-def test_what_a_torch_tensor_is_told_to_become_is_an_image(shape: tuple[int, ...], classifier: Classifier) -> None:
+def test_what_the_error_about_a_torch_tensor_suggests_is_an_image(
+    shape: tuple[int, ...], classifier: Classifier
+) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.zeros(shape, dtype=torch.uint8)
     with pytest.raises(UsageError, match=f"found torch.Tensor of shape .*{shape[-1]}\\), uint8; give ") as failure:
@@ -283,7 +285,7 @@ def test_what_a_torch_tensor_is_told_to_become_is_an_image(shape: tuple[int, ...
         (np.zeros((8, 8, 3), np.float32), "scale them to 0..255"),
     ],
 )
-def test_an_array_that_is_no_image_says_how_it_becomes_one(array: Any, hint: str, classifier: Classifier) -> None:
+def test_an_array_that_is_no_image_gets_an_error_with_the_fix(array: Any, hint: str, classifier: Classifier) -> None:
     (prediction,) = classifier.predict(array)
     assert re.search(hint, str(prediction.error))
 
@@ -292,10 +294,10 @@ def test_an_array_that_is_no_image_says_how_it_becomes_one(array: Any, hint: str
 def test_every_form_of_an_image_gives_the_logits_of_its_file(
     target: str, shared_bundle: Shared, tmp_path: Path
 ) -> None:
-    path, (picture,) = tmp_path / "sideways.jpg", tiny.pictures(1)
+    path, (image,) = tmp_path / "sideways.jpg", tiny.pictures(1)
     exif = Image.Exif()
     exif[0x0112] = 6
-    path.write_bytes(data := tiny.encoded(picture.resize((40, 30)), exif=exif))
+    path.write_bytes(data := tiny.encoded(image.resize((40, 30)), exif=exif))
     loaded = Image.open(path)
     loaded.load()
     upright = np.asarray(ImageOps.exif_transpose(loaded))
@@ -324,9 +326,9 @@ def test_an_embedder_takes_and_refuses_the_same_forms(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_bytes_of_any_kind_are_an_image(kind: Any, classifier: Classifier) -> None:
     data = tiny.encoded(tiny.pictures(1)[0], "PNG")
-    wanted = answers(classifier.predict(data))
-    assert answers(classifier.predict(kind(data))) == wanted
-    assert answers(classifier.predict([kind(data), kind(data)])) == wanted * 2
+    wanted = comparable(classifier.predict(data))
+    assert comparable(classifier.predict(kind(data))) == wanted
+    assert comparable(classifier.predict([kind(data), kind(data)])) == wanted * 2
     (damaged,) = classifier.predict(kind(data[:100]))
     assert damaged.error is not None
 
@@ -342,7 +344,7 @@ def test_an_unreadable_folder_is_an_error_not_no_images(classifier: Classifier, 
         list(classifier.predict(plain_user / "locked"))
 
 
-def test_a_closed_classifier_says_so(shared_bundle: Shared) -> None:
+def test_a_closed_classifier_is_a_clear_error(shared_bundle: Shared) -> None:
     classifier = Classifier.open(shared_bundle("reference"))
     running = classifier.predict([np.asarray(p) for p in tiny.pictures(8)])
     next(running)
@@ -356,14 +358,14 @@ def test_a_closed_classifier_says_so(shared_bundle: Shared) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_gets_an_error_and_no_hang(classifier: Classifier) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
-    running = classifier.predict([picture] * 30)
+    image = np.asarray(tiny.pictures(1)[0])
+    running = classifier.predict([image] * 30)
     next(running)
     child = os.fork()
     if child == 0:
         signal.alarm(20)  # a hang dies here, and so fails
         refused = 0
-        for use in (lambda: list(classifier.predict(picture)), lambda: list(running)):
+        for use in (lambda: list(classifier.predict(image)), lambda: list(running)):
             try:
                 use()
             except UsageError as error:
@@ -390,13 +392,13 @@ def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("taken", [0, 1, 2, 5, 30])
-def test_what_was_taken_before_its_source_failed_is_answered_first(
+def test_what_was_taken_before_its_source_failed_is_predicted_first(
     taken: int, batch_size: int, classifier: Classifier
 ) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.pictures(1)[0])
 
     def failing() -> Iterator[Any]:
-        yield from [picture] * taken
+        yield from [image] * taken
         raise OSError("camera gone")
 
     found = []
@@ -404,13 +406,13 @@ def test_what_was_taken_before_its_source_failed_is_answered_first(
         found.extend(classifier.predict(failing(), batch_size=batch_size))
     assert [prediction.source for prediction in found] == [f"array {number}" for number in range(taken)]
     assert all(prediction.label for prediction in found)
-    assert len(list(classifier.predict([picture] * 3))) == 3
+    assert len(list(classifier.predict([image] * 3))) == 3
 
 
 def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) -> None:
-    picture = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.pictures(1)[0])
     for _ in range(50):
-        predictions = classifier.predict([picture] * 40, batch_size=8)
+        predictions = classifier.predict([image] * 40, batch_size=8)
         next(predictions)
         predictions.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 30
@@ -418,7 +420,7 @@ def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) 
         time.sleep(0.01)
     assert classifier._pipeline._workers._work_queue.qsize() == 0
     assert threading.active_count() <= 2 + len(os.sched_getaffinity(0)) * 8
-    assert len(list(classifier.predict([picture] * 3))) == 3
+    assert len(list(classifier.predict([image] * 3))) == 3
 
 
 def test_closing_ends_the_decoding_threads(shared_bundle: Shared) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edgeclf_runtime.errors import DataError, one_line
 
 
-def said_by(call: Any, *arguments: Any, **named: Any) -> str:
+def line_of(call: Any, *arguments: Any, **named: Any) -> str:
     with pytest.raises(Exception) as caught:  # noqa: PT011: the libraries' own exceptions share no narrower base
         call(*arguments, **named)
     return one_line(caught.value)
@@ -28,33 +28,33 @@ def onnx_file(kind: str, shape: tuple[int, int] = (4, 2)) -> bytes:
     return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
-def test_onnx_runtime_says_why_it_can_not_load_or_run_a_graph() -> None:
+def test_one_line_keeps_why_onnx_runtime_can_not_load_or_run_a_graph() -> None:
     ort = pytest.importorskip("onnxruntime")
-    assert said_by(ort.InferenceSession, b"no model") == "Failed to load model because protobuf parsing failed."
-    assert said_by(ort.InferenceSession, onnx_file("Nope")).endswith(
+    assert line_of(ort.InferenceSession, b"no model") == "Failed to load model because protobuf parsing failed."
+    assert line_of(ort.InferenceSession, onnx_file("Nope")).endswith(
         "No Op registered for Nope with domain_version of 17"
     )
     session = ort.InferenceSession(onnx_file("Reshape", (2, 2)))
-    said = said_by(session.run, None, {"x": np.zeros((1, 3), np.float32)})
-    assert "The input tensor cannot be reshaped" in said and ".h:" not in said
+    line = line_of(session.run, None, {"x": np.zeros((1, 3), np.float32)})
+    assert "The input tensor cannot be reshaped" in line and ".h:" not in line
 
 
-def test_openvino_says_what_it_can_not_read() -> None:
+def test_one_line_keeps_what_openvino_can_not_read() -> None:
     read = pytest.importorskip("openvino").Core().read_model
-    assert said_by(read, b"no model").startswith("Unable to read the model.")
-    assert said_by(read, onnx_file("Nope")) == "No conversion rule found for operations: Nope-17"
-    assert said_by(read, onnx_file("MatMul")).startswith("Incompatible MatMul matrix dimension.")
+    assert line_of(read, b"no model").startswith("Unable to read the model.")
+    assert line_of(read, onnx_file("Nope")) == "No conversion rule found for operations: Nope-17"
+    assert line_of(read, onnx_file("MatMul")).startswith("Incompatible MatMul matrix dimension.")
 
 
-def test_torch_says_which_weights_do_not_fit_and_what_a_file_holds() -> None:
+def test_one_line_keeps_torchs_reason_which_weights_do_not_fit_and_what_a_file_holds() -> None:
     torch = pytest.importorskip("torch")
     weights = {"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}
-    assert said_by(torch.nn.Linear(3, 2).load_state_dict, weights).startswith("size mismatch for weight")
-    assert said_by(torch.load, io.BytesIO(b"no pickle"), weights_only=True) == "Unsupported operand 110"
+    assert line_of(torch.nn.Linear(3, 2).load_state_dict, weights).startswith("size mismatch for weight")
+    assert line_of(torch.load, io.BytesIO(b"no pickle"), weights_only=True) == "Unsupported operand 110"
 
 
 class Broken:
-    """A data set without a picture that can be read."""
+    """A data set without an image that can be read."""
 
     def __len__(self) -> int:
         return 1
@@ -66,11 +66,11 @@ class Broken:
 def test_an_error_of_a_data_worker_comes_without_the_traceback_around_it() -> None:
     data = pytest.importorskip("torch.utils.data")
     assert (
-        said_by(list, data.DataLoader(Broken(), num_workers=1, multiprocessing_context="fork")) == "a: b.png: is gone"
+        line_of(list, data.DataLoader(Broken(), num_workers=1, multiprocessing_context="fork")) == "a: b.png: is gone"
     )
 
 
-def test_an_error_that_says_nothing_is_named_and_a_long_one_is_cut() -> None:
+def test_an_error_without_a_text_is_named_and_a_long_one_is_cut() -> None:
     assert one_line(ValueError("\n  \n")) == "ValueError"
     assert one_line(ValueError("\tone   two\nthree"), 5) == "one t …"
     assert one_line(ValueError("long " * 100), None) == "long " * 99 + "long"

@@ -12,7 +12,7 @@ from edgeclf_runtime import installing
 
 
 @pytest.fixture(autouse=True)
-def asked_anew() -> Iterator[None]:
+def read_anew() -> Iterator[None]:
     installing._origin.cache_clear()
     yield
     installing._origin.cache_clear()
@@ -30,6 +30,6 @@ def asked_anew() -> Iterator[None]:
 def test_the_line_names_the_place_that_edgeclf_came_from(
     url: str | None, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = None if url is None else json.dumps({"url": url})
-    monkeypatch.setattr(installing, "distribution", lambda name: SimpleNamespace(read_text=lambda file: told))
+    recorded = None if url is None else json.dumps({"url": url})
+    monkeypatch.setattr(installing, "distribution", lambda name: SimpleNamespace(read_text=lambda file: recorded))
     assert installing.pip_install("onnx") == f"pip install '{named}'"

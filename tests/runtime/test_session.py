@@ -41,14 +41,14 @@ def session(target: str, shared_bundle: Shared) -> Any:
         yield opened
 
 
-def test_answers_are_float32_logits_of_the_reference(session: Session, target: str) -> None:
+def test_outputs_are_float32_logits_of_the_reference(session: Session, target: str) -> None:
     batch = tiny.random_pixels(5, target)
-    answers = session(batch)
-    assert (answers.shape, answers.dtype) == ((5, 3), np.float32)
-    assert tiny.close_to(answers, tiny.reference_logits(target, batch))
+    outputs = session(batch)
+    assert (outputs.shape, outputs.dtype) == ((5, 3), np.float32)
+    assert tiny.close_to(outputs, tiny.reference_logits(target, batch))
 
 
-def test_each_image_gets_the_same_answer_in_any_batch(session: Session, target: str) -> None:
+def test_each_image_gets_the_same_output_in_any_batch(session: Session, target: str) -> None:
     batch = tiny.random_pixels(7, target)
     together = session(batch)
     for size in (1, 2, 3):
@@ -57,8 +57,8 @@ def test_each_image_gets_the_same_answer_in_any_batch(session: Session, target: 
 
 
 def test_no_images_give_an_empty_result(session: Session, target: str) -> None:
-    answers = session(tiny.random_pixels(0, target))
-    assert (answers.shape, answers.dtype) == ((0, 3), np.float32)
+    outputs = session(tiny.random_pixels(0, target))
+    assert (outputs.shape, outputs.dtype) == ((0, 3), np.float32)
 
 
 def test_wrong_shapes_and_dtypes_are_refused_with_both_sides_named(session: Session, target: str) -> None:
@@ -92,14 +92,14 @@ def test_views_and_read_only_arrays_give_the_same(session: Session, target: str)
         assert tiny.close_to(session(same), wanted)
 
 
-def test_the_caller_owns_the_answer_and_keeps_the_batch(session: Session, target: str) -> None:
+def test_the_caller_owns_the_output_and_keeps_the_batch(session: Session, target: str) -> None:
     first, second = tiny.random_pixels(3, target), tiny.random_pixels(3, target, seed=1)
     kept = first.copy()
-    answer = session(first)
-    copy = answer.copy()
+    output = session(first)
+    copy = output.copy()
     session(second)
-    assert np.array_equal(answer, copy)
-    answer[:] = 0
+    assert np.array_equal(output, copy)
+    output[:] = 0
     assert tiny.close_to(session(first), copy)
     assert np.array_equal(first, kept)
 
@@ -113,7 +113,7 @@ def test_8_threads_get_what_a_serial_caller_gets(session: Session, target: str) 
                 assert tiny.close_to(found, wanted)
 
 
-def test_a_closed_session_says_so_and_closes_twice(target: str, shared_bundle: Shared) -> None:
+def test_a_closed_session_is_a_clear_error_and_may_be_closed_twice(target: str, shared_bundle: Shared) -> None:
     session = open_session(shared_bundle(target))
     session.close()
     session.close()
@@ -172,15 +172,15 @@ def test_a_model_that_would_go_to_the_cpu_instead_is_an_error(
 
 
 class ProviderSession:
-    """An onnxruntime session that says of itself what a test wants; `asked` is what the last one was asked for."""
+    """An onnxruntime session that reports what a test wants; `requested` is what the last one was opened with."""
 
     got = "CUDAExecutionProvider"
     reported: ClassVar[dict[str, str]] = {}
-    asked: ClassVar[dict[str, Any]] = {}
+    requested: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, model: bytes, settings: Any, *, providers: Any, enable_fallback: int) -> None:
         fallback = settings.get_session_config_entry("session.disable_cpu_ep_fallback")
-        type(self).asked = {"providers": providers, "enable_fallback": enable_fallback, "no_cpu": fallback}
+        type(self).requested = {"providers": providers, "enable_fallback": enable_fallback, "no_cpu": fallback}
 
     def get_providers(self) -> list[str]:
         return [self.got, "CPUExecutionProvider"]
@@ -202,14 +202,14 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> type[ProviderSession]:
     offered = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
     monkeypatch.setattr(onnxruntime, "InferenceSession", ProviderSession)
-    for name in ("got", "reported", "asked"):
+    for name in ("got", "reported", "requested"):
         monkeypatch.setattr(ProviderSession, name, getattr(ProviderSession, name))
     return ProviderSession
 
 
 def test_a_provider_that_falls_back_is_an_error(shared_bundle: Shared, provider: type[ProviderSession]) -> None:
     provider.got = "CPUExecutionProvider"
-    with pytest.raises(BackendError, match="asked onnxruntime for CUDAExecutionProvider, it fell back to CPU"):
+    with pytest.raises(BackendError, match="requested CUDAExecutionProvider of onnxruntime, it fell back to CPU"):
         open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
 
 
@@ -217,26 +217,26 @@ def test_a_provider_that_takes_another_setting_is_an_error(
     shared_bundle: Shared, provider: type[ProviderSession]
 ) -> None:
     provider.reported = {"use_tf32": "1"}
-    with pytest.raises(BackendError, match="asked CUDAExecutionProvider for use_tf32 = 0, it took 1"):
+    with pytest.raises(BackendError, match="requested use_tf32 = 0 of CUDAExecutionProvider, it took 1"):
         open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
 
 
-def test_onnxruntimes_gpu_providers_are_asked_for_the_bundles_precision_and_no_cpu(
+def test_onnxruntimes_gpu_providers_get_the_bundles_precision_and_no_cpu(
     tmp_path: Path, provider: type[ProviderSession]
 ) -> None:
     bundle = tiny.build(tmp_path / "b", "onnx", compute_precision="fp16")
     with open_session(bundle, SessionOptions(device="cuda")) as session:
         assert session.facts["device"] == "CUDAExecutionProvider"
-    assert (provider.asked["no_cpu"], provider.asked["enable_fallback"]) == ("1", 0)
-    assert provider.asked["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    assert (provider.requested["no_cpu"], provider.requested["enable_fallback"]) == ("1", 0)
+    assert provider.requested["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
     provider.got = "TensorrtExecutionProvider"
     open_session(bundle, SessionOptions(device="tensorrt")).close()
-    ((_, asked),) = provider.asked["providers"]
-    assert asked == {"trt_fp16_enable": "1", "trt_int8_enable": "0", "trt_engine_cache_enable": "0"}
+    ((_, requested),) = provider.requested["providers"]
+    assert requested == {"trt_fp16_enable": "1", "trt_int8_enable": "0", "trt_engine_cache_enable": "0"}
 
 
 @pytest.mark.parametrize("precision", ["fp64", "int4"])
-def test_a_precision_that_is_not_had_is_an_error(target: str, precision: str, shared_bundle: Shared) -> None:
+def test_a_precision_that_is_not_available_is_an_error(target: str, precision: str, shared_bundle: Shared) -> None:
     with pytest.raises(BackendError, match=rf"{precision}"):
         open_session(shared_bundle(target), SessionOptions(compute_precision=precision))
 
@@ -247,10 +247,10 @@ def test_half_precision_is_computed_or_refused_never_replaced(target: str, share
         with open_session(shared_bundle(target), options) as session:
             assert session.compute_precision == "fp16"
     except BackendError as error:
-        assert f"asked {target} to compute in fp16, it computes in" in str(error)
+        assert f"requested fp16 of {target}, it computes in" in str(error)
 
 
-def test_facts_say_what_runs(session: Session) -> None:
+def test_facts_name_what_runs(session: Session) -> None:
     assert session.compute_precision == "fp32"
     assert {"engine", "engine_version", "device"} <= set(session.facts)
     assert all(session.facts.values())
@@ -263,7 +263,7 @@ def test_a_portable_bundle_is_not_opened_but_built_first(bundle: Bundle) -> None
         open_session(tiny.reseal(bundle.path, state="portable"))
 
 
-def test_an_unknown_target_names_those_that_there_are(bundle: Bundle) -> None:
+def test_an_unknown_target_lists_the_known_ones(bundle: Bundle) -> None:
     with pytest.raises(BackendError, match="no backend 'tpu'; this edgeclf has onnx, openvino"):
         open_session(tiny.reseal(bundle.path, target="tpu"))
 
@@ -283,7 +283,7 @@ def test_batches_of_any_size_are_cut_to_the_size_that_the_graph_was_fixed_to(tar
     assert calls == [4] * (1 + 1 + 2 + 3)
 
 
-def test_a_graph_that_answers_in_half_precision_still_gives_float32(
+def test_a_graph_whose_outputs_are_in_half_precision_still_gives_float32(
     shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_session(shared_bundle("reference")) as session:

@@ -1,4 +1,4 @@
-"""Many pictures at the same time: every engine's streams, the pixels of the fast mode, batches of the fastest size."""
+"""Many images at the same time: every engine's streams, the pixels of the fast mode, batches of the fastest size."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MANY = SessionOptions(threads=2, hint="throughput")
 
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
-def test_with_two_streams_every_engine_answers_as_with_one(target: str, shared_bundle: Shared) -> None:
-    pictures = [np.asarray(picture) for picture in tiny.pictures(9)]
+def test_with_two_streams_every_engine_predicts_as_with_one(target: str, shared_bundle: Shared) -> None:
+    images = [np.asarray(image) for image in tiny.pictures(9)]
     found = []
     for options in (SessionOptions(threads=2), MANY):
         with Classifier.open(shared_bundle(target), options) as classifier:
-            found.append(list(classifier.predict(pictures, batch_size=2)))
+            found.append(list(classifier.predict(images, batch_size=2)))
     for alone, together in zip(*found, strict=True):
         assert alone.label == together.label
         assert np.allclose([s.probability for s in alone.scores], [s.probability for s in together.scores], atol=1e-5)
@@ -66,7 +66,7 @@ def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) ->
         assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))) == 4
 
 
-def test_a_lone_picture_is_answered_in_the_callers_thread(shared_bundle: Shared) -> None:
+def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -> None:
     threads = []
 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
@@ -77,8 +77,8 @@ def test_a_lone_picture_is_answered_in_the_callers_thread(shared_bundle: Shared)
             return scores(pixels)
 
         classifier.scores = scores_and_thread  # type: ignore[method-assign]
-        picture = np.asarray(tiny.pictures(1)[0])
-        alone, (together, _) = list(classifier.predict(picture)), list(classifier.predict([picture, picture]))
+        image = np.asarray(tiny.pictures(1)[0])
+        alone, (together, _) = list(classifier.predict(image)), list(classifier.predict([image, image]))
     assert alone[0].scores == together.scores
     assert threads[0] is threading.main_thread() and threads[1] is not threading.main_thread()
 
@@ -120,16 +120,16 @@ def test_a_classifier_closed_by_another_thread_ends_the_prediction_with_one_sent
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_forked_child_closes_its_parents_classifier_without_a_hang(target: str, shared_bundle: Shared) -> None:
-    pictures = [np.asarray(picture) for picture in tiny.pictures(4)]
+    images = [np.asarray(image) for image in tiny.pictures(4)]
     with Classifier.open(shared_bundle(target), SessionOptions(threads=2)) as classifier:
-        assert len(list(classifier.predict(pictures, batch_size=2))) == 4
+        assert len(list(classifier.predict(images, batch_size=2))) == 4
         child = os.fork()
         if child == 0:
             signal.alarm(20)  # a hang dies here, and so fails
             classifier.close()
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert len(list(classifier.predict(pictures))) == 4
+        assert len(list(classifier.predict(images))) == 4
 
 
 def test_decoding_takes_no_more_threads_than_the_engine(shared_bundle: Shared) -> None:
@@ -139,7 +139,7 @@ def test_decoding_takes_no_more_threads_than_the_engine(shared_bundle: Shared) -
         assert threading.active_count() - before <= 1
 
 
-def test_openvino_proves_what_it_runs_for_one_picture_and_for_several(shared_bundle: Shared) -> None:
+def test_openvino_proves_what_it_runs_for_one_image_and_for_several(shared_bundle: Shared) -> None:
     bundle = shared_bundle("openvino")
     batch = tiny.random_pixels(9)
     with open_session(bundle) as session:
@@ -186,7 +186,7 @@ def test_fast_pixels_of_a_large_jpeg_are_near_the_exact_ones(orientation: int) -
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_small_pictures_and_other_formats_are_a_level_off_at_most(kind: str, interpolation: Interpolation) -> None:
+def test_small_images_and_other_formats_are_a_level_off_at_most(kind: str, interpolation: Interpolation) -> None:
     size = (900, 600) if kind == "PNG" else (190, 150)
     data = tiny.encoded(_photograph(size), kind)
     for pixels in (Pixels("shorter", (96, 96), (80, 80), interpolation), Pixels("fit", (96, 96), (96, 96))):
@@ -194,7 +194,7 @@ def test_small_pictures_and_other_formats_are_a_level_off_at_most(kind: str, int
         assert np.abs(exact - fast).max() <= 1
 
 
-def test_without_the_package_pillow_resizes_and_the_facts_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_pillow_resizes_and_the_facts_record_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cykooz_resizer")
     data, pixels = tiny.encoded(_photograph((900, 600)), "PNG"), Pixels("shorter", (96, 96), (80, 80))
     by_simd, simd_facts = pixels.load(data, mode="fast")[0].astype(int), mode_facts("fast")
@@ -232,20 +232,22 @@ def test_a_batch_size_is_found_by_measuring_all_streams(shared_bundle: Shared) -
         assert batching.fastest_batch(session, bundle.manifest) in batching.SIZES
 
 
-def test_reading_a_folder_twice_gives_the_same_answers_in_the_same_order(shared_bundle: Shared, tmp_path: Path) -> None:
-    for i, picture in enumerate(tiny.pictures(30)):
-        (tmp_path / f"{i:02}.jpg").write_bytes(tiny.encoded(picture))
+def test_reading_a_folder_twice_gives_the_same_predictions_in_the_same_order(
+    shared_bundle: Shared, tmp_path: Path
+) -> None:
+    for i, image in enumerate(tiny.pictures(30)):
+        (tmp_path / f"{i:02}.jpg").write_bytes(tiny.encoded(image))
     with Classifier.open(shared_bundle("onnx"), MANY) as classifier:
         first, second = (list(classifier.predict(tmp_path, batch_size=3)) for _ in range(2))
     assert first == second and [Path(p.source).name for p in first] == [f"{i:02}.jpg" for i in range(30)]
 
 
-def test_openvino_starts_from_its_cache_and_answers_the_same(shared_bundle: Shared, tmp_path: Path) -> None:
+def test_openvino_starts_from_its_cache_and_gives_the_same_outputs(shared_bundle: Shared, tmp_path: Path) -> None:
     bundle, batch = shared_bundle("openvino"), tiny.random_pixels(1)
-    answers, from_cache = [], []
+    outputs, from_cache = [], []
     for _ in range(2):
         with open_session(bundle, SessionOptions(cache=tmp_path / "cache")) as session:
             engine: Any = session.check_usable()
             from_cache.append(engine.model(1).get_property("LOADED_FROM_CACHE"))
-            answers.append(session(batch))
-    assert from_cache == [False, True] and np.array_equal(*answers)
+            outputs.append(session(batch))
+    assert from_cache == [False, True] and np.array_equal(*outputs)

@@ -1,4 +1,4 @@
-"""Tiny bundles and pictures: an 8x8 linear classifier that tells red, green and blue apart."""
+"""Tiny bundles and images: an 8x8 linear classifier of red, green and blue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make = Callable[..., Path]
 
 
 def picture(colour: str, size: tuple[int, int] = (12, 10), seed: int = 0) -> Image.Image:
-    """A noisy picture whose mean colour is `colour`."""
+    """A noisy image whose mean colour is `colour`."""
     noise = np.random.default_rng(seed).integers(-20, 20, (size[1], size[0], 3))
     return Image.fromarray(np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8))
 
@@ -107,7 +107,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with a red, a green and a blue picture, and a text file."""
+    """A folder with a red, a green and a blue image, and a text file."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for colour in COLOURS:
@@ -118,7 +118,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def classes(tmp_path: Path, photos: Path) -> Path:
-    """A folder a colour, ten pictures each."""
+    """A folder a colour, ten images each."""
     from PIL import ImageEnhance
 
     root = tmp_path / "colours-data"

@@ -1,7 +1,7 @@
 """A stand-in for CUDA with one GPU: it checks how it is used.
 
 What a stream is given is done when the stream is waited for, not before: whoever reads or reuses a buffer too early
-gets wrong answers. Memory of the "GPU" is told from the host's, and what was not freed is left in `live`.
+gets wrong outputs. Memory of the "GPU" is kept apart from the host's, and what was not freed is left in `live`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class FakeTensorRT:
     touched
         What was made of it: "Builder", "Runtime". Empty where nobody started TensorRT.
     wrong
-        Answers come out negated.
+        Outputs come out negated.
     build_errors, run_errors
         What is logged while a build, or an execution, fails.
     datatype
@@ -248,9 +248,9 @@ class _Context:
         entry, output = session.get_inputs()[0].name, session.get_outputs()[0].name
         size = int(np.prod(self._shape))
         batch = cudart.view(self._addresses[entry], size, "device").reshape(self._shape).copy()
-        (answer,) = session.run([output], {entry: batch})
-        answer = np.ascontiguousarray(-answer if self._engine.trt.wrong else answer)
-        np.copyto(cudart.view(self._addresses[output], answer.nbytes, "device"), answer.view(np.uint8).reshape(-1))
+        (computed,) = session.run([output], {entry: batch})
+        computed = np.ascontiguousarray(-computed if self._engine.trt.wrong else computed)
+        np.copyto(cudart.view(self._addresses[output], computed.nbytes, "device"), computed.view(np.uint8).reshape(-1))
 
 
 def _session(onnx: bytes) -> Any:

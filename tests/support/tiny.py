@@ -1,4 +1,4 @@
-"""Builders of tiny but whole bundles for every backend, and of small pictures, for all test folders."""
+"""Builders of tiny but whole bundles for every backend, and of small images, for all test folders."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def build(
     for name, data in _model_files(target, batch, seed).items():
         (folder / name).write_bytes(data)
     batch_of_pixels, golden = _write_golden(folder, pixels)
-    answers = reference_logits(target, batch_of_pixels, seed)
-    np.save(folder / golden.outputs, answers)
+    outputs = reference_logits(target, batch_of_pixels, seed)
+    np.save(folder / golden.outputs, outputs)
     manifest = replace(manifest, golden=golden)
     if manifest.state == "built":
-        manifest = replace(manifest, own=record_own_outputs(folder, manifest, answers, {}, "fp32"))
+        manifest = replace(manifest, own=record_own_outputs(folder, manifest, outputs, {}, "fp32"))
     seal(folder, manifest)
     return Bundle.open(folder)
 
@@ -120,7 +120,7 @@ def pictures(count: int = 8) -> list[Image.Image]:
 
 
 def reference_logits(target: str, pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32]:
-    """What a bundle's model should answer, computed apart from its backend."""
+    """What a bundle's model should give, computed apart from its backend."""
     if target == "pytorch":
         import torch
 
@@ -199,9 +199,9 @@ def _normalization() -> Normalization:
 def _write_golden(folder: Path, pixels: Pixels) -> tuple[NDArray[np.uint8], Golden]:
     (folder / "golden").mkdir()
     batch, items = [], []
-    for i, picture in enumerate(pictures()):
+    for i, crop in enumerate(pictures()):
         image, stored = f"golden/{i:02}.jpg", f"golden/{i:02}.pixels.png"
-        data = encoded(picture, quality=90)
+        data = encoded(crop, quality=90)
         array, _ = pixels.load(data)
         (folder / image).write_bytes(data)
         Image.fromarray(array).save(folder / stored)

@@ -1,6 +1,6 @@
 """The audit: which share of a network's multiplications an engine computes in which precision, and how much is enough.
 
-An engine is free to choose kernels, so what was asked for is compared with what it says that it chose. Convolutions and
+An engine is free to choose kernels, so what was requested is compared with what it reports. Convolutions and
 matrix products count, by their multiply-accumulates (MACs); LayerNorm, softmax and the like may stay in float.
 """
 
@@ -31,7 +31,7 @@ class Work:
 class Audit:
     """Share (0..1) of the multiply-accumulates of convolutions and matrix products by the precision they run in.
 
-    "unknown" is the share of which the engine does not tell the precision.
+    "unknown" is the share whose precision the engine does not report.
     """
 
     shares: dict[str, float]
@@ -40,7 +40,7 @@ class Audit:
         return sum(self.shares.get(precision, 0.0) for precision in precisions)
 
     def shortfall(self, precision: str, *, tf32: bool = False) -> str | None:
-        """The sentence where too little runs in `precision`; None: enough does, or it is not told.
+        """The sentence where too little runs in `precision`; None: enough does, or it is not reported.
 
         "mixed" is int8 and others. `tf32`: it may stand for fp32.
         """
@@ -69,14 +69,14 @@ def audit(work: Iterable[Work]) -> Audit:
 
 
 def check_audit(found: Audit, precision: str, *, tf32: bool = False, where: str) -> str | None:
-    """None where enough runs in `precision`; a sentence where the engine does not tell enough.
+    """None where enough runs in `precision`; a sentence where the engine does not report enough.
 
     Raises GateError where too little does.
     """
     if shortfall := found.shortfall(precision, tf32=tf32):
-        raise GateError(f"{where}: asked for {precision}, but {shortfall}")
+        raise GateError(f"{where}: requested {precision}, but {shortfall}")
     if found.shares and found.share(*_wanted(precision, tf32)) < LEAST_SHARE:
-        return f"the engine does not tell whether it computes in {precision} ({shares_in_words(found.shares)})"
+        return f"the engine does not report whether it computes in {precision} ({shares_in_words(found.shares)})"
     return None
 
 

@@ -16,12 +16,12 @@ from edgeclf_runtime.installing import pip_install
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What an engine tells of itself on this machine.
+    """What an engine reports about itself on this machine.
 
     Attributes
     ----------
     devices
-        What sessions may ask for here.
+        What sessions may run on here.
     detail
         Why there is none.
     telemetry_off
@@ -36,7 +36,7 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """An engine: how it is opened, asked and installed. Nothing here imports it before a method is called.
+    """An engine: how it is opened, probed and installed. Nothing here imports it before a method is called.
 
     Attributes
     ----------
@@ -47,14 +47,14 @@ class Backend:
     open_engine
         A bundle of this target as an engine, on one of `devices`.
     devices
-        The kinds of device that it takes; the first is taken where nobody says otherwise.
+        The kinds of device that it takes; the first is the default.
     not_on
-        Devices that the engine has and edgeclf does not use: the sentence that says so.
+        Devices that the engine has and edgeclf does not use: the sentence about it.
     count_weights
         How many weights a bundle's files store in each precision, without the engine; None: the format has one alone.
     load
         Imports the engine as `open_engine` does: what a fresh process waits for first. None: `module` is imported.
-    ask
+    probe
         What is installed. It runs in a process of its own, which may crash. None: `module.__version__`, on the cpu.
     stand_ins
         Modules that do what `module` does.
@@ -65,7 +65,7 @@ class Backend:
     on_jetson
         What installs it there, in place of the extra.
     computes_as_stored
-        It computes in what the weights are stored in, or in fp32, and can't be asked in which.
+        It computes in what the weights are stored in, or in fp32, and offers no choice between them.
     tf32
         What it builds on a device may multiply in TF32, which has as many bits of mantissa as fp16.
     is_reference
@@ -81,7 +81,7 @@ class Backend:
     not_on: Mapping[str, str] = field(default_factory=dict)
     count_weights: Callable[[Bundle], dict[str, int]] | None = None
     load: Callable[[], Any] | None = None
-    ask: Callable[[], Installed] | None = None
+    probe: Callable[[], Installed] | None = None
     stand_ins: tuple[str, ...] = ()
     also_needed: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Backend:
     is_reference: bool = False
 
     def check_device(self, device: str) -> None:
-        """Raises BackendError for a device that this engine never has; whether it is here, the engine says itself."""
+        """Raises BackendError for a device that this engine never has. Whether it is here is left to the engine."""
         if sentence := self.not_on.get(device.partition(":")[0]):
             raise BackendError(sentence)
         if device.partition(".")[0] not in self.devices:  # OpenVINO counts: gpu.0, gpu.1
@@ -118,9 +118,9 @@ class Backend:
         return any(find_spec(module) is not None for module in (self.module, *self.stand_ins))
 
     def installed(self) -> Installed:
-        """What it tells of itself, for which it is imported: ask in a process of its own."""
-        if self.ask is not None:
-            return self.ask()
+        """What it reports about itself. It is imported for that, so call this in a process of its own."""
+        if self.probe is not None:
+            return self.probe()
         return Installed(str(self.import_library().__version__), ("cpu",))
 
     def install_line(self, *, jetson: bool = False) -> str:

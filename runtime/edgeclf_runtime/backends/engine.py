@@ -1,4 +1,4 @@
-"""What a backend keeps (`Engine`) and what a caller may ask of it (`SessionOptions`)."""
+"""What a backend keeps (`Engine`) and how a caller may run it (`SessionOptions`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.installing import pip_install
 
 OWN_DEVICE = "own"
-MOST_THREADS = 512  # an engine given 100,000 takes all memory before it says no
+MOST_THREADS = 512  # an engine given 100,000 takes all memory before it refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SessionOptions:
     threads
         Threads of the engine; None: the cores that this process may use.
     compute_precision
-        What to compute in; None: what the manifest says.
+        What to compute in; None: what the manifest states.
     hint
         "latency": the shortest time for one image; "throughput": the most images a second.
     streams
@@ -43,7 +43,7 @@ class SessionOptions:
     Raises
     ------
     UsageError
-        A number of threads or streams that can't be meant.
+        A number of threads or streams that is not valid.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class SessionOptions:
 
 
 def is_of_nvidia(device: str) -> bool:
-    """Whether a device, as a session asks for it or an engine reports it, is an NVIDIA GPU."""
+    """Whether a device, as a session names it or an engine reports it, is an NVIDIA GPU."""
     return any(word in device.lower() for word in ("cuda", "tensorrt"))
 
 
@@ -109,15 +109,15 @@ class StreamingEngine(Engine, Protocol):
     """An engine that overlaps the work on several batches."""
 
     def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
-        """The answer to each batch, in order; batches may be taken a few ahead of the answers."""
+        """The output of each batch, in order; a few batches may be taken ahead of the outputs."""
         ...
 
 
 def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence[str | int]) -> None:
-    """Raises BundleError where the graph has another input or output than the manifest says. Names fit any number."""
+    """Raises BundleError where the graph has another input or output than the manifest states. Names fit any number."""
     fits = len(found) == len(wanted) and all(
-        not isinstance(is_now, int) or not isinstance(said, int) or is_now == said
-        for is_now, said in zip(found, wanted, strict=False)
+        not isinstance(is_now, int) or not isinstance(stated, int) or is_now == stated
+        for is_now, stated in zip(found, wanted, strict=False)
     )
     if not fits:
         shapes = " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in (wanted, found))

@@ -1,6 +1,6 @@
 """Engines in a forked process are its parent's and never freed there: they would wait for threads that only that has.
 
-ONNX Runtime joins them and dies of a segmentation fault (1.32), OpenVINO hangs (2026.4). Nobody has to ask for it: the
+ONNX Runtime joins them and dies of a segmentation fault (1.32), OpenVINO hangs (2026.4). It happens without a call: the
 garbage collector comes by, a name goes out of scope, and at the fork itself Python frees what other threads held.
 """
 
@@ -34,7 +34,7 @@ def guard_forks() -> None:
 
 
 def _before() -> None:
-    """In the parent, since Python frees what other threads held before the child can say anything."""
+    """In the parent, since Python frees what other threads held before any code of the child runs."""
     _held.extend(reference() for reference in _alive.valuerefs())
 
 

@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients in numpy: what the classical baseline sees of a picture.
+"""Histograms of oriented gradients in numpy: what the classical baseline sees of an image.
 
 Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005, with the details of
 `skimage.feature.hog(grey, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), block_norm="L2-Hys")`.

@@ -1,4 +1,4 @@
-"""HOG + SVM backend: the classical baseline as plain arrays, answered in numpy as scikit-learn's SVC answers."""
+"""HOG + SVM backend: the classical baseline as plain arrays, computed in numpy as scikit-learn's SVC does."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def read_svm(data: bytes) -> Svm:
     """The arrays of `Svm.to_bytes`. Raises ValueError, or what zipfile and numpy raise on damage."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("it is compressed, and might swell")
+            raise ValueError("it is compressed, and may unpack to any size")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return Svm(**{field.name: arrays[field.name] for field in fields(Svm)})
 

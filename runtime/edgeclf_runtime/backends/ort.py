@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, check_shape
-from edgeclf_runtime.bundle import external_data as onnx_scan
+from edgeclf_runtime.bundle import external_data
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import BackendError, BundleError, one_line
@@ -29,7 +29,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-_ON_CPU_TOO = "fallback to CPU EP has been explicitly disabled"  # how a session says that nodes would go to the CPU
+_ON_CPU_TOO = "fallback to CPU EP has been explicitly disabled"  # how a session reports that nodes would go to the CPU
 
 
 class OrtEngine:
@@ -70,12 +70,12 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     settings.add_session_config_entry("session.load_model_format", "ONNX")
     settings.log_severity_level = 3  # errors; warnings about fallback are turned into errors below
     if options.device != "cpu":
-        settings.log_severity_level = 4  # or the fault that is told below is printed too
+        settings.log_severity_level = 4  # or the error that is raised below is printed too
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    asked = _provider_options(options.device, bundle.manifest.compute_precision)
+    requested = _provider_options(options.device, bundle.manifest.compute_precision)
     try:
         # enable_fallback=0: else a provider that fails, even in the midst of a run, is replaced by the CPU's
-        session = onnxruntime.InferenceSession(model, settings, providers=[(provider, asked)], enable_fallback=0)
+        session = onnxruntime.InferenceSession(model, settings, providers=[(provider, requested)], enable_fallback=0)
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
         if _ON_CPU_TOO in str(error):
             raise BackendError(
@@ -83,7 +83,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
                 "rest would run on the CPU; leave --device out to run all of it there"
             ) from error
         raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({one_line(error)})") from error
-    _check_provider(session, provider, asked)
+    _check_provider(session, provider, requested)
     manifest = bundle.manifest
     check_shape(f"{bundle.path}/{MODEL}", "input", session.get_inputs()[0].shape, manifest.inputs[0].shape)
     check_shape(f"{bundle.path}/{MODEL}", "output", session.get_outputs()[0].shape, manifest.outputs[0].shape)
@@ -97,15 +97,15 @@ def count_weights(bundle: Bundle) -> dict[str, int]:
 
 
 def count_in_onnx(bundle: Bundle, *, quantized_later: bool) -> dict[str, int]:
-    """As `onnx_scan.count_weights`, of the bundle's ONNX file."""
+    """As `external_data.count_weights`, of the bundle's ONNX file."""
     try:
-        return onnx_scan.count_weights(bundle.read(MODEL), quantized_later=quantized_later)
+        return external_data.count_weights(bundle.read(MODEL), quantized_later=quantized_later)
     except (IndexError, ValueError) as error:
         raise BundleError(f"{bundle.path}/{MODEL}: not an ONNX file, or a truncated one") from error
 
 
 def _provider_options(device: str, precision: str) -> dict[str, str]:
-    """What decides the precision, said by name: the defaults compute fp32 in TF32 on the GPU."""
+    """What decides the precision, by name: the defaults compute fp32 in TF32 on the GPU."""
     if device == "cuda":
         return {"use_tf32": "0"}
     if device == "tensorrt":
@@ -118,14 +118,14 @@ def _provider_options(device: str, precision: str) -> dict[str, str]:
     return {}
 
 
-def _check_provider(session: InferenceSession, provider: str, asked: dict[str, str]) -> None:
-    """Raises BackendError where the session has another provider than was asked for, or another setting of it."""
+def _check_provider(session: InferenceSession, provider: str, requested: dict[str, str]) -> None:
+    """Raises BackendError where the session has another provider than was requested, or another setting of it."""
     if session.get_providers()[0] != provider:
-        raise BackendError(f"asked onnxruntime for {provider}, it fell back to {session.get_providers()[0]}")
+        raise BackendError(f"requested {provider} of onnxruntime, it fell back to {session.get_providers()[0]}")
     got = session.get_provider_options().get(provider, {})
-    for name, value in asked.items():
+    for name, value in requested.items():
         if str(got.get(name, value)) != value:
-            raise BackendError(f"asked {provider} for {name} = {value}, it took {got[name]}")
+            raise BackendError(f"requested {name} = {value} of {provider}, it took {got[name]}")
 
 
 def import_onnxruntime() -> Any:
@@ -138,7 +138,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _ask() -> Installed:
+def _probe() -> Installed:
     onnxruntime = import_onnxruntime()
     offered = onnxruntime.get_available_providers()
     devices = tuple(device for device, provider in PROVIDERS.items() if provider in offered)
@@ -154,7 +154,7 @@ BACKEND = Backend(
     devices=tuple(PROVIDERS),
     count_weights=count_weights,
     load=import_onnxruntime,
-    ask=_ask,
+    probe=_probe,
     distributions=(
         "onnxruntime",
         "onnxruntime-gpu",

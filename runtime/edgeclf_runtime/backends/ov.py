@@ -1,4 +1,4 @@
-"""OpenVINO backend: IR from memory, the precision always asked for by name, one infer request per thread and shape."""
+"""OpenVINO backend: IR from memory, the precision always requested by name, one infer request per thread and shape."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OvEngine:
     """A model compiled for one item, and on demand for any number: a fixed shape runs faster (2 to 21 % were seen).
 
     Requests are not shared between threads: a busy one gave wrong outputs (seen in 2026.4). Nor is the model, unless
-    `shared`: threads that each decode and infer answer 7 to 10 % more pictures with models of their own.
+    `shared`: threads that each decode and infer run 7 to 10 % more images with models of their own.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
     compiled = compile_for(1)
     got = read_precision(compiled)
     if precision in ("int8", "mixed") and got == "fp32":
-        got = precision  # the hint speaks of what is not quantized; the share of int8 layers is audited at export
+        got = precision  # the hint is about what is not quantized; the share of int8 layers is audited at export
     facts = {
         "engine": "openvino",
         "engine_version": core.get_versions(device)[device].build_number,
@@ -208,7 +208,7 @@ def _core_of(module: Any, process: int) -> openvino.Core:
     return core
 
 
-def _ask() -> Installed:
+def _probe() -> Installed:
     openvino = import_openvino()
     return Installed(openvino.__version__, tuple(name.lower() for name in openvino_core().available_devices))
 
@@ -222,5 +222,5 @@ BACKEND = Backend(
     devices=("cpu", "gpu", "npu", "nvidia"),  # what its plugins are called; the last is of openvino_contrib
     count_weights=count_weights,
     load=import_openvino,
-    ask=_ask,
+    probe=_probe,
 )

@@ -82,7 +82,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     except ImportError as error:
         raise BACKEND.missing(error) from error
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise BackendError("asked torch for cuda, it finds none; drop --device to run on the cpu")
+        raise BackendError("requested cuda, torch finds none; drop --device to run on the cpu")
     torch.set_num_threads(options.threads_per_stream)
     where = f"{bundle.path}/{MODEL}"
     try:
@@ -152,7 +152,7 @@ def _build_tower(builder: Builder) -> torch.nn.Module:
     try:
         config = json.loads(builder.config or "")
         inner = config["vision_cfg"].get("timm_model_name")
-        if inner and not timm.is_model(inner):  # timm would take "hf-hub:…", and ask the hub
+        if inner and not timm.is_model(inner):  # timm would take "hf-hub:…", and download it
             raise BackendError(f"timm {timm.__version__} has no model {inner!r}")
         vision = CLIPVisionCfg(**{**config["vision_cfg"], "timm_model_pretrained": False})
         visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu", False)))
@@ -226,7 +226,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 300 else text[:300] + " …"
 
 
-def _ask() -> Installed:
+def _probe() -> Installed:
     import torch
 
     return Installed(torch.__version__, ("cpu",) + ("cuda",) * torch.cuda.is_available())
@@ -240,7 +240,7 @@ BACKEND = Backend(
     open_engine=open_engine,
     devices=("cpu", "cuda"),
     count_weights=count_weights,
-    ask=_ask,
+    probe=_probe,
     also_needed=("safetensors", "timm", "torchvision"),
     is_reference=True,
 )

@@ -30,7 +30,7 @@ def guard_torchvision() -> None:
 def _can_load_operators() -> bool:
     specification = importlib.util.find_spec("torchvision")
     if specification is None or specification.origin is None:
-        return True  # not installed: its own import error says so
+        return True  # not installed: its own import error reports it
     binaries = sorted(Path(specification.origin).parent.glob("_C*.so"))
     try:
         for binary in binaries:

@@ -67,7 +67,7 @@ def seal(folder: Path, manifest: Manifest) -> None:
 
 
 def seal_proven(folder: Path, manifest: Manifest, proof: Proof) -> Manifest:
-    """As `seal`, with the proof in the manifest and bound to it: of one that is changed later it shows nothing."""
+    """As `seal`, with the proof in the manifest and bound to it: it does not count for one that is changed later."""
     built_on = proof.machine if manifest.state == "built" else None
     manifest = replace(manifest, files=_entries(folder), built_on=built_on)
     manifest = replace(manifest, proof=replace(proof, subject=manifest.subject))

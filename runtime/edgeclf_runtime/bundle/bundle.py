@@ -208,7 +208,7 @@ def _compare_listing(where: Path, listed: dict[str, FileEntry], found: dict[str,
                 f"{where}/{path}: {found[path]} bytes, the manifest says {entry.bytes}; copy the bundle again"
             )
     if extra := sorted(set(found) - set(listed) - {MANIFEST}):
-        raise BundleError(f"{where}: {extra[0]!r} is not in the manifest; take it out of the bundle")
+        raise BundleError(f"{where}: {extra[0]!r} is not in the manifest; remove it from the bundle")
 
 
 def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
@@ -217,9 +217,9 @@ def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
     if folder == place or folder in place.parents:
         raise UsageError(f"{destination} lies in the bundle itself and would damage it; choose another place")
     if fault := unportable([destination.name]):
-        raise UsageError(f"{destination} can't be had on every system, {fault}; name another file with --output")
+        raise UsageError(f"{destination} is not a file name for every system, {fault}; name another file with --output")
     if fault := unportable([MANIFEST, *bundle.manifest.files]):
-        raise BundleError(f"{bundle.path} can't be had on every system, {fault}; export it again")
+        raise BundleError(f"{bundle.path} holds file names that not every system has, {fault}; export it again")
     with writing(destination, force=force) as draft, tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in [MANIFEST, *sorted(bundle.manifest.files)]:
             data = bundle.read(path) if path != MANIFEST else bundle.manifest_bytes

@@ -1,4 +1,4 @@
-"""From logits to a prediction: probabilities by the manifest's temperature, a label, or "unknown" below a threshold."""
+"""From logits to a prediction: scores by the manifest's temperature, a label, or "unknown" below a threshold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a classifier says of one image, or the error of one that can't be read.
+    """What a classifier predicts for one image, or the error of one that can't be read.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def decide(
     top: int = 5,
     threshold: float | None = None,
 ) -> Prediction:
-    """The prediction for the image `name` from its (classes,) row of `scores`, which `probabilities` gives.
+    """The prediction for the image `name` from its (classes,) row of `scores`, which `scores_of` gives.
 
     `threshold`: the score below which the label is "unknown"; None: the manifest's thresholds.
     """
@@ -87,7 +87,7 @@ def decide(
     return Prediction(name, labels[best] if known else UNKNOWN, listed, notes=notes)
 
 
-def probabilities(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float64]:
+def scores_of(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float64]:
     """(N, classes) logits -> softmax or sigmoid of logits / temperature; margins stay as they are."""
     if manifest.scores == "margin":
         return logits.astype(np.float64)

@@ -1,4 +1,4 @@
-"""What an ONNX file tells without the onnx package: whether it keeps data elsewhere, and how its weights are stored.
+"""An ONNX file read without the onnx package: whether it keeps data elsewhere, and how its weights are stored.
 
 Weights belong inside the one hashed file.
 

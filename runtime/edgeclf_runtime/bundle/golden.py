@@ -1,4 +1,4 @@
-"""What a manifest says of its golden items: images, texts, probes, and the outputs that they must give."""
+"""What a manifest records of its golden items: images, texts, probes, and the outputs that they must give."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GoldenImage:
-    """A real image, the pixels it must become (lossless) and their hash: decoding and engine are judged apart."""
+    """A real image, the pixels it must become (lossless) and their hash: decoding and engine are evaluated apart."""
 
     image: str
     pixels: str
@@ -16,7 +16,7 @@ class GoldenImage:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A small made picture that shows what photographs don't, and the hash of the pixels that it must become.
+    """A small synthetic image that shows what photographs don't, and the hash of the pixels that it must become.
 
     `shows` names it for messages: "a transparent background", "values of 16 bits".
     """

@@ -99,7 +99,7 @@ def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> N
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Below the probability `unknown_below` the answer is "unknown"; `per_class` asks more of single classes."""
+    """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes."""
 
     unknown_below: float | None = None
     per_class: tuple[float, ...] | None = None
@@ -130,7 +130,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the model comes from. `weights` names a hub tag, a file with its hash, a package, or "random".
+    """Where the model comes from. `weights` names a model hub's tag, a file with its hash, a package, or "random".
 
     `test_uses`: ids of the uses of the test split of `data_sha256` that were known when the bundle was made.
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
-from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide, probabilities
+from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide, scores_of
 from edgeclf_runtime.bundle.golden import OwnOutputs
 from edgeclf_runtime.bundle.manifest import Manifest, ScoreKind, Thresholds
 from edgeclf_runtime.bundle.own_check import check_own, own_tolerances
@@ -53,7 +53,7 @@ class GoldenPredictions:
 def record_own_outputs(
     folder: Path, manifest: Manifest, outputs: NDArray[np.float32], machine: Mapping[str, str], compute_precision: str
 ) -> OwnOutputs:
-    """Writes the outputs, and for a classifier its predictions, below `folder`; what the manifest says of them.
+    """Writes the outputs, and for a classifier its predictions, below `folder`; returns the manifest's entry.
 
     `outputs` (N, width) are those of the golden items in order; `machine` the facts of a proof.
     """
@@ -152,7 +152,7 @@ def _write_predictions(folder: Path, manifest: Manifest, outputs: NDArray[np.flo
 
 
 def _predictions(manifest: Manifest, outputs: NDArray[np.float32]) -> tuple[Shown, ...]:
-    rows = probabilities(outputs, manifest)
+    rows = scores_of(outputs, manifest)
     return tuple(_shown(decide(manifest, str(i), row, top=_LISTED)) for i, row in enumerate(rows))
 
 
@@ -171,7 +171,7 @@ def _read_predictions(bundle: Bundle, path: str) -> GoldenPredictions:
 
 
 def _rule_faults(manifest: Manifest, kept: GoldenPredictions) -> Iterator[str]:
-    """What the manifest says otherwise than when the bundle was made."""
+    """What the manifest has otherwise than when the bundle was made."""
     if manifest.labels != kept.labels:
         yield _other_labels(manifest.labels, kept.labels)
     if manifest.scores != kept.scores:

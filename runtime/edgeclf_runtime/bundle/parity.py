@@ -35,11 +35,11 @@ class Parity:
     Attributes
     ----------
     right_to_wrong, wrong_to_right
-        b and c: images that only the reference, or only this row, answers rightly.
+        b and c: images that only the reference, or only this row, predicts rightly.
     flips
-        Images whose rightness changed over all images: (b + c) / N. Two different wrong answers are no flip.
+        Share of images whose prediction became right or wrong: (b + c) / N. Two different wrong ones are no flip.
     agreement
-        Share of equal top-1 answers.
+        Share of equal top-1 predictions.
     mean_kl, p99_kl
         Kullback-Leibler divergence of this row's probabilities from the reference's, nats; None for margins.
     top1_change_points
@@ -94,7 +94,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One row's answers to the labelled images, in the order of the data's classes, and the figures.
+    """One row's predictions for the labelled images, in the order of the data's classes, and the figures.
 
     `scores` (N, C) are probabilities or margins, `outputs` (N, C) what the model itself gave.
     """
@@ -105,7 +105,7 @@ class Judged:
 
     @property
     def numbers(self) -> NDArray[np.intp]:
-        """(N,) the class that is answered."""
+        """(N,) number of the predicted class."""
         return np.asarray(self.scores.argmax(axis=1))
 
 

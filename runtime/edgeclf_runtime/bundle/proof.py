@@ -1,4 +1,4 @@
-"""How a bundle's answers compare with its reference's on one machine: statistics, tolerances, verdict. numpy only."""
+"""How a bundle's outputs compare with its reference's on one machine: statistics, tolerances, verdict. numpy only."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Tolerances:
     kl: float
 
 
-# Seen on trained and random edge backbones: fp32 1e-5, stored fp16 3e-3, computed bf16 2e-2 of the logit range. int8 is
-# judged by its floor on labelled images; its bundles carry tolerances that were measured, these are for what has none.
+# Seen on trained and random edge backbones: fp32 1e-5, stored fp16 3e-3, computed bf16 2e-2 of the logit range. int8
+# has an accuracy gate on labelled images; its bundles carry tolerances that were measured, these are for what has none.
 TOLERANCES = {
     "fp32": Tolerances(relative=1e-4, cosine=0.99999, kl=1e-4),
     "fp16": Tolerances(relative=0.02, cosine=0.999, kl=0.01),
@@ -62,13 +62,14 @@ def stricter(one: Tolerances, other: Tolerances) -> Tolerances:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Candidate against reference over `images` images. Agreement: share of equal top-1 answers, 0..1.
+    """Candidate against reference over `images` images. Agreement: share of equal top-1 predictions, 0..1.
 
     A near tie is an image whose two best reference logits lie closer than twice the tolerance: there the tolerated
-    deviation alone can swap them. `flips` counts the images outside near ties whose top-1 answer changed.
+    deviation alone can swap them. `flips` counts the images outside near ties whose top-1 prediction changed.
 
-    Of embeddings, which have no probabilities, both divergences are 0, and the top-1 answer is the item whose reference
-    embedding lies nearest: right where that is the item itself, a near tie where another's is as close as tolerated.
+    Of embeddings, which have no probabilities, both divergences are 0, and the top-1 prediction is the item whose
+    reference embedding lies nearest: right where that is the item itself, a near tie where another's is as close as
+    tolerated.
     """
 
     images: int
@@ -84,9 +85,9 @@ class Comparison:
     @property
     def in_words(self) -> str:
         """ "6 of 6; 3 of 9 set aside as near ties": a share alone hides of how many images it is."""
-        judged = self.images - self.near_ties
+        decided = self.images - self.near_ties
         aside = f"; {self.near_ties} of {self.images} set aside as near ties" if self.near_ties else ""
-        return f"{max(0, judged - self.flips)} of {judged}{aside}"
+        return f"{max(0, decided - self.flips)} of {decided}{aside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +226,15 @@ def verdict_of(
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
     c, reasons = comparison, deviations(comparison, tolerances, items, outputs)
     if c.flips:
-        reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 answer")
+        reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 prediction")
     if reasons:
         return "fail", tuple(reasons)
     if c.images < ENOUGH_IMAGES:
         missing = ENOUGH_IMAGES - c.images
-        return "inconclusive", (f"{c.images} {items} are too few to judge; {missing} more are needed",)
+        return "inconclusive", (f"{c.images} {items} are too few for a verdict; {missing} more are needed",)
     if c.near_ties == c.images:
         one = items.removesuffix("s")
-        return "inconclusive", (f"every {one} is a near tie, so top-1 agreement says nothing; add other {items}",)
+        return "inconclusive", (f"every {one} is a near tie, so top-1 agreement shows nothing; add other {items}",)
     return "pass", ()
 
 

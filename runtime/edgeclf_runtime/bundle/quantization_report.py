@@ -1,4 +1,4 @@
-"""What became of INT8: each rung that was tried, how it was judged, how fast it was, and why one of them was kept."""
+"""The search for INT8: each step of the ladder that was tried, its evaluation and speed, and why one was kept."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AccuracyGate:
 
     def __post_init__(self) -> None:
         if (self.points is None) == (self.share is None):
-            raise ValueError("a floor is either points or a share")
+            raise ValueError("the accuracy gate is either points or a share")
         if not (self.share is None or 0 < self.share < 1) or not (self.points is None or 0 < self.points <= 100):
-            raise ValueError(f"a floor lies above 0 and up to 100 points or below 100 %, found {self}")
+            raise ValueError(f"the accuracy gate lies above 0 and up to 100 points or below 100 %, found {self}")
 
     def margin_points(self, reference_top1: float) -> float:
         """The margin in points for a reference whose top-1 is 0..1."""
@@ -42,11 +42,11 @@ class Judged:
     Attributes
     ----------
     source
-        Which images, and what they selected or how often they were looked at.
+        Which images, and what they selected or how often they were used.
     labelled
-        False: nobody knows the right answers, so the reference's stand in for them; top-1 is then the agreement.
+        False: the images have no labels, so the reference's predictions stand in for them; top-1 is then the agreement.
     right_to_wrong, wrong_to_right
-        Images that only the reference, or only the model, answers rightly.
+        Images that only the reference, or only the model, predicts rightly.
     bound_points
         One-sided 95 % lower bound of the change of top-1; "pass" where it lies above -`margin_points`.
     mean_kl, p99_kl
@@ -95,7 +95,7 @@ class Step:
     shares
         Share of the multiplications by the precision that the engine really computes in.
     median_ms, ratio
-        One picture, and the median over rounds of its time over fp32's in the same round; None: not measured.
+        One image, and the median over rounds of its time over fp32's in the same round; None: not measured.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """How far the answers move if this layer alone is quantized: mean KL divergence on calibration images, nats."""
+    """How far the predictions move if this layer alone is quantized: mean KL divergence on calibration images, nats."""
 
     node: str
     operator: str
@@ -127,12 +127,13 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The whole record. `blame` names the layers that quantization harms most, where that had to be measured.
+    """The whole record. `blame` names the layers responsible for a loss, where that had to be measured.
 
-    `chosen` is the name of the rung that became the model; empty: none held, and this is the record of a failure.
+    `chosen` is the name of the step that became the model; empty: none passed, and this is the record of a failure.
 
-    `final` is the figure on test images; None: there were none, and `judged` of the rungs is on images that selected.
-    `noise` is how far two sessions of the same model differed when the rungs were timed (0.03: 3 %).
+    `final` is the figure on test images; None: there were none, and the steps' own evaluations (`judged`) are on images
+    that also selected.
+    `noise` is how far two sessions of the same model differed when the steps (`rungs`) were timed (0.03: 3 %).
     """
 
     floor: AccuracyGate
@@ -150,10 +151,10 @@ class Ladder:
 
     @property
     def decisive(self) -> Judged | None:
-        """What the floor rests on: the figure on test images, which chose nothing, or else that of the chosen rung.
+        """The figure for the accuracy gate: on test images, which chose nothing, or else that of the chosen step.
 
         So too where the test images leave open what agreement with the reference has shown on more images.
-        None for fp32, which is the reference itself, and where no rung was chosen.
+        None for fp32, which is the reference itself, and where no step was chosen.
         """
         if not self.chosen or (chosen := self.step(self.chosen)).precision == "fp32":
             return None
@@ -163,19 +164,19 @@ class Ladder:
         return final or judged
 
     def chosen_again(self, name: str, why: str) -> Ladder:
-        """Another rung becomes the model, as on a device. The figure on test images was of the one before it."""
-        rungs = tuple(replace(step, became=_became_again(step, name)) for step in self.rungs)
+        """Another step becomes the model, as on a device. The figure on test images was of the one before it."""
+        rungs = tuple(replace(step, became=_outcome_again(step, name)) for step in self.rungs)
         return replace(self, rungs=rungs, chosen=name, why=why, final=None)
 
 
-def _became_again(step: Step, chosen: str) -> StepOutcome:
+def _outcome_again(step: Step, chosen: str) -> StepOutcome:
     if step.name == chosen:
         return "model"
     return "failed" if step.became == "failed" else "passed over"
 
 
 def in_a_path(name: str) -> str:
-    """A rung's name for files and folders: "int8 min-max + bias" -> int8-min-max-bias."""
+    """A step's name for files and folders: "int8 min-max + bias" -> int8-min-max-bias."""
     return name.replace(" + ", "-").replace(" ", "-")
 
 

@@ -13,7 +13,7 @@ from edgeclf_runtime.session import Session
 
 SIZES = (1, 2, 4, 8, 16)
 _SECONDS_A_SIZE = 0.15
-_NEAR = 0.97  # of the most: a smaller batch answers sooner and takes less memory
+_NEAR = 0.97  # of the most: a smaller batch is done sooner and takes less memory
 
 
 def fastest_batch(session: Session, manifest: Manifest) -> int:

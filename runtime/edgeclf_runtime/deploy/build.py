@@ -72,7 +72,7 @@ def build(
     bundle
         What to make ready: opened, or the path of its folder or .tar.
     settings
-        For TensorRT; None: what the bundle itself says, else the defaults.
+        For TensorRT; None: the bundle's own, else the defaults.
     options
         How to run it here.
     destination
@@ -138,11 +138,11 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress
     """The bundle itself where it runs here; else one that does: built by an earlier call, or built now."""
     if not needs_build(bundle) or bundle.manifest.state == "portable":
         return bundle
-    facts = read_engine_info(bundle)
+    info = read_engine_info(bundle)
     gpu = open_cuda().require_gpu()
     library = import_tensorrt()
     here = place_here(library, gpu)
-    reasons = [each.sentence for each in differences(facts, here) if each.kind == "error"]
+    reasons = [each.sentence for each in differences(info, here) if each.kind == "error"]
     if not reasons:
         return bundle
     destination = place_of(bundle, library, gpu)
@@ -155,11 +155,11 @@ def rebuild_if_stale(bundle: Bundle, options: SessionOptions, progress: Progress
             progress.note(f"{destination}, built for this machine before, takes its place")
             return earlier
     # after a smaller update the new engine has the old one's name, and takes its place
-    return build(bundle, facts.settings, options, destination=destination, force=replaces, progress=progress).bundle
+    return build(bundle, info.settings, options, destination=destination, force=replaces, progress=progress).bundle
 
 
 def settings_of(bundle: Bundle) -> BuildSettings:
-    """What a bundle says that its engine be built with: a built one in engine.json, a portable one in build.json."""
+    """The settings that a bundle has for its engine: a built one in engine.json, a portable one in build.json."""
     if ENGINE_INFO in bundle.manifest.files:
         return read_engine_info(bundle).settings
     if SETTINGS not in bundle.manifest.files:
@@ -205,12 +205,12 @@ def _build_engine(
         f"{bundle.path} is {bundle.manifest.state}; building {place.name} with {library.flavour} {library.version} on "
         f"{gpu.name}, batches of 1 to {settings.max_batch}; this can take minutes"
     )
-    with writing(place, force=force) as draft:  # first, so that a taken place is refused before the minutes
+    with writing(place, force=force) as draft:  # first: an existing destination is refused before minutes of work
         onnx = bundle.read(MODEL)
         plan = build_plan(onnx, f"{bundle.path}/{MODEL}", settings, library)
         audit = _audit(plan, f"{place}/{PLAN}", settings, library)
-        facts = _facts(bundle, onnx, plan, audit, settings, library, gpu)
-        manifest = _write(bundle, draft, plan, facts)
+        info = _engine_info(bundle, onnx, plan, audit, settings, library, gpu)
+        manifest = _write(bundle, draft, plan, info)
         manifest = keep_own_outputs(draft, manifest, options)
         proof = verify(Bundle.open(draft), options)
         seal_proven(draft, manifest, proof)
@@ -254,7 +254,7 @@ def _audit(plan: Plan, where: str, settings: BuildSettings, library: Library) ->
     return audit_layers(layer_information(loaded, library), plan.work)
 
 
-def _facts(
+def _engine_info(
     bundle: Bundle, onnx: bytes, plan: Plan, audit: Audit, settings: BuildSettings, library: Library, gpu: Gpu
 ) -> EngineInfo:
     entry = bundle.manifest.inputs[0]
@@ -275,13 +275,13 @@ def _facts(
     )
 
 
-def _write(bundle: Bundle, draft: Path, plan: Plan, facts: EngineInfo) -> Manifest:
-    """The new bundle's files and its sealed manifest: all of the old one's, with the plan and its facts."""
+def _write(bundle: Bundle, draft: Path, plan: Plan, info: EngineInfo) -> Manifest:
+    """The new bundle's files and its sealed manifest: all of the old one's, with the plan and its engine info."""
     bundle.copy_files(draft)
     (draft / PLAN).write_bytes(plan.data)
-    (draft / ENGINE_INFO).write_bytes(facts.to_bytes())
+    (draft / ENGINE_INFO).write_bytes(info.to_bytes())
     tolerances = bundle.manifest.tolerances
-    if facts.settings.tf32:  # as many bits of mantissa as fp16
+    if info.settings.tf32:  # as many bits of mantissa as fp16
         tolerances = coarser(tolerances, TOLERANCES["fp16"])
     manifest = replace(
         bundle.manifest,

@@ -21,15 +21,15 @@ class Outcome:
     made
         Whether it is new.
     proof
-        How it compares with its golden answers on this machine.
+        How it compares with its golden outputs on this machine.
     saved_at
         Where the proof lies if it is not inside the bundle; None also where that place can't be written.
     median_ms
-        One picture, pixels to logits, or one text, tokens to embedding; decoding and tokenizing not counted.
+        One image, pixels to logits, or one text, tokens to embedding; decoding and tokenizing not counted.
     audit
-        What a new engine computes in, as its inspector tells.
+        What a new engine computes in, as its inspector reports.
     remarks
-        What a user should know: TensorRT's warnings, memory, what the audit could not tell.
+        What a user should know: TensorRT's warnings, memory, what the audit left open.
     """
 
     bundle: Bundle

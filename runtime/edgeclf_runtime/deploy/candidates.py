@@ -24,7 +24,7 @@ TimeCalls = Callable[[Sequence[Callable[[], object]]], Sequence[Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One picture in milliseconds, and the median over rounds of its time over the baseline's in the same round."""
+    """One image in milliseconds, and the median over rounds of its time over the baseline's in the same round."""
 
     median_ms: float
     ratio: float
@@ -50,7 +50,7 @@ def time_calls(calls: Sequence[Callable[[], object]]) -> list[tuple[float, ...]]
 
 
 def race(bundles: Mapping[str, Bundle], baseline: str, options: SessionOptions, time: TimeCalls = time_calls) -> Race:
-    """Every bundle's engine on one picture, in turns, and the baseline twice to learn what no difference looks like."""
+    """Every bundle's engine on one image, in turns; the baseline twice, which gives the noise of no difference."""
     entries = [*bundles.items(), (_SAME, bundles[baseline])]
     with ExitStack() as opened:
         calls = [
@@ -79,7 +79,7 @@ def options_for(bundle: Bundle, options: SessionOptions) -> SessionOptions:
 
 
 def candidate_files(manifest: Manifest, candidate: Candidate) -> dict[str, str]:
-    """Where a candidate's files lie in the bundle, by the names that its engine looks for."""
+    """Where a candidate's files lie in the bundle, by the names that its engine expects."""
     start = f"{FOLDER}/{candidate.folder}/"
     return {path.removeprefix(start): path for path in manifest.files if path.startswith(start)}
 

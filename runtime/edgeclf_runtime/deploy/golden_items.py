@@ -75,17 +75,17 @@ def _decoding_fault(bundle: Bundle, golden: GoldenImage, wanted: NDArray[np.uint
 
 
 def probe_faults(bundle: Bundle) -> Iterator[str]:
-    """What the made pictures show to be read otherwise than where the bundle was made."""
+    """What the synthetic images show to be read otherwise than where the bundle was made."""
     pixels, probes = bundle.manifest.pixels, bundle.manifest.golden.probes
     if pixels is None:
         return
     if bundle.manifest.own is not None and not probes:
-        yield "the bundle keeps own outputs without pictures of transparency and 16 bits; export it again"
+        yield "the bundle keeps own outputs without synthetic images of transparency and 16 bits; export it again"
     for probe in probes:
         try:
             found, _ = pixels.load(bundle.read(probe.image))
         except ImageError as error:
-            yield f"the picture that shows {probe.shows} can't be read ({error})"
+            yield f"the synthetic image that shows {probe.shows} can't be read ({error})"
             continue
         if pixels_digest(found) != probe.pixels_sha256:
             yield f"{probe.shows} comes out otherwise than where the bundle was made"

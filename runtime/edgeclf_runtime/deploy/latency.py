@@ -29,7 +29,7 @@ def median_call_ms(calls: Sequence[Callable[[], object]], rounds: int = CALLS) -
 
 
 def one_input(manifest: Manifest) -> NDArray[np.generic]:
-    """A batch of one picture of noise, or of one empty text's tokens, as the graph takes it.
+    """A batch of one image of noise, or of one empty text's tokens, as the graph takes it.
 
     Raises UsageError where it takes neither.
     """
@@ -37,6 +37,6 @@ def one_input(manifest: Manifest) -> NDArray[np.generic]:
         (_, context) = manifest.inputs[0].shape
         return np.zeros((1, int(context)), dtype=np.int32)
     if manifest.pixels is None:
-        raise UsageError(f"a bundle for {manifest.task} takes no pictures")
-    picture = np.random.default_rng(0).integers(0, 256, (1, *manifest.pixels.crop_px, 3)).astype(np.uint8)
-    return to_input(picture, manifest.normalization)
+        raise UsageError(f"a bundle for {manifest.task} takes no images")
+    image = np.random.default_rng(0).integers(0, 256, (1, *manifest.pixels.crop_px, 3)).astype(np.uint8)
+    return to_input(image, manifest.normalization)

@@ -41,7 +41,7 @@ class Opened(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FoundProof:
-    """A proof, where it lies and on which machine it was made; `problem` says why it shows nothing on this machine."""
+    """A proof, where it lies and on which machine it was made; `problem`: why it shows nothing on this machine."""
 
     place: Literal["bundle", "beside"]
     machine: str
@@ -150,7 +150,7 @@ def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unpr
     if not unproven:
         again = _command(opened.bundle, proof.compute_precision, proof.machine)
         raise GateError(f"{failed}; once that is fixed run {again}, or give --allow-failed-proof to use it as it is")
-    warn(f"FAILED: {failed}; used all the same, as --allow-failed-proof asks")
+    warn(f"FAILED: {failed}; used all the same, because of --allow-failed-proof")
     return proof
 
 

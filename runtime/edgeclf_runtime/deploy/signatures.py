@@ -83,7 +83,7 @@ def check_signature(bundle: Bundle, key: PublicKey) -> Signature:
     _ed25519()  # before anything else: without the package nothing can be checked
     path = signature_path(bundle.path)
     if not path.exists():
-        raise BundleError(f"{bundle.path}: not signed, there is no {path.name} beside it; ask its maker for it")
+        raise BundleError(f"{bundle.path}: not signed, there is no {path.name} beside it; get it from its maker")
     lines = _read_lines(path, BundleError)
     if len(lines) != 4 or not lines[0].startswith(_COMMENT) or not lines[2].startswith(_TRUSTED):
         raise BundleError(f"{path}: no signature of minisign's format; copy it again")
@@ -117,7 +117,7 @@ def read_secret_key(path: Path) -> SecretKey:
     content = _read_key(path, 158, "secret")
     if content[2:4] != _NO_PASSWORD:
         raise DataError(
-            f"{path}: a key with a password, which edgeclf does not ask for; make one without (minisign -G -W), or "
+            f"{path}: a key with a password, which edgeclf does not prompt for; make one without (minisign -G -W), or "
             "sign with minisign itself: minisign -Sm BUNDLE/manifest.json -x BUNDLE.minisig"
         )
     number, seed, public = content[54:62], content[62:94], content[94:126]

@@ -1,4 +1,4 @@
-"""What a bundle's outputs are compared by: what its manifest asks for, never more lenient than its precisions need."""
+"""What a bundle's outputs are compared by: its manifest's tolerances, never more lenient than its precisions need."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from edgeclf_runtime.session import BACKENDS
 
 
 def tolerances_of(manifest: Manifest) -> tuple[Tolerances, tuple[str, ...]]:
-    """What the reference's outputs are compared by, and notes where the manifest asks for something unusual.
+    """What the reference's outputs are compared by, and notes where the manifest has something unusual.
 
     A manifest may be stricter than TOLERANCES, never more lenient: what somebody relaxed does not rule. INT8, and what
     an accuracy gate chose, were measured at export and are lenient by nature; there the own outputs decide.
     """
-    asked, name = manifest.tolerances, " and ".join(sorted(_precisions(manifest)))
+    stated, name = manifest.tolerances, " and ".join(sorted(_precisions(manifest)))
     allowed = MOST_MEASURED if is_gated(manifest) else coarser(*(TOLERANCES[each] for each in _precisions(manifest)))
-    if coarser(asked, allowed) == allowed:
-        return asked, ()
-    kept = stricter(asked, allowed)
+    if coarser(stated, allowed) == allowed:
+        return stated, ()
+    kept = stricter(stated, allowed)
     return kept, (
-        f"the manifest tolerates more than {name} needs ({_in_words(asked)}); evaluated by {_in_words(kept)}",
+        f"the manifest tolerates more than {name} needs ({_in_words(stated)}); evaluated by {_in_words(kept)}",
     )
 
 

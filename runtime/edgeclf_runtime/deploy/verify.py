@@ -49,7 +49,7 @@ def verify(
 ) -> Proof:
     """This machine's proof of a bundle, opened or at a path. Nothing is written; `save_proof` keeps it.
 
-    Each question is answered apart, so that a fault is laid at the right door.
+    Each of these is checked apart, so that the cause of a fault is known.
 
     - files: every hash; the precision that the weights are really stored in
     - decoding: the golden images and probes, pixel by pixel; of a text encoder the tokenizer, token by token
@@ -76,14 +76,14 @@ def verify(
     Returns
     -------
     Proof
-        `verdict` is "pass", "fail" or "inconclusive", `reasons` say why.
+        `verdict` is "pass", "fail" or "inconclusive", `reasons` explain it.
 
     Raises
     ------
     BundleError
         A file was changed.
     BackendError
-        The engine can't be opened as the manifest asks.
+        The engine can't be opened as the manifest requires.
 
     Examples
     --------
@@ -127,11 +127,11 @@ def verify(
         *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
     )
     if faults:
-        proof = replace(proof, verdict="fail", reasons=(*_grave(proof), *faults))
+        proof = replace(proof, verdict="fail", reasons=(*_failures(proof), *faults))
     if own is None:
-        notes += ("it keeps no own outputs, as bundles made before had none: it is compared with its reference alone",)
+        notes += ("made by an earlier version, it keeps no own outputs: it is compared with its reference alone",)
         if manifest.weights_precision == "int8" and proof.verdict == "pass":
-            why = "engine: int8 without its own outputs can't be told from a faulty model; export it again"
+            why = "engine: int8 without its own outputs can't be distinguished from a faulty model; export it again"
             proof = replace(proof, verdict="inconclusive", reasons=(why,))
     elif own.differs:
         notes += (f"not the machine that made it, so its own outputs have wider limits: {'; '.join(own.differs)}",)
@@ -162,13 +162,13 @@ def _run_golden(bundle: Bundle, session: Session, batch: NDArray[Any]) -> NDArra
         raise BundleError(f"{bundle.path}: its golden items do not fit its graph ({error}); export it again") from error
 
 
-def _grave(proof: Proof) -> tuple[str, ...]:
-    """The reasons of a failure; what else a proof says in its place is no reason for one."""
+def _failures(proof: Proof) -> tuple[str, ...]:
+    """The reasons of a failure; what a proof lists beside them is no reason for one."""
     return proof.reasons if proof.verdict == "fail" else ()
 
 
 def _of_fast_pixels(proof: Proof, levels: int) -> Proof:
-    """The proof, said to be of fast pixels; inconclusive where they were the exact ones, which proves nothing new."""
+    """The proof, marked as of fast pixels; inconclusive where they were the exact ones, which proves nothing new."""
     if not levels and proof.verdict == "pass":
         reason = (
             "no golden image is a JPEG large enough to be read at a part of its size; export with such --proof-data"
@@ -194,7 +194,7 @@ def prove(
     Classifiers are compared by logits, encoders by embeddings. `tolerances` None: the manifest's.
     """
     tolerances = tolerances or manifest.tolerances
-    if session.compute_precision != manifest.compute_precision:  # the user asked for another than the bundle's own
+    if session.compute_precision != manifest.compute_precision:  # the user chose another than the bundle's own
         tolerances = coarser(tolerances, TOLERANCES.get(session.compute_precision, tolerances))
     classifies = manifest.task == "classify"
     items, kind = "texts" if manifest.task == "embed-text" else "images", "logits" if classifies else "embeddings"

@@ -78,7 +78,7 @@ class LabelledData:
     called
         Of which run or folder, for messages.
     count_use
-        Records that the test images are used to evaluate a model of this digest, and says so in a sentence.
+        Records that the test images are used to evaluate a model of this digest, and returns a sentence about it.
     """
 
     split: DataSplit

@@ -1,4 +1,4 @@
-"""Image files to 8-bit RGB pictures: an allow-list of formats, limits, orientation, depth and transparency.
+"""Image files to 8-bit RGB: an allow-list of formats, limits, orientation, depth and transparency.
 
 Everything that Pillow would do silently wrong is decided here: 16-bit files are scaled, not clipped; transparent
 pixels show the stated background, not the colour hidden under them; float files are refused.
@@ -41,7 +41,7 @@ _RGB_BYTES, _OTHER_BYTES = 8, 12  # a pixel: as decoded, as RGB, and turned or r
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An RGB picture, upright, 8 bits a channel, and what had to be decided on the way (`notes`, for the user)."""
+    """An RGB image, upright, 8 bits a channel, and what had to be decided on the way (`notes`, for the user)."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
@@ -103,14 +103,14 @@ def decode(
     Parameters
     ----------
     background
-        RGB colour shown where the picture is transparent.
+        RGB colour shown where the image is transparent.
     value_range
         Stored values that become 0 and 255 where a channel has more than 8 bits; None: all of its bits.
     channels
-        Order of an array's colours, "rgb" or "bgr". Files say theirs themselves.
+        Order of an array's colours, "rgb" or "bgr". A file states its own.
     reduce
-        (width, height) of a picture -> the least that may be left of it: JPEGs are then decoded at 1/2, 1/4 or 1/8,
-        which leaves out most of their work. None: every picture is decoded whole.
+        (width, height) of an image -> the least that may be left of it: JPEGs are then decoded at 1/2, 1/4 or 1/8,
+        which leaves out most of their work. None: every image is decoded whole.
     reserve
         Called with the bytes that the pixels of a file will take, before they are decoded; it may wait.
 
@@ -147,8 +147,8 @@ def _decode_pillow(source: Image.Image, how: _How) -> Decoded:
     if how.reserve is not None:
         how.reserve(source.width * source.height * _OTHER_BYTES)
     turn = load_pixels(source)
-    picture = _on_background(source, how)
-    return Decoded(picture if turn is None else picture.transpose(turn))
+    rgb = _on_background(source, how)
+    return Decoded(rgb if turn is None else rgb.transpose(turn))
 
 
 def _decode_bytes(data: bytes, how: _How) -> Decoded:
@@ -159,11 +159,11 @@ def _decode_bytes(data: bytes, how: _How) -> Decoded:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning under python -W error
         raise ImageError(str(error)) from error
     except PARSER_ERRORS as error:
-        mended = without_bad_metadata(data) or with_end_marker(data, how.limits.check_size)
-        if mended is None:
+        repaired = without_bad_metadata(data) or with_end_marker(data, how.limits.check_size)
+        if repaired is None:
             raise ImageError(_reason(data, tags, error)) from error
-    decoded = _decode_bytes(mended[0], how)
-    return replace(decoded, notes=(*decoded.notes, mended[1]))
+    decoded = _decode_bytes(repaired[0], how)
+    return replace(decoded, notes=(*decoded.notes, repaired[1]))
 
 
 def _reason(data: bytes, tags: Tags | None, error: BaseException) -> str:
@@ -187,8 +187,8 @@ def _decode_once(data: bytes, tags: Tags | None, how: _How) -> Decoded:
             return Decoded(load_tiff(opened, tags, how.background, how.value_range), notes)
         opened.load()
         turn = find_turn(opened)
-        picture = _shown(opened, data, how)
-        return Decoded(picture if turn is None else picture.transpose(turn), notes, reduced)
+        rgb = _shown(opened, data, how)
+        return Decoded(rgb if turn is None else rgb.transpose(turn), notes, reduced)
 
 
 def _frames(opened: ImageFile.ImageFile) -> tuple[str, ...]:
@@ -206,9 +206,9 @@ def _shown(opened: ImageFile.ImageFile, data: bytes, how: _How) -> Image.Image:
     if hidden is None:
         return _on_background(opened, how)
     del opened.info["transparency"]
-    picture = to_rgb(opened, how.background, how.value_range)
-    picture.paste(how.background, (0, 0), Image.fromarray(hidden))
-    return picture
+    rgb = to_rgb(opened, how.background, how.value_range)
+    rgb.paste(how.background, (0, 0), Image.fromarray(hidden))
+    return rgb
 
 
 def _on_background(image: Image.Image, how: _How) -> Image.Image:

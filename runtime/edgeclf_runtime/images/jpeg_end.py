@@ -1,4 +1,4 @@
-"""JPEGs that lack only their end marker, told from those that were cut short: the latter lost pixels."""
+"""JPEGs that lack only their end marker, as against those that were cut short: the latter lost pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A labelled image: where its file lies, what it shows, and the hash that tells whether it is still the same file."""
+"""A labelled image: where its file lies, what it shows, and the hash that shows whether it is still the same file."""
 
 from __future__ import annotations
 

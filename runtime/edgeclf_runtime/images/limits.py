@@ -31,7 +31,7 @@ class Limits:
     def check_bytes(self, found: int) -> None:
         """Raises ImageError for a file of more bytes."""
         if found > self.megabytes * 1e6:
-            limit = f"over the limit of {self.megabytes:g} MB; raise it (--max-megabytes) if meant"
+            limit = f"over the limit of {self.megabytes:g} MB; raise it (--max-megabytes) if the file is intended"
             raise ImageError(f"{found / 1e6:.0f} MB, {limit}")
 
     def check_size(self, width: int, height: int) -> None:
@@ -39,5 +39,5 @@ class Limits:
         if width * height > self.megapixels * 1e6:
             raise ImageError(
                 f"{width}x{height} is {width * height / 1e6:.4g} megapixels, over the limit of "
-                f"{self.megapixels:g}; raise it (--max-megapixels) if meant"
+                f"{self.megapixels:g}; raise it (--max-megapixels) if the image is intended"
             )

@@ -51,7 +51,7 @@ class MemoryBudget:
 
 
 def _default_bytes() -> int:
-    """1 GB, more on many cores, and at most a quarter of the machine's memory, where the system says how much it is."""
+    """1 GB, more on many cores, and at most a quarter of the machine's memory, where the system reports it."""
     wanted = max(_LEAST_BYTES, _BYTES_A_CORE * usable_cores())
     memory = memory_bytes()
     return wanted if memory is None else min(wanted, memory // _SHARE_OF_MEMORY)

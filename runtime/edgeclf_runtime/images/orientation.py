@@ -1,4 +1,4 @@
-"""Images turned upright as EXIF or XMP says, also where a JPEG is decoded at a part of its size."""
+"""Images turned upright by their EXIF or XMP, also where a JPEG is decoded at a part of its size."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Reduce = Callable[[int, int], "tuple[int, int]"]
 
 
 class Reduced(NamedTuple):
-    """How a picture that was decoded small lies in its image: its last row and column may lie half beyond its border.
+    """Where an image that was decoded small lies in the whole one: its last row and column may end beyond it.
 
-    `full_px` is its own (width, height), `box` what it covers of the image: left, top, right, bottom.
+    `full_px` is its own (width, height), `box` what it covers of the whole: left, top, right, bottom.
     """
 
     full_px: tuple[int, int]

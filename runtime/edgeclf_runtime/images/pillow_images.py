@@ -34,7 +34,7 @@ def unread_file(image: Image.Image, most_bytes: int) -> bytes | None:
 
 
 def load_pixels(image: Image.Image) -> Image.Transpose | None:
-    """Loads the pixels, and gives the turn that the EXIF still asks for. Raises ImageError."""
+    """Loads the pixels, and gives the turn that the EXIF still requires. Raises ImageError."""
     try:
         with _LOCK:
             image.load()

@@ -1,4 +1,4 @@
-"""The pixel contract: how a picture of any size becomes the (H, W, 3) uint8 RGB array that the graph takes.
+"""The pixel contract: how an image of any size becomes the (H, W, 3) uint8 RGB array that the graph takes.
 
 One implementation serves validation, calibration, golden images, benchmark and device. Normalisation is not here: it is
 the graph's first layer. The geometry equals torchvision's and timm's evaluation transforms on PIL images bit for bit.
@@ -61,7 +61,7 @@ class Pixels:
     Raises
     ------
     ValueError
-        Sizes, colours or a range that can't be meant.
+        Sizes, colours or a range that are not valid.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class Pixels:
         return self.apply(decoded.image, mode, decoded.reduced), decoded.notes
 
     def apply(self, image: Image.Image, mode: PixelMode = "exact", reduced: Reduced | None = None) -> NDArray[np.uint8]:
-        """RGB picture of any size -> (H, W, 3) uint8."""
+        """RGB image of any size -> (H, W, 3) uint8."""
         width, height = self.resized_size(*(reduced.full_px if reduced else image.size))
         crop_height, crop_width = self.crop_px
         left, pad_left = _centre(width, crop_width)
@@ -172,7 +172,7 @@ class Pixels:
 
 
 def mode_facts(mode: PixelMode) -> dict[str, str]:
-    """For the facts of a machine: a proof with other pixels is another machine's. Exact ones need no word."""
+    """What a proof adds to the machine's facts: other pixels need a proof of their own. Exact ones add nothing."""
     return {} if mode == "exact" else {"pixels": mode, **resizer_facts()}
 
 

@@ -105,7 +105,7 @@ def transparent_pixels(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.bo
     """(H, W) of the pixels in the transparent colour of a loaded grey or RGB PNG; None: it has no such colour.
 
     The colour is compared at the depth of the file, all 16 bits included; bits beyond the depth are ignored, as the
-    specification asks (11.3.1.1).
+    specification requires (11.3.1.1).
     """
     if image.format != "PNG" or "transparency" not in image.info or data[25] not in (0, 2):
         return None

@@ -61,7 +61,7 @@ def prepare_images(
 def strictly(
     found: Iterable[tuple[LabelledImage, T | ImageError]], advice: str = ""
 ) -> Iterator[tuple[LabelledImage, T]]:
-    """The same without errors: raises DataError at the first one, which names the file and says the `advice`."""
+    """The same without errors: raises DataError at the first one, which names the file and gives the `advice`."""
     for image, each in found:
         if isinstance(each, ImageError):
             raise DataError(f"{image.path}: {each}{advice and f'; {advice}'}") from each

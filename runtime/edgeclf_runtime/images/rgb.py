@@ -20,10 +20,10 @@ def to_rgb(image: Image.Image, background: Colour, value_range: tuple[float, flo
         raise ImageError(f"{image.mode} colours are not supported; convert it to RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image)
-        picture = Image.fromarray(to_eight_bits(values, value_range)).convert("RGB")
+        rgb = Image.fromarray(to_eight_bits(values, value_range)).convert("RGB")
         if isinstance(clear := image.info.get("transparency"), int):  # of a PNG that the caller has loaded
-            picture.paste(background, (0, 0), Image.fromarray(values == clear))
-        return picture
+            rgb.paste(background, (0, 0), Image.fromarray(values == clear))
+        return rgb
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -48,7 +48,7 @@ def to_eight_bits(
     if value_range is None:
         value_range = (0.0, float(highest))
         if values.size and (values.max() > highest or values.min() < 0):
-            raise ImageError("values beyond 16 bits; say which range to show (a value range)")
+            raise ImageError("values beyond 16 bits; give the range of values to show (--bit-depth or --window)")
     lowest, scale = value_range[0], 255.0 / (value_range[1] - value_range[0])
     scaled = np.empty(values.shape, np.uint8)
     rows = max(1, _BAND_PX // max(1, values.size // values.shape[0]))

@@ -27,7 +27,7 @@ def resize_box(
     box: tuple[float, float, float, float],
     resampling: Image.Resampling,
 ) -> Image.Image:
-    """`box` (left, top, right, bottom) of an RGB picture as one of `size` (width, height); a box may cut pixels."""
+    """`box` (left, top, right, bottom) of an RGB image as one of `size` (width, height); a box may cut pixels."""
     package = _package()
     if package is None or resampling not in _FILTERS:
         return image.resize(size, resampling, box=box)

@@ -1,4 +1,4 @@
-"""TIFF by its tags, where Pillow shows other pixels than the file stores, or can't say why it refuses it.
+"""TIFF by its tags, where Pillow shows other pixels than the file stores, or refuses it without a reason.
 
 Specification: TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf); BigTIFF as libtiff has it.
 """
@@ -96,7 +96,7 @@ class Tags:
         return kind == (6, 1, (8, 8, 8))
 
     def check(self, value_range: tuple[float, float] | None) -> None:
-        """Raises ImageError with the reason where pixels have no agreed look."""
+        """Raises ImageError with the reason where it is not agreed how pixels are shown."""
         sample_format, bits = self.value(_FORMAT, 1), self.bits
         found, wanted = self._pieces()
         if found < wanted:
@@ -107,9 +107,9 @@ class Tags:
         if self.values(_DNG):
             raise ImageError("a camera's raw file (DNG), which is not decoded; convert it to JPEG or TIFF")
         if sample_format in (5, 6):
-            raise ImageError("complex pixels are no picture; convert the file to 8 or 16 bits")
+            raise ImageError("complex pixels are no image; convert the file to 8 or 16 bits")
         if value_range is None and (self.signed or bits == (32,)):
-            raise ImageError(f"{self._depth()} integers; say which range to show (a value range)")
+            raise ImageError(f"{self._depth()} integers; give the range of values to show (--bit-depth or --window)")
         if value_range is not None and len(bits) > 1 and max(bits) > 8:
             raise ImageError("16-bit colour can't take a value range (only its upper 8 bits are kept)")
         if self.raw_ycbcr and self.values(_SUBSAMPLING, (2, 2)) != (1, 1):
@@ -185,7 +185,7 @@ class Tags:
         return photometric in range(4) and (bits in ((1,), (2,), (4,)) or (little and photometric < 2))
 
     def _pieces(self) -> tuple[int, int]:
-        """How many strips or tiles are listed, and how many the size asks for; Pillow leaves the rest black."""
+        """How many strips or tiles are listed, and how many the size requires; Pillow leaves the rest black."""
         width, height = self.value(_WIDTH, 0), self.value(_HEIGHT, 0)
         planes = len(self.bits) if self.value(_PLANAR, 1) == 2 else 1
         tiles = self.values(_TILES)

@@ -24,7 +24,7 @@ _PURPOSE = b"edgeclf: proofs of this machine, 1"  # machine-id(5): never use the
 
 @dataclass(frozen=True, slots=True)
 class MachineKey:
-    """The key of this machine's proofs. `source` says what it was derived from; `name` tells it from other keys."""
+    """The key of this machine's proofs. `source`: what it was derived from; `name` distinguishes it from other keys."""
 
     secret: bytes
     source: str
@@ -46,7 +46,7 @@ def machine_key() -> MachineKey:
 
 
 def machine_identifiers() -> dict[str, str]:
-    """What tells this machine from one of the same hardware; never stored."""
+    """What distinguishes this machine from one of the same hardware; never stored."""
     found = {}
     if re.fullmatch(r"[0-9a-f]{32}", installed := _read("/etc/machine-id")):  # else "uninitialized"
         found["machine-id"] = installed

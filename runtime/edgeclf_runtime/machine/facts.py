@@ -56,13 +56,13 @@ def cpu_features() -> tuple[str, ...]:
 
 
 def memory_gib() -> float | None:
-    """None: the system doesn't say."""
+    """None: the system doesn't report it."""
     found = memory_bytes()
     return None if found is None else found / 2**30
 
 
 def whole_memory_gib() -> str:
-    """In whole GiB, as facts of machines hold it; "": the system doesn't say."""
+    """In whole GiB, as facts of machines hold it; "": the system doesn't report it."""
     found = memory_gib()
     return "" if found is None else f"{found:.0f}"
 
@@ -99,7 +99,7 @@ def jetson_refusal() -> str | None:
 
 
 def machine_facts() -> dict[str, str]:
-    """What tells this machine from another, for proofs: hardware, system, Python and Pillow. No host or user name."""
+    """This machine, to distinguish its proofs: hardware, system, Python and Pillow. No host or user name."""
     board = jetson()
     locked = power.clocks_locked(power.clocks()) if board else None
     facts = {
@@ -122,7 +122,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def machine_id(facts: dict[str, str]) -> str:
-    """Twelve hexadecimal digits that stay the same while what can change answers does: not threads, nor the kernel."""
+    """Twelve hexadecimal digits that stay the same while what can change outputs does: not threads, nor the kernel."""
     lasting = sorted((key, value) for key, value in facts.items() if key not in _PASSING)
     return hashlib.sha256(repr(lasting).encode()).hexdigest()[:12]
 

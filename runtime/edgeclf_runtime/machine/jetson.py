@@ -41,7 +41,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class PowerState:
-    """One look at a Jetson. `mode` and `clocks_locked` are None where the files can't be read, as in some containers.
+    """A Jetson at one moment. `mode` and `clocks_locked` are None where files can't be read, as in some containers.
 
     `rails` in watts, `temperatures` in °C, both by the board's own names.
     """
@@ -54,7 +54,7 @@ class PowerState:
 
 
 def power_state(root: Path = ROOT) -> PowerState:
-    """Looks at the Jetson whose files lie under `root`."""
+    """The state now of the Jetson whose files lie under `root`."""
     found = clocks(root)
     return PowerState(power_mode(root), clocks_locked(found), found, rails(root), temperatures(root))
 
@@ -112,7 +112,7 @@ def _three_rails(monitor: Path) -> dict[str, float]:
 
 
 def temperatures(root: Path = ROOT) -> dict[str, float]:
-    """Degrees Celsius by thermal zone, as {"tj": 52.3}; zones of parts that are switched off answer nothing."""
+    """Degrees Celsius by thermal zone, as {"tj": 52.3}; zones of parts that are switched off give no value."""
     found = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=_number):
         name, thousandths = (_read(zone / "type") or "").strip(), _integer(zone / "temp")

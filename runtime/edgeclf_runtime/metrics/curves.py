@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves of each class against the rest, thinned to what a picture or a page can show."""
+"""ROC and precision-recall curves of each class against the rest, thinned to what a plot or a page can show."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """95 % of confidence. `method` says how it was had, for people."""
+    """95 % of confidence. `method` describes how it was computed, for people."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""How good answers are: (N, classes) logits and the right classes -> accuracy, F1, AUC, calibration, with intervals."""
+"""Evaluation: (N, classes) logits and the right classes -> accuracy, F1, AUC, calibration, with intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COSTLIEST_AUC_INTERVAL = 2e9  # draws x images x classes; beyond that the boots
 class ClassFigures:
     """One class against the rest, each figure 0..1; None where there is nothing to divide by.
 
-    `support` counts its images, `answered` how often it was the answer.
+    `support` counts its images, `answered` how often it was predicted.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a classifier's answers to `images` images are worth. Shares are 0..1; None: not applicable.
+    """What a classifier's predictions for `images` images are worth. Shares are 0..1; None: not applicable.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Evaluation:
         Expected calibration error (15 equal bins of the top probability; Guo et al., ICML 2017) and mean negative
         log-likelihood of the right class in nats; None for margins, which are no probabilities.
     confusion
-        Row: the right class, column: the answer.
+        Row: the right class, column: the predicted one.
     ece_untempered, nll_untempered
         The same at a temperature of 1; None: it is 1, or this is a report of an earlier version.
     groups
@@ -109,9 +109,9 @@ def evaluate(
     """
     found = to_scores(logits, scores, temperature)
     labels = _check(found, labels, classes)
-    answers = found.argmax(axis=1)
+    predicted = found.argmax(axis=1)
     resampling = Resampling(len(labels), number_groups(groups), seed=seed)
-    confusion = confusion_matrix(labels, answers, len(classes))
+    confusion = confusion_matrix(labels, predicted, len(classes))
     per_class = _figures_per_class(confusion, auc_per_class(found, labels), classes)
     macro_f1 = float(np.mean([each.f1 for each in per_class if each.f1 is not None]))
     macro_auc = _mean_of_all([each.auc for each in per_class])
@@ -122,11 +122,11 @@ def evaluate(
         images=len(labels),
         classes=tuple(classes),
         scores=scores,
-        top1=float((answers == labels).mean()),
-        top1_interval=accuracy_interval(answers == labels, resampling),
+        top1=float((predicted == labels).mean()),
+        top1_interval=accuracy_interval(predicted == labels, resampling),
         top5=top_accuracy(found, labels, 5) if len(classes) > 5 else None,
         macro_f1=macro_f1,
-        macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, answers)),
+        macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, predicted)),
         macro_auc=macro_auc,
         macro_auc_interval=resampling.interval(lambda weights: weighted_macro_auc(weights, labels, found))
         if macro_auc is not None and cheap and auc_interval
@@ -181,9 +181,9 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.integer],
     return tuple(table)
 
 
-def confusion_matrix(labels: NDArray[np.integer], answers: NDArray[np.integer], classes: int) -> NDArray[np.intp]:
-    """(classes, classes) images; row: the right class, column: the answer."""
-    return np.bincount(labels * classes + answers, minlength=classes**2).reshape(classes, classes)
+def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.intp]:
+    """(classes, classes) images; row: the right class, column: the predicted one."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def top_accuracy(found: NDArray[np.float64], labels: NDArray[np.integer], top: int) -> float:
@@ -207,18 +207,18 @@ def weighted_calibration_error(
 
 
 def weighted_macro_f1(
-    weights: NDArray[np.float64], labels: NDArray[np.integer], answers: NDArray[np.integer]
+    weights: NDArray[np.float64], labels: NDArray[np.integer], predicted: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """(B, N) weights -> (B,) macro-F1 over the classes with weight; scikit-learn's, for all draws."""
-    classes = int(max(labels.max(), answers.max())) + 1
-    right = labels == answers
+    classes = int(max(labels.max(), predicted.max())) + 1
+    right = labels == predicted
     values = []
     for row in weights:
         actual = np.bincount(labels, row, classes)
-        answered = np.bincount(answers, row, classes)
+        times = np.bincount(predicted, row, classes)
         hit = np.bincount(labels[right], row[right], classes)
         there = actual > 0
-        values.append((2 * hit[there] / (actual + answered)[there]).mean())
+        values.append((2 * hit[there] / (actual + times)[there]).mean())
     return np.array(values)
 
 

@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: is the one no worse than the other by more than a margin, and would we know?"""
+"""Two classifiers on the same images: is one no worse than the other by more than a margin, and are images enough?"""
 
 from __future__ import annotations
 

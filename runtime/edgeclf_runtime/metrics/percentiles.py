@@ -45,7 +45,7 @@ def median_interval(rounds: Sequence[Sequence[float]], *, seed: int = 0) -> Inte
 
 
 def bootstrap_method(rounds: Sequence[Sequence[float]], draws: int = 2000) -> str:
-    """How `resample_medians` was had, for people."""
+    """How `resample_medians` works, for people."""
     return f"bootstrap, {draws} draws of {len(rounds)} rounds, then of their samples"
 
 

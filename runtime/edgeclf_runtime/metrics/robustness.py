@@ -1,4 +1,4 @@
-"""How answers fare on spoilt images: accuracy for each corruption and level, paired with the reference's."""
+"""How good predictions are on corrupted images: accuracy for each corruption and level, paired with the reference's."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from edgeclf_runtime.metrics.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Corrupted:
-    """Answers to images that were all spoilt in one way at one level (1 mild, 2, 3 strong).
+    """Predictions for images that were all corrupted in one way at one level (1 mild, 2, 3 strong).
 
     Attributes
     ----------
     lost_from_clean
-        Images that are answered rightly as they are, and wrongly when spoilt.
+        Images that are predicted rightly as they are, and wrongly when corrupted.
     agreement
-        Share of equal answers with the reference row on the same spoilt images; None: it is the reference.
+        Share of predictions equal to the reference row's on the same corrupted images; None: it is the reference.
     top1_change_points
-        This row's top-1 minus the reference's, on the same spoilt images, with the 95 % interval of a paired bootstrap
-        (None where no image changed). None for the reference.
+        This row's top-1 minus the reference's, on the same corrupted images, with the 95 % interval of a paired
+        bootstrap (None where no image changed). None for the reference.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Corrupted:
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """A row on `images` images, spoilt in all ways and levels of `entries`; `clean_…` is on the same as they are.
+    """A row on `images` images, corrupted in all ways and levels of `entries`; `clean_…` is on the same as they are.
 
     Attributes
     ----------
     mean_top1
         Mean of the entries' top-1, with the interval of a bootstrap over images.
     mean_change_points
-        That mean minus the reference's, with a paired interval. Means over many spoilt copies tell smaller changes than
-        one entry does. None for the reference, as all that follows.
+        That mean minus the reference's, with a paired interval. Means over many corrupted copies show smaller changes
+        than one entry does. None for the reference, as all that follows.
     lower_bound_points
         One-sided 95 % lower bound of that change.
     verdict
-        Non-inferiority on spoilt images, by the margin of the clean ones. "fail" beside a parity of "pass" is
+        Non-inferiority on corrupted images, by the margin of the clean ones. "fail" beside a parity of "pass" is
         what this measurement is for.
     """
 
@@ -78,10 +78,10 @@ class Robustness:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """One row's answers: `clean` (N,) and `spoilt` (ways, N), classes as numbers."""
+    """One row's predictions: `clean` (N,) and `corrupted` (ways, N), classes as numbers."""
 
     clean: NDArray[np.intp]
-    spoilt: NDArray[np.intp]
+    corrupted: NDArray[np.intp]
 
 
 def robustness_of(
@@ -93,9 +93,9 @@ def robustness_of(
     *,
     margin_points: float,
 ) -> Robustness:
-    """What a row's answers to spoilt images come to; `ways` are corruption and level, `reference` None for itself."""
-    clean, right = row.clean == labels, row.spoilt == labels
-    wanted = None if reference is None else reference.spoilt == labels
+    """A row's predictions on corrupted images, evaluated; `ways`: corruption and level, `reference` None for itself."""
+    clean, right = row.clean == labels, row.corrupted == labels
+    wanted = None if reference is None else reference.corrupted == labels
     entries = []
     for place, (name, level) in enumerate(ways):
         entry = Corrupted(
@@ -106,7 +106,7 @@ def robustness_of(
             lost_from_clean=int((clean & ~right[place]).sum()),
         )
         if reference is not None and wanted is not None:
-            same = row.spoilt[place] == reference.spoilt[place]
+            same = row.corrupted[place] == reference.corrupted[place]
             entry = _against(entry, same, right[place], wanted[place], resampling)
         entries.append(entry)
     share = right.mean(axis=0)

@@ -19,11 +19,11 @@ _FOLDS, _FEW_FOLDS, _MANY_LOGITS = 5, 2, 5_000_000
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> TemperatureFit:
-    """The T for softmax(logits / T) (Guo et al., ICML 2017), held near 1 where the images can't tell, else 1.
+    """The T for softmax(logits / T) (Guo et al., ICML 2017), held near 1 where the images leave it open, else 1.
 
     It is the maximum a posteriori of a log-normal prior around 1 and the likelihood of the images, which weighs
     wrong / (wrong + 10). Without the weight, images that are all predicted rightly would drive T to 0, however few: how
-    sure a network may be is told by its errors. With thousands of images T is the most likely one. T is 1
+    sure a network may be shows in its errors. With thousands of images T is the most likely one. T is 1
     unless fitting lowers the negative log-likelihood of held-out images, in cross-validation among these.
 
     Raises DataError where there is no image.

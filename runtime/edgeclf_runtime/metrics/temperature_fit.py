@@ -30,7 +30,7 @@ class TemperatureFit:
 
     @property
     def images_needed(self) -> int | None:
-        """How many images would have wrong predictions enough; None: these have."""
+        """How many images would have enough wrong predictions; None: these have."""
         if self.wrong >= ENOUGH_WRONG:
             return None
         rate = (self.wrong + 1) / (self.images + 2)  # Laplace's: of no error in 54 images follows no rate of 0

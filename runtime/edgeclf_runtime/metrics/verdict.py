@@ -1,4 +1,4 @@
-"""What a comparison may end in."""
+"""The possible verdicts of a comparison."""
 
 from __future__ import annotations
 

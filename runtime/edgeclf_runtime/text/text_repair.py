@@ -1,4 +1,4 @@
-"""What CLIP's tokenizer does to a text before it reads it: mends wrongly decoded characters, quotes, widths, ligatures.
+"""What CLIP's tokenizer first does to a text: repairs wrongly decoded characters, quotes, widths, ligatures.
 
 The steps are those of ftfy's `fix_text` (Robyn Speer, Apache-2.0), which CLIP was trained behind; its tables travel in
 the bundle, so that the device needs numpy and the standard library alone.
@@ -130,9 +130,9 @@ class TextRepair:
             except UnicodeDecodeError:
                 continue
         if self._utf8_in_text.search(text):
-            mended = self._utf8_in_text.sub(lambda found: self._decode_part(found[0], text), text)
-            if mended != text:
-                return mended
+            repaired = self._utf8_in_text.sub(lambda found: self._decode_part(found[0], text), text)
+            if repaired != text:
+                return repaired
         if "latin-1" in possible:
             try:
                 return text.encode("latin-1").decode("windows-1252")
@@ -141,7 +141,7 @@ class TextRepair:
         return _C1.sub(_from_windows, text)
 
     def _decode_bytes(self, data: bytes, name: str) -> str:
-        """UTF-8, with what was lost on the way put back where it can be told. Raises UnicodeDecodeError."""
+        """UTF-8, with what was lost on the way put back where that is certain. Raises UnicodeDecodeError."""
         if name != "macroman" and self._altered.search(data):  # there a dash and a space would look alike
             data = _WORD_A_GRAVE.sub(b"\xc3\xa0 ", data)
             data = self._altered.sub(lambda found: found[0].replace(b" ", b"\xa0"), data)

@@ -23,5 +23,5 @@ def spelt_out(name: str) -> str:
 
 def shown_names(names: Sequence[str], beside: Iterable[str]) -> list[str]:
     """The names in quotes, those that look like one `beside` them spelt out."""
-    looks = {unicodedata.normalize("NFC", name) for name in beside}
-    return [spelt_out(name) if unicodedata.normalize("NFC", name) in looks else repr(name) for name in names]
+    normalized = {unicodedata.normalize("NFC", name) for name in beside}
+    return [spelt_out(name) if unicodedata.normalize("NFC", name) in normalized else repr(name) for name in names]

@@ -23,5 +23,5 @@ def test_every_bundle_gets_its_median_in_the_order_given(tmp_path: Path, monkeyp
 def test_a_bundle_that_takes_no_images_is_refused(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "a", "reference")
     bundle.manifest = replace(bundle.manifest, pixels=None)
-    with pytest.raises(UsageError, match="takes no pictures"):
+    with pytest.raises(UsageError, match="takes no images"):
         median_latencies_ms([bundle])

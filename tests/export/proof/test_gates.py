@@ -78,7 +78,7 @@ def exported_as(sound: Exportable, wrong: Exportable) -> Exportable:
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("swapped", "changed their top-1 answer"), ("nan", "9 of 9 images gave NaN or infinite outputs")],
+    [("swapped", "changed their top-1 prediction"), ("nan", "9 of 9 images gave NaN or infinite outputs")],
 )
 def test_wrong_weights_fail_and_are_kept_aside_with_their_proof(
     wrong: str, said: str, target: str, sound: Exportable, request: pytest.FixtureRequest, tmp_path: Path

@@ -41,7 +41,7 @@ def test_few_images_give_an_inconclusive_proof_that_says_how_many_are_missing(
     options = ExportOptions(proof_data=few_images, output=tmp_path / "bundles")
     (exported,) = export_module(net, pixels, fruit, options, normalization=normalization)
     assert exported.proof.verdict == "inconclusive"
-    assert exported.proof.reasons == ("engine: 3 images are too few to judge; 5 more are needed",)
+    assert exported.proof.reasons == ("engine: 3 images are too few for a verdict; 5 more are needed",)
     assert exported.proof.images_source == "few: 3 of 3 images"
     assert len(Bundle.open(exported.path).manifest.golden.images) == 3
 

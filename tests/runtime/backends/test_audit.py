@@ -27,13 +27,13 @@ def test_shares_are_weighed_by_multiplications() -> None:
     found = audit([Work("big", 90, "int8"), Work("small", 10, "fp32"), Work("nothing", 0, "fp16")])
     assert found.shares == {"fp32": 0.1, "int8": 0.9}
     assert check_audit(found, "mixed", where="net") is None
-    with pytest.raises(GateError, match=r"net: asked for fp32, .* only 10% run in fp32 \(90% int8, 10% fp32\)"):
+    with pytest.raises(GateError, match=r"net: requested fp32, .* only 10% run in fp32 \(90% int8, 10% fp32\)"):
         check_audit(found, "fp32", where="net")
 
 
-def test_what_an_engine_does_not_tell_is_a_doubt_and_no_failure() -> None:
+def test_what_an_engine_does_not_report_is_a_doubt_and_no_failure() -> None:
     found = Audit({"int8": 0.5, "unknown": 0.5})
     assert found.shortfall("int8") is None
     assert check_audit(found, "int8", where="net") == (
-        "the engine does not tell whether it computes in int8 (50% int8, 50% unknown)"
+        "the engine does not report whether it computes in int8 (50% int8, 50% unknown)"
     )

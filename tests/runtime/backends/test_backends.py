@@ -30,7 +30,7 @@ Shared = Callable[[str], Bundle]
 # -- single backends
 
 
-def test_openvino_computes_in_the_precision_that_was_asked_for_and_says_which(shared_bundle: Shared) -> None:
+def test_openvino_computes_in_the_requested_precision_and_reports_it(shared_bundle: Shared) -> None:
     bundle = shared_bundle("openvino")
     batch = tiny.random_pixels(6)
     with open_session(bundle, SessionOptions(compute_precision="fp32")) as session:
@@ -38,7 +38,7 @@ def test_openvino_computes_in_the_precision_that_was_asked_for_and_says_which(sh
         exact = session(batch)
     assert tiny.close_to(exact, tiny.reference_logits("openvino", batch))
     if not can_compute_in_bf16():
-        with pytest.raises(BackendError, match="asked openvino to compute in bf16, it computes in"):
+        with pytest.raises(BackendError, match="requested bf16 of openvino, it computes in"):
             open_session(bundle, SessionOptions(compute_precision="bf16"))
         return
     with open_session(bundle, SessionOptions(compute_precision="bf16")) as session:
@@ -152,6 +152,6 @@ def test_an_engine_that_computes_in_something_else_is_closed_and_refused(
             closed.append(True)
 
     monkeypatch.setitem(BACKENDS, "reference", replace(BACKENDS["reference"], open_engine=lambda *_: Other()))
-    with pytest.raises(BackendError, match="asked reference to compute in fp32, it computes in bf16"):
+    with pytest.raises(BackendError, match="requested fp32 of reference, it computes in bf16"):
         open_session(bundle)
     assert closed == [True]

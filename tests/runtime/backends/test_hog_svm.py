@@ -1,4 +1,4 @@
-"""HOG equals scikit-image's on photographs, and the SVM in plain arrays answers as scikit-learn's SVC does."""
+"""HOG equals scikit-image's on photographs, and the SVM in plain arrays predicts as scikit-learn's SVC does."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_compressed_and_pickled_arrays_are_refused(three_classes: tuple[Svm, Any
         read_svm(planted.getvalue())
 
 
-def test_threads_of_the_matrix_product_are_set_and_told(three_classes: tuple[Svm, Any]) -> None:
+def test_threads_of_the_matrix_product_are_set_and_reported(three_classes: tuple[Svm, Any]) -> None:
     obeyed = set_blas_threads(1)
     facts = HogSvmEngine(three_classes[0], SessionOptions(threads=1)).facts
     assert facts["threads"] == ("1" if obeyed else "as numpy's BLAS decides")

@@ -34,13 +34,13 @@ def test_weights_of_an_onnx_file_are_counted_by_their_type(dtype: Any, precision
     assert count_weights(onnx_with(dtype)) == {precision: 24}
 
 
-def test_what_an_engine_quantizes_when_it_is_built_counts_as_int8_where_that_is_asked() -> None:
+def test_what_an_engine_quantizes_when_it_is_built_counts_as_int8_on_request() -> None:
     model = onnx_with(np.float16, quantizes=True)
     assert (count_weights(model), count_weights(model, quantized_later=True)) == ({"fp16": 24}, {"int8": 24})
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
-def test_a_sound_bundle_stores_what_it_says(target: str, shared_bundle: Callable[[str], Bundle]) -> None:
+def test_a_sound_bundle_stores_what_its_manifest_states(target: str, shared_bundle: Callable[[str], Bundle]) -> None:
     bundle = shared_bundle(target)
     assert (stored_shares(bundle), stored_faults(bundle)) == ({"fp32": 1.0}, ())
 
@@ -53,7 +53,7 @@ def test_a_precision_that_is_only_claimed_fails_the_proof(target: str, claimed: 
     assert f"stored: the manifest says {claimed} weights, the files hold 100% fp32" in proof.reasons
 
 
-def test_formats_with_one_precision_alone_are_not_asked(bundle: Bundle) -> None:
+def test_formats_with_one_precision_alone_are_not_read(bundle: Bundle) -> None:
     assert (bundle.manifest.target, stored_shares(bundle), stored_faults(bundle)) == ("reference", {}, ())
 
 

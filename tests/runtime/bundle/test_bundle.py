@@ -159,9 +159,9 @@ def test_missing_and_foreign_paths_say_what_they_are(tmp_path: Path) -> None:
         Bundle.open(tmp_path / "nowhere")
     with pytest.raises(BundleError, match="no bundle, it has no manifest"):
         Bundle.open(tmp_path)
-    (tmp_path / "picture.tar").write_bytes(b"\x89PNG" * 999)
+    (tmp_path / "image.tar").write_bytes(b"\x89PNG" * 999)
     with pytest.raises(BundleError, match="not a packed bundle"):
-        Bundle.open(tmp_path / "picture.tar")
+        Bundle.open(tmp_path / "image.tar")
 
 
 # -- packed

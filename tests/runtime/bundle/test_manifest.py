@@ -29,12 +29,12 @@ from edgeclf_runtime.images.pixels import Pixels
 def manifest(bundle: Bundle) -> Manifest:
     """A manifest with every optional field filled."""
     comparison = Comparison(8, 1e-6, 0.99999, 1e-9, 1e-8, 1.0, 1, 0, 0)
-    judged_by = bundle.manifest.tolerances
+    tolerances = bundle.manifest.tolerances
     proof = Proof(
         "inconclusive",
         ("few",),
         comparison,
-        judged_by,
+        tolerances,
         "golden images",
         "ab",
         ("a.jpg",),
@@ -104,7 +104,7 @@ def test_another_layout_of_the_same_json_is_the_same_manifest(manifest: Manifest
         (b'{"schema": 1}', "the field '.*' is missing"),
     ],
 )
-def test_what_is_no_manifest_says_so(data: bytes, message: str) -> None:
+def test_what_is_no_manifest_is_reported_as_such(data: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         parse_manifest(data, "manifest.json")
 

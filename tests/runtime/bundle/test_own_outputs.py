@@ -39,8 +39,10 @@ def made_here(bundle: Bundle, outputs: NDArray[np.float32], **changes: Any) -> B
 
 def int8(verdict: str = "pass") -> dict[str, Any]:
     """Changes of a manifest that make it one of int8, whose accuracy was evaluated on 900 images."""
-    judged = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ())  # type: ignore[arg-type]
-    step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+    evaluated = Judged(
+        900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ()
+    )  # type: ignore[arg-type]
+    step = Step("int8 min-max", "int8", "", (), None, 1, evaluated, became="model")
     ladder = Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {})
     return {
         "weights_precision": "int8",
@@ -64,7 +66,7 @@ def test_the_limit_is_tight_where_engine_and_processor_are_the_same(bundle: Bund
     assert "from what this bundle gave where it was made" in proof.reasons[0]
 
 
-def test_int8_of_another_processor_has_a_wider_limit_and_says_what_differs(bundle: Bundle) -> None:
+def test_int8_of_another_processor_has_a_wider_limit_and_reports_what_differs(bundle: Bundle) -> None:
     outputs = reference_of(bundle) * np.float32(1.001)
     made = made_here(bundle, outputs, **int8())
     own = made.manifest.own
@@ -207,7 +209,7 @@ def test_a_probe_that_is_read_otherwise_is_named_without_levels(bundle: Bundle) 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize("part", ["inputs", "outputs"])
-def test_a_graph_of_another_shape_than_the_manifest_says_is_a_bundle_error(
+def test_a_graph_of_another_shape_than_the_manifest_states_is_a_bundle_error(
     target: str, part: str, tmp_path: Path
 ) -> None:
     bundle = tiny.build(tmp_path / "bundle", target)

@@ -15,7 +15,7 @@ from edgeclf_runtime.metrics.paired import change_bounds
 CLASSES = ("x", "y", "z")
 
 
-def judged(logits: NDArray[np.float32], labels: NDArray[np.intp], scores: Scores = "softmax") -> Judged:
+def evaluated(logits: NDArray[np.float32], labels: NDArray[np.intp], scores: Scores = "softmax") -> Judged:
     return Judged(to_scores(logits, scores), evaluate(logits, labels, CLASSES, scores=scores))
 
 
@@ -29,8 +29,8 @@ def compared(
     scores: Scores = "softmax",
 ) -> Parity:
     return parity_of(
-        judged(row, labels, scores),
-        judged(reference, labels, scores),
+        evaluated(row, labels, scores),
+        evaluated(reference, labels, scores),
         labels,
         name="reference",
         digest="0",
@@ -39,8 +39,8 @@ def compared(
     )
 
 
-def logits_of(answers: list[int]) -> NDArray[np.float32]:
-    return (4 * np.eye(3)[answers]).astype(np.float32)
+def logits_of(predicted: list[int]) -> NDArray[np.float32]:
+    return (4 * np.eye(3)[predicted]).astype(np.float32)
 
 
 def many(images: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
@@ -94,7 +94,7 @@ def test_changes_of_figures_are_those_of_the_two_evaluations() -> None:
     assert found.worst_class_change_points == pytest.approx(100 * min(np.subtract(*recalls)))
 
 
-def test_the_same_answers_pass_with_enough_images_and_no_interval_pretends_to_be_sure() -> None:
+def test_the_same_predictions_pass_with_enough_images_and_no_interval_pretends_to_be_sure() -> None:
     logits, labels = many(2000)
     found = compared(logits, logits, labels, margin_points=0.5)
     assert (found.verdict, found.images_needed) == ("pass", None)
@@ -105,10 +105,10 @@ def test_the_same_answers_pass_with_enough_images_and_no_interval_pretends_to_be
 def test_a_planted_paired_drop_of_one_point_fails() -> None:
     logits, labels = many(8_000)
     right = np.flatnonzero(logits.argmax(axis=1) == labels)
-    spoilt = logits.copy()
+    worse = logits.copy()
     lost = right[:: len(right) // 80][:80]  # one point of all images
-    spoilt[lost, labels[lost]] = -9.0
-    found = compared(spoilt, logits, labels, margin_points=0.5)
+    worse[lost, labels[lost]] = -9.0
+    found = compared(worse, logits, labels, margin_points=0.5)
     assert found.top1_change_points == pytest.approx(-1.0)
     assert found.verdict == "fail"
     assert found.mcnemar_p < 1e-6
@@ -131,7 +131,7 @@ def test_groups_without_any_change_count_as_single_images() -> None:
     assert together.verdict == "inconclusive"
 
 
-def test_an_interval_of_two_one_sided_bounds_is_called_one_of_90_percent_and_tells_its_images() -> None:
+def test_an_interval_of_two_one_sided_bounds_is_called_one_of_90_percent_and_names_its_images() -> None:
     logits, labels = many(600)
     row = logits.copy()
     row[:9] = np.roll(row[:9], 1, axis=1)
@@ -152,7 +152,7 @@ def test_a_bound_that_decides_alone_is_called_one_sided() -> None:
 def test_logits_within_the_limits_of_fp32_prove_more_than_few_labels(noise: float, expected: str) -> None:
     reference, labels = many(60)
     row = (reference + np.random.default_rng(1).normal(0, noise, reference.shape)).astype(np.float32)
-    sides = [replace(judged(logits, labels), outputs=logits) for logits in (row, reference)]
+    sides = [replace(evaluated(logits, labels), outputs=logits) for logits in (row, reference)]
     found = parity_of(*sides, labels, name="reference", digest="0")
     assert (found.verdict, found.same_logits) == (expected, expected == "pass")
     assert found.logits is not None and found.logits.max_relative == pytest.approx(noise, rel=4)

@@ -61,7 +61,7 @@ def test_log_softmax_is_stable_and_sums_to_one() -> None:
     assert np.allclose(np.exp(values).sum(axis=1), 1)
 
 
-def test_agreement_is_the_share_of_equal_top_1_answers() -> None:
+def test_agreement_is_the_share_of_equal_top_1_predictions() -> None:
     found = compare(logits([9, 0], [9, 0], [0, 9], [0, 9]), logits([9, 0], [0, 9], [0, 9], [0, 9]), LOOSE)
     assert (found.agreement, found.flips) == (0.75, 1)
 
@@ -98,7 +98,7 @@ def test_equal_outputs_pass_even_where_a_row_is_constant_or_zero() -> None:
     assert comparison.near_ties == 2
 
 
-def test_tiny_logits_are_judged_by_their_own_range() -> None:
+def test_tiny_logits_are_evaluated_by_their_own_range() -> None:
     rows = np.random.default_rng(0).normal(scale=2e-5, size=(8, 5)).astype(np.float32)
     assert verdict_of(compare(rows, rows + np.float32(1e-6), LOOSE), LOOSE)[0] == "pass"
     verdict, reasons = verdict_of(compare(rows, rows[:, ::-1], LOOSE), LOOSE)
@@ -116,7 +116,7 @@ def test_outputs_of_other_shapes_can_not_be_compared() -> None:
         ({"max_relative": 0.11}, "logits differ by 0.11 of their range, tolerated 0.1"),
         ({"min_cosine": 0.89}, "cosine of the logits falls to 0.890000, tolerated 0.9"),
         ({"max_kl": 0.2}, "KL divergence rises to 0.2, tolerated 0.1"),
-        ({"flips": 2}, "2 of 8 images outside near ties changed their top-1 answer"),
+        ({"flips": 2}, "2 of 8 images outside near ties changed their top-1 prediction"),
         ({"max_relative": float("nan")}, "logits differ by nan of their range, tolerated 0.1"),
     ],
 )
@@ -132,12 +132,12 @@ def test_what_lies_just_within_every_tolerance_passes() -> None:
 
 
 @pytest.mark.parametrize(("images", "missing"), [(0, 8), (1, 7), (7, 1)])
-def test_too_few_images_are_inconclusive_and_say_how_many_are_missing(images: int, missing: int) -> None:
+def test_too_few_images_are_inconclusive_and_state_how_many_are_missing(images: int, missing: int) -> None:
     rows = np.tile(logits([9, 0]), (images, 1))
     verdict, reasons = verdict_of(compare(rows, rows, LOOSE), LOOSE)
     assert (verdict, reasons) == (
         "inconclusive",
-        (f"{images} images are too few to judge; {missing} more are needed",),
+        (f"{images} images are too few for a verdict; {missing} more are needed",),
     )
 
 

@@ -85,20 +85,20 @@ def test_it_opens_and_verifies_by_itself_without_the_portable_one(portable: Bund
     assert verify(made).verdict == "pass"
 
 
-def test_the_plan_is_tensorrts_own_file_with_the_facts_beside_it(portable: Bundle, gpu: FakeGpu) -> None:
+def test_the_plan_is_tensorrts_own_file_with_the_engine_info_beside_it(portable: Bundle, gpu: FakeGpu) -> None:
     made = build(portable, BuildSettings(opt_batch=2, max_batch=8)).bundle
-    plan, facts = made.read("model.plan"), read_engine_info(made)
+    plan, info = made.read("model.plan"), read_engine_info(made)
     assert plan.endswith(portable.read("model.onnx"))  # as the stand-in gave it: nothing before, nothing after
     assert plan[:4] == b"fake"
-    assert facts.plan_sha256 == hashlib.sha256(plan).hexdigest()
-    assert (facts.plan_version, facts.batch, facts.place.gpu) == ("10.3.0.26", (1, 2, 8), "Orin")
-    assert facts.audit is not None and facts.audit.shares == {"fp32": 1.0}
+    assert info.plan_sha256 == hashlib.sha256(plan).hexdigest()
+    assert (info.plan_version, info.batch, info.place.gpu) == ("10.3.0.26", (1, 2, 8), "Orin")
+    assert info.audit is not None and info.audit.shares == {"fp32": 1.0}
 
 
-def test_it_says_state_engine_and_machine_before_it_starts(portable: Bundle, gpu: FakeGpu) -> None:
-    said = Notes()
-    build(portable, progress=said)
-    (sentence,) = said.notes
+def test_it_reports_state_engine_and_machine_before_it_starts(portable: Bundle, gpu: FakeGpu) -> None:
+    progress = Notes()
+    build(portable, progress=progress)
+    (sentence,) = progress.notes
     for words in ("is portable", "net-tensorrt-fp32-sm87-trt10.3 with tensorrt 10.3.0 on Orin", "batches of 1 to 16"):
         assert words in sentence
 
@@ -106,14 +106,12 @@ def test_it_says_state_engine_and_machine_before_it_starts(portable: Bundle, gpu
 def test_the_latency_is_measured_on_the_new_engine(
     portable: Bundle, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(0, 10**9, 1_000_000))  # every look at the clock is a millisecond later
+    clock = iter(range(0, 10**9, 1_000_000))  # every reading of the clock is a millisecond later
     monkeypatch.setattr(latency.time, "perf_counter_ns", lambda: next(clock))
     assert build(portable).median_ms == 1.0
 
 
-def test_an_engine_that_answers_otherwise_is_kept_aside_and_nothing_is_published(
-    portable: Bundle, gpu: FakeGpu
-) -> None:
+def test_an_engine_with_other_outputs_is_kept_aside_and_nothing_is_published(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.wrong = True
     with pytest.raises(GateError, match=r"is not its reference: engine: logits differ .* kept aside as .*\.failed"):
         build(portable)
@@ -123,20 +121,20 @@ def test_an_engine_that_answers_otherwise_is_kept_aside_and_nothing_is_published
     assert failed.manifest.proof is not None and failed.manifest.proof.verdict == "fail"
 
 
-def test_an_engine_in_another_precision_fails_though_its_answers_are_right(portable: Bundle, gpu: FakeGpu) -> None:
+def test_an_engine_in_another_precision_fails_though_its_outputs_are_right(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.datatype = "Row major linear FP16"
-    with pytest.raises(GateError, match=r"asked for fp32, .* only 0% run in fp32 .*; kept aside as .*\.failed"):
+    with pytest.raises(GateError, match=r"requested fp32, .* only 0% run in fp32 .*; kept aside as .*\.failed"):
         build(portable)
     assert not portable.path.with_name("net-tensorrt-fp32-sm87-trt10.3").exists()
 
 
-def test_an_inspector_that_tells_nothing_is_remarked(portable: Bundle, gpu: FakeGpu) -> None:
+def test_an_inspector_that_reports_nothing_is_noted(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.datatype = "a format of tomorrow"
     (remark,) = build(portable).remarks
-    assert "the engine does not tell whether it computes in fp32" in remark
+    assert "the engine does not report whether it computes in fp32" in remark
 
 
-def test_without_a_gpu_the_state_is_said_and_tensorrt_is_not_touched(portable: Bundle, gpu: FakeGpu) -> None:
+def test_without_a_gpu_the_state_is_reported_and_tensorrt_is_not_touched(portable: Bundle, gpu: FakeGpu) -> None:
     gpu.cudart.gpus = 0
     with pytest.raises(
         BackendError, match="is portable, and no engine can be built here: TensorRT needs an NVIDIA GPU"
@@ -146,7 +144,7 @@ def test_without_a_gpu_the_state_is_said_and_tensorrt_is_not_touched(portable: B
     assert [path.name for path in portable.path.parent.iterdir()] == ["net-tensorrt-fp32"]
 
 
-def test_without_tensorrt_the_state_is_said_too(
+def test_without_tensorrt_the_state_is_reported_too(
     portable: Bundle, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> Library:
@@ -187,7 +185,7 @@ def test_a_packed_bundle_is_built_beside_the_file(portable: Bundle, gpu: FakeGpu
     assert build(packed).bundle.path == portable.path.with_name("road-sm87-trt10.3")
 
 
-def test_tf32_is_judged_as_the_half_precision_that_it_is(portable: Bundle, gpu: FakeGpu) -> None:
+def test_tf32_is_evaluated_as_the_half_precision_that_it_is(portable: Bundle, gpu: FakeGpu) -> None:
     assert build(portable, BuildSettings(tf32=True)).bundle.manifest.tolerances == TOLERANCES["fp16"]
 
 
@@ -223,15 +221,15 @@ def test_strange_settings_are_named(content: str, portable: Bundle) -> None:
 
 def test_a_stale_engine_is_built_again_under_a_new_name(portable: Bundle, gpu: FakeGpu) -> None:
     made = build(portable, BuildSettings(max_batch=8)).bundle
-    said = Notes()
+    progress = Notes()
     with updated(gpu).installed():
-        fresh = rebuild_if_stale(made, SessionOptions(), said)
+        fresh = rebuild_if_stale(made, SessionOptions(), progress)
         with open_session(fresh) as session:
             assert session.facts["engine_version"] == "10.7.0"
     assert fresh.path == portable.path.with_name("net-tensorrt-fp32-sm87-trt10.7")
     assert fresh.manifest.derived_from == portable.digest
     assert read_engine_info(fresh).settings.max_batch == 8
-    assert "STALE: it was built with TensorRT 10.3.0, this machine has 10.7.0" in said.notes[0]
+    assert "STALE: it was built with TensorRT 10.3.0, this machine has 10.7.0" in progress.notes[0]
     assert made.path.exists()
 
 
@@ -241,9 +239,9 @@ def test_what_was_built_again_before_takes_its_place_without_another_build(porta
     with newer.installed():
         first = rebuild_if_stale(made, SessionOptions(), SILENT)
         newer.trt.touched.clear()
-        said = Notes()
-        assert rebuild_if_stale(made, SessionOptions(), said).digest == first.digest
-    assert newer.trt.touched == [] and "takes its place" in said.notes[1]
+        progress = Notes()
+        assert rebuild_if_stale(made, SessionOptions(), progress).digest == first.digest
+    assert newer.trt.touched == [] and "takes its place" in progress.notes[1]
 
 
 def test_a_bundle_of_another_origin_in_that_place_is_not_taken(portable: Bundle, gpu: FakeGpu) -> None:
@@ -276,23 +274,23 @@ def test_a_built_bundle_builds_itself_for_another_gpu(portable: Bundle, gpu: Fak
 
 
 def test_another_bundle_is_verified_and_measured_and_its_proof_lies_beside_it(bundle: Bundle) -> None:
-    before, said = bytes_of(bundle.path), Notes()
-    outcome = build(bundle, progress=said)
+    before, progress = bytes_of(bundle.path), Notes()
+    outcome = build(bundle, progress=progress)
     assert (outcome.made, outcome.bundle, outcome.proof.verdict) == (False, bundle, "pass")
     assert outcome.saved_at is not None and outcome.saved_at.parent == bundle.sidecar
     assert outcome.median_ms > 0
     assert bytes_of(bundle.path) == before
-    assert "is built: reference bundles run as they are" in said.notes[0]
+    assert "is built: reference bundles run as they are" in progress.notes[0]
 
 
-def test_another_bundle_that_answers_otherwise_has_a_failed_proof(bundle: Bundle) -> None:
+def test_another_bundle_with_other_outputs_has_a_failed_proof(bundle: Bundle) -> None:
     golden = bundle.manifest.golden
     np.save(bundle.path / golden.outputs, -bundle.read_array(golden.outputs))
     assert build(tiny.reseal(bundle.path)).proof.verdict == "fail"
 
 
-def test_a_bundle_that_takes_no_pictures_can_not_be_measured(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="takes no pictures"):
+def test_a_bundle_that_takes_no_images_can_not_be_measured(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="takes no images"):
         latency.one_input(replace(bundle.manifest, pixels=None))
 
 

@@ -130,7 +130,7 @@ def test_a_damaged_signature_is_refused(
         check_signature(signed, read_public_key(keys[0]))
 
 
-def test_a_key_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_key_is_an_error_that_shows_how_to_make_one(tmp_path: Path) -> None:
     for read in (read_public_key, read_secret_key):
         with pytest.raises(DataError, match="minisign -G -W"):
             read(tmp_path / "none")

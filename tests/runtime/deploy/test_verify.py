@@ -86,7 +86,7 @@ def test_few_golden_images_are_inconclusive(bundle: Bundle) -> None:
     proof = verify(tiny.reseal(bundle.path, golden=replace(golden, images=golden.images[:3]), own=None))
     assert (proof.verdict, proof.reasons) == (
         "inconclusive",
-        ("engine: 3 images are too few to judge; 5 more are needed",),
+        ("engine: 3 images are too few for a verdict; 5 more are needed",),
     )
 
 
@@ -112,7 +112,7 @@ def test_stored_pixels_that_are_no_png_or_other_pixels_are_a_bundle_error(bundle
         verify(tiny.reseal(bundle.path))
 
 
-def test_a_precision_that_can_not_be_had_is_not_verified_in_another(bundle: Bundle) -> None:
+def test_a_precision_that_is_not_available_is_not_verified_in_another(bundle: Bundle) -> None:
     with pytest.raises(BackendError, match="fp16"):
         verify(bundle, SessionOptions(compute_precision="fp16"))
 
@@ -142,9 +142,9 @@ def test_pixels_become_what_a_graph_wants_that_does_not_normalise_itself() -> No
     assert to_input(pixels, None) is pixels
 
 
-def test_where_every_image_is_a_near_tie_int8_rests_on_the_floor_that_it_was_shown_to_hold(bundle: Bundle) -> None:
-    judged = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, "pass", ())
-    step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
+def test_where_every_image_is_a_near_tie_int8_rests_on_the_accuracy_gate_that_it_passed(bundle: Bundle) -> None:
+    evaluated = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, "pass", ())
+    step = Step("int8 min-max", "int8", "", (), None, 1, evaluated, became="model")
     ladder = Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {})
     reference = np.repeat(bundle.read_array(bundle.manifest.golden.outputs), 4, axis=0)
     wide = replace(bundle.manifest, tolerances=Tolerances(relative=0.9, cosine=0.5, kl=1.0))
@@ -156,7 +156,7 @@ def test_where_every_image_is_a_near_tie_int8_rests_on_the_floor_that_it_was_sho
     assert "evaluated at export, on 900 images" in shown.reasons[0]
 
 
-def test_a_precision_that_was_asked_for_is_judged_by_its_own_tolerances(bundle: Bundle) -> None:
+def test_a_requested_precision_is_evaluated_by_its_own_tolerances(bundle: Bundle) -> None:
     class Coarse:
         compute_precision, facts = "bf16", {"engine": "test"}
 

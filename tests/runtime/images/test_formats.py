@@ -65,7 +65,7 @@ def box(major: bytes, *compatible: bytes) -> bytes:
         (b"", None),
     ],
 )
-def test_the_first_bytes_tell_the_kind(data: bytes, kind: str | None) -> None:
+def test_the_first_bytes_show_the_kind(data: bytes, kind: str | None) -> None:
     assert modern_kind(data) == kind
 
 
@@ -79,7 +79,7 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_heif")
-def test_heic_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
+def test_heic_without_the_extra_names_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "renamed.jpg").write_bytes(HEIC)
     for source in (HEIC, tmp_path / "renamed.jpg"):
         with pytest.raises(ImageError, match=r"HEIC, as phones write it: install edgeclf\[heif\], or convert to JPEG"):
@@ -208,7 +208,7 @@ def test_a_bmp_with_real_alpha_shows_the_background() -> None:
         (bmp(16, 3, (0xF800, 0x7E0, 0x1F), b""), "damaged image"),
     ],
 )
-def test_an_unsupported_bmp_says_what_it_holds(data: bytes, reason: str) -> None:
+def test_an_unsupported_bmp_is_refused_with_what_it_holds(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(data)
 
@@ -221,7 +221,7 @@ def test_jpeg_2000_of_signed_values_is_refused(dtype: Any) -> None:
         decode(data)
 
 
-def test_a_12_bit_jpeg_says_so() -> None:
+def test_a_12_bit_jpeg_is_named() -> None:
     frame = struct.pack(">BBHBHHB", 0xFF, 0xC1, 11, 12, 8, 8, 1) + bytes((1, 0x11, 0))
     with pytest.raises(ImageError, match="JPEG of 12 bits is not supported"):
         decode(b"\xff\xd8" + frame + b"\xff\xda" + bytes(99) + b"\xff\xd9")

@@ -1,4 +1,4 @@
-"""Where pictures come from: files of any name, folders with other things in them, file objects, arrays."""
+"""Where images come from: files of any name, folders with other things in them, file objects, arrays."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_symlink_loop_ends(tmp_path: Path) -> None:
         decode(found[0])
 
 
-def test_an_unreadable_file_says_why(plain_user: Path) -> None:
+def test_an_unreadable_file_is_reported_with_the_reason(plain_user: Path) -> None:
     path = plain_user / "secret.jpg"
     path.write_bytes(b"secret")
     path.chmod(0)
@@ -131,7 +131,7 @@ def test_a_path_that_can_not_be_read_is_an_image_error(path: str) -> None:
         decode(path)
 
 
-def test_file_objects_work_and_wrong_ones_say_so(tmp_path: Path) -> None:
+def test_file_objects_work_and_wrong_ones_are_named(tmp_path: Path) -> None:
     data = tiny.encoded(photograph())
     assert np.array_equal(levels(io.BytesIO(data)), levels(data))
     with pytest.raises(ImageError, match="binary mode"):

@@ -27,14 +27,14 @@ def images(tmp_path: Path) -> list[LabelledImage]:
         path = tmp_path / f"{number:02}.png"
         tiny.Image.new("RGB", (8, 8), (10 * number,) * 3).save(path)
         if number in (3, 4):
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         found.append(LabelledImage(path, path.name, ("even" if number % 2 == 0 else "odd",), hash_file(path)))
     found[7].path.write_bytes(found[6].path.read_bytes())
     found[9].path.unlink()
     return found
 
 
-def test_a_file_that_changed_or_went_away_says_so_with_one_error(images: list[LabelledImage]) -> None:
+def test_a_file_that_changed_or_went_away_is_reported_with_one_error(images: list[LabelledImage]) -> None:
     assert images[0].read() == images[0].path.read_bytes()
     with pytest.raises(ImageChanged, match=r"^changed since its SHA-256 was taken; bring the old file back"):
         images[7].read()

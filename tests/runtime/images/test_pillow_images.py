@@ -96,7 +96,7 @@ def test_an_image_made_in_any_mode_of_8_bits_can_be_given(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["F", "LAB", "HSV"])
-def test_modes_without_an_agreed_look_are_refused_by_name(mode: str) -> None:
+def test_modes_without_an_agreed_meaning_are_refused_by_name(mode: str) -> None:
     with pytest.raises(ImageError, match="floating-point" if mode == "F" else mode):
         pixels(photograph("L" if mode == "F" else "RGB").convert(mode))
 
@@ -134,7 +134,7 @@ def test_an_opened_image_of_a_format_that_is_not_read_is_refused_as_its_file(kin
             decode(opened)
 
 
-def test_damaged_closed_and_large_images_say_so() -> None:
+def test_damaged_closed_and_large_images_are_named() -> None:
     with pytest.raises(ImageError, match=r"damaged|truncated"):
         decode(Image.open(io.BytesIO(FILES["PNG, 16 bits"][:300])))
     closed = Image.open(io.BytesIO(FILES["WebP, transparent"]))

@@ -67,10 +67,10 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg", "astronaut.png", "coffee.png", "chelse
 @lru_cache
 def corpus() -> dict[str, Image.Image]:
     photographs = {name: Image.open(tiny.shipped(name)).convert("RGB") for name in PHOTOGRAPHS}
-    return photographs | {f"{width}x{height}": picture(width, height) for width, height in SIZES}
+    return photographs | {f"{width}x{height}": made_image(width, height) for width, height in SIZES}
 
 
-def picture(width: int, height: int) -> Image.Image:
+def made_image(width: int, height: int) -> Image.Image:
     """A photograph with noise in it, brought to a size: edges everywhere, so that a shift of a pixel shows."""
     with Image.open(tiny.shipped("china.jpg")) as photograph:
         base = np.asarray(photograph.convert("RGB").resize((width, height)), dtype=np.int16)
@@ -207,7 +207,7 @@ def count_resized_pixels(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_resizing_a_common_camera_size_computes_little_beyond_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = picture(1920, 1280)
+    image = made_image(1920, 1280)
     computed = count_resized_pixels(monkeypatch)
     Pixels("shorter", (256, 256), (224, 224)).apply(image)
     whole = 384 * 1280 + 384 * 256  # across, then down
@@ -216,7 +216,7 @@ def test_resizing_a_common_camera_size_computes_little_beyond_the_crop(monkeypat
 
 @pytest.mark.parametrize(("width", "height"), [(1, 5000), (3, 5000), (5000, 3), (5000, 1)])
 def test_slivers_stay_within_a_level_of_the_whole_resize(width: int, height: int) -> None:
-    image = picture(width, height)
+    image = made_image(width, height)
     found = Pixels("shorter", (64, 64), (56, 56)).apply(image).astype(np.int16)
     longer = 64 * 5000 // min(width, height)
     size = (64, longer) if width < height else (longer, 64)
@@ -238,7 +238,7 @@ def test_slivers_stay_within_a_level_of_the_whole_resize(width: int, height: int
         (Pixels("shorter", (256, 256), (224, 224), "bilinear"), (257, 401)),  # resized
     ],
 )
-def test_arrays_of_the_networks_size_are_cut_as_pictures_are(
+def test_arrays_of_the_networks_size_are_cut_as_images_are(
     pixels: Pixels, size: tuple[int, int], channels: str
 ) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
@@ -251,7 +251,7 @@ def test_arrays_of_the_networks_size_are_cut_as_pictures_are(
 
 
 def test_a_sliver_costs_no_more_memory_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = picture(1, 5000)
+    image = made_image(1, 5000)
     computed = count_resized_pixels(monkeypatch)
     assert Pixels("shorter", (256, 256), (224, 224)).apply(image).shape == (224, 224, 3)
     assert sum(computed) <= pixels_module._LARGEST_RESIZE_PX
@@ -267,6 +267,6 @@ def test_a_sliver_costs_no_more_memory_than_the_limit(monkeypatch: pytest.Monkey
         {"resize": "exact", "resize_px": (8, 8), "crop_px": (8, 8), "value_range": (5.0, 5.0)},
     ],
 )
-def test_a_contract_that_can_not_be_meant_is_refused(arguments: dict[str, Any]) -> None:
+def test_a_contract_that_is_not_valid_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Pixels(**arguments)

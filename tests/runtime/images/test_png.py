@@ -184,7 +184,7 @@ def test_a_wrong_checksum_of_header_or_transparency_is_still_damage(name: bytes)
         decode(bytes(broken))
 
 
-def test_what_a_png_lacks_is_said() -> None:
+def test_what_a_png_lacks_is_named() -> None:
     data = png(np.arange(4).reshape(2, 2), 4)
     with pytest.raises(ImageError, match="damaged image: it is cut before its pixels"):
         decode(data[: data.index(b"IDAT") - 4])

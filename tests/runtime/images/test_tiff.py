@@ -100,7 +100,7 @@ def test_12_bits_reach_from_black_to_white(photometric: int, compression: int) -
 @pytest.mark.parametrize(("bits", "order"), [(8, "<"), (8, ">"), (16, "<"), (16, ">"), (32, "<"), (32, ">")])
 def test_signed_integers_need_a_range_and_then_keep_their_sign(bits: int, order: str) -> None:
     data = grey(bits, sample_format=2, order=order)
-    with pytest.raises(ImageError, match=f"signed {bits}-bit integers; say which range"):
+    with pytest.raises(ImageError, match=f"signed {bits}-bit integers; give the range of values to show"):
         decode(data)
     half = 1 << (bits - 1)
     stored = ramp(bits, 1)[:, :, 0].astype(np.int64)
@@ -121,7 +121,7 @@ def test_a_value_range_of_white_is_zero_is_in_stored_values() -> None:
     [
         (grey(10), "TIFF of 10-bit grey is not supported"),
         (grey(14, photometric=0), r"TIFF of 14-bit grey \(white is zero\) is not supported"),
-        (grey(32), "32-bit integers; say which range"),
+        (grey(32), "32-bit integers; give the range of values to show"),
         (grey(12, sample_format=2), "signed 12-bit integers"),
         (
             tiff("<", {258: (16,), 262: (1,), 339: (3,)}, bytes(2 * HEIGHT * WIDTH)),
@@ -131,7 +131,7 @@ def test_a_value_range_of_white_is_zero_is_in_stored_values() -> None:
             tiff(">", {258: (64,), 262: (1,), 339: (3,)}, bytes(8 * HEIGHT * WIDTH)),
             "64-bit floating-point pixels",
         ),
-        (tiff("<", {258: (64,), 262: (1,), 339: (6,)}, bytes(8 * HEIGHT * WIDTH)), "complex pixels are no picture"),
+        (tiff("<", {258: (64,), 262: (1,), 339: (6,)}, bytes(8 * HEIGHT * WIDTH)), "complex pixels are no image"),
         (tiff("<", {258: (8,) * 3, 262: (8,), 277: (3,)}, bytes(3 * HEIGHT * WIDTH)), "LAB colours are not supported"),
         (tiff("<", {258: (8,), 262: (1,), 259: (34712,)}, b"?"), "TIFF with JPEG 2000 compression"),
         (tiff("<", {258: (16,), 262: (32803,)}, bytes(2 * HEIGHT * WIDTH)), r"colour filter array \(raw\) is not supp"),
@@ -155,7 +155,7 @@ def test_a_palette_of_8_bit_entries_is_not_black() -> None:
 
 
 def shown(values: NDArray[Any], bits: int, photometric: str, extra: str | None) -> NDArray[np.float64]:
-    """What stored values look like, by TIFF 6.0: 16-bit colours are cut to their upper bytes, grey is rounded."""
+    """How stored values are shown, by TIFF 6.0: 16-bit colours are cut to their upper bytes, grey is rounded."""
     upper = (values >> 8 if bits == 16 else values).astype(np.float64)
     if photometric == "separated":
         return (255 - upper[:, :, :3]) * (255 - upper[:, :, 3:]) / 255

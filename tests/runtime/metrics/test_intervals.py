@@ -17,7 +17,7 @@ def test_wilsons_interval_is_newcombes_worked_example(right: int, images: int, l
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_no_images_tell_nothing() -> None:
+def test_no_images_leave_the_whole_range_open() -> None:
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
 
 
@@ -47,7 +47,7 @@ def test_images_of_one_group_make_the_interval_wider() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_all_or_none_right_in_groups_is_judged_by_the_number_of_groups(right: bool) -> None:
+def test_all_or_none_right_in_groups_is_bounded_by_the_number_of_groups(right: bool) -> None:
     found = accuracy_interval(np.full(100, right), Resampling(100, np.repeat(np.arange(4), 25)))
     wanted = wilson(4 * right, 4)
     assert found is not None

@@ -22,7 +22,7 @@ CLASSES = tuple("abcdefg")
 
 
 @pytest.fixture(scope="module")
-def answers() -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+def outputs() -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Logits of 300 images that are right about two times in three, with ties among them."""
     random = np.random.default_rng(0)
     labels = random.integers(0, len(CLASSES), 300)
@@ -30,10 +30,10 @@ def answers() -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     return np.round(logits, 1).astype(np.float32), labels
 
 
-def test_figures_are_scikit_learns(answers: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
+def test_figures_are_scikit_learns(outputs: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
     from sklearn import metrics
 
-    logits, labels = answers
+    logits, labels = outputs
     found = evaluate(logits, labels, CLASSES)
     scores, given = to_scores(logits, "softmax"), logits.argmax(axis=1)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, given)
@@ -48,8 +48,8 @@ def test_figures_are_scikit_learns(answers: tuple[NDArray[np.float32], NDArray[n
     assert np.array_equal(found.confusion, metrics.confusion_matrix(labels, given))
 
 
-def test_each_interval_holds_its_figure(answers: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
-    found = evaluate(*answers, CLASSES)
+def test_each_interval_holds_its_figure(outputs: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
+    found = evaluate(*outputs, CLASSES)
     pairs = [
         (found.top1, found.top1_interval),
         (found.macro_f1, found.macro_f1_interval),
@@ -61,11 +61,11 @@ def test_each_interval_holds_its_figure(answers: tuple[NDArray[np.float32], NDAr
 
 
 def test_draws_of_the_bootstrap_are_scikit_learns_with_weights(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
     from sklearn import metrics
 
-    logits, labels = answers
+    logits, labels = outputs
     scores, given = to_scores(logits, "softmax"), logits.argmax(axis=1)
     weights = np.random.default_rng(1).multinomial(300, np.full(300, 1 / 300), size=4).astype(float)
     f1, auc = weighted_macro_f1(weights, labels, given), weighted_macro_auc(weights, labels, scores)
@@ -76,9 +76,9 @@ def test_draws_of_the_bootstrap_are_scikit_learns_with_weights(
 
 
 def test_top_5_is_not_applicable_with_5_classes_or_fewer(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
-    logits, labels = answers
+    logits, labels = outputs
     few = labels < 5
     assert evaluate(logits[few][:, :5], labels[few], CLASSES[:5]).top5 is None
     best = (logits + np.arange(7) * 1e-4).argsort(axis=1)[:, -5:]
@@ -87,9 +87,9 @@ def test_top_5_is_not_applicable_with_5_classes_or_fewer(
 
 
 def test_top_3_lies_between_top_1_and_top_5_and_needs_4_classes(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
-    logits, labels = answers
+    logits, labels = outputs
     found = evaluate(logits, labels, CLASSES)
     best = (logits + np.arange(7) * 1e-4).argsort(axis=1)[:, -3:]
     assert found.top3 == pytest.approx((best == labels[:, None]).any(axis=1).mean(), abs=0.01)
@@ -99,9 +99,9 @@ def test_top_3_lies_between_top_1_and_top_5_and_needs_4_classes(
 
 
 def test_a_class_without_images_has_no_recall_and_no_auc_and_the_macro_auc_is_missing(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
-    logits, labels = answers
+    logits, labels = outputs
     there = labels != 2
     found = evaluate(logits[there], labels[there], CLASSES)
     absent = found.per_class[2]
@@ -127,13 +127,13 @@ def test_weighted_calibration_error_is_that_of_the_drawn_images() -> None:
     assert weighted_calibration_error(weights, chances, labels) == pytest.approx(wanted)
 
 
-def test_a_sure_answer_falls_into_the_last_bin() -> None:
+def test_a_sure_prediction_falls_into_the_last_bin() -> None:
     bins = reliability(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]))
     assert bins[-1].images == 1
     assert len(bins) == 15
 
 
-def test_calibrated_answers_have_a_small_calibration_error() -> None:
+def test_calibrated_predictions_have_a_small_calibration_error() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(size=(8000, 4)).astype(np.float32) * 2
     chances = to_scores(logits, "softmax")
@@ -142,15 +142,15 @@ def test_calibrated_answers_have_a_small_calibration_error() -> None:
 
 
 def test_margins_have_no_calibration_but_all_that_is_about_order(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
-    found = evaluate(*answers, CLASSES, scores="margin")
+    found = evaluate(*outputs, CLASSES, scores="margin")
     assert (found.ece, found.nll, found.reliability) == (None, None, ())
     assert found.top1 > 0.5 and found.macro_auc is not None
 
 
-def test_nan_and_no_images_are_refused(answers: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
-    logits, labels = answers
+def test_nan_and_no_images_are_refused(outputs: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
+    logits, labels = outputs
     broken = logits.copy()
     broken[3, 1] = np.nan
     with pytest.raises(DataError, match="1 of 300 images"):
@@ -159,7 +159,7 @@ def test_nan_and_no_images_are_refused(answers: tuple[NDArray[np.float32], NDArr
         evaluate(logits[:0], labels[:0], CLASSES)
 
 
-def test_thinned_curves_keep_their_ends_and_their_area(answers: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
+def test_thinned_curves_keep_their_ends_and_their_area(outputs: tuple[NDArray[np.float32], NDArray[np.intp]]) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 5000)
     scores = random.normal(size=(5000, 2)) + np.eye(2)[labels]
@@ -172,9 +172,9 @@ def test_thinned_curves_keep_their_ends_and_their_area(answers: tuple[NDArray[np
 
 
 def test_of_many_classes_the_curves_with_the_smallest_area_are_kept(
-    answers: tuple[NDArray[np.float32], NDArray[np.intp]],
+    outputs: tuple[NDArray[np.float32], NDArray[np.intp]],
 ) -> None:
-    logits, labels = answers
+    logits, labels = outputs
     scores = to_scores(logits, "softmax")
     areas = auc_per_class(scores, labels)
     kept = curves_of(scores, labels, CLASSES, areas, most=3)

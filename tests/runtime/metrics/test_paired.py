@@ -67,15 +67,13 @@ def test_a_planted_drop_of_one_point_is_found() -> None:
     assert mcnemar_p(150, 50) < 1e-6
 
 
-def test_equal_answers_on_enough_images_pass_and_on_few_are_inconclusive() -> None:
+def test_equal_predictions_on_enough_images_pass_and_on_few_are_inconclusive() -> None:
     assert change_verdict(*change_bounds(0, 0, 2000), 0.005) == "pass"
     assert change_verdict(*change_bounds(0, 0, 200), 0.005) == "inconclusive"
 
 
 @pytest.mark.parametrize(("lost", "gained", "images"), [(0, 0, 100), (4, 3, 300), (20, 20, 1000)])
-def test_with_the_images_asked_for_it_is_settled_and_with_one_fewer_it_is_not(
-    lost: int, gained: int, images: int
-) -> None:
+def test_with_the_images_needed_it_is_settled_and_with_one_fewer_it_is_not(lost: int, gained: int, images: int) -> None:
     needed = images_to_settle(lost, gained, images, 0.005)
     assert needed is not None and needed > images
 

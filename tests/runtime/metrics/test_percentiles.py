@@ -57,6 +57,6 @@ def test_the_medians_interval_covers_it_in_about_95_of_100_runs() -> None:
     assert 0.90 <= covered / 100 <= 1.0
 
 
-def test_one_round_tells_no_interval() -> None:
+def test_one_round_gives_no_interval() -> None:
     assert median_interval([[1.0, 2.0, 3.0]]) is None
     assert median_interval([[1.0, 2.0], []]) is None

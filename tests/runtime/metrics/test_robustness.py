@@ -1,4 +1,4 @@
-"""What answers to spoilt images come to, on numbers small enough to count."""
+"""The evaluation of predictions on corrupted images, on numbers small enough to count."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WAYS = (("noise", 1), ("noise", 2), ("blur", 1))
 def _found(lost: tuple[int, int, int], images: int = 100, *, margin: float = 1.0) -> Robustness:
     """A row that loses the first images of each way, against a reference that is always right; all of class 0."""
     labels = np.zeros(images, dtype=np.intp)
-    spoilt = np.zeros((3, images), dtype=np.intp)
+    corrupted = np.zeros((3, images), dtype=np.intp)
     for way, count in enumerate(lost):
-        spoilt[way, :count] = 1
-    row = Numbers(labels, spoilt)
+        corrupted[way, :count] = 1
+    row = Numbers(labels, corrupted)
     reference = Numbers(labels, np.zeros((3, images), dtype=np.intp))
     return robustness_of(WAYS, row, reference, labels, Resampling(images), margin_points=margin)
 
@@ -36,7 +36,7 @@ def test_each_corruption_is_counted_and_paired_with_the_reference() -> None:
     assert found.worst is not None and (found.worst.name, found.worst.level) == ("blur", 1)
 
 
-def test_a_loss_on_spoilt_images_fails_though_clean_accuracy_is_whole() -> None:
+def test_a_loss_on_corrupted_images_fails_though_clean_accuracy_is_whole() -> None:
     found = _found((0, 10, 20))
     assert found.clean_change_points == 0.0 and found.verdict == "fail"
     assert "falls by more than 1 point:" in found.reason
@@ -67,12 +67,12 @@ def test_the_reference_is_compared_with_nothing() -> None:
 
 def test_whole_groups_are_drawn_where_images_come_in_groups() -> None:
     labels = np.zeros(100, dtype=np.intp)
-    spoilt = np.zeros((3, 100), dtype=np.intp)
-    spoilt[:, :20] = 1
+    corrupted = np.zeros((3, 100), dtype=np.intp)
+    corrupted[:, :20] = 1
     other = Numbers(labels, np.zeros((3, 100), dtype=np.intp))
     groups = np.arange(100, dtype=np.intp) // 20
     alone, grouped = (
-        robustness_of(WAYS, Numbers(labels, spoilt), other, labels, Resampling(100, each), margin_points=1.0)
+        robustness_of(WAYS, Numbers(labels, corrupted), other, labels, Resampling(100, each), margin_points=1.0)
         for each in (None, groups)
     )
     bounds = [each.lower_bound_points for each in (alone, grouped)]

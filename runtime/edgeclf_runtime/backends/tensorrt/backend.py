@@ -1,6 +1,6 @@
-"""TensorRT backend: a built engine on the GPU it was built for, batches overlapping on two lanes.
+"""TensorRT backend: a built engine on the GPU it was built for, batches overlapping in two execution slots.
 
-An engine runs here only if engine.json says that it may; there is no fallback to another engine or to the CPU.
+An engine runs here only if engine.json allows it; there is no fallback to another engine or to the CPU.
 Its authors had no GPU to run it on: see `__init__.py` beside it.
 """
 
@@ -61,33 +61,33 @@ class TrtEngine:
         return np.concatenate(self._through_slots(pieces)).astype(np.float32, copy=False)
 
     def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
-        """The answer to each batch in order; one is copied while another is computed. Takes a few batches ahead."""
+        """The output of each batch, in order; one is copied while another is computed. Takes a few batches ahead."""
         waiting = iter(batches)
         while group := list(islice(waiting, _GROUP)):
             small = [batch for batch in group if len(batch) <= self._largest]
             if len(small) == len(group):
-                yield from (answer.astype(np.float32, copy=False) for answer in self._through_slots(group))
+                yield from (output.astype(np.float32, copy=False) for output in self._through_slots(group))
             else:
                 yield from map(self.infer, group)
 
     def _through_slots(self, pieces: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """One answer a piece, in order. No lane has work left when this returns or raises."""
+        """One output a piece, in order. No slot has work left when this returns or raises."""
         with self._lock:
             self._cuda.use_gpu()
             self._open_slots(min(SLOTS, len(pieces)))
-            answers: list[NDArray[np.generic]] = []
+            outputs: list[NDArray[np.generic]] = []
             try:
                 for place, piece in enumerate(pieces):
-                    lane = self._slots[place % SLOTS]
+                    slot = self._slots[place % SLOTS]
                     if place >= SLOTS:
-                        answers.append(lane.collect())
-                    lane.submit(piece)
-                for place in range(len(answers), len(pieces)):
-                    answers.append(self._slots[place % SLOTS].collect())
+                        outputs.append(slot.collect())
+                    slot.submit(piece)
+                for place in range(len(outputs), len(pieces)):
+                    outputs.append(self._slots[place % SLOTS].collect())
             except BaseException:
                 self._drain()
                 raise
-            return answers
+            return outputs
 
     def _open_slots(self, wanted: int) -> None:
         if self._loaded is None:
@@ -98,14 +98,14 @@ class TrtEngine:
             )
 
     def _drain(self) -> None:
-        for lane in self._slots:
+        for slot in self._slots:
             try:
-                lane.drain()
+                slot.drain()
             except EdgeclfError:  # of the same fault, which is on its way up already
                 continue
 
     def close(self) -> None:
-        """Frees the lanes, then the engine, then its runtime."""
+        """Frees the slots, then the engine, then its runtime."""
         with self._lock:
             while self._slots:
                 self._slots.pop().close()
@@ -115,19 +115,19 @@ class TrtEngine:
 def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     if refusal := jetson_refusal():
         raise BackendError(refusal)
-    facts = read_engine_info(bundle)
+    info = read_engine_info(bundle)
     cuda = open_cuda()
     gpu = cuda.require_gpu()  # before TensorRT is touched
     library = import_tensorrt()
     plan = bundle.read(PLAN)
     where = f"{bundle.path}/{PLAN}"
     here = place_here(library, gpu)
-    check_plan(facts, plan, where)
-    found = differences(facts, here)
+    check_plan(info, plan, where)
+    found = differences(info, here)
     if refused := [difference.sentence for difference in found if difference.kind == "error"]:
         raise BackendError(stale_sentence(bundle, refused))
-    loaded = load_plan(plan, where, library, lean_runtime=facts.settings.version_compatible)
-    opened = TrtEngine(cuda, library, loaded, facts.batch[2], bundle.manifest.compute_precision)
+    loaded = load_plan(plan, where, library, lean_runtime=info.settings.version_compatible)
+    opened = TrtEngine(cuda, library, loaded, info.batch[2], bundle.manifest.compute_precision)
     try:
         _check_tensors(bundle, opened, where)
     except EdgeclfError:
@@ -193,7 +193,7 @@ def _load() -> Library:
     return import_tensorrt()
 
 
-def _ask() -> Installed:
+def _probe() -> Installed:
     try:
         missing = "" if open_cuda().device_count() else "there is no NVIDIA GPU with its driver here"
     except BackendError as error:
@@ -220,7 +220,7 @@ BACKEND = Backend(
     not_on={"dla": "edgeclf runs TensorRT engines on the GPU, never on a Jetson's DLA; leave --device out"},
     count_weights=count_weights,
     load=_load,
-    ask=_ask,
+    probe=_probe,
     stand_ins=RTX_MODULES,
     on_jetson="sudo apt install python3-libnvinfer (JetPack's own; never from pip)",
     tf32=True,

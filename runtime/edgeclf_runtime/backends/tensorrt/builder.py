@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 
 MOST_IN_A_BATCH = 4096
-_WORKSPACE_CAP_MIB = {"integrated": 1024, "discrete": 4096}  # a classifier's layers ask for less
+_WORKSPACE_CAP_MIB = {"integrated": 1024, "discrete": 4096}  # a classifier's layers need less
 _LEAST_WORKSPACE_MIB = 64
 _TIGHT_MIB = 2048  # under this much free memory a build was reported to be killed on boards of 4 and 8 GB
 _SWAP_ADVICE = "close other programs (the desktop: sudo systemctl isolate multi-user.target), or add swap on the disk"
@@ -82,7 +82,7 @@ def build_plan(onnx: bytes, where: str, settings: BuildSettings, library: Librar
     BundleError
         The parser refuses the graph: a sentence for each node. Or more than the batch varies.
     BackendError
-        There is no GPU, not enough memory, or TensorRT can't do what the settings ask.
+        There is no GPU, not enough memory, or TensorRT can't do what the settings require.
     """
     refuse_external_data(onnx, where)
     gpu = open_cuda().require_gpu() if library.flavour == "tensorrt" else None
@@ -152,7 +152,7 @@ def _memory_advice(workspace: int | None, gpu: Gpu | None) -> tuple[str, ...]:
     if gpu.free_mib < _TIGHT_MIB:
         advice.append(f"only {gpu.free_mib} of {gpu.total_mib} MiB are free; if the build is killed, {_SWAP_ADVICE}")
     if workspace is not None and workspace > gpu.free_mib:
-        advice.append(f"a workspace of {workspace} MiB was asked for, {gpu.free_mib} MiB are free")
+        advice.append(f"a workspace of {workspace} MiB was requested, {gpu.free_mib} MiB are free")
     return tuple(advice)
 
 
@@ -180,11 +180,11 @@ def _refuse_for_rtx(library: Library, settings: BuildSettings) -> None:
 
 
 def _failure(where: str, messages: Messages, gpu: Gpu | None) -> BackendError:
-    said = "; ".join(dict.fromkeys(" ".join(text.split())[:300] for text in messages.errors[-3:])) or "no reason given"
+    text = "; ".join(dict.fromkeys(" ".join(line.split())[:300] for line in messages.errors[-3:])) or "no reason given"
     if any("memory" in text.lower() for text in messages.errors):
         free = f" ({gpu.free_mib} of {gpu.total_mib} MiB were free)" if gpu else ""
         return BackendError(
             f"{where}: TensorRT ran out of memory{free}; {_SWAP_ADVICE}, or give a smaller --workspace or --max-batch. "
-            f"TensorRT says: {said}"
+            f"TensorRT reports: {text}"
         )
-    return BackendError(f"{where}: TensorRT can't build the engine: {said}")
+    return BackendError(f"{where}: TensorRT can't build the engine: {text}")

@@ -87,7 +87,7 @@ class Cuda:
         return count.value
 
     def require_gpu(self) -> Gpu:
-        """The first GPU, made this thread's. TensorRT crashes where there is none, so it is asked for before."""
+        """The first GPU, made this thread's. TensorRT crashes where there is none, so this comes before it."""
         if self.device_count() == 0:
             raise BackendError(
                 "TensorRT needs an NVIDIA GPU with its driver, there is none here; run this on the device, or export "
@@ -160,7 +160,7 @@ class Cuda:
             self._library.cudaGraphInstantiate(byref(executable), graph, 0)
             self._library.cudaGraphDestroy(graph)
         if executable.value is None:
-            self._library.cudaGetLastError()  # takes the fault back, or the next to look takes it for its own
+            self._library.cudaGetLastError()  # clears the error, or the next call would report it as its own
         return executable.value
 
     def launch(self, executable: int, stream: int) -> None:

@@ -25,7 +25,7 @@ _OLDEST_RTX = (7, 5)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an engine is built or shall run. `driver`: the kernel driver's version; "" where it says none."""
+    """Where an engine is built or shall run. `driver`: the kernel driver's version; "" where it reports none."""
 
     flavour: Flavour
     tensorrt: str
@@ -49,7 +49,7 @@ class EngineInfo:
     input_name, batch
         The profile: smallest, best and largest batch; all the same where the graph's batch is fixed.
     audit
-        What the engine computes in, weighed by work; None: the inspector told nothing.
+        What the engine computes in, weighed by work; None: the inspector reported nothing.
     """
 
     schema: Literal[1]
@@ -71,7 +71,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is otherwise here. An error forbids to load the engine, a warning does not."""
+    """How this machine differs in one thing. An error forbids loading the engine, a warning does not."""
 
     kind: Literal["error", "warning"]
     sentence: str
@@ -103,12 +103,12 @@ def read_engine_info(bundle: Bundle) -> EngineInfo:
         raise error if isinstance(error, BundleError) else BundleError(str(error)) from error
 
 
-def differences(facts: EngineInfo, here: Place) -> tuple[Difference, ...]:
-    """What would keep the engine from running here, or from running at its best; the gravest first."""
-    there, found = facts.place, []
+def differences(info: EngineInfo, here: Place) -> tuple[Difference, ...]:
+    """What would keep the engine from running here, or from running at its best; the most serious first."""
+    there, found = info.place, []
     if there.flavour != here.flavour:
         found.append(Difference("error", f"it was built with {_name(there)}, this machine has {_name(here)}"))
-    elif difference := _version_difference(facts, here):
+    elif difference := _version_difference(info, here):
         found.append(difference)
     for word, was, now in (
         ("operating system", there.os, here.os),
@@ -116,42 +116,42 @@ def differences(facts: EngineInfo, here: Place) -> tuple[Difference, ...]:
     ):
         if was != now:
             found.append(Difference("error", f"it was built for the {word} {was}, this is {now}"))
-    if difference := _gpu_difference(facts, here):
+    if difference := _gpu_difference(info, here):
         found.append(difference)
     if there.cuda.partition(".")[0] != here.cuda.partition(".")[0]:
         found.append(Difference("warning", f"it was built with CUDA {there.cuda}, this machine has {here.cuda}"))
     return tuple(sorted(found, key=lambda difference: difference.kind))
 
 
-def check_plan(facts: EngineInfo, plan: bytes, where: str) -> None:
-    """Raises BundleError where the plan is another than the one that engine.json speaks of."""
+def check_plan(info: EngineInfo, plan: bytes, where: str) -> None:
+    """Raises BundleError where the plan is another than the one that engine.json is about."""
     version = plan_version(plan, where)
-    if version != facts.plan_version:
+    if version != info.plan_version:
         raise BundleError(
-            f"{where}: its header says TensorRT {version}, {ENGINE_INFO} says {facts.plan_version}; build it again"
+            f"{where}: its header names TensorRT {version}, {ENGINE_INFO} {info.plan_version}; build it again"
         )
-    if hashlib.sha256(plan).hexdigest() != facts.plan_sha256:
+    if hashlib.sha256(plan).hexdigest() != info.plan_sha256:
         raise BundleError(f"{where}: not the plan that {ENGINE_INFO} describes (SHA-256 differs); build it again")
 
 
-def _version_difference(facts: EngineInfo, here: Place) -> Difference | None:
-    was, now = version_numbers(facts.place.tensorrt), version_numbers(here.tensorrt)
+def _version_difference(info: EngineInfo, here: Place) -> Difference | None:
+    was, now = version_numbers(info.place.tensorrt), version_numbers(here.tensorrt)
     shared = min(len(was), len(now))  # one package may name the build, another not
     if was[:shared] == now[:shared]:
         return None
-    sentence = f"it was built with {_name(facts.place)}, this machine has {here.tensorrt}"
-    if facts.settings.version_compatible and was[0] == now[0] and was < now:
+    sentence = f"it was built with {_name(info.place)}, this machine has {here.tensorrt}"
+    if info.settings.version_compatible and was[0] == now[0] and was < now:
         return Difference("warning", f"{sentence}; version-compatible, so it runs, maybe not at its best")
     return Difference("error", sentence)
 
 
-def _gpu_difference(facts: EngineInfo, here: Place) -> Difference | None:
-    there = facts.place
+def _gpu_difference(info: EngineInfo, here: Place) -> Difference | None:
+    there = info.place
     sentence = f"it was built on {_gpu(there)}, this is {_gpu(here)}"
     if there.compute_capability != here.compute_capability:
         capability = version_numbers(here.compute_capability)
         fits_all = there.flavour == "tensorrt-rtx" and capability >= _OLDEST_RTX
-        if fits_all or (facts.settings.hardware_compatible and capability >= _AMPERE):
+        if fits_all or (info.settings.hardware_compatible and capability >= _AMPERE):
             return Difference("warning", f"{sentence}; made to fit both, so it runs, maybe not at its best")
         return Difference("error", sentence)
     if (there.gpu, there.multiprocessors) != (here.gpu, here.multiprocessors):

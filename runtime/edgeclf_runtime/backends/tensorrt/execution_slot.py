@@ -1,4 +1,4 @@
-"""One way of a batch through the GPU: a stream, buffers for the largest batch, a CUDA graph for each batch size."""
+"""An execution slot of an engine: a stream, buffers for the largest batch, a CUDA graph for each batch size."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class ExecutionSlot:
     def collect(self) -> NDArray[Any]:
         """Waits for what was submitted; a new array that the caller owns."""
         if self._pending is None:
-            raise BackendError("nothing was submitted to this lane")
+            raise BackendError("nothing was submitted to this execution slot")
         size, self._pending = self._pending, None
         self._cuda.synchronize(self._stream)
-        answer: NDArray[Any] = _pinned(self._host[self._output.name], self._output, size).copy()
-        return answer
+        output: NDArray[Any] = _pinned(self._host[self._output.name], self._output, size).copy()
+        return output
 
     def drain(self) -> None:
-        """Forgets what was submitted, once the GPU is done with it: after an error the lane serves on."""
+        """Forgets what was submitted, once the GPU is done with it: after an error the slot can be used again."""
         if self._pending is not None:
             self._pending = None
             self._cuda.synchronize(self._stream)
@@ -118,8 +118,8 @@ class ExecutionSlot:
     def _execute(self, context: Any) -> None:
         with self._library.listening() as messages:
             if not context.execute_async_v3(self._stream):
-                said = "; ".join(" ".join(text.split())[:300] for text in messages.errors) or "no reason given"
-                raise BackendError(f"TensorRT can't run the engine: {said}")
+                text = "; ".join(" ".join(line.split())[:300] for line in messages.errors) or "no reason given"
+                raise BackendError(f"TensorRT can't run the engine: {text}")
 
     def _shape(self, size: int) -> _Shape:
         if size in self._shapes:
@@ -135,8 +135,8 @@ class ExecutionSlot:
         with self._library.listening() as messages:
             context = engine.create_execution_context()
             if context is None:
-                said = "; ".join(" ".join(text.split())[:300] for text in messages.errors) or "no reason given"
-                raise BackendError(f"TensorRT can't prepare the engine, most often for want of GPU memory: {said}")
+                text = "; ".join(" ".join(line.split())[:300] for line in messages.errors) or "no reason given"
+                raise BackendError(f"TensorRT can't prepare the engine, most often for want of GPU memory: {text}")
         if not context.set_input_shape(entry.name, (size, *entry.item)):
             raise BackendError(f"the engine takes no batch of {size} for {entry.name}")
         for name, address in self._device.items():

@@ -1,6 +1,6 @@
 """What an engine really computes in: the inspector's layers, weighed with the work of the ONNX nodes inside them.
 
-TensorRT is free to fuse and to choose kernels, so what was asked for is compared with what it chose. The JSON is that
+TensorRT is free to fuse and to choose kernels, so what was requested is compared with what it chose. The JSON is that
 of IEngineInspector at ProfilingVerbosity.DETAILED
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-tools.html).
 """
@@ -63,18 +63,18 @@ def _multiplies(layer: dict[str, Any]) -> bool:
 
 
 def _multiplied_in(layer: dict[str, Any]) -> str:
-    """A kernel's name betrays TF32; else the weights' type counts, else that of what they are multiplied with."""
+    """A kernel's name shows TF32; else the weights' type counts, else that of what they are multiplied with."""
     if "tf32" in str(layer.get("TacticName", "")).lower():
         return "tf32"
     weights = layer.get("Weights")
-    told = _precision(str(weights.get("Type", ""))) if isinstance(weights, dict) else UNKNOWN
-    if told != UNKNOWN:
-        return told
+    weights_in = _precision(str(weights.get("Type", ""))) if isinstance(weights, dict) else UNKNOWN
+    if weights_in != UNKNOWN:
+        return weights_in
     return next(iter(_tensor_precisions(layer, "Inputs")), UNKNOWN)
 
 
 def _only_precision(layer: dict[str, Any]) -> str:
-    """Of a fused layer that holds a product among other things: told only where all its tensors are of one type."""
+    """Of a fused layer that holds a product among other things: known only where all its tensors are of one type."""
     found = set(_tensor_precisions(layer, "Inputs")) | set(_tensor_precisions(layer, "Outputs"))
     return found.pop() if len(found) == 1 else UNKNOWN
 

@@ -22,7 +22,7 @@ RTX_MODULES = ("tensorrt_rtx", "tensorrt_rtx_bindings")  # the second is all tha
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What TensorRT said meanwhile, in its own words."""
+    """What TensorRT logged meanwhile, in its own words."""
 
     errors: list[str]
     warnings: list[str]
@@ -61,7 +61,7 @@ class Library:
 
 
 def import_tensorrt() -> Library:
-    """TensorRT, or TensorRT-RTX where that alone is installed. Nothing is started yet: ask CUDA for a GPU first.
+    """TensorRT, or TensorRT-RTX where that alone is installed. Nothing is started yet: look for a GPU by CUDA first.
 
     Raises BackendError, with the lines that install it, where both are missing, or TensorRT is broken or too old.
     """

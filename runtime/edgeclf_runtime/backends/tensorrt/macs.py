@@ -28,7 +28,7 @@ def network_work(trt: Any, network: Any) -> Iterator[Work]:
 
 def _convolution_macs(trt: Any, layer: Any, entry: Any, output: Any) -> int:
     transposed = layer.type == trt.LayerType.DECONVOLUTION
-    # get_layer gives the plain ILayer; its class tells the bindings which one it is, as NVIDIA's own Polygraphy does
+    # get_layer gives the plain ILayer; the bindings know by its class which one it is, as NVIDIA's own Polygraphy does
     layer.__class__ = trt.IDeconvolutionLayer if transposed else trt.IConvolutionLayer
     convolution = layer
     counted, channels = (entry, output.shape[1]) if transposed else (output, entry.shape[1])

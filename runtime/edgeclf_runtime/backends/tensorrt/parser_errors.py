@@ -86,9 +86,9 @@ def _sentence(error: Any) -> str:
     operator, detail = error.node_operator(), error.desc().strip()
     reason = _REASONS.get(code, code)
     # the parser's own words are often a bare C++ condition
-    said = f" ({detail})" if detail not in ("", "false", "true") else ""
+    reported = f" ({detail})" if detail not in ("", "false", "true") else ""
     if not operator:
-        return f"{reason}{said}"
+        return f"{reason}{reported}"
     node = error.node_name() or f"number {error.node()}"
     instead = ALTERNATIVES.get(operator, _GENERIC_ALTERNATIVE)
-    return f"operator {operator}, node {node}: {reason}{said}; instead: {instead}"
+    return f"operator {operator}, node {node}: {reason}{reported}; instead: {instead}"

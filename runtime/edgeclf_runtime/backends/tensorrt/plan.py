@@ -41,13 +41,13 @@ def load_plan(plan: bytes, where: str, library: Library, *, lean_runtime: bool) 
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        said = "; ".join(dict.fromkeys(" ".join(text.split())[:300] for text in messages.errors)) or "no reason given"
-        raise BackendError(f"{where}: TensorRT {library.version} can't load this engine: {said}")
+        text = "; ".join(dict.fromkeys(" ".join(line.split())[:300] for line in messages.errors)) or "no reason given"
+        raise BackendError(f"{where}: TensorRT {library.version} can't load this engine: {text}")
     return LoadedPlan(runtime, engine)
 
 
 def layer_information(loaded: LoadedPlan, library: Library) -> str:
-    """What the engine inspector tells of every layer, as JSON."""
+    """What the engine inspector reports about every layer, as JSON."""
     trt = library.module
     inspector = loaded.engine.create_engine_inspector()
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))

@@ -101,13 +101,13 @@ def used() -> list[str]:
     return sorted(set().union(*(names_of((SOURCE / path).read_text(), objects) for path, objects in OBJECTS.items())))
 
 
-def test_every_file_that_speaks_to_tensorrt_is_read() -> None:
-    speaking = {
+def test_every_file_that_calls_tensorrt_is_read() -> None:
+    calling = {
         path.relative_to(SOURCE).as_posix()
         for path in SOURCE.rglob("*.py")
         if any(sign in path.read_text() for sign in SIGNS)
     }
-    assert speaking - {"backends/tensorrt/library.py"} == set(OBJECTS) - {"backends/tensorrt/library.py"}
+    assert calling - {"backends/tensorrt/library.py"} == set(OBJECTS) - {"backends/tensorrt/library.py"}
 
 
 def test_names_are_read_from_chains_and_variables() -> None:

@@ -1,4 +1,4 @@
-"""Plans: built for real by TensorRT-RTX where it is installed, and what a builder is told, by a stand-in."""
+"""Plans: built for real by TensorRT-RTX where it is installed, and what a builder is given, by a stand-in."""
 
 from __future__ import annotations
 
@@ -113,13 +113,13 @@ def test_a_side_that_varies_is_refused(rtx: Library) -> None:
         build_plan(onnx, "net.onnx", BuildSettings(), rtx)
 
 
-def test_tensorrt_rtx_is_not_asked_for_what_it_lacks(rtx: Library) -> None:
+def test_tensorrt_rtx_is_given_no_option_that_it_lacks(rtx: Library) -> None:
     for settings in (BuildSettings(version_compatible=True), BuildSettings(hardware_compatible=True)):
         with pytest.raises(UsageError, match="TensorRT-RTX makes no version-compatible or hardware-compatible plans"):
             build_plan(linear(), "net.onnx", settings, rtx)
 
 
-# -- what a builder is told
+# -- what a builder is given
 
 
 def config_of(gpu: FakeGpu, settings: BuildSettings) -> Any:
@@ -132,7 +132,7 @@ def test_the_profile_goes_from_one_image_over_the_best_to_the_largest_batch(gpu:
     assert config.profiles == [{"pixels": ((1, 8, 8, 3), (4, 8, 8, 3), (32, 8, 8, 3))}]
 
 
-def test_fp32_means_fp32_unless_tf32_is_asked_for(gpu: FakeGpu, cache: Path) -> None:
+def test_fp32_means_fp32_unless_tf32_is_requested(gpu: FakeGpu, cache: Path) -> None:
     assert config_of(gpu, BuildSettings()).flags == set()
     assert config_of(gpu, BuildSettings(tf32=True)).flags == {"TF32"}
 
@@ -156,10 +156,10 @@ def test_the_workspace_follows_from_free_memory_with_a_cap(integrated: bool, fre
     assert workspace_mib(Gpu("g", "8.7", 8, integrated, "12.6", "12.6", free, 24000)) == workspace
 
 
-def test_a_workspace_that_was_asked_for_is_taken_and_doubted_where_there_is_less(gpu: FakeGpu, cache: Path) -> None:
+def test_a_requested_workspace_is_used_with_a_warning_where_there_is_less(gpu: FakeGpu, cache: Path) -> None:
     plan = build_plan(linear(), "net.onnx", BuildSettings(workspace_mib=5000), gpu.library)
     assert gpu.trt.configs[-1].limits == {"WORKSPACE": 5000 << 20}
-    assert plan.warnings == ("a workspace of 5000 MiB was asked for, 4000 MiB are free",)
+    assert plan.warnings == ("a workspace of 5000 MiB was requested, 4000 MiB are free",)
 
 
 def test_a_small_board_gets_advice_on_swap(gpu: FakeGpu, cache: Path) -> None:
@@ -176,13 +176,13 @@ def test_without_a_gpu_tensorrt_is_never_touched(gpu: FakeGpu, cache: Path) -> N
 
 
 def test_every_error_of_the_parser_becomes_a_sentence(gpu: FakeGpu, cache: Path) -> None:
-    def error(operator: str, name: str, code: str, said: str) -> Any:
+    def error(operator: str, name: str, code: str, text: str) -> Any:
         return SimpleNamespace(
             node_operator=lambda: operator,
             node_name=lambda: name,
             node=lambda: 7,
             code=lambda: f"ErrorCode.{code}",
-            desc=lambda: said,
+            desc=lambda: text,
         )
 
     gpu.trt.parse_errors = [
@@ -245,7 +245,7 @@ def test_a_cache_that_can_not_be_written_only_makes_the_next_build_slower(gpu: F
 @pytest.mark.parametrize(
     "wrong", [{"opt_batch": 0}, {"opt_batch": 17}, {"max_batch": 5000}, {"workspace_mib": 0}, {"max_batch": 0}]
 )
-def test_settings_that_can_not_be_meant_are_a_usage_error(wrong: dict[str, int]) -> None:
+def test_settings_that_are_not_valid_are_a_usage_error(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         BuildSettings(**wrong)  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ def test_another_error_of_the_driver_is_not_no_gpu() -> None:
         Cuda(fake).device_count()
 
 
-def test_a_full_gpu_says_what_to_do() -> None:
+def test_a_full_gpu_is_an_error_with_what_to_do() -> None:
     fake = FakeCudart()
     fake.fail["cudaMalloc"] = [2]
     with pytest.raises(BackendError, match=r"out of memory \(cudaMalloc\); end other programs, or use a smaller batch"):
@@ -81,7 +81,7 @@ def test_every_function_has_its_signature() -> None:
     assert {*cuda._FUNCTIONS, "cudaGetErrorString"} == declared
 
 
-def test_a_machine_without_the_cuda_runtime_is_told_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_cuda_runtime_the_error_names_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "_places", lambda: iter(["/no/libcudart.so.12"]))
     with pytest.raises(BackendError, match=r"libcudart.so.12 or .13\) is not found; on a Jetson it comes with JetPack"):
         open_cuda()

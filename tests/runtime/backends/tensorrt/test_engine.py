@@ -95,9 +95,9 @@ def test_what_can_not_be_recorded_runs_without_a_graph(session: Session, gpu: Fa
 @pytest.mark.parametrize("count", [1, LARGEST, LARGEST + 1, 3 * LARGEST + 2])
 def test_batches_above_the_maximum_go_in_chunks(count: int, session: Session) -> None:
     batch = tiny.random_pixels(count)
-    answers = session(batch)
-    assert (answers.shape, answers.dtype, answers.flags.owndata) == ((count, 3), np.float32, True)
-    assert tiny.close_to(answers, right(batch))
+    outputs = session(batch)
+    assert (outputs.shape, outputs.dtype, outputs.flags.owndata) == ((count, 3), np.float32, True)
+    assert tiny.close_to(outputs, right(batch))
 
 
 def test_chunks_overlap_one_is_submitted_before_the_other_is_waited_for(session: Session, gpu: FakeGpu) -> None:
@@ -107,12 +107,12 @@ def test_chunks_overlap_one_is_submitted_before_the_other_is_waited_for(session:
     assert work == [*["copy"] * 4, "wait", *["copy"] * 2, "wait", "wait"]
 
 
-def test_a_stream_of_batches_is_answered_in_order_each_in_its_own_array(session: Session) -> None:
+def test_a_stream_of_batches_is_computed_in_order_each_in_its_own_array(session: Session) -> None:
     sizes = [1, 4, 2, 9, 3, 1, 1, 1, 1, 4, 2]
     batches = [tiny.random_pixels(size, seed=place) for place, size in enumerate(sizes)]
-    answers = list(session.stream(iter(batches)))
-    assert [len(answer) for answer in answers] == sizes
-    assert all(tiny.close_to(answer, right(batch)) for answer, batch in zip(answers, batches, strict=True))
+    outputs = list(session.stream(iter(batches)))
+    assert [len(output) for output in outputs] == sizes
+    assert all(tiny.close_to(output, right(batch)) for output, batch in zip(outputs, batches, strict=True))
 
 
 def test_a_stream_that_is_left_half_read_disturbs_nobody(session: Session) -> None:
@@ -136,7 +136,7 @@ def test_8_threads_get_what_a_serial_caller_gets(session: Session) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(serial, together, strict=True))
 
 
-def test_close_frees_everything_and_says_so_afterwards(built: Bundle, gpu: FakeGpu) -> None:
+def test_close_frees_everything_and_later_use_is_a_clear_error(built: Bundle, gpu: FakeGpu) -> None:
     session = open_session(built)
     engine = session.check_usable()
     for _ in range(3):
@@ -173,13 +173,13 @@ def test_an_error_midway_is_raised_frees_all_and_the_session_serves_on(
 
 def test_a_session_that_is_closed_after_an_error_has_no_work_left(built: Bundle, gpu: FakeGpu) -> None:
     with open_session(built) as session:
-        gpu.cudart.fail["cudaMemcpyAsync"] = [0, 0, 0, 719]  # the first lane has its batch by then
+        gpu.cudart.fail["cudaMemcpyAsync"] = [0, 0, 0, 719]  # the first slot has its batch by then
         with pytest.raises(BackendError, match="cudaMemcpyAsync failed"):
             session(tiny.random_pixels(3 * LARGEST))
     assert (gpu.cudart.live, gpu.cudart.faults) == ({}, [])
 
 
-def test_an_engine_that_can_not_run_says_what_tensorrt_says(session: Session, gpu: FakeGpu) -> None:
+def test_an_engine_that_can_not_run_is_reported_in_tensorrts_words(session: Session, gpu: FakeGpu) -> None:
     gpu.trt.run_errors = ["Cask launch\n  failed"]
     with pytest.raises(BackendError, match="TensorRT can't run the engine: Cask launch failed"):
         session(tiny.random_pixels(1))
@@ -218,7 +218,7 @@ def test_the_dla_is_refused_in_one_sentence(device: str, built: Bundle, gpu: Fak
         open_session(built, SessionOptions(device=device))
 
 
-def test_a_stale_engine_is_not_loaded_and_the_way_out_is_said(built: Bundle, gpu: FakeGpu) -> None:
+def test_a_stale_engine_is_not_loaded_and_the_fix_is_named(built: Bundle, gpu: FakeGpu) -> None:
     gpu.trt.__version__ = "10.7.0"
     with FakeGpu(gpu.cudart, gpu.trt).installed(), pytest.raises(BackendError) as raised:
         open_session(built)
@@ -266,7 +266,7 @@ def test_a_fixed_batch_is_one_shape(gpu: FakeGpu, tmp_path: Path) -> None:
     assert gpu.trt.configs[0].profiles == []
 
 
-def test_a_lane_that_could_not_be_opened_is_opened_by_the_next_call(built: Bundle, gpu: FakeGpu) -> None:
+def test_an_execution_slot_that_could_not_be_opened_is_opened_by_the_next_call(built: Bundle, gpu: FakeGpu) -> None:
     with open_session(built) as session:
         gpu.cudart.fail["cudaMallocHost"] = [2]
         with pytest.raises(BackendError, match="out of memory"):

@@ -50,7 +50,7 @@ def test_tensorrt_rtx_is_taken_where_it_alone_is_installed(name: str, only: Inst
     assert found is not None and found.version == "1.7.1.116"
 
 
-def test_without_tensorrt_both_ways_to_get_it_are_told(only: Install) -> None:
+def test_without_tensorrt_both_ways_to_get_it_are_named(only: Install) -> None:
     only()
     assert import_rtx() is None
     with pytest.raises(BackendError) as raised:
@@ -65,7 +65,7 @@ def test_a_broken_tensorrt_is_not_replaced_by_tensorrt_rtx(only: Install) -> Non
         import_tensorrt()
 
 
-def test_a_broken_tensorrt_rtx_says_how_to_mend_it(only: Install) -> None:
+def test_a_broken_tensorrt_rtx_is_an_error_that_shows_how_to_fix_it(only: Install) -> None:
     only(tensorrt_rtx=ImportError("libtensorrt_rtx.so.1: cannot open"))
     with pytest.raises(BackendError, match=r"pip install '.*\[tensorrt-rtx\]' --force-reinstall"):
         import_rtx()

@@ -27,7 +27,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import BundleError
 
 PLACE = Place("tensorrt", "10.3.0", "12.6", "540.4.0", "Orin", "8.7", 8, "Linux", "aarch64")
-FACTS = EngineInfo(
+INFO = EngineInfo(
     schema=1,
     place=PLACE,
     plan_version="10.3.0.26",
@@ -41,7 +41,7 @@ FACTS = EngineInfo(
     audit=Audit({"fp16": 0.9, "fp32": 0.1}),
     created_utc="2026-11-24T05:00:00Z",
 )
-COMPATIBLE = replace(FACTS, settings=BuildSettings(version_compatible=True, hardware_compatible=True))
+COMPATIBLE = replace(INFO, settings=BuildSettings(version_compatible=True, hardware_compatible=True))
 
 
 def only(found: tuple[Difference, ...]) -> Difference:
@@ -50,22 +50,22 @@ def only(found: tuple[Difference, ...]) -> Difference:
 
 
 def test_the_same_machine_differs_in_nothing() -> None:
-    assert differences(FACTS, PLACE) == ()
-    assert differences(FACTS, replace(PLACE, driver="540.5.0")) == ()  # drivers load older plans
+    assert differences(INFO, PLACE) == ()
+    assert differences(INFO, replace(PLACE, driver="540.5.0")) == ()  # drivers load older plans
 
 
-def test_facts_survive_json() -> None:
-    assert from_json(EngineInfo, to_json(FACTS), "engine.json") == FACTS
+def test_engine_info_survives_json() -> None:
+    assert from_json(EngineInfo, to_json(INFO), "engine.json") == INFO
 
 
 def test_another_tensorrt_is_an_error() -> None:
-    found = only(differences(FACTS, replace(PLACE, tensorrt="10.7.0")))
+    found = only(differences(INFO, replace(PLACE, tensorrt="10.7.0")))
     assert found == Difference("error", "it was built with TensorRT 10.3.0, this machine has 10.7.0")
 
 
 def test_a_version_that_also_names_its_build_is_the_same() -> None:
-    assert differences(FACTS, replace(PLACE, tensorrt="10.3.0.26")) == ()
-    assert only(differences(FACTS, replace(PLACE, tensorrt="10.30.0"))).kind == "error"
+    assert differences(INFO, replace(PLACE, tensorrt="10.3.0.26")) == ()
+    assert only(differences(INFO, replace(PLACE, tensorrt="10.30.0"))).kind == "error"
 
 
 def test_a_version_compatible_engine_runs_on_newer_ones_of_its_major_version() -> None:
@@ -75,18 +75,18 @@ def test_a_version_compatible_engine_runs_on_newer_ones_of_its_major_version() -
 
 
 def test_tensorrt_rtx_loads_no_engine_of_tensorrt() -> None:
-    found = only(differences(FACTS, replace(PLACE, flavour="tensorrt-rtx", tensorrt="1.7.1")))
+    found = only(differences(INFO, replace(PLACE, flavour="tensorrt-rtx", tensorrt="1.7.1")))
     assert found.kind == "error" and "with TensorRT 10.3.0, this machine has TensorRT-RTX 1.7.1" in found.sentence
 
 
 def test_another_gpu_of_the_same_kind_is_a_warning() -> None:
-    found = only(differences(FACTS, replace(PLACE, gpu="Orin Nano", multiprocessors=4)))
+    found = only(differences(INFO, replace(PLACE, gpu="Orin Nano", multiprocessors=4)))
     assert found.kind == "warning"
     assert "built on Orin (compute capability 8.7, 8 multiprocessors), this is Orin Nano" in found.sentence
 
 
 def test_another_compute_capability_is_an_error() -> None:
-    found = only(differences(FACTS, replace(PLACE, gpu="Thor", compute_capability="11.0")))
+    found = only(differences(INFO, replace(PLACE, gpu="Thor", compute_capability="11.0")))
     assert found.kind == "error" and "this is Thor (compute capability 11.0" in found.sentence
 
 
@@ -97,28 +97,28 @@ def test_a_hardware_compatible_engine_runs_from_ampere_on() -> None:
 
 def test_an_engine_of_tensorrt_rtx_fits_every_rtx_gpu() -> None:
     rtx = replace(PLACE, flavour="tensorrt-rtx", tensorrt="1.7.1")
-    facts = replace(FACTS, place=rtx)
-    assert only(differences(facts, replace(rtx, gpu="RTX 5090", compute_capability="12.0"))).kind == "warning"
-    assert only(differences(facts, replace(rtx, gpu="GTX 1080", compute_capability="6.1"))).kind == "error"
+    info = replace(INFO, place=rtx)
+    assert only(differences(info, replace(rtx, gpu="RTX 5090", compute_capability="12.0"))).kind == "warning"
+    assert only(differences(info, replace(rtx, gpu="GTX 1080", compute_capability="6.1"))).kind == "error"
 
 
 def test_another_operating_system_is_an_error() -> None:
-    found = only(differences(FACTS, replace(PLACE, os="Windows")))
+    found = only(differences(INFO, replace(PLACE, os="Windows")))
     assert found == Difference("error", "it was built for the operating system Linux, this is Windows")
 
 
 def test_another_processor_is_an_error() -> None:
-    found = only(differences(FACTS, replace(PLACE, processor="x86_64")))
+    found = only(differences(INFO, replace(PLACE, processor="x86_64")))
     assert found == Difference("error", "it was built for the processor aarch64, this is x86_64")
 
 
 def test_another_major_cuda_is_a_warning() -> None:
-    assert only(differences(FACTS, replace(PLACE, cuda="13.2"))).kind == "warning"
-    assert differences(FACTS, replace(PLACE, cuda="12.9")) == ()
+    assert only(differences(INFO, replace(PLACE, cuda="13.2"))).kind == "warning"
+    assert differences(INFO, replace(PLACE, cuda="12.9")) == ()
 
 
 def test_the_gravest_difference_comes_first() -> None:
-    found = differences(FACTS, replace(PLACE, cuda="13.2", tensorrt="11.0.0", processor="x86_64", gpu="Thor"))
+    found = differences(INFO, replace(PLACE, cuda="13.2", tensorrt="11.0.0", processor="x86_64", gpu="Thor"))
     assert [difference.kind for difference in found] == ["error", "error", "warning", "warning"]
 
 
@@ -126,15 +126,15 @@ PLAN = bytes(24) + bytes([10, 3, 0, 26]) + b"kernels"
 
 
 def test_a_changed_plan_is_an_error() -> None:
-    facts = replace(FACTS, plan_sha256=hashlib.sha256(PLAN).hexdigest())
-    check_plan(facts, PLAN, "b/model.plan")
+    info = replace(INFO, plan_sha256=hashlib.sha256(PLAN).hexdigest())
+    check_plan(info, PLAN, "b/model.plan")
     with pytest.raises(BundleError, match=r"b/model\.plan: not the plan that engine\.json describes \(SHA-256"):
-        check_plan(facts, PLAN + b"!", "b/model.plan")
+        check_plan(info, PLAN + b"!", "b/model.plan")
 
 
-def test_a_plan_of_another_version_than_its_facts_is_an_error() -> None:
-    with pytest.raises(BundleError, match=r"its header says TensorRT 10\.7\.0\.23, engine\.json says 10\.3\.0\.26"):
-        check_plan(FACTS, bytes(24) + bytes([10, 7, 0, 23]), "b/model.plan")
+def test_a_plan_of_another_version_than_its_engine_info_is_an_error() -> None:
+    with pytest.raises(BundleError, match=r"its header names TensorRT 10\.7\.0\.23, engine\.json 10\.3\.0\.26"):
+        check_plan(INFO, bytes(24) + bytes([10, 7, 0, 23]), "b/model.plan")
 
 
 def test_this_machine_is_described() -> None:
@@ -146,7 +146,7 @@ def test_this_machine_is_described() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 2}', "[" * 100_000])
-def test_strange_facts_are_a_bundle_error(content: str, gpu: FakeGpu, shared_bundle: object) -> None:
+def test_strange_engine_info_is_a_bundle_error(content: str, gpu: FakeGpu, shared_bundle: object) -> None:
     class Strange:
         path = "b"
 
@@ -157,6 +157,6 @@ def test_strange_facts_are_a_bundle_error(content: str, gpu: FakeGpu, shared_bun
         read_engine_info(Strange())  # type: ignore[arg-type]
 
 
-def test_facts_of_a_bundle_are_read(gpu: FakeGpu, shared_bundle: object) -> None:
+def test_engine_info_of_a_bundle_is_read(gpu: FakeGpu, shared_bundle: object) -> None:
     bundle: Bundle = shared_bundle("tensorrt")  # type: ignore[operator]
     assert read_engine_info(bundle).place.gpu == "Orin"

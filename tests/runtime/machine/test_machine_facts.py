@@ -1,4 +1,4 @@
-"""Facts of the machine, read from kernel files that are played here: Jetsons of three generations, CPUs, GPUs."""
+"""Facts of the machine, read from kernel files that the tests write: Jetsons of three generations, CPUs, GPUs."""
 
 from __future__ import annotations
 

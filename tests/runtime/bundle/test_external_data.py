@@ -172,7 +172,7 @@ def test_garbage_is_refused(data: bytes) -> None:
         refuse_external_data(data, "m.onnx")
 
 
-def test_an_empty_file_says_so() -> None:
+def test_an_empty_file_is_reported_as_empty() -> None:
     with pytest.raises(BundleError, match="0 bytes"):
         refuse_external_data(b"", "m.onnx")
 

@@ -78,7 +78,7 @@ def test_all_work_in_half_precision_is_fp16_though_norm_and_softmax_stay_in_floa
 def test_a_heavy_layer_in_float_fails_the_audit() -> None:
     found = replaced("block/conv", convolution("block/conv", FP32, "Float"))
     assert found.shares == {"fp16": 0.4, "fp32": 0.6}
-    with pytest.raises(GateError, match=r"net: asked for fp16, .* only 40% run in fp16 \(60% fp32, 40% fp16\), wanted"):
+    with pytest.raises(GateError, match=r"net: requested fp16, .* only 40% run in fp16 \(60% fp32, 40% fp16\), wanted"):
         check_audit(found, "fp16", tf32=False, where="net")
 
 
@@ -102,7 +102,7 @@ def test_tf32_is_fp32_only_where_it_was_allowed() -> None:
     found = audited(*(convolution(work.node, FP32, "Float", "sm80_xmma_fprop_tf32f32_tf32f32") for work in WORK))
     assert found.shares == {"tf32": 1.0}
     assert check_audit(found, "fp32", tf32=True, where="net") is None
-    with pytest.raises(GateError, match="asked for fp32"):
+    with pytest.raises(GateError, match="requested fp32"):
         check_audit(found, "fp32", tf32=False, where="net")
 
 
@@ -115,22 +115,22 @@ def test_before_metadata_the_names_of_fused_layers_are_read() -> None:
     assert audit_layers(json.dumps({"Layers": old}), WORK[:2]).shares == {"fp16": 1.0}
 
 
-def test_a_fused_layer_of_several_types_tells_nothing() -> None:
+def test_a_fused_layer_of_several_types_shows_nothing() -> None:
     mixed = layer("{ForeignNode[block]}", "Myelin", [FP32], [FP16], Metadata="[ONNX Layer: block/conv]")
     found = replaced("block/conv", mixed)
     assert found.shares == {"fp16": 0.4, "unknown": 0.6}
     doubt = check_audit(found, "fp16", tf32=False, where="net")
-    assert doubt is not None and "the engine does not tell whether it computes in fp16" in doubt
+    assert doubt is not None and "the engine does not report whether it computes in fp16" in doubt
 
 
-def test_what_is_not_told_excuses_nothing_that_is_told_to_be_wrong() -> None:
+def test_an_unknown_precision_excuses_no_wrong_one() -> None:
     found = Audit({"fp16": 0.1, "fp32": 0.5, "unknown": 0.4})
     with pytest.raises(GateError):
         check_audit(found, "fp16", tf32=False, where="net")
 
 
 @pytest.mark.parametrize("information", ["", "no JSON", "[]", '{"Layers": ["stem + Relu", "head"]}', '{"Layers": []}'])
-def test_an_inspector_that_tells_nothing_leaves_it_open(information: str) -> None:
+def test_an_inspector_that_reports_nothing_leaves_it_open(information: str) -> None:
     found = audit_layers(information, WORK)
     assert found.shares == {"unknown": 1.0}
     assert check_audit(found, "fp16", tf32=False, where="net") is not None

@@ -1,4 +1,4 @@
-"""Pictures as they come: each fault of an image file ends in the right pixels or in an ImageError."""
+"""Image files as they come: each fault of an image file ends in the right pixels or in an ImageError."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
 # -- damage
 
 
-def test_an_empty_file_says_so() -> None:
+def test_an_empty_file_is_reported_as_empty() -> None:
     with pytest.raises(ImageError, match="0 bytes"):
         decode(b"")
 
@@ -106,7 +106,7 @@ def test_flipped_bits_give_pixels_or_an_image_error_and_nothing_else(kind: str) 
     assert "refused" in outcomes and outcomes <= {"RGB", "refused"}
 
 
-def test_odd_exif_does_not_lose_the_picture() -> None:
+def test_odd_exif_does_not_lose_the_image() -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + bytes.fromhex("0112 0003 00000001 0006 0000 0100 0004 00000001 000000ff")
     with Image.open(io.BytesIO(tiny.encoded(photograph(), exif=exif + b"\0" * 4))) as stored:
         upright = np.asarray(stored.transpose(Image.Transpose.ROTATE_270))
@@ -114,7 +114,7 @@ def test_odd_exif_does_not_lose_the_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_exif_that_is_none_does_not_lose_the_picture(kind: str) -> None:
+def test_exif_that_is_none_does_not_lose_the_image(kind: str) -> None:
     data = tiny.encoded(photograph(), kind, exif=b"Exif\0\0no TIFF at all")
     with Image.open(io.BytesIO(data)) as stored:
         assert np.array_equal(levels(data), np.asarray(stored.convert("RGB")))
@@ -149,7 +149,7 @@ def test_16_bit_colour_is_scaled_not_clipped() -> None:
     assert levels(data).tolist() == [[[0, 128, 255], [64, 1, 254]]]
 
 
-def test_a_value_range_shows_a_12_bit_picture_whole() -> None:
+def test_a_value_range_shows_a_12_bit_image_whole() -> None:
     values = np.linspace(0, 4095, 64 * 64).round().astype(np.uint16).reshape(64, 64)
     data = tiny.encoded(Image.fromarray(values), "PNG")
     assert levels(data).max() == 16
@@ -169,7 +169,7 @@ def test_a_value_range_that_pillow_would_miss_is_refused() -> None:
 
 def test_32_bit_integers_need_a_range() -> None:
     data = tiny.encoded(Image.fromarray(np.array([[0, 70000]], dtype=np.int32)), "TIFF")
-    with pytest.raises(ImageError, match="value range"):
+    with pytest.raises(ImageError, match="range of values to show"):
         decode(data)
     assert levels(data, value_range=(0, 70000))[0, :, 0].tolist() == [0, 255]
 

@@ -65,7 +65,9 @@ def copied_to_schema_1(record: Record) -> None:
     del record["bound_to"], record["hmac_sha256"]
 
 
-def test_the_newest_proof_of_this_machine_counts_whatever_it_says(bundle: Bundle, passed: Proof, failed: Proof) -> None:
+def test_the_newest_proof_of_this_machine_counts_whatever_its_verdict(
+    bundle: Bundle, passed: Proof, failed: Proof
+) -> None:
     assert verdict_here(bundle) is None
     for proof in (passed, failed, replace(passed, verdict="inconclusive"), failed, passed):
         save_proof(bundle, proof)
@@ -90,7 +92,7 @@ def test_a_failed_proof_beside_the_bundle_outranks_the_pass_in_it(bundle: Bundle
     assert verdict_here(exported) == "fail"
 
 
-def test_the_proof_in_a_bundle_says_nothing_of_a_manifest_that_was_changed_after_it(
+def test_the_proof_in_a_bundle_shows_nothing_about_a_manifest_that_was_changed_after_it(
     bundle: Bundle, passed: Proof
 ) -> None:
     seal_proven(bundle.path, bundle.manifest, passed)
@@ -110,7 +112,7 @@ def test_each_precision_has_a_proof_of_its_own(bundle: Bundle, passed: Proof, fa
     assert verdict_here(bundle) == "pass"
 
 
-def test_a_proof_of_other_files_of_another_engine_or_mode_says_nothing(bundle: Bundle, failed: Proof) -> None:
+def test_a_proof_of_other_files_of_another_engine_or_mode_shows_nothing(bundle: Bundle, failed: Proof) -> None:
     place = save_proof(bundle, failed)
     other = tiny.reseal(bundle.path, temperature=2.0)
     assert verdict_here(other) is None
@@ -139,7 +141,7 @@ def test_an_inconclusive_proof_is_reported_with_its_reasons_and_goes_on(bundle: 
     assert [("INCONCLUSIVE" in each, "3 images are too few" in each) for each in warned] == [(True, True)]
 
 
-def test_a_pass_and_a_missing_proof_are_not_worth_a_word(bundle: Bundle, passed: Proof) -> None:
+def test_a_pass_and_a_missing_proof_are_not_reported(bundle: Bundle, passed: Proof) -> None:
     warned: list[str] = []
     assert check(bundle, warned.append) is None
     save_proof(bundle, passed)
@@ -214,7 +216,7 @@ def test_old_proofs_that_were_not_bound_count_only_where_they_failed(
     assert verdict_here(bundle) == "fail"
 
 
-def test_the_record_says_what_it_is_bound_to_and_holds_no_identifier(
+def test_the_record_names_what_it_is_bound_to_and_holds_no_identifier(
     bundle: Bundle, passed: Proof, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"/etc/machine-id": f"{'5e' * 16}\n", "/proc/device-tree/serial-number": "1421323012345\0"}
@@ -227,7 +229,7 @@ def test_the_record_says_what_it_is_bound_to_and_holds_no_identifier(
 
 
 @pytest.mark.parametrize("content", ["", "uninitialized", "b08dfa6083e7567a1921a715000001f"])
-def test_without_an_identifier_the_hardware_is_the_key_and_the_record_says_so(
+def test_without_an_identifier_the_hardware_is_the_key_and_the_record_names_it(
     content: str, bundle: Bundle, passed: Proof, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binding, "_read", lambda path: content if path == "/etc/machine-id" else "")

@@ -136,7 +136,7 @@ def test_clocks_are_locked_only_if_all_are(tmp_path: Path) -> None:
     assert clocks_locked(clocks(play(tmp_path, both))) is True
 
 
-def test_groups_of_cores_with_other_ranges_are_told_apart(tmp_path: Path) -> None:
+def test_groups_of_cores_with_other_ranges_are_listed_apart(tmp_path: Path) -> None:
     found = clocks(play(tmp_path, ORIN_NANO | {f"{CPUFREQ}/policy4/scaling_max_freq": "1344000"}))
     assert [clock.name for clock in found] == ["cpu", "cpu", "gpu"]
 
