@@ -126,4 +126,5 @@ def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence
 
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:
     """The error for an engine that can't be imported, with the line that installs it."""
-    return BackendError(f"{package} can't be imported ({error}); install it with: {pip_install(extra)}")
+    why = " ".join(str(error).split())  # a loader's message may be of several lines, all of them the cause
+    return BackendError(f"{package} can't be imported ({why}); install it with: {pip_install(extra)}")
