@@ -69,7 +69,7 @@ def test_training_continues_with_the_pixels_that_a_checkpoint_was_trained_on(pla
     begun, _ = load_for_training("test_resnet", "best.pth", labels=("a", "b"), img_size=None, seed=0)
     assert (begun.pixels.resize, begun.pixels.crop_px) == ("exact", (96, 96))
     assert list(begun.normalization.mean) == OWN["mean"]
-    assert begun.weights.endswith(", pixels as config.json beside best.pth says")
+    assert begun.weights.endswith(", pixels as in config.json beside best.pth")
 
 
 def test_a_checkpoint_without_a_config_is_reported_and_gets_the_published_pixels(
@@ -143,7 +143,7 @@ def test_folders_that_are_no_checkpoint_are_refused_with_the_command_for_them(
         (["--mean", "0,0,0"], "--mean goes with --std R,G,B"),
         (["--mean", "127,127,127", "--std", "1,1,1"], "wanted are those of 0 to 1"),
         (["--channels", "bgr"], "--channels is for FILE.onnx"),
-        (["--crop-mode", "corner"], "no crop mode 'corner'"),
+        (["--crop-mode", "corner"], "--crop-mode takes no 'corner'; choose one of center, squash, border"),
     ],
 )
 def test_impossible_pixel_options_are_refused_in_one_line(

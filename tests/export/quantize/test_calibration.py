@@ -68,7 +68,7 @@ def test_no_image_is_an_error_and_random_ones_never_take_its_place(trained: Expo
 
 def test_few_images_warn(patches: Patches) -> None:
     few = load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=8)
-    assert any("8 calibration images are few" in warning for warning in few.warnings)
+    assert any("only 8 calibration images" in warning for warning in few.warnings)
     assert load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=80).warnings == ()
 
 

@@ -86,7 +86,7 @@ def test_a_changed_weight_in_the_bundle_is_found_before_it_is_published(
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(2), head))
     onnx.save(model, parent.path / "model.onnx")
     seal(parent.path, parent.manifest)
-    with pytest.raises(GateError, match="pears-tensorrt-fp32 is not its reference"):
+    with pytest.raises(GateError, match="pears-tensorrt-fp32 differs from its reference"):
         child_of(Bundle.open(parent.path), tmp_path)
 
 

@@ -39,7 +39,7 @@ def test_text_and_json_lists_are_read(data: bytes, tmp_path: Path) -> None:
         (b"[]", "holds no names"),
         (b"apple\n\nfig", "name 2 of 3 is empty"),
         (b'["apple", ""  , "fig"]', "name 2 of 3 is empty"),
-        (b"apple\nfig\napple", "the class 'apple' is there 2 times"),
+        (b"apple\nfig\napple", "the class 'apple' occurs 2 times"),
         (b"appl\xe9", r"not UTF-8 text \(byte 4\); save it as UTF-8"),
         (b"[apple, pear]", r"starts with '\[' and is no JSON list of names"),
         (b'["apple", 3]', "wanted a JSON list of names, found one that holds something else"),
@@ -110,7 +110,7 @@ def test_numbers_may_be_the_names_of_classes(name: str, text: str, tmp_path: Pat
         ("l.yaml", "names: [apple, pear", "not valid YAML"),
         ("l.yaml", "apple", "wanted a YAML list or object of names, found str 'apple'"),
         ("l.csv", "apple,red\npear,green\n", "2 of its 2 columns hold text .apple, red.; give the one with the class"),
-        ("l.csv", "0,apple\n1\n", "row 2 has 1 cells, the first 2"),
+        ("l.csv", "0,apple\n1\n", "row 2 has 1 cells, the first row has 2"),
         ("l.csv", "0,apple\n0,pear\n", "read 2 names, numbered 0 to 0"),
         (
             "l.txt",

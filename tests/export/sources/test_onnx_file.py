@@ -57,9 +57,9 @@ def build(
         helper.make_node("Relu", ["seen"], ["kept"]),
         helper.make_node("GlobalAveragePool", ["kept"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "flat"], ["features"]),
-        helper.make_node("Gemm", ["features", "head", "bias"], ["scores"]),
+        helper.make_node("Gemm", ["features", "head", "bias"], ["raw"]),
     ]
-    last = "scores"
+    last = "raw"
     if end is not None:
         nodes.append(helper.make_node(end, [last], ["scores"], **({"axis": 1} if end == "Softmax" else {})))
         nodes.append(helper.make_node("Identity", ["scores"], ["named"]))
@@ -256,7 +256,7 @@ def test_another_img_size_is_refused_with_the_files_own(load: Load) -> None:
 
 def test_another_number_of_labels_is_refused_with_both_counts(load: Load) -> None:
     with pytest.raises(
-        DataError, match=r"wanted a logit for each of 3 labels \('a', 'b', 'c'\), found scores float \(\?, 5\)"
+        DataError, match=r"wanted a logit for each of 3 labels \('a', 'b', 'c'\), found raw float \(\?, 5\)"
     ):
         load(build(), labels=("a", "b", "c"))
 
@@ -265,7 +265,7 @@ def test_an_operator_that_openvino_lacks_is_named_with_an_alternative(load: Load
     model = build()
     model.graph.node.insert(0, helper.make_node("Det", ["input"], ["volume"], name="the_odd_one"))
     model.graph.node.append(helper.make_node("ReduceMean", ["volume"], ["level"], axes=[1], keepdims=1))
-    model.graph.node.append(helper.make_node("Add", ["scores", "level"], ["sum"]))
+    model.graph.node.append(helper.make_node("Add", ["raw", "level"], ["sum"]))
     model.graph.output[0].name = "sum"
     exportable = load(model)
     with pytest.raises(

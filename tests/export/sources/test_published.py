@@ -55,7 +55,7 @@ def test_without_a_network_one_message_has_the_ways_without_one(
 
 
 def test_a_hub_that_accepts_nothing_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeclf_export.sources.published._PATIENCE_S", 0.2)
+    monkeypatch.setattr("edgeclf_export.sources.published._TIMEOUT_S", 0.2)
 
     def hang(*arguments: Any, **options: Any) -> Any:
         time.sleep(3)
