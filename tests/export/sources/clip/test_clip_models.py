@@ -99,7 +99,7 @@ def test_positions_are_interpolated_only_for_a_size_that_was_asked_for(folder: P
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("corrupt", "message"),
     [
         (lambda folder: (folder / "open_clip_config.json").unlink(), "open_clip_config.json: No such file"),
         (lambda folder: (folder / "open_clip_config.json").write_text("{"), "no config of a CLIP model"),
@@ -130,7 +130,7 @@ def test_a_name_that_does_not_exist_is_refused(model: str, pretrained: str | Non
 
 def test_a_file_of_a_model_whose_weights_differ_in_preprocessing_needs_a_tag(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(b"x" * 20)
-    with pytest.raises(UsageError, match=r"prepared in several ways.*--pretrained TAG=.*mine\.safetensors"):
+    with pytest.raises(UsageError, match=r"several kinds of preprocessing.*--pretrained TAG=.*mine\.safetensors"):
         load_clip("ViT-L-14", str(tmp_path / "mine.safetensors"))
     with pytest.raises(DataError, match=r"mine\.safetensors: no weights file"):
         load_clip("ViT-L-14", f"laion2b_s32b_b82k={tmp_path / 'mine.safetensors'}")
