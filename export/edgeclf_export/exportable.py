@@ -1,7 +1,8 @@
-"""What the exporter takes: a classifier or an encoder, whatever it was made with, and all its bundles must know."""
+"""What the exporter takes: a classifier or an encoder from any source, with all that its bundles have to record."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ InputForm = Literal["uint8-nhwc", "float-nchw"]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a bundle tells of the training that its weights come from, and what was fitted on its validation images.
+    """What a bundle records about the training of its weights, and what was fitted on the validation images.
 
     `test_uses` as in the manifest's provenance.
     """
@@ -65,33 +66,33 @@ class Exportable:
     ----------
     backbone, weights
         For the manifest's provenance: the architecture, and where its weights come from.
-    reference, answer
-        What bundles are compared with, and its answers: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
+    reference, run_reference
+        What bundles are compared with, and its outputs: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
     make_onnx
-        The classifier as one ONNX file (bytes) with the asked input form and opset: the hub for all engines.
+        (input form, opset) -> the classifier as one ONNX file (bytes), which all engines' models are made from.
     make_module
         The torch module that `make_onnx` takes with this input form, for targets that are not made from the ONNX graph;
         None: the classifier came without one.
     batch
         The number of images that the ONNX file is fixed to; None: any.
     builder, state
-        For the pytorch target: how to build the architecture again, and its weights; None where nobody can.
+        For the pytorch target: how to build the architecture again, and its weights; None where that is not possible.
     pixel_reference
-        The library's own evaluation transform, RGB picture -> (H, W, 3) uint8, to prove the Pixels against; or None.
+        The library's own evaluation transform, RGB image -> (H, W, 3) uint8, to check the Pixels against; or None.
     embedding_width
-        Of an encoder, which has no labels: the numbers in an embedding.
+        Of an encoder, which has no labels: the length of an embedding.
     prompts
-        Of a zero-shot classifier: what its words were put into.
+        Of a zero-shot classifier: the templates that its words were put into.
     training, proof_files
-        Of a run: what its bundles tell of it, and its validation images, to prove on. Empty: shipped photographs.
+        Of a run: what its bundles record about it, and its validation images, to prove on. Empty: shipped photographs.
     data
         Of a run: its labelled images, split by split, for int8.
     parent
         The bundle that it was read from, whose provenance, temperature and thresholds stay; None: there is none.
     notes
-        What was decided while it was read, a sentence each, for the user.
+        What was decided while it was loaded, a sentence each, for the user.
     pixels_from
-        Whose word `pixels` and `normalization` are, for the user; empty: they came with the classifier.
+        Where `pixels` and `normalization` come from, for the user; empty: they came with the classifier.
     """
 
     backbone: str
@@ -100,7 +101,7 @@ class Exportable:
     pixels: Pixels
     normalization: Normalization
     reference: Reference
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    run_reference: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
     make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None
@@ -118,8 +119,14 @@ class Exportable:
     pixels_from: str = ""
 
     @property
+    def answer(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+        """Former name of `run_reference`."""
+        warnings.warn("Exportable.answer is now Exportable.run_reference", DeprecationWarning, stacklevel=2)
+        return self.run_reference
+
+    @property
     def name(self) -> str:
-        """What its bundles are called: as the bundle that it came from, the run, or the backbone."""
+        """What its bundles are named after: the bundle that it came from, the run, or the backbone."""
         if self.parent is not None:
             manifest = self.parent.manifest
             return self.parent.name.removesuffix(f"-{manifest.target}-{manifest.weights_precision}")
@@ -151,17 +158,17 @@ class Exportable:
         if not self.labels:
             raise UsageError("no labels; give the name of each class, in order")
         if repeated := [label for label, count in Counter(self.labels).items() if count > 1]:
-            raise UsageError(f"the label {repeated[0]!r} is there more than once; each class needs a name of its own")
+            raise UsageError(f"the label {repeated[0]!r} occurs more than once; each class needs a name of its own")
 
 
 @dataclass(frozen=True)
 class TextExportable:
-    """An encoder of texts on its way into bundles. Its attributes are `Exportable`'s, but for what pictures need.
+    """An encoder of texts on its way into bundles. Its attributes are `Exportable`'s, without those about images.
 
     Attributes
     ----------
-    answer
-        The reference's answers: (N, context) int32 tokens -> (N, width) float32 embeddings.
+    run_reference
+        The reference's outputs: (N, context) int32 tokens -> (N, width) float32 embeddings.
     tokenizer
         What turns texts into tokens on the device.
     """
@@ -172,7 +179,7 @@ class TextExportable:
     embedding_width: int
     tokenizer: TokenizerTables
     reference: Reference
-    answer: Callable[[NDArray[np.int32]], NDArray[np.float32]]
+    run_reference: Callable[[NDArray[np.int32]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
     make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None
@@ -182,7 +189,7 @@ class TextExportable:
     parent: Bundle | None = None
 
     def contract(self, form: str, fixed_batch: int | None = None) -> Contract:
-        """What its bundles promise; the input form is about images."""
+        """What its bundles promise; the input form matters for images only."""
         batch: str | int = fixed_batch or self.batch or "batch"
         return Contract(
             task="embed-text",

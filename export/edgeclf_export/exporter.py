@@ -19,7 +19,7 @@ from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
-from edgeclf_export.quantize.calibration_data import Int8Options, share_out
+from edgeclf_export.quantize.calibration_data import Int8Options, assign_images
 from edgeclf_export.quantize.export_quantized import PRECISIONS, Order, export_quantized
 from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_export.sources.modules import exportable_from_module
@@ -50,7 +50,7 @@ class ExportOptions:
     targets
         Engines to make a bundle for: "onnx", "openvino", "tensorrt", "pytorch".
     precision
-        "fp32", "fp16", "bf16", "int8" (held to an accuracy gate), or "auto" (the fastest that holds it).
+        "fp32", "fp16", "bf16", "int8" (has to pass an accuracy gate), or "auto" (the fastest that passes it).
     output
         Folder that receives one bundle a target, named NAME-TARGET-PRECISION.
     name
@@ -60,13 +60,13 @@ class ExportOptions:
     opset
         Of the ONNX graph.
     proof_data
-        Folder of images to prove on; None: photographs that scikit-image and scikit-learn ship.
+        Folder of images to prove on; None: photographs that come with scikit-image and scikit-learn.
     force
         Replace bundles that exist.
     engine
-        What TensorRT engines are built for, where one is tried or made.
+        Build settings of TensorRT engines.
     int8
-        For the precisions "int8" and "auto": what calibrates, and the accuracy gate that has to hold.
+        For the precisions "int8" and "auto": the calibration images, and the accuracy gate that has to be passed.
 
     Raises
     ------
@@ -121,9 +121,9 @@ class Exported:
     proof
         How it compares with the reference on this machine.
     checks
-        A sentence for each thing that was tried beside the proof.
+        A sentence for each check beside the proof.
     ladder
-        Of int8 and auto: the steps that were tried, with what was measured.
+        Of int8 and auto: the steps that were tried, with their measurements.
     """
 
     path: Path
@@ -159,7 +159,7 @@ def export_module(
     options
         Targets, precision, output folder and more.
     name
-        Of the bundles, and of the model in their origin.
+        Of the bundles, and of the model in their provenance.
     scores
         "softmax" where one class is right; "sigmoid" where each is a question of its own.
 
@@ -171,7 +171,7 @@ def export_module(
     Raises
     ------
     UsageError
-        The module takes or gives something else, a target can't have it (pytorch: nobody could build it again), or
+        The module takes or gives something else, a target does not support it (pytorch: it can't be built again), or
         the output exists.
     GateError
         A bundle differs from the module by more than its tolerances. It is kept aside as NAME.failed.
@@ -244,7 +244,7 @@ def export_each(
     options
         Targets, precision, output folder and more.
     progress
-        Hears each step, and as a note what is worth knowing beforehand: of int8, what the evaluation images can show.
+        Receives each step, and a note where one helps beforehand: of int8, what the evaluation images can show.
 
     Yields
     ------
@@ -254,9 +254,9 @@ def export_each(
     Raises
     ------
     UsageError
-        An output that exists, before anything is made; a target that can't have this classifier.
+        An output that exists, before anything is made; a target that does not support this classifier.
     TargetsFailed
-        When all targets were tried: a bundle differs from its reference by more than its tolerances, or no int8 model
+        After all targets were tried: a bundle differs from its reference by more than its tolerances, or no int8 model
         passes its accuracy gate. It is kept aside as NAME.failed.
     """
     if isinstance(exportable, TextExportable) or not exportable.labels:
@@ -265,30 +265,30 @@ def export_each(
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
         images = load_proof_texts(exportable.tokenizer, options.proof_data)
-        progress.step("asking the reference")
-        answers = exportable.answer(images.batch)
+        progress.step("running the reference")
+        reference_outputs = exportable.run_reference(images.batch)
     else:
         progress.step("reading the proof images")
         images = _proof_images(exportable, options)
         _check_pixels(exportable, images)
-        progress.step("asking the reference")
-        answers = exportable.answer(images.batch)
-    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
+        progress.step("running the reference")
+        reference_outputs = exportable.run_reference(images.batch)
+    if broken := int((~np.isfinite(reference_outputs)).any(axis=1).sum()):
         raise GateError(
-            f"{exportable.backbone} itself gives NaN or infinite outputs for {broken} of {len(answers)} items; "
-            "its weights are damaged, or its training diverged"
+            f"{exportable.backbone} itself gives NaN or infinite outputs for {broken} of {len(reference_outputs)} "
+            "items; its weights are damaged, or its training diverged"
         )
     if isinstance(exportable, Exportable) and exportable.labels:
-        _refuse_one_for_all(exportable, answers)
+        _refuse_equal_logits(exportable, reference_outputs)
     export_graph = ExportGraph(exportable, options.form, options.opset, options.engine)
     if options.precision != "fp32":
         checked = (TARGETS[name].checked_by or TARGETS[name] for name in options.targets)
         for target in {target.name: target for target in checked}.values():
             progress.step(f"checking {target.name} in fp32, of which {options.precision} is made")
-            check_in_fp32(target, export_graph, images, answers, options.precision)
+            check_in_fp32(target, export_graph, images, reference_outputs, options.precision)
     if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, _fallbacks(destinations, options), options.force)
-        made = export_quantized(exportable, order, options.int8, export_graph, images, answers, progress)
+        made = export_quantized(exportable, order, options.int8, export_graph, images, reference_outputs, progress)
         for place, manifest, proof in made:
             yield from _published(place, manifest, proof, options, progress)
         return
@@ -297,7 +297,9 @@ def export_each(
         progress.step(f"building {name} {options.precision}")
         try:
             with writing(destination, force=options.force) as draft:
-                manifest, proof = build_bundle(draft, TARGETS[name], options.precision, export_graph, images, answers)
+                manifest, proof = build_bundle(
+                    draft, TARGETS[name], options.precision, export_graph, images, reference_outputs
+                )
                 if proof.verdict == "fail":
                     raise GateError(keep_aside(draft, destination, proof))
         except GateError as error:
@@ -308,13 +310,13 @@ def export_each(
         raise TargetsFailed(failed, [name for name in destinations if name not in {each.target for each in failed}])
 
 
-def _refuse_one_for_all(exportable: Exportable, answers: NDArray[np.float32]) -> None:
-    """Raises GateError where no image has logits that differ between the classes: nothing can be compared there."""
-    ranges, sizes = np.ptp(answers, axis=1), np.abs(answers).max(axis=1)
-    if len(answers) and (ranges <= 4 * np.finfo(np.float32).eps * sizes).all():
+def _refuse_equal_logits(exportable: Exportable, reference_outputs: NDArray[np.float32]) -> None:
+    """Raises GateError where every image has the same logit for all classes: nothing can be compared then."""
+    ranges, sizes = np.ptp(reference_outputs, axis=1), np.abs(reference_outputs).max(axis=1)
+    if len(reference_outputs) and (ranges <= 4 * np.finfo(np.float32).eps * sizes).all():
         raise GateError(
-            f"{exportable.backbone} gives every class the same logit, for each of {len(answers)} images; its weights "
-            "are damaged, or its labels are one"
+            f"{exportable.backbone} gives all classes the same logit, for each of {len(reference_outputs)} images; its "
+            "weights are damaged, or its labels are the same"
         )
 
 
@@ -342,7 +344,7 @@ def _engine(on_device: OnDevice, portable: Path, options: ExportOptions, progres
     outcome = on_device.build_here(portable, options.force, progress)
     bundle = outcome.bundle
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
-    kind = "text" if bundle.manifest.task == "embed-text" else "picture"
+    kind = "text" if bundle.manifest.task == "embed-text" else "image"
     way = f"{'tokens' if kind == 'text' else 'pixels'} to {bundle.manifest.outputs[0].name}"
     measured = f"one {kind} takes {outcome.median_ms:.2f} ms (median), {way}"
     return Exported(
@@ -368,7 +370,7 @@ def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:
 
 
 def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[str, str], Path]:
-    """Where a bundle of 16 bits goes by target and precision: its name tells what it holds."""
+    """Where a bundle of 16 bits goes by target and precision: its name has the precision that it holds."""
     return {
         (target, lower): place.with_name(f"{place.name.removesuffix(options.precision)}{lower}")
         for target, place in places.items()
@@ -380,7 +382,9 @@ def _fallbacks(places: dict[str, Path], options: ExportOptions) -> dict[tuple[st
 def refuse_int8_of_encoder(precision: str) -> None:
     """Raises UsageError for int8 and auto."""
     if precision in PRECISIONS:
-        raise UsageError(f"{precision} has a floor of top-1, and an encoder has no classes; export fp16 or bf16")
+        raise UsageError(
+            f"{precision} has to pass an accuracy gate on top-1, and an encoder has no classes; export fp16 or bf16"
+        )
 
 
 def short_name(name: str) -> str:
@@ -389,13 +393,13 @@ def short_name(name: str) -> str:
 
 
 def _proof_images(exportable: Exportable, options: ExportOptions) -> ProofImages:
-    """What proves the bundles. Int8 of a folder: its half that judges, for ranges fit pictures like those they saw."""
-    asked = options.precision in PRECISIONS and options.proof_data is None
-    if not asked or exportable.proof_files:
+    """Images to prove on. Int8 of a folder: its evaluation half, images like those that its ranges were measured on."""
+    from_calibration = options.precision in PRECISIONS and options.proof_data is None
+    if not from_calibration or exportable.proof_files:
         return proof_images_of(exportable, options.proof_data)
-    jobs = share_out(exportable, options.int8)
-    files = tuple(image.path for image in jobs.judge)
-    return load_proof_images(exportable.pixels, files=files, called=f"{jobs.called}, the half that judges")
+    roles = assign_images(exportable, options.int8)
+    files = tuple(image.path for image in roles.evaluation)
+    return load_proof_images(exportable.pixels, files=files, called=f"{roles.source}, the half kept for evaluation")
 
 
 def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
@@ -404,10 +408,10 @@ def _check_pixels(exportable: Exportable, images: ProofImages) -> None:
         return
     pixels = exportable.pixels
     for index in images.golden:
-        picture = decode(images.files[index], background=pixels.background, value_range=pixels.value_range).image
-        if picture.height > picture.width:  # from Pillow 13 on, the library's transform rounds tall ones differently
-            picture = picture.transpose(Image.Transpose.ROTATE_90)
-        wanted, found = exportable.pixel_reference(picture), pixels.apply(picture)
+        image = decode(images.files[index], background=pixels.background, value_range=pixels.value_range).image
+        if image.height > image.width:  # from Pillow 13 on, the library's transform rounds tall ones differently
+            image = image.transpose(Image.Transpose.ROTATE_90)
+        wanted, found = exportable.pixel_reference(image), pixels.apply(image)
         if wanted.shape != found.shape:
             difference = f"as {found.shape} where {wanted.shape} is wanted, against"
         elif levels := int(np.abs(wanted.astype(np.int16) - found).max()):

@@ -42,7 +42,7 @@ def fruit() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def net() -> Any:
-    """A convolution and a linear layer of 5 classes, whose answers differ from picture to picture; left as it is."""
+    """A convolution and a linear layer of 5 classes, whose logits differ between images; not trained."""
     import torch
 
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def load() -> Callable[[str], Exportable]:
     def load(name: str) -> Exportable:
         if name not in loaded:
             exportable = load_backbone(name, "random", labels=FRUIT, img_size=64)
-            loaded[name] = replace(exportable, make_onnx=cache(exportable.make_onnx))  # one hub for all precisions
+            loaded[name] = replace(exportable, make_onnx=cache(exportable.make_onnx))  # one graph for all precisions
         return loaded[name]
 
     return load
@@ -110,7 +110,7 @@ def photographs() -> list[Path]:
 
 @pytest.fixture
 def few_images(tmp_path: Path) -> Path:
-    """A folder with three small pictures and a text file."""
+    """A folder with three small images and a text file."""
     folder = tmp_path / "few"
     folder.mkdir()
     for seed in range(3):

@@ -97,7 +97,7 @@ def refuse(*arguments: object) -> object:
 def test_an_output_that_exists_is_refused_before_any_work(kind: str, exportable: Exportable, tmp_path: Path) -> None:
     place = tmp_path / "test_resnet-openvino-fp32"
     {"folder": place.mkdir, "file": place.touch, "dangling link": lambda: place.symlink_to("nowhere")}[kind]()
-    untouched = replace(exportable, answer=refuse, make_onnx=refuse)
+    untouched = replace(exportable, run_reference=refuse, make_onnx=refuse)
     options = ExportOptions(("onnx", "openvino"), output=tmp_path)
     with pytest.raises(
         UsageError, match="test_resnet-openvino-fp32 exists; give --force to replace it, or another --output"
@@ -117,7 +117,7 @@ def test_force_replaces_it(exportable: Exportable, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine-pytorch-fp32"]
 
 
-def test_a_place_that_cannot_be_written_is_one_data_error(exportable: Exportable, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_data_error(exportable: Exportable, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for output in (tmp_path / "file" / "bundles", Path("/proc/edgeclf")):
         with pytest.raises(DataError, match="test_resnet-pytorch-fp32 can't be written: "):
@@ -125,7 +125,7 @@ def test_a_place_that_cannot_be_written_is_one_data_error(exportable: Exportable
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
-def test_a_full_disk_leaves_nothing_and_says_so(target: str, exportable: Exportable, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_and_is_reported(target: str, exportable: Exportable, tmp_path: Path) -> None:
     import resource
 
     exportable.make_onnx("uint8-nhwc", 18)

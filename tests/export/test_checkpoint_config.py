@@ -1,4 +1,4 @@
-"""A checkpoint of one's own brings its own pixels: read from what timm leaves with it, or typed."""
+"""A checkpoint of one's own brings its own pixels: read from timm's config beside it, or given as options."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ OWN = {
 
 @pytest.fixture
 def place(load: Callable[[str], Exportable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with a checkpoint of five classes that says nothing of its pictures."""
+    """A folder to stand in, with a checkpoint of five classes that does not record its preprocessing."""
     torch.save({"state_dict": load("test_resnet").state}, tmp_path / "best.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def in_the_file(place: Path, told: dict[str, Any]) -> None:
-    torch.save({**torch.load(place / "best.pth"), "pretrained_cfg": told}, place / "best.pth")
+def in_the_file(place: Path, config: dict[str, Any]) -> None:
+    torch.save({**torch.load(place / "best.pth"), "pretrained_cfg": config}, place / "best.pth")
 
 
-def by_the_hub(place: Path, told: dict[str, Any]) -> None:
-    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": told}))
+def by_the_hub(place: Path, config: dict[str, Any]) -> None:
+    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": config}))
 
 
-def by_an_older_hub(place: Path, told: dict[str, Any]) -> None:
-    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", **told}))
+def by_an_older_hub(place: Path, config: dict[str, Any]) -> None:
+    (place / "config.json").write_text(json.dumps({"architecture": "test_resnet", **config}))
 
 
-def by_the_training_script(place: Path, told: dict[str, Any]) -> None:
-    plain = {**told, "img_size": told.get("input_size", [None])[-1], "input_size": None}
+def by_the_training_script(place: Path, config: dict[str, Any]) -> None:
+    plain = {**config, "img_size": config.get("input_size", [None])[-1], "input_size": None}
     (place / "args.yaml").write_text(json.dumps({"model": "test_resnet.r160_in1k", "lr": 0.1, **plain}))  # JSON is YAML
 
 
 @pytest.mark.parametrize("tell", [in_the_file, by_the_hub, by_an_older_hub, by_the_training_script])
-def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
+def test_the_config_that_timm_saves_with_a_checkpoint_becomes_its_pixel_contract(
     tell: Callable[[Path, dict[str, Any]], None], place: Path
 ) -> None:
     tell(place, {**OWN, "input_size": [3, 96, 96]})
@@ -62,51 +62,51 @@ def test_what_timm_leaves_with_a_checkpoint_becomes_its_pixel_contract(
     assert "best.pth" in loaded.pixels_from and loaded.notes == ()
 
 
-def test_training_goes_on_with_the_pixels_that_a_checkpoint_learnt_from(place: Path) -> None:
+def test_training_continues_with_the_pixels_that_a_checkpoint_was_trained_on(place: Path) -> None:
     from edgeclf_export.sources.trained import load_for_training
 
     by_the_hub(place, {**OWN, "input_size": [3, 96, 96]})
     begun, _ = load_for_training("test_resnet", "best.pth", labels=("a", "b"), img_size=None, seed=0)
     assert (begun.pixels.resize, begun.pixels.crop_px) == ("exact", (96, 96))
     assert list(begun.normalization.mean) == OWN["mean"]
-    assert begun.weights.endswith(", pixels as config.json beside best.pth says")
+    assert begun.weights.endswith(", pixels as in config.json beside best.pth")
 
 
-def test_a_checkpoint_that_says_nothing_is_said_to_and_gets_the_published_pixels(
+def test_a_checkpoint_without_a_config_is_reported_and_gets_the_published_pixels(
     place: Path, load: Callable[[str], Exportable]
 ) -> None:
     (place / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": OWN}))  # of another
     loaded = load_backbone("test_resnet", "best.pth", img_size=64)
     assert (loaded.normalization, loaded.pixels) == (load("test_resnet").normalization, load("test_resnet").pixels)
     assert loaded.pixels_from == "--img-size; the rest from the published timm/test_resnet"
-    assert "best.pth does not say how its pictures were prepared" in loaded.notes[0]
+    assert "best.pth does not record how its images were preprocessed" in loaded.notes[0]
 
 
 @pytest.mark.parametrize(
-    "told", [{"mean": [0.5, 0.5]}, {"std": [0.1, 0, 0.1]}, {"input_size": [3, 64, 32]}, {"crop_pct": "all"}]
+    "config", [{"mean": [0.5, 0.5]}, {"std": [0.1, 0, 0.1]}, {"input_size": [3, 64, 32]}, {"crop_pct": "all"}]
 )
-def test_a_config_that_can_not_be_meant_is_refused(told: dict[str, Any], place: Path) -> None:
-    by_the_hub(place, told)
-    with pytest.raises(DataError, match=rf"config\.json beside best\.pth: {next(iter(told))} wants .*, found"):
+def test_a_config_with_an_impossible_value_is_refused(config: dict[str, Any], place: Path) -> None:
+    by_the_hub(place, config)
+    with pytest.raises(DataError, match=rf"config\.json beside best\.pth: {next(iter(config))} wants .*, found"):
         load_backbone("test_resnet", "best.pth")
 
 
-def test_classes_that_nothing_names_are_said_to_be_numbered(place: Path) -> None:
-    told = "nothing says what its 5 classes are called, so they are class_0, class_1, …: give --labels FILE"
-    assert told in load_backbone("test_resnet", "best.pth", img_size=64).notes
-    assert told not in load_backbone("test_resnet", "best.pth", labels=tuple("abcde"), img_size=64).notes
+def test_classes_without_names_are_numbered_and_reported(place: Path) -> None:
+    note = "the names of its 5 classes are not known, so they are class_0, class_1, …: give --labels FILE"
+    assert note in load_backbone("test_resnet", "best.pth", img_size=64).notes
+    assert note not in load_backbone("test_resnet", "best.pth", labels=tuple("abcde"), img_size=64).notes
 
 
 def test_torchvisions_models_take_other_pixels_too(tmp_path: Path) -> None:
     trained = load_backbone("torchvision/resnet18", "random", labels=("a", "b", "c"), img_size=64)
     torch.save(trained.state, tmp_path / "best.pth")
     typed = {"crop_pct": 1.0, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    loaded = load_backbone("torchvision/resnet18", str(tmp_path / "best.pth"), img_size=64, pictures=typed)
+    loaded = load_backbone("torchvision/resnet18", str(tmp_path / "best.pth"), img_size=64, preprocessing=typed)
     assert loaded.pixels.resize_px == (64, 64) and trained.pixels.resize_px == (73, 73)
     assert loaded.normalization.mean == (0.5, 0.5, 0.5)
 
 
-def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
+def test_options_override_the_checkpoints_pixels_and_are_in_the_result(
     place: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_the_file(place, OWN)
@@ -125,7 +125,7 @@ def test_typed_pixels_beat_the_checkpoints_and_stand_in_the_result(
     assert manifest["pixels"] == source["pixels"] and manifest["normalization"]["mean"] == [0, 0, 0]
 
 
-def test_folders_that_are_no_checkpoint_of_ones_own_name_the_command_that_takes_them(
+def test_folders_that_are_no_checkpoint_are_refused_with_the_command_for_them(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by_the_hub(place, OWN)
@@ -138,17 +138,17 @@ def test_folders_that_are_no_checkpoint_of_ones_own_name_the_command_that_takes_
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--mean", "0,0,0"], "--mean goes with --std R,G,B"),
         (["--mean", "127,127,127", "--std", "1,1,1"], "wanted are those of 0 to 1"),
         (["--channels", "bgr"], "--channels is for FILE.onnx"),
-        (["--crop-mode", "corner"], "no crop mode 'corner'"),
+        (["--crop-mode", "corner"], "--crop-mode takes no 'corner'; choose one of center, squash, border"),
     ],
 )
-def test_pixels_that_can_not_be_meant_are_refused_in_one_line(
-    options: list[str], said: str, place: Path, capsys: pytest.CaptureFixture[str]
+def test_impossible_pixel_options_are_refused_in_one_line(
+    options: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", *options]) == 2
     error = capsys.readouterr().err
-    assert said in error and len(error.splitlines()) == 1
+    assert message in error and len(error.splitlines()) == 1

@@ -278,7 +278,7 @@ def export_case(trained: Trained, case: Case, output: Path, fault: Fault | None 
         probes = write_probes(folder / "golden", manifest.pixels or PIXELS)  # as `baseline` writes them
         return tiny.reseal(folder, golden=replace(manifest.golden, probes=probes)).path
     options = ExportOptions(
-        (case.target,), case.precision, output=output, name="patches", int8=Int8Options(floor=AccuracyGate(points=5.0))
+        (case.target,), case.precision, output=output, name="patches", int8=Int8Options(gate=AccuracyGate(points=5.0))
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.tensorrt.target.import_rtx", lambda: None))

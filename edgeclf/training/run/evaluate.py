@@ -95,4 +95,6 @@ def _predict(
     exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, progress: Progress
 ) -> Predictions:
     classes = len(exportable.labels)
-    return predict(exportable.answer, exportable.pixels, classes, images, batch_size=batch_size, progress=progress)
+    return predict(
+        exportable.run_reference, exportable.pixels, classes, images, batch_size=batch_size, progress=progress
+    )

@@ -96,7 +96,7 @@ def int8_options(
     return Int8Options(
         calib_data=calib_data,
         calib_images=calib_images,
-        floor=plain.floor if max_drop is None else _floor(max_drop),
+        gate=plain.gate if max_drop is None else _floor(max_drop),
         fallback=fallback,
         seed=seed,
     )

@@ -204,7 +204,7 @@ def _backbone(
     from edgeclf_export.sources.labels import read_labels
 
     names = read_labels(labels) if labels is not None else None
-    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed, pictures=pictures)
+    return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed, preprocessing=pictures)
 
 
 def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look) -> Exportable:

@@ -1,7 +1,7 @@
 """A graph's floats in fp16 or bf16, for engines that compute in what the graph says: strongly typed TensorRT.
 
 Input and output keep their types, and the normalisation its fp32: a mean and deviation rounded
-to half precision would shift every picture. ONNX Runtime's own converter is no help here: it knows no bf16, and rounds
+to half precision would shift every image. ONNX Runtime's own converter is no help here: it knows no bf16, and rounds
 between any two nodes that it leaves in fp32.
 """
 
@@ -19,7 +19,7 @@ BF16_OPSET = 22  # the first in which convolutions and pooling may be bf16
 _NORMALIZING = ("Cast", "Transpose", "Mul", "Add", "Sub", "Div", "Identity")
 _LARGEST_CONSTANT = 3  # values of a normalising constant: one a channel
 _SMALLEST_FP16, _LARGEST_FP16 = 5.97e-8, 65504.0
-_NEVER_BF16 = ("GridSample", "Mish", "NonMaxSuppression", "RoiAlign")  # TensorRT has them in fp32 and fp16 alone
+_NEVER_BF16 = ("GridSample", "Mish", "NonMaxSuppression", "RoiAlign")  # TensorRT has them in fp32 and fp16 only
 
 
 def cast_graph(data: bytes, precision: str) -> bytes:
@@ -27,7 +27,7 @@ def cast_graph(data: bytes, precision: str) -> bytes:
 
     Constants beyond fp16's range become its largest number, those too small for it the smallest one and not 0, which
     something may be divided by. An operator that ONNX does not define for the precision stays in fp32 between casts.
-    Raises DataError where the graph can't be turned into the opset that knows bf16.
+    Raises DataError where the graph can't be converted to the opset that knows bf16.
     """
     import onnx
 
@@ -37,7 +37,7 @@ def cast_graph(data: bytes, precision: str) -> bytes:
             model = onnx.version_converter.convert_version(model, BF16_OPSET)
         except RuntimeError as error:
             raise DataError(
-                f"the graph can't be turned into opset {BF16_OPSET}, which bf16 needs ({one_line(error)}); "
+                f"the graph can't be converted to opset {BF16_OPSET}, which bf16 needs ({one_line(error)}); "
                 "choose --precision fp16"
             ) from error
         _split_hard_swish(model.graph)
@@ -87,7 +87,7 @@ class _Caster:
         self._precision = precision
         self._float = TensorProto.FLOAT
         self._half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
-        self._word = "tensor(float16)" if precision == "fp16" else "tensor(bfloat16)"
+        self._type_name = "tensor(float16)" if precision == "fp16" else "tensor(bfloat16)"
         self._opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         constants, tensors = constants_of(self._graph), described(self._graph)
         self._constants = {name: item for name, item in constants.items() if item.data_type == self._float}
@@ -146,7 +146,7 @@ class _Caster:
         formal = getattr(schema, side)
         kind = formal[min(index, len(formal) - 1)].type_str  # the last one may stand for many
         allowed = next((list(c.allowed_type_strs) for c in schema.type_constraints if c.type_param_str == kind), [kind])
-        return self._word in allowed
+        return self._type_name in allowed
 
     def _cast_attribute(self, node: Any, attribute: Any) -> None:
         from onnx import AttributeProto, numpy_helper

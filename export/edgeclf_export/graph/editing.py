@@ -1,4 +1,4 @@
-"""What reading and changing an ONNX graph takes again and again: who makes a tensor, what is constant, what is unread.
+"""Reading and changing an ONNX graph: which node makes a tensor, what is constant, what is not used.
 
 onnx-ir has passes for some of it, on a representation of its own: there and back costs a copy of all weights.
 """
@@ -20,14 +20,14 @@ def makers_of(graph: Any) -> dict[str, Any]:
 
 
 def inferred(model: Any) -> Any:
-    """The model with the types and shapes of all tensors that follow from its inputs, and from values of shapes."""
+    """The model with the types and shapes of all tensors, as far as they follow from its inputs."""
     import onnx
 
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
 def described(graph: Any) -> dict[str, Any]:
-    """Tensor -> the TypeProto.Tensor that says its type and shape, of inputs, outputs and what was inferred."""
+    """Tensor -> the TypeProto.Tensor with its type and shape, of inputs, outputs and what was inferred."""
     return {item.name: item.type.tensor_type for item in (*graph.value_info, *graph.input, *graph.output)}
 
 
@@ -42,7 +42,7 @@ def graphs_of(model: Any) -> Iterator[Any]:
 
 
 def inputs_of(node: Any) -> Iterator[str]:
-    """Names that a node takes, those that the graphs inside it take from outside, too."""
+    """Names that a node takes, and those that the graphs inside it take from outside."""
     yield from node.input
     for graph in _inside(node):
         for inner in graph.node:
@@ -58,7 +58,7 @@ def _inside(node: Any) -> list[Any]:
 
 
 def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
-    """Gives the graph other nodes, in this order; constants that none of them reads go."""
+    """Gives the graph other nodes, in this order, and removes constants that none of them reads."""
     kept = list(nodes)
     del graph.node[:]
     graph.node.extend(kept)
@@ -69,7 +69,7 @@ def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
 
 
 def cut_to(model: Any, tensors: Sequence[str], elem_type: int) -> Any:
-    """A copy whose outputs are these tensors, with what they need alone."""
+    """A copy whose outputs are these tensors, with only the nodes that they need."""
     import onnx
 
     copy = onnx.ModelProto()

@@ -29,7 +29,7 @@ class Layer:
 
 
 def family(model: Any) -> Family:
-    """Softmax between two products means attention: LayerNorm, softmax and the rest are then left in float."""
+    """ "transformer" where a softmax and two matrix products mean attention: only products are quantized then."""
     products = [node for node in model.graph.node if node.op_type == "MatMul"]
     attends = any(node.op_type == "Softmax" for node in model.graph.node) and len(products) > 1
     return "transformer" if attends else "convolutional"
@@ -57,7 +57,7 @@ def _layers(model: Any) -> Iterator[Layer]:
 
 
 def _macs(node: Any, entry: list[int], factor: list[int], output: list[int]) -> int:
-    """0: shapes are not known."""
+    """Multiply-accumulates of the node for one image; 0 where shapes are not known."""
     if not output or not factor:
         return 0
     if node.op_type in ("Conv", "ConvTranspose"):

@@ -1,4 +1,4 @@
-"""The hub: one slim ONNX file, without external data, that every engine's model is made from."""
+"""The ONNX graph: one slim file, without external data, that every engine's model is made from."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ TOKENS_NAME, EMBEDDINGS_NAME = "tokens", "embeddings"  # of encoders
 
 
 def finish_graph(model: Any) -> bytes:
-    """Slims an ONNX ModelProto and checks the hub's promises: opset, IR version, no external data, a valid graph."""
+    """Slims an ONNX ModelProto and checks what bundles promise: opset, IR version, no external data, a valid graph."""
     import onnx
     import onnxslim
 
     model = onnxslim.slim(model)
-    _strip_notes(model)
+    _strip_docs(model)
     model.ir_version = min(model.ir_version, NEWEST_IR)
     model.producer_name, model.producer_version = "edgeclf", ""
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset > NEWEST_OPSET:
-        raise DataError(f"the model came out in ONNX opset {opset}, devices read up to {NEWEST_OPSET}")
+        raise DataError(f"the exported model is of ONNX opset {opset}, devices read up to {NEWEST_OPSET}")
     onnx.checker.check_model(model)
     finished = bytes(model.SerializeToString())
     refuse_external_data(finished, "the exported model")
     return finished
 
 
-def _strip_notes(model: Any) -> None:
+def _strip_docs(model: Any) -> None:
     """Takes out what exporters leave behind: stack traces with local paths, docs. No engine reads them."""
-    _forget(model)
+    _strip_doc(model)
     for function in model.functions:
-        _forget(function)
+        _strip_doc(function)
         _strip_nodes(function.node)
     _strip_graph(model.graph)
 
 
 def _strip_graph(graph: Any) -> None:
     for item in [graph, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        _forget(item)
+        _strip_doc(item)
     _strip_nodes(graph.node)
 
 
 def _strip_nodes(nodes: Any) -> None:
     for node in nodes:
-        _forget(node)
+        _strip_doc(node)
         for attribute in node.attribute:
             attribute.doc_string = ""
             for branch in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
                 _strip_graph(branch)
 
 
-def _forget(item: Any) -> None:
+def _strip_doc(item: Any) -> None:
     item.doc_string = ""
     del item.metadata_props[:]

@@ -31,7 +31,7 @@ from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 
-NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is tried on its way, and never published
+NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is only tried, and never published
 _VERSIONED = dict.fromkeys(
     (
         *("edgeclf", "torch", "timm", "torchvision", "open_clip_torch", "onnx"),
@@ -45,12 +45,12 @@ def check_in_fp32(
     target: Target,
     export_graph: ExportGraph,
     images: ProofImages | ProofTexts,
-    answers: NDArray[np.float32],
+    reference_outputs: NDArray[np.float32],
     precision: str,
 ) -> None:
-    """The golden items through the target's model in fp32, before any precision is taken from it.
+    """Runs the golden items through the target's model in fp32, before another precision is made of it.
 
-    What int8 and 16 bits honestly change would hide a small fault of the graph. Raises GateError.
+    The expected changes of int8 and 16 bits would hide a small fault of the graph. Raises GateError.
     """
     golden = list(images.golden)
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +61,7 @@ def check_in_fp32(
             proof = prove(
                 manifest,
                 run_pixels(session, manifest, images.batch[golden]),
-                reference=answers[golden],
+                reference=reference_outputs[golden],
                 decoding=[],
                 images_source=images.source,
                 images_sha256="",
@@ -69,8 +69,8 @@ def check_in_fp32(
             )
     if proof.verdict == "fail":
         raise GateError(
-            f"{target.name}: already in fp32, of which {precision} would be made, the model is not its reference: "
-            f"{'; '.join(proof.reasons)}"
+            f"{target.name}: already in fp32, of which {precision} would be made, the model differs from its "
+            f"reference: {'; '.join(proof.reasons)}"
         )
 
 
@@ -80,46 +80,46 @@ def build_bundle(
     precision: str,
     export_graph: ExportGraph,
     images: ProofImages | ProofTexts,
-    answers: NDArray[np.float32],
+    reference_outputs: NDArray[np.float32],
 ) -> tuple[Manifest, Proof]:
     """Builds, seals and proves a bundle in the new folder `draft`; pass or fail, the proof is in its manifest.
 
-    `answers` are the reference's to `images`.
+    `reference_outputs` are the reference's for `images`.
     """
     draft.mkdir()
     built = target.build(export_graph, precision, draft)
     if isinstance(images, ProofTexts):
-        golden = write_golden_texts(draft, images, answers)
+        golden = write_golden_texts(draft, images, reference_outputs)
     else:
-        golden = write_golden(draft / "golden", images, answers)
+        golden = write_golden(draft / "golden", images, reference_outputs)
     if isinstance(export_graph.exportable, TextExportable):
         write_tokenizer(draft, export_graph.exportable.tokenizer)
     manifest = describe(export_graph, target.name, built, golden)
     shares = target.shares(draft, manifest)
-    doubt = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
-    manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([doubt] if doubt else [])))
-    return prove_and_seal(draft, manifest, images, answers, target.open, target.proves)
+    warning = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
+    manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([warning] if warning else [])))
+    return prove_and_seal(draft, manifest, images, reference_outputs, target.open, target.proves)
 
 
 def prove_and_seal(
     draft: Path,
     manifest: Manifest,
     images: ProofImages | ProofTexts,
-    answers: NDArray[np.float32],
+    reference_outputs: NDArray[np.float32],
     open_bundle: Callable[[Bundle], Session] = open_session,
     proves: str = "",
 ) -> tuple[Manifest, Proof]:
-    """Opens the files in `draft` as a device would, compares, keeps its own outputs, and ends with what `verify` runs.
+    """Opens the files in `draft` as a device would, compares, records its own outputs, and runs `verify`.
 
-    Returns the manifest as it was sealed, the proof in it. Where a device would open something else, `open_bundle`
-    gives what is proven, and `proves` says so in the proof.
+    Returns the sealed manifest, with the proof in it. Where the model that a device runs can't be opened here,
+    `open_bundle` opens what is proven in its place, and `proves` is the sentence about it in the proof.
     """
     seal(draft, manifest)
     with open_bundle(Bundle.open(draft)) as session:
         proof = prove(
             manifest,
             run_pixels(session, manifest, images.batch),
-            reference=answers,
+            reference=reference_outputs,
             decoding=[],
             images_source=images.source,
             images_sha256=images.sha256,
@@ -137,7 +137,7 @@ def prove_and_seal(
 
 
 def _and_verified(proof: Proof, verified: Proof) -> Proof:
-    """The proof on all images, with what `verify` found of the finished bundle; it fails where either does."""
+    """The proof on all images, with what `verify` found in the finished bundle; it fails where either does."""
     proof = replace(
         proof,
         decoding_faults=verified.decoding_faults,
@@ -155,9 +155,9 @@ def _and_verified(proof: Proof, verified: Proof) -> Proof:
 
 
 def keep_aside(draft: Path, destination: Path, proof: Proof) -> str:
-    """Moves a bundle that failed to NAME.failed; returns the sentence that says so."""
+    """Moves a bundle that failed to NAME.failed; returns the sentence about it."""
     aside = set_aside(draft, destination)
-    return f"{destination.name} is not its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
+    return f"{destination.name} differs from its reference: {'; '.join(proof.reasons)}; kept aside as {aside}"
 
 
 def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golden) -> Manifest:
@@ -212,8 +212,8 @@ def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golde
     )
 
 
-def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]) -> Golden:
-    """Image files without their metadata, their pixels as PNG, and the reference's answers to them."""
+def write_golden(folder: Path, images: ProofImages, reference_outputs: NDArray[np.float32]) -> Golden:
+    """Image files without their metadata, their pixels as PNG, and the reference's outputs for them."""
     folder.mkdir()
     items = []
     for number, index in enumerate(images.golden):
@@ -222,12 +222,12 @@ def write_golden(folder: Path, images: ProofImages, answers: NDArray[np.float32]
         Image.fromarray(images.pixels[index]).save(folder.parent / pixels, optimize=True)
         items.append(GoldenImage(image, pixels, pixels_digest(images.pixels[index])))
     outputs = "golden/outputs.npy"
-    np.save(folder.parent / outputs, answers[list(images.golden)].astype(np.float32), allow_pickle=False)
+    np.save(folder.parent / outputs, reference_outputs[list(images.golden)].astype(np.float32), allow_pickle=False)
     return Golden(tuple(items), outputs, probes=write_probes(folder, images.contract))
 
 
 def _write_bare(file: Path, folder: Path, number: int) -> str:
-    """The image without EXIF and the like: formats that can't be stripped are stored as the picture that they show."""
+    """The image without EXIF and the like; formats that can't be stripped are stored as PNG."""
     data = file.read_bytes()
     bare = without_metadata(data)
     if bare is not None and np.array_equal(np.asarray(decode(bare).image), np.asarray(decode(data).image)):

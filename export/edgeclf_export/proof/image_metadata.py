@@ -1,4 +1,4 @@
-"""Takes out of an image file what its pixels don't need: a bundle travels, and EXIF may tell a place or a patient."""
+"""Removes metadata from an image file: bundles are passed on, and EXIF may hold a place or a patient's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real images for the proof: the user's, or photographs that scikit-image and scikit-learn ship."""
+"""Real images for the proof: the user's, or photographs that come with scikit-image and scikit-learn."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def shipped_photographs() -> tuple[Path, ...]:
         specification = find_spec(package)
         if specification is None or specification.origin is None:
             raise BackendError(
-                f"{package} ships photographs for the proof and is missing; give --proof-data DIR, or install it with: "
-                f"{pip_install('export')}"
+                f"{package} ships photographs for the proof and is not installed; give --proof-data DIR, or install it "
+                f"with: {pip_install('export')}"
             )
         folder = Path(specification.origin).parent / _FOLDERS[package]
         found += [folder / name for name in names if (folder / name).is_file()]
@@ -96,12 +96,14 @@ def load_proof_images(
 def proof_images_of(exportable: Exportable, folder: Path | None) -> ProofImages:
     """The images in `folder`, else the classifier's own, else the shipped photographs.
 
-    Raises UsageError where others are asked for than the reference has answers to, and as `load_proof_images` does.
+    Raises UsageError for images that there are no reference outputs for, and as `load_proof_images` does.
     """
     if exportable.parent is None:
         return load_proof_images(exportable.pixels, folder, exportable.proof_files)
     if folder is not None:
-        raise UsageError("a bundle is proven on its golden images, which PyTorch has answered; leave --proof-data out")
+        raise UsageError(
+            "a bundle is proven on its golden images, for which it holds PyTorch's outputs; leave --proof-data out"
+        )
     called = f"golden images of {exportable.parent.name}"
     return load_proof_images(exportable.pixels, files=exportable.proof_files, called=called)
 

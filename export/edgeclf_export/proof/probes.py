@@ -1,4 +1,4 @@
-"""Small made pictures for the golden set: they show the parts of the pixel contract that photographs say nothing of."""
+"""Small synthetic images for the golden set: they test the parts of the pixel contract that photographs do not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgeclf_runtime.bundle.golden import Probe
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.images.pixels import Pixels
 
-_WIDTH_PX, _HEIGHT_PX = 37, 12  # about three to one: where pictures are padded or sides rounded, it shows here
+_WIDTH_PX, _HEIGHT_PX = 37, 12  # about three to one: padding and rounded sides show here
 
 
 def write_probes(folder: Path, pixels: Pixels) -> tuple[Probe, ...]:
-    """Writes the pictures into `folder`, which lies in the bundle, and says what `pixels` make of each."""
+    """Writes the images into `folder`, which lies in the bundle, with the digest of what `pixels` make of each."""
     probes = []
-    for name, shows, draw in _THUMBNAILS:
+    for name, shows, draw in _PROBES:
         file = folder / f"probe_{name}.png"
         draw().save(file, optimize=True)
         found, _ = pixels.load(file)
@@ -41,7 +41,7 @@ def _deep() -> Image.Image:
     return Image.fromarray(steps.reshape(_HEIGHT_PX, _WIDTH_PX).astype(np.uint16))
 
 
-_THUMBNAILS: tuple[tuple[str, str, Callable[[], Image.Image]], ...] = (
+_PROBES: tuple[tuple[str, str, Callable[[], Image.Image]], ...] = (
     ("alpha", "the background of transparent pixels", _transparent),
     ("16bit", "the range of 16-bit values", _deep),
 )

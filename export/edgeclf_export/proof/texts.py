@@ -65,16 +65,16 @@ def load_proof_texts(tables: TokenizerTables, file: Path | None = None) -> Proof
         try:
             lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted a text a line") from error
+            raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted one text a line") from error
         if not lines:
-            raise DataError(f"{file}: holds no text to prove the export on; wanted a text a line")
+            raise DataError(f"{file}: holds no text to prove the export on; wanted one text a line")
         texts = tuple(lines[i * len(lines) // min(_MOST, len(lines))] for i in range(min(_MOST, len(lines))))
         source = f"{file.name}: {len(texts)} of {len(lines)} texts"
     return ProofTexts(texts, Tokenizer(tables)(texts), source)
 
 
 def write_tokenizer(folder: Path, tables: TokenizerTables) -> None:
-    """The tables that the runtime's tokenizer is made of."""
+    """Writes the tables of the runtime's tokenizer."""
     (folder / TOKENIZER).write_bytes(tables_to_bytes(tables))
 
 
@@ -82,11 +82,11 @@ def tables_to_bytes(tables: TokenizerTables) -> bytes:
     return (json.dumps(to_json(tables), ensure_ascii=True, separators=(",", ":")) + "\n").encode()
 
 
-def write_golden_texts(folder: Path, texts: ProofTexts, answers: NDArray[np.float32]) -> Golden:
-    """The tokens of the golden texts, and the reference's answers to them."""
+def write_golden_texts(folder: Path, texts: ProofTexts, reference_outputs: NDArray[np.float32]) -> Golden:
+    """The tokens of the golden texts, and the reference's outputs for them."""
     chosen = list(texts.golden)
     (folder / "golden").mkdir()
     tokens, outputs = "golden/tokens.npy", "golden/outputs.npy"
     np.save(folder / tokens, texts.batch[chosen], allow_pickle=False)
-    np.save(folder / outputs, answers[chosen].astype(np.float32), allow_pickle=False)
+    np.save(folder / outputs, reference_outputs[chosen].astype(np.float32), allow_pickle=False)
     return Golden((), outputs, tuple(texts.texts[i] for i in chosen), tokens)

@@ -1,1 +1,1 @@
-"""INT8 with a guaranteed floor: calibration images, a ladder of ways to quantize, the gate that each has to pass."""
+"""INT8 that passes an accuracy gate: calibration images, and a ladder of ways to quantize."""

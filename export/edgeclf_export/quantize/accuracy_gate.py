@@ -1,4 +1,4 @@
-"""The gate of INT8: is it as good as its reference on images that it was not calibrated on, and are its scores sane?"""
+"""The accuracy gate of INT8: its top-1 and its scores against the reference's, on images that did not calibrate."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edgeclf_runtime.metrics.paired import change_bounds, change_verdict, images
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.metrics.verdict import Verdict
 
-# Seen on trained networks that held their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
+# Measured on trained networks that kept their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
 MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
 _HEADROOM = 1.5  # between the machine that exports and another with other kernels
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images that judge, and the reference's logits for them. `labels`: None where nobody knows the right classes."""
+    """Evaluation images, and the reference's logits for them. `labels`: None where the right classes are not known."""
 
     reference: NDArray[np.float32]
     labels: NDArray[np.intp] | None
@@ -35,17 +35,17 @@ class EvaluationSet:
 
     @property
     def right(self) -> NDArray[np.intp]:
-        """(N,) the classes that count as right: without labels the reference's own."""
-        answers: NDArray[np.intp] = self.reference.argmax(axis=1)
-        return answers if self.labels is None else self.labels
+        """(N,) the classes that count as right: without labels the reference's predictions."""
+        predictions: NDArray[np.intp] = self.reference.argmax(axis=1)
+        return predictions if self.labels is None else self.labels
 
 
 def evaluate_step(
-    evaluation_set: EvaluationSet, logits: NDArray[np.float32], floor: AccuracyGate, temperature: float | None = None
+    evaluation_set: EvaluationSet, logits: NDArray[np.float32], gate: AccuracyGate, temperature: float | None = None
 ) -> Judged:
-    """A model's (N, classes) logits against the reference's.
+    """The evaluation of a model's (N, classes) logits against the reference's.
 
-    `temperature`: the model's, where other images fitted it; None: it is fitted on these.
+    `temperature`: the model's, fitted on other images; None: it is fitted on these.
     """
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
@@ -59,15 +59,15 @@ def evaluate_step(
     change = 100 * (won - lost) / len(right)
     wanted, found = evaluation_set.reference / evaluation_set.temperature, logits / temperature
     kl = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
-    margin = floor.margin_points(float(was.mean()))
+    margin = gate.margin_points(float(was.mean()))
     resampling = Resampling(len(right), number_groups(evaluation_set.groups))
     lower, upper, spread = bounds_of_change(is_now, was, resampling)
-    ece_reference, ece, least_rise = _calibration(evaluation_set, logits, temperature, resampling)
-    insane = [*_insane(broken, kl), *_miscalibrated(ece_reference, ece, least_rise)]
-    few = hopeless(len(right), floor, float(was.mean()))
+    ece_reference, ece, lowest_rise = _calibration(evaluation_set, logits, temperature, resampling)
+    faults = [*_score_faults(broken, kl), *_calibration_faults(ece_reference, ece, lowest_rise)]
+    few = too_few_to_pass(len(right), gate, float(was.mean()))
     bounds = (100 * lower, 100 * upper)
     what = "top-1" if evaluation_set.labels is not None else "agreement with the reference"
-    verdict, reasons = _verdict(what, change, bounds, margin, insane, len(right), few=few)
+    verdict, reasons = _verdict(what, change, bounds, margin, faults, len(right), few=few)
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
@@ -94,23 +94,23 @@ def evaluate_step(
     )
 
 
-def hopeless(images: int, floor: AccuracyGate, reference_top1: float) -> bool:
-    """Whether so few images could show nothing, even if not one answer changed."""
-    return change_bounds(0, 0, images)[0] <= -floor.margin_points(reference_top1) / 100
+def too_few_to_pass(images: int, gate: AccuracyGate, reference_top1: float) -> bool:
+    """Whether so few images can't pass the gate, even if no prediction changes."""
+    return change_bounds(0, 0, images)[0] <= -gate.margin_points(reference_top1) / 100
 
 
 def provable_points(images: int) -> float:
-    """The least floor that so many images can prove: where not one prediction changes."""
+    """The smallest drop in points that so many images can rule out, where no prediction changes."""
     return -100 * change_bounds(0, 0, images)[0]
 
 
-def images_that_prove(floor: AccuracyGate, reference_top1: float = 1.0) -> int | None:
-    """How many images prove the floor where not one prediction changes; None: more than ten million."""
-    return images_to_settle(0, 0, 1, floor.margin_points(reference_top1) / 100)
+def images_that_prove(gate: AccuracyGate, reference_top1: float = 1.0) -> int | None:
+    """How many images pass the gate where no prediction changes; None: more than ten million."""
+    return images_to_settle(0, 0, 1, gate.margin_points(reference_top1) / 100)
 
 
 def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
-    """What `verify` tolerates on other machines: half as much again as was seen here, on all images that judged."""
+    """What `verify` tolerates on other machines: half as much again as was measured here, on all evaluation images."""
     seen = compare(reference, logits, TOLERANCES["int8"])
     return Tolerances(
         relative=max(_HEADROOM * seen.max_relative, TOLERANCES["fp16"].relative),
@@ -122,7 +122,7 @@ def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float
 def _calibration(
     evaluation_set: EvaluationSet, logits: NDArray[np.float32], temperature: float, resampling: Resampling
 ) -> tuple[float | None, float | None, float | None]:
-    """Expected calibration errors of the reference and the model, and the least rise that the images leave possible."""
+    """Expected calibration errors of the reference and the model, and the lower bound of its rise."""
     if evaluation_set.labels is None:
         return None, None, None
     labels = evaluation_set.labels
@@ -139,7 +139,7 @@ def _calibration(
     return expected_calibration_error(was, labels), expected_calibration_error(is_now, labels), least
 
 
-def _insane(broken: int, kl: NDArray[np.float64]) -> list[str]:
+def _score_faults(broken: int, kl: NDArray[np.float64]) -> list[str]:
     found = []
     if broken:
         found.append(f"{broken} of {len(kl)} images gave NaN or infinite outputs")
@@ -150,29 +150,29 @@ def _insane(broken: int, kl: NDArray[np.float64]) -> list[str]:
     return found
 
 
-def _miscalibrated(before: float | None, after: float | None, least_rise: float | None) -> list[str]:
-    """With few images the error itself is noise: a rise counts where it is there in 95 % of paired draws, too."""
-    if before is None or after is None or least_rise is None:
+def _calibration_faults(before: float | None, after: float | None, lowest_rise: float | None) -> list[str]:
+    """A rise counts only where 95 % of paired draws show it too: with few images the error itself is noise."""
+    if before is None or after is None or lowest_rise is None:
         return []
-    if after - before <= MOST_ECE_RISE or least_rise <= 0:
+    if after - before <= MOST_ECE_RISE or lowest_rise <= 0:
         return []
-    return [f"ECE rose from {before:.3f} to {after:.3f} though the temperature was fitted anew"]
+    return [f"ECE rose from {before:.3f} to {after:.3f} although the temperature was fitted anew"]
 
 
 def _verdict(
-    what: str, change: float, bounds: tuple[float, float], margin: float, insane: list[str], images: int, *, few: bool
+    what: str, change: float, bounds: tuple[float, float], margin: float, faults: list[str], images: int, *, few: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Stricter than `change_verdict`: a rung whose estimate itself is beyond the margin is not left open but fails.
+    """Stricter than `change_verdict`: a step whose estimate itself is beyond the margin fails and is not inconclusive.
 
-    Not where the images are too `few` to show that anything holds: there one changed prediction may be beyond the
-    margin and says nothing.
+    Not where the images are too `few` for any model to pass: one changed prediction may be beyond the margin then,
+    and shows nothing.
     """
     lower, upper = bounds
     worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
     if -change > margin and not (few and upper >= -margin):
-        insane = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *insane]
-    if insane:
-        return "fail", tuple(insane)
+        faults = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *faults]
+    if faults:
+        return "fail", tuple(faults)
     if change_verdict(lower, upper, margin) == "pass":
         return "pass", ()
     return "inconclusive", (f"{what} changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)

@@ -1,7 +1,7 @@
 """The range of every activation over the calibration images, measured once: min-max, percentiles, least squared error.
 
-Each number is of the float network, run by ONNX Runtime; one pass serves every way to set ranges and every engine whose
-quantizer takes them.
+All values are of the float network in ONNX Runtime; one pass serves every method and every engine whose quantizer takes
+ranges.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from edgeclf_runtime.backends.ort import import_onnxruntime
 
 Method = Literal["min-max", "percentile", "mse"]
 PERCENTILE = 99.99
-_SAMPLES = 4096  # of a tensor and image, evenly spread: the extremes are taken of all
+_SAMPLES = 4096  # of a tensor and image, evenly spread; the extremes are of all values
 _CLIPS = np.linspace(0.3, 1.0, 36)
 _LEVELS = 255
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What was seen of every float tensor: its extremes, and evenly spread values of each image."""
+    """Values of every float tensor: its extremes, and an evenly spread sample of each image."""
 
     extremes: dict[str, tuple[float, float]]
     values: dict[str, NDArray[np.float32]]
@@ -44,8 +44,8 @@ class Activations:
 
 
 def observe(model: bytes, pixels: NDArray[np.generic]) -> Activations:
-    """What the network's float tensors are on (N, …) inputs of its own type, one at a time."""
-    names, session = _watched(model)
+    """Values of the network's float tensors for (N, …) inputs of its own type, run one at a time."""
+    names, session = _with_all_outputs(model)
     entry = session.get_inputs()[0].name
     extremes: dict[str, tuple[float, float]] = {}
     seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
@@ -78,8 +78,8 @@ def least_squares(values: NDArray[np.float32], low: float, high: float) -> tuple
     return low * best, high * best
 
 
-def _watched(model: bytes) -> tuple[list[str], Any]:
-    """The names of all float tensors between nodes, and a session that gives them."""
+def _with_all_outputs(model: bytes) -> tuple[list[str], Any]:
+    """The names of all float tensors between nodes, and a session that returns them."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
@@ -96,7 +96,7 @@ def _watched(model: bytes) -> tuple[list[str], Any]:
 
 
 def open_quietly(model: bytes) -> Any:
-    """An ONNX Runtime session on the CPU that gives whatever is an output of the graph."""
+    """An ONNX Runtime session on the CPU that returns all outputs of the graph."""
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3

@@ -1,4 +1,4 @@
-"""Bias correction of a Q/DQ network: what quantization shifts on average, layer by layer, is taken out of the biases.
+"""Bias correction of a Q/DQ network: the mean shift by quantization is subtracted from the biases, layer by layer.
 
 The empirical form of Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction" (ICCV
 2019): in the order of the graph, so that each layer is corrected with all before it corrected already.
@@ -19,7 +19,7 @@ _CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1}
 
 
 def correct_biases(model: bytes, quantized: bytes, pixels: NDArray[np.generic]) -> bytes:
-    """The quantized network with the mean of every convolution's and Gemm's channels as in the float one.
+    """The quantized network whose convolutions and Gemms have the channel means of the float one.
 
     `pixels` are calibration images as the graph takes them.
     """

@@ -20,7 +20,7 @@ from edgeclf_runtime.bundle.quantization_report import Sensitivity
 
 @dataclass(frozen=True)
 class CalibratedNetwork:
-    """What quantizers work with (`Network`), and how sensitive the network's layers are."""
+    """What quantizers take (`Network`), and the sensitivity of the network's layers."""
 
     export_graph: ExportGraph
     calibration: CalibrationImages

@@ -1,4 +1,4 @@
-"""Calibration images: real, counted, seeded, class by class in turn, and never one that judges the model."""
+"""Calibration images: real, counted, seeded, class by class in turn, and never one of the evaluation images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import prepare_images, strictly
 
 CALIBRATION_IMAGES = 300
-FEW_IMAGES = 64  # below that single pictures set the ranges
+FEW_IMAGES = 64  # below that single images decide the ranges
 _THUMBNAIL_PX, _SAME_LEVELS = 8, 4.0  # a JPEG of quality 60 moved the mean of a block by 3 levels at most
 
 
@@ -31,11 +31,11 @@ class CalibrationImages:
     source
         Where they come from and how many there were to choose from.
     different
-        How many of them show another picture than all before: copies that were saved anew have other hashes.
+        How many of them differ from all others in what they show: copies that were saved anew have other hashes.
     hashes
         SHA-256 of each file.
     warnings
-        What makes them worth less than they could be, and what to do.
+        What is wrong with them, and what to do.
     """
 
     files: tuple[Path, ...]
@@ -48,10 +48,10 @@ class CalibrationImages:
 
     @property
     def too_few(self) -> str | None:
-        """What is wrong with them in one sentence, where they are too few to blame any layer; None: they are enough."""
+        """A sentence, where they are too few to hold any layer responsible; None: they are enough."""
         if self.different >= FEW_IMAGES:
             return None
-        shown = "" if self.different == len(self.files) else f", which show {self.different} different pictures"
+        shown = "" if self.different == len(self.files) else f", of which {self.different} are different"
         return (
             f"ranges were measured on {len(self.files)} images{shown}: give {FEW_IMAGES} different ones or more with "
             "--calib-data"
@@ -60,49 +60,51 @@ class CalibrationImages:
 
 def load_calibration(
     found: Sequence[LabelledImage],
-    judging: Collection[str],
+    evaluation: Collection[str],
     pixels: Pixels,
     *,
     called: str,
     most: int = CALIBRATION_IMAGES,
     seed: int = 0,
 ) -> CalibrationImages:
-    """At most `most` of the images, none of whose bytes are among `judging`.
+    """At most `most` of the images, none of which is among the `evaluation` images.
 
     Parameters
     ----------
-    judging
-        SHA-256 of every image that validates or tests: those never calibrate, whatever folder they lie in.
+    evaluation
+        SHA-256 of every validation and test image: those never calibrate, whatever folder they lie in.
     called
         Where the images come from, for messages and the manifest.
 
     Raises
     ------
     DataError
-        No image is left to calibrate on, or one can't be read. Random pictures never take their place.
+        No image is left to calibrate on, or one can't be read. Random images never take their place.
     """
     if most < 1:
         raise UsageError(f"wanted one calibration image or more, found {most}")
     if not found:
         raise DataError(f"{called}: no images to calibrate on; int8 needs real ones, {FEW_IMAGES} or more")
-    free = without(found, judging)
+    free = without(found, evaluation)
     if not free:
         raise DataError(
-            f"{called}: all {len(found)} images judge the model too, and those never calibrate; "
-            "name other images with --calib-data"
+            f"{called}: all {len(found)} images are evaluation images too, which never calibrate; "
+            "give other images with --calib-data"
         )
     chosen = choose(free, most, seed)
     warnings = []
     if len(free) < len(found):
-        warnings.append(f"{len(found) - len(free)} of {len(found)} images left out: copies, or images that judge")
+        warnings.append(f"{len(found) - len(free)} of {len(found)} images left out: copies, or evaluation images")
     if len(chosen) < FEW_IMAGES:
-        warnings.append(f"{len(chosen)} calibration images are few, ranges hang on single ones; {FEW_IMAGES} would do")
+        warnings.append(
+            f"only {len(chosen)} calibration images, so that single ones decide the ranges; {FEW_IMAGES} are enough"
+        )
     if lacking := len({image.labels for image in free}) - len({image.labels for image in chosen}):
         warnings.append(f"{lacking} classes have no calibration image; raise --calib-images")
     loaded = load_pixels(chosen, pixels, "the calibration images")
     different = count_different(loaded)
     if different < len(chosen) and different < FEW_IMAGES:
-        warnings.append(f"{len(chosen)} calibration images show only {different} different pictures")
+        warnings.append(f"only {different} of {len(chosen)} calibration images are different")
     return CalibrationImages(
         files=tuple(image.path for image in chosen),
         pixels=loaded,
@@ -129,7 +131,7 @@ def choose(found: Sequence[LabelledImage], most: int, seed: int) -> tuple[Labell
 def part(
     found: Sequence[LabelledImage], seed: int, share: float = 0.5
 ) -> tuple[tuple[LabelledImage, ...], tuple[LabelledImage, ...]]:
-    """Images in two parts, by hash and class by class, for sources without splits: to calibrate on, and to judge on.
+    """Images in two parts, by hash and class by class, for sources without splits: to calibrate on, and to evaluate on.
 
     Groups stay together; copies of one file fall into one part.
     """
@@ -140,9 +142,9 @@ def part(
     for image in ranked:
         counts = taken.setdefault(image.labels or (), [0, 0])
         key = image.group or image.sha256
-        judges = places.setdefault(key, counts[0] > share * sum(counts))
-        counts[int(judges)] += 1
-        parts[int(judges)].append(image)
+        to_evaluation = places.setdefault(key, counts[0] > share * sum(counts))
+        counts[int(to_evaluation)] += 1
+        parts[int(to_evaluation)].append(image)
     return tuple(parts[0]), tuple(parts[1])
 
 
@@ -153,7 +155,7 @@ def load_pixels(images: Sequence[LabelledImage], pixels: Pixels, role: str) -> N
 
 
 def count_different(pixels: NDArray[np.uint8]) -> int:
-    """How many of the (N, H, W, 3) pictures differ from all before them, by thumbnails: those survive an encoding."""
+    """How many of the (N, H, W, 3) images differ from all before them, by thumbnails, which survive re-encoding."""
     kept: list[NDArray[np.float64]] = []
     for thumbnail in map(_thumbnail, pixels):
         if all(np.abs(thumbnail - other).max() > _SAME_LEVELS for other in kept):
@@ -161,11 +163,11 @@ def count_different(pixels: NDArray[np.uint8]) -> int:
     return len(kept)
 
 
-def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(8, 8, 3): means of blocks; rows and columns that fill no block are left out."""
-    height, width = (max(1, size // _THUMBNAIL_PX) for size in picture.shape[:2])
-    rows, columns = picture.shape[0] // height, picture.shape[1] // width
-    blocks = picture[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
+    height, width = (max(1, size // _THUMBNAIL_PX) for size in image.shape[:2])
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    blocks = image[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
     return np.asarray(blocks.mean(axis=(1, 3)))
 
 
@@ -174,9 +176,9 @@ def digest(images: Sequence[LabelledImage]) -> str:
     return hashlib.sha256("\n".join(sorted(image.sha256 for image in images)).encode()).hexdigest()
 
 
-def without(found: Sequence[LabelledImage], judging: Collection[str]) -> tuple[LabelledImage, ...]:
-    """Each file once, and none that judges."""
-    kept = {image.sha256: image for image in found if image.sha256 not in judging}
+def without(found: Sequence[LabelledImage], evaluation: Collection[str]) -> tuple[LabelledImage, ...]:
+    """Each file once, and none of the evaluation images."""
+    kept = {image.sha256: image for image in found if image.sha256 not in evaluation}
     return tuple(kept.values())
 
 
@@ -185,7 +187,7 @@ def _rank(image: LabelledImage, seed: int) -> str:
 
 
 def _take(queue: Iterator[LabelledImage], chosen: list[LabelledImage], most: int) -> bool:
-    """One more image of a class, if there is one and room for it."""
+    """Takes one more image of a class, where there is one and room for it; False: the class has no more."""
     image = next(queue, None)
     if image is not None and len(chosen) < most:
         chosen.append(image)

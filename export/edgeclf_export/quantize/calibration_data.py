@@ -1,9 +1,10 @@
-"""The images of an INT8 export, each with one job: to calibrate, to choose the rung, or to give the final figure."""
+"""The images of an INT8 export, each with one role: to calibrate, to choose the step of the ladder, or to test."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgeclf_export.quantize.calibration import (
     part,
     without,
 )
-from edgeclf_export.quantize.few_images import SELECTED, More, about, what_can_be_shown
+from edgeclf_export.quantize.few_images import SELECTED, ExtraImages, about, what_can_be_shown
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, read_folder
@@ -28,47 +29,55 @@ from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import Progress
 
 NO_IMAGES = (
-    "int8 needs real images to calibrate and to judge on: give --calib-data DIR (best with a folder for each label), "
-    "or export a run, which knows its own"
+    "int8 needs real images to calibrate and to evaluate on: give --calib-data DIR (best with a folder for each "
+    "label), or export a run, which has its own"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Options:
-    """What is asked of an INT8 model.
+    """What an INT8 model is calibrated on, and the accuracy gate that it has to pass.
 
     Attributes
     ----------
     calib_data
         Folder to calibrate on; None: the training images of the run.
     calib_images
-        How many; None: 300, fewer where labels are too few and some are wanted to compare predictions on.
-    floor
+        How many; None: 300, or fewer where labels are too few and some images are needed to compare predictions on.
+    gate
         The most that top-1 may fall.
     fallback
-        Take 16 bits where no int8 rung holds, instead of failing.
+        Take 16 bits where no int8 step passes the gate, instead of failing.
+    floor
+        Former name of `gate`, when it is made.
     """
 
     calib_data: Path | None = None
     calib_images: int | None = None
-    floor: AccuracyGate = AccuracyGate()
+    gate: AccuracyGate = AccuracyGate()
     fallback: bool = False
     seed: int = 0
+    floor: InitVar[AccuracyGate | None] = None
+
+    def __post_init__(self, floor: AccuracyGate | None) -> None:
+        if floor is not None:
+            warnings.warn("Int8Options(floor=…) is now Int8Options(gate=…)", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "gate", floor)
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs:
-    """Images to calibrate on, to judge and to test with; `called` is where the first come from."""
+class Roles:
+    """Images to calibrate on, to evaluate and to test with; `source` is where the first come from."""
 
-    calibrate: Sequence[LabelledImage]
-    judge: Sequence[LabelledImage]
+    calibration: Sequence[LabelledImage]
+    evaluation: Sequence[LabelledImage]
     test: Sequence[LabelledImage]
-    called: str
+    source: str
 
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What calibrates, what chooses (`evaluation_set` and its `pixels`), and how to look at the test images, once."""
+    """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once."""
 
     calibration: CalibrationImages
     evaluation_set: EvaluationSet
@@ -81,87 +90,97 @@ def load_calibration_data(
     options: Int8Options,
     progress: Progress,
 ) -> CalibrationData:
-    """The images by their jobs; no image has two. a note says what the images that judge can show.
+    """The images by their roles; no image has two. A note reports what the evaluation images can show.
 
     Raises
     ------
     UsageError
-        There is neither a run nor --calib-data to take images from.
+        Neither a run nor --calib-data gives images.
     DataError
-        No image is left to calibrate or to judge on; an image can't be read.
+        No image is left to calibrate or to evaluate on; an image can't be read.
     """
     if exportable.scores != "softmax":
-        raise UsageError("int8 has a floor of top-1, and a network of sigmoid scores has no top-1; export fp16")
-    data, jobs = exportable.data, share_out(exportable, options)
-    judges = {image.sha256 for image in (*jobs.judge, *jobs.test)}
-    more = More.needed(jobs.judge, options.floor)
-    free = len(without(jobs.calibrate, judges))
+        raise UsageError(
+            "int8 has to pass an accuracy gate on top-1, and a network of sigmoid scores has no top-1; export fp16"
+        )
+    data, roles = exportable.data, assign_images(exportable, options)
+    held_out = {image.sha256 for image in (*roles.evaluation, *roles.test)}
+    extra = ExtraImages.needed(roles.evaluation, options.gate)
+    free = len(without(roles.calibration, held_out))
     progress.step("reading the calibration images")
     calibration = load_calibration(
-        jobs.calibrate,
-        judges,
+        roles.calibration,
+        held_out,
         exportable.pixels,
-        called=jobs.called,
-        most=options.calib_images or more.spared(free, CALIBRATION_IMAGES),
+        called=roles.source,
+        most=options.calib_images or extra.spared(free, CALIBRATION_IMAGES),
         seed=options.seed,
     )
-    pool = (*jobs.calibrate, *(data.split.of("train") if data is not None else ()))
-    others = more.of(without(pool, judges | calibration.hashes))
-    source = f"validation images of {data.called}" if data is not None else f"half of {jobs.called}"
-    progress.note(what_can_be_shown(jobs.judge, others, source, options.floor))
-    judging = [*jobs.judge, *others]
-    progress.step(f"running the reference on {len(judging)} images that judge")
-    pixels = load_pixels(judging, exportable.pixels, "the images that judge")
+    pool = (*roles.calibration, *(data.split.of("train") if data is not None else ()))
+    others = extra.of(without(pool, held_out | calibration.hashes))
+    source = f"validation images of {data.called}" if data is not None else f"half of {roles.source}"
+    progress.note(what_can_be_shown(roles.evaluation, others, source, options.gate))
+    images = [*roles.evaluation, *others]
+    progress.step(f"running the reference on {len(images)} evaluation images")
+    pixels = load_pixels(images, exportable.pixels, "the evaluation images")
     temperature = exportable.training.temperature if exportable.training else None
-    logits = exportable.answer(pixels)
+    logits = exportable.run_reference(pixels)
     evaluation_set = _evaluation_set(
-        jobs.judge, exportable.labels, logits[: len(jobs.judge)], f"{source}, {SELECTED}", temperature
+        roles.evaluation, exportable.labels, logits[: len(roles.evaluation)], f"{source}, {SELECTED}", temperature
     )
     if others:
-        learnt = {image.sha256 for image in data.split.of("train")} if data is not None else set()
+        trained_on = {image.sha256 for image in data.split.of("train")} if data is not None else set()
         evaluation_set = EvaluationSet(
-            logits, None, evaluation_set.temperature, _groups(judging), about(jobs.judge, others, source, learnt)
+            logits,
+            None,
+            evaluation_set.temperature,
+            _groups(images),
+            about(roles.evaluation, others, source, trained_on),
         )
-    if not jobs.test or data is None:
+    if not roles.test or data is None:
         return CalibrationData(calibration, evaluation_set, pixels, None)
     count_use = data.count_use
 
     def open_test(digest: str) -> tuple[EvaluationSet, NDArray[np.uint8]]:
-        told = count_use(digest)
-        shown = load_pixels(jobs.test, exportable.pixels, "the test images")
+        source = count_use(digest)
+        test_pixels = load_pixels(roles.test, exportable.pixels, "the test images")
         return _evaluation_set(
-            jobs.test, exportable.labels, exportable.answer(shown), told, evaluation_set.temperature
-        ), shown
+            roles.test, exportable.labels, exportable.run_reference(test_pixels), source, evaluation_set.temperature
+        ), test_pixels
 
     return CalibrationData(calibration, evaluation_set, pixels, open_test)
 
 
-def share_out(exportable: Exportable, options: Int8Options) -> Jobs:
-    """Images by their jobs: a run's by its splits, a folder's in two halves.
+def assign_images(exportable: Exportable, options: Int8Options) -> Roles:
+    """Images by their roles: a run's by its splits, a folder's in two halves.
 
     Raises
     ------
     UsageError
-        There is neither a run nor --calib-data to take images from.
+        Neither a run nor --calib-data gives images.
     DataError
-        No image is left to judge on.
+        No image is left to evaluate on.
     """
     data, folder = exportable.data, options.calib_data
     if data is not None:
         train, val, test = map(data.split.of, SPLITS)
         if not val:
-            raise DataError(f"{data.called} has no validation images, which choose the int8 rung; split it with some")
+            raise DataError(
+                f"{data.called} has no validation images, which int8 is evaluated on; split the data with some"
+            )
         if folder is None:
-            return Jobs(train, val, test, f"training images of {data.called}")
-        return Jobs(read_folder(folder, exportable.labels), val, test, folder.resolve().name)
+            return Roles(train, val, test, f"training images of {data.called}")
+        return Roles(read_folder(folder, exportable.labels), val, test, folder.resolve().name)
     if folder is None:
         raise UsageError(NO_IMAGES)
     found = read_folder(folder, exportable.labels)
-    calibrating, judging = part(found, options.seed)
-    if not judging:
-        told = f"{len(found)} images, too few" if found else "no images"
-        raise DataError(f"{folder}: {told} to calibrate on some and to judge on others; {FEW_IMAGES} for each would do")
-    return Jobs(calibrating, judging, (), folder.resolve().name)
+    calibration, evaluation = part(found, options.seed)
+    if not evaluation:
+        count = f"{len(found)} images, too few" if found else "no images"
+        raise DataError(
+            f"{folder}: {count} to calibrate on some and to evaluate on others; {FEW_IMAGES} for each are enough"
+        )
+    return Roles(calibration, evaluation, (), folder.resolve().name)
 
 
 def _evaluation_set(

@@ -1,4 +1,4 @@
-"""The bundle of the step of the ladder that was chosen: its files, its candidates, its golden images, its proof."""
+"""The bundle of the chosen step of the ladder: its files, its candidates, its golden images, its proof."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from edgeclf_runtime.machine.facts import machine_facts
 
 
 def write_bundle(
-    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+    draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, reference_outputs: NDArray[np.float32]
 ) -> tuple[Manifest, Proof]:
-    """The chosen rung's files and the candidates' as a proven bundle in the new folder `draft`."""
+    """The chosen step's files and the candidates' as a proven bundle in the new folder `draft`."""
     draft.mkdir()
     manifest = chosen.trial.manifest
     if manifest is None:
@@ -38,26 +38,29 @@ def write_bundle(
         place = draft / FOLDER / trial.folder.name
         _copy(trial.folder, place)
         owns[trial.step.name] = _own_outputs(trials, trial, place, images)
-    golden = write_golden(draft / "golden", images, answers)
+    golden = write_golden(draft / "golden", images, reference_outputs)
     manifest = replace(
         manifest,
         golden=golden,
-        tolerances=trials.tolerances(chosen.trial, images.batch, answers),
+        tolerances=trials.tolerances(chosen.trial, images.batch, reference_outputs),
         shares=chosen.trial.step.shares,
         ladder=chosen.ladder,
         calibration=chosen.calibration if manifest.weights_precision == "int8" else None,
         candidates=tuple(
             _candidate(
-                trial, chosen.calibration, trials.tolerances(trial, images.batch, answers), owns[trial.step.name]
+                trial,
+                chosen.calibration,
+                trials.tolerances(trial, images.batch, reference_outputs),
+                owns[trial.step.name],
             )
             for trial in chosen.candidates
         ),
     )
-    return prove_and_seal(draft, manifest, images, answers, trials.target.open, trials.target.proves)
+    return prove_and_seal(draft, manifest, images, reference_outputs, trials.target.open, trials.target.proves)
 
 
 def _own_outputs(trials: Trials, trial: Trial, place: Path, images: ProofImages) -> OwnOutputs:
-    """What a candidate itself gives for the golden images, written beside its files at `place`."""
+    """A candidate's own outputs for the golden images, written beside its files at `place`."""
     manifest = trial.manifest
     if manifest is None:
         raise ValueError(f"{trial.step.name} has no model")

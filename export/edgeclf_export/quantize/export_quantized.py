@@ -1,4 +1,4 @@
-"""int8 and auto for all targets of an export: a ladder each, a bundle each, and what became of those without one."""
+"""int8 and auto for all targets of an export: a ladder and a bundle each, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRECISIONS = ("int8", "auto")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which precision, for which targets, where each bundle goes; `fallback_places` if 16 bits are kept instead."""
+    """Which precision, for which targets, where each bundle goes; `fallback_places`: where bundles of 16 bits go."""
 
     precision: str
     targets: Mapping[str, Target]
@@ -50,7 +50,7 @@ def export_quantized(
     options: Int8Options,
     export_graph: ExportGraph,
     images: ProofImages,
-    answers: NDArray[np.float32],
+    reference_outputs: NDArray[np.float32],
     progress: Progress,
     time: TimeCalls = time_calls,
 ) -> Iterator[tuple[Path, Manifest, Proof]]:
@@ -59,24 +59,24 @@ def export_quantized(
     Raises
     ------
     TargetsFailed
-        When all were tried: of one or more targets no step holds the floor, or the finished bundle differs from what
-        was judged. What came nearest is kept aside as NAME.failed.
+        After all were tried: for one or more targets no step passes the accuracy gate, or the finished bundle differs
+        from the model that was evaluated. What came nearest is kept aside as NAME.failed.
     UsageError, DataError
-        As `load_calibration_data`: images to calibrate and to judge on are missing.
+        As `load_calibration_data`: images to calibrate and to evaluate on are missing.
     """
     calibration_data = load_calibration_data(exportable, options, progress)
     network = CalibratedNetwork(export_graph, calibration_data.calibration)
     failed: list[Failed] = []
     made: list[str] = []
     for target, place in order.places.items():
-        with tempfile.TemporaryDirectory() as workshop:
+        with tempfile.TemporaryDirectory() as scratch:
             trials = Trials(
                 order.targets[target],
                 export_graph,
                 calibration_data.evaluation_set,
                 calibration_data.pixels,
-                options.floor,
-                Path(workshop),
+                options.gate,
+                Path(scratch),
             )
             destination = place
             try:
@@ -94,11 +94,11 @@ def export_quantized(
                     destination = order.fallback_places[target, precision]
                 progress.step(f"proving {destination.name}")
                 with writing(destination, force=order.force) as draft:
-                    manifest, proof = write_bundle(draft, chosen, trials, images, answers)
+                    manifest, proof = write_bundle(draft, chosen, trials, images, reference_outputs)
                     if proof.verdict == "fail":
                         raise GateError(keep_aside(draft, destination, proof))
             except LadderFailed as error:
-                aside = _keep_nearest(error, destination, trials, images, answers)
+                aside = _keep_nearest(error, destination, trials, images, reference_outputs)
                 failed.append(
                     Failed(
                         target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
@@ -115,12 +115,12 @@ def export_quantized(
 
 
 def _keep_nearest(
-    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, answers: NDArray[np.float32]
+    error: LadderFailed, destination: Path, trials: Trials, images: ProofImages, reference_outputs: NDArray[np.float32]
 ) -> Path | None:
-    """The nearest step's bundle, as NAME.failed; None: there is none."""
+    """Keeps the nearest step's bundle as NAME.failed; None: there is none."""
     if error.nearest is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / destination.name
-        write_bundle(draft, error.nearest, trials, images, answers)
+        write_bundle(draft, error.nearest, trials, images, reference_outputs)
         return set_aside(draft, destination)

@@ -1,27 +1,27 @@
-"""The ladder: ranges, bias correction, the worst layers in float, then 16 bits; the first rung that holds is enough."""
+"""The ladder: ranges, bias correction, the worst layers in float, then 16 bits; the first step that passes ends it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
-from edgeclf_export.quantize.accuracy_gate import hopeless
+from edgeclf_export.quantize.accuracy_gate import too_few_to_pass
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.sensitivity import worst
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_export.targets.quantizer import Recipe
 from edgeclf_runtime.backends.audit import LEAST_SHARE
-from edgeclf_runtime.bundle.quantization_report import Judged, Sensitivity
+from edgeclf_runtime.bundle.quantization_report import Sensitivity
 from edgeclf_runtime.progress import Progress
 
-LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most harmful first
+LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most sensitive first
 MOST_RESPONSIBLE = 5
 
 
 def search_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) -> list[Trial]:
-    """The int8 rungs that were tried, in order; the last one holds, or none does.
+    """The int8 steps that were tried, in order; the last one passes the gate, or none does.
 
-    Where so few images judge that no rung could be shown to hold, the first that does not fail is enough.
+    Where the evaluation images are too few for any step to pass, the search ends at the first that does not fail.
     """
     tried: list[Trial] = []
     for recipe in _recipes(trials, network, tried):
@@ -29,13 +29,13 @@ def search_int8(trials: Trials, network: CalibratedNetwork, progress: Progress) 
         write = partial(trials.quantizer.write, network, recipe)
         trial = trials.attempt(recipe.name, recipe.did, write, leave=recipe.leave)
         tried.append(trial)
-        if trial.step.holds or (trial.is_usable and _nothing_can_be_shown(trials, trial)):
+        if trial.step.holds or (trial.is_usable and _no_step_can_pass(trials, trial)):
             break
     return tried
 
 
 def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
-    """The rungs of 16 bits that this machine's engine computes in; the first that it takes is enough."""
+    """The steps of 16 bits, up to the first that this machine's engine computes in."""
     tried: list[Trial] = []
     for precision in trials.quantizer.lower:
         tried.append(float_step(trials, precision, progress))
@@ -45,26 +45,26 @@ def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
 
 
 def float_step(trials: Trials, precision: str, progress: Progress) -> Trial:
-    """A rung that is not quantized."""
+    """A step that is not quantized."""
     progress.step(f"{trials.target.name}: {precision}")
     did = {"fp32": "as it was trained", "fp16": "weights stored in 16 bits", "bf16": "computed in 16 bits"}[precision]
     return trials.attempt(precision, did, partial(trials.target.build, trials.export_graph, precision))
 
 
-def blame(network: CalibratedNetwork, tried: list[Trial]) -> tuple[Sensitivity, ...]:
-    """The layers that quantization harms most, where the ladder had to ask."""
-    asked = any(trial.step.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
-    return network.sensitivities[:MOST_RESPONSIBLE] if asked else ()
+def responsible_layers(network: CalibratedNetwork, tried: list[Trial]) -> tuple[Sensitivity, ...]:
+    """The most sensitive layers, where the ladder had to measure them."""
+    measured = any(trial.step.float_layers for trial in tried) or not any(trial.is_usable for trial in tried)
+    return network.sensitivities[:MOST_RESPONSIBLE] if measured else ()
 
 
 def best(tried: list[Trial]) -> Trial | None:
-    """The rung that holds, else the usable one whose bound is nearest to holding."""
+    """The step that passes, else the usable one whose bound is nearest to the gate."""
     usable = [trial for trial in tried if trial.is_usable]
     return max(usable, key=lambda trial: (trial.step.holds, _bound(trial)), default=None)
 
 
 def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> Iterator[Recipe]:
-    """Each rung builds on the best of those before it, which `tried` holds meanwhile."""
+    """The recipes to try; each builds on the best of those before it, which `tried` holds meanwhile."""
     quantizer = trials.quantizer
     known: dict[str, Recipe] = {}
     for recipe in map(Recipe, quantizer.methods):
@@ -87,11 +87,11 @@ def _recipes(trials: Trials, network: CalibratedNetwork, tried: list[Trial]) -> 
 
 
 def _best_recipe(tried: list[Trial], known: dict[str, Recipe]) -> Recipe:
-    """Of the recipes tried the one that harmed least: by the bound of top-1, then by the divergence of scores."""
-    judged = [t for t in tried if t.step.name in known and t.step.judged is not None]
-    if not judged:
+    """The best recipe of those tried: by the bound of top-1, then by the divergence of scores."""
+    evaluated = [t for t in tried if t.step.name in known and t.step.judged is not None]
+    if not evaluated:
         return next(iter(known.values()))
-    return known[max(judged, key=_merit).step.name]
+    return known[max(evaluated, key=_merit).step.name]
 
 
 def _merit(trial: Trial) -> tuple[float, float]:
@@ -102,9 +102,10 @@ def _bound(trial: Trial) -> float:
     return trial.step.judged.bound_points if trial.step.judged else float("-inf")
 
 
-def _nothing_can_be_shown(trials: Trials, trial: Trial) -> bool:
-    """Whether more steps of the ladder would tell no more: so few images, and at most one prediction changed."""
-    judged: Judged | None = trial.step.judged
-    if judged is None or not hopeless(judged.images, trials.floor, judged.top1_reference):
+def _no_step_can_pass(trials: Trials, trial: Trial) -> bool:
+    """Whether more steps would show no more: the images are too few, and at most one prediction changed."""
+    evaluation = trial.step.judged
+    if evaluation is None or not too_few_to_pass(evaluation.images, trials.gate, evaluation.top1_reference):
         return False
-    return judged.right_to_wrong - judged.wrong_to_right <= 1 or -judged.change_points <= judged.margin_points
+    lost = evaluation.right_to_wrong - evaluation.wrong_to_right
+    return lost <= 1 or -evaluation.change_points <= evaluation.margin_points

@@ -1,4 +1,4 @@
-"""Which step of a climbed ladder is kept, which go along as candidates, and the figure on test images."""
+"""Which step of the ladder becomes the model, which go along as candidates, and the figure on test images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from edgeclf_export.quantize.accuracy_gate import evaluate_step
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options
-from edgeclf_export.quantize.ladder import best, blame, float_step, lower_precision, search_int8
+from edgeclf_export.quantize.ladder import best, float_step, lower_precision, responsible_layers, search_int8
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
@@ -26,7 +26,7 @@ TIMED_WITH = SessionOptions(threads=1)  # sessions side by side: pools of thread
 
 @dataclass(frozen=True)
 class Chosen:
-    """The trial that becomes the bundle's model, those that go along as candidates, and the ladder that says why."""
+    """The trial that becomes the bundle's model, those that go along as candidates, and the record of the ladder."""
 
     trial: Trial
     candidates: tuple[Trial, ...]
@@ -35,9 +35,9 @@ class Chosen:
 
 
 class LadderFailed(GateError):
-    """No step of the ladder holds the floor, or the one that was chosen breaks it on test images.
+    """No step of the ladder passes the accuracy gate, or the chosen one fails it on test images.
 
-    `nearest`: what a bundle of the step that came nearest would hold, to be looked at; None: the engine refused all.
+    `nearest`: what a bundle of the step that came nearest would hold, to inspect; None: the engine refused all.
     """
 
     def __init__(self, message: str, ladder: Ladder, nearest: Chosen | None) -> None:
@@ -55,12 +55,12 @@ def choose(
     progress: Progress,
     time: TimeCalls = time_calls,
 ) -> Chosen:
-    """Climbs the ladder and decides. Without `auto` the first int8 rung that holds is kept, whatever its speed.
+    """Searches the ladder and decides. Without `auto` the first int8 step that passes is kept, whatever its speed.
 
-    Raises LadderFailed where nothing holds; the message names the layers to blame.
+    Raises LadderFailed where nothing passes; the message names the layers responsible.
     """
     int8 = search_int8(trials, network, progress)
-    responsible = blame(network, int8)
+    responsible = responsible_layers(network, int8)
     kept = best(int8)
     timed: Race | None = None
     if auto:
@@ -72,21 +72,21 @@ def choose(
     elif kept is not None:
         tried, chosen, candidates = int8, kept, ()
         why = (
-            "the first step that holds the floor"
+            "the first step that passes the accuracy gate"
             if kept.step.holds
-            else "nearest to the floor; too few images are evaluated to show that any step holds it"
+            else "nearest to the accuracy gate; the evaluation images are too few for any step to pass it"
         )
     else:
         others = lower_precision(trials, progress) if options.fallback else []
-        fallen = best(others)
-        if fallen is None:
+        fallback = best(others)
+        if fallback is None:
             raise _refused(trials, network, [*int8, *others], responsible, calibration_data)
-        tried, chosen, candidates = [*int8, *others], fallen, ()
-        why = "no int8 rung holds the floor, and --fallback asks for 16 bits then"
+        tried, chosen, candidates = [*int8, *others], fallback, ()
+        why = "no int8 step passes the accuracy gate, and --fallback asks for 16 bits then"
     final = _final(trials, chosen, calibration_data, progress)
     ladder = Ladder(
-        floor=options.floor,
-        rungs=tuple(_became(trial, chosen, candidates, timed) for trial in tried),
+        floor=options.gate,
+        rungs=tuple(_with_outcome(trial, chosen, candidates, timed) for trial in tried),
         chosen=chosen.step.name,
         why=why,
         blame=responsible,
@@ -101,14 +101,14 @@ def choose(
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
-    """Who may win by speed: what holds the floor; where images are too few for fp32 to hold it, what does not fail."""
+    """Which may win by speed: those that pass the gate; where images are too few for that, those that do not fail."""
     return [trial for trial in tried if (trial.step.holds if fp32.step.holds else trial.is_usable)]
 
 
 def _fastest(
     trials: Trials, racing: Sequence[Trial], progress: Progress, time: TimeCalls
 ) -> tuple[Trial, Race | None, str]:
-    """Measured, interleaved; a portable bundle is measured where it is built, so there int8 stands first."""
+    """The fastest, timed in turns. A portable bundle is timed where it is built, so here the first, int8, is taken."""
     if trials.target.on_device is not None:
         return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
     progress.step(f"{trials.target.name}: timing {len(racing)} models in turns")
@@ -116,13 +116,17 @@ def _fastest(
     name = timed.fastest()
     chosen = next(trial for trial in racing if trial.step.name == name)
     if name == "fp32":
-        return chosen, timed, f"nothing that holds is faster than fp32 by more than the noise of {timed.noise:.0%}"
-    holds = "holds" if chosen.step.holds else "does not fail"
+        return (
+            chosen,
+            timed,
+            f"nothing that passes the gate is faster than fp32 by more than the A/A noise of {timed.noise:.0%}",
+        )
+    passes = "passes the gate" if chosen.step.holds else "does not fail"
     times = 1 / timed.speeds[name].ratio
-    return chosen, timed, f"the fastest that {holds}: {times:.2f} x fp32 on this machine (noise {timed.noise:.0%})"
+    return chosen, timed, f"the fastest that {passes}: {times:.2f} x fp32 on this machine (A/A noise {timed.noise:.0%})"
 
 
-def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Step:
+def _with_outcome(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Step:
     speed = timed.speeds.get(trial.step.name) if timed else None
     step = trial.step
     if speed is not None:
@@ -135,21 +139,21 @@ def _became(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Rac
 
 
 def _final(trials: Trials, chosen: Trial, calibration_data: CalibrationData, progress: Progress) -> Judged | None:
-    """The figure on test images, looked at once and counted."""
+    """The figure on test images, which are used once; the use is counted."""
     if calibration_data.open_test is None or chosen.manifest is None:
         return None
     evaluation_set, pixels = calibration_data.open_test(hash_file(chosen.folder / MANIFEST))
     progress.step(f"{trials.target.name}: the final figure on {len(pixels)} test images")
-    logits = trials.answers(chosen.folder, chosen.manifest, pixels)
-    return evaluate_step(evaluation_set, logits, trials.floor, chosen.manifest.temperature)
+    logits = trials.logits(chosen.folder, chosen.manifest, pixels)
+    return evaluate_step(evaluation_set, logits, trials.gate, chosen.manifest.temperature)
 
 
 def _broken_on_test(trials: Trials, chosen: Chosen, final: Judged) -> LadderFailed:
     ladder, name = chosen.ladder, chosen.trial.step.name
     rungs = tuple(replace(step, became="failed") if step.name == name else step for step in ladder.rungs)
-    ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} held on validation images, not on test images")
+    ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} passed on validation images, not on test images")
     return LadderFailed(
-        f"{trials.target.name} {name} held its floor on validation images, and on test images "
+        f"{trials.target.name} {name} passed the accuracy gate on validation images, but on test images "
         f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop",
         ladder,
         replace(chosen, ladder=ladder),
@@ -165,10 +169,10 @@ def _refused(
 ) -> LadderFailed:
     nearest = max(tried, key=lambda trial: trial.step.judged.bound_points if trial.step.judged else float("-inf"))
     ladder = Ladder(
-        floor=trials.floor,
+        floor=trials.gate,
         rungs=tuple(replace(trial.step, became="failed") for trial in tried),
         chosen="",
-        why=f"none holds the floor; nearest is {nearest.step.name}",
+        why=f"none passes the accuracy gate; nearest is {nearest.step.name}",
         blame=tuple(responsible),
         warnings=calibration_data.calibration.warnings,
         final=None,
@@ -187,12 +191,12 @@ def _refusal(
 ) -> str:
     reasons = nearest.step.problem or "; ".join(nearest.step.judged.reasons if nearest.step.judged else ())
     layers = ", ".join(sensitivity.node for sensitivity in responsible) or "none could be measured"
-    # ranges of a few pictures harm every layer: no layer is to blame for them
-    cause = calibration_data.calibration.too_few or f"The layers to blame: {layers}"
+    # ranges of a few images are wrong for every layer: then no layer is responsible
+    cause = calibration_data.calibration.too_few or f"The layers responsible: {layers}"
     return (
-        f"{trials.target.name}: none of {len(tried)} steps of the ladder holds the floor of {trials.floor}; nearest is "
-        f"{nearest.step.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a larger "
-        "--max-drop"
+        f"{trials.target.name}: none of {len(tried)} steps of the ladder passes the accuracy gate of {trials.gate}; "
+        f"nearest is {nearest.step.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a "
+        "larger --max-drop"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which layers quantization harms: each is quantized alone, in the float network, and the answers compared."""
+"""How sensitive each layer is: it is quantized alone, in the float network, and the logits are compared."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
 
 
 def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[Sensitivity, ...]:
-    """Every convolution and matrix product with constant weights, the most harmful first.
+    """Every convolution and matrix product with constant weights, the most sensitive first.
 
-    `pixels` are calibration images as the graph takes them: images that judge choose nothing here.
+    `pixels` are calibration images as the graph takes them: evaluation images choose nothing here.
     """
     import onnx
 
     network = onnx.load_from_string(model)
     found = layers(network)
     pixels = pixels[:IMAGES]
-    wanted = _answers(network, pixels)
+    wanted = _logits(network, pixels)
     total = max(1, sum(layer.macs for layer in found))
     sensitivities = [
-        Sensitivity(layer.node, layer.operator, _divergence(wanted, _answers(variant, pixels)), layer.macs / total)
+        Sensitivity(layer.node, layer.operator, _divergence(wanted, _logits(variant, pixels)), layer.macs / total)
         for layer in found
         if layer.weight is not None and (variant := quantize_alone(network, layer, ranges)) is not None
     ]
@@ -41,7 +41,7 @@ def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[
 
 
 def worst(sensitivities: tuple[Sensitivity, ...], share: float, most_macs: float) -> tuple[str, ...]:
-    """The nodes that make up `share` of all layers, most harmful first, with at most `most_macs` of the work."""
+    """The nodes that make up `share` of all layers, most sensitive first, with at most this share of the MACs."""
     chosen: list[str] = []
     macs = 0.0
     for sensitivity in sensitivities:
@@ -93,7 +93,7 @@ def _output_axis(node: Any) -> int:
     return _OUTPUT_AXIS[node.op_type]
 
 
-def _answers(model: Any, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+def _logits(model: Any, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
     session = open_quietly(model.SerializeToString())
     entry = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {entry: pixels[i : i + 8]})[0] for i in range(0, len(pixels), 8)])

@@ -1,4 +1,4 @@
-"""One rung of the ladder: a model is written, opened as a device would open it, audited and judged."""
+"""One step of the ladder: a model is written, opened as a device would open it, audited and evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgeclf_runtime.errors import BackendError
 
 @dataclass(frozen=True)
 class Trial:
-    """A rung, and the folder and manifest of its model; `manifest` None: the engine refused it."""
+    """A step, and the folder and manifest of its model; `manifest` None: the engine refused it."""
 
     step: Step
     folder: Path
@@ -33,51 +33,51 @@ class Trial:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a bundle may be made of it: it holds, or too few images leave that open."""
-        judged = self.step.judged
-        return self.step.problem is None and judged is not None and judged.verdict != "fail"
+        """Whether a bundle may be made of it: it passes the gate, or too few images leave that open."""
+        evaluation = self.step.judged
+        return self.step.problem is None and evaluation is not None and evaluation.verdict != "fail"
 
 
 @dataclass(frozen=True)
 class Trials:
-    """How every rung of one target is tried: on the same images, against the same reference, for the same floor."""
+    """How every step of one target is tried: on the same images, against the same reference and accuracy gate."""
 
     target: Target
     export_graph: ExportGraph
     evaluation_set: EvaluationSet
     pixels: NDArray[np.uint8]
-    floor: AccuracyGate
-    workshop: Path
+    gate: AccuracyGate
+    scratch: Path
 
     @property
     def quantizer(self) -> Quantizer:
-        """The target's; whoever asks for int8 has checked that there is one."""
+        """The target's; a caller that wants int8 has checked that there is one."""
         if self.target.quantizer is None:
             raise ValueError(f"{self.target.name} has no quantizer")
         return self.target.quantizer
 
     def attempt(self, name: str, did: str, write: Callable[[Path], Built], *, leave: tuple[str, ...] = ()) -> Trial:
-        """The rung that comes of it. An engine that refuses the model is a rung that failed, not the end."""
-        folder = self.workshop / self.target.name / in_a_path(name)
+        """Tries a model. Where the engine refuses it, the step has failed, and the search goes on."""
+        folder = self.scratch / self.target.name / in_a_path(name)
         folder.mkdir(parents=True)
         try:
             built = write(folder)
             manifest = describe(self.export_graph, self.target.name, built, NO_GOLDEN)
             seal(folder, manifest)
-            logits = self.answers(folder, manifest, self.pixels)
+            logits = self.logits(folder, manifest, self.pixels)
         except BackendError as error:
             step = Step(name, name.split()[0], did, leave, None, 0, None, problem=str(error))
             return Trial(step, folder, None)
-        judged = evaluate_step(self.evaluation_set, logits, self.floor)
+        evaluation = evaluate_step(self.evaluation_set, logits, self.gate)
         tolerances = manifest.tolerances
         if built.weights_precision == "int8":
             tolerances = measured_tolerances(self.evaluation_set.reference, logits)
-        elif built.compute_precision != "fp32":  # the floor is what was asked for, so it decides here too
+        elif built.compute_precision != "fp32":  # the accuracy gate was asked for, so it decides here too
             tolerances = coarser(tolerances, measured_tolerances(self.evaluation_set.reference, logits))
         manifest = replace(
             manifest,
-            temperature=judged.temperature,
-            temperature_fit=judged.temperature_fit or manifest.temperature_fit,
+            temperature=evaluation.temperature,
+            temperature_fit=evaluation.temperature_fit or manifest.temperature_fit,
             tolerances=tolerances,
         )
         seal(folder, manifest)
@@ -89,27 +89,27 @@ class Trials:
             float_layers=leave,
             shares=shares,
             model_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST),
-            judged=judged,
+            judged=evaluation,
             problem=Audit(shares or {}).shortfall(built.compute_precision),
         )
         return Trial(step, folder, manifest)
 
-    def answers(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, classes) logits of a written model, opened as a device opens it."""
         with self.target.open(Bundle.open(folder)) as session:
             return run_pixels(session, manifest, pixels)
 
-    def tolerances(self, trial: Trial, pixels: NDArray[np.uint8], answers: NDArray[np.float32]) -> Tolerances:
-        """Those of the images that judged and of the proof's, with which devices verify, where these differ more.
+    def tolerances(self, trial: Trial, pixels: NDArray[np.uint8], reference_outputs: NDArray[np.float32]) -> Tolerances:
+        """What `verify` tolerates: the largest differences on the evaluation images and on the proof's.
 
-        What is further off than int8 of any kind may be is not tolerated: there the proof shall fail.
+        Differences beyond the tolerances of int8 in general are not added: the proof has to fail then.
         """
         manifest = trial.manifest
         if manifest is None:
             raise ValueError(f"{trial.step.name} has no model")
         if manifest.weights_precision != "int8":
             return manifest.tolerances
-        seen = measured_tolerances(answers, self.answers(trial.folder, manifest, pixels))
+        seen = measured_tolerances(reference_outputs, self.logits(trial.folder, manifest, pixels))
         most = TOLERANCES["int8"]
         known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
         return coarser(manifest.tolerances, seen) if known else manifest.tolerances

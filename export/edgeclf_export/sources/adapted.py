@@ -1,4 +1,4 @@
-"""Weights that were adapted to unlabelled images: what they tell of themselves, in the file's own header."""
+"""Weights that were adapted to unlabelled images: the record of it in the file's header."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgeclf_runtime.errors import DataError
 
 WEIGHTS = "model.safetensors"
 HEADER_KEY = "edgeclf_adapted"
-_HASH_DIGITS = 16  # of SHA-256: 64 bits tell any images apart, and a header stays small
+_HASH_DIGITS = 16  # of SHA-256: 64 bits are enough to tell images apart, and the header stays small
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapted:
-    """How weights came about that no label had a part in. They hold no head.
+    """How weights were trained without labels. They hold no head.
 
     Attributes
     ----------
@@ -57,12 +57,12 @@ class Adapted:
 
 
 def shortened(digests: Iterable[str]) -> tuple[str, ...]:
-    """SHA-256 digests as `Adapted` keeps them: each once, sorted, so that they tell nothing of an order."""
+    """SHA-256 digests as `Adapted` keeps them: each once, sorted, so that no order is recorded."""
     return tuple(sorted({digest[:_HASH_DIGITS] for digest in digests}))
 
 
 def weights_in(place: Path) -> Path:
-    """The weights file of a folder that `adapt` or `train` left; any other path as it is."""
+    """The weights file in a folder that `adapt` or `train` wrote; any other path as it is."""
     return place / WEIGHTS if (place / WEIGHTS).is_file() else place
 
 
@@ -72,17 +72,17 @@ def header_of(adapted: Adapted) -> dict[str, str]:
 
 
 def read_adapted(path: Path) -> Adapted | None:
-    """What a weights file says of its adaptation; None where it says nothing, or is no safetensors file."""
+    """The record of its adaptation in a weights file; None where there is none, or it is no safetensors file."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             header = file.read(length) if 0 < length <= _LONGEST_HEADER else b""
         content = json.loads(header) if header.startswith(b"{") else {}
-        told = (content.get("__metadata__") or {}).get(HEADER_KEY)
-        document = None if told is None else json.loads(told)
+        record = (content.get("__metadata__") or {}).get(HEADER_KEY)
+        document = None if record is None else json.loads(record)
     except (OSError, ValueError, RecursionError, AttributeError):
-        return None  # whoever loads the tensors says what is wrong with the file
+        return None  # loading the tensors reports what is wrong with the file
     if document is None:
         return None
     if not isinstance(document, dict) or document.get("schema") != 1:

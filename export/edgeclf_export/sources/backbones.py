@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 
 _TORCHVISION_HEADS = ("fc", "classifier", "head", "heads")
 _WITHOUT_CONFIG = ("hub", "random")
-_UNTOLD = (
-    "{} does not say how its pictures were prepared, so they are prepared like those of the published weights; if it "
-    "learnt otherwise, give --mean, --std, --crop-pct, --crop-mode, --interpolation or --img-size"
+_UNKNOWN_PREPROCESSING = (
+    "{} does not record how its images were preprocessed, so it gets the preprocessing of the published weights; if it "
+    "was trained with another, give --mean, --std, --crop-pct, --crop-mode, --interpolation or --img-size"
 )
-_NAMELESS = "nothing says what its {} classes are called, so they are class_0, class_1, …: give --labels FILE"
+_UNKNOWN_NAMES = "the names of its {} classes are not known, so they are class_0, class_1, …: give --labels FILE"
 
 
 def load_backbone(
@@ -47,6 +48,7 @@ def load_backbone(
     labels: tuple[str, ...] | None = None,
     img_size: int | None = None,
     seed: int = 0,
+    preprocessing: Mapping[str, Any] | None = None,
     pictures: Mapping[str, Any] | None = None,
 ) -> Exportable:
     """The classifier `name` of timm or torchvision, with its weights, ready for export.
@@ -61,25 +63,30 @@ def load_backbone(
         Class names in order; None: ImageNet's for 1,000 classes, else class_0, class_1, …
     img_size
         Side of the square input in pixels; None: the checkpoint's, or else the backbone's own.
+    preprocessing
+        How images were preprocessed when a checkpoint of one's own was trained, by timm's names: mean, std, crop_pct,
+        crop_mode, interpolation. What is not given is the checkpoint's, or else the backbone's own.
     pictures
-        How pictures were prepared where a checkpoint of one's own learnt, in timm's words: mean, std, crop_pct,
-        crop_mode, interpolation. What is not given is what the checkpoint says, or else the backbone's own.
+        Former name of `preprocessing`.
 
     Raises
     ------
     UsageError
-        No such model or weights; `pictures` of weights that know theirs.
+        No such model or weights; a `preprocessing` that the pixel contract does not have.
     DataError
         The weights are not available, or don't fit.
     """
     import torch
 
+    if pictures is not None:
+        warnings.warn("load_backbone(pictures=…) is now preprocessing=…", DeprecationWarning, stacklevel=2)
+        preprocessing = pictures
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
-    told = config_of_weights(weights, name)
-    typed = {**(pictures or {}), **({"img_size": img_size} if img_size else {})}
-    img_size = img_size or (told.side_px if told else None)
+    recorded = config_of_weights(weights, name)
+    given = {**(preprocessing or {}), **({"img_size": img_size} if img_size else {})}
+    img_size = img_size or (recorded.side_px if recorded else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
     classes = len(labels) if labels is not None else None
@@ -100,7 +107,8 @@ def load_backbone(
     if labels is not None and len(labels) != classes:
         raise DataError(f"{shown_labels(labels)}, but {name} with these weights has {classes} classes")
     config = changed_config(
-        data_config(library, name, module, img_size), {**(told.settings if told else {}), **(pictures or {})}
+        data_config(library, name, module, img_size),
+        {**(recorded.settings if recorded else {}), **(preprocessing or {})},
     )
     made = exportable_from_module(
         module,
@@ -115,17 +123,21 @@ def load_backbone(
         pixel_reference=reference_transform(config),
         reference_input=reference_input(config),
     )
-    silent = [_UNTOLD.format(Path(weights).name)] if are_own(weights) and not told and not pictures else []
-    nameless = [_NAMELESS.format(classes)] if labels is None and classes != IMAGENET_CLASSES else []
+    unknown = (
+        [_UNKNOWN_PREPROCESSING.format(Path(weights).name)]
+        if are_own(weights) and not recorded and not preprocessing
+        else []
+    )
+    nameless = [_UNKNOWN_NAMES.format(classes)] if labels is None and classes != IMAGENET_CLASSES else []
     return replace(
         made,
-        notes=(*notes_on_names(origin), *silent, *nameless),
-        pixels_from=_pixels_from(f"{library}/{name}", told, typed),
+        notes=(*notes_on_names(origin), *unknown, *nameless),
+        pixels_from=_pixels_from(f"{library}/{name}", recorded, given),
     )
 
 
 def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Module]:
-    """What makes the trained module the one to deploy: MobileOne, RepViT and FastViT (MobileCLIP) fold branches."""
+    """A function: trained module -> module to deploy. MobileOne, RepViT and FastViT (MobileCLIP) fold branches."""
 
     def fold(module: torch.nn.Module) -> torch.nn.Module:
         if builder.library == "torchvision":
@@ -143,20 +155,20 @@ def fold_branches(builder: Builder) -> Callable[[torch.nn.Module], torch.nn.Modu
 
 
 def are_own(weights: str) -> bool:
-    """Whether these are weights on disk, whose images nobody else knows."""
+    """Whether these are weights on disk, not published ones."""
     return weights not in (*_WITHOUT_CONFIG, *PACKAGES)
 
 
 def config_of_weights(weights: str, backbone: str) -> CheckpointConfig | None:
-    """What weights on disk say of the images that they learnt from; None: nothing, or they are published ones."""
+    """The preprocessing that weights on disk record; None: they record none, or they are published ones."""
     return read_checkpoint_config(Path(weights), backbone) if are_own(weights) else None
 
 
-def _pixels_from(backbone: str, told: CheckpointConfig | None, settings: Mapping[str, Any]) -> str:
-    """Whose word the pixels are, for the user."""
-    others = told.source if told else f"the published {backbone}"
-    typed = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-    return f"{typed}; the rest from {others}" if typed else others
+def _pixels_from(backbone: str, recorded: CheckpointConfig | None, settings: Mapping[str, Any]) -> str:
+    """Where the pixel contract comes from, for the user."""
+    others = recorded.source if recorded else f"the published {backbone}"
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+    return f"{options}; the rest from {others}" if options else others
 
 
 def find_weights(library: str, name: str, weights: str, size: dict[str, int], seed: int) -> tuple[State | None, str]:
@@ -176,7 +188,7 @@ def describe_builder(library: str, name: str, classes: int | None, size: dict[st
     if classes is not None:
         arguments["num_classes"] = classes
     if library == "torchvision" and name in ("googlenet", "inception_v3"):
-        # the published weights, and what was trained from them, want pictures normalised with mean = std = 0.5
+        # the published weights, and what was trained from them, want images normalised with mean = std = 0.5
         arguments.update(aux_logits=False, init_weights=False, transform_input=trained)
     return Builder(library, name, arguments)  # type: ignore[arg-type]
 
@@ -191,13 +203,13 @@ def _with_own_head(library: str, name: str, state: State, origin: str, size: dic
 
 
 def _count_classes(library: str, name: str, state: State) -> int | None:
-    """The classes of a state dict, from the shape of its head; None where the head can't be told."""
+    """The classes of a state dict, from the shape of its head; None where the head is not known."""
     heads = (f"{head}.weight" for head in head_layers(library, name, state))
     return next((int(state[head].shape[0]) for head in heads if head in state), None)
 
 
 def head_layers(library: str, name: str, tensors: Iterable[str]) -> list[str]:
-    """The layers that give the logits, among those that these tensors' names stand for."""
+    """The layers that give the logits, among those that these tensors belong to."""
     if library == "timm":
         import timm
 
@@ -208,7 +220,7 @@ def head_layers(library: str, name: str, tensors: Iterable[str]) -> list[str]:
 
 
 def _refuse_headless(library: str, name: str, module: torch.nn.Module, state: State) -> None:
-    """Raises UsageError where nothing but the head is missing: of weights that `edgeclf adapt` left."""
+    """Raises UsageError where only the head is missing, as in weights that `edgeclf adapt` wrote."""
     missing = [tensor for tensor in module.state_dict() if tensor not in state]
     heads = head_layers(library, name, missing)
     if missing and all(tensor.rpartition(".")[0] in heads for tensor in missing):

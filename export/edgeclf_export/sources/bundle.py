@@ -1,4 +1,4 @@
-"""A finished onnx bundle as the source of others: its graph, and the answers that PyTorch gave when it was exported."""
+"""A finished onnx bundle as the source of others: its graph, and PyTorch's outputs from when it was exported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeclf_runtime.errors import BundleError, DataError, UsageError
 def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     """The classifier in an fp32 onnx bundle, ready for export without torch; `folder` receives its golden images.
 
-    Its golden answers are the reference: what comes out is proven against PyTorch, not against the bundle. Raises
+    Its golden outputs are the reference: new bundles are proven against PyTorch, not against the bundle. Raises
     UsageError for another bundle, BundleError for a damaged one.
     """
     manifest = bundle.manifest
@@ -41,8 +41,8 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         pixels=pixels,
         normalization=normalization,
         reference=manifest.reference,
-        answer=lambda batch: _golden_logits(bundle, batch),
-        make_onnx=lambda asked, opset: _graph(bundle, form, asked),
+        run_reference=lambda batch: _golden_logits(bundle, batch),
+        make_onnx=lambda wanted, opset: _graph(bundle, form, wanted),
         batch=manifest.inputs[0].fixed_batch,
         scores=manifest.scores,
         embedding_width=None if manifest.task == "classify" else int(manifest.outputs[0].shape[1]),
@@ -52,8 +52,8 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     )
 
 
-def _graph(bundle: Bundle, form: str, asked: str) -> bytes:
-    if asked != form:
+def _graph(bundle: Bundle, form: str, wanted: str) -> bytes:
+    if wanted != form:
         raise UsageError(f"the graph of {bundle.path} takes {form}; give --input {form}, or export from its origin")
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
@@ -70,16 +70,16 @@ def _write_images(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
 
 
 def _golden_logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the reference answered to these pixels. Raises DataError where they are none of the golden ones."""
+    """The reference's logits for these pixels. Raises DataError where they are not those of the golden images."""
     golden = bundle.manifest.golden
     outputs = bundle.read_array(golden.outputs)
     if len(outputs) != len(golden.images):
         raise BundleError(f"{bundle.path}: {len(outputs)} reference outputs for {len(golden.images)} golden images")
-    known = {image.pixels_sha256: answer for image, answer in zip(golden.images, outputs, strict=True)}
+    known = {image.pixels_sha256: logits for image, logits in zip(golden.images, outputs, strict=True)}
     try:
         return np.stack([known[pixels_digest(pixels)] for pixels in batch])
     except KeyError:
         raise DataError(
             f"{bundle.path}: this machine decodes the golden images into other pixels than the exporter did; "
-            "`edgeclf verify` names them"
+            "`edgeclf verify` lists them"
         ) from None

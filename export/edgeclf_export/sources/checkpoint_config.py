@@ -1,4 +1,4 @@
-"""How a checkpoint's pictures were prepared, as far as it says so: timm's config in the file or beside it."""
+"""How a checkpoint's images were preprocessed, where it is recorded: timm's config in the file or beside it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _IN_FILE = "pretrained_cfg"
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """What a checkpoint says of its pictures. `settings`: timm's names, as `data_config` has them, those that it gives.
+    """The preprocessing that a checkpoint records. `settings`: by timm's names, as in `data_config`, those recorded.
 
-    `side_px`: side of the square input, None: it does not say. `source`: where that stands, for the user.
+    `side_px`: side of the square input; None: not recorded. `source`: where it was found, for the user.
     """
 
     settings: Mapping[str, Any]
@@ -31,13 +31,13 @@ class CheckpointConfig:
 def read_checkpoint_config(weights: Path, backbone: str) -> CheckpointConfig | None:
     """timm's config in a torch file, in config.json or in args.yaml beside the weights; None where there is none.
 
-    A config beside the weights that is of another backbone is not this checkpoint's, and passed over.
+    A config beside the weights for another backbone is ignored: it is not this checkpoint's.
 
-    Raises DataError where a config says something that can't be meant.
+    Raises DataError where a setting has an impossible value.
     """
     path = weights_in(weights)
     if not path.is_file():
-        return None  # whoever loads the tensors says so
+        return None  # loading the tensors reports it
     for found, source in (
         (_in_file(path), f"{_IN_FILE} in {path.name}"),
         (_hub_config(path.parent / CONFIG, backbone), f"{CONFIG} beside {path.name}"),
@@ -49,7 +49,7 @@ def read_checkpoint_config(weights: Path, backbone: str) -> CheckpointConfig | N
 
 
 def architecture_in(config: Path) -> str | None:
-    """The backbone that timm's config.json names; None where there is none, or it is no such file."""
+    """The backbone in timm's config.json; None where the file does not exist or is another one."""
     try:
         content = json.loads(config.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -59,7 +59,7 @@ def architecture_in(config: Path) -> str | None:
 
 
 def _in_file(path: Path) -> Mapping[str, Any] | None:
-    """Beside the tensors of a torch file. Whoever loads the tensors says what is wrong with a file."""
+    """The config beside the tensors of a torch file; loading the tensors reports what is wrong with the file."""
     from edgeclf_export.sources.weights import read_content
 
     try:
@@ -71,13 +71,13 @@ def _in_file(path: Path) -> Mapping[str, Any] | None:
 
 
 def _hub_config(path: Path, backbone: str) -> Mapping[str, Any] | None:
-    """What timm's `save_for_hf` and `push_to_hf_hub` write; other frameworks name their files so, too."""
+    """The config that timm's `save_for_hf` and `push_to_hf_hub` write; other frameworks use the same file name."""
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON, or a damaged one ({error}); mend it, or take it away") from error
+        raise DataError(f"{path}: no JSON, or a damaged one ({error}); fix it, or remove it") from error
     if not isinstance(content, dict) or content.get("architecture") != backbone:
         return None
     found = content.get(_IN_FILE, content)  # older ones are flat
@@ -85,7 +85,7 @@ def _hub_config(path: Path, backbone: str) -> Mapping[str, Any] | None:
 
 
 def _script_arguments(path: Path, backbone: str) -> Mapping[str, Any] | None:
-    """What timm's train.py was told; what it was not told it took from the backbone's own config."""
+    """The arguments of timm's train.py; the others it took from the backbone's own config."""
     if not path.is_file():
         return None
     try:

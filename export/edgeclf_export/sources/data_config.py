@@ -47,10 +47,10 @@ def data_config(library: str, name: str, module: torch.nn.Module, img_size: int 
     }
 
 
-def changed_config(config: dict[str, Any], pictures: Mapping[str, Any]) -> dict[str, Any]:
+def changed_config(config: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A data config with other settings; torchvision's resize is computed anew, as timm does, where these change it."""
-    changed = {**config, **pictures}
-    if not {"crop_pct", "crop_mode"}.isdisjoint(pictures):
+    changed = {**config, **settings}
+    if not {"crop_pct", "crop_mode"}.isdisjoint(settings):
         changed.pop("resize_px", None)
     return changed
 
@@ -78,7 +78,7 @@ def pixels_from_config(config: Mapping[str, Any]) -> Pixels:
 
 
 def reference_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """The library's own evaluation transform up to the uint8 picture, to compare the runtime's pixels with."""
+    """The library's own evaluation transform up to the uint8 image, to compare the runtime's pixels with."""
     if "resize_px" in config:
         from torchvision import transforms
 
@@ -105,10 +105,10 @@ def reference_input(config: Mapping[str, Any]) -> ReferenceInput:
 
         steps = create_transform(**config).transforms
         after_geometry = list(dropwhile(lambda step: not isinstance(step, MaybeToTensor), steps))
-        pictures: list[Any] = [Image.fromarray(picture) for picture in pixels]
+        images: list[Any] = [Image.fromarray(image) for image in pixels]
         for step in after_geometry:
-            pictures = [step(picture) for picture in pictures]
-        return torch.stack(pictures)
+            images = [step(image) for image in images]
+        return torch.stack(images)
 
     return prepare
 

@@ -1,4 +1,4 @@
-"""Class names in files that other tools write: JSON lists and objects, YAML with `names:`, CSV with or without head."""
+"""Class names in files of other tools: JSON lists and objects, YAML with `names:`, CSV with or without a header."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def _python_literal(text: str) -> Any:
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key occurs twice")
     return content
 
 
 def parse_yaml(text: str, path: Path) -> list[str]:
-    """Names from a YAML list or mapping, or what stands under `names:` as in Ultralytics' data sets."""
+    """Names from a YAML list or mapping, or from under `names:` as in Ultralytics' data sets."""
     try:
         import yaml
     except ImportError as error:
@@ -69,34 +69,34 @@ def parse_yaml(text: str, path: Path) -> list[str]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         found = one_line(error) if mark is None else f"line {mark.line + 1}: {getattr(error, 'problem', '')}"
-        raise DataError(f"{path}: no YAML that can be read ({found})") from error
+        raise DataError(f"{path}: not valid YAML ({found})") from error
     return _names_in(content, path, "YAML")
 
 
 def parse_csv(text: str, path: Path) -> list[str]:
-    """Names from the column that is called so, or the only one of text; a column of numbers gives their order."""
+    """Names from the column with such a header, or the only column of text; a column of numbers gives their order."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in text.partition("\n")[0] else ","
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
     except csv.Error as error:
-        raise DataError(f"{path}: no CSV that can be read ({error})") from error
+        raise DataError(f"{path}: not valid CSV ({error})") from error
     rows = [row for row in rows if any(row)]
     if not rows:
         return []
     width = len(rows[0])
     if odd := next((number for number, row in enumerate(rows, 1) if len(row) != width), None):
-        raise DataError(f"{path}: row {odd} has {len(rows[odd - 1])} cells, the first {width}")
+        raise DataError(f"{path}: row {odd} has {len(rows[odd - 1])} cells, the first row has {width}")
     head = [cell.lower() for cell in rows[0]]
     has_head = any(cell in (*_NAME_COLUMNS, *_NUMBER_COLUMNS) for cell in head) and len(rows) > 1
     body = rows[1:] if has_head else rows
     numbers = [column for column in range(width) if _are_numbers([row[column] for row in body])]
-    numbers = numbers if width > 1 else []  # classes that are called by a number
+    numbers = numbers if width > 1 else []  # classes that are named by a number
     texts = [column for column in range(width) if column not in numbers]
     named = [head.index(name) for name in _NAME_COLUMNS if has_head and name in head]
     if not named and len(texts) != 1:
         raise DataError(
-            f"{path}: {len(texts)} of its {width} columns hold text ({', '.join(rows[0])}); call the one with the "
-            "class names 'name', in a first row"
+            f"{path}: {len(texts)} of its {width} columns hold text ({', '.join(rows[0])}); give the one with the "
+            "class names the header 'name'"
         )
     chosen = named[0] if named else texts[0]
     names = [row[chosen] for row in body]

@@ -30,11 +30,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if not all(names):
         raise DataError(f"{path}: name {names.index('') + 1} of {len(names)} is empty; wanted one class name a line")
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{path}: the class {repeated[0]!r} is there {names.count(repeated[0])} times")
+        raise DataError(f"{path}: the class {repeated[0]!r} occurs {names.count(repeated[0])} times")
     if alike := same_but_for_unicode(names):
         raise DataError(
-            f"{path}: the classes {spelt_out(alike[0])} and {spelt_out(alike[1])} differ by their Unicode form alone; "
-            "write both alike, or one of them otherwise"
+            f"{path}: the classes {spelt_out(alike[0])} and {spelt_out(alike[1])} differ only in their Unicode form; "
+            "spell both alike, or rename one of them"
         )
     return tuple(names)
 
@@ -51,7 +51,7 @@ def _parse(text: str, path: Path) -> list[str]:
 
 
 def shown_labels(labels: Sequence[str]) -> str:
-    """ "3 labels ('apple', 'pear', 'fig')", the first two and the last of many: what a file was read as."""
+    """ "3 labels ('apple', 'pear', 'fig')", the first two and the last of many: for messages."""
     names = [repr(label) if len(label) <= 40 else repr(label[:40]) + "…" for label in labels]
     listed = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
     return f"{len(names)} {'label' if len(names) == 1 else 'labels'} ({', '.join(listed)})"

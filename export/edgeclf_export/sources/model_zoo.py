@@ -1,4 +1,4 @@
-"""Which backbones edgeclf knows by heart: their size and cost, measured, and which suit an edge device.
+"""Backbones with measured size and cost, and which of them suit an edge device.
 
 `python -m edgeclf_export.sources.model_zoo` measures them all again and rewrites `backbones.json`.
 """
@@ -16,7 +16,7 @@ from edgeclf_runtime.machine.facts import package_version
 
 RECORD = Path(__file__).with_name("backbones.json")
 
-# The table of architectures that people learn with, newest last.
+# Architectures of textbooks and tutorials, newest last.
 CLASSICS = {
     "torchvision/alexnet": "for teaching: 61 million parameters, 56.5 % top-1",
     "torchvision/vgg16": "for teaching, and as a feature extractor: 528 MB of weights",
@@ -65,7 +65,7 @@ EDGE = {
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A surveyed backbone, as it is deployed. `gmacs`: 10^9 multiply-adds of a picture in convolutions and products."""
+    """A measured backbone, as it is deployed. `gmacs`: 10^9 multiply-adds of an image in convolutions and products."""
 
     name: str
     input_px: tuple[int, int]

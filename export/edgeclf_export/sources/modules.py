@@ -1,4 +1,4 @@
-"""Torch modules on their way out: any `nn.Module` that turns normalised pictures into logits."""
+"""Torch modules as a source: any `nn.Module` from normalised images to logits."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def exportable_from_module(
 ) -> Exportable:
     """A module (N, 3, H, W) normalised float32 -> (N, classes) logits, as the exporter takes it.
 
-    `reference_input` prepares the reference's pictures, by default torchvision with `normalization`. It shares nothing
-    with the normalisation in the graph, so that a fault there shows.
+    `reference_input` prepares the reference's images, by default torchvision with `normalization`. It shares no code
+    with the normalisation in the graph, so that a fault there is found.
 
-    With `embedding_width` an encoder: no labels, and embeddings for logits.
+    With `embedding_width` an encoder: no labels, and embeddings in place of logits.
 
     `deploy` gives the module that goes into the ONNX file; the reference, and the pytorch target, stay as trained.
-    Raises UsageError where the module gives anything else on a batch of two pictures.
+    Raises UsageError where the module gives anything else for a batch of two images.
     """
     module = module.eval()
     output = OUTPUT_NAME if embedding_width is None else EMBEDDINGS_NAME
@@ -69,7 +69,7 @@ def exportable_from_module(
         pixels=pixels,
         normalization=normalization,
         reference=reference,
-        answer=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
+        run_reference=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
         make_onnx=lambda form, opset: _to_onnx(make_module(form), pixels, form, opset, output),
         make_module=make_module,
         builder=builder,
@@ -90,13 +90,13 @@ def _check_output(module: torch.nn.Module, pixels: Pixels, width: int, what: str
         try:
             output = module(torch.zeros(shape))
         except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
-            raise UsageError(f"the module refuses two pictures, {shape} float32: {one_line(error)}") from error
+            raise UsageError(f"the module fails on two images, {shape} float32: {one_line(error)}") from error
     if not isinstance(output, torch.Tensor):
         raise UsageError(f"wanted {what} (2, {width}) as one tensor, the module gave a {type(output).__name__}")
     if output.shape != (2, width):
         found = tuple(output.shape)
         labels = f" and {width} labels" if what == OUTPUT_NAME else ""
-        raise UsageError(f"wanted {what} (2, {width}) for two pictures{labels}, the module gave {found}")
+        raise UsageError(f"wanted {what} (2, {width}) for two images{labels}, the module gave {found}")
 
 
 def normalized_by_torchvision(normalization: Normalization) -> ReferenceInput:
@@ -132,7 +132,7 @@ def _whole(module: torch.nn.Module, normalization: Normalization, form: str) -> 
     import torch
 
     class Contiguous(torch.nn.Module):
-        """The permuted pixels are channels-last, for which torch's pooling traces a strided copy (a Gather in ONNX)."""
+        """Copies permuted pixels, which are channels-last: torch's pooling would trace a strided copy (a Gather)."""
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.contiguous()
@@ -177,7 +177,7 @@ def to_onnx(module: torch.nn.Module, sample: torch.Tensor, opset: int, *, input_
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and deprecations of its own; an error is raised, not printed."""
+    """Silences the exporter's progress and its own deprecation warnings; errors are raised, not printed."""
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
     for logger in loggers:
         logger.setLevel(logging.ERROR)
@@ -191,7 +191,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What torch said first: its own errors say which of its steps failed, and lines of advice."""
+    """The first cause in torch's chain of errors; the others name its own steps, with lines of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return one_line(error, 300)

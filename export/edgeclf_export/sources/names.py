@@ -1,4 +1,4 @@
-"""Names of backbones: which library has one, and what was meant where none has. Nothing is fetched or read for it."""
+"""Names of backbones: which library has one, and the closest names where none has. Nothing is downloaded for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that timm and torchvision publish: fetched once by their own clients, which are kept quiet and impatient."""
+"""Weights that timm and torchvision publish: downloaded once by their own clients, silently, with a timeout."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edgeclf_runtime.errors import DataError, one_line
 
 HUB = "https://huggingface.co"
 _WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 def quiet_hub() -> None:
-    """Call before timm is imported: its hub client neither reports usage nor draws bars."""
+    """Turns off usage reports and progress bars of timm's hub client; call it before timm is imported."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -32,7 +32,7 @@ def load_published(library: str, name: str, size: dict[str, int]) -> tuple[State
 
     `size` is {"img_size": pixels} for a timm model whose weights depend on it, else empty.
 
-    Raises DataError, which names the ways without a network, whatever stops the fetch.
+    Raises DataError, which has the ways without a network, where the download fails for any reason.
     """
     fetch = _from_timm if library == "timm" else _from_torchvision
     try:
@@ -40,7 +40,7 @@ def load_published(library: str, name: str, size: dict[str, int]) -> tuple[State
     except (OSError, RuntimeError, ValueError, LookupError, AttributeError, pickle.PickleError) as error:
         package, entry = next(iter(PACKAGES.items()))
         raise DataError(
-            f"the published weights of {name} can't be had ({one_line(error)}); give --weights FILE, "
+            f"the published weights of {name} are not available ({one_line(error)}); give --weights FILE, "
             f"--weights random, or a package: --model {entry.backbone} --weights {package}"
         ) from error
 
@@ -67,14 +67,14 @@ def _from_torchvision(name: str, size: dict[str, int]) -> tuple[State, str]:
 
 @contextlib.contextmanager
 def impatient_hub(url: str) -> Iterator[None]:
-    """Within the block an unreachable hub costs seconds, not the minute of its client's retries, and prints nothing."""
+    """Within the block an unreachable hub fails silently in seconds, not after a minute of its client's retries."""
     from huggingface_hub import constants
 
     reachable = _can_reach(url)
     logger = logging.getLogger("huggingface_hub")
     before = logger.level, socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)
-    socket.setdefaulttimeout(2 * _PATIENCE_S)
+    socket.setdefaulttimeout(2 * _TIMEOUT_S)
     constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE or not reachable
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # torch.hub announces its downloads there
@@ -103,7 +103,7 @@ def _without_pickle() -> Iterator[None]:
 
 
 def _can_reach(url: str) -> bool:
-    """True where the host of `url` takes a connection, or a proxy is to be asked for it."""
+    """True where the host of `url` takes a connection, or a proxy is set up for it."""
     if getproxies().keys() & {"https", "all"}:
         return True
     place = urlsplit(url)
@@ -111,10 +111,10 @@ def _can_reach(url: str) -> bool:
 
     def connect() -> None:
         with contextlib.suppress(OSError):
-            socket.create_connection((place.hostname, place.port or 443), timeout=_PATIENCE_S).close()
+            socket.create_connection((place.hostname, place.port or 443), timeout=_TIMEOUT_S).close()
             reached.append(True)
 
     thread = threading.Thread(target=connect, daemon=True)  # resolving a name has no timeout of its own
     thread.start()
-    thread.join(_PATIENCE_S)
+    thread.join(_TIMEOUT_S)
     return bool(reached)

@@ -1,4 +1,4 @@
-"""ImageNet top-1 as timm and torchvision publish it for the surveyed backbones: quoted, not measured here."""
+"""ImageNet top-1 as timm and torchvision publish it for the backbones of `model_zoo`: quoted, not measured here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECORD = Path(__file__).with_name("published_accuracy.json")
 
 @dataclass(frozen=True, slots=True)
 class PublishedAccuracy:
-    """Of the weights `weights`, with images of `img_size_px`. `source`: where the figure stands."""
+    """Top-1 of the weights `weights`, with images of `img_size_px`. `source`: where the figure is published."""
 
     name: str
     weights: str

@@ -1,4 +1,4 @@
-"""Names of tensors in a checkpoint: which of its parts holds them, and prefixes that wrappers and other code left."""
+"""Names of tensors in a checkpoint: the part of the file that holds them, and prefixes by wrappers and other code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# where training scripts keep the weights; averaged ones first, for they are what was evaluated
+# where training scripts keep the weights; averaged ones first, because those were evaluated
 _PARTS: tuple[str, ...] = ("state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema")
 _PARTS += ("state_dict", "model_state_dict", "model", "net", "network", "params", "module", "weights")
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # of DataParallel and of torch.compile, in any order
@@ -41,7 +41,7 @@ def _holds_tensors(content: Mapping[Any, Any]) -> bool:
 
 
 def without_wrappers(state: Mapping[str, T]) -> tuple[dict[str, T], str]:
-    """Names as the network itself has them, and the longest prefix that a wrapper had put before them."""
+    """Names as in the network itself, and the longest prefix by a wrapper that was removed."""
     matches = [_WRAPPERS.match(name) for name in state]
     prefix = max((match[0] for match in matches if match), key=len, default="")
     renamed = {_WRAPPERS.sub("", name): value for name, value in state.items() if name not in _COUNTERS}
@@ -50,7 +50,7 @@ def without_wrappers(state: Mapping[str, T]) -> tuple[dict[str, T], str]:
 
 
 def fit_names(state: dict[str, T], wanted: Collection[str]) -> tuple[dict[str, T], str]:
-    """The state under the names `wanted` as far as one prefix hides them, and that prefix; "" where none does."""
+    """The state without the prefix that its names have before those `wanted`, and that prefix; "": there is none."""
     wanted = frozenset(wanted)
     hidden: Counter[str] = Counter()
     for name in state:
@@ -64,12 +64,12 @@ def fit_names(state: dict[str, T], wanted: Collection[str]) -> tuple[dict[str, T
 
 
 def origin_without(origin: str, prefix: str) -> str:
-    """The origin of weights, for the manifest, with the prefix that their names lost."""
+    """The origin of weights, for the manifest, with the prefix that was removed from their names."""
     return f"{origin}{_WITHOUT}{prefix!r}" if prefix else origin
 
 
 def notes_on_names(origin: str) -> tuple[str, ...]:
-    """For the user: what an origin says of names."""
+    """For the user: the prefix that an origin reports as removed."""
     place, found, prefixes = origin.partition(_WITHOUT)
     return (f"the names in {place.split()[0].removeprefix('file:')} were taken without {prefixes}",) if found else ()
 

@@ -1,4 +1,4 @@
-"""A backbone that learns other classes: built with a fresh head for training, rebuilt from its weights for export."""
+"""A backbone for other classes: built with a new head for training, rebuilt from its weights for export."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CLIP = "clip:"  # in front of weights: where those of a CLIP model come from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """How to build a network again, and what its pictures and classes are. `weights`: where training started from."""
+    """How to build a network again, with its pixel contract and classes. `weights`: where training started from."""
 
     builder: Builder
     backbone: str
@@ -66,8 +66,8 @@ def load_for_training(
 ) -> tuple[Architecture, torch.nn.Module]:
     """The backbone with its weights and a head of its own for `labels`. Raises as `load_backbone` does.
 
-    Weights "clip:WHERE": the image tower of a CLIP model. `value_range`: stored values of deep images that it shall
-    see as black and white.
+    Weights "clip:WHERE": the image tower of a CLIP model. `value_range`: of images with more than 8 bits, the stored
+    values that become black and white.
     """
     if weights.startswith(CLIP):
         loaded = _load_clip_tower(name, weights.removeprefix(CLIP), labels, img_size, seed)
@@ -85,8 +85,8 @@ def _load_backbone(
     quiet_hub()
     guard_torchvision()
     library, name = resolve_backbone(name)
-    told = config_of_weights(weights, name)
-    img_size = img_size or (told.side_px if told else None)
+    recorded = config_of_weights(weights, name)
+    img_size = img_size or (recorded.side_px if recorded else None)
     size = own_size(library, name, img_size)
     state, origin = find_weights(library, name, weights, size, seed)
     builder = describe_builder(library, name, len(labels), size, trained=state is not None)
@@ -96,11 +96,11 @@ def _load_backbone(
         state, prefix = fit_names(state, module.state_dict())
         origin = origin_without(origin, prefix)
         load_into(module, _with_fresh_head(module, state, head_layers(library, name, module.state_dict())), name)
-    config = changed_config(data_config(library, name, module, img_size), told.settings if told else {})
+    config = changed_config(data_config(library, name, module, img_size), recorded.settings if recorded else {})
     architecture = Architecture(
         builder=builder,
         backbone=f"{library}/{name}",
-        weights=f"{origin}, pixels as {told.source} says" if told else origin,
+        weights=f"{origin}, pixels as in {recorded.source}" if recorded else origin,
         labels=labels,
         pixels=pixels_from_config(config),
         normalization=Normalization(three(config["mean"]), three(config["std"])),
@@ -124,7 +124,7 @@ def require_weights(name: str, weights: str, *, img_size: int | None, seed: int)
 def _load_clip_tower(
     name: str, pretrained: str, labels: tuple[str, ...], img_size: int | None, seed: int
 ) -> tuple[Architecture, torch.nn.Module]:
-    """The tower's embedding, of its own length, is what the head sees: at length 1 it would learn too slowly."""
+    """An image tower with a head on its unnormalised embedding: on one of length 1 training would be too slow."""
     from edgeclf_export.sources.clip.models import load_clip
     from edgeclf_export.sources.clip.towers import image_tower, tower_builder
 
@@ -144,21 +144,21 @@ def _load_clip_tower(
 def _pixel_reference(
     architecture: Architecture, module: torch.nn.Module
 ) -> Callable[[Image.Image], NDArray[np.uint8]] | None:
-    """The library's own transform; None where nobody's is like this run's Pixels."""
+    """The library's own transform; None where it differs from this run's Pixels."""
     builder = architecture.builder
     if builder.library == "open_clip":
         from edgeclf_export.sources.clip.preprocess import open_clip_transform, preprocess_of
 
         return open_clip_transform(preprocess_of(architecture.pixels, architecture.normalization))
     config = data_config(builder.library, builder.name, module, architecture.pixels.crop_px[0])
-    plain = replace(architecture.pixels, value_range=None)  # of a picture that is decoded already
+    plain = replace(architecture.pixels, value_range=None)  # of an image that is decoded already
     return reference_transform(config) if pixels_from_config(config) == plain else None
 
 
 def _with_fresh_head(module: torch.nn.Module, state: State, heads: Sequence[str]) -> State:
-    """`state`, the tensors that differ in nothing but the number of classes replaced by the module's own.
+    """`state`, with tensors that differ only in the number of classes replaced by the module's own.
 
-    Where it has no head at all (of adapted weights, and of timm's own without classes), the module's own is kept.
+    Where it has no head at all (adapted weights, timm's weights without classes), the module's own is kept.
     """
     own = module.state_dict()
     if not any(name.rpartition(".")[0] in heads for name in state):

@@ -20,14 +20,14 @@ from edgeclf_runtime.machine.facts import package_version
 if TYPE_CHECKING:
     import torch
 
-# torch then reads the options of the training script, which are plain values, and still refuses all else
+# torch then reads the options of the training script, which are plain values, and still refuses everything else
 _WITHOUT_NAMESPACE = (
     'Those are the options of the script that trained it; save the tensors without them: python -c "import argparse, '
     "torch; torch.serialization.add_safe_globals([argparse.Namespace]); torch.save(torch.load('{}')['model'], "
-    "'weights.pth')\", or the key that they are under in place of 'model'"
+    "'weights.pth')\", or with their key in place of 'model'"
 )
 
-_WITHOUT_ALL_ELSE = "Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+_WITHOUT_ALL_ELSE = "Where it was made, save only the tensors: torch.save(model.state_dict(), 'weights.pth')"
 
 State = dict[str, "torch.Tensor"]
 
@@ -74,27 +74,27 @@ def load_package(name: str, backbone: str) -> tuple[State, str]:
 def load_file(path: Path) -> tuple[State, str]:
     """The tensors of a safetensors or torch file, and their origin for the manifest. Raises DataError.
 
-    A folder that `edgeclf adapt` or `edgeclf train` left stands for the weights in it.
+    For a folder of `edgeclf adapt` or `edgeclf train`, the weights in it are read.
     """
     path = weights_in(path)
-    state, lay = _read(path)
+    state, place = _read(path)
     adapted = read_adapted(path)
     about = "" if adapted is None else f" ({adapted})"
-    return state, f"file:{path.name} sha256:{hash_file(path)}{about}{lay}"
+    return state, f"file:{path.name} sha256:{hash_file(path)}{about}{place}"
 
 
 def read_state(path: Path) -> State:
-    """Tensors by name. Torch files are read with `weights_only=True`: whatever else a pickle holds is refused."""
+    """Tensors by name. Torch files are read with `weights_only=True`: anything else in a pickle is refused."""
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[State, str]:
-    """Tensors by name, and how they lay in the file where that is not as the network has them."""
+    """Tensors by name, and for the manifest their key in the file and the prefix removed from their names."""
     return _tensors_in(read_content(path), path)
 
 
 def read_content(path: Path) -> object:
-    """All that a safetensors or torch file holds: tensors, and of a checkpoint the plain values beside them."""
+    """The content of a safetensors or torch file: tensors, and in a checkpoint the plain values beside them."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file as load_safetensors
 
@@ -103,17 +103,17 @@ def read_content(path: Path) -> object:
             start = file.read(9)
         if not start:
             raise DataError(f"{path}: empty (0 bytes)")
-        if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever the file is called
+        if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever its name
             return load_safetensors(path)
         return _unpickle_tensors(path)
     except (FileNotFoundError, IsADirectoryError) as error:
-        unfinished = f"a folder without {WEIGHTS} (if its making was broken off, --resume ends it)"
+        unfinished = f"a folder without {WEIGHTS} (where training was interrupted, --resume completes it)"
         raise DataError(
             f"{path}: {unfinished if isinstance(error, IsADirectoryError) else 'no such file'}; give --weights a "
             ".safetensors or torch file, hub, random, or a package: " + ", ".join(PACKAGES)
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        found = "" if isinstance(error, LookupError) else f" ({one_line(error)})"  # of a pickle: a byte it lacks
+        found = "" if isinstance(error, LookupError) else f" ({one_line(error)})"  # of a pickle: only a missing byte
         raise DataError(f"{path}: no weights file, or a damaged one{found}") from error
 
 
@@ -122,19 +122,19 @@ def _unpickle_tensors(path: Path) -> object:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on pickles that are refused anyway
+            warnings.simplefilter("ignore")  # torch warns about pickles that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        found = f"it asks for {wanted[1]}" if wanted else "it is something else, or damaged"
+        found = f"it needs {wanted[1]}" if wanted else "it is something else, or damaged"
         advice = _WITHOUT_ALL_ELSE
         if wanted and wanted[1] == "argparse.Namespace":
             advice = _WITHOUT_NAMESPACE.format(path.name)
-        raise DataError(f"{path}: wanted tensors alone, but {found}; nothing of it was run. {advice}") from error
+        raise DataError(f"{path}: wanted only tensors, but {found}; none of its code was run. {advice}") from error
 
 
 def _tensors_in(content: object, path: Path) -> tuple[State, str]:
-    """The tensors, and what the manifest tells of how they lay in the file."""
+    """The tensors, and for the manifest their key in the file and the prefix removed from their names."""
     import torch
 
     content, key = find_tensors(content)
@@ -142,7 +142,7 @@ def _tensors_in(content: object, path: Path) -> tuple[State, str]:
         kind = "an empty one" if content == {} else type(content).__name__
         raise DataError(f"{path}: wanted a state_dict, found {kind}")
     if wrong := [key for key, value in content.items() if not isinstance(value, torch.Tensor)]:
-        raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with the state_dict alone")
+        raise DataError(f"{path}: {wrong[0]!r} is no tensor; give a file with only the state_dict")
     if quantized := [key for key, value in content.items() if value.is_quantized]:
         raise DataError(
             f"{path}: {quantized[0]!r} is quantized; give the float weights, and --precision int8 to export"
@@ -155,9 +155,9 @@ _UNNEEDED = "num_batches_tracked"
 
 
 def load_into(module: torch.nn.Module, state: State, backbone: str) -> None:
-    """Loads every tensor; raises DataError that shows the difference where names or shapes don't fit.
+    """Loads every tensor; raises DataError with the difference where names or shapes don't fit.
 
-    Files of before PyTorch 0.4.1 have no num_batches_tracked, and no inference needs it.
+    Files from before PyTorch 0.4.1 have no num_batches_tracked, which inference does not need.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -203,7 +203,7 @@ _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw
 
 
 def _lite_to_timm(state: State) -> State:
-    """Names of the original EfficientNet-Lite files -> timm's; their blocks are numbered through, timm's by stage."""
+    """Names of the original EfficientNet-Lite files -> timm's; timm numbers blocks within each stage."""
     depths = _stage_depths(max(int(name.split(".")[1]) for name in state if name.startswith("_blocks.")) + 1)
     places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
     renamed = {}

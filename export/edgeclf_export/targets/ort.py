@@ -35,7 +35,7 @@ def to_fp16(model: bytes) -> bytes:
 
 
 def computed_precision(model: bytes) -> Precision:
-    """What ONNX Runtime computes a graph of fp16 in: a CPU without kernels for that gets casts around every node."""
+    """What ONNX Runtime computes an fp16 graph in: a CPU without fp16 kernels gets casts around every node."""
     shares = audit(audited_work(model)).shares
     return "fp16" if shares.get("fp16", 0.0) > shares.get("fp32", 0.0) else "fp32"
 

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's CPU provider multiplies in: the profile of one inference, beside the graph that it optimised."""
+"""The precision of ONNX Runtime's CPU products: from the profile of one inference and the graph that it optimised."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _INPUTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)"
 
 
 def audited_work(model: bytes) -> Iterator[Work]:
-    """Shapes and types as they were run, weights as they stand in the optimised graph: prepacked ones are not told."""
+    """The convolutions and products as they were run, with shapes and types.
+
+    Weights' shapes are from the optimised graph, since the profile leaves out prepacked ones.
+    """
     import onnx
 
     onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory() as scratch:
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # errors are raised; it warns that the saved graph is for this machine
+        settings.log_severity_level = 4  # errors are raised; it would warn that the saved graph is for this machine
         settings.optimized_model_filepath = str(Path(scratch, "optimized.onnx"))
         settings.enable_profiling = True
         settings.profile_file_prefix = str(Path(scratch, "profile"))
@@ -41,15 +44,15 @@ def audited_work(model: bytes) -> Iterator[Work]:
     constants = {item.name: list(item.dims) for item in graph.initializer}
     nodes = {node.name: node for node in graph.node}
     for event in events:
-        told, name = event.get("args", {}), event.get("name", "").removesuffix("_kernel_time")
-        if event.get("cat") == "Node" and name != event["name"] and "output_type_shape" in told:
-            yield from _work(name, told, nodes.get(name), constants)
+        details, name = event.get("args", {}), event.get("name", "").removesuffix("_kernel_time")
+        if event.get("cat") == "Node" and name != event["name"] and "output_type_shape" in details:
+            yield from _work(name, details, nodes.get(name), constants)
 
 
-def _work(name: str, told: dict[str, Any], node: Any, constants: dict[str, list[int]]) -> Iterator[Work]:
-    operator = told["op_name"]
-    kind, entry = next(iter(told["input_type_shape"][0].items()))
-    (output,) = told["output_type_shape"][0].values()
+def _work(name: str, details: dict[str, Any], node: Any, constants: dict[str, list[int]]) -> Iterator[Work]:
+    operator = details["op_name"]
+    kind, entry = next(iter(details["input_type_shape"][0].items()))
+    (output,) = details["output_type_shape"][0].values()
     if "Conv" in operator and node is not None:
         weights = [constants[each] for each in node.input if len(constants.get(each, ())) >= 3]
         if weights:
@@ -59,5 +62,5 @@ def _work(name: str, told: dict[str, Any], node: Any, constants: dict[str, list[
 
 
 def _blank(entry: Any) -> np.ndarray[Any, Any]:
-    """A batch of one, or of the size that the graph is fixed to; what it shows does not change how it is computed."""
+    """A batch of one, or of the size that the graph is fixed to; its values do not change how it is computed."""
     return np.zeros([size if isinstance(size, int) else 1 for size in entry.shape], dtype=_INPUTS[entry.type])

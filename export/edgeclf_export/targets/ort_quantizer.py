@@ -2,7 +2,7 @@
 
 Weights are int8 per channel in 7 bits. Without VNNI an x86 CPU adds two products of 8 bits in 16 (VPMADDUBSW): two
 uint8 activations of 255 times weights of 127 are 64,770 and saturate, times 64 they are 32,640 and can't. So a model
-answers the same on every CPU, which `reduce_range` of ONNX Runtime is for:
+gives the same logits on every CPU, the purpose of ONNX Runtime's `reduce_range`:
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-to-use-reduce-range-and-per-channel-quantization
 """
 
@@ -28,7 +28,7 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only:
     leave
         Nodes that stay in float.
     only
-        Nodes that alone are quantized; none: all that can be. Transformers: products only, the rest stays in float.
+        The only nodes to quantize; none: all that can be. Transformers: only products, the rest stays in float.
     """
     import onnx
 

@@ -25,7 +25,7 @@ from edgeclf_runtime.errors import BackendError, DataError, one_line
 
 
 def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
-    """fp16 is about storing, and takes what the CPU then computes in; bf16 is about computing."""
+    """Writes the IR. fp16 only stores weights, and the CPU decides what it computes in; bf16 is computed in bf16."""
     try:
         network = read(export_graph.onnx)
         settings = compile_settings(SessionOptions(device="cpu"), HINTS[precision])
@@ -34,7 +34,7 @@ def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
         raise BackendError(f"OpenVINO can't take this model ({one_line(error)}); export it to onnx instead") from error
     computed = read_precision(compiled)
     if precision == "bf16" and computed != "bf16":
-        raise BackendError(f"asked OpenVINO to compute in bf16, this CPU computes in {computed}; export fp32 or fp16")
+        raise BackendError(f"wanted OpenVINO to compute in bf16, this CPU computes in {computed}; export fp32 or fp16")
     stored: Precision = "fp16" if precision == "fp16" else "fp32"
     save(network, folder, compress=stored == "fp16")
     return Built(stored, computed)  # type: ignore[arg-type]

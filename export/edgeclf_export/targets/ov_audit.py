@@ -1,4 +1,4 @@
-"""What OpenVINO multiplies in, which its runtime model tells operation by operation."""
+"""The precision of OpenVINO's products: from its runtime model, operation by operation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PRODUCTS = ("FullyConnected", "MatMul")
 
 
 def audited_work(folder: Path, manifest: Manifest) -> Iterator[Work]:
-    """The runtime model of a batch of one, compiled as a device compiles it."""
+    """The convolutions and products for a batch of one, compiled as a device compiles it."""
     core = openvino_core()
     network = core.read_model(folder / MODEL, folder / WEIGHTS)
     network.reshape([1, *(size for size in manifest.inputs[0].shape[1:] if isinstance(size, int))])
     compiled = core.compile_model(network, "CPU", compile_settings(SessionOptions(), HINTS[manifest.compute_precision]))
     for node in compiled.get_runtime_model().get_ordered_ops():
-        facts = node.get_rt_info()
-        layer, told = str(facts["layerType"].astype(str)), str(facts["runtimePrecision"].astype(str))
+        info = node.get_rt_info()
+        layer, precision = str(info["layerType"].astype(str)), str(info["runtimePrecision"].astype(str))
         if layer in ("Convolution", "Deconvolution", *_PRODUCTS):
             entries = [list(entry.get_shape()) for entry in node.inputs()]
             macs = _macs(layer, entries, list(node.output(0).get_shape()))
-            yield Work(node.get_friendly_name(), macs, _TYPES.get(told, told))
+            yield Work(node.get_friendly_name(), macs, _TYPES.get(precision, precision))
 
 
 def _macs(layer: str, entries: list[list[int]], output: list[int]) -> int:

@@ -8,7 +8,7 @@ from edgeclf_runtime.backends.ov import openvino_core
 
 
 def read(onnx: bytes) -> Any:
-    """An ONNX file as openvino.Model, as its own converter leaves it, pixels normalised before they are turned.
+    """An ONNX file as openvino.Model, after its own conversion passes, pixels normalised before they are transposed.
 
     SiLU and Hardswish become one operation: in their parts NNCF quantizes each of them, and the engine then can't fuse
     them into the convolution before (EfficientNet-B0 int8: 12.0 to 8.0 ms). Raises RuntimeError.
@@ -18,15 +18,15 @@ def read(onnx: bytes) -> Any:
 
     network = core.read_model(model=onnx)
     apply_moc_transformations(network, cf=True)
-    _turn_normalised_pixels(network)
+    _transpose_after_normalising(network)
     return network
 
 
-def _turn_normalised_pixels(network: Any) -> None:
-    """NHWC to NCHW as the last step before the network: beside its convolution the engine turns nothing at all.
+def _transpose_after_normalising(network: Any) -> None:
+    """Makes NHWC to NCHW the last step before the network, where the engine drops the transpose.
 
-    It computes channels-last; turned before they are scaled, pixels were moved twice (0.2 of MobileNetV3's 4 ms). A
-    graph that normalises in another way stays as it is.
+    It computes channels-last: transposed before they are scaled, pixels were copied twice (0.2 of MobileNetV3's 4 ms).
+    A graph that normalises in another way stays as it is.
     """
     from openvino import opset13 as ops
 

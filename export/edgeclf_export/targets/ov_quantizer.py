@@ -1,7 +1,7 @@
-"""OpenVINO's INT8 by NNCF, with ranges that keep confidences: its own default clips, and softmax shows it.
+"""OpenVINO's INT8 by NNCF, with ranges that keep confidences: NNCF's default clips, which changes softmax scores.
 
-Seen: NNCF's averaged ranges left top-1 as it was and moved logits by 0.94 of their range; plain minima and maxima did
-not. Weights are in 7 bits (OverflowFix.ENABLE) for the reason that `ort_quantizer` gives.
+Measured: NNCF's averaged ranges left top-1 as it was and moved logits by 0.94 of their range; plain minima and maxima
+did not. Weights are in 7 bits (OverflowFix.ENABLE) for the reason given in `ort_quantizer`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METHODS = ("min-max", "percentile")
 def quantize(
     model: bytes, pixels: NDArray[np.generic], method: str, *, corrected: bool, leave: Collection[str] = ()
 ) -> Any:
-    """The network as an openvino.Model with FakeQuantize where it shall be int8.
+    """The network as an openvino.Model with FakeQuantize where it is to be int8.
 
     Parameters
     ----------
@@ -96,13 +96,13 @@ def _parameters(method: str, corrected: bool) -> Any:
 
 
 def _openvino_names(network: Any, model: Any, leave: Collection[str]) -> list[str]:
-    """What OpenVINO calls these ONNX nodes; a convolution may stand before the addition that has the node's output."""
+    """OpenVINO's names of these ONNX nodes; a convolution may precede the addition that has the node's output."""
     outputs = {node.output[0]: node.name for node in model.graph.node if node.op_type in WEIGHTED}
     kinds = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
     names = []
     for operation in network.get_ops():
-        told = {name for output in operation.outputs() for name in output.get_names()}
-        if not any(outputs.get(name) in leave for name in told & outputs.keys()):
+        outputs_here = {name for output in operation.outputs() for name in output.get_names()}
+        if not any(outputs.get(name) in leave for name in outputs_here & outputs.keys()):
             continue
         place: Any = operation
         while place.get_type_name() not in kinds and place.inputs():
@@ -113,7 +113,7 @@ def _openvino_names(network: Any, model: Any, leave: Collection[str]) -> list[st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF draws progress bars and explains itself at length; an error is raised, not printed."""
+    """Silences NNCF's progress bars and log; errors are raised, not printed."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)

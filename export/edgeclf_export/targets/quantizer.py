@@ -1,4 +1,4 @@
-"""What an engine's quantizer keeps: the steps that it offers, and how it writes an int8 model of a network."""
+"""The protocol of an engine's quantizer: the steps that it offers, and how it writes an int8 model of a network."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Recipe:
 
     @property
     def did(self) -> str:
-        words = {"min-max": "ranges from minimum to maximum", "percentile": "ranges that leave out the rarest values"}
-        parts = [words.get(self.ranges, "ranges of least squared error")]
+        methods = {"min-max": "ranges from minimum to maximum", "percentile": "ranges that leave out the rarest values"}
+        parts = [methods.get(self.ranges, "ranges of least squared error")]
         parts += ["biases corrected"] if self.corrected else []
         return ", ".join([*parts, *([f"{len(self.leave)} most sensitive layers in float"] if self.leave else [])])
 
 
 class Network(Protocol):
-    """What a quantizer works with; whatever is measured on calibration images is measured once for all targets."""
+    """What a quantizer takes; everything on calibration images is measured once for all targets."""
 
     @property
     def export_graph(self) -> ExportGraph: ...
@@ -51,26 +51,26 @@ class Network(Protocol):
         ...
 
     def with_biases_corrected(self, quantized: bytes) -> bytes:
-        """An ONNX graph with Q/DQ, what quantization shifts on average taken out of its biases."""
+        """An ONNX graph with Q/DQ, with the mean shift by quantization subtracted from its biases."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantizer:
-    """An engine's way to int8.
+    """How an engine's int8 models are made.
 
     Attributes
     ----------
     methods
         The ways to set ranges, in the order to try.
     lower
-        The precisions to fall back to; the first that the machine has is taken.
+        The precisions to fall back to; the first that the machine supports is taken.
     write
         Writes a recipe's model into a folder.
     needs
-        Modules that it imports, beside the engine's.
+        Modules that it imports in addition to the engine's.
     corrects_biases, leaves_layers
-        Whether those steps of the ladder are open to it.
+        Whether it has those steps of the ladder.
     """
 
     methods: tuple[str, ...]

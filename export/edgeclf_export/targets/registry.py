@@ -1,4 +1,4 @@
-"""`TARGETS` is the whole list of what bundles can be made for. To add one: a file in this folder, and a line here."""
+"""`TARGETS` lists all engines that bundles can be made for. To add one: a file in this folder, and a line here."""
 
 from __future__ import annotations
 

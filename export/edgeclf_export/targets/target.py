@@ -1,4 +1,4 @@
-"""Everything that the exporter knows of an engine: one `Target` object, at the end of the target's own file."""
+"""Everything that the exporter knows about an engine: one `Target` object, at the end of the target's own file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportGraph:
-    """A classifier or encoder and its ONNX graph, made when the first target asks for it, shared by all of a call."""
+    """A classifier or encoder and its ONNX graph, made for the first target that needs it, shared by all of a call."""
 
     exportable: AnyExportable
     form: str
@@ -37,14 +37,14 @@ class ExportGraph:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a target wrote. Stored and computed precision are two facts: OpenVINO's fp16 computes in bf16 on some CPUs.
+    """What a target wrote. Stored and computed precision may differ: OpenVINO's fp16 computes in bf16 on some CPUs.
 
     Attributes
     ----------
     checks
-        A sentence for each thing that was tried beside the proof, or could not be.
+        A sentence for each check beside the proof, or why it was not possible.
     batch
-        The number of images that the model file is fixed to, where the ONNX graph takes any; None: as that.
+        The number of images that the model file is fixed to, where the ONNX graph takes any; None: as in the graph.
     """
 
     weights_precision: Precision
@@ -56,14 +56,14 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class OnDevice:
-    """Of a target whose bundles are portable: how the engine is built on the machine that it shall run on.
+    """Of a target whose bundles are portable: how the engine is built on the machine that will run it.
 
     Attributes
     ----------
     engine
-        What it is called, for people.
+        Its name in messages.
     why_not_here
-        The sentence why none can be built on this machine; None: one can.
+        A sentence with the reason why none can be built on this machine; None: one can.
     build_here
         (portable bundle, whether to replace what is there, progress) -> the engine in a bundle beside it.
     """
@@ -82,13 +82,13 @@ class Served:
     backend, files, kind
         Triton's backend, the bundle's files that it loads, the default model first, and the instance group's kind.
     about
-        What a reader of the config should know.
+        A comment for readers of the config.
     batches
-        Its backend takes any batch up to the largest, and gathers requests.
+        Its backend takes any batch up to the largest, and batches requests.
     beside
-        Files of the bundle that go beside the config.
+        Files of the bundle that are copied beside the config.
     largest_batch
-        That of the bundle's engine; raises UsageError for one that Triton does not load. None: the caller's.
+        Reads that of the bundle's engine; raises UsageError for one that Triton does not load. None: the caller's.
     """
 
     backend: str
@@ -111,13 +111,13 @@ class Target:
     build
         Writes the engine's files of a network in a precision into a folder.
     quantizer
-        Its way to int8; None: it has none.
+        How its int8 models are made; None: it has none.
     audit
-        The convolutions and products of a finished model, with what the engine says that it computes them in; None: it
-        does not say.
+        The convolutions and products of a finished model, with the precision that the engine reports for them; None: it
+        reports none.
     open, proves
-        The session that the proof runs: what a device opens, or where that can't be here something less, and what that
-        proves then.
+        The session that the proof runs: as on a device, or where that is not possible here something in its place, and
+        the sentence about what that proves.
     on_device
         Its bundles are portable, and this is how they become engines. None: they run as they are.
     served
@@ -138,5 +138,5 @@ class Target:
     checked_by: Target | None = None
 
     def shares(self, folder: Path, manifest: Manifest) -> dict[str, float] | None:
-        """Share (0..1) of the MACs of convolutions and products by precision; None: this engine tells nothing."""
+        """Share (0..1) of the MACs of convolutions and products by precision; None: this engine does not report it."""
         return None if self.audit is None else audit(self.audit(folder, manifest)).shares

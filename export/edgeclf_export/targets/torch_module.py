@@ -1,4 +1,4 @@
-"""PyTorch target: builder name, JSON and safetensors. The reference that others are measured against, as a bundle."""
+"""PyTorch target: builder name, JSON and safetensors. The reference that others are compared with, as a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     if builder is None or state is None:
         raise UsageError(
             "the pytorch target needs an architecture that timm, torchvision or open_clip can build again; a module of "
-            "your own, a foreign ONNX file or a text encoder has none: choose onnx or openvino"
+            "your own, an ONNX file or a text encoder has none: choose onnx or openvino"
         )
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     stored = {

@@ -1,4 +1,4 @@
-"""A bundle as a model in a Triton repository: the same file, its labels, a config that pins it to where it was proven.
+"""A bundle as a model in a Triton repository: the same file, its labels, a config with the device it was proven on.
 
 The names are those of https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto.
 """
@@ -44,9 +44,9 @@ def check_served(target: str, state: str = "built") -> Served:
 def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool = False) -> Path:
     """Writes the model NAME into the repository, whole or not at all; returns its folder.
 
-    Requests are gathered into batches of up to `max_batch`; an engine knows its own largest.
+    Requests are batched up to `max_batch`; an engine has its own largest batch.
 
-    Raises UsageError as `check_served` does, and where NAME is there and may not be replaced.
+    Raises UsageError as `check_served` does, and where NAME exists and may not be replaced.
     """
     manifest = bundle.manifest
     served = check_served(manifest.target, manifest.state)
@@ -69,7 +69,7 @@ def config(bundle: Bundle, served: Served, max_batch: int) -> str:
     """The text of config.pbtxt."""
     manifest = bundle.manifest
     entry, exit_ = manifest.inputs[0], manifest.outputs[0]
-    gathers = served.batches and entry.fixed_batch is None
+    batches_requests = served.batches and entry.fixed_batch is None
     lines = [
         f"# {bundle.name}, written by edgeclf; SHA-256 of its manifest: {bundle.digest}",
         f"# {served.about}",
@@ -77,15 +77,15 @@ def config(bundle: Bundle, served: Served, max_batch: int) -> str:
         f"name: {_quoted(bundle.name)}",
         f"backend: {_quoted(served.backend)}",
         f"default_model_filename: {_quoted(served.files[0])}",
-        f"max_batch_size: {max_batch if gathers else 0}",
+        f"max_batch_size: {max_batch if batches_requests else 0}",
         "input [",
-        *_tensor(entry, gathers),
+        *_tensor(entry, batches_requests),
         "]",
         "output [",
-        *_tensor(exit_, gathers, *([f"label_filename: {_quoted(LABELS)}"] if manifest.labels else [])),
+        *_tensor(exit_, batches_requests, *([f"label_filename: {_quoted(LABELS)}"] if manifest.labels else [])),
         "]",
         f"instance_group [ {{ count: 1 kind: {served.kind} }} ]",
-        *(["dynamic_batching { }"] if gathers and max_batch > 1 else []),
+        *(["dynamic_batching { }"] if batches_requests and max_batch > 1 else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -98,10 +98,10 @@ def _about_input(entry: TensorSpec) -> str:
     return f"{entry.layout} {entry.dtype}, resized, cropped and normalised as {MANIFEST} says"
 
 
-def _tensor(spec: TensorSpec, gathers: bool, *more: str) -> list[str]:
-    """The batch is no dimension where Triton gathers batches by itself; else one of any size, or the fixed one."""
+def _tensor(spec: TensorSpec, batches_requests: bool, *more: str) -> list[str]:
+    """The lines of a tensor. Where Triton batches requests, the batch is no dimension; else it is one."""
     sizes = [size if isinstance(size, int) else -1 for size in spec.shape]
-    dims = ", ".join(map(str, sizes[1:] if gathers else sizes))
+    dims = ", ".join(map(str, sizes[1:] if batches_requests else sizes))
     parts = (f"name: {_quoted(spec.name)}", f"data_type: {_TYPES[spec.dtype]}", f"dims: [ {dims} ]", *more)
     return ["  {", *(f"    {part}" for part in parts), "  }"]
 

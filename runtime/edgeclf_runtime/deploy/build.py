@@ -221,7 +221,8 @@ def _build_engine(
             raise GateError(f"{error}; {advice}; kept aside as {set_aside(draft, place)}") from error
         if proof.verdict == "fail":
             reasons = "; ".join(proof.reasons)
-            raise GateError(f"{place.name} is not its reference: {reasons}; kept aside as {set_aside(draft, place)}")
+            aside = set_aside(draft, place)
+            raise GateError(f"{place.name} differs from its reference: {reasons}; kept aside as {aside}")
         latency = median_ms(Bundle.open(draft), options)
     remarks = (*plan.warnings, *([doubt] if doubt else []))
     return Outcome(Bundle.open(place), True, proof, None, latency, audit, remarks)

@@ -86,7 +86,7 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
     ("arguments", "code", "said"),
     [
         (("zeroshot", "cat"), 2, "one label, 'cat', leaves nothing to tell apart"),
-        (("zeroshot", "cat,cat", "--pretrained", "random"), 2, "'cat' is there more than once"),
+        (("zeroshot", "cat,cat", "--pretrained", "random"), 2, "'cat' occurs more than once"),
         (("zeroshot", "missing.txt", "--pretrained", "random"), 3, "missing.txt: No such file"),
         (("zeroshot", "cat,dog", "--pretrained", "random", "--templates", "x"), 2, "no templates 'x'"),
         (("zeroshot", "cat,dog", "-m", "ViT-B-23"), 2, "did you mean ViT-B-32"),

@@ -23,7 +23,7 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--precision", "int8"], 2, "int8 needs real images to calibrate and to judge on: give --calib-data DIR"),
+        (["--precision", "int8"], 2, "int8 needs real images to calibrate and to evaluate on: give --calib-data DIR"),
         (["--precision", "auto"], 2, "int8 needs real images"),
         (["--precision", "int8", "--calib-data", "nowhere"], 3, "wants a folder of images, and nowhere is none"),
         (["--precision", "fp16", "--calib-data", "."], 2, "--calib-data is for --precision int8 or auto"),
@@ -49,11 +49,11 @@ def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run)
 
 
 @pytest.mark.parametrize("part", ["image", "text"])
-def test_an_encoder_has_no_floor_and_says_so_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
+def test_an_encoder_is_refused_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
     done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--encoder", part, "--precision", "int8")
     assert done.returncode == 2 and not (tmp_path / "bundles").exists()
     assert done.stderr.decode().splitlines() == [
-        "edgeclf: int8 has a floor of top-1, and an encoder has no classes; export fp16 or bf16"
+        "edgeclf: int8 has to pass an accuracy gate on top-1, and an encoder has no classes; export fp16 or bf16"
     ]
 
 
@@ -94,9 +94,9 @@ def test_agreement_on_more_images_decides_where_few_test_images_leave_it_open() 
 
 
 def test_the_ladder_of_a_failure_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    show_ladder(replace(ladder("pass", None), chosen="", why="none holds the floor; nearest is kept"), "onnx")
+    show_ladder(replace(ladder("pass", None), chosen="", why="none passes the accuracy gate; nearest is kept"), "onnx")
     shown = capsys.readouterr().out
-    assert "int8 mse" in shown and "none holds the floor; nearest is kept" in shown
+    assert "int8 mse" in shown and "none passes the accuracy gate; nearest is kept" in shown
 
 
 def test_a_rung_that_failed_says_why() -> None:

@@ -1,4 +1,4 @@
-"""What engines tell of their precision is weighed by multiplications, and too little of it fails an export."""
+"""The precision that engines report is weighed by multiplications, and too little of it fails an export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeclf_runtime.errors import GateError
 Make = Callable[..., dict[str, Path]]
 
 
-def test_every_multiplication_of_an_fp32_bundle_is_told_as_fp32(make: Make) -> None:
+def test_every_multiplication_of_an_fp32_bundle_is_reported_as_fp32(make: Make) -> None:
     for target, path in make("mobilenetv3_small_050").items():
         manifest = Bundle.open(path).manifest
         found = TARGETS[target].shares(path, manifest)

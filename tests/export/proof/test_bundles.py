@@ -55,11 +55,13 @@ def test_the_bundle_passes_its_own_proof_and_verify(bundle: Path) -> None:
     assert verify(opened).verdict == "pass"
 
 
-def test_the_bundle_answers_photographs(bundle: Path, photographs: list[Path], fruit: tuple[str, ...]) -> None:
+def test_the_bundle_gives_predictions_for_photographs(
+    bundle: Path, photographs: list[Path], fruit: tuple[str, ...]
+) -> None:
     with Classifier.open(bundle) as classifier:
-        answers = list(classifier.predict(photographs[:3]))
-    assert [answer.error for answer in answers] == [None, None, None]
-    assert all(answer.label in fruit for answer in answers)
+        predictions = list(classifier.predict(photographs[:3]))
+    assert [prediction.error for prediction in predictions] == [None, None, None]
+    assert all(prediction.label in fruit for prediction in predictions)
 
 
 def test_stored_and_computed_precision_are_recorded_apart(bundle: Path, pair: tuple[str, str]) -> None:
@@ -73,8 +75,8 @@ def test_stored_and_computed_precision_are_recorded_apart(bundle: Path, pair: tu
 
 def test_fp16_halves_the_file(make: Callable[..., dict[str, Path]]) -> None:
     for target, model in (("onnx", "model.onnx"), ("openvino", "model.bin"), ("pytorch", "model.safetensors")):
-        whole, half = (make("test_resnet", p)[target] / model for p in ("fp32", "fp16"))
-        assert half.stat().st_size < 0.55 * whole.stat().st_size
+        full, half = (make("test_resnet", p)[target] / model for p in ("fp32", "fp16"))
+        assert half.stat().st_size < 0.55 * full.stat().st_size
 
 
 def test_coarser_precisions_get_their_own_tolerances_and_fp32_the_tight_ones(
@@ -86,7 +88,7 @@ def test_coarser_precisions_get_their_own_tolerances_and_fp32_the_tight_ones(
     assert tolerated == {"fp32": 1e-4, "fp16": 0.02}
 
 
-def test_the_manifest_says_where_everything_comes_from(make: Callable[..., dict[str, Path]]) -> None:
+def test_the_manifest_records_where_everything_comes_from(make: Callable[..., dict[str, Path]]) -> None:
     manifest = Bundle.open(make("test_resnet")["onnx"]).manifest
     provenance = manifest.provenance
     assert (provenance.backbone, provenance.weights) == ("timm/test_resnet", "random, seed 0")
@@ -96,7 +98,7 @@ def test_the_manifest_says_where_everything_comes_from(make: Callable[..., dict[
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, tensorrt, pytorch"),
         ({"targets": ("onnx",), "precision": "bf16"}, "onnx has no precision 'bf16'; choose one of fp32, fp16"),
@@ -108,6 +110,6 @@ def test_the_manifest_says_where_everything_comes_from(make: Callable[..., dict[
         ({"name": ""}, "can't name a folder"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_with_the_choices(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+def test_unsupported_options_are_refused_with_the_choices(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         ExportOptions(**arguments)

@@ -53,7 +53,7 @@ def as_config(**changes: Any) -> dict[str, Any]:
 
 
 def configs() -> list[dict[str, Any]]:
-    """Each different geometry of the backbones that edgeclf knows, of unusual ones, and of some that nobody has."""
+    """Each geometry of the backbones of `edgeclf models`, of unusual ones, and of some that no backbone has."""
     names = [name.removeprefix("timm/") for name in (*CLASSICS, *EDGE) if name.startswith("timm/")]
     found = [timm_config(name) for name in (*names, *UNUSUAL)] + [as_config(**changes) for changes in MADE_UP]
     geometries = {repr([c[key] for key in ("input_size", "crop_pct", "crop_mode", "interpolation")]): c for c in found}
@@ -61,14 +61,14 @@ def configs() -> list[dict[str, Any]]:
 
 
 def test_it_equals_timms_evaluation_transform_on_photographs(photographs: list[Path]) -> None:
-    pictures = [Image.open(path).convert("RGB") for path in photographs[2:6]]
-    pictures.append(pictures[0].resize((211, 90)))  # wide, and smaller than most inputs
+    images = [Image.open(path).convert("RGB") for path in photographs[2:6]]
+    images.append(images[0].resize((211, 90)))  # wide, and smaller than most inputs
     compared = configs()
     assert len(compared) >= 18
     for config in compared:
-        pixels, whole = pixels_from_config(config), reference_transform(config)
-        for picture in pictures:
-            np.testing.assert_array_equal(pixels.apply(picture), whole(picture), err_msg=str(config))
+        pixels, transform = pixels_from_config(config), reference_transform(config)
+        for image in images:
+            np.testing.assert_array_equal(pixels.apply(image), transform(image), err_msg=str(config))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "googlenet", "mobilenet_v3_large", "efficientnet_b0", "vit_b_16"])
@@ -81,12 +81,12 @@ def test_it_equals_torchvisions_preset_for_its_published_weights(name: str, phot
     config = data_config("torchvision", name, None, None)  # type: ignore[arg-type]
     pixels = pixels_from_config(config)
     for path in photographs[2:5]:
-        picture = Image.open(path).convert("RGB")
-        wanted = preset(picture).permute(1, 2, 0).numpy() * std + mean
-        np.testing.assert_array_equal(pixels.apply(picture), np.rint(wanted * 255).astype(np.uint8))
+        image = Image.open(path).convert("RGB")
+        wanted = preset(image).permute(1, 2, 0).numpy() * std + mean
+        np.testing.assert_array_equal(pixels.apply(image), np.rint(wanted * 255).astype(np.uint8))
 
 
-def test_another_img_size_keeps_the_share_of_the_picture_that_is_seen() -> None:
+def test_another_img_size_keeps_the_cropped_share_of_the_image() -> None:
     guard_torchvision()
     for library, name in (("torchvision", "resnet18"), ("timm", "resnet18")):
         import timm
@@ -97,7 +97,7 @@ def test_another_img_size_keeps_the_share_of_the_picture_that_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"crop_mode": "centre"}, "no crop mode 'centre'; choose one of center, squash, border"),
         ({"interpolation": "cubic"}, "no interpolation 'cubic'; choose one of nearest, bilinear, bicubic"),
@@ -106,6 +106,6 @@ def test_another_img_size_keeps_the_share_of_the_picture_that_is_seen() -> None:
         ({"crop_pct": 1e-4}, "sizes must lie in 1..16384 px"),
     ],
 )
-def test_a_geometry_that_no_device_could_keep_is_refused(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_geometry_that_the_pixel_contract_does_not_have_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         pixels_from_config(as_config(**changes))

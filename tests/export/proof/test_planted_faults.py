@@ -48,7 +48,9 @@ def found(fault: Fault, case: Case, trained: Trained, sound: Sound, folder: Path
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
-def test_a_bundle_made_again_without_a_fault_passes(case: Case, trained: Trained, sound: Sound, tmp_path: Path) -> None:
+def test_a_bundle_that_is_rebuilt_without_a_fault_passes(
+    case: Case, trained: Trained, sound: Sound, tmp_path: Path
+) -> None:
     """Or the tests below would find the making, and not the fault."""
     nothing = Fault("nothing", network=lambda module, normalization: (module, normalization))
     faulty = planted_faults.make_faulty(trained, case, sound(case), nothing, tmp_path / "again")

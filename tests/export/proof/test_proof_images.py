@@ -1,4 +1,4 @@
-"""The images that an export is proven on: the user's own, or photographs that other packages ship."""
+"""The images that an export is proven on: the user's own, or photographs that come with other packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_there_are_enough_shipped_photographs_and_they_differ(pixels: Pixels) ->
     assert images.pixels.shape == (len(files), 32, 32, 3) and images.source == "shipped photographs"
 
 
-def test_without_the_packages_the_message_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_packages_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeclf_export.proof.images.find_spec", lambda package: None)
     with pytest.raises(
         BackendError, match=re.escape(f"give --proof-data DIR, or install it with: {pip_install('export')}")
@@ -46,7 +46,7 @@ def test_few_images_give_an_inconclusive_proof_that_says_how_many_are_missing(
     assert len(Bundle.open(exported.path).manifest.golden.images) == 3
 
 
-def test_a_large_folder_is_sampled_evenly_and_eight_images_travel(tmp_path: Path, pixels: Pixels) -> None:
+def test_a_large_folder_is_sampled_evenly_for_proof_and_golden_images(tmp_path: Path, pixels: Pixels) -> None:
     for number in range(40):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number:02}.png")
     images = load_proof_images(pixels, tmp_path, most=20)
@@ -66,6 +66,6 @@ def test_a_folder_without_images_is_refused_by_name(name: str, tmp_path: Path, p
 
 
 def test_an_unreadable_image_is_named(few_images: Path, pixels: Pixels) -> None:
-    (few_images / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    (few_images / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     with pytest.raises(DataError, match=r"broken\.jpg: .*take it out of the proof images"):
         load_proof_images(pixels, few_images)

@@ -34,25 +34,25 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Labelle
     files = {path.stem: path for path in shipped_photographs()}
     images: list[LabelledImage] = []
     for name in LABELS:
-        picture = np.asarray(Image.open(files[name]).convert("RGB"))
+        image = np.asarray(Image.open(files[name]).convert("RGB"))
         for place in range(TRAIN + VAL + TEST):
             split: Split = "train" if place < TRAIN else "val" if place < TRAIN + VAL else "test"
-            top, left = (int(random.integers(0, size - 48)) for size in picture.shape[:2])
+            top, left = (int(random.integers(0, size - 48)) for size in image.shape[:2])
             path = root / split / name / f"{place}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture[top : top + 48, left : left + 48]).resize((SIDE, SIDE)).save(path)
+            Image.fromarray(image[top : top + 48, left : left + 48]).resize((SIDE, SIDE)).save(path)
             images.append(LabelledImage(path, str(path.relative_to(root)), (name,), hash_file(path), split=split))
     return {split: tuple(image for image in images if image.split == split) for split in SPLITS}
 
 
 @pytest.fixture(scope="session")
 def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
-    """The network with its data; it answers most patches rightly. Its test images are counted nowhere."""
+    """The network with its data; most of its predictions are right. Its test images are counted nowhere."""
     import torch
 
     torch.manual_seed(0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a network has nothing for a second one
+    torch.set_num_threads(1)  # so small a network gains nothing from a second one
     module = small_network()
     images = np.stack([PATCH_PIXELS.load(image.path)[0] for image in patches["train"]])
     batch = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
@@ -83,10 +83,10 @@ def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
 
 @pytest.fixture
 def quantize(trained: Exportable, tmp_path: Path) -> Quantize:
-    """Exports the trained network with a floor that so few images can show."""
+    """Exports the trained network with a gate that so few images can pass."""
 
     def quantize(target: str, precision: str = "int8", points: float = 5.0, **changes: Any) -> list[Any]:
-        settings = Int8Options(floor=AccuracyGate(points), **changes)
+        settings = Int8Options(gate=AccuracyGate(points), **changes)
         options = ExportOptions((target,), precision, output=tmp_path, name="patches", int8=settings)
         return list(export(trained, options))
 

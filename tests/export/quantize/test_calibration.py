@@ -1,4 +1,4 @@
-"""Calibration images are real, balanced, the same every time, and never among those that judge."""
+"""Calibration images are real, balanced, the same every time, and never evaluation images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, read_folder
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.progress import SILENT
 
 Patches = dict[str, tuple[LabelledImage, ...]]
-
-
-def silent(step: str) -> None:
-    pass
 
 
 def test_classes_take_turns(patches: Patches) -> None:
@@ -45,40 +42,40 @@ def test_pixels_are_those_of_the_bundle(patches: Patches) -> None:
     assert np.array_equal(found.pixels, wanted) and len(found.files) == 5
 
 
-def test_a_copy_of_an_image_that_judges_never_calibrates(patches: Patches, tmp_path: Path) -> None:
+def test_a_copy_of_an_evaluation_image_never_calibrates(patches: Patches, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.png"
     shutil.copy(patches["val"][0].path, copy)
     smuggled = LabelledImage(copy, copy.name, LABELS[:1], hashlib.sha256(copy.read_bytes()).hexdigest())
-    judging = {image.sha256 for image in patches["val"]}
-    found = load_calibration((*patches["train"], smuggled), judging, PATCH_PIXELS, called="training")
+    evaluation = {image.sha256 for image in patches["val"]}
+    found = load_calibration((*patches["train"], smuggled), evaluation, PATCH_PIXELS, called="training")
     assert copy not in found.files
     assert any("1 of" in warning and "left out" in warning for warning in found.warnings)
 
 
-def test_only_images_that_judge_is_an_error(patches: Patches) -> None:
-    judging = {image.sha256 for image in patches["val"]}
-    with pytest.raises(DataError, match="judge the model too"):
-        load_calibration(patches["val"], judging, PATCH_PIXELS, called="calib")
+def test_only_evaluation_images_is_an_error(patches: Patches) -> None:
+    evaluation = {image.sha256 for image in patches["val"]}
+    with pytest.raises(DataError, match="are evaluation images too"):
+        load_calibration(patches["val"], evaluation, PATCH_PIXELS, called="calib")
 
 
-def test_no_image_is_an_error_and_no_random_one_takes_its_place(trained: Exportable, tmp_path: Path) -> None:
+def test_no_image_is_an_error_and_random_ones_never_take_its_place(trained: Exportable, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images to calibrate on"):
         load_calibration((), (), PATCH_PIXELS, called="calib")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):
-        load_calibration_data(trained, Int8Options(calib_data=tmp_path / "empty"), silent)
+        load_calibration_data(trained, Int8Options(calib_data=tmp_path / "empty"), SILENT)
 
 
 def test_few_images_warn(patches: Patches) -> None:
     few = load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=8)
-    assert any("8 calibration images are few" in warning for warning in few.warnings)
+    assert any("only 8 calibration images" in warning for warning in few.warnings)
     assert load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=80).warnings == ()
 
 
 def test_a_broken_image_is_named(patches: Patches, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    image = LabelledImage(broken, broken.name, LABELS[:1], hashlib.sha256(b"no picture").hexdigest())
+    broken.write_bytes(b"no image")
+    image = LabelledImage(broken, broken.name, LABELS[:1], hashlib.sha256(b"no image").hexdigest())
     with pytest.raises(DataError, match=r"broken\.png"):
         load_calibration((image,), (), PATCH_PIXELS, called="calib")
 
@@ -89,10 +86,10 @@ def test_an_image_that_changed_since_the_split_is_refused(patches: Patches) -> N
         load_calibration((other,), (), PATCH_PIXELS, called="calib")
 
 
-def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
+def test_a_run_calibrates_on_training_images_and_evaluates_on_validation_images(
     trained: Exportable, patches: Patches
 ) -> None:
-    calibration_data = load_calibration_data(trained, Int8Options(calib_images=30, floor=AccuracyGate(5.0)), silent)
+    calibration_data = load_calibration_data(trained, Int8Options(calib_images=30, gate=AccuracyGate(5.0)), SILENT)
     assert set(calibration_data.calibration.files) <= {image.path for image in patches["train"]}
     assert (
         len(calibration_data.pixels) == VAL * len(LABELS)
@@ -100,24 +97,26 @@ def test_a_run_calibrates_on_training_images_and_judges_on_validation_images(
     )
 
 
-def test_a_folder_is_parted_so_that_no_image_does_both(trained: Exportable, patches: Patches) -> None:
+def test_a_folder_is_split_so_that_no_image_both_calibrates_and_evaluates(
+    trained: Exportable, patches: Patches
+) -> None:
     folder = patches["train"][0].path.parents[1]
     alone = replace(trained, data=None)
-    calibration_data = load_calibration_data(alone, Int8Options(calib_data=folder, floor=AccuracyGate(5.0)), silent)
-    judging = {PATCH_PIXELS.load(path)[0].tobytes() for path in calibration_data.calibration.files}
-    assert not judging & {picture.tobytes() for picture in calibration_data.pixels}
+    calibration_data = load_calibration_data(alone, Int8Options(calib_data=folder, gate=AccuracyGate(5.0)), SILENT)
+    evaluation = {PATCH_PIXELS.load(path)[0].tobytes() for path in calibration_data.calibration.files}
+    assert not evaluation & {image.tobytes() for image in calibration_data.pixels}
     assert calibration_data.evaluation_set.labels is not None and calibration_data.open_test is None
 
 
 def test_groups_and_copies_stay_together() -> None:
     images = [LabelledImage(Path(str(i)), str(i), ("cat",), f"{i % 5}", f"patient {i % 5}") for i in range(20)]
-    calibrating, judging = part(images, seed=0)
-    assert not {image.group for image in calibrating} & {image.group for image in judging}
+    calibration, evaluation = part(images, seed=0)
+    assert not {image.group for image in calibration} & {image.group for image in evaluation}
 
 
 def test_without_a_run_and_without_a_folder_it_says_what_to_give(trained: Exportable) -> None:
     with pytest.raises(UsageError, match="--calib-data"):
-        load_calibration_data(replace(trained, data=None), Int8Options(), silent)
+        load_calibration_data(replace(trained, data=None), Int8Options(), SILENT)
 
 
 def test_folders_named_half_like_labels_are_refused(patches: Patches, tmp_path: Path) -> None:
@@ -128,6 +127,6 @@ def test_folders_named_half_like_labels_are_refused(patches: Patches, tmp_path: 
         read_folder(tmp_path, LABELS)
 
 
-def test_the_pixel_contract_is_not_the_calibrators_to_choose(patches: Patches) -> None:
+def test_calibration_does_not_change_the_pixel_contract(patches: Patches) -> None:
     other = Pixels("exact", (16, 16), (16, 16))
     assert load_calibration(patches["train"], (), other, called="training", most=2).pixels.shape == (2, 16, 16, 3)

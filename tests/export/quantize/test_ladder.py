@@ -1,4 +1,4 @@
-"""From the trained network to a bundle that holds its floor, or to none at all."""
+"""From the trained network to a bundle that passes its accuracy gate, or to none."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from patches import LABELS, TEST
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import ExportOptions, export, export_each
-from edgeclf_export.quantize import ladder
-from edgeclf_export.quantize import selection as exporting
+from edgeclf_export.quantize import ladder, selection
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Quantizer, Recipe
@@ -33,12 +32,12 @@ Quantize = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def faulty_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quantizer that cuts every range to a fiftieth."""
-    honest = ort_quantizer.quantize
+    original = ort_quantizer.quantize
 
     def quantize(model: bytes, ranges: dict[str, tuple[float, float]], **options: Any) -> bytes:
-        return honest(model, {name: (low / 50, high / 50) for name, (low, high) in ranges.items()}, **options)
+        return original(model, {name: (low / 50, high / 50) for name, (low, high) in ranges.items()}, **options)
 
     monkeypatch.setattr(ort_quantizer, "quantize", quantize)
 
@@ -57,14 +56,14 @@ def timed(milliseconds: dict[str, float]) -> Callable[[Sequence[Callable[[], obj
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def clock(**milliseconds: float) -> None:
         monkeypatch.setattr(
-            exporting, "race", lambda bundles, base, options, _: race(bundles, base, options, timed(milliseconds))
+            selection, "race", lambda bundles, base, options, _: race(bundles, base, options, timed(milliseconds))
         )
 
     return clock
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantize) -> None:
+def test_an_int8_bundle_records_its_whole_ladder(target: str, quantize: Quantize) -> None:
     pytest.importorskip({"onnx": "onnxruntime", "openvino": "nncf"}[target])
     (made,) = quantize(target)
     manifest = Bundle.open(made.path).manifest
@@ -84,24 +83,24 @@ def test_an_int8_bundle_says_all_about_its_ladder(target: str, quantize: Quantiz
     assert verify(Bundle.open(made.path)).verdict == "pass"
 
 
-def test_a_spoiled_quantization_never_ships_and_the_layers_to_blame_are_named(
-    spoiled: None, quantize: Quantize, tmp_path: Path
+def test_a_faulty_quantization_is_never_published_and_the_layers_responsible_are_named(
+    faulty_quantizer: None, quantize: Quantize, tmp_path: Path
 ) -> None:
-    with pytest.raises(GateError, match=r"none of \d+ steps of the ladder holds the floor") as refused:
+    with pytest.raises(GateError, match=r"none of \d+ steps of the ladder passes the accuracy gate") as refused:
         quantize("onnx")
     assert refused.value.exit_code == 1
-    assert "layers to blame: node_" in str(refused.value)
+    assert "layers responsible: node_" in str(refused.value)
     (aside,) = tmp_path.iterdir()
     assert aside.name == "patches-onnx-int8.failed" and str(aside) in str(refused.value)
     ladder = Bundle.open(aside).manifest.ladder
     assert ladder is not None and not ladder.chosen and {step.became for step in ladder.rungs} == {"failed"}
 
 
-def test_every_target_is_tried_and_what_became_of_each_is_told(
-    spoiled: None, trained: Exportable, tmp_path: Path
+def test_every_target_is_tried_and_the_result_of_each_is_reported(
+    faulty_quantizer: None, trained: Exportable, tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
-    int8 = Int8Options(floor=AccuracyGate(5.0))
+    int8 = Int8Options(gate=AccuracyGate(5.0))
     options = ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8)
     made, failure = collect(export_each(trained, options))
     assert [bundle.target for bundle in made] == ["openvino"]
@@ -111,7 +110,7 @@ def test_every_target_is_tried_and_what_became_of_each_is_told(
     assert failed.target == "onnx" and failed.ladder is not None and len(failed.ladder.rungs) >= 4
 
 
-def test_with_fallback_16_bits_take_its_place_under_their_own_name(spoiled: None, quantize: Quantize) -> None:
+def test_with_fallback_16_bits_take_its_place_under_their_own_name(faulty_quantizer: None, quantize: Quantize) -> None:
     (made,) = quantize("onnx", fallback=True)
     manifest = Bundle.open(made.path).manifest
     assert made.path.name == "patches-onnx-fp16" and manifest.weights_precision == "fp16"
@@ -125,17 +124,17 @@ def test_auto_never_keeps_int8_that_is_slower_than_fp32(quantize: Quantize, cloc
     (made,) = quantize("onnx", "auto")
     manifest = Bundle.open(made.path).manifest
     assert manifest.weights_precision == "fp32" and manifest.ladder is not None
-    assert "nothing that holds is faster" in manifest.ladder.why
+    assert "nothing that passes the gate is faster" in manifest.ladder.why
     assert sorted(each.weights_precision for each in manifest.candidates) == ["fp16", "int8"]
 
 
-def test_a_lead_within_the_noise_is_no_lead(quantize: Quantize, clock: Callable[..., None]) -> None:
+def test_a_lead_within_the_aa_noise_does_not_count(quantize: Quantize, clock: Callable[..., None]) -> None:
     clock(int8=3.95, fp16=4.0, fp32=4.0)
     (made,) = quantize("onnx", "auto")
     assert Bundle.open(made.path).manifest.weights_precision == "fp32"
 
 
-def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
+def test_auto_keeps_the_fastest_that_passes_and_the_device_chooses_again(
     quantize: Quantize, clock: Callable[..., None]
 ) -> None:
     clock(int8=2.0, fp16=3.0, fp32=4.0)
@@ -156,7 +155,7 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
     assert new.weights_precision == "fp16" and new.derived_from == bundle.digest and new.candidates == ()
     assert new.ladder is not None and new.ladder.chosen == "fp16" and "device" in new.ladder.why
     assert [step.name for step in new.ladder.rungs if step.became == "model"] == ["fp16"]
-    assert ladder.final is not None and new.ladder.final is None  # the test images judged another model
+    assert ladder.final is not None and new.ladder.final is None  # the test images were used for another model
     assert outcome.proof.verdict == "pass"
 
     stays = builds.build(bundle, time=lambda calls: [[2.0, 3.0, 4.0, 4.0]] * 3)
@@ -164,65 +163,65 @@ def test_auto_keeps_what_holds_and_is_fastest_and_the_device_chooses_again(
 
 
 @pytest.mark.parametrize("fp32_holds", [True, False])
-def test_what_is_not_shown_to_hold_never_wins_by_speed_where_more_could_be_shown(fp32_holds: bool) -> None:
-    def trial(name: str, holds: bool) -> exporting.Trial:
-        judged = SimpleNamespace(verdict="pass" if holds else "inconclusive")
-        step = SimpleNamespace(name=name, problem=None, judged=judged, holds=holds)
-        return exporting.Trial(step, Path(), None)  # type: ignore[arg-type]
+def test_an_inconclusive_step_wins_by_speed_only_where_fp32_is_inconclusive_too(fp32_holds: bool) -> None:
+    def trial(name: str, holds: bool) -> selection.Trial:
+        evaluation = SimpleNamespace(verdict="pass" if holds else "inconclusive")
+        step = SimpleNamespace(name=name, problem=None, judged=evaluation, holds=holds)
+        return selection.Trial(step, Path(), None)  # type: ignore[arg-type]
 
     tried = [trial("int8", holds=False), trial("bf16", holds=False), trial("fp32", holds=fp32_holds)]
-    racing = [each.step.name for each in exporting._racing(tried, fp32=tried[-1])]
+    racing = [each.step.name for each in selection._racing(tried, fp32=tried[-1])]
     assert racing == (["fp32"] if fp32_holds else ["int8", "bf16", "fp32"])
 
 
-def test_a_folder_proves_int8_on_the_half_that_judges(trained: Exportable, tmp_path: Path) -> None:
-    stranger = replace(trained, data=None, proof_files=())
+def test_a_folder_proves_int8_on_the_half_kept_for_evaluation(trained: Exportable, tmp_path: Path) -> None:
+    without_data = replace(trained, data=None, proof_files=())
     folder = trained.proof_files[0].parents[2]
     options = ExportOptions(("onnx",), "int8", output=tmp_path, int8=Int8Options(calib_data=folder / "train"))
-    (made,) = export(stranger, options)
-    assert made.proof.images_source.startswith("train, the half that judges: ")
-    judged = made.ladder.step(made.ladder.chosen).judged  # type: ignore[union-attr]
-    assert judged is not None and judged.images >= made.proof.comparison.images
+    (made,) = export(without_data, options)
+    assert made.proof.images_source.startswith("train, the half kept for evaluation: ")
+    evaluation = made.ladder.step(made.ladder.chosen).judged  # type: ignore[union-attr]
+    assert evaluation is not None and evaluation.images >= made.proof.comparison.images
 
 
-def test_an_encoder_is_refused_before_its_reference_is_asked(trained: Exportable, tmp_path: Path) -> None:
-    def answer(pixels: Any) -> Any:
-        raise AssertionError("asked")
+def test_an_encoder_is_refused_before_its_reference_is_run(trained: Exportable, tmp_path: Path) -> None:
+    def run(pixels: Any) -> Any:
+        raise AssertionError("run")
 
-    encoder = replace(trained, labels=(), embedding_width=4, answer=answer)
+    encoder = replace(trained, labels=(), embedding_width=4, run_reference=run)
     with pytest.raises(UsageError, match="an encoder has no classes"):
         list(export(encoder, ExportOptions(("onnx",), "int8", output=tmp_path)))
 
 
-def test_too_few_images_leave_it_open_loudly_not_silently(trained: Exportable, quantize: Quantize) -> None:
+def test_too_few_images_are_inconclusive_with_a_warning(trained: Exportable, quantize: Quantize) -> None:
     (made,) = quantize("onnx", points=0.5)
     ladder = made.ladder
-    judged = ladder.step(ladder.chosen).judged
-    assert judged.verdict == "inconclusive" and judged.images_needed > judged.images
+    evaluation = ladder.step(ladder.chosen).judged
+    assert evaluation.verdict == "inconclusive" and evaluation.images_needed > evaluation.images
     assert [step.became for step in ladder.rungs] == [*["failed"] * (len(ladder.rungs) - 1), "model"]
 
 
-def test_a_network_of_sigmoid_scores_has_no_floor_of_top1(trained: Exportable, tmp_path: Path) -> None:
+def test_a_network_of_sigmoid_scores_is_refused_since_it_has_no_top1(trained: Exportable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no top-1"):
         list(export(replace(trained, scores="sigmoid"), ExportOptions(("onnx",), "int8", output=tmp_path)))
 
 
-def test_a_floor_broken_on_test_images_fails_the_export(
+def test_a_gate_that_fails_on_test_images_fails_the_export(
     trained: Exportable, quantize: Quantize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = exporting.judge
+    original = selection.evaluate_step
 
-    def judge(evaluation_set: Any, logits: Any, floor: AccuracyGate, temperature: float | None = None) -> Any:
-        return honest(evaluation_set, np.roll(logits, 1, axis=1) if temperature else logits, floor, temperature)
+    def evaluate(evaluation_set: Any, logits: Any, gate: AccuracyGate, temperature: float | None = None) -> Any:
+        return original(evaluation_set, np.roll(logits, 1, axis=1) if temperature else logits, gate, temperature)
 
-    monkeypatch.setattr(exporting, "judge", judge)
+    monkeypatch.setattr(selection, "evaluate_step", evaluate)
     with pytest.raises(GateError, match="on test images"):
         quantize("onnx")
 
 
 def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_device(quantize: Quantize) -> None:
     if import_rtx() is None:
-        pytest.skip("TensorRT-RTX is not here")
+        pytest.skip("TensorRT-RTX is not installed")
     (made,) = quantize("tensorrt", "auto")
     manifest = Bundle.open(made.path).manifest
     assert (manifest.state, manifest.weights_precision) == ("portable", "int8")
@@ -232,7 +231,7 @@ def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_de
     assert manifest.ladder is not None and "on the device" in manifest.ladder.why
 
 
-def test_a_quantizer_is_asked_for_no_step_that_it_has_not() -> None:
+def test_only_steps_that_the_quantizer_has_are_tried() -> None:
     def write(*_: Any) -> Any:
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Ranges, Q/DQ, bias correction, sensitivity: each does what the ladder counts on."""
+"""Ranges, Q/DQ, bias correction, sensitivity: each works as the ladder needs."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def run(model: bytes, images: NDArray[np.uint8]) -> Any:
     return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
-def test_ranges_hold_zero_and_every_value_seen(seen: Activations) -> None:
+def test_ranges_include_zero_and_every_value_measured(seen: Activations) -> None:
     for name, (low, high) in seen.ranges("min-max").items():
         assert low <= 0 <= high
         assert low <= seen.values[name].min() and seen.values[name].max() <= high
 
 
-def test_percentiles_leave_a_lone_outlier_out() -> None:
+def test_percentiles_leave_out_a_single_outlier() -> None:
     values = np.append(np.linspace(0, 1, 100_000, dtype=np.float32), np.float32(50))
     found = Activations({"x": (0.0, 50.0)}, {"x": values})
     assert found.ranges("percentile")["x"] == pytest.approx((0, 1), abs=0.01)
@@ -89,22 +89,22 @@ def test_nodes_that_are_left_in_float_have_float_weights(export_graph: bytes, se
     assert constants[node.input[1]].data_type == onnx.TensorProto.FLOAT
 
 
-def test_the_small_network_answers_alike_in_int8(
+def test_the_small_network_gives_the_same_predictions_in_int8(
     export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
 ) -> None:
     wanted, found = run(export_graph, images), run(ort_quantizer.quantize(export_graph, seen.ranges("min-max")), images)
     assert np.abs(wanted - found).max() < 0.2 * np.ptp(wanted)
 
 
-def test_bias_correction_takes_a_planted_shift_out(
+def test_bias_correction_removes_a_planted_shift(
     export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
 ) -> None:
     shifted = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max")))
     conv = next(node for node in shifted.graph.node if node.op_type == "Conv")
     makers = {name: node for node in shifted.graph.node for name in node.output}
     bias = next(item for item in shifted.graph.initializer if item.name == makers[conv.input[2]].input[0])
-    spoiled = numpy_helper.to_array(bias) + 3000
-    bias.CopyFrom(numpy_helper.from_array(spoiled.astype(np.int32), bias.name))
+    changed = numpy_helper.to_array(bias) + 3000
+    bias.CopyFrom(numpy_helper.from_array(changed.astype(np.int32), bias.name))
     data = shifted.SerializeToString()
     wanted = run(export_graph, images)
     before = np.abs(run(data, images) - wanted).mean()
@@ -119,15 +119,15 @@ def test_sensitivity_finds_the_layer_that_was_made_hard_to_quantize(
     victim = next(layer for layer in layers(model) if layer.operator == "Gemm")
     weight = next(item for item in model.graph.initializer if item.name == victim.weight)
     values = numpy_helper.to_array(weight).copy()
-    values[:, 0] += 40 * np.abs(values).max()  # one weight takes the whole grid, the others fall on 0
+    values[:, 0] += 40 * np.abs(values).max()  # one weight takes the whole grid, the others round to 0
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    spoiled = model.SerializeToString()
-    sensitivities = sensitivity.measure(spoiled, observe(spoiled, images).ranges("min-max"), images)
+    changed = model.SerializeToString()
+    sensitivities = sensitivity.measure(changed, observe(changed, images).ranges("min-max"), images)
     assert sensitivities[0].node == victim.node
     assert sum(sensitivity.macs_share for sensitivity in sensitivities) == pytest.approx(1.0)
 
 
-def test_the_worst_layers_keep_within_the_work_that_may_stay_in_float() -> None:
+def test_the_worst_layers_stay_within_the_macs_that_may_be_in_float() -> None:
     sensitivities = tuple(sensitivity.Sensitivity(str(i), "Conv", 1.0 - i / 10, 0.15) for i in range(6))
     assert sensitivity.worst(sensitivities, 0.5, 0.2) == ("0",)
     assert sensitivity.worst(sensitivities, 0.5, 1.0) == ("0", "1", "2")
@@ -144,27 +144,27 @@ def test_attention_is_recognised() -> None:
 
 
 def test_quantized_for_tensorrt_it_passes_the_lint(export_graph: bytes, seen: Activations) -> None:
-    assert [str(offence) for offence in lint(trt_quantizer.quantize(export_graph, seen.ranges("min-max")))] == []
+    assert [str(finding) for finding in lint(trt_quantizer.quantize(export_graph, seen.ranges("min-max")))] == []
 
 
-def test_nncf_finds_the_biases_that_it_shall_correct(export_graph: bytes, images: NDArray[np.uint8]) -> None:
+def test_nncf_finds_the_biases_to_correct(export_graph: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
     core = openvino_core()
-    answers = [
+    logits = [
         core.compile_model(ov_quantizer.quantize(export_graph, images, "min-max", corrected=corrected), "CPU")(
             {0: images}
         )[0]
         for corrected in (False, True)
     ]
-    assert np.abs(answers[0] - answers[1]).max() > 1e-4 * np.ptp(answers[0])
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4 * np.ptp(logits[0])
 
 
 def test_layers_left_in_float_are_found_in_openvino(export_graph: bytes, images: NDArray[np.uint8]) -> None:
     pytest.importorskip("nncf")
     kept = layers(onnx.load_from_string(export_graph))[1]
     quantized = ov_quantizer.quantize(export_graph, images, "min-max", corrected=False, leave=(kept.node,))
-    whole = ov_quantizer.quantize(export_graph, images, "min-max", corrected=False)
-    assert _int8_constants(quantized) == _int8_constants(whole) - 1
+    full = ov_quantizer.quantize(export_graph, images, "min-max", corrected=False)
+    assert _int8_constants(quantized) == _int8_constants(full) - 1
 
 
 def _int8_constants(network: Any) -> int:
@@ -174,7 +174,7 @@ def _int8_constants(network: Any) -> int:
     )
 
 
-def test_the_proof_for_tensorrt_lets_onnx_runtime_quantize_nothing_by_itself(
+def test_in_the_proof_for_tensorrt_onnx_runtime_quantizes_nothing_by_itself(
     export_graph: bytes, seen: Activations
 ) -> None:
     session = literal_session(trt_quantizer.rest_in_fp16(trt_quantizer.quantize(export_graph, seen.ranges("min-max"))))

@@ -32,23 +32,23 @@ def test_text_and_json_lists_are_read(data: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "holds no names; wanted one class name a line"),
         (b"\n\n", "holds no names"),
         (b"[]", "holds no names"),
         (b"apple\n\nfig", "name 2 of 3 is empty"),
         (b'["apple", ""  , "fig"]', "name 2 of 3 is empty"),
-        (b"apple\nfig\napple", "the class 'apple' is there 2 times"),
+        (b"apple\nfig\napple", "the class 'apple' occurs 2 times"),
         (b"appl\xe9", r"not UTF-8 text \(byte 4\); save it as UTF-8"),
         (b"[apple, pear]", r"starts with '\[' and is no JSON list of names"),
         (b'["apple", 3]', "wanted a JSON list of names, found one that holds something else"),
         (b"[" * 100_000, r"starts with '\[' and is no JSON list"),
     ],
 )
-def test_a_wrong_file_says_what_is_wrong(data: bytes, said: str, tmp_path: Path) -> None:
+def test_a_wrong_file_says_what_is_wrong(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_bytes(data)
-    with pytest.raises(DataError, match=f"names.txt: {said}"):
+    with pytest.raises(DataError, match=f"names.txt: {message}"):
         read_labels(tmp_path / "names.txt")
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_file_says_what_is_wrong(data: bytes, said: str, tmp_path: Path)
         ("l.tsv", "class_id\tlabel\n0\tapple\n1\tpear\n2\tfig\n"),
     ],
 )
-def test_what_other_tools_write_is_read(name: str, text: str, tmp_path: Path) -> None:
+def test_label_files_of_other_tools_are_read(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     assert read_labels(tmp_path / name) == ("apple", "pear", "fig")
 
@@ -90,38 +90,38 @@ def test_yaml_names_stay_as_they_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [("l.csv", "7\n8\n9\n"), ("l.txt", "7\n8\n9\n")])
-def test_classes_that_are_called_by_numbers_are_names(name: str, text: str, tmp_path: Path) -> None:
+def test_numbers_may_be_the_names_of_classes(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     assert read_labels(tmp_path / name) == ("7", "8", "9")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("l.json", '{"1": "apple", "2": "pear"}', "read 2 names, numbered 1 to 2; wanted 0 to 1, each once"),
         ("l.json", '{"0": "apple", "2": "pear"}', "read 2 names, numbered 0 to 2; wanted 0 to 1, each once"),
         ("l.json", '{"apple": 0, "pear": 0}', "read 2 names, numbered 0 to 0; wanted 0 to 1"),
-        ("l.json", '{"0": "apple", "0": "pear"}', "no JSON object of names .a key is there twice"),
+        ("l.json", '{"0": "apple", "0": "pear"}', "no JSON object of names .a key occurs twice"),
         ("l.json", '{"apple": "red"}', r"""objects? of numbers and names such as .* found one with the keys 'apple'"""),
         ("l.json", '{"0": null}', "holds something else than text .NoneType None"),
         ("l.json", '"apple"', "wanted a JSON list or object of names, found str 'apple'"),
         ("l.txt", "{0: print()}", r"starts with '\{' and is no JSON object of names"),
         ("l.json", "{apple}", r"starts with '\{' and is no JSON object of names"),
-        ("l.yaml", "names: [apple, pear", "no YAML that can be read"),
+        ("l.yaml", "names: [apple, pear", "not valid YAML"),
         ("l.yaml", "apple", "wanted a YAML list or object of names, found str 'apple'"),
-        ("l.csv", "apple,red\npear,green\n", "2 of its 2 columns hold text .apple, red.; call the one with the class"),
-        ("l.csv", "0,apple\n1\n", "row 2 has 1 cells, the first 2"),
+        ("l.csv", "apple,red\npear,green\n", "2 of its 2 columns hold text .apple, red.; give the one with the class"),
+        ("l.csv", "0,apple\n1\n", "row 2 has 1 cells, the first row has 2"),
         ("l.csv", "0,apple\n0,pear\n", "read 2 names, numbered 0 to 0"),
         (
             "l.txt",
             "caf\u00e9\ncafe\u0301\n",
-            r"'café' \(caf\\xe9\) and 'cafe\u0301' \(cafe\\u0301\) differ by their Unicode form",
+            r"'café' \(caf\\xe9\) and 'cafe\u0301' \(cafe\\u0301\) differ only in their Unicode form",
         ),
     ],
 )
-def test_a_file_of_another_tool_says_what_is_wrong(name: str, text: str, said: str, tmp_path: Path) -> None:
+def test_a_file_of_another_tool_says_what_is_wrong(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=f"{name}: .*{said}") as failure:
+    with pytest.raises(DataError, match=f"{name}: .*{message}") as failure:
         read_labels(tmp_path / name)
     assert "\n" not in str(failure.value)
 
@@ -133,7 +133,7 @@ def test_yaml_without_its_package_says_what_to_do(tmp_path: Path, monkeypatch: p
         read_labels(tmp_path / "l.yaml")
 
 
-def test_what_was_read_is_shown_by_its_ends() -> None:
+def test_long_lists_of_labels_are_shown_by_their_ends() -> None:
     assert shown_labels(["apple"]) == "1 label ('apple')"
     assert shown_labels(FRUIT[:3]) == "3 labels ('apple', 'pear', 'plum')"
     assert shown_labels(FRUIT) == "5 labels ('apple', 'pear', …, 'fig')"
@@ -144,7 +144,7 @@ def test_names_that_look_alike_are_spelt_out_where_two_sets_differ() -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.txt", "."])
-def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="wanted a text file with one class name a line"):
         read_labels(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""Names of backbones: found in their library, suggested where mistyped, and never a way to fetch or read anything."""
+"""Names of backbones: found in their library, suggested where mistyped, and nothing is downloaded or read for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_name_is_found_in_timm_first_and_in_the_library_that_it_states(name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("mobilenetv3_large", "no model 'mobilenetv3_large' in timm or torchvision; did you mean mobilenet"),
         ("resnet-50", "no model 'resnet-50' in timm or torchvision; did you mean .*resnet50"),
@@ -47,8 +47,8 @@ def test_a_name_is_found_in_timm_first_and_in_the_library_that_it_states(name: s
         ("keras/resnet50", "no model library 'keras'; choose one of timm, torchvision"),
     ],
 )
-def test_a_mistyped_name_is_answered_with_what_may_be_meant(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_mistyped_name_is_refused_with_the_closest_names(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         resolve_backbone(name)
 
 
@@ -72,7 +72,7 @@ def test_a_mistyped_name_is_answered_with_what_may_be_meant(name: str, said: str
         "resnet18\n",
     ],
 )
-def test_a_hostile_name_fetches_and_reads_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_name_downloads_and_reads_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise AssertionError(f"touched {arguments[:2]}")
 

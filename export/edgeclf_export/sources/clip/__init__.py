@@ -1,1 +1,1 @@
-"""CLIP models of open_clip on their way into bundles: zero-shot classifiers, encoders, towers to train."""
+"""CLIP models of open_clip as sources of bundles: zero-shot classifiers, encoders, image towers to train."""

@@ -1,4 +1,4 @@
-"""Attention as it is deployed: open_clip's towers with batches kept first all the way through.
+"""Attention for deployment: open_clip's towers with the batch as the first dimension throughout.
 
 `torch.nn.MultiheadAttention` computes on (length, batch, width). In ONNX that is a transpose before and after each
 layer, which costs time; in fp16 ONNX Runtime 1.32 crashes on them (it fuses the transpose into a product for which its
@@ -28,7 +28,7 @@ def with_plain_attention(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _is_plain(attention: torch.nn.MultiheadAttention) -> bool:
-    """Whether one matrix projects queries, keys and values of whole batches, and nothing is added to them."""
+    """Whether batches come first, one matrix projects queries, keys and values, and they have no bias of their own."""
     return bool(attention.batch_first and attention.in_proj_weight is not None and attention.bias_k is None)
 
 

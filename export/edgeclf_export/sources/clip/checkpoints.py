@@ -18,51 +18,51 @@ if TYPE_CHECKING:
     import torch
 
 RANDOM = "random"
-_THUMBNAILS = ("mean", "std", "interpolation", "resize_mode")
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 _OF_SCRIPTED_ARCHIVES = ("input_resolution", "context_length", "vocab_size")
 _FOLDER_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors (None: random ones), their origin for the manifest, and how the pictures of their training looked."""
+    """Tensors (None: random ones), their origin for the manifest, and the preprocessing that they were trained with."""
 
     state: State | None
     origin: str
-    pictures: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_checkpoint(name: str, pretrained: str, seed: int) -> Checkpoint:
-    """The weights of a registered model: TAG, FILE, TAG=FILE (a file, prepared for as the tag says), or "random".
+    """The weights of a registered model: TAG, FILE, TAG=FILE (a file, with the preprocessing of the tag), or "random".
 
     Raises
     ------
     UsageError
-        Neither a tag of this model nor a file; a tag that belongs to the model's QuickGELU twin.
+        Neither a tag of this model nor a file; a tag of the model's QuickGELU variant.
     DataError
-        The file holds something else, or the tag can't be fetched; the message names the local way.
+        The file holds something else, or the tag can't be downloaded; the message has the way without a network.
     """
     from open_clip.pretrained import get_pretrained_cfg
 
     if pretrained == RANDOM:
-        return Checkpoint(None, f"random, seed {seed}", _pictures_of_all(name) or {})
+        return Checkpoint(None, f"random, seed {seed}", _common_preprocessing(name) or {})
     if get_pretrained_cfg(name, pretrained):
         return _fetch(name, pretrained)
     tag, equals, place = pretrained.partition("=")
     if equals and get_pretrained_cfg(name, tag):
         _check_activation(name, tag)
         state, origin = load_file(Path(place))
-        return Checkpoint(state, origin, _pictures_of(name, tag))
+        return Checkpoint(state, origin, _preprocessing_of(name, tag))
     if not Path(pretrained).is_file():
         raise UsageError(f"{pretrained!r} is neither a file nor weights that are published for {name}: {_tags(name)}")
-    pictures = _pictures_of_all(name)
-    if pictures is None:
+    preprocessing = _common_preprocessing(name)
+    if preprocessing is None:
         raise UsageError(
-            f"weights of {name} are published for pictures prepared in several ways; say which these are like, as "
+            f"weights of {name} are published with several kinds of preprocessing; choose the one of these, as "
             f"--pretrained TAG={pretrained} with one of {_tags(name)}"
         )
     state, origin = load_file(Path(pretrained))
-    return Checkpoint(state, origin, pictures)
+    return Checkpoint(state, origin, preprocessing)
 
 
 def find_in_folder(folder: Path) -> Checkpoint:
@@ -77,11 +77,11 @@ def find_in_folder(folder: Path) -> Checkpoint:
 
 
 def load_checkpoint(model: torch.nn.Module, state: State, name: str, *, resize: bool) -> str:
-    """Loads every tensor, renamed from the layouts that open_clip knows; gives the prefix that their names lost.
+    """Loads every tensor, renamed from the layouts that open_clip knows; returns the prefix removed from the names.
 
     Raises DataError where they are of another layout.
 
-    `resize`: the input's size was chosen, so that position embeddings have to be interpolated.
+    `resize`: interpolate position embeddings for another input size.
     """
     import torch
     from open_clip.convert import convert_state_dict
@@ -119,14 +119,16 @@ def _fetch(name: str, tag: str) -> Checkpoint:
             path = download_pretrained(config)
     except (OSError, RuntimeError, ValueError, LookupError) as error:
         raise DataError(
-            f"the weights {tag} of {name} can't be had ({one_line(error)}); fetch the file where there is a network "
-            f"and give --pretrained {tag}=FILE, or --model FOLDER with open_clip_config.json and the weights"
+            f"the weights {tag} of {name} are not available ({one_line(error)}); download the file where there is a "
+            f"network and give --pretrained {tag}=FILE, or --model FOLDER with open_clip_config.json and the weights"
         ) from error
-    return Checkpoint(read_state(Path(path)), f"hub:{config.get('hf_hub') or config['url']}", _pictures_of(name, tag))
+    return Checkpoint(
+        read_state(Path(path)), f"hub:{config.get('hf_hub') or config['url']}", _preprocessing_of(name, tag)
+    )
 
 
 def _check_activation(name: str, tag: str) -> None:
-    """Weights trained with QuickGELU give wrong embeddings with GELU, without a word: refuse them by name."""
+    """Raises UsageError for weights trained with the other of GELU and QuickGELU: their embeddings would be wrong."""
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -137,17 +139,17 @@ def _check_activation(name: str, tag: str) -> None:
         raise UsageError(f"the weights {tag} were trained with another activation than {name} has; give --model {twin}")
 
 
-def _pictures_of(name: str, tag: str) -> dict[str, Any]:
+def _preprocessing_of(name: str, tag: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg
 
     config = get_pretrained_cfg(name, tag)
-    return {key: config[key] for key in _THUMBNAILS}
+    return {key: config[key] for key in _PREPROCESSING}
 
 
-def _pictures_of_all(name: str) -> dict[str, Any] | None:
-    """How pictures are prepared for every published checkpoint of `name`; None where they differ."""
+def _common_preprocessing(name: str) -> dict[str, Any] | None:
+    """The preprocessing of all published checkpoints of `name`; None where they differ."""
     open_clip = import_open_clip()
-    ways = [_pictures_of(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
+    ways = [_preprocessing_of(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
     if any(way != ways[0] for way in ways):
         return None
     return ways[0] if ways else {}

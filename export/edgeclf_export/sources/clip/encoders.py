@@ -27,7 +27,7 @@ _AT_A_TIME = 8
 
 
 def image_encoder(clip: Clip) -> Exportable:
-    """Pictures -> embeddings. Its reference is open_clip's `encode_image`."""
+    """Images -> embeddings. Its reference is open_clip's `encode_image`."""
     width = int(clip.config["embed_dim"])
     module = image_tower(clip.model.get_submodule("visual"), classes=0, width=width, normalize=True)
     builder = tower_builder(clip, classes=0, normalize=True)
@@ -44,11 +44,11 @@ def image_encoder(clip: Clip) -> Exportable:
         pixel_reference=clip.pixel_reference,
         embedding_width=width,
     )
-    return replace(made, answer=lambda batch: embed_images(clip, batch))
+    return replace(made, run_reference=lambda batch: embed_images(clip, batch))
 
 
 def text_encoder(clip: Clip) -> TextExportable:
-    """Token ids -> embeddings, with open_clip's tokenizer. Raises UsageError where that can't travel."""
+    """Token ids -> embeddings, with open_clip's tokenizer. Raises UsageError where devices can't run that."""
     tables = pack_tokenizer(clip.tokenizer, clip.name)
     return TextExportable(
         backbone=clip.backbone,
@@ -57,7 +57,7 @@ def text_encoder(clip: Clip) -> TextExportable:
         embedding_width=int(clip.config["embed_dim"]),
         tokenizer=tables,
         reference=reference_of(clip),
-        answer=lambda tokens: _in_parts(tokens.astype(np.int64), _encode(clip, "encode_text")),
+        run_reference=lambda tokens: _in_parts(tokens.astype(np.int64), _encode(clip, "encode_text")),
         make_onnx=lambda form, opset: _text_to_onnx(clip, tables.context_length, opset),
     )
 
@@ -80,11 +80,11 @@ def _encode(clip: Clip, method: str) -> Callable[[NDArray[Any]], NDArray[np.floa
     return lambda part: np.asarray(encode(torch.from_numpy(part), normalize=True).float().numpy())
 
 
-def _in_parts(batch: NDArray[Any], answer: Callable[[NDArray[Any]], NDArray[np.float32]]) -> NDArray[np.float32]:
+def _in_parts(batch: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[np.float32]]) -> NDArray[np.float32]:
     import torch
 
     with torch.inference_mode():
-        return np.concatenate([answer(batch[start : start + _AT_A_TIME]) for start in range(0, len(batch), _AT_A_TIME)])
+        return np.concatenate([run(batch[start : start + _AT_A_TIME]) for start in range(0, len(batch), _AT_A_TIME)])
 
 
 def _text_to_onnx(clip: Clip, context_length: int, opset: int) -> bytes:

@@ -1,4 +1,4 @@
-"""open_clip, imported with torchvision guarded and its hub client quiet, and kept from writing to the root logger."""
+"""Imports open_clip with a quiet hub client, and keeps it from writing to the root logger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_open_clip() -> Any:
 
 @contextlib.contextmanager
 def unlogged() -> Iterator[None]:
-    """open_clip warns through the root logger, which would set up logging for the whole process; errors are raised."""
+    """Silences open_clip's warnings: through the root logger, they would set up logging for the whole process."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

@@ -65,7 +65,7 @@ class Clip:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """For the user: what had to be decided to load it."""
+        """For the user: what was decided while it was loaded."""
         return notes_on_names(self.weights)
 
     @cached_property
@@ -98,14 +98,14 @@ class Clip:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """open_clip's tokenizer of the model. Raises DataError where it has to be fetched and can't be."""
-        export_graph = _needs_hub(self.config) or "siglip" in self.source.lower()
+        """open_clip's tokenizer of the model. Raises DataError where it has to be downloaded and can't be."""
+        needs_hub = _needs_hub(self.config) or "siglip" in self.source.lower()
         try:
-            with unlogged(), impatient_hub(HUB) if export_graph else nullcontext():
+            with unlogged(), impatient_hub(HUB) if needs_hub else nullcontext():
                 return import_open_clip().get_tokenizer(self.source)
         except (OSError, RuntimeError, ValueError, LookupError, ImportError, TypeError) as error:
             raise DataError(
-                f"the tokenizer of {self.name} can't be had ({one_line(error)}); it comes from a model hub, by the "
+                f"the tokenizer of {self.name} is not available ({one_line(error)}); it comes from a model hub, by the "
                 "package transformers, unlike that of most CLIP models"
             ) from error
 
@@ -148,7 +148,7 @@ def load_clip(model: str, pretrained: str | None, *, img_size: int | None = None
     if checkpoint.state is not None:
         prefix = load_checkpoint(module, checkpoint.state, name, resize=img_size is not None)
         origin = origin_without(origin, prefix)
-    preprocess = {**module.visual.preprocess_cfg, **checkpoint.pictures}  # type: ignore[union-attr, dict-item]
+    preprocess = {**module.visual.preprocess_cfg, **checkpoint.preprocessing}  # type: ignore[union-attr, dict-item]
     config = copy.deepcopy(dict(config))
     if img_size is not None:
         config["vision_cfg"]["image_size"] = img_size

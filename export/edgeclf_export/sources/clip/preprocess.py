@@ -1,4 +1,4 @@
-"""How a CLIP model wants its pictures: open_clip's config as the pixel contract, and its transform to prove it."""
+"""The preprocessing of a CLIP model: open_clip's config as the pixel contract, and its transform to check it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def pixels_from_preprocess(config: Mapping[str, Any]) -> Pixels:
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     mode, interpolation = config["resize_mode"], config["interpolation"]
     if mode not in _RULES or interpolation not in ("bicubic", "bilinear"):
-        raise DataError(f"no way to prepare pictures by {mode!r} and {interpolation!r}; known are {', '.join(_RULES)}")
+        raise DataError(
+            f"resize mode {mode!r} with interpolation {interpolation!r} is not supported; supported are "
+            f"{', '.join(_RULES)}, with bicubic or bilinear"
+        )
     rule = "cover" if mode == "shortest" and height != width else _RULES[mode]
     fill = int(config["fill_color"])
     padding = (fill, fill, fill) if mode == "longest" else (0, 0, 0)
@@ -39,7 +42,7 @@ def normalization_from_preprocess(config: Mapping[str, Any]) -> Normalization:
 
 
 def preprocess_of(pixels: Pixels, normalization: Normalization) -> dict[str, Any]:
-    """The config that `pixels_from_preprocess` turns into these pixels: for a run, which keeps Pixels alone."""
+    """The config that `pixels_from_preprocess` turns into these pixels: for a run, which records only Pixels."""
     modes = {rule: mode for mode, rule in _RULES.items()} | {"cover": "shortest"}
     return {
         "size": pixels.crop_px,
@@ -52,7 +55,7 @@ def preprocess_of(pixels: Pixels, normalization: Normalization) -> dict[str, Any
 
 
 def open_clip_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """open_clip's own evaluation transform up to the uint8 picture, to compare the runtime's pixels with."""
+    """open_clip's own evaluation transform up to the uint8 image, to compare the runtime's pixels with."""
     import_open_clip()
     from open_clip.transform import MaybeConvertMode, PreprocessCfg, image_transform_v2
 
@@ -77,9 +80,9 @@ def open_clip_input(config: Mapping[str, Any]) -> Callable[[NDArray[np.uint8]], 
     after_geometry = list(dropwhile(lambda step: not isinstance(step, MaybeConvertMode), steps))
 
     def prepare(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pictures: list[Any] = [Image.fromarray(picture) for picture in pixels]
+        images: list[Any] = [Image.fromarray(image) for image in pixels]
         for step in after_geometry:
-            pictures = [step(picture) for picture in pictures]
-        return np.stack([picture.numpy() for picture in pictures])
+            images = [step(image) for image in images]
+        return np.stack([image.numpy() for image in images])
 
     return prepare

@@ -32,7 +32,7 @@ class Templates:
 def read_words(given: Sequence[str]) -> tuple[str, ...]:
     """Labels from words, separated by commas or given one by one, or from one file with a name a line.
 
-    Raises UsageError for none, an empty or a repeated one, and DataError for a file that is not there or can't be used.
+    Raises UsageError for none, an empty or a repeated one, and DataError for a file that is missing or can't be used.
     """
     if len(given) == 1 and _is_file(given[0]):
         return read_labels(Path(given[0]))
@@ -42,12 +42,12 @@ def read_words(given: Sequence[str]) -> tuple[str, ...]:
     if not all(words):
         raise UsageError(f"label {words.index('') + 1} of {len(words)} is empty; give words as daisy,rose,tulip")
     if repeated := [word for word, count in Counter(words).items() if count > 1]:
-        raise UsageError(f"the label {repeated[0]!r} is there more than once; each class needs a name of its own")
+        raise UsageError(f"the label {repeated[0]!r} occurs more than once; each class needs a name of its own")
     return tuple(words)
 
 
 def _is_file(text: str) -> bool:
-    """A file, or meant as one though it is not there: reading it says so."""
+    """Whether a text is a file's name, or looks like one: reading it then reports that it is missing."""
     return "," not in text and (Path(text).is_file() or "/" in text or text.endswith((".txt", ".json")))
 
 

@@ -1,4 +1,4 @@
-"""What a CLIP model reads of the texts of a zero-shot classifier: those that it cuts, and labels that become one."""
+"""The texts of a zero-shot classifier as a CLIP model reads them: texts that it truncates, labels that become equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOTES = 3
 
 
 def check_texts(tokenizer: Any, labels: Sequence[str], templates: Templates) -> tuple[str, ...]:
-    """A sentence for each text that is longer than the model reads, up to three. Raises UsageError for labels alike.
+    """A sentence for each text that is longer than the model reads, up to three. Raises UsageError for equal labels.
 
     `tokenizer` is open_clip's: texts -> (N, context) tokens.
     """
@@ -26,8 +26,8 @@ def check_texts(tokenizer: Any, labels: Sequence[str], templates: Templates) -> 
         other = seen.setdefault(rows.numpy().tobytes(), label)
         if other != label:
             raise UsageError(
-                f"the labels {shown_label(other)} and {shown_label(label)} are one text to this model "
-                f"({_why_alike(other, label, where)}); leave one out, or say it otherwise"
+                f"the labels {shown_label(other)} and {shown_label(label)} are the same text to this model "
+                f"({_why_alike(other, label, where)}); leave one out, or word it differently"
             )
         if where is not None:
             cut.append(f"the text of the label {shown_label(label)} {where}")
@@ -46,23 +46,22 @@ def _why_alike(first: str, second: str, where: str | None) -> str:
     if where is not None:
         return f"each {where}"
     if first.casefold() == second.casefold():
-        return "it reads capitals as small letters"
-    return "it reads them without what tells them apart"
+        return "it ignores case"
+    return "its tokenizer removes what differs"
 
 
 def _where_cut(tokenizer: Any, texts: Sequence[str], context: int) -> str | None:
-    """Of the longest text: how long it is, and behind what it is cut; None where all are read whole."""
+    """Of the longest text: its length, and where it is truncated; None where all are read whole."""
     tokens = max((_tokens_of(tokenizer, text) for text in texts), key=len)
     if len(tokens) <= context - 2:
         return None
     kept = tokenizer.decode(tokens[: context - 2]).replace("<start_of_text>", "").strip()
-    return (
-        f"has {len(tokens) + 2} tokens, of which the model reads {context}: it is cut behind {kept[-_LONGEST_SHOWN:]!r}"
-    )
+    shown = kept[-_LONGEST_SHOWN:]
+    return f"has {len(tokens) + 2} tokens, of which the model reads {context}: it is truncated after {shown!r}"
 
 
 def _tokens_of(tokenizer: Any, text: str) -> list[int]:
-    """Without the start and end; none of a tokenizer that is not CLIP's own, whose texts are compared all the same."""
+    """Token ids without start and end; none of a tokenizer that is not CLIP's own."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return list(tokenizer.encode(text)) if isinstance(tokenizer, SimpleTokenizer) else []

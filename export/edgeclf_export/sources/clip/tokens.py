@@ -15,13 +15,13 @@ _MERGES = 49152 - 256 - 2  # of the vocabulary that CLIP was trained with
 
 
 def pack_tokenizer(tokenizer: Any, name: str) -> TokenizerTables:
-    """Raises UsageError where the model reads its texts by another tokenizer than CLIP's own."""
+    """The tables of CLIP's own tokenizer. Raises UsageError where the model has another one."""
     from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
 
     if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.reduction_fn is not None:
         raise UsageError(
-            f"{name} reads texts by a tokenizer of its own ({type(tokenizer).__name__}), which no device runs without "
-            "the package transformers; bake its words into a classifier with `edgeclf zeroshot`, or "
+            f"{name} reads texts by a tokenizer of its own ({type(tokenizer).__name__}), which devices can't run "
+            "without the package transformers; put its words into a classifier with `edgeclf zeroshot`, or "
             "export --encoder image"
         )
     cleaners = {get_clean_fn(each): each for each in ("lower", "whitespace", "canonicalize")}

@@ -40,7 +40,7 @@ def zeroshot_classifier(
     """A classifier for `labels` that needs no text encoder: softmax, or sigmoid where the model has a logit bias.
 
     Its reference is open_clip's own computation: its embeddings of the words, its `encode_image`, scale and bias.
-    Raises UsageError where the model reads two labels as one.
+    Raises UsageError where two labels are the same to the model.
     """
     import torch
 
@@ -75,7 +75,10 @@ def zeroshot_classifier(
         logit_bias=clip.logit_bias,
     )
     return replace(
-        made, answer=lambda batch: _own_logits(clip, words.numpy(), batch), prompts=prompts, notes=(*clip.notes, *notes)
+        made,
+        run_reference=lambda batch: _own_logits(clip, words.numpy(), batch),
+        prompts=prompts,
+        notes=(*clip.notes, *notes),
     )
 
 
@@ -99,7 +102,7 @@ def embed_words(clip: Clip, labels: Sequence[str], templates: Templates, progres
 
 
 def _refuse_equal_vectors(words: torch.Tensor, labels: Sequence[str]) -> None:
-    """Raises UsageError for two columns that are the same: no picture is nearer to one of them."""
+    """Raises UsageError for two columns that are the same: no image would be nearer to one of them."""
     import torch
 
     line = torch.randn(len(words), generator=torch.Generator().manual_seed(0))
@@ -109,8 +112,8 @@ def _refuse_equal_vectors(words: torch.Tensor, labels: Sequence[str]) -> None:
         place = int(beside.argmin())
         first, second = (labels[number] for number in sorted(order[place : place + 2].tolist()))
         raise UsageError(
-            f"the labels {shown_label(first)} and {shown_label(second)} have the same embedding, so that no picture "
-            "tells them apart; leave one out, or say it otherwise"
+            f"the labels {shown_label(first)} and {shown_label(second)} have the same embedding, so that no image "
+            "tells them apart; leave one out, or word it differently"
         )
 
 

@@ -1,1 +1,1 @@
-"""An ONNX file of any exporter as a source: read, checked, its input and output made edgeclf's."""
+"""An ONNX file of any exporter as a source: read and checked, with edgeclf's input and output."""

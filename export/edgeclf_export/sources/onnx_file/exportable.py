@@ -1,4 +1,4 @@
-"""A classifier from elsewhere, as an ONNX file with a float or uint8 input: it gets the pixel contract in front."""
+"""A classifier as an ONNX file of any exporter, with a float or uint8 input: the pixel contract is put in front."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.pixels import Pixels
 
-_WHOLES = (1, 100)  # what probabilities add up to, as shares and in percent
+_TOTALS = (1, 100)  # what probabilities add up to: 1, or 100 in percent
 UNCHANGED = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # the levels 0..255 themselves
 
 
@@ -43,9 +43,9 @@ def load_onnx_classifier(
     Parameters
     ----------
     normalization
-        What its float input wants; None for a file that takes uint8 pixels and normalises them itself.
+        Of its float input; None for a file that takes uint8 pixels and normalises them itself.
     channels
-        The order in which it takes them; `normalization` is of R, G, B all the same.
+        Their order in the input; `normalization` is in the order R, G, B either way.
     output
         The output that has the logits; None: the only one that can have them.
 
@@ -54,11 +54,11 @@ def load_onnx_classifier(
     DataError
         The file is no such classifier.
     UsageError
-        Several outputs could be meant, or the normalisation does not go with the input's type.
+        Several outputs are possible, or the normalisation does not fit the input's type.
     """
     network, note = _read_network(path, pixels, labels, output)
     normalization = replace(_fitting_normalization(network, normalization), channels=channels)
-    _check_answers(network, normalization, pixels, labels)
+    _check_logits(network, normalization, pixels, labels)
     graph = ForeignGraph(
         path, network.model, network.input, len(labels), len(network.session.get_outputs()[0].shape) == 2
     )
@@ -70,7 +70,7 @@ def load_onnx_classifier(
         pixels=pixels,
         normalization=normalization,
         reference=Reference("onnx", f"{path.name} {hash_file(path)}"),
-        answer=lambda batch: _answer(network, batch, normalization),
+        run_reference=lambda batch: _own_logits(network, batch, normalization),
         make_onnx=lambda form, opset: make_onnx_graph(graph, pixels, normalization, form),
         batch=network.input.batch,
         scores=network.scores,
@@ -82,8 +82,8 @@ def load_onnx_classifier(
 class _Network:
     """A parsed ONNX model whose one output is its logits, (N, classes) or with sides of 1 behind.
 
-    `model`, which `session` runs, has it in float32. `own` runs it in the other `floats`; None: there are none, or
-    ONNX Runtime has no such operators. `activation` gives what the file gives with its last activation.
+    `session` runs `model`, in float32. `own` runs the file in its other float types, `floats`; None: there are none,
+    or ONNX Runtime lacks operators for them. `activation` runs the file with its last activation.
     """
 
     path: Path
@@ -118,13 +118,13 @@ def _fitting_normalization(network: _Network, given: Normalization | None) -> No
     if network.input.kind != "uint8":
         if given is None:
             raise UsageError(
-                f"{network.path}: takes floats and does not tell how pixels become them; give --mean R,G,B and "
+                f"{network.path}: takes floats, and how pixels are normalised is not known; give --mean R,G,B and "
                 "--std R,G,B (ImageNet's are 0.485,0.456,0.406 and 0.229,0.224,0.225)"
             )
         return given
     if given is not None and not np.allclose([given.mean, given.std], [UNCHANGED.mean, UNCHANGED.std], atol=1e-9):
         raise UsageError(
-            f"{network.path}: takes uint8 pixels, so that normalisation is inside it already; leave out --mean, --std "
+            f"{network.path}: takes uint8 pixels, so normalisation is inside it already; leave out --mean, --std "
             "and --scale"
         )
     return UNCHANGED
@@ -152,28 +152,30 @@ def _open_session(model: Any, path: Path) -> Any:
 
 
 def _open_own_session(model: Any, path: Path) -> Any:
-    """None where ONNX Runtime can't run the network in its own types: of float64 it lacks convolutions."""
+    """A session in the file's own types; None where ONNX Runtime can't run those: it has no float64 convolution."""
     try:
         return _open_session(model, path)
     except DataError:
         return None
 
 
-def _check_answers(network: _Network, normalization: Normalization, pixels: Pixels, labels: tuple[str, ...]) -> None:
-    """Raises DataError where it gives something else than logits, or others than its own scores come from."""
+def _check_logits(network: _Network, normalization: Normalization, pixels: Pixels, labels: tuple[str, ...]) -> None:
+    """Raises DataError where the output is not one logit a class, or does not match the file's own scores."""
     noise = np.random.default_rng(0).integers(0, 256, (2, *pixels.crop_px, 3), dtype=np.uint8)
-    answers = _answer(network, noise, normalization)
-    if answers.shape != (2, len(labels)):
-        found = " x ".join(map(str, answers.shape[1:])) or "no"
-        raise DataError(f"{network.path}: wanted a logit for each of {shown_labels(labels)}, found {found} a picture")
+    logits = _own_logits(network, noise, normalization)
+    if logits.shape != (2, len(labels)):
+        found = " x ".join(map(str, logits.shape[1:])) or "no"
+        raise DataError(
+            f"{network.path}: wanted a logit for each of {shown_labels(labels)}, found {found} for each image"
+        )
     if network.activation is not None:
         own = _run(network, network.activation, _input_of(network, noise, normalization))
-        if not np.allclose(_activated(answers, network.scores), own, atol=5e-3):
+        if not np.allclose(_activated(logits, network.scores), own, atol=5e-3):
             raise DataError(
                 f"{network.path}: its last {network.scores} is not over its classes; export it without its last "
                 "activation"
             )
-    if answers.min() >= 0 and any(np.allclose(answers.sum(axis=1), whole, rtol=1e-3) for whole in _WHOLES):
+    if logits.min() >= 0 and any(np.allclose(logits.sum(axis=1), total, rtol=1e-3) for total in _TOTALS):
         raise DataError(f"{network.path}: gives probabilities, wanted logits; export it without its last activation")
 
 
@@ -196,24 +198,24 @@ def _input_of(network: _Network, batch: NDArray[np.uint8], normalization: Normal
     return np.ascontiguousarray(values)
 
 
-def _answer(network: _Network, batch: NDArray[np.uint8], normalization: Normalization) -> NDArray[np.float32]:
-    """The file's own logits in ONNX Runtime; where it is of another float type, those in float32, compared with them.
+def _own_logits(network: _Network, batch: NDArray[np.uint8], normalization: Normalization) -> NDArray[np.float32]:
+    """The file's own logits in ONNX Runtime; in float32, checked against its own float type where that is another.
 
     Raises DataError where they differ by more than the file's type explains.
     """
     values = _input_of(network, batch, normalization)
-    answers = _run(network, network.session, values)
+    logits = _run(network, network.session, values)
     if network.own is None:
-        return answers
+        return logits
     own = _run(network, network.own, values)
     tolerances = TOLERANCES["fp16" if "float16" in network.floats else "fp32"]
-    verdict, reasons = verdict_of(compare(own, answers, tolerances), tolerances)
-    if verdict == "fail" and np.isfinite(answers).all():
+    verdict, reasons = verdict_of(compare(own, logits, tolerances), tolerances)
+    if verdict == "fail" and np.isfinite(logits).all():
         raise DataError(
-            f"{network.path}: in float32 it is another classifier than in its own {_words(network.floats)}: "
+            f"{network.path}: its logits in float32 differ from those in its own {_words(network.floats)}: "
             f"{'; '.join(reasons)}; export it again in float32"
         )
-    return answers
+    return logits
 
 
 def _run(network: _Network, session: Any, values: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -227,7 +229,7 @@ def _run(network: _Network, session: Any, values: NDArray[np.generic]) -> NDArra
     try:
         chunks = [session.run(None, {entry.name: padded[i : i + size]})[0] for i in range(0, len(padded), size)]
     except Exception as error:  # onnxruntime's own exceptions share no narrower base
-        what = f"a batch of {size}" if fixed else "a batch of more than one picture, which its input promises"
+        what = f"a batch of {size}" if fixed else "a batch of more than one image, which its input allows"
         raise DataError(f"{network.path}: can't run {what} ({one_line(error)})") from error
     joined = np.concatenate([np.atleast_1d(chunk) for chunk in chunks])[: len(values)].astype(np.float32)
     sides = joined.shape[1:]

@@ -1,4 +1,4 @@
-"""Networks of float16 or float64 in float32: every engine computes in that, and precisions are chosen at export."""
+"""Networks of float16 or float64 in float32: every engine supports it, and the precision is chosen at export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph of a foreign ONNX file behind the pixel contract: uint8 NHWC RGB pixels in, (N, classes) logits out."""
+"""An ONNX file's graph with the pixel contract in front: uint8 NHWC RGB pixels in, (N, classes) logits out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make_onnx_graph(network: ForeignGraph, pixels: Pixels, normalization: Normal
         return finish_graph(onnx.shape_inference.infer_shapes(model))
     except EdgeclfError:
         raise
-    except Exception as error:  # onnx and onnxslim raise what they come upon
+    except Exception as error:  # onnx and onnxslim raise many kinds of errors
         raise DataError(f"{network.path}: its graph can't be prepared for engines ({one_line(error)})") from error
 
 

@@ -1,4 +1,4 @@
-"""The input of a foreign ONNX file: where its channels are and its type, or in a sentence what is wrong with it."""
+"""The input of an ONNX file: its layout and type, or in a sentence what is wrong with it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def takes_uint8(path: Path) -> bool:
 
 
 def find_input(model: Any, pixels: Pixels, path: Path) -> NetworkInput:
-    """The one input, which takes RGB pictures of this size. Raises DataError."""
+    """The one input, for RGB images of this size. Raises DataError."""
     initialized = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialized]
     if len(inputs) != 1:
         found = ", ".join(f"{own_name(value.name)} {describe(value)}" for value in inputs)
-        advice = "; export it again with the picture alone, all else constant" if inputs else ""
+        advice = "; export it again with the image as its only input, all else constant" if inputs else ""
         raise DataError(f"{path}: wanted one input, found {found or 'none'}{advice}")
     entry, shape = inputs[0], shape_of(inputs[0])
     layout, kind = _layout(shape, pixels), type_name(entry)
@@ -66,13 +66,13 @@ def type_name(value: Any) -> str:
 
 
 def shape_of(value: Any) -> tuple[int | None, ...]:
-    """Dimensions of a graph input; None where one varies (some exporters write 0 or -1 for it)."""
+    """Dimensions of a graph input; None for one that varies (some exporters write 0 or -1 for it)."""
     sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in value.type.tensor_type.shape.dim]
     return tuple(size if size > 0 else None for size in sizes)
 
 
 def _layout(shape: tuple[int | None, ...], pixels: Pixels) -> Literal["NCHW", "NHWC"] | None:
-    """Where the three channels are; None where the input is no RGB picture of this size."""
+    """Where the three channels are; None where the input is no batch of RGB images of this size."""
     height, width = pixels.crop_px
     if len(shape) != 4:
         return None
@@ -85,15 +85,15 @@ def _layout(shape: tuple[int | None, ...], pixels: Pixels) -> Literal["NCHW", "N
 
 def _advice(shape: tuple[int | None, ...], kind: str, layout: str | None) -> str:
     if len(shape) != 4:
-        return f"an input of {len(shape)} dimensions is no batch of pictures"
+        return f"an input of {len(shape)} dimensions is no batch of images"
     if layout is not None:
-        return f"pictures of {kind} are not taken; export it again with an input of float or uint8"
+        return f"images of {kind} are not supported; export it again with an input of float or uint8"
     channels, sides = _channels_and_sides(shape)
     if channels is None:
-        return f"it takes {_count_channels(shape)}, pictures have 3 (RGB); export it again with 3"
+        return f"it takes {_count_channels(shape)}, images have 3 (RGB); export it again with 3"
     if sides[0] == sides[1]:
         return f"give its side with --img-size {sides[0]}"
-    return f"its pictures are {sides[1]}x{sides[0]}, only square ones are taken; export it again with a square input"
+    return f"its images are {sides[1]}x{sides[0]}, only square ones are supported; export it again with a square input"
 
 
 def _channels_and_sides(shape: tuple[int | None, ...]) -> tuple[int | None, tuple[int | None, ...]]:

@@ -1,4 +1,4 @@
-"""The outputs of a foreign ONNX file: which one has the logits, and the softmax or sigmoid that is cut off its end."""
+"""The outputs of an ONNX file: which one has the logits, and the softmax or sigmoid that is cut off its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACTIVATIONS: dict[str, Literal["softmax", "sigmoid"]] = {"Softmax": "softmax", 
 
 @dataclass(frozen=True)
 class Choice:
-    """The tensor that becomes the output, the activation before it (None: there is none), and what to tell of it."""
+    """The tensor that becomes the output, the activation before it (None: there is none), and a note for the user."""
 
     tensor: str
     activation: Any
@@ -47,7 +47,7 @@ class _Output:
 def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path: Path) -> Choice:
     """The output with one logit (or probability) a label; `wanted` names it.
 
-    Raises UsageError where several could be meant or `wanted` is none of them, DataError where none has logits.
+    Raises UsageError where several are possible or `wanted` is none of them, DataError where none has logits.
     """
     outputs = [_read(model, value, len(labels)) for value in model.graph.output]
     listed = ", ".join(f"{output.name} {output.about}" for output in outputs)
@@ -70,7 +70,7 @@ def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path:
 
 
 def cut_at(model: Any, tensor: str, elem_type: int, activation: Any = None) -> Any:
-    """A copy whose one output is `tensor`, with what it needs alone; `activation` passes its input on unchanged."""
+    """A copy whose one output is `tensor`, with only the nodes that it needs; `activation` becomes an Identity."""
     import onnx
 
     copy = cut_to(model, [tensor], elem_type)
@@ -85,7 +85,7 @@ def cut_at(model: Any, tensor: str, elem_type: int, activation: Any = None) -> A
 
 
 def tensor_type(model: Any, tensor: str) -> int:
-    """The number of a tensor's type, inferred; float where onnx can't tell."""
+    """The number of a tensor's type, inferred; float where onnx can't infer it."""
     import onnx
 
     known = next((value for value in model.graph.output if value.name == tensor), None)
@@ -107,7 +107,7 @@ def _read(model: Any, value: Any, classes: int) -> _Output:
 
 
 def _scores_behind(name: str, makers: dict[str, Any]) -> str | None:
-    """The scores of which an output has the best class, or its name; None where it is something else."""
+    """The scores from which an output computes the best class or its name; None where it is something else."""
     found = None
     while name in makers and (makers[name].op_type in _NAMING or makers[name].op_type in _RESHAPING):
         node = makers[name]
@@ -142,19 +142,19 @@ def _nothing_fits(outputs: list[_Output], listed: str, labels: tuple[str, ...], 
     scores = [output for output in outputs if not output.derived and wanted in (None, output.name)]
     if len(scores) == 1 and scores[0].about.endswith(", 1)"):
         return (
-            f"gives one number a picture ({listed}), as a yes-or-no classifier does, and bundles have a logit a class; "
-            "export it with two outputs, 0 and its logit, and two labels"
+            f"gives one number for each image ({listed}), as a binary classifier does, and bundles have one logit for "
+            "each class; export it with two outputs, 0 and its logit, and two labels"
         )
     if len(scores) == 1:
         found = f"wanted a logit for each of {shown_labels(labels)}, found {scores[0].name} {scores[0].about}"
         flat = scores[0].about.endswith(f"({len(labels)})")
-        return f"{found}: it has no side for the batch; export it again with (N, {len(labels)})" if flat else found
+        return f"{found}: it has no batch dimension; export it again with (N, {len(labels)})" if flat else found
     return f"none of its outputs has a logit for each of {shown_labels(labels)}: {listed}"
 
 
 def _note(chosen: _Output, listed: str, outputs: int, wanted: str | None) -> str | None:
     if chosen.derived:
-        return f"the output {chosen.name} only names classes: taken were the scores {own_name(chosen.tensor)} behind it"
+        return f"the output {chosen.name} only names classes: the scores {own_name(chosen.tensor)} before it were taken"
     if outputs == 1 or wanted is not None:
         return None
     return f"of its outputs {listed}, {chosen.name} was taken; --output-name takes another"

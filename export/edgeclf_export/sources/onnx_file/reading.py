@@ -1,4 +1,4 @@
-"""A foreign ONNX file, parsed: of one opset, without local functions; what can't become a bundle is refused."""
+"""An ONNX file, parsed: of one opset, without local functions; what can't become a bundle is refused."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def _refuse_newer(model: Any, path: Path) -> None:
     opset = max((entry.version for entry in model.opset_import if entry.domain in _ONNX), default=0)
     if opset > known or model.ir_version > onnx.IR_VERSION:
         raise DataError(
-            f"{path}: is of opset {opset} (IR version {model.ir_version}), newer than the onnx package here knows "
+            f"{path}: is of opset {opset} (IR version {model.ir_version}), newer than the onnx package here supports "
             f"({onnx.__version__}: {known} and {onnx.IR_VERSION}); export it again with opset {_OLDEST_FOREIGN_OPSET} "
             f"to {NEWEST_OPSET}"
         )
 
 
 def _with_shapes(model: Any, path: Path) -> Any:
-    """The model with the shapes of its outputs inferred where it states none, which only the checker asks for."""
+    """The model with the shapes of its outputs inferred where it states none: the checker needs them."""
     import onnx
 
     weights = {tensor.name for tensor in model.graph.initializer}
     shapeless = [value for value in (*model.graph.input, *model.graph.output) if _lacks_shape(value)]
     if missing := [value.name for value in model.graph.input if value in shapeless and value.name not in weights]:
-        raise DataError(f"{path}: does not tell the shape of its input {missing[0]}; export it again with its shape")
+        raise DataError(f"{path}: does not state the shape of its input {missing[0]}; export it again with its shape")
     return onnx.shape_inference.infer_shapes(model) if shapeless else model
 
 
@@ -77,7 +77,7 @@ def _lacks_shape(value: Any) -> bool:
 
 
 def _sort_nodes(graph: Any) -> None:
-    """Puts each node behind those that it needs, else in their order: ONNX Runtime's float16 converter does not."""
+    """Sorts each node behind those that it needs: ONNX Runtime's float16 converter leaves them unsorted."""
     made = {name for node in graph.node for name in node.output if name}
     known: set[str] = set()
     waiting, ready = list(graph.node), []
@@ -90,7 +90,7 @@ def _sort_nodes(graph: Any) -> None:
             else:
                 late.append(node)
         if len(late) == len(waiting):
-            return  # a circle: the checker says so
+            return  # a cycle: the checker reports it
         waiting = late
     if [id(node) for node in ready] != [id(node) for node in graph.node]:
         del graph.node[:]
@@ -109,7 +109,7 @@ def _converted(model: Any, path: Path) -> Any:
             model = onnx.version_converter.convert_version(model, NEWEST_OPSET)
     except Exception as error:  # onnx's ConvertError is a bare Exception
         raise DataError(
-            f"{path}: is of opset {opset}, which can't be turned into {NEWEST_OPSET} ({one_line(error)}); export it "
+            f"{path}: is of opset {opset}, which can't be converted to {NEWEST_OPSET} ({one_line(error)}); export it "
             f"again with opset {_OLDEST_FOREIGN_OPSET} to {NEWEST_OPSET}"
         ) from error
     return model

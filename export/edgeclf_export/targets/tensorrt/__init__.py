@@ -1,1 +1,1 @@
-"""A graph on its way to TensorRT: precision, lint, what proves it, the engine where there is a GPU."""
+"""The TensorRT target: precision, lint, the proof of the graph, the engine where there is a GPU."""

@@ -1,4 +1,4 @@
-"""The engine at once, where the export runs on the machine that has the GPU: what `edgeclf build` would do there."""
+"""The engine right after the export, where this machine has the GPU: as `edgeclf build` does there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NO_GPU = "there is no NVIDIA GPU here"
 
 
 def why_no_engine_here() -> str | None:
-    """The sentence why no engine can be built on this machine; None: it can. CUDA is asked before TensorRT."""
+    """The reason why no engine can be built on this machine; None: it can. CUDA is checked before TensorRT."""
     try:
         if open_cuda().device_count() == 0:
             return _NO_GPU
-    except BackendError as reason:  # of interest where the kernel lists a GPU; WSL has one that it does not list
+    except BackendError as reason:  # shown only where the kernel lists a GPU; WSL has one that it does not list
         return str(reason) if gpus() or jetson() else _NO_GPU
     try:
         import_tensorrt()
@@ -31,5 +31,5 @@ def why_no_engine_here() -> str | None:
 
 
 def build_here(portable: Path, force: bool, progress: Progress) -> Outcome:
-    """The engine of a portable bundle, in a new bundle beside it, built as its own build.json says."""
+    """The engine of a portable bundle, in a new bundle beside it, built with the settings of its build.json."""
     return build(Bundle.open(portable), force=force, progress=progress)

@@ -1,4 +1,4 @@
-"""The graph of a portable bundle in ONNX Runtime on the CPU: what its proof runs. No way to run it on a device."""
+"""The graph of a portable bundle in ONNX Runtime on the CPU: for its proof only, not to run on a device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ABOUT = "proven: the graph, by ONNX Runtime on the CPU; the engine's own proof c
 def open_graph(bundle: Bundle) -> Session:
     """A session on the ONNX file of a portable bundle, which the runtime itself refuses to open.
 
-    It computes in fp32 on values of the graph's precision, whatever the CPU has: every machine proves the same.
+    It computes in fp32 on values of the graph's precision, whatever the CPU supports: the same proof on every machine.
     """
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
@@ -28,10 +28,10 @@ def open_graph(bundle: Bundle) -> Session:
 
 
 def literal_session(model: bytes) -> Any:
-    """An ONNX Runtime session that quantizes no more than the graph does.
+    """An ONNX Runtime session that quantizes nothing beyond the graph's own Q/DQ.
 
     ONNX Runtime would give the biases beside Q/DQ pairs an int8 form of its own, which TensorRT does not. In fp16 the
-    scale of that form, input's times weights', vanishes: seen, 8 % agreement where the graph as it stands has 94.
+    scale of that form, input's times weights', underflows: measured, 8 % agreement where the graph as it is has 94 %.
     """
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
@@ -69,7 +69,7 @@ def _widened_nodes(graph: Any) -> Iterator[Any]:
     halves |= {name for name, item in constants_of(graph).items() if item.data_type == TensorProto.BFLOAT16}
     whole: set[str] = set()
     for node in graph.node:
-        if node.op_type in ("Cast", "Constant", "Shape"):  # they move values or speak of shapes: nothing is computed
+        if node.op_type in ("Cast", "Constant", "Shape"):  # they copy values or read shapes: nothing is computed
             yield node
             continue
         for i, name in enumerate(node.input):

@@ -1,4 +1,4 @@
-"""The rules that TensorRT has for QuantizeLinear and DequantizeLinear, and what it rewards (explicit quantization).
+"""TensorRT's rules for QuantizeLinear and DequantizeLinear, and what makes them fast (explicit quantization).
 
 int8, symmetric (every zero point 0), weights per channel, no quantized bias, and of a residual Add one side only.
 """
@@ -71,7 +71,7 @@ def _placement(node: Any, makers: dict[str, Any], constants: dict[str, Any]) -> 
     quantized = [is_quantized(name) for name in node.input[:2]]
     if node.op_type == "Add":
         if all(quantized):
-            yield "both sides are quantized, so that it does not fuse into a Conv", "quantize the skip connection alone"
+            yield "both sides are quantized, so that it does not fuse into a Conv", "quantize only the skip connection"
         return
     if any(quantized) and not all(quantized):
         yield "only one of its two inputs is quantized, so that it runs in float", "quantize both, or none"

@@ -1,8 +1,8 @@
 """INT8 for TensorRT: symmetric, no quantized bias, residual additions quantized on one side, the rest in FP16.
 
-TensorRT takes Q/DQ as orders (explicit quantization): where a pair stands decides what is fused. So inputs of
-convolutions and products are quantized, their outputs are not, and of a residual addition the branch that ends in a
-convolution stays as it is, so that convolution, addition and activation become one kernel:
+TensorRT follows Q/DQ exactly (explicit quantization): where a pair is decides what is fused. So inputs of convolutions
+and products are quantized, their outputs are not, and of a residual addition the branch that ends in a convolution
+stays as it is, so that convolution, addition and activation become one kernel:
 https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
 """
 
@@ -65,9 +65,9 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = ()) -> by
 
 
 def rest_in_fp16(model: bytes) -> bytes:
-    """What is not quantized, in FP16, scales and weights too: a cast between a pair and its product would part them.
+    """The graph with all that is not quantized in FP16, scales and weights too: casts behind Q/DQ would stop fusion.
 
-    Raises DataError where the graph can't be turned into the opset whose pairs may be FP16.
+    Raises DataError where the graph can't be converted to the opset whose pairs may be FP16.
     """
     import onnx
 
@@ -75,13 +75,13 @@ def rest_in_fp16(model: bytes) -> bytes:
         converted = onnx.version_converter.convert_version(onnx.load_from_string(model), _FP16_PAIRS_OPSET)
     except RuntimeError as error:
         raise DataError(
-            f"the graph can't be turned into opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({one_line(error)})"
+            f"the graph can't be converted to opset {_FP16_PAIRS_OPSET}, whose Q/DQ may be FP16 ({one_line(error)})"
         ) from error
     return cast_graph(bytes(converted.SerializeToString()), "fp16")
 
 
 def _free_one_side(graph: Any) -> None:
-    """Of each residual addition the branch that ends in the deepest product, without its Q/DQ."""
+    """Removes the Q/DQ from the branch of each residual addition that ends in the deepest product."""
     makers = makers_of(graph)
     depth: dict[str, int] = {}
     for node in graph.node:
@@ -101,7 +101,7 @@ def _free_one_side(graph: Any) -> None:
 
 
 def _before_pair(name: str, makers: dict[str, Any]) -> str | None:
-    """The tensor that a Q/DQ pair stands behind; None: it is no pair."""
+    """The tensor that a Q/DQ pair takes; None: it is no pair."""
     for operator in ("DequantizeLinear", "QuantizeLinear"):
         node = makers.get(name)
         if node is None or node.op_type != operator:
@@ -111,7 +111,7 @@ def _before_pair(name: str, makers: dict[str, Any]) -> str | None:
 
 
 def _drop_unused(graph: Any) -> None:
-    """Pairs that nobody reads any more, and their constants."""
+    """Removes pairs that no node reads any more, and their constants."""
     read, kept = {item.name for item in graph.output}, []
     for node in reversed(graph.node):
         if node.op_type not in _PAIR or read.intersection(node.output):

@@ -11,7 +11,7 @@ from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.target import Built, ExportGraph, OnDevice, Served, Target
 from edgeclf_export.targets.tensorrt.engine_here import build_here, why_no_engine_here
 from edgeclf_export.targets.tensorrt.graph_session import ABOUT, open_graph
-from edgeclf_export.targets.tensorrt.lint import Offence, check_graph
+from edgeclf_export.targets.tensorrt.lint import Finding, check_graph
 from edgeclf_export.targets.tensorrt.quantizer import quantize, rest_in_fp16
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings, build_plan
 from edgeclf_runtime.backends.tensorrt.engine_info import ENGINE_INFO, read_engine_info
@@ -23,13 +23,14 @@ from edgeclf_runtime.deploy.build import MODEL, SETTINGS
 from edgeclf_runtime.errors import UsageError
 
 _NO_RTX = (
-    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not here (install edgeclf[tensorrt-rtx])"
+    "not parsed by TensorRT: TensorRT-RTX, which does that without a GPU, is not installed (install "
+    "edgeclf[tensorrt-rtx])"
 )
 _BF16 = f"bf16 is ONNX opset {BF16_OPSET}: not for TensorRT 10.3 (JetPack 6), nor for GPUs before Ampere"
 
 
 def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
-    """TensorRT computes in what the graph says, so it is cast. Linted before, too: only ONNX's operators can be."""
+    """Casts the graph, since TensorRT computes in its types. Linted before, too: only ONNX's operators can be cast."""
     check_graph(export_graph.onnx)
     return write(
         export_graph.onnx if precision == "fp32" else cast_graph(export_graph.onnx, precision),
@@ -40,7 +41,7 @@ def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
 
 
 def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -> Built:
-    """The files of a prepared graph, linted, and built by TensorRT-RTX where that is here."""
+    """Writes a prepared graph, linted, and built by TensorRT-RTX where that is installed."""
     checks = [_linted(check_graph(model)), _checked_by_rtx(model, settings)]
     if precision == "bf16":
         checks.append(_BF16)
@@ -49,14 +50,14 @@ def write(model: bytes, precision: str, settings: BuildSettings, folder: Path) -
     return Built(precision, precision, "portable", tuple(checks))  # type: ignore[arg-type]
 
 
-def _linted(warnings: tuple[Offence, ...]) -> str:
+def _linted(warnings: tuple[Finding, ...]) -> str:
     if not warnings:
         return "linted for TensorRT: nothing found"
-    alike: dict[tuple[str, str], list[Offence]] = {}
+    alike: dict[tuple[str, str], list[Finding]] = {}
     for warning in warnings:
         alike.setdefault((warning.what, warning.instead), []).append(warning)
-    told = (str(first) + (f" ({1 + len(more)} nodes in all)" if more else "") for first, *more in alike.values())
-    return f"linted for TensorRT, it takes the graph, but: {'; '.join(told)}"
+    findings = (str(first) + (f" ({1 + len(more)} nodes in all)" if more else "") for first, *more in alike.values())
+    return f"linted for TensorRT, which accepts the graph, but: {'; '.join(findings)}"
 
 
 def _checked_by_rtx(model: bytes, settings: BuildSettings) -> str:
@@ -76,10 +77,10 @@ def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
 
 
 def _largest_batch(bundle: Bundle) -> int:
-    facts = read_engine_info(bundle)
-    if facts.place.flavour != "tensorrt":
-        raise UsageError(f"{bundle.path} was built with {facts.place.flavour}; Triton loads plans of TensorRT itself")
-    return facts.batch[2]
+    info = read_engine_info(bundle)
+    if info.place.flavour != "tensorrt":
+        raise UsageError(f"{bundle.path} was built with {info.place.flavour}; Triton loads plans of TensorRT itself")
+    return info.batch[2]
 
 
 TARGET = Target(

@@ -1,4 +1,4 @@
-"""CLIP's encoders as bundles: embeddings are open_clip's, texts are read on the device, faults are told apart."""
+"""CLIP's encoders as bundles: embeddings are open_clip's, texts are read on the device, faults are reported apart."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_texts_get_open_clips_embeddings(target: str, make: Make) -> None:
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
-def test_pictures_get_open_clips_embeddings(target: str, make: Make, photographs: list[Path]) -> None:
+def test_images_get_open_clips_embeddings(target: str, make: Make, photographs: list[Path]) -> None:
     import torch
 
     clip = load_clip(str(small_clip()), None)
@@ -79,9 +79,9 @@ def test_pictures_get_open_clips_embeddings(target: str, make: Make, photographs
     assert np.abs(vectors - wanted).max() < 1e-5
 
 
-def test_a_bad_picture_gets_its_error_and_the_others_their_embeddings(make: Make, photographs: list[Path]) -> None:
+def test_a_bad_image_gets_its_error_and_the_others_their_embeddings(make: Make, photographs: list[Path]) -> None:
     with Embedder.open(make("image")) as embedder:
-        good, bad, also = embedder.embed_images([photographs[0], b"no picture", photographs[1]], batch_size=2)
+        good, bad, also = embedder.embed_images([photographs[0], b"no image", photographs[1]], batch_size=2)
     assert good.vector is not None and also.vector is not None
     assert bad.vector is None and bad.error
 
@@ -103,37 +103,37 @@ def test_a_device_proves_an_encoder_from_the_bundle_alone(part: str, make: Make)
     assert proof.comparison.agreement == 1.0 and proof.comparison.max_kl == 0.0
 
 
-def test_a_tokenizer_that_reads_otherwise_is_not_taken_for_a_fault_of_the_engine(make: Make, tmp_path: Path) -> None:
-    spoilt = copy_of(make("text"), tmp_path)
-    tables = json.loads((spoilt / "tokenizer.json").read_text())
+def test_a_faulty_tokenizer_is_not_reported_as_a_fault_of_the_engine(make: Make, tmp_path: Path) -> None:
+    faulty = copy_of(make("text"), tmp_path)
+    tables = json.loads((faulty / "tokenizer.json").read_text())
     tables["merges"] = tables["merges"][:300]
-    (spoilt / "tokenizer.json").write_text(json.dumps(tables))
-    reseal(spoilt)
-    proof = verify(Bundle.open(spoilt))
+    (faulty / "tokenizer.json").write_text(json.dumps(tables))
+    reseal(faulty)
+    proof = verify(Bundle.open(faulty))
     assert proof.verdict == "fail"
     assert len(proof.reasons) == 1 and proof.reasons[0].startswith("tokenizer: ")
 
 
 def test_a_damaged_tokenizer_is_refused_by_name(make: Make, tmp_path: Path) -> None:
-    spoilt = copy_of(make("text"), tmp_path)
-    (spoilt / "tokenizer.json").write_text('{"merges": [1]}')
-    reseal(spoilt)
+    faulty = copy_of(make("text"), tmp_path)
+    (faulty / "tokenizer.json").write_text('{"merges": [1]}')
+    reseal(faulty)
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
-        Embedder.open(spoilt)
+        Embedder.open(faulty)
 
 
 @pytest.mark.parametrize("part", ENCODERS)
 def test_other_weights_in_the_graph_end_the_export(part: str, tmp_path: Path) -> None:
     right, wrong = (ENCODERS[part](load_clip(str(small_clip(seed=seed)), None)) for seed in (0, 1))
-    with pytest.raises(GateError, match="is not its reference: engine: embeddings differ by"):
+    with pytest.raises(GateError, match="differs from its reference: engine: embeddings differ by"):
         list(export(replace(right, make_onnx=wrong.make_onnx), ExportOptions(output=tmp_path)))
 
 
 def test_each_bundle_takes_its_own_kind_of_input(make: Make) -> None:
     with Embedder.open(make("text")) as words, pytest.raises(UsageError, match="takes texts, not pictures"):
         words.embed_images(["cat.jpg"])
-    with Embedder.open(make("image")) as pictures, pytest.raises(UsageError, match="takes pictures, not texts"):
-        pictures.embed_texts(["cat"])
+    with Embedder.open(make("image")) as images, pytest.raises(UsageError, match="takes pictures, not texts"):
+        images.embed_texts(["cat"])
     with pytest.raises(BundleError, match="its task is embed-text, not classify; run `edgeclf embed`"):
         Classifier.open(make("text"))
 
@@ -164,7 +164,7 @@ def reseal(folder: Path) -> None:
     seal(folder, parse_manifest((folder / MANIFEST).read_bytes(), str(folder)))
 
 
-def test_a_tower_whose_backbone_lies_on_a_hub_is_refused_and_nothing_is_fetched() -> None:
+def test_a_tower_whose_backbone_is_on_a_hub_is_refused_and_nothing_is_downloaded() -> None:
     from edgeclf_runtime.backends.torch_module import Builder, build_module
 
     vision = {"timm_model_name": "hf-hub:someone/something", "image_size": 32}

@@ -1,4 +1,4 @@
-"""CLIP models by name, folder and weights: what is meant is found, what can't be meant is refused in one sentence."""
+"""CLIP models by name, folder and weights: found where they exist, refused in one sentence where not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_torch_file_gives_the_same_model_as_safetensors(folder: Path, tmp_path
     assert load_clip(str(folder), str(tmp_path / "epoch.pt")).digest == load_clip(str(folder), None).digest
 
 
-def test_a_prefix_that_is_left_out_is_said_and_recorded(folder: Path, tmp_path: Path) -> None:
+def test_a_prefix_that_is_left_out_is_reported_and_recorded(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from edgeclf_export.sources.clip.encoders import image_encoder
@@ -88,7 +88,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_the_difference(fol
         load_clip(str(folder), None)
 
 
-def test_positions_are_interpolated_for_a_size_that_was_asked_for_and_never_else(folder: Path) -> None:
+def test_positions_are_interpolated_only_for_a_size_that_was_asked_for(folder: Path) -> None:
     clip = load_clip(str(folder), None, img_size=96)
     assert clip.pixels.crop_px == (96, 96)
     config = json.loads((folder / "open_clip_config.json").read_text())
@@ -99,7 +99,7 @@ def test_positions_are_interpolated_for_a_size_that_was_asked_for_and_never_else
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("corrupt", "message"),
     [
         (lambda folder: (folder / "open_clip_config.json").unlink(), "open_clip_config.json: No such file"),
         (lambda folder: (folder / "open_clip_config.json").write_text("{"), "no config of a CLIP model"),
@@ -107,14 +107,14 @@ def test_positions_are_interpolated_for_a_size_that_was_asked_for_and_never_else
         (lambda folder: (folder / "open_clip_model.safetensors").unlink(), "holds no weights; wanted one of"),
     ],
 )
-def test_a_folder_that_holds_no_model_is_refused(corrupt: Any, said: str, folder: Path) -> None:
+def test_a_folder_that_holds_no_model_is_refused(corrupt: Any, message: str, folder: Path) -> None:
     corrupt(folder)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_clip(str(folder), None)
 
 
 @pytest.mark.parametrize(
-    ("model", "pretrained", "said"),
+    ("model", "pretrained", "message"),
     [
         ("ViT-B-23", "openai", "no CLIP model 'ViT-B-23'.* did you mean ViT-B-32"),
         ("ViT-B-32", None, "give the weights of ViT-B-32 with --pretrained TAG, FILE, TAG=FILE or random"),
@@ -123,39 +123,39 @@ def test_a_folder_that_holds_no_model_is_refused(corrupt: Any, said: str, folder
         ("ViT-B-32-quickgelu", "laion2b_e16", "neither a file nor weights"),
     ],
 )
-def test_a_name_that_can_not_be_meant_is_refused(model: str, pretrained: str | None, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_name_that_does_not_exist_is_refused(model: str, pretrained: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         load_clip(model, pretrained)
 
 
-def test_a_file_of_a_model_whose_weights_want_different_pictures_needs_a_tag(tmp_path: Path) -> None:
+def test_a_file_of_a_model_whose_weights_differ_in_preprocessing_needs_a_tag(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(b"x" * 20)
-    with pytest.raises(UsageError, match=r"prepared in several ways.*--pretrained TAG=.*mine\.safetensors"):
+    with pytest.raises(UsageError, match=r"several kinds of preprocessing.*--pretrained TAG=.*mine\.safetensors"):
         load_clip("ViT-L-14", str(tmp_path / "mine.safetensors"))
     with pytest.raises(DataError, match=r"mine\.safetensors: no weights file"):
         load_clip("ViT-L-14", f"laion2b_s32b_b82k={tmp_path / 'mine.safetensors'}")
 
 
-def test_a_tag_without_a_network_names_the_local_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
+def test_a_tag_without_a_network_says_how_to_use_a_local_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hosts = []
 
     def refuse(host: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(str(host))
+        hosts.append(str(host))
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
-    export_graph = pytest.importorskip("huggingface_hub.constants")
-    monkeypatch.setattr(export_graph, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    hub_constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(DataError) as failure:
         load_clip("ViT-B-32", "laion2b_s34b_b79k")
     assert str(failure.value) == (
-        "the weights laion2b_s34b_b79k of ViT-B-32 can't be had (huggingface.co can't be reached, and they are not in "
-        "its cache here); fetch the file where there is a network and give --pretrained laion2b_s34b_b79k=FILE, or "
-        "--model FOLDER with open_clip_config.json and the weights"
+        "the weights laion2b_s34b_b79k of ViT-B-32 are not available (huggingface.co can't be reached, and they are "
+        "not in its cache here); download the file where there is a network and give --pretrained "
+        "laion2b_s34b_b79k=FILE, or --model FOLDER with open_clip_config.json and the weights"
     )
-    assert set(asked) == {"huggingface.co"}
+    assert set(hosts) == {"huggingface.co"}
 
 
 def test_the_root_logger_stays_as_it_was(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -178,6 +178,6 @@ def test_pixels_equal_open_clips_transform_bit_for_bit(mode: str, interpolation:
     }
     pixels, transform = pixels_from_preprocess(config), open_clip_transform(config)
     for path in photographs:
-        picture = decode(path).image
-        assert np.array_equal(pixels.apply(picture), transform(picture)), path.name
+        image = decode(path).image
+        assert np.array_equal(pixels.apply(image), transform(image)), path.name
     assert preprocess_of(pixels, normalization_from_preprocess(config)) == config

@@ -1,4 +1,4 @@
-"""Zero-shot classifiers: the bundle answers as open_clip does, says what its words were, and is proven on the way."""
+"""Zero-shot classifiers: the bundle gives open_clip's scores, records its words, and is proven."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bundles(made: Callable[[bool], Exportable], tmp_path_factory: pytest.TempPat
     return bundles
 
 
-def open_clips_answer(siglip: bool, photographs: list[Path]) -> Any:
+def open_clips_scores(siglip: bool, photographs: list[Path]) -> Any:
     """Probabilities written as open_clip's README has them, with its own transform and tokenizer."""
     import torch
 
@@ -62,14 +62,14 @@ def open_clips_answer(siglip: bool, photographs: list[Path]) -> Any:
     source = f"local-dir:{small_clip(siglip=siglip)}"
     model, preprocess = open_clip.create_model_from_pretrained(source)
     tokenizer = open_clip.get_tokenizer(source)
-    pictures = torch.stack([preprocess(Image.open(path).convert("RGB")) for path in photographs])
+    images = torch.stack([preprocess(Image.open(path).convert("RGB")) for path in photographs])
     with torch.no_grad():
         means = []
         for word in WORDS:
             texts = tokenizer([sentence.replace("{}", word) for sentence in TEMPLATES.sentences])
             mean = model.encode_text(texts, normalize=True).mean(dim=0)
             means.append(mean / mean.norm())
-        cosines = model.eval().encode_image(pictures, normalize=True) @ torch.stack(means).T
+        cosines = model.eval().encode_image(images, normalize=True) @ torch.stack(means).T
         logits = model.logit_scale.exp() * cosines
         return torch.sigmoid(logits + model.logit_bias) if siglip else logits.softmax(dim=-1)
 
@@ -80,14 +80,14 @@ def test_a_bundle_gives_open_clips_probabilities(
     target: str, siglip: bool, bundles: Callable[..., Bundle], photographs: list[Path]
 ) -> None:
     landscape = [path for path in photographs if (size := Image.open(path).size)[0] >= size[1]]
-    wanted = open_clips_answer(siglip, landscape)
+    wanted = open_clips_scores(siglip, landscape)
     with Classifier.open(bundles(target, siglip=siglip)) as classifier:
         for prediction, probabilities in zip(classifier.predict(landscape, top=4), wanted, strict=True):
             found = {score.label: score.probability for score in prediction.scores}
             assert [found[word] for word in WORDS] == pytest.approx(probabilities.tolist(), abs=1e-5)
 
 
-def test_the_manifest_says_what_the_words_were_put_into(bundles: Callable[..., Bundle]) -> None:
+def test_the_manifest_records_the_templates_of_the_words(bundles: Callable[..., Bundle]) -> None:
     manifest = bundles("onnx").manifest
     assert manifest.labels == WORDS and manifest.task == "classify"
     assert manifest.prompts is not None
@@ -116,7 +116,7 @@ def test_half_precision_is_proven_too(target: str, precision: str, bundles: Call
 
 def test_a_wrong_scale_in_the_graph_ends_the_export(made: Callable[[bool], Exportable], tmp_path: Path) -> None:
     wrong = zeroshot_classifier(load_clip(str(small_clip(seed=1)), None), WORDS, TEMPLATES)
-    with pytest.raises(GateError, match="small-onnx-fp32 is not its reference: engine: logits differ"):
+    with pytest.raises(GateError, match="small-onnx-fp32 differs from its reference: engine: logits differ"):
         list(export(replace(made(False), make_onnx=wrong.make_onnx), ExportOptions(output=tmp_path)))
 
 
@@ -130,34 +130,34 @@ def test_damaged_weights_are_named_before_anything_is_built() -> None:
         zeroshot_classifier(clip, WORDS, TEMPLATES)
 
 
-def test_a_text_that_the_model_cuts_is_named_with_the_place(made: Callable[[bool], Exportable]) -> None:
+def test_a_text_that_the_model_truncates_is_named_with_the_place(made: Callable[[bool], Exportable]) -> None:
     long = "dog " * 80 + "end"
     found = zeroshot_classifier(load_clip(str(small_clip()), None), ("cat", long), Templates(("a {}",), "given"))
     (note,) = found.notes
     assert note.startswith("the text of the label 'dog dog dog dog dog  … ") and note.endswith("dog dog dog'")
-    assert re.search(r"has 84 tokens, of which the model reads \d+: it is cut behind '", note)
+    assert re.search(r"has 84 tokens, of which the model reads \d+: it is truncated after '", note)
     assert made(False).notes == ()
 
 
-def test_many_cut_texts_are_counted() -> None:
+def test_many_truncated_texts_are_counted() -> None:
     labels = tuple(f"{number} " + "dog " * 80 for number in range(5))
     found = zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("{}",), "given"))
     assert len(found.notes) == 4 and found.notes[3] == "so are those of 2 more labels"
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         (
             ("cat", "dog " * 80 + "left", "dog " * 80 + "right"),
-            "are one text to this model .each has 84 tokens",
+            "are the same text to this model .each has 84 tokens",
         ),
-        (("Cat", "dog", "cat"), "the labels 'Cat' and 'cat' are one text to this model .it reads capitals as small"),
-        (("cat", "dog", "cat  dog", "cat dog"), "'cat  dog' and 'cat dog' are one text to this model"),
+        (("Cat", "dog", "cat"), "the labels 'Cat' and 'cat' are the same text to this model .it ignores case"),
+        (("cat", "dog", "cat  dog", "cat dog"), "'cat  dog' and 'cat dog' are the same text to this model"),
     ],
 )
-def test_labels_that_become_one_to_the_model_are_refused(labels: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_labels_that_are_the_same_text_to_the_model_are_refused(labels: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         zeroshot_classifier(load_clip(str(small_clip()), None), labels, Templates(("a {}",), "given"))
 
 
@@ -172,19 +172,19 @@ def test_labels_with_the_same_embedding_are_refused() -> None:
         zeroshot_classifier(clip, ("cat", "dog"), Templates(("a {}",), "given"))
 
 
-def test_progress_is_told_label_by_label() -> None:
-    told = []
+def test_progress_is_reported_label_by_label() -> None:
+    reported = []
 
-    class Told(Progress):
+    class Recorder(Progress):
         def step(self, what: str, total: int | None = None, *, seconds_left: float | None = None) -> None:
-            told.append(total)
+            reported.append(total)
 
         def advance(self, parts: int = 1) -> None:
-            told.append(parts)
+            reported.append(parts)
 
     many = Templates(tuple(f"{number} {{}}" for number in range(100)), "given")
-    zeroshot_classifier(load_clip(str(small_clip()), None), WORDS, many, Told())
-    assert told == [4, 1, 1, 1, 1]
+    zeroshot_classifier(load_clip(str(small_clip()), None), WORDS, many, Recorder())
+    assert reported == [4, 1, 1, 1, 1]
 
 
 def test_words_come_as_one_text_one_by_one_or_from_a_file(tmp_path: Path) -> None:
@@ -194,17 +194,17 @@ def test_words_come_as_one_text_one_by_one_or_from_a_file(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "said"),
+    ("given", "kind", "message"),
     [
         ([], UsageError, "no labels"),
         (["daisy,,rose"], UsageError, "label 2 of 3 is empty"),
-        (["daisy,rose,daisy"], UsageError, "'daisy' is there more than once"),
+        (["daisy,rose,daisy"], UsageError, "'daisy' occurs more than once"),
         (["missing.txt"], DataError, r"missing.txt: No such file"),
         (["folder/missing"], DataError, r"folder/missing: No such file"),
     ],
 )
-def test_words_that_make_no_classes_are_refused(given: list[str], kind: type[Exception], said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_words_that_make_no_classes_are_refused(given: list[str], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         read_words(given)
 
 
@@ -225,11 +225,11 @@ def test_templates_come_from_a_file_or_as_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "holds no templates"), ("a {}\na photo\n", "'a photo' has no {} to put a label in")]
+    ("text", "message"), [("", "holds no templates"), ("a {}\na photo\n", "'a photo' has no {} to put a label in")]
 )
-def test_templates_without_a_place_for_the_label_are_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_templates_without_a_place_for_the_label_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_templates(str(tmp_path / "t.txt"))
     with pytest.raises(UsageError, match="no templates 'nothing'; give imagenet, simple, a sentence"):
         read_templates("nothing")

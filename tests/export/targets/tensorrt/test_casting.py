@@ -1,4 +1,4 @@
-"""Half precision in the graph: what is cast, what stays as it is, and how far the answers move."""
+"""Half precision in the graph: what is cast, what stays as it is, and how much the logits change."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_normalisation_stays_in_fp32_bit_for_bit_and_its_result_is_cast(
         assert found.constants[name].dtype == np.float32
 
 
-def test_everything_behind_the_normalisation_computes_in_half_precision(export_graph: bytes, precision: str) -> None:
+def test_everything_after_the_normalisation_computes_in_half_precision(export_graph: bytes, precision: str) -> None:
     found = cast(export_graph, precision)
     behind = found.graph.node[len(normalizing_nodes(found.graph)) :]
     floats = [node.op_type for node in behind for name in node.output if found.types.get(name) == TensorProto.FLOAT]
@@ -118,7 +118,7 @@ def test_everything_behind_the_normalisation_computes_in_half_precision(export_g
     assert not [name for name in weights if found.types[name] == TensorProto.FLOAT]
 
 
-def test_the_file_halves(export_graph: bytes, precision: str) -> None:
+def test_the_file_is_half_as_large(export_graph: bytes, precision: str) -> None:
     weights = sum(item.ByteSize() for item in onnx.load_from_string(export_graph).graph.initializer)
     assert len(cast_graph(export_graph, precision)) < len(export_graph) - 0.45 * weights
 
@@ -154,7 +154,7 @@ def test_bf16_constants_are_rounded_to_nearest_ties_to_even() -> None:
     assert float(stored[3]) == pytest.approx(-1e30, rel=1 / 256)
 
 
-def test_a_constant_that_normalisation_and_network_share_is_there_in_both_precisions(precision: str) -> None:
+def test_a_constant_of_both_normalisation_and_network_exists_in_both_precisions(precision: str) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["floats", "third"], ["scaled"]),
@@ -167,7 +167,7 @@ def test_a_constant_that_normalisation_and_network_share_is_there_in_both_precis
     assert kinds == {TensorProto.FLOAT, HALVES[precision]}
 
 
-def test_what_onnx_defines_in_fp32_alone_stays_so_between_casts(precision: str) -> None:
+def test_what_onnx_defines_only_in_fp32_stays_so_between_casts(precision: str) -> None:
     nodes = [
         helper.make_node("Unsqueeze", ["x", "axes"], ["image"]),
         helper.make_node("Resize", ["image", "", "scales"], ["large"], mode="nearest"),
@@ -207,7 +207,7 @@ def test_a_branch_in_the_graph_is_refused_by_name(precision: str) -> None:
         cast_graph(graph_of(nodes, {"c": np.array(True)}), precision)
 
 
-def test_the_proof_of_bf16_rounds_what_every_node_gives() -> None:
+def test_the_proof_of_bf16_rounds_the_result_of_every_node() -> None:
     nodes = [helper.make_node("Add", ["x", "w"], ["sum"]), helper.make_node("Sub", ["sum", "w"], ["y"])]
     model = cast_graph(graph_of(nodes, {"w": np.full(4, 256, dtype=np.float32)}), "bf16")
     x = np.array([[1, 2, 3, 0.5]], dtype=np.float32)  # beyond 256 bf16 counts in twos
@@ -220,12 +220,12 @@ def lite0() -> Exportable:
 
 
 @pytest.mark.parametrize("name", HALVES)
-def test_trained_weights_keep_their_answers_within_the_tolerances(name: str, lite0: Exportable) -> None:
+def test_trained_weights_keep_their_logits_within_the_tolerances(name: str, lite0: Exportable) -> None:
     pixels = load_proof_images(lite0.pixels).pixels
     export_graph = cache(lite0.make_onnx)("uint8-nhwc", 18)
     model = cast_graph(export_graph, name)
-    answers = run(widened(model) if name == "bf16" else model, pixels)
-    compared = compare(run(export_graph, pixels), answers, TOLERANCES[name])
+    logits = run(widened(model) if name == "bf16" else model, pixels)
+    compared = compare(run(export_graph, pixels), logits, TOLERANCES[name])
     assert verdict_of(compared, TOLERANCES[name])[0] == "pass"
     assert compared.agreement == 1.0
     assert compared.max_relative > 1e-4  # or nothing was cast

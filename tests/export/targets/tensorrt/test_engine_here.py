@@ -1,4 +1,4 @@
-"""Beside a GPU the engine follows the portable bundle; elsewhere one sentence says why it does not."""
+"""Beside a GPU the engine follows the portable bundle; elsewhere one sentence gives the reason why not."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_beside_a_gpu_the_engine_follows_the_portable_bundle(gpu: FakeGpu, load:
     assert "pixels to logits" in built.checks[0]
 
 
-def test_an_engine_that_answers_otherwise_fails_the_export_and_leaves_the_portable_bundle(
+def test_an_engine_with_other_logits_fails_the_export_and_leaves_the_portable_bundle(
     gpu: FakeGpu, load: Load, tmp_path: Path
 ) -> None:
     gpu.trt.wrong = True
-    with pytest.raises(GateError, match="is not its reference"):
+    with pytest.raises(GateError, match="differs from its reference"):
         list(export(load("test_resnet"), ExportOptions(("tensorrt",), output=tmp_path)))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["test_resnet-tensorrt-fp32", "test_resnet-tensorrt-fp32-sm87-trt10.3.failed"]
@@ -64,7 +64,7 @@ def test_an_engine_that_answers_otherwise_fails_the_export_and_leaves_the_portab
         ("10.16.0", (7, 5), r"Orin \(compute capability 7.5\) has no bf16"),
     ],
 )
-def test_a_device_that_can_not_have_bf16_says_so_in_one_line(
+def test_a_device_without_bf16_is_reported_in_one_line(
     version: str, capability: tuple[int, int], lack: str, gpu: FakeGpu, load: Load, tmp_path: Path
 ) -> None:
     gpu.trt.__version__, gpu.cudart.capability = version, capability
@@ -75,7 +75,7 @@ def test_a_device_that_can_not_have_bf16_says_so_in_one_line(
         next(made)
 
 
-def test_where_cuda_finds_no_gpu_tensorrt_is_not_touched(
+def test_where_cuda_finds_no_gpu_tensorrt_is_not_imported(
     gpu: FakeGpu, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu.cudart.gpus = 0

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.graph.casting import cast_graph
-from edgeclf_export.targets.tensorrt.lint import Offence, check_graph, lint
+from edgeclf_export.targets.tensorrt.lint import Finding, check_graph, lint
 from edgeclf_export.targets.tensorrt.target import _linted
 from edgeclf_runtime.backends.tensorrt.parser_errors import ALTERNATIVES
 from edgeclf_runtime.errors import BackendError
@@ -44,22 +44,22 @@ def node(operator: str, inputs: str = "x", output: str = "y", **attributes: Any)
     return helper.make_node(operator, inputs.split(), [output], name=f"the_{operator}", **attributes)
 
 
-def only(model: bytes) -> Offence:
-    (offence,) = lint(model)
-    return offence
+def only(model: bytes) -> Finding:
+    (finding,) = lint(model)
+    return finding
 
 
 @pytest.mark.parametrize("operator", ALTERNATIVES)
-def test_an_operator_without_import_is_an_error_with_an_alternative(operator: str) -> None:
-    offence = only(model_of([node(operator)]))
-    assert (offence.level, offence.operator, offence.node) == ("error", operator, f"the_{operator}")
-    assert str(offence).endswith(f"instead: {ALTERNATIVES[operator]}")
+def test_an_operator_that_tensorrt_cannot_import_is_an_error_with_an_alternative(operator: str) -> None:
+    finding = only(model_of([node(operator)]))
+    assert (finding.level, finding.operator, finding.node) == ("error", operator, f"the_{operator}")
+    assert str(finding).endswith(f"instead: {ALTERNATIVES[operator]}")
 
 
 def test_an_operator_of_another_domain_is_an_error_that_names_the_domain() -> None:
     odd = helper.make_node("FusedConv", ["x"], ["y"], name="odd", domain="com.microsoft")
-    offence = only(model_of([odd], domain="com.microsoft"))
-    assert offence.level == "error" and "FusedConv odd: an operator of com.microsoft" in str(offence)
+    finding = only(model_of([odd], domain="com.microsoft"))
+    assert finding.level == "error" and "FusedConv odd: an operator of com.microsoft" in str(finding)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_an_operator_of_another_domain_is_an_error_that_names_the_domain() -> No
         ({"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}, "tf_crop_and_resize"),
     ],
 )
-def test_a_resize_that_tensorrt_does_not_have_is_an_error(settings: dict[str, Any], named: str) -> None:
-    offence = only(model_of([node("Resize", **settings)]))
-    assert offence.level == "error" and named in offence.what
+def test_a_resize_that_tensorrt_does_not_support_is_an_error(settings: dict[str, Any], named: str) -> None:
+    finding = only(model_of([node("Resize", **settings)]))
+    assert finding.level == "error" and named in finding.what
     assert not lint(model_of([node("Resize", mode="linear")]))
 
 
@@ -80,8 +80,8 @@ def test_a_resize_that_tensorrt_does_not_have_is_an_error(settings: dict[str, An
     ("shape", "shown"), [(("batch", 3, "h", "w"), "?, 3, ?, ?"), ((1, 3, 8, "w"), "1, 3, 8, ?"), (None, "(?)")]
 )
 def test_only_the_batch_may_vary(shape: Any, shown: str) -> None:
-    offence = only(model_of([node("Relu")], shape=shape))
-    assert offence.level == "error" and shown in offence.what and offence.instead == "fix all sizes but the batch"
+    finding = only(model_of([node("Relu")], shape=shape))
+    assert finding.level == "error" and shown in finding.what and finding.instead == "fix all sizes but the batch"
 
 
 @pytest.mark.parametrize("shape", [("batch", 3, 8, 8), (4, 3, 8, 8)])
@@ -90,9 +90,9 @@ def test_a_batch_that_varies_or_is_fixed_is_fine(shape: Any) -> None:
 
 
 @pytest.mark.parametrize("opset", [8, 21, 23])
-def test_an_opset_that_no_served_tensorrt_reads_is_an_error(opset: int) -> None:
-    offence = only(model_of([node("Relu")], opset=opset))
-    assert offence.level == "error" and f"opset {opset}" in offence.what and "9 to 20" in offence.instead
+def test_an_opset_that_no_supported_tensorrt_reads_is_an_error(opset: int) -> None:
+    finding = only(model_of([node("Relu")], opset=opset))
+    assert finding.level == "error" and f"opset {opset}" in finding.what and "9 to 20" in finding.instead
 
 
 def test_bf16_may_have_the_opset_that_knows_it() -> None:
@@ -103,17 +103,17 @@ def test_bf16_may_have_the_opset_that_knows_it() -> None:
 
 def test_uint8_may_be_cast_and_nothing_else() -> None:
     turned = [node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Cast", "t", to=TensorProto.FLOAT)]
-    offences = lint(model_of(turned, entry=TensorProto.UINT8))
-    assert (offences[0].operator, offences[0].level) == ("Transpose", "error")
-    assert "put a Cast to float before it" in str(offences[0])
+    findings = lint(model_of(turned, entry=TensorProto.UINT8))
+    assert (findings[0].operator, findings[0].level) == ("Transpose", "error")
+    assert "put a Cast to float before it" in str(findings[0])
     assert not lint(model_of([node("Cast", to=TensorProto.FLOAT)], entry=TensorProto.UINT8))
 
 
 def test_float64_is_a_warning() -> None:
     nodes = [node("Cast", "x", "d", to=TensorProto.DOUBLE), node("Relu", "d", "r"), node("Cast", "r", "y", to=1)]
-    offences = lint(model_of(nodes))
-    assert {offence.level for offence in offences} == {"warning"}
-    assert all("float64" in offence.what for offence in offences)
+    findings = lint(model_of(nodes))
+    assert {finding.level for finding in findings} == {"warning"}
+    assert all("float64" in finding.what for finding in findings)
 
 
 def branch(name: str) -> Any:
@@ -122,15 +122,15 @@ def branch(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("slow", "said"),
+    ("slow", "message"),
     [
         (node("NonZero"), "depends on values"),
         (node("If", "yes", then_branch=branch("a"), else_branch=branch("b")), "branch or loop"),
     ],
 )
-def test_what_tensorrt_runs_slowly_is_a_warning(slow: Any, said: str) -> None:
-    offence = only(model_of([slow], {"yes": np.array(True)}))
-    assert offence.level == "warning" and said in offence.what
+def test_what_tensorrt_runs_slowly_is_a_warning(slow: Any, message: str) -> None:
+    finding = only(model_of([slow], {"yes": np.array(True)}))
+    assert finding.level == "warning" and message in finding.what
 
 
 def quantized(
@@ -142,7 +142,7 @@ def quantized(
     activation: bool = True,
     bias: Any = None,
 ) -> bytes:
-    """A convolution with Q/DQ around its inputs, as TensorRT wants it but for what is asked otherwise."""
+    """A convolution with Q/DQ around its inputs, by TensorRT's rules except for these changes."""
     nodes, constants = [], {"w": np.ones((4, 3, 3, 3), dtype=np.int8), "point": point, "scale": scale}
     constants["w_scale"] = np.full(4, 0.01, dtype=np.float32) if weight_scale is None else weight_scale
     constants["w_point"] = np.zeros(constants["w_scale"].shape, dtype=np.int8)
@@ -159,12 +159,12 @@ def quantized(
     return model_of([*nodes, node("Conv", inputs)], constants)
 
 
-def test_int8_as_tensorrt_wants_it_is_clean() -> None:
+def test_int8_by_tensorrts_rules_has_no_findings() -> None:
     assert lint(quantized()) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "operator", "said"),
+    ("changes", "level", "operator", "message"),
     [
         ({"point": UINT8(0)}, "error", "QuantizeLinear", "uint8"),
         ({"point": INT8(3)}, "error", "QuantizeLinear", "zero point other than 0"),
@@ -177,28 +177,28 @@ def test_int8_as_tensorrt_wants_it_is_clean() -> None:
         ({"weight_scale": np.full(1, 0.01, dtype=np.float32)}, "warning", "Conv", "one scale for all channels"),
     ],
 )
-def test_each_rule_of_explicit_quantization(changes: dict[str, Any], level: str, operator: str, said: str) -> None:
-    offences = lint(quantized(**changes))
-    assert (level, operator) in {(offence.level, offence.operator) for offence in offences if said in offence.what}
-    assert {offence.level for offence in offences} == {level}
+def test_each_rule_of_explicit_quantization(changes: dict[str, Any], level: str, operator: str, message: str) -> None:
+    findings = lint(quantized(**changes))
+    assert (level, operator) in {(finding.level, finding.operator) for finding in findings if message in finding.what}
+    assert {finding.level for finding in findings} == {level}
 
 
 def test_a_zero_point_that_is_left_out_means_uint8_to_onnx_and_is_an_error() -> None:
-    offence = only(model_of([node("QuantizeLinear", "x scale")], {"scale": np.float32(0.1)}))
-    assert offence.level == "error" and "reads as uint8" in offence.what
+    finding = only(model_of([node("QuantizeLinear", "x scale")], {"scale": np.float32(0.1)}))
+    assert finding.level == "error" and "reads as uint8" in finding.what
 
 
 def test_a_scale_that_is_computed_is_an_error() -> None:
-    offences = lint(model_of([node("QuantizeLinear", "x x point")], {"point": INT8(0)}))
-    assert "a scale that is computed" in offences[0].what
+    findings = lint(model_of([node("QuantizeLinear", "x x point")], {"point": INT8(0)}))
+    assert "a scale that is computed" in findings[0].what
 
 
 @pytest.mark.parametrize(("sides", "found"), [("d d", 1), ("d x", 0)])
 def test_of_a_residual_add_one_side_is_quantized(sides: str, found: int) -> None:
     nodes = [node("QuantizeLinear", "x scale point", "q"), node("DequantizeLinear", "q scale point", "d")]
     model = model_of([*nodes, node("Add", sides)], {"scale": np.float32(0.1), "point": INT8(0)})
-    offences = lint(model)
-    assert [(offence.level, offence.operator) for offence in offences] == [("warning", "Add")] * found
+    findings = lint(model)
+    assert [(finding.level, finding.operator) for finding in findings] == [("warning", "Add")] * found
 
 
 def test_errors_are_raised_together_and_more_than_three_are_counted() -> None:
@@ -208,16 +208,16 @@ def test_errors_are_raised_together_and_more_than_three_are_counted() -> None:
 
 
 def test_warnings_are_returned() -> None:
-    assert [offence.operator for offence in check_graph(model_of([node("NonZero")]))] == ["NonZero"]
+    assert [finding.operator for finding in check_graph(model_of([node("NonZero")]))] == ["NonZero"]
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "test_vit", "mobilenetv3_small_050"])
-def test_the_exporters_own_graphs_are_clean(backbone: str, load: Callable[[str], Exportable]) -> None:
+def test_the_exporters_own_graphs_have_no_findings(backbone: str, load: Callable[[str], Exportable]) -> None:
     assert lint(load(backbone).make_onnx("uint8-nhwc", 18)) == []
 
 
-def test_warnings_of_many_nodes_are_told_once() -> None:
-    many = tuple(Offence("warning", "Add", f"add{number}", "is slow", "mend it") for number in range(50))
-    other = Offence("warning", "Conv", "conv", "is slower", "mend it")
-    told = _linted((*many, other))
-    assert told.endswith("but: Add add0: is slow; mend it (50 nodes in all); Conv conv: is slower; mend it")
+def test_the_same_warning_about_many_nodes_is_reported_once() -> None:
+    many = tuple(Finding("warning", "Add", f"add{number}", "is slow", "fix it") for number in range(50))
+    other = Finding("warning", "Conv", "conv", "is slower", "fix it")
+    linted = _linted((*many, other))
+    assert linted.endswith("but: Add add0: is slow; fix it (50 nodes in all); Conv conv: is slower; fix it")

@@ -1,4 +1,4 @@
-"""The tensorrt target: a portable bundle, its proof and checks, from a model, a bundle or a foreign file."""
+"""The tensorrt target: a portable bundle, its proof and checks, from a model, a bundle or an ONNX file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_one_of_each_family_is_parsed_and_built_by_tensorrt_rtx(
     assert exported.proof.verdict == "pass"
 
 
-def test_bf16_is_parsed_and_built_too_and_says_which_devices_can_not_have_it(
+def test_bf16_is_parsed_and_built_too_and_the_devices_without_it_are_named(
     load: Load, rtx: Library, tmp_path: Path
 ) -> None:
     exported = prepare(load("mobilenetv3_small_050"), tmp_path, "bf16")
@@ -65,7 +65,7 @@ def test_bf16_is_parsed_and_built_too_and_says_which_devices_can_not_have_it(
     assert exported.proof.verdict == "pass"
 
 
-def test_without_tensorrt_rtx_the_bundle_says_that_it_was_not_parsed(
+def test_without_tensorrt_rtx_the_bundle_records_that_it_was_not_parsed(
     load: Load, without_rtx: None, tmp_path: Path
 ) -> None:
     exported = prepare(load("test_resnet"), tmp_path)
@@ -96,7 +96,7 @@ def test_the_runtime_does_not_run_a_portable_bundle(load: Load, without_rtx: Non
         verify(Bundle.open(exported.path))
 
 
-def test_what_the_engine_is_built_for_travels_with_the_bundle(load: Load, without_rtx: None, tmp_path: Path) -> None:
+def test_the_build_settings_of_the_engine_are_in_the_bundle(load: Load, without_rtx: None, tmp_path: Path) -> None:
     from edgeclf_runtime.deploy.build import settings_of
 
     settings = BuildSettings(opt_batch=4, max_batch=8, workspace_mib=512, tf32=True)
@@ -104,34 +104,34 @@ def test_what_the_engine_is_built_for_travels_with_the_bundle(load: Load, withou
     assert settings_of(Bundle.open(exported.path)) == settings
 
 
-def test_tensorrt_rtx_is_asked_for_the_same_batches(
+def test_tensorrt_rtx_is_built_for_the_same_batches(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    batches = []
 
     def build_plan(model: bytes, where: str, settings: BuildSettings, library: object) -> object:
-        asked.append(settings.max_batch)
+        batches.append(settings.max_batch)
         raise BundleError(f"{where}: refused")
 
     monkeypatch.setattr(trt, "import_rtx", lambda: object())
     monkeypatch.setattr(trt, "build_plan", build_plan)
     with pytest.raises(BundleError, match="the prepared graph: refused"):
         prepare(load("test_resnet"), tmp_path, engine=BuildSettings(max_batch=3))
-    assert asked == [3]
+    assert batches == [3]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_spoiled_cast_fails_the_export(
+def test_a_faulty_cast_fails_the_export(
     precision: str, load: Load, without_rtx: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounded = getattr(casting, f"_as_{precision}")
 
-    def spoiled(values: NDArray[np.float32]) -> Any:
+    def faulty(values: NDArray[np.float32]) -> Any:
         return rounded(values * np.float32(1.5) if values.ndim > 1 else values)
 
-    monkeypatch.setattr(casting, f"_as_{precision}", spoiled)
-    with pytest.raises(GateError, match=f"test_resnet-tensorrt-{precision} is not its reference: engine: logits"):
+    monkeypatch.setattr(casting, f"_as_{precision}", faulty)
+    with pytest.raises(GateError, match=f"test_resnet-tensorrt-{precision} differs from its reference: engine: logits"):
         prepare(load("test_resnet"), tmp_path, precision)
     assert [path.name for path in tmp_path.iterdir()] == [f"test_resnet-tensorrt-{precision}.failed"]
 
@@ -164,7 +164,7 @@ def test_float_input_is_prepared_as_well(load: Load, without_rtx: None, tmp_path
     assert manifest.inputs[0].dtype == "float32" and exported.proof.verdict == "pass"
 
 
-def test_a_foreign_file_with_a_fixed_batch_keeps_it(rtx: Library, fruit: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_onnx_file_with_a_fixed_batch_keeps_it(rtx: Library, fruit: tuple[str, ...], tmp_path: Path) -> None:
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 
     path = tmp_path / "fixed.onnx"
@@ -181,7 +181,7 @@ def test_a_foreign_file_with_a_fixed_batch_keeps_it(rtx: Library, fruit: tuple[s
 
 
 def fixed_batch_model() -> bytes:
-    """Two pictures at a time, (2, 3, 16, 16) floats -> 5 logits."""
+    """Two images at a time, (2, 3, 16, 16) floats -> 5 logits."""
     from onnx import TensorProto, helper, numpy_helper
 
     random = np.random.default_rng(0)
@@ -194,13 +194,13 @@ def fixed_batch_model() -> bytes:
         helper.make_node("Conv", ["input", "kernel"], ["seen"]),
         helper.make_node("GlobalAveragePool", ["seen"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "flat"], ["features"]),
-        helper.make_node("MatMul", ["features", "head"], ["answers"]),
+        helper.make_node("MatMul", ["features", "head"], ["logits"]),
     ]
     graph = helper.make_graph(
         nodes,
         "fixed",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [2, 3, 16, 16])],
-        [helper.make_tensor_value_info("answers", TensorProto.FLOAT, [2, 5])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [2, 5])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

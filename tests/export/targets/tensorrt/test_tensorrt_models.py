@@ -18,7 +18,7 @@ BACKBONES = sorted(known_backbones(), key=lambda backbone: backbone.gmacs)
 
 @pytest.fixture(scope="module")
 def graph_of() -> Callable[[str], bytes]:
-    """The hub of a backbone with random weights, of its own size; the last one is kept for the next precision."""
+    """The ONNX graph of a backbone with random weights, of its own size; the last is kept for the next precision."""
     last: dict[str, bytes] = {}
 
     def graph_of(name: str) -> bytes:
@@ -38,5 +38,5 @@ def test_tensorrt_rtx_builds_every_backbone(
 ) -> None:
     export_graph = graph_of(name)
     model = export_graph if precision == "fp32" else cast_graph(export_graph, precision)
-    assert not [offence for offence in lint(model) if offence.level == "error"]
+    assert not [finding for finding in lint(model) if finding.level == "error"]
     assert build_plan(model, name, BuildSettings(), rtx).data

@@ -1,4 +1,4 @@
-"""NNCF, which has telemetry, tells nobody anything: OpenVINO's is hidden from it before the import."""
+"""NNCF, which has telemetry, sends nothing: OpenVINO's telemetry is hidden from it before the import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real ImageNet weights from packages: the names are mapped right, and photographs are told for what they show."""
+"""Real ImageNet weights from packages: the names are mapped right, and photographs are classified rightly."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_the_packages_weights_fit_the_backbone_tensor_for_tensor(number: int) ->
     assert exportable.normalization.mean == exportable.normalization.std == (0.5, 0.5, 0.5)
 
 
-def test_photographs_are_told_by_every_target(photographs: list[Path], tmp_path: Path) -> None:
+def test_photographs_are_classified_rightly_by_every_target(photographs: list[Path], tmp_path: Path) -> None:
     shown = [path for path in photographs if path.name in SEEN]
     exportable = load_backbone("tf_efficientnet_lite0", package(0))
     for exported in export(exportable, ExportOptions(("onnx", "openvino", "pytorch"), output=tmp_path)):
         assert exported.proof.verdict == "pass"
         with Classifier.open(exported.path) as classifier:
-            for path, answer in zip(shown, classifier.predict(shown), strict=True):
-                assert answer.label in SEEN[path.name], (exported.path.name, path.name, answer)
+            for path, prediction in zip(shown, classifier.predict(shown), strict=True):
+                assert prediction.label in SEEN[path.name], (exported.path.name, path.name, prediction)
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -49,6 +49,6 @@ def test_larger_ones_have_it_among_their_first_three(number: int, photographs: l
     exportable = load_backbone(f"tf_efficientnet_lite{number}", package(number))
     for path in photographs:
         if path.name in SEEN:
-            logits = exportable.answer(exportable.pixels.load(path)[0][None])[0]
+            logits = exportable.run_reference(exportable.pixels.load(path)[0][None])[0]
             best = {exportable.labels[i] for i in logits.argsort()[-3:]}
             assert best & SEEN[path.name], (path.name, best)

@@ -1,4 +1,4 @@
-"""A finished onnx bundle as the source of others: no torch, and still proven against PyTorch's answers."""
+"""A finished onnx bundle as the source of others: no torch, and still proven against PyTorch's outputs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_path_of_a_bundle_is_a_source(parent: Bundle, without_rtx: None, tmp
     assert manifest_of(exported.path).derived_from == parent.digest
 
 
-def test_an_onnx_bundle_is_a_source_and_pytorchs_answers_in_it_the_reference(
+def test_an_onnx_bundle_is_a_source_and_pytorchs_outputs_in_it_are_the_reference(
     parent: Bundle, without_rtx: None, tmp_path: Path
 ) -> None:
     exported = child_of(parent, tmp_path, precision="fp16")
@@ -86,7 +86,7 @@ def test_a_changed_weight_in_the_bundle_is_found_before_it_is_published(
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(2), head))
     onnx.save(model, parent.path / "model.onnx")
     seal(parent.path, parent.manifest)
-    with pytest.raises(GateError, match="pears-tensorrt-fp32 is not its reference"):
+    with pytest.raises(GateError, match="pears-tensorrt-fp32 differs from its reference"):
         child_of(Bundle.open(parent.path), tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_another_input_form_than_the_bundles_is_refused(parent: Bundle, tmp_path
         child_of(parent, tmp_path / "x", form="float-nchw")
 
 
-def test_golden_images_that_decode_otherwise_here_are_refused(
+def test_golden_images_that_decode_differently_here_are_refused(
     parent: Bundle, without_rtx: None, tmp_path: Path
 ) -> None:
     manifest = replace(parent.manifest, pixels=replace(parent.manifest.pixels, interpolation="nearest"))
@@ -110,7 +110,9 @@ def test_golden_images_that_decode_otherwise_here_are_refused(
 
 
 @pytest.mark.parametrize(("target", "precision"), [("openvino", "fp32"), ("onnx", "fp16"), ("pytorch", "fp32")])
-def test_bundles_of_another_kind_are_no_source(target: str, precision: str, load: Load, tmp_path: Path) -> None:
+def test_bundles_of_another_kind_are_refused_as_a_source(
+    target: str, precision: str, load: Load, tmp_path: Path
+) -> None:
     (exported,) = export(load("test_resnet"), ExportOptions((target,), precision, output=tmp_path))
     with pytest.raises(UsageError, match=f"a bundle for {target} in {precision}; others are made from an onnx bundle"):
         load_bundle_classifier(Bundle.open(exported.path), tmp_path)

@@ -1,4 +1,4 @@
-"""What is exported wrong is never published: each planted fault ends the export and is named."""
+"""A faulty export is never published: each planted fault ends it and is reported."""
 
 from __future__ import annotations
 
@@ -77,22 +77,22 @@ def exported_as(sound: Exportable, wrong: Exportable) -> Exportable:
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [("swapped", "changed their top-1 prediction"), ("nan", "9 of 9 images gave NaN or infinite outputs")],
 )
 def test_wrong_weights_fail_and_are_kept_aside_with_their_proof(
-    wrong: str, said: str, target: str, sound: Exportable, request: pytest.FixtureRequest, tmp_path: Path
+    wrong: str, message: str, target: str, sound: Exportable, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     with pytest.raises(GateError) as failure:
         planted = exported_as(sound, request.getfixturevalue(wrong))
         list(export(planted, ExportOptions((target,), output=tmp_path)))
-    assert f"tiny-{target}-fp32 is not its reference: engine: " in str(failure.value)
-    assert said in str(failure.value)
+    assert f"tiny-{target}-fp32 differs from its reference: engine: " in str(failure.value)
+    assert message in str(failure.value)
     assert [path.name for path in tmp_path.iterdir()] == [f"tiny-{target}-fp32.failed"]
     kept = Bundle.open(tmp_path / f"tiny-{target}-fp32.failed")
     assert f"kept aside as {kept.path}" in str(failure.value)
     assert kept.manifest.proof is not None and kept.manifest.proof.verdict == "fail"
-    assert any(said in reason for reason in kept.manifest.proof.reasons)
+    assert any(message in reason for reason in kept.manifest.proof.reasons)
     assert verify(kept).verdict == "fail"
 
 
@@ -114,7 +114,7 @@ def test_a_slightly_wrong_mean_fails_too(net: Any, sound: Exportable, wrap: Wrap
         list(export(exported_as(sound, wrap(net, close)), ExportOptions(output=tmp_path)))
 
 
-def test_a_failed_export_leaves_the_good_bundle_before_it_in_place(
+def test_a_failed_export_leaves_the_earlier_good_bundle_in_place(
     sound: Exportable, swapped: Exportable, tmp_path: Path
 ) -> None:
     (good,) = export(sound, ExportOptions(output=tmp_path))
@@ -126,7 +126,7 @@ def test_a_failed_export_leaves_the_good_bundle_before_it_in_place(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"interpolation": "nearest"}, r"preprocessing: \S+ comes out up to \d+ levels off the evaluation transform"),
         ({"resize_px": (66, 66)}, r"preprocessing: \S+ comes out up to \d+ levels off"),
@@ -134,17 +134,17 @@ def test_a_failed_export_leaves_the_good_bundle_before_it_in_place(
         ({"crop_px": (60, 60)}, r"preprocessing: \S+ comes out as \(60, 60, 3\) where \(64, 64, 3\) is wanted"),
     ],
 )  # fmt: skip
-def test_pixels_that_are_not_the_librarys_fail_before_anything_is_built(
-    changes: dict[str, Any], said: str, load: Callable[[str], Exportable], tmp_path: Path
+def test_pixels_that_differ_from_the_librarys_fail_before_anything_is_built(
+    changes: dict[str, Any], message: str, load: Callable[[str], Exportable], tmp_path: Path
 ) -> None:
     exportable = load("test_resnet")
     planted = replace(exportable, pixels=replace(exportable.pixels, **changes))
-    with pytest.raises(GateError, match=said):
+    with pytest.raises(GateError, match=message):
         list(export(planted, ExportOptions(output=tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
-def test_tall_pictures_which_pillow_13_rounds_differently_are_no_preprocessing_fault(
+def test_tall_images_which_pillow_13_rounds_differently_are_no_preprocessing_fault(
     load: Callable[[str], Exportable], photographs: list[Path], tmp_path: Path
 ) -> None:
     for number, path in enumerate(photographs):
@@ -154,7 +154,7 @@ def test_tall_pictures_which_pillow_13_rounds_differently_are_no_preprocessing_f
     assert exported.proof.verdict == "pass"
 
 
-def test_a_value_range_for_deep_images_is_no_preprocessing_fault(
+def test_a_value_range_for_16_bit_images_is_no_preprocessing_fault(
     load: Callable[[str], Exportable], tmp_path: Path
 ) -> None:
     for seed in range(8):

@@ -1,4 +1,4 @@
-"""ONNX files from elsewhere: what is taken, what is refused, and that a bundle answers as the file itself does."""
+"""ONNX files from elsewhere: what is accepted, what is refused, and that a bundle gives the file's own logits."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def build(
         helper.make_node("Relu", ["seen"], ["kept"]),
         helper.make_node("GlobalAveragePool", ["kept"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "flat"], ["features"]),
-        helper.make_node("Gemm", ["features", "head", "bias"], ["answers"]),
+        helper.make_node("Gemm", ["features", "head", "bias"], ["raw"]),
     ]
-    last = "answers"
+    last = "raw"
     if end is not None:
         nodes.append(helper.make_node(end, [last], ["scores"], **({"axis": 1} if end == "Softmax" else {})))
         nodes.append(helper.make_node("Identity", ["scores"], ["named"]))
@@ -68,7 +68,7 @@ def build(
     outputs = {last: 5, **({"features": 6} if more_outputs else {})}
     graph = helper.make_graph(
         nodes,
-        "foreign",
+        "classifier",
         [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size]) for name, size in outputs.items()],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
@@ -89,10 +89,10 @@ def load(pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...], t
     return load
 
 
-def own_answers(model: Any, pictures: NDArray[np.uint8], mean: Any, std: Any) -> NDArray[np.float32]:
-    """What the file itself says to pictures that numpy normalised in double precision."""
+def own_logits(model: Any, images: NDArray[np.uint8], mean: Any, std: Any) -> NDArray[np.float32]:
+    """The file's own logits for images that numpy normalised in double precision."""
     session = import_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    floats = ((pictures / 255 - np.array(mean)) / np.array(std)).astype(np.float32)
+    floats = ((images / 255 - np.array(mean)) / np.array(std)).astype(np.float32)
     entry = session.get_inputs()[0]
     if entry.shape[1] == 3:
         floats = floats.transpose(0, 3, 1, 2)
@@ -119,19 +119,19 @@ def own_answers(model: Any, pictures: NDArray[np.uint8], mean: Any, std: Any) ->
     ],
     ids=str,
 )
-def test_its_bundles_answer_as_the_file_does(options: dict[str, Any], load: Load, tmp_path: Path) -> None:
+def test_its_bundles_give_the_logits_of_the_file(options: dict[str, Any], load: Load, tmp_path: Path) -> None:
     model = build(**options)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     exportable = load(model, Normalization(mean, std))
-    pictures = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    wanted = own_answers(model, pictures, mean, std)[:5]
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    wanted = own_logits(model, images, mean, std)[:5]
     for exported in export(exportable, ExportOptions(("onnx", "openvino"), output=tmp_path)):
         assert exported.proof.verdict == "pass"
         assert exported.path.name.startswith("theirs-")
         bundle = Bundle.open(exported.path)
         assert bundle.manifest.inputs[0].shape == (options.get("batch", "batch"), 32, 32, 3)
         with open_session(bundle) as session:
-            assert np.abs(session(pictures) - wanted).max() < 1e-4 * np.ptp(wanted)
+            assert np.abs(session(images) - wanted).max() < 1e-4 * np.ptp(wanted)
         assert verify(bundle).verdict == "pass"
 
 
@@ -141,23 +141,23 @@ def test_an_activation_at_the_end_is_cut_off_and_recorded(end: str, scores: str,
     (exported,) = export(exportable, ExportOptions(output=tmp_path))
     assert Bundle.open(exported.path).manifest.scores == scores
     assert end not in {node.op_type for node in onnx.load(exported.path / "model.onnx").graph.node}
-    pictures = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     normalization = exportable.normalization
-    wanted = own_answers(build(), pictures, normalization.mean, normalization.std)
+    wanted = own_logits(build(), images, normalization.mean, normalization.std)
     with open_session(exported.path) as session:
-        assert np.abs(session(pictures) - wanted).max() < 1e-4 * np.ptp(wanted)
+        assert np.abs(session(images) - wanted).max() < 1e-4 * np.ptp(wanted)
 
 
-@pytest.mark.parametrize("whole", [1, 100])
-def test_probabilities_from_deeper_inside_are_refused(whole: int, load: Load) -> None:
+@pytest.mark.parametrize("total", [1, 100])
+def test_probabilities_from_inside_the_graph_are_refused(total: int, load: Load) -> None:
     model = build(end="Softmax")
     model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["scores", "one"], ["named"]))
-    model.graph.initializer.append(numpy_helper.from_array(np.full(1, whole, np.float32), "one"))
+    model.graph.initializer.append(numpy_helper.from_array(np.full(1, total, np.float32), "one"))
     with pytest.raises(DataError, match=r"theirs\.onnx: gives probabilities, wanted logits"):
         load(model)
 
 
-def test_float_nchw_leaves_the_normalisation_to_the_consumer(load: Load, tmp_path: Path) -> None:
+def test_float_nchw_leaves_the_normalisation_to_the_caller(load: Load, tmp_path: Path) -> None:
     (exported,) = export(load(build()), ExportOptions(output=tmp_path, form="float-nchw"))
     assert exported.proof.verdict == "pass"
     assert Bundle.open(exported.path).manifest.inputs[0].shape == ("batch", 3, 32, 32)
@@ -165,19 +165,19 @@ def test_float_nchw_leaves_the_normalisation_to_the_consumer(load: Load, tmp_pat
         list(export(load(build(layout="NHWC")), ExportOptions(output=tmp_path, form="float-nchw", force=True)))
 
 
-def test_nothing_of_its_makers_machine_travels(load: Load, tmp_path: Path) -> None:
+def test_nothing_about_the_machine_that_made_it_is_in_the_bundle(load: Load, tmp_path: Path) -> None:
     (exported,) = export(load(build()), ExportOptions(output=tmp_path))
     for file in exported.path.rglob("*"):
         assert file.is_dir() or b"somebody" not in file.read_bytes()
 
 
-def test_fp16_of_a_foreign_file(load: Load, tmp_path: Path) -> None:
+def test_fp16_of_an_onnx_file(load: Load, tmp_path: Path) -> None:
     for exported in export(load(build()), ExportOptions(("onnx", "openvino"), "fp16", output=tmp_path)):
         assert exported.proof.verdict == "pass" and exported.weights_precision == "fp16"
 
 
-def test_pytorch_has_no_use_for_it(load: Load, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a foreign ONNX file or a text encoder has none: choose onnx or openvino"):
+def test_an_onnx_file_has_no_pytorch_bundle(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an ONNX file or a text encoder has none: choose onnx or openvino"):
         list(export(load(build()), ExportOptions(("pytorch",), output=tmp_path)))
 
 
@@ -197,20 +197,20 @@ def two_inputs() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (external, r"external data"),
         (lambda: b"", "empty"),
         (lambda: b"hello " * 50, "not an ONNX file, or a truncated one|no valid ONNX model"),
         (lambda: build().SerializeToString()[:-40], "not an ONNX file, or a truncated one|no valid ONNX model"),
         (two_inputs, r"wanted one input, found input float \(\?, 3, 32, 32\), mask float \(1\)"),
-        (lambda: build(reshape=(1, 6)), "can't run a batch of more than one picture, which its input promises"),
+        (lambda: build(reshape=(1, 6)), "can't run a batch of more than one image, which its input allows"),
         (lambda: build(operator="Det"), "onnxruntime can't load it|can't run a batch"),
     ],
     ids=["external", "empty", "garbage", "truncated", "two-inputs", "batch-of-one", "operator"],
 )
-def test_a_file_that_is_no_such_classifier_is_refused(model: Callable[[], Any], said: str, load: Load) -> None:
-    with pytest.raises(DataError, match=f"theirs.onnx.*({said})") as failure:
+def test_a_file_that_is_no_such_classifier_is_refused(model: Callable[[], Any], message: str, load: Load) -> None:
+    with pytest.raises(DataError, match=f"theirs.onnx.*({message})") as failure:
         load(model())
     assert "\n" not in str(failure.value)
 
@@ -223,40 +223,40 @@ def newer(**versions: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
-        (newer(opset=99), r"is of opset 99 \(IR version \d+\), newer than the onnx package here knows"),
+        (newer(opset=99), r"is of opset 99 \(IR version \d+\), newer than the onnx package here supports"),
         (
             newer(ir=99),
-            r"\(IR version 99\), newer than the onnx package here knows .*; export it again with opset 13 to",
+            r"\(IR version 99\), newer than the onnx package here supports .*; export it again with opset 13 to",
         ),
     ],
 )
-def test_a_file_newer_than_onnx_says_so(model: Any, said: str, load: Load) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_file_newer_than_onnx_says_so(model: Any, message: str, load: Load) -> None:
+    with pytest.raises(DataError, match=message):
         load(model)
 
 
-def test_an_output_without_a_shape_is_taken_and_an_input_named(load: Load) -> None:
+def test_an_output_without_a_shape_is_accepted_and_such_an_input_is_refused(load: Load) -> None:
     model = build()
     model.graph.output[0].type.tensor_type.ClearField("shape")
-    pictures = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    assert np.array_equal(load(model).answer(pictures), load(build()).answer(pictures))
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(load(model).run_reference(images), load(build()).run_reference(images))
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(DataError, match=r"does not tell the shape of its input .*; export it again with its shape"):
+    with pytest.raises(DataError, match=r"does not state the shape of its input .*; export it again with its shape"):
         load(model)
 
 
-def test_another_img_size_shows_the_files_own(load: Load) -> None:
+def test_another_img_size_is_refused_with_the_files_own(load: Load) -> None:
     with pytest.raises(
         DataError, match=r"wanted float \(N, 3, 48, 48\).*found float \(\?, 3, 32, 32\); give its side with --img"
     ):
         load(build(), pixels=Pixels("shorter", (48, 48), (48, 48)))
 
 
-def test_other_labels_show_both_counts(load: Load) -> None:
+def test_another_number_of_labels_is_refused_with_both_counts(load: Load) -> None:
     with pytest.raises(
-        DataError, match=r"wanted a logit for each of 3 labels \('a', 'b', 'c'\), found answers float \(\?, 5\)"
+        DataError, match=r"wanted a logit for each of 3 labels \('a', 'b', 'c'\), found raw float \(\?, 5\)"
     ):
         load(build(), labels=("a", "b", "c"))
 
@@ -265,7 +265,7 @@ def test_an_operator_that_openvino_lacks_is_named_with_an_alternative(load: Load
     model = build()
     model.graph.node.insert(0, helper.make_node("Det", ["input"], ["volume"], name="the_odd_one"))
     model.graph.node.append(helper.make_node("ReduceMean", ["volume"], ["level"], axes=[1], keepdims=1))
-    model.graph.node.append(helper.make_node("Add", ["answers", "level"], ["sum"]))
+    model.graph.node.append(helper.make_node("Add", ["raw", "level"], ["sum"]))
     model.graph.output[0].name = "sum"
     exportable = load(model)
     with pytest.raises(
@@ -277,7 +277,7 @@ def test_an_operator_that_openvino_lacks_is_named_with_an_alternative(load: Load
     assert exported.proof.verdict == "pass"
 
 
-def test_a_graph_that_normalises_otherwise_than_stated_fails_its_proof(load: Load, tmp_path: Path) -> None:
+def test_a_graph_that_normalises_differently_than_stated_fails_its_proof(load: Load, tmp_path: Path) -> None:
     from dataclasses import replace
 
     stated, other = load(build()), load(build(), Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.255)))

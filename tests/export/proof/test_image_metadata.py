@@ -1,4 +1,4 @@
-"""Golden images keep their pixels and lose what else their files told."""
+"""Golden images keep their pixels and lose their metadata."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_runtime.images.decode import decode
 
 
-def told(kind: str, orientation: int) -> bytes:
-    """A picture whose file tells a camera, a place, a comment and its orientation."""
+def image_with_metadata(kind: str, orientation: int) -> bytes:
+    """An image whose file has a camera, a place, a comment and its orientation."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "secret camera", orientation
@@ -35,7 +35,7 @@ def told(kind: str, orientation: int) -> bytes:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_file_without_metadata_gives_the_same_upright_pixels(kind: str, orientation: int) -> None:
-    data = told(kind, orientation)
+    data = image_with_metadata(kind, orientation)
     bare = without_metadata(data)
     assert b"secret" in data and bare is not None and b"secret" not in bare
     assert np.array_equal(np.asarray(decode(bare).image), np.asarray(decode(data).image))

@@ -1,4 +1,4 @@
-"""The ONNX hub: what devices are promised of the one file that every engine's model is made from."""
+"""The ONNX graph: what bundles promise about the one file that every engine's model is made from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_it_takes_uint8_pixels_of_any_batch_and_gives_float_logits(bundle: Path)
     assert [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim] == ["batch", 5]
 
 
-def test_it_keeps_to_an_opset_and_ir_version_that_old_devices_read(bundle: Path) -> None:
+def test_it_has_an_opset_and_ir_version_that_old_devices_read(bundle: Path) -> None:
     model = read(bundle)
     assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx"}
     assert 18 <= model.opset_import[0].version <= 20
@@ -60,7 +60,7 @@ def test_another_opset_is_refused(opset: int) -> None:
         ExportOptions(opset=opset)
 
 
-def test_it_is_one_file_without_notes_or_local_paths(bundle: Path) -> None:
+def test_it_is_one_file_without_doc_strings_or_local_paths(bundle: Path) -> None:
     assert not list(bundle.glob("*.data"))
     model, data = read(bundle), (bundle / "model.onnx").read_bytes()
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
@@ -82,7 +82,7 @@ def test_it_is_one_file_without_notes_or_local_paths(bundle: Path) -> None:
 
 def test_the_cast_comes_first_so_that_tensorrt_takes_it(bundle: Path) -> None:
     takers = [node.op_type for node in read(bundle).graph.node if "images" in node.input]
-    assert [kind for kind in takers if kind != "Shape"] == ["Cast"]  # a ViT asks how many class tokens to add
+    assert [kind for kind in takers if kind != "Shape"] == ["Cast"]  # a ViT computes how many class tokens to add
 
 
 @pytest.mark.parametrize("backbone", CNNS)
@@ -104,11 +104,11 @@ def test_a_cnn_carries_no_shape_arithmetic(backbone: str, make: Callable[..., di
     assert found["Transpose"] == 1
 
 
-def test_every_batch_size_gives_the_same_answers(bundle: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+def test_every_batch_size_gives_the_same_logits(bundle: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     with open_session(bundle, SessionOptions(threads=1)) as session:
-        alone = np.concatenate([session(pictures[i : i + 1]) for i in range(5)])
-        pair, together = session(pictures[:2]), session(pictures)
+        alone = np.concatenate([session(images[i : i + 1]) for i in range(5)])
+        pair, together = session(images[:2]), session(images)
     spread = np.ptp(alone)
     assert np.abs(together - alone).max() < 1e-5 * spread
     assert np.abs(pair - alone[:2]).max() < 1e-5 * spread
@@ -119,14 +119,14 @@ def test_float_nchw_serves_consumers_that_normalise_themselves(make: Callable[..
     entry = read(bundles["onnx"]).graph.input[0].type.tensor_type
     assert entry.elem_type == onnx.TensorProto.FLOAT
     assert [d.dim_param or d.dim_value for d in entry.shape.dim] == ["batch", 3, 64, 64]
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     for target in ("onnx", "openvino", "pytorch"):
         with open_session(bundles[target]) as session, open_session(plain[target]) as other:
             manifest = Bundle.open(bundles[target]).manifest
             assert manifest.inputs[0].layout == "NCHW" and manifest.normalization is not None
             assert manifest.normalization.applied_by == "caller"
-            answers, wanted = session(to_input(pictures, manifest.normalization)), other(pictures)
-        assert np.abs(answers - wanted).max() < 1e-4 * np.ptp(wanted)
+            logits, wanted = session(to_input(images, manifest.normalization)), other(images)
+        assert np.abs(logits - wanted).max() < 1e-4 * np.ptp(wanted)
 
 
 def test_the_same_export_twice_gives_the_same_bytes(load: Callable[[str], Exportable]) -> None:

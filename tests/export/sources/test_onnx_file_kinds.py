@@ -1,4 +1,4 @@
-"""Kinds of foreign ONNX files that others' tools write: taken with the file's own logits, or named in one sentence."""
+"""ONNX files of many tools: exported with the file's own logits, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeclf_runtime.session import open_session
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 FRUIT = ("apple", "pear", "plum", "quince", "fig")
-PICTURES = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 Load = Callable[..., Any]
 
 
@@ -60,7 +60,7 @@ def build(
     values = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in found.items() if shape]
     entries = [helper.make_tensor_value_info("input", *entry)]
     arrays = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-    graph = helper.make_graph(nodes, "foreign", entries, values, arrays)
+    graph = helper.make_graph(nodes, "classifier", entries, values, arrays)
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
@@ -81,24 +81,24 @@ def own_logits(model: Any, *, bgr: bool = False, raw: bool = False, output: str 
     """What ONNX Runtime gives for the file as it is, fed with pixels normalised in double precision."""
     session = import_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     entry = session.get_inputs()[0]
-    values: Any = PICTURES if raw else (PICTURES / 255 - np.array(MEAN)) / np.array(STD)
+    values: Any = IMAGES if raw else (IMAGES / 255 - np.array(MEAN)) / np.array(STD)
     values = values[..., ::-1] if bgr else values
     values = values.transpose(0, 3, 1, 2) if entry.shape[1] == 3 else values
     kinds = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
     found = session.run([output], {entry.name: values.astype(kinds.get(entry.type, np.float32))})[0]
-    return np.asarray(found, dtype=np.float32).reshape(len(PICTURES), -1)
+    return np.asarray(found, dtype=np.float32).reshape(len(IMAGES), -1)
 
 
 def assert_bundles_give(exportable: Any, wanted: Any, folder: Path, tolerance: float = 1e-4, **options: Any) -> Bundle:
     for exported in export(exportable, ExportOptions(("onnx", "openvino"), output=folder, **options)):
         assert exported.proof.verdict == "pass"
         with open_session(exported.path) as session:
-            assert np.abs(session(PICTURES) - wanted).max() < tolerance * np.ptp(wanted)
+            assert np.abs(session(IMAGES) - wanted).max() < tolerance * np.ptp(wanted)
     return Bundle.open(exported.path)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_a_file_that_wants_bgr_gets_its_channels_turned_around(layout: str, load: Load, tmp_path: Path) -> None:
+def test_a_bgr_file_gets_its_channels_reversed(layout: str, load: Load, tmp_path: Path) -> None:
     model = build()
     if layout == "NHWC":
         turn = helper.make_node("Transpose", ["input"], ["turned"], perm=[0, 3, 1, 2])
@@ -109,14 +109,14 @@ def test_a_file_that_wants_bgr_gets_its_channels_turned_around(layout: str, load
     assert bundle.manifest.normalization == Normalization(MEAN, STD, channels="bgr")
 
 
-def test_who_normalises_for_a_bgr_file_turns_the_channels_too(load: Load, tmp_path: Path) -> None:
+def test_a_caller_that_normalises_for_a_bgr_file_reverses_the_channels_too(load: Load, tmp_path: Path) -> None:
     from edgeclf_runtime.bundle.manifest import to_input
 
     (exported,) = export(load(build(), channels="bgr"), ExportOptions(output=tmp_path, form="float-nchw"))
     manifest = Bundle.open(exported.path).manifest
     assert exported.proof.verdict == "pass" and manifest.normalization is not None
     with open_session(exported.path) as session:
-        found = session(to_input(PICTURES, manifest.normalization))
+        found = session(to_input(IMAGES, manifest.normalization))
     assert np.allclose(found, own_logits(build(), bgr=True), atol=1e-4)
 
 
@@ -135,7 +135,7 @@ def half(*, inside_only: bool) -> Any:
 
 
 @pytest.mark.parametrize("inside_only", [False, True])
-def test_float16_is_taken_in_float32_and_said(inside_only: bool, load: Load, tmp_path: Path) -> None:
+def test_float16_is_converted_to_float32_and_reported(inside_only: bool, load: Load, tmp_path: Path) -> None:
     model = half(inside_only=inside_only)
     exportable = load(model)
     assert exportable.notes[0].startswith(
@@ -154,7 +154,7 @@ def test_float16_before_a_softmax_and_a_cast_is_cut_to_logits(load: Load, tmp_pa
     assert_bundles_give(load(model), wanted, tmp_path, tolerance=0.01)
 
 
-def test_nodes_in_any_order_are_taken_as_onnxruntime_takes_them(load: Load, tmp_path: Path) -> None:
+def test_nodes_in_any_order_are_accepted_as_by_onnxruntime(load: Load, tmp_path: Path) -> None:
     model = half(inside_only=True)
     nodes = list(model.graph.node)
     del model.graph.node[:]
@@ -164,14 +164,14 @@ def test_nodes_in_any_order_are_taken_as_onnxruntime_takes_them(load: Load, tmp_
     assert_bundles_give(load(model), own_logits(model, output="wide"), tmp_path, tolerance=0.01)
 
 
-def test_nodes_that_need_each_other_are_no_model(load: Load) -> None:
+def test_nodes_in_a_cycle_are_refused(load: Load) -> None:
     model = build()
     model.graph.node[0].input[0] = "kept"
     with pytest.raises(DataError, match="no valid ONNX model"):
         load(model)
 
 
-def test_float64_is_taken_in_float32(load: Load, tmp_path: Path) -> None:
+def test_float64_is_converted_to_float32(load: Load, tmp_path: Path) -> None:
     kind = TensorProto.DOUBLE
     model = build(entry=(kind, ["N", 3, 32, 32]), outputs={"logits": (kind, ["N", 5])}, floats=np.float64)
     exportable = load(model)
@@ -201,13 +201,13 @@ def test_a_network_that_needs_its_own_float64_is_refused(load: Load) -> None:
         more={"far": np.array([1e9], np.float64)},
         outputs={"back": (TensorProto.DOUBLE, ["N", 5])},
     )
-    with pytest.raises(DataError, match="it is another classifier than in its own float64: logits differ by"):
+    with pytest.raises(DataError, match="its logits in float32 differ from those in its own float64: logits differ by"):
         load(model)
 
 
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_uint8_pixels_go_in_as_they_are(layout: str, channels: str, load: Load, tmp_path: Path) -> None:
+def test_uint8_pixels_are_passed_in_unchanged(layout: str, channels: str, load: Load, tmp_path: Path) -> None:
     cast = helper.make_node("Cast", ["input"], ["float"], to=TensorProto.FLOAT)
     scaled = helper.make_node("Mul", ["float", "factor"], ["scaled"])
     turn = helper.make_node("Transpose", ["scaled"], ["turned"], perm=[0, 3, 1, 2])
@@ -221,43 +221,43 @@ def test_uint8_pixels_go_in_as_they_are(layout: str, channels: str, load: Load, 
     exportable = load(model, normalization=None, channels=channels)
     bundle = assert_bundles_give(exportable, own_logits(model, bgr=channels == "bgr", raw=True), tmp_path)
     assert bundle.manifest.normalization == Normalization((0, 0, 0), (1 / 255,) * 3, channels=channels)
-    with pytest.raises(UsageError, match="takes uint8 pixels, so that normalisation is inside it already; leave out"):
+    with pytest.raises(UsageError, match="takes uint8 pixels, so normalisation is inside it already; leave out"):
         load(model)
     with pytest.raises(UsageError, match="this ONNX file takes uint8 pixels; --input float-nchw needs"):
         list(export(exportable, ExportOptions(output=tmp_path / "floats", form="float-nchw")))
 
 
 def test_a_float_file_without_mean_and_std_asks_for_them(load: Load) -> None:
-    with pytest.raises(UsageError, match="does not tell how pixels become them; give --mean R,G,B and --std R,G,B"):
+    with pytest.raises(UsageError, match="how pixels are normalised is not known; give --mean R,G,B and --std R,G,B"):
         load(build(), normalization=None)
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape", "said"),
+    ("kind", "shape", "message"),
     [
-        (TensorProto.INT8, ["N", 3, 32, 32], r"found int8 \(\?, 3, 32, 32\); pictures of int8 are not taken"),
+        (TensorProto.INT8, ["N", 3, 32, 32], r"found int8 \(\?, 3, 32, 32\); images of int8 are not supported"),
         (
             TensorProto.INT64,
             ["N", 3, 32, 32],
-            "pictures of int64 are not taken; export it again with an input of float",
+            "images of int64 are not supported; export it again with an input of float",
         ),
-        (TensorProto.FLOAT, ["N", 1, 32, 32], r"it takes one channel \(grey\), pictures have 3 \(RGB\)"),
+        (TensorProto.FLOAT, ["N", 1, 32, 32], r"it takes one channel \(grey\), images have 3 \(RGB\)"),
         (TensorProto.FLOAT, ["N", 32, 32, 1], r"it takes one channel \(grey\)"),
-        (TensorProto.FLOAT, ["N", 4, 32, 32], "it takes 4 channels, pictures have 3"),
+        (TensorProto.FLOAT, ["N", 4, 32, 32], "it takes 4 channels, images have 3"),
         (TensorProto.FLOAT, ["N", 3, 64, 64], "give its side with --img-size 64"),
         (TensorProto.FLOAT, ["N", 64, 64, 3], "give its side with --img-size 64"),
-        (TensorProto.FLOAT, ["N", 3, 48, 64], "its pictures are 64x48, only square ones are taken"),
-        (TensorProto.FLOAT, ["N", 3072], "an input of 2 dimensions is no batch of pictures"),
+        (TensorProto.FLOAT, ["N", 3, 48, 64], "its images are 64x48, only square ones are supported"),
+        (TensorProto.FLOAT, ["N", 3072], "an input of 2 dimensions is no batch of images"),
     ],
     ids=str,
 )
-def test_what_is_wrong_with_an_input_is_said(kind: int, shape: list[Any], said: str, load: Load) -> None:
+def test_what_is_wrong_with_an_input_is_reported(kind: int, shape: list[Any], message: str, load: Load) -> None:
     entry = helper.make_tensor_value_info("input", kind, shape)
     node = helper.make_node("Identity", ["input"], ["logits"])
     value = helper.make_tensor_value_info("logits", kind, shape)
     model = helper.make_model(helper.make_graph([node], "odd", [entry], [value]), ir_version=8)
     model.opset_import[0].version = 17
-    with pytest.raises(DataError, match=f"theirs.onnx: wanted float .*{said}"):
+    with pytest.raises(DataError, match=f"theirs.onnx: wanted float .*{message}"):
         load(model)
 
 
@@ -266,7 +266,7 @@ BEST = (TensorProto.INT64, ["N"])
 LOGITS = (TensorProto.FLOAT, ["N", 5])
 
 
-def test_a_label_before_the_logits_is_passed_over_and_said(load: Load, tmp_path: Path) -> None:
+def test_a_label_output_before_the_logits_is_skipped_and_reported(load: Load, tmp_path: Path) -> None:
     exportable = load(build(ARGMAX, outputs={"best": BEST, "logits": LOGITS}))
     assert exportable.notes == (
         "of its outputs best int64 (?), logits float (?, 5), logits was taken; --output-name takes another",
@@ -274,9 +274,9 @@ def test_a_label_before_the_logits_is_passed_over_and_said(load: Load, tmp_path:
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
-def test_a_label_alone_gives_the_scores_behind_it(load: Load, tmp_path: Path) -> None:
+def test_a_lone_label_output_is_replaced_by_its_scores(load: Load, tmp_path: Path) -> None:
     exportable = load(build(ARGMAX, outputs={"best": BEST}))
-    assert exportable.notes == ("the output best only names classes: taken were the scores logits behind it",)
+    assert exportable.notes == ("the output best only names classes: the scores logits before it were taken",)
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
@@ -286,7 +286,7 @@ def two_heads() -> Any:
     return build(other, outputs={"aux": LOGITS, "logits": LOGITS}, more={"other": weights})
 
 
-def test_two_outputs_of_one_width_have_to_be_chosen_from(load: Load, tmp_path: Path) -> None:
+def test_of_two_outputs_of_the_same_width_one_has_to_be_chosen(load: Load, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"choose with --output-name one of aux float \(\?, 5\), logits float \(\?, 5\)"
     ):
@@ -297,7 +297,7 @@ def test_two_outputs_of_one_width_have_to_be_chosen_from(load: Load, tmp_path: P
         assert_bundles_give(exportable, own_logits(two_heads(), output=name), tmp_path, force=True)
 
 
-def test_an_output_that_is_not_there_shows_those_that_are(load: Load) -> None:
+def test_an_output_that_does_not_exist_is_refused_with_those_that_do(load: Load) -> None:
     with pytest.raises(
         UsageError, match=r"has no output 'scores'; --output-name takes one of aux float .*, logits flo"
     ):
@@ -313,7 +313,7 @@ def test_logits_beside_their_own_softmax_are_one_output(first: str, load: Load, 
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
-def test_softmax_and_sigmoid_of_one_logits_have_to_be_chosen_from(load: Load) -> None:
+def test_of_softmax_and_sigmoid_of_the_same_logits_one_has_to_be_chosen(load: Load) -> None:
     ends = [helper.make_node(kind, ["logits"], [kind.lower()]) for kind in ("Sigmoid", "Softmax")]
     model = build(*ends, outputs={"sigmoid": LOGITS, "softmax": LOGITS})
     with pytest.raises(UsageError, match=r"choose with --output-name one of sigmoid .*, softmax"):
@@ -321,15 +321,15 @@ def test_softmax_and_sigmoid_of_one_logits_have_to_be_chosen_from(load: Load) ->
     assert load(model, output="softmax").scores == "softmax"
 
 
-def test_an_output_without_a_side_for_the_batch_says_so(load: Load) -> None:
+def test_an_output_without_a_batch_dimension_is_refused(load: Load) -> None:
     flat = helper.make_node("Squeeze", ["logits", "first"], ["flat"])
     entry = (TensorProto.FLOAT, [1, 3, 32, 32])
     outputs = {"flat": (TensorProto.FLOAT, [5])}
-    with pytest.raises(DataError, match=r"found flat float \(5\): it has no side for the batch; export it again with"):
+    with pytest.raises(DataError, match=r"found flat float \(5\): it has no batch dimension; export it again with"):
         load(build(flat, outputs=outputs, entry=entry, more={"first": np.array([0])}))
 
 
-def test_a_zipmap_and_string_labels_leave_the_scores(load: Load, tmp_path: Path) -> None:
+def test_behind_a_zipmap_and_string_labels_the_scores_are_found(load: Load, tmp_path: Path) -> None:
     """As skl2onnx and CatBoost write them: the label as text, and a map from label to probability."""
     names = [name.encode() for name in FRUIT]
     model = build(
@@ -346,7 +346,7 @@ def test_a_zipmap_and_string_labels_leave_the_scores(load: Load, tmp_path: Path)
     kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     model.graph.output.append(helper.make_value_info("map", helper.make_sequence_type_proto(kind)))
     exportable = load(model)
-    assert "behind it" in exportable.notes[0]
+    assert "before it were taken" in exportable.notes[0]
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
@@ -361,9 +361,9 @@ def test_outputs_of_which_none_has_logits_are_named_with_their_types(load: Load)
 
 
 @pytest.mark.parametrize("labels", [("yes",), ("no", "yes")])
-def test_a_file_with_one_logit_is_named_as_such(labels: tuple[str, ...], load: Load) -> None:
+def test_a_file_with_one_logit_is_refused_as_a_binary_classifier(labels: tuple[str, ...], load: Load) -> None:
     with pytest.raises(
-        DataError, match=r"gives one number a picture \(logits float \(\?, 1\)\), as a yes-or-no classif"
+        DataError, match=r"gives one number for each image \(logits float \(\?, 1\)\), as a binary classif"
     ):
         load(build(classes=1), labels=labels)
 
@@ -389,7 +389,7 @@ def softmax_of_opset_11(load: Load) -> Any:
     )
 
 
-def test_a_softmax_that_conversion_spelt_out_is_cut_off(load: Load, tmp_path: Path) -> None:
+def test_a_softmax_that_conversion_decomposed_is_cut_off(load: Load, tmp_path: Path) -> None:
     model = softmax_of_opset_11(load)
     operators = [node.op_type for node in onnx.version_converter.convert_version(model, 20).graph.node]
     assert operators[-5:-1].count("Reshape") + operators.count("Flatten") >= 2, "conversion leaves it as it is"
@@ -398,7 +398,7 @@ def test_a_softmax_that_conversion_spelt_out_is_cut_off(load: Load, tmp_path: Pa
     assert_bundles_give(exportable, own_logits(build()), tmp_path)
 
 
-def test_a_softmax_over_the_batch_is_no_end_of_a_classifier(load: Load) -> None:
+def test_a_softmax_over_the_batch_is_refused(load: Load) -> None:
     model = build(helper.make_node("Softmax", ["logits"], ["scores"], axis=0), outputs={"scores": LOGITS})
     with pytest.raises(DataError, match="its last softmax is not over its classes; export it without its last activ"):
         load(model)
@@ -415,7 +415,7 @@ def optimised(model: Any, level: str, folder: Path) -> Any:
     return onnx.load(folder / "optimised.onnx")
 
 
-def test_a_file_that_onnxruntime_optimised_is_taken(load: Load, tmp_path: Path) -> None:
+def test_a_file_that_onnxruntime_optimised_is_accepted(load: Load, tmp_path: Path) -> None:
     wide = np.random.default_rng(5).normal(size=(5, 5)).astype(np.float32)
     relu, last = helper.make_node("Relu", ["logits"], ["hidden"]), helper.make_node("Gemm", ["hidden", "wide"], ["out"])
     model = build(relu, last, more={"wide": wide}, outputs={"out": LOGITS})
@@ -424,10 +424,10 @@ def test_a_file_that_onnxruntime_optimised_is_taken(load: Load, tmp_path: Path) 
     (exported,) = export(load(fused), ExportOptions(output=tmp_path))
     assert exported.proof.verdict == "pass"
     with open_session(exported.path) as session:
-        assert np.allclose(session(PICTURES), own_logits(model, output="out"), atol=1e-4)
+        assert np.allclose(session(IMAGES), own_logits(model, output="out"), atol=1e-4)
 
 
-def test_a_file_optimised_for_one_processor_says_so(load: Load) -> None:
+def test_a_file_optimised_for_one_processor_is_refused(load: Load) -> None:
     model = build(domains=("com.microsoft.nchwc",))
     model.graph.node.append(helper.make_node("Conv", ["seen", "kernel"], ["own"], domain="com.microsoft.nchwc"))
     with pytest.raises(DataError, match="was optimised by ONNX Runtime for the processor that wrote it"):

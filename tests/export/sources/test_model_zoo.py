@@ -1,4 +1,4 @@
-"""The backbones that edgeclf knows by heart: the record is what measuring gives, and each of them exports."""
+"""The backbones of `edgeclf models`: the record is what measuring gives, and each of them exports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_figures_are_the_published_ones() -> None:
         assert RECORDED[name].gmacs == pytest.approx(gmacs, rel=0.05)
 
 
-def test_published_accuracies_are_of_the_weights_that_are_fetched_and_name_their_source() -> None:
+def test_published_accuracies_are_of_the_weights_that_are_downloaded_and_name_their_source() -> None:
     """torchvision's stand in its package; timm's wheel carries none, so what is held is that the weights are those."""
     import timm
     from torchvision import models
@@ -62,7 +62,7 @@ def test_published_accuracies_are_of_the_weights_that_are_fetched_and_name_their
             )
 
 
-def test_what_suits_an_edge_device_is_small_and_cheap_and_every_note_says_why() -> None:
+def test_backbones_for_edge_devices_are_small_and_every_note_says_why() -> None:
     suited = {name for name, backbone in RECORDED.items() if backbone.suits_edge}
     assert suited >= {"timm/mobilenetv3_small_050", "timm/efficientnet_b0", "timm/tf_efficientnet_lite0"}
     assert not suited & {"torchvision/alexnet", "torchvision/vgg16", "timm/resnet50", "timm/vit_base_patch16_224"}
