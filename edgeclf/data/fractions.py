@@ -1,4 +1,4 @@
-"""Parts of the training images, each within the next: how much would fewer of them have taught?"""
+"""Nested parts of the training images, for a learning curve."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nested_subsets(data: DataSplit, fractions: Sequence[float], seed: int = 0) -
     Raises
     ------
     UsageError
-        A fraction leaves a class without a training image; nothing was done yet.
+        A fraction leaves a class without a training image.
     """
     images = data.of("train")
     queues = _queues(images, seed)
@@ -60,7 +60,7 @@ class _Queue:
         return [0, *np.cumsum([len(cluster) for cluster in self.clusters]).tolist()]
 
     def first(self, fraction: float) -> list[int]:
-        """The images of as many clusters as come closest to the fraction of all; of two as close ones the more."""
+        """The images of as many clusters as come closest to the fraction of all; of two equally close, the larger."""
         ends = self.ends
         wanted = fraction * ends[-1]
         taken = min(range(len(ends)), key=lambda place: (round(abs(ends[place] - wanted), 9), -place))

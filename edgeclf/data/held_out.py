@@ -41,7 +41,7 @@ def open_held_out(
     labels: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> HeldOut:
-    """The images of a folder, a CSV or a split manifest to evaluate on; nothing has to be there to train on.
+    """The images of a folder, a CSV or a split manifest to evaluate on; training images are not needed.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def open_held_out(
     Raises
     ------
     DataError
-        As `read_dataset`; a class that is none of `labels`; too few images for a split that shall be drawn.
+        As `read_dataset`; a class that is none of `labels`; too few images for a split that is to be drawn.
     GateError
         The source has one group in several splits.
     """

@@ -47,7 +47,7 @@ def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
 
 
 def parse_split(name: str) -> Split | None:
-    """The split that a folder's or a CSV's word means: `valid` and `validation` are `val`. None: no split's name."""
+    """The split that a folder's name or a CSV's cell means: `valid` and `validation` are `val`. None: no split."""
     return _SPLIT_NAMES.get(name.lower())
 
 
@@ -60,7 +60,7 @@ def some(names: Iterable[str], separator: str = ", ") -> str:
 
 def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
     """The images of an image folder, and how many other files lie in it."""
-    folders, loose, others = _look_into(source)
+    folders, loose, others = _list_folder(source)
     if not folders:
         found = f"{len(loose)} images lie loose in it" if loose else "no images in it"
         raise DataError(f"{source}: {found}; give each class a folder of its own: {source.name}/CLASS/IMAGE")
@@ -73,7 +73,7 @@ def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
 
 def _holds_classes(folder: Path) -> bool:
     """True for a split's folder; one of a class that is called "train" has its images inside."""
-    return bool(_look_into(folder)[0])
+    return bool(_list_folder(folder)[0])
 
 
 def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: int) -> tuple[list[LabelledImage], int]:
@@ -85,7 +85,7 @@ def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: 
         )
     images: list[LabelledImage] = []
     for folder, split in splits.items():
-        classes, loose, passed_over = _look_into(folder)
+        classes, loose, passed_over = _list_folder(folder)
         if not classes:
             raise DataError(
                 f"{folder}: {len(loose)} images without class folders; give each class one, or move it away"
@@ -131,13 +131,13 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[li
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise DataError(f"{folder}: a link back to a folder that it lies in, so the search would never end; remove it")
-    folders, images, others = _look_into(folder)
+    folders, images, others = _list_folder(folder)
     yield images, others
     for inner in folders:
         yield from _walk(inner, (*above, here))
 
 
-def _look_into(folder: Path) -> tuple[list[Path], list[Path], int]:
+def _list_folder(folder: Path) -> tuple[list[Path], list[Path], int]:
     """Folders and image files in a folder, each sorted, and how many other entries it has (hidden ones among them)."""
     folders, images, others = [], [], 0
     try:

@@ -1,4 +1,4 @@
-"""Labelled images for a bench: which of a folder's, split or CSV's, and what the report says of them."""
+"""Labelled images for a bench: chosen from a folder, a split manifest or a CSV, and described for the report."""
 
 from __future__ import annotations
 

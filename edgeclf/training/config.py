@@ -59,10 +59,10 @@ class TrainConfig:
     accumulate
         Batches whose gradients are summed before a step.
     image_cache
-        Whether training pictures stay decoded in memory, as they are before their augmentation: "auto" all of them
+        Whether training images stay decoded in memory, as they are before their augmentation: "auto" all of them
         where they fit into a quarter of the free memory, "on" as many as fit into half of it.
     ema
-        Decay of an exponential moving average of the weights, which is then judged and kept; 0: none.
+        Decay of an exponential moving average of the weights, which is then evaluated and kept; 0: none.
     value_range
         Stored values of images of more than 8 bits that become black and white; None: all bits of the file.
     """
@@ -154,20 +154,20 @@ class TrainConfig:
         return self.weights in ("random", "clip:random")
 
     def freezes_batch_norm(self, images: int) -> bool:
-        """Whether BatchNorm stays in evaluation mode while `images` pictures train the network."""
+        """Whether BatchNorm stays in evaluation mode where the network trains on this many images."""
         if self.batch_norm == "auto":
             return not self.from_scratch and images < _ENOUGH_FOR_BATCH_NORM
         return self.batch_norm == "freeze"
 
     @property
     def mixing(self) -> tuple[float, float]:
-        """(MixUp alpha, CutMix alpha): what was asked for, else the recipe's; 0 is off."""
+        """(MixUp alpha, CutMix alpha): those given, else the recipe's; 0 is off."""
         mixup, cutmix = RECIPES[self.augment].mixing
         return (mixup if self.mixup is None else self.mixup, cutmix if self.cutmix is None else self.cutmix)
 
 
 def _in_words(name: str) -> str:
-    """A field as its option and the field's literature call it."""
+    """A field by the name of its option."""
     return {"drop": "dropout", "clip": "clip grad", "select": "select metric"}.get(name, name.replace("_", " "))
 
 
@@ -179,7 +179,7 @@ def choices_of(config: type) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Part of a training: of the head on cached features, or of the network on pictures."""
+    """Part of a training: of the head on cached features, or of the network on images."""
 
     name: str
     on_features: bool

@@ -100,13 +100,13 @@ class AdaptationLearner:
         return {**record, "embedding_std": spread.std, "embedding_rank": spread.rank}
 
     def _whole(self, batches: TrainingBatches, epoch: int) -> Iterator[torch.Tensor]:
-        """(N, 2, H, W, 3) views of whole batches: the covariance of a few pictures would be all noise."""
+        """(N, 2, H, W, 3) views of whole batches: the covariance of a few images would be all noise."""
         for views, _ in batches.epoch(epoch):
             if len(views) == self._config.batch_size:
                 yield views
 
     def _step(self, views: torch.Tensor) -> tuple[Terms, float, torch.Tensor]:
-        """Both views pass as one batch, so that a BatchNorm sees twice as many pictures."""
+        """Both views pass as one batch, so that a BatchNorm sees twice as many images."""
         import torch
 
         try:

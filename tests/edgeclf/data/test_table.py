@@ -41,7 +41,7 @@ def test_labels_splits_and_groups_are_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("file,class\n" + ROWS, "no column path and label; wanted path,label[,split][,group], found 'file', 'class'"),
         ("path;label\ncat/000.png;cat\n", "found 'path;label'"),
@@ -66,10 +66,10 @@ def test_labels_splits_and_groups_are_read(folder: Path) -> None:
         ("path,label\ncat/000.png,cat\ndog/000.png,Cat\n", "differ only by case"),
     ],
 )
-def test_each_fault_has_its_line(folder: Path, text: str | bytes, said: str) -> None:
+def test_each_fault_has_its_line(folder: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_dataset(write(folder, text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
