@@ -23,7 +23,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` say how alike they are."""
+    """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` measure how alike they are."""
 
     first: LabelledImage
     second: LabelledImage
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A file, and what is odd about it."""
+    """A file, and what is wrong or unusual about it."""
 
     path: str
     text: str

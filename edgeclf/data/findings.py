@@ -37,7 +37,7 @@ def find_faults(checked: Checked) -> tuple[Finding, ...]:
         *(_across_splits(checked) if has_splits else []),
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
-        _remarks("sizes", "warning", checked.odd, "none odd"),
+        _remarks("sizes", "warning", checked.odd, "none is unusual"),
         *([Finding("bit depth", "warning", str(checked.deep))] if checked.deep.value_range is not None else []),
     )
 

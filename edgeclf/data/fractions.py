@@ -20,9 +20,9 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     try:
         found = sorted({float(part) for part in text.split(",")})
     except ValueError:
-        raise UsageError(f"fractions read 0.1,0.25,0.5,1, found {text!r}") from None
+        raise UsageError(f"wanted fractions such as 0.1,0.25,0.5,1, found {text!r}") from None
     if not all(0 < fraction <= 1 for fraction in found):
-        raise UsageError(f"a fraction of the training images lies above 0 and up to 1, found {text!r}")
+        raise UsageError(f"fractions of the training images must lie above 0 and be at most 1, found {text!r}")
     return tuple(found)
 
 

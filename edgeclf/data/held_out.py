@@ -24,7 +24,7 @@ class HeldOut:
     ----------
     origin
         "whole": there were none, so every image is a test image. "given": folders, a CSV's column or a manifest.
-        "own": the split that the model was trained with. "drawn": there were none, and one was drawn by chance.
+        "own": the split that the model was trained with. "drawn": there were none, and one was drawn at random.
     """
 
     data: DataSplit
@@ -98,7 +98,7 @@ def _allowed(found: tuple[str, ...], labels: Sequence[str] | None, source: Path)
         return found
     if strangers := [repr(name) for name in found if name not in set(labels)]:
         raise DataError(
-            f"{source}: {len(strangers)} of its {len(found)} classes are none of the model's {len(labels)}: "
+            f"{source}: {len(strangers)} of its {len(found)} classes are not among the model's {len(labels)}: "
             f"{some(strangers)} (the model has {some(map(repr, labels))}); rename or remove these folders"
         )
     return tuple(labels)

@@ -102,7 +102,7 @@ def _page(
         body += section(heading, f'<div class="sheet">{figures}</div>')
     remarks = tuple((each.path, each.text) for each in (*checked.unreadable, *checked.changed, *checked.odd))
     if remarks:
-        table = Table("What is odd about them", ("image", "remark"), remarks, words=("remark",), long=True)
+        table = Table("What is unusual about them", ("image", "remark"), remarks, words=("remark",), long=True)
         body += section("Single images", to_html(table))
     return document(title, body, over="edgeclf data check", style=_STYLE)
 

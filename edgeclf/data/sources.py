@@ -38,7 +38,7 @@ def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
     elif source.suffix.lower() == ".csv":
         images, passed_over = read_table(source), 0
     else:
-        advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "it takes a folder or a CSV"
+        advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "give a folder or a CSV"
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
     root = source if source.is_dir() else source.parent
     classes = tuple(sorted({image.label for image in images}))
@@ -62,7 +62,7 @@ def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
     """The images of an image folder, and how many other files lie in it."""
     folders, loose, others = _list_folder(source)
     if not folders:
-        found = f"{len(loose)} images lie loose in it" if loose else "no images in it"
+        found = f"{len(loose)} images lie directly in it" if loose else "no images in it"
         raise DataError(f"{source}: {found}; give each class a folder of its own: {source.name}/CLASS/IMAGE")
     splits = {folder: parse_split(folder.name) for folder in folders}
     if any(split and _holds_classes(folder) for folder, split in splits.items()):
@@ -158,7 +158,7 @@ def _list_folder(folder: Path) -> tuple[list[Path], list[Path], int]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: a file that can't be read says so when it is used
+    except OSError:  # a link to itself: reported when the file is used
         return False
 
 
@@ -176,7 +176,7 @@ def _check_classes(classes: Sequence[str], source: Path, fewest: int) -> None:
     alike: dict[str, str] = {}
     for name in classes:
         if not name.isprintable() and any("\udc80" <= char <= "\udcff" for char in name):
-            raise DataError(f"{source}: the class name {name!r} is no UTF-8; rename it")
+            raise DataError(f"{source}: the class name {name!r} is not UTF-8; rename it")
         other = alike.setdefault(_folded(name), name)
         if other != name:
             raise DataError(

@@ -24,9 +24,9 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.figure not in ("precision", "recall"):
-            raise UsageError(f"an operating point is a precision or a recall, found {self.figure!r}")
+            raise UsageError(f"an operating point is for precision or recall, found {self.figure!r}")
         if not 0 < self.share <= 1:
-            raise UsageError(f"a wanted {self.figure} lies above 0 and up to 1, found {self.share:g}")
+            raise UsageError(f"a wanted {self.figure} must lie above 0 and be at most 1, found {self.share:g}")
 
     def __str__(self) -> str:
         return f"{self.figure}={self.share:g}"
@@ -38,7 +38,7 @@ def parse_wanted(text: str) -> Wanted:
     try:
         return Wanted(figure.strip(), float(share))
     except ValueError:
-        raise UsageError(f"an operating point reads precision=0.95 or recall=0.9, found {text!r}") from None
+        raise UsageError(f"wanted an operating point such as precision=0.95 or recall=0.9, found {text!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,17 @@ class OperatingPoint:
             return None
         return (
             f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds "
-            f"on: {self.wanted.figure} elsewhere may be {self.interval.low:.3f} to {self.interval.high:.3f} (95 %); "
-            f"about {needed:,} would do"
+            f"on: {self.wanted.figure} on other images may be {self.interval.low:.3f} to {self.interval.high:.3f} "
+            "(95 %); "
+            f"about {needed:,} images would be enough"
         )
 
     def check(self) -> None:
         """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
         if -1 in self.missed:
             raise GateError(
-                f"no threshold reaches {self.wanted} on {self.images} validation images; want less, or --per-class"
+                f"no threshold reaches {self.wanted} on {self.images} validation images; lower the target, or give "
+                "--per-class"
             )
 
 

@@ -1,4 +1,4 @@
-"""What a training does, resolved: every choice with its default, checked, and stored with the run."""
+"""The config of a training: every choice with its default, checked, and stored with the run."""
 
 from __future__ import annotations
 
@@ -113,13 +113,15 @@ class TrainConfig:
             if (found := getattr(self, name)) not in choices:
                 raise UsageError(f"no {_in_words(name)} {found!r}; choose one of {', '.join(choices)}")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise UsageError(f"a value range rises, found {self.value_range[0]:g} to {self.value_range[1]:g}")
+            raise UsageError(
+                f"a value range goes from low to high, found {self.value_range[0]:g} to {self.value_range[1]:g}"
+            )
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
         if min(self.epochs, self.first_epochs, self.batch_size, self.accumulate) < 1:
             raise UsageError("epochs, head epochs, batch size and gradient-accumulation steps must be at least 1")
         if self.head_epochs is not None and self.strategy != "two-phase":
-            raise UsageError(f"head epochs are the first phase of two-phase; with {self.strategy} give epochs")
+            raise UsageError(f"head epochs are for the strategy two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < highest:
                 raise UsageError(f"{_in_words(name)} must lie in 0..1, found {getattr(self, name)}")

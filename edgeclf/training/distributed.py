@@ -58,7 +58,7 @@ class Processes:
     def sum_in_place(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replaces tensors, of one type and device, by their sums over all processes.
 
-        Raises BackendError where a process is gone.
+        Raises BackendError where a process has ended.
         """
         import torch
 
@@ -109,7 +109,7 @@ class Processes:
                 tensor.div_(self.size)
 
     def wait(self) -> None:
-        """Comes back when all processes are here."""
+        """Returns when all processes have reached this call."""
         self.totals(0.0)
 
     def join_rows(self, own: torch.Tensor, count: int) -> torch.Tensor:
@@ -168,7 +168,7 @@ def this_process() -> Processes:
 
 
 def _meet(found: Processes) -> Any:
-    """Joins the group; what comes back is the table that all of them share."""
+    """Joins the group; returns the key-value store that all of them share."""
     import torch
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
@@ -197,7 +197,7 @@ def _is_first_to_report(store: Any) -> bool:
     """Whether no other process has reported yet why the training ends."""
     try:
         return bool(store.add("edgeclf/ended", 1) == 1)
-    except RuntimeError:  # the table went down with the process that kept it
+    except RuntimeError:  # the store ended with the process that held it
         return True
 
 

@@ -124,7 +124,7 @@ def evaluate(
     data
         A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. None: the run's own.
     progress
-        Passes items on while it shows progress.
+        Shows progress.
     warn
         Gets a sentence where an engine is built again.
 

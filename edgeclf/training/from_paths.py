@@ -58,7 +58,7 @@ def train(
     strict
         Whether images that can't be used raise DataError, instead of being left out.
     progress
-        Reports how the training goes.
+        Gets steps, notes and warnings.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def train(
     DataError
         Data that can't be read or split, or weights that are not available.
     GateError
-        The loss became NaN or infinite.
+        The loss is NaN or infinite.
     """
     place = Path(folder) if folder is not None else default_folder(config.model, config.strategy)
 

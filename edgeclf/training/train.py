@@ -56,7 +56,7 @@ def train(
     DataError
         A split is empty, more than half of the images (`strict`: any) can't be used, or the weights are not available.
     GateError
-        The loss became NaN or infinite; where an epoch was good before, the run is whole and keeps it.
+        The loss is NaN or infinite; where an epoch was good before, the run is whole and keeps it.
     """
     Run.check_free(path)
     check_logger(config.logger)
@@ -91,7 +91,7 @@ def train(
 def resume(path: Path, progress: Progress = SILENT, processes: Processes = Processes(), *, strict: bool = False) -> Run:
     """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
 
-    Images that can't be used any more are left out (`strict`: raise DataError); then it does not end in the same bits.
+    Images that can't be used any more are left out (`strict`: raise DataError); then the result is not bit-identical.
     """
     return _go_on(path, progress, processes, strict=strict, finish=False)
 
@@ -115,8 +115,8 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
         checkpoint = load_checkpoint(path / CHECKPOINT)
         if checkpoint.processes != processes.size:
             progress.warn(
-                f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on from where it "
-                "was, but not to the same bits"
+                f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on, but the "
+                "result will not be bit-identical"
             )
             checkpoint.processes = processes.size
         if finish and not checkpoint.best:

@@ -71,7 +71,7 @@ def resume(path: Path, progress: Progress = SILENT) -> Adaptation:
         there = images.read_again(config.value_range)
         if there.broken != images.broken:
             _check_images(config, there)
-            progress.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
+            progress.warn(f"{_left_out(there)}; it goes on without them, so the result will not be bit-identical")
             made.write_images(there)
         images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
         learner = AdaptationLearner(config, architecture, build_module(architecture.builder))
@@ -154,13 +154,13 @@ def _refuse_collapse(made: Adaptation, history: list[dict[str, Any]]) -> None:
     last = history[-1]
     if Spread(last["embedding_std"], last["embedding_rank"]).collapsed:
         raise GateError(
-            f"the embeddings collapsed (deviation {last['embedding_std']:.3f} of 1, {last['embedding_rank']:.1f} "
-            f"dimensions in use), so no weights are left in {made.path}; try a lower --lr, a larger --batch-size, or "
-            "more varied images, and another --output"
+            f"the embeddings collapsed (standard deviation {last['embedding_std']:.3f}, wanted 1; "
+            f"{last['embedding_rank']:.1f} dimensions in use), no weights are left in {made.path}; try a lower --lr, "
+            "a larger --batch-size, or more varied images, and another --output"
         )
 
 
 def _epoch_line(record: Mapping[str, Any]) -> str:
     terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
-    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
+    spread = f"embeddings: std {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
     return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"

@@ -1,4 +1,4 @@
-"""Pictures of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
+"""Images of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Training images decoded once: what augmentation starts from, kept in memory as far as it fits.
+"""The image cache: training images, decoded once and kept in memory as far as they fit.
 
-Kept is what comes before the first random step, so that the images of a training are the same, bit for bit, with and
-without. Data workers that are forked from the process that holds it share it, others have copies of their own.
+It holds images as they are before the first random step, so that a training gets the same images, bit for bit, with and
+without it. Data workers that are forked from the process that holds it share it, others have copies of their own.
 """
 
 from __future__ import annotations

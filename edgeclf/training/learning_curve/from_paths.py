@@ -36,7 +36,7 @@ def learning_curve(
     configs
         One for each strategy, all of one model and seed.
     fractions
-        Parts of the training images, above 0 and up to 1; each lies within the next.
+        Shares of the training images, above 0 and at most 1; each part lies within the next.
     baseline
         Whether HOG and a support vector machine are measured beside them.
     evaluated_on

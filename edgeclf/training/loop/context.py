@@ -1,4 +1,4 @@
-"""Pictures and network on one device: what the inputs of every phase are made from."""
+"""The training context: images and network on one device, from which every phase gets its inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVALUATION_BATCH = 32
 
 
 class TrainingContext:
-    """Pictures and network on one device: what both kinds of inputs are made from."""
+    """Images and network on one device, from which every phase gets its inputs."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TrainingContext:
         self._check()
 
     def _refuse_small_shares(self) -> None:
-        """Raises UsageError where a process would get no image, or BatchNorm one, whose variance is none."""
+        """Raises UsageError where a process would get no image, or BatchNorm a single one, which has no variance."""
         size, batch = self.processes.size, min(self.config.batch_size, len(self.train))
         for count, what in ((batch, "images per step"), (len(self.val), "validation images")):
             if count < size:
@@ -82,7 +82,7 @@ class TrainingContext:
         whole = self.network.is_heads_on_features(self.normalized(noise))
         if not whole and self.config.strategy in ("linear-probe", "two-phase"):
             raise UsageError(
-                "this backbone is more than features and linear heads; choose --strategy full or discriminative"
+                "this backbone does more than apply linear heads to features; choose --strategy full or discriminative"
             )
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:

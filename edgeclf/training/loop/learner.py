@@ -1,4 +1,4 @@
-"""What learns in one phase: optimizer, schedule and averages, one epoch after the other."""
+"""The learner of one phase: optimizer, schedule and weight averages, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Learner:
         return max(float(group["lr"]) for group in self._optimizer.param_groups)
 
     def train_epoch(self, epoch: int, *, fresh: bool) -> Pass:
-        """One pass over the training images; `fresh`: the head has learned nothing yet.
+        """One pass over the training images; `fresh`: the head is untrained.
 
         All randomness follows from (seed, phase, epoch, process): a resumed epoch repeats itself. Raises GateError
         where the loss is not a number.
@@ -120,7 +120,7 @@ class Learner:
                 self._halve(len(batch), error)
 
     def _halve(self, images: int, error: RuntimeError) -> None:
-        """Makes room for a try with half as many images at a time. Raises BackendError where two are too many."""
+        """Frees memory to try half as many images at a time. Raises BackendError where two are too many."""
         tried = math.ceil(images / self._micro_batches)
         if tried <= 2:
             raise BackendError(f"out of memory with {tried} images at a time; try a smaller --img-size") from error
@@ -177,7 +177,7 @@ class Learner:
     def _check(self, loss: float, epoch: int, *, fresh: bool) -> None:
         if not math.isfinite(loss):
             raise GateError(
-                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
+                f"the loss is {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
         expected = math.log(self._context.classes)
         plain = self._config.loss == "cross-entropy" and self._class_weights is None

@@ -1,4 +1,4 @@
-"""What a phase trains on: images through the whole network, or features that the frozen backbone gave once."""
+"""The inputs of a phase: images through the whole network, or features of the frozen backbone, computed once."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ImageInputs:
 class FeatureInputs:
     """Features of the frozen backbone, computed once, so that many epochs of the head cost one pass over the images.
 
-    The backbone stays in evaluation mode: its BatchNorm statistics don't move. Pictures come through Pixels, without
+    The backbone stays in evaluation mode: its BatchNorm statistics don't move. Images come through Pixels, without
     augmentation, since each is seen once.
     """
 

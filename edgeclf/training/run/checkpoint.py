@@ -1,4 +1,4 @@
-"""What a training needs to go on bit for bit after it was killed: tensors as safetensors, the rest as JSON."""
+"""Checkpoints, from which a training resumes bit for bit: tensors as safetensors, the rest as JSON."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Run:
         return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
 
     def data(self) -> DataSplit:
-        """The split as it was given, images that can't be used included: its digest is what tells it from others."""
+        """The split as it was given, images that can't be used included: its digest identifies it."""
         return load_split(self.path / SPLIT)
 
     def usable_data(self) -> DataSplit:

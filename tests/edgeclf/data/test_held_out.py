@@ -80,7 +80,7 @@ def test_classes_that_have_no_image_are_kept_where_the_models_classes_are_given(
     with pytest.raises(DataError, match="one class only"):
         open_held_out(root)
     with pytest.raises(
-        DataError, match=r"1 of its 1 classes are none of the model's 2: 'cat' \(the model has 'a', 'b'"
+        DataError, match=r"1 of its 1 classes are not among the model's 2: 'cat' \(the model has 'a', 'b'"
     ):
         open_held_out(root, labels=("a", "b"))
 

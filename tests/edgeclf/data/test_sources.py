@@ -113,7 +113,7 @@ def test_classes_across_splits_are_compared_too(make_folder: MakeFolder) -> None
 
 def test_a_class_name_that_is_not_utf8_is_refused(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 1, os.fsdecode(b"d\xffg"): 1})
-    assert "is no UTF-8; rename it" in refusal(root)
+    assert "is not UTF-8; rename it" in refusal(root)
 
 
 def test_folders_beside_the_splits_are_refused(make_folder: MakeFolder) -> None:
@@ -132,7 +132,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_images_without_class_folders_are_refused(make_folder: MakeFolder) -> None:
-    assert "2 images lie loose in it" in refusal(_loose(make_folder))
+    assert "2 images lie directly in it" in refusal(_loose(make_folder))
 
 
 def _loose(make_folder: MakeFolder) -> Path:
@@ -143,7 +143,7 @@ def _loose(make_folder: MakeFolder) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.zip", "unpack it"), ("a.jpg", "it takes a folder or a CSV")])
+@pytest.mark.parametrize(("name", "message"), [("a.zip", "unpack it"), ("a.jpg", "give a folder or a CSV")])
 def test_other_files_are_refused_as_a_source(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(b"PK")
     assert message in refusal(tmp_path / name)

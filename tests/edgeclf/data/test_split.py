@@ -191,7 +191,7 @@ def test_a_manifest_elsewhere_knows_its_images(manifest: DataSplit, tmp_path: Pa
     save_split(manifest, tmp_path / "runs" / "cats" / "split.json")
     assert load_split(tmp_path / "runs" / "cats" / "split.json") == manifest
     manifest.root.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="its images lay in"):
+    with pytest.raises(DataError, match="its images were in"):
         load_split(tmp_path / "runs" / "cats" / "split.json")
     found = load_split(tmp_path / "runs" / "cats" / "split.json", root=tmp_path / "moved")
     assert found.images[0].read()
@@ -220,8 +220,8 @@ def test_names_of_any_kind_come_back(make_folder: MakeFolder, tmp_path: Path) ->
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[]", "no split manifest"),
-        ('{"schema": 1}', "no split manifest"),
+        ("[]", "not a split manifest"),
+        ('{"schema": 1}', "not a split manifest"),
         ('{"schema": 2, "items": []}', "schema 2, this edgeclf reads schema 1; update edgeclf"),
         ('{"schema": 1, "items": [], "colour": 1}', "unknown field 'colour'"),
     ],

@@ -133,7 +133,7 @@ def test_options_go_to_the_strategies_that_know_them(config: Make) -> None:
     assert plan.baseline and plan.approaches[0] == BASELINE
     alone = plan_curve(options(config(), epochs=7, head_epochs=None, lr=1e-2), ["linear-probe"], (1.0,))
     assert (alone.trainings[0].epochs, alone.trainings[0].lr) == (7, 1e-2)
-    with pytest.raises(UsageError, match="head epochs are the first phase of two-phase"):
+    with pytest.raises(UsageError, match="head epochs are for the strategy two-phase"):
         plan_curve(options(config(), head_epochs=3), ["full", "discriminative"], (1.0,))
 
 
@@ -224,7 +224,7 @@ def test_train_refuses_options_that_a_curve_does_not_take(
     for more, message in (
         (["--strategy", "linear-probe,full"], "choose one, or compare them with --fraction"),
         (["--strategy", "linear-probe,hog-svm", "--fraction", "0.01,1"], "leaves the class 'blue' without"),
-        (["--strategy", "linear-probe", "--fraction", "2"], "lies above 0 and up to 1"),
+        (["--strategy", "linear-probe", "--fraction", "2"], "must lie above 0 and be at most 1"),
         (
             ["--strategy", "full", "--fraction", "1", "--evaluate-on", "train"],
             "--evaluate-on takes no 'train'; choose one of val, test",
