@@ -280,7 +280,7 @@ def test_risky_choices_are_warned_of(config: Make, data: DataSplit, recorder: An
         ({"augment": "wild"}, "none, light, standard, strong"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"logger": "csv"}, "none, tensorboard"),
-        ({"strategy": "full", "head_epochs": 3}, "first phase of two-phase"),
+        ({"strategy": "full", "head_epochs": 3}, "for the strategy two-phase"),
     ],
 )
 def test_bad_choices_are_usage_errors(
