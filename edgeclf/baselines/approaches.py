@@ -1,4 +1,4 @@
-"""What the demo ends with: approaches side by side on the same test images, each as the bundle that would ship."""
+"""Approaches side by side on the same test images, each as the bundle that would be deployed: the demo's table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """A bundle's row: accuracy on the test images, milliseconds a picture on one thread, bytes, seconds of training."""
+    """A bundle's row: accuracy on the test images, milliseconds per image on one thread, bytes, seconds of training."""
 
     name: str
     target: str
@@ -34,7 +34,7 @@ class Approach:
 
 
 def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Progress = SILENT) -> tuple[Approach, ...]:
-    """Judges every bundle on the test images (each look is counted) and times them in turn."""
+    """Evaluates every bundle on the test images (each use is counted) and times them in turn."""
     bundles = [Bundle.open(path) for path in paths]
     latencies = median_latencies_ms(bundles)
     rows = []
@@ -56,7 +56,7 @@ def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Prog
 
 
 def verdict_on(approaches: Sequence[Approach]) -> str:
-    """The frank sentence: which is most accurate, and whether the classical baseline holds."""
+    """One sentence: which approach is most accurate, and whether it beats the classical baseline."""
     best = max(approaches, key=lambda row: row.accuracy)
     baseline = next((row for row in approaches if row.is_baseline), None)
     if baseline is None or best.is_baseline:

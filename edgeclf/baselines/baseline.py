@@ -35,7 +35,7 @@ from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.progress import SILENT, Progress
 
-# Antialiased where a picture shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
+# Antialiased where an image shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
 PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
 TARGET, PRECISION = BACKEND.name, "fp32"
 _PROOF_IMAGES = 256
@@ -64,7 +64,7 @@ class BaselineOptions:
         if self.folds < 0 or self.folds == 1:
             raise UsageError(f"cross-validation takes 2 folds or more, or 0 for none; found {self.folds}")
         if self.name is not None and ("/" in self.name or self.name.startswith(".") or not self.name):
-            raise UsageError(f"{self.name!r} can't name a folder; give --name letters, digits, '-' and '_'")
+            raise UsageError(f"{self.name!r} is not a folder name; give --name letters, digits, '-' and '_'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Baseline:
 def make_baseline(
     data: DataSplit, options: BaselineOptions = BaselineOptions(), *, progress: Progress = SILENT
 ) -> Baseline:
-    """Trains on the training split, publishes the bundle, and judges it on the test split, if there is one.
+    """Trains on the training split, publishes the bundle, and evaluates it on the test split, if there is one.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def make_baseline(
     DataError
         An image can't be read, a class has no training image, or the use of test images can't be recorded.
     GateError
-        The bundle does not answer as scikit-learn does. It is kept aside as NAME.failed.
+        The bundle's predictions are not scikit-learn's. It is kept aside as NAME.failed.
     """
     destination = options.output / f"{options.name or data.name}-{TARGET}-{PRECISION}"
     if destination.exists() and not options.force:
@@ -168,7 +168,7 @@ def make_baseline(
 def _labels(data: DataSplit, images: Sequence[LabelledImage]) -> NDArray[np.intp]:
     labels = class_numbers(images, data.classes)
     if missing := [repr(data.classes[number]) for number in sorted({*range(len(data.classes))} - {*labels.tolist()})]:
-        raise DataError(f"{data.root}: no training image of {some(missing)}; add some, or take the class out")
+        raise DataError(f"{data.root}: no training image of {some(missing)}; add some, or remove the class")
     return labels
 
 
@@ -222,11 +222,11 @@ def _make(
     draft.mkdir()
     model = svm.to_bytes()
     (draft / MODEL).write_bytes(model)
-    answers = margins.astype(np.float32)
+    outputs = margins.astype(np.float32)
     reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
-    golden = write_golden(draft / "golden", images, answers)
+    golden = write_golden(draft / "golden", images, outputs)
     manifest = _describe(data, data_sha256, images.contract, reference, golden, training_s)
-    return prove_and_seal(draft, manifest, images, answers)[1]
+    return prove_and_seal(draft, manifest, images, outputs)[1]
 
 
 def _describe(
@@ -267,7 +267,7 @@ class _Tested:
 
 
 def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress) -> _Tested:
-    """The published bundle's accuracy on the test images, the look at them recorded first."""
+    """The published bundle's accuracy on the test images, whose use is recorded first."""
     images = data.of("test")
     use = count_test_images(bundle.sidecar, images, subject=bundle.digest, data_sha256=data_sha256, verb="baseline")
     if use is None:

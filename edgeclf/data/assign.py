@@ -1,4 +1,4 @@
-"""Who goes where: clusters of images that belong together, allotted to splits so that each class keeps its shares."""
+"""Assigns images to splits: images that belong together stay in one split, and each class keeps its shares."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def chance(seed: int, path: str) -> bytes:
 
 
 def _deal_by_class(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
-    """The number of each cluster's split: of a class the first by chance train, the next validate, the last test."""
+    """The index of each cluster's split: in a class's random order first train, then val, last test."""
     members: dict[str, list[int]] = defaultdict(list)
     for position, cluster in enumerate(order):
         members[labels[cluster[0]]].append(position)

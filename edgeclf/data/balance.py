@@ -1,4 +1,4 @@
-"""How evenly the classes are filled: counts, the imbalance ratio, and what a user should hear about them."""
+"""Class balance: images of each class, the imbalance ratio, and warnings about them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
         smallest, largest = filled[0][1], filled[-1][1]
         warnings.append(
             f"{ratio:.0f} images of {largest!r} to one of {smallest!r} (over {MOST_IMBALANCE:.0f}:1): "
-            "train with class weights or a weighted sampler, and judge by macro-F1"
+            "train with class weights or a weighted sampler, and evaluate by macro-F1"
         )
     if tiny := [f"{name!r} ({count})" for name, count in counts.items() if count < FEWEST_IMAGES]:
-        warnings.append(f"classes of fewer than {FEWEST_IMAGES} images: {some(tiny)}; their accuracy can't be told")
+        warnings.append(
+            f"classes of fewer than {FEWEST_IMAGES} images: {some(tiny)}; too few to estimate their accuracy"
+        )
     return tuple(warnings)
 
 
 def few_to_evaluate(counts: Mapping[str, int], split: str, note: str = "") -> str | None:
-    """A sentence about classes with fewer than 5 images in the split that judges them; None: there are none."""
+    """A sentence about classes with fewer than 5 images in the split to evaluate on; None: there are none."""
     few = [f"{name!r} ({number})" for name, number in counts.items() if number < FEWEST_TO_EVALUATE]
     if not few:
         return None
     fewer = f"classes with fewer than {FEWEST_TO_EVALUATE} {split} images{note}"
-    return f"{fewer}: {some(few)}; figures of these classes say little"
+    return f"{fewer}: {some(few)}; figures of these classes are uncertain"

@@ -1,4 +1,4 @@
-"""How many bits of deep images are in use: 12 bits in 16-bit files are shown nearly black unless somebody says so."""
+"""How many bits of 16-bit images are in use: 12 bits in 16-bit files look nearly black unless the range is given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DeepImages:
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Stored values that should be black and white; None: the files are used up, all bits of them."""
+        """Stored values that should be black and white; None: all bits of the files are in use."""
         bits = self.highest.bit_length()
         if not self.images or bits > _DARK_BITS or not self.highest:
             return None
@@ -36,22 +36,22 @@ class DeepImages:
 
     def __str__(self) -> str:
         many = "1 image of 16 bits holds" if self.images == 1 else f"{self.images:,} images of 16 bits hold"
-        return f"{many} values up to {self.highest:,} of 65,535, and they are shown nearly black: give {self.remedy}"
+        return f"{many} values up to {self.highest:,} of 65,535, and look nearly black: give {self.remedy}"
 
 
 def highest_stored(path: Path) -> int | None:
-    """The highest value of a 16-bit image of one channel; None: it is another, or can't be read."""
+    """The highest value of a 16-bit image of one channel; None: it is no such image, or can't be read."""
     try:
         with Image.open(path) as opened:
             if opened.mode not in _DEEP_MODES:
                 return None
             values = np.asarray(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # said where the image is decoded
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # reported where the image is decoded
         return None
     return int(values.max()) if values.size and values.min() >= 0 else None
 
 
 def deep_images(highest: Iterable[int | None]) -> DeepImages:
-    """Those of many images that are deep."""
+    """The 16-bit images among many, from the highest stored value of each."""
     found = [value for value in highest if value is not None and value <= 0xFFFF]
     return DeepImages(len(found), max(found, default=0))

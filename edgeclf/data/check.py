@@ -1,4 +1,4 @@
-"""What is wrong with a data set: every image decoded once, its pixels compared with all others'."""
+"""Finds what is wrong with a data set: every image is decoded once, and its pixels are compared with all others'."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` say how alike they are."""
+    """Two images, the earlier split first; `bits` (of 63) that differ and `correlation` measure how alike they are."""
 
     first: LabelledImage
     second: LabelledImage
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A file, and what is odd about it."""
+    """A file, and what is wrong or unusual about it."""
 
     path: str
     text: str
@@ -53,7 +53,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """All that was seen of a data set. Copies have the same pixels, look-alikes nearly; a copy is no look-alike."""
+    """What a check found. Copies have the same pixels, look-alikes nearly; a copy is no look-alike."""
 
     data: DataSplit
     unreadable: tuple[Remark, ...]
@@ -79,7 +79,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Summary:
     digest: bytes
     size_px: tuple[int, int]  # width, height
     likeness: Likeness | None = None
@@ -103,15 +103,17 @@ def check_source(source: Path, *, progress: Progress = SILENT) -> Checked:
 def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
     """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
     images, paths = data.images, [image.path for image in data.images]
-    looks = list(progress.track(in_threads(_look, paths), len(paths), "decode"))
+    summaries = list(progress.track(in_threads(_summarise, paths), len(paths), "decode"))
     names = [image.name for image in images]
-    unreadable = tuple(Remark(name, look.error) for name, look in zip(names, looks, strict=True) if look.error)
+    unreadable = tuple(
+        Remark(name, summary.error) for name, summary in zip(names, summaries, strict=True) if summary.error
+    )
     by_pixels: dict[bytes, list[int]] = defaultdict(list)
-    for index, look in enumerate(looks):
-        if look.error is None:
-            by_pixels[look.digest].append(index)
+    for index, summary in enumerate(summaries):
+        if summary.error is None:
+            by_pixels[summary.digest].append(index)
     copies = tuple(_in_order([images[i] for i in same]) for same in by_pixels.values() if len(same) > 1)
-    alike, cut = _find_alike([same[0] for same in by_pixels.values()], looks, images)
+    alike, cut = _find_alike([same[0] for same in by_pixels.values()], summaries, images)
     return Checked(
         data,
         unreadable,
@@ -119,24 +121,24 @@ def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress
         copies,
         alike,
         cut,
-        _odd(names, looks),
-        deep_images(look.highest_stored for look in looks),
+        _odd(names, summaries),
+        deep_images(summary.highest_stored for summary in summaries),
     )
 
 
-def _look(path: Path) -> _Look:
+def _summarise(path: Path) -> _Summary:
     try:
         with BUDGET.share() as reserve:
             return _describe(decode(path, reserve=reserve), highest_stored(path))
     except ImageError as error:
-        return _Look(b"", (0, 0), error=str(error))
+        return _Summary(b"", (0, 0), error=str(error))
 
 
-def _describe(decoded: Decoded, highest: int | None) -> _Look:
+def _describe(decoded: Decoded, highest: int | None) -> _Summary:
     image = decoded.image
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())
-    return _Look(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
+    return _Summary(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
 def _changed(data: DataSplit, progress: Progress) -> tuple[Remark, ...]:
@@ -154,10 +156,10 @@ def _in_order(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
 
 
 def _find_alike(
-    indices: list[int], looks: list[_Look], images: Sequence[LabelledImage]
+    indices: list[int], summaries: list[_Summary], images: Sequence[LabelledImage]
 ) -> tuple[tuple[Pair, ...], bool]:
     """Pairs of look-alikes among images that all have different pixels."""
-    found, cut = find_alike([likeness for i in indices if (likeness := looks[i].likeness) is not None])
+    found, cut = find_alike([likeness for i in indices if (likeness := summaries[i].likeness) is not None])
     pairs = []
     for each in found:
         first, second = _in_order([images[indices[each.first]], images[indices[each.second]]])
@@ -165,19 +167,19 @@ def _find_alike(
     return tuple(pairs), cut
 
 
-def _odd(names: list[str], looks: list[_Look]) -> tuple[Remark, ...]:
+def _odd(names: list[str], summaries: list[_Summary]) -> tuple[Remark, ...]:
     """Images of odd shape or size compared with the rest, and those of which the decoder had to leave something out."""
-    sides = sorted(max(look.size_px) for look in looks if look.error is None)
+    sides = sorted(max(summary.size_px) for summary in summaries if summary.error is None)
     if not sides:
         return ()
     typical = sides[len(sides) // 2]
     remarks = []
-    for name, look in zip(names, looks, strict=True):
-        width, height = look.size_px
-        texts = list(look.notes)
-        if look.error is None and max(width, height) > _MOST_ASPECT * min(width, height):
+    for name, summary in zip(names, summaries, strict=True):
+        width, height = summary.size_px
+        texts = list(summary.notes)
+        if summary.error is None and max(width, height) > _MOST_ASPECT * min(width, height):
             texts.append(f"{width}x{height} is longer than {_MOST_ASPECT:g}:1; a centre crop shows a small part of it")
-        if look.error is None and max(width, height) * _SIZE_FACTOR < typical:
+        if summary.error is None and max(width, height) * _SIZE_FACTOR < typical:
             texts.append(f"{width}x{height} is small where {typical} px is the median of the longer sides")
         remarks += [Remark(name, text) for text in texts]
     return tuple(remarks)

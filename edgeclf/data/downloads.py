@@ -1,4 +1,4 @@
-"""Data sets over the network: torchvision's, by its own download code, and CIFAR without its pickles."""
+"""Data sets over the network: torchvision's, by its own download code, and CIFAR's binary version, without pickles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CIFAR_SITE = "https://www.cs.toronto.edu/~kriz/"
 
 
 def _torchvision(kind: str, splits: dict[Split | None, dict[str, Any]], downloads: Path) -> Iterator[Fetched]:
-    """The images of a torchvision data set. Files are passed on as they are, arrays become pictures."""
+    """The images of a torchvision data set. Files are passed on as they are, arrays become images."""
     for split, options in splits.items():
         dataset = _download(kind, downloads, options)
         digits = len(str(len(dataset)))
@@ -43,7 +43,7 @@ def _torchvision(kind: str, splits: dict[Split | None, dict[str, Any]], download
 def _download(kind: str, downloads: Path, options: dict[str, Any]) -> Any:
     datasets = _import_datasets()
     if kind not in _WITHOUT_LOADER:
-        options = {**options, "loader": Path}  # the file's path instead of its decoded picture
+        options = {**options, "loader": Path}  # the file's path instead of its decoded image
     try:
         return getattr(datasets, kind)(downloads, download=True, **options)
     except (OSError, RuntimeError, HTTPException, tarfile.TarError) as error:
@@ -75,7 +75,7 @@ def _cifar(name: str, md5: str, members: dict[Split, list[str]], names: str, dow
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     if file is None:
-        raise DownloadFailed(f"{name} is no file in it")
+        raise DownloadFailed(f"{name} is not a file in the archive")
     return file.read()
 
 
@@ -135,7 +135,7 @@ DOWNLOADS: dict[str, tuple[str, Load]] = {
     "dtd": ("5,640 textures, 47 classes (600 MB)", partial(_torchvision, "DTD", _ALL_THREE)),
     "eurosat": ("27,000 satellite tiles, 64x64 px, 10 classes (90 MB)", partial(_torchvision, "EuroSAT", {None: {}})),
     "fashion-mnist": (
-        "70,000 grey pictures of clothes, 28x28 px, 10 classes (30 MB)",
+        "70,000 grey images of clothes, 28x28 px, 10 classes (30 MB)",
         partial(_torchvision, "FashionMNIST", _MNIST),
     ),
     "flowers102": ("8,189 flowers, 102 classes (345 MB)", partial(_torchvision, "Flowers102", _ALL_THREE)),

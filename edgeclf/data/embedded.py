@@ -1,4 +1,4 @@
-"""Data sets of real images that installed packages hold: nothing is downloaded."""
+"""Data sets of real images that come with installed packages: nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fetching a data set comes to."""
+"""One fetched image, and the error of a failed download."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgeclf_runtime.images.labelled import Split
 
 
 class DownloadFailed(Exception):
-    """Why a download came to nothing; `fetch_dataset` says of what."""
+    """Why a download failed; `fetch_dataset` adds the data set's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One image on its way into a folder: a picture, stored as PNG, or a file, which is moved."""
+    """One image to be stored in a folder: decoded, to be written as PNG, or a file, to be moved."""
 
     image: Image.Image | Path
     label: str

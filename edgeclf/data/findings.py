@@ -1,4 +1,4 @@
-"""What a check means: one line a subject with its verdict, from passing to a leak that must stop a pipeline."""
+"""The findings of a check: one line per subject with its verdict, from pass to a leak that must stop a pipeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Finding:
 
 
 def find_faults(checked: Checked) -> tuple[Finding, ...]:
-    """One finding a subject, those that pass included."""
+    """One finding per subject, those that pass included."""
     has_splits = checked.data.has_splits
     return (
         _files(checked),
@@ -37,7 +37,7 @@ def find_faults(checked: Checked) -> tuple[Finding, ...]:
         *(_across_splits(checked) if has_splits else []),
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
-        _remarks("sizes", "warning", checked.odd, "none odd"),
+        _remarks("sizes", "warning", checked.odd, "none is unusual"),
         *([Finding("bit depth", "warning", str(checked.deep))] if checked.deep.value_range is not None else []),
     )
 
@@ -93,9 +93,9 @@ def _within(checked: Checked, has_splits: bool) -> list[Finding]:
 def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
     data = checked.data
     faults = split_faults(data.images) if has_splits else ()
-    judged = [image.label for image in data.images if image.split in ("train", None)]
+    trained = [image.label for image in data.images if image.split in ("train", None)]
     found = [Finding("classes", "fault", text) for text in faults]
-    found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(judged, data.classes))]
+    found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(trained, data.classes))]
     if few := _few_to_evaluate(checked, has_splits):
         found.append(Finding("classes", "warning", few))
     return found or [Finding("classes", "pass", f"{_smallest(checked)}, balanced within {MOST_IMBALANCE:.0f}:1")]

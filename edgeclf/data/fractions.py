@@ -1,4 +1,4 @@
-"""Parts of the training images, each within the next: how much would fewer of them have taught?"""
+"""Nested parts of the training images, for a learning curve."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     try:
         found = sorted({float(part) for part in text.split(",")})
     except ValueError:
-        raise UsageError(f"fractions read 0.1,0.25,0.5,1, found {text!r}") from None
+        raise UsageError(f"wanted fractions such as 0.1,0.25,0.5,1, found {text!r}") from None
     if not all(0 < fraction <= 1 for fraction in found):
-        raise UsageError(f"a fraction of the training images lies above 0 and up to 1, found {text!r}")
+        raise UsageError(f"fractions of the training images must lie above 0 and be at most 1, found {text!r}")
     return tuple(found)
 
 
@@ -35,7 +35,7 @@ def nested_subsets(data: DataSplit, fractions: Sequence[float], seed: int = 0) -
     Raises
     ------
     UsageError
-        A fraction leaves a class without a training image; nothing was done yet.
+        A fraction leaves a class without a training image.
     """
     images = data.of("train")
     queues = _queues(images, seed)
@@ -60,7 +60,7 @@ class _Queue:
         return [0, *np.cumsum([len(cluster) for cluster in self.clusters]).tolist()]
 
     def first(self, fraction: float) -> list[int]:
-        """The images of as many clusters as come closest to the fraction of all; of two as close ones the more."""
+        """The images of as many clusters as come closest to the fraction of all; of two equally close, the larger."""
         ends = self.ends
         wanted = fraction * ends[-1]
         taken = min(range(len(ends)), key=lambda place: (round(abs(ends[place] - wanted), 9), -place))

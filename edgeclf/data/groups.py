@@ -1,4 +1,4 @@
-"""Groups from file names: a regular expression says which part of a path images have in common."""
+"""Groups from file names: a regular expression finds the part of a path that the images of a group share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from edgeclf_runtime.errors import UsageError
 
 
 def group_rule(expression: str) -> Callable[[str], str | None]:
-    """From a relative path to what the expression finds in it, or to its first parenthesis; None for no match.
+    """A function from a relative path to the text that the expression, or its first group, matches; None for no match.
 
     Raises UsageError where it is no regular expression.
     """
     try:
         pattern = re.compile(expression)
     except re.error as error:
-        raise UsageError(f"--group-by {expression!r} is no regular expression: {error}") from error
+        raise UsageError(f"--group-by {expression!r} is not a regular expression: {error}") from error
 
     def group_of(path: str) -> str | None:
         found = pattern.search(path)

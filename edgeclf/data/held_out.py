@@ -24,7 +24,7 @@ class HeldOut:
     ----------
     origin
         "whole": there were none, so every image is a test image. "given": folders, a CSV's column or a manifest.
-        "own": the split that the model was trained with. "drawn": there were none, and one was drawn by chance.
+        "own": the split that the model was trained with. "drawn": there were none, and one was drawn at random.
     """
 
     data: DataSplit
@@ -41,7 +41,7 @@ def open_held_out(
     labels: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> HeldOut:
-    """The images of a folder, a CSV or a split manifest to evaluate on; nothing has to be there to train on.
+    """The images of a folder, a CSV or a split manifest to evaluate on; training images are not needed.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def open_held_out(
     Raises
     ------
     DataError
-        As `read_dataset`; a class that is none of `labels`; too few images for a split that shall be drawn.
+        As `read_dataset`; a class that is none of `labels`; too few images for a split that is to be drawn.
     GateError
         The source has one group in several splits.
     """
@@ -98,7 +98,7 @@ def _allowed(found: tuple[str, ...], labels: Sequence[str] | None, source: Path)
         return found
     if strangers := [repr(name) for name in found if name not in set(labels)]:
         raise DataError(
-            f"{source}: {len(strangers)} of its {len(found)} classes are none of the model's {len(labels)}: "
+            f"{source}: {len(strangers)} of its {len(found)} classes are not among the model's {len(labels)}: "
             f"{some(strangers)} (the model has {some(map(repr, labels))}); rename or remove these folders"
         )
     return tuple(labels)

@@ -50,7 +50,7 @@ def describe(image: Image.Image) -> Likeness:
 
 
 def find_alike(likenesses: list[Likeness]) -> tuple[list[Alike], bool]:
-    """Pairs that look the same, closest first; True where there were too many candidates to look at all.
+    """Pairs that look the same, closest first; True where there were too many candidates to check them all.
 
     Images of one colour are left out: they look like each other whatever they show. All pairs are compared by matrix
     products of the signs, so 50,000 images take seconds and memory stays flat.

@@ -1,4 +1,4 @@
-"""The report of a check for people: look-alikes side by side, as one HTML file without scripts and as one PNG."""
+"""The report of a check: look-alikes side by side, as one HTML file without scripts and as one PNG."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def write_report(
 
 
 def sections_of(checked: Checked) -> list[tuple[str, list[Pair]]]:
-    """The pairs to look at by what is wrong with them, the gravest first."""
+    """The pairs by what is wrong with them, the gravest first."""
     crossing = [pair for pair in checked.alike if pair.crosses]
     within = [pair for pair in checked.alike if not pair.crosses]
     copies = [Pair(same[0], other) for same in checked.copies for other in same[1:]]
-    harmless = [pair for pair in copies if not pair.crosses and not pair.disagrees]
+    other_copies = [pair for pair in copies if not pair.crosses and not pair.disagrees]
     kinds = {
         "The same pixels in two splits": list(checked.leaks),
         "The same pixels under two labels": list(checked.conflicts),
         "Nearly the same in two splits": crossing,
-        "The same pixels": harmless,
+        "The same pixels": other_copies,
         "Nearly the same": within,
     }
     return [(title, pairs) for title, pairs in kinds.items() if pairs]
@@ -102,13 +102,13 @@ def _page(
         body += section(heading, f'<div class="sheet">{figures}</div>')
     remarks = tuple((each.path, each.text) for each in (*checked.unreadable, *checked.changed, *checked.odd))
     if remarks:
-        table = Table("What is odd about them", ("image", "remark"), remarks, words=("remark",), long=True)
+        table = Table("What is unusual about them", ("image", "remark"), remarks, words=("remark",), long=True)
         body += section("Single images", to_html(table))
     return document(title, body, over="edgeclf data check", style=_STYLE)
 
 
 def _findings(findings: Sequence[Finding]) -> str:
-    """Coloured as verdicts are, with the word: colour alone says nothing to many."""
+    """The findings as a table; a verdict has its word beside its colour, for those who can't see the colour."""
     rows = "".join(
         f'<tr><th scope="row">{text(each.subject)}</th>'
         f'<td class="words"><span class="{_VERDICTS[each.verdict]}">{text(each.verdict)}</span></td>'

@@ -38,7 +38,7 @@ def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
     elif source.suffix.lower() == ".csv":
         images, passed_over = read_table(source), 0
     else:
-        advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "it takes a folder or a CSV"
+        advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "give a folder or a CSV"
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
     root = source if source.is_dir() else source.parent
     classes = tuple(sorted({image.label for image in images}))
@@ -47,7 +47,7 @@ def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
 
 
 def parse_split(name: str) -> Split | None:
-    """The split that a folder's or a CSV's word means: `valid` and `validation` are `val`. None: no split's name."""
+    """The split that a folder's name or a CSV's cell means: `valid` and `validation` are `val`. None: no split."""
     return _SPLIT_NAMES.get(name.lower())
 
 
@@ -60,9 +60,9 @@ def some(names: Iterable[str], separator: str = ", ") -> str:
 
 def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
     """The images of an image folder, and how many other files lie in it."""
-    folders, loose, others = _look_into(source)
+    folders, loose, others = _list_folder(source)
     if not folders:
-        found = f"{len(loose)} images lie loose in it" if loose else "no images in it"
+        found = f"{len(loose)} images lie directly in it" if loose else "no images in it"
         raise DataError(f"{source}: {found}; give each class a folder of its own: {source.name}/CLASS/IMAGE")
     splits = {folder: parse_split(folder.name) for folder in folders}
     if any(split and _holds_classes(folder) for folder, split in splits.items()):
@@ -73,7 +73,7 @@ def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
 
 def _holds_classes(folder: Path) -> bool:
     """True for a split's folder; one of a class that is called "train" has its images inside."""
-    return bool(_look_into(folder)[0])
+    return bool(_list_folder(folder)[0])
 
 
 def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: int) -> tuple[list[LabelledImage], int]:
@@ -85,7 +85,7 @@ def _read_split_folders(source: Path, splits: dict[Path, Split | None], others: 
         )
     images: list[LabelledImage] = []
     for folder, split in splits.items():
-        classes, loose, passed_over = _look_into(folder)
+        classes, loose, passed_over = _list_folder(folder)
         if not classes:
             raise DataError(
                 f"{folder}: {len(loose)} images without class folders; give each class one, or move it away"
@@ -131,13 +131,13 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[li
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise DataError(f"{folder}: a link back to a folder that it lies in, so the search would never end; remove it")
-    folders, images, others = _look_into(folder)
+    folders, images, others = _list_folder(folder)
     yield images, others
     for inner in folders:
         yield from _walk(inner, (*above, here))
 
 
-def _look_into(folder: Path) -> tuple[list[Path], list[Path], int]:
+def _list_folder(folder: Path) -> tuple[list[Path], list[Path], int]:
     """Folders and image files in a folder, each sorted, and how many other entries it has (hidden ones among them)."""
     folders, images, others = [], [], 0
     try:
@@ -158,7 +158,7 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path], int]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: a file that can't be read says so when it is used
+    except OSError:  # a link to itself: reported when the file is used
         return False
 
 
@@ -176,7 +176,7 @@ def _check_classes(classes: Sequence[str], source: Path, fewest: int) -> None:
     alike: dict[str, str] = {}
     for name in classes:
         if not name.isprintable() and any("\udc80" <= char <= "\udcff" for char in name):
-            raise DataError(f"{source}: the class name {name!r} is no UTF-8; rename it")
+            raise DataError(f"{source}: the class name {name!r} is not UTF-8; rename it")
         other = alike.setdefault(_folded(name), name)
         if other != name:
             raise DataError(

@@ -28,7 +28,7 @@ def open_data(
 
 
 def read_source(source: Path) -> DataSplit:
-    """The images of a folder, a CSV or a split file, for those who look at data without splitting them."""
+    """The images of a folder, a CSV or a split file, as they are, without splitting them."""
     return load_split(source) if source.suffix.lower() == ".json" else read_dataset(source)
 
 
@@ -51,7 +51,7 @@ def split_dataset(
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
 
     Images of one group stay together, and so do files with the same bytes. Splits that the source has are kept; where
-    it has no val, val comes out of train.
+    it has no val, val is taken from train.
 
     Parameters
     ----------

@@ -65,7 +65,9 @@ def load_split(path: Path, root: Path | None = None) -> DataSplit:
     file = from_json(_File, _content(path), str(path))
     place = (path.parent.resolve() / file.root if root is None else root).resolve()
     if not place.is_dir():
-        raise DataError(f"{path}: its images lay in {place}, and that is no folder now; move them back, or split anew")
+        raise DataError(
+            f"{path}: its images were in {place}, which is no longer a folder; move them back, or split again"
+        )
     images = tuple(
         LabelledImage(place / row.path, row.path, (row.label,), row.sha256, row.group, row.split) for row in file.items
     )
@@ -85,7 +87,7 @@ def _content(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); make the split again") from error
     if not isinstance(content, dict) or type(content.get("schema")) is not int or "items" not in content:
-        raise DataError(f"{path}: no split manifest; `edgeclf data split SOURCE -o {path.name}` makes one")
+        raise DataError(f"{path}: not a split manifest; `edgeclf data split SOURCE -o {path.name}` makes one")
     if content["schema"] != SCHEMA:
         advice = "update edgeclf" if content["schema"] > SCHEMA else "make the split again"
         raise DataError(f"{path}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")

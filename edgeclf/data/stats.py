@@ -1,4 +1,4 @@
-"""Channel statistics, sizes and counts of a data set, and whose mean and std should normalise it."""
+"""Channel statistics, sizes and counts of a data set, and which mean and std should normalise it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Whose statistics to normalise with.
+    """Which statistics to normalise with.
 
     Attributes
     ----------
@@ -124,8 +124,8 @@ def measure(
 def advise(found: Statistics, backbone: Normalization = IMAGENET) -> Advice:
     """Whether pretrained weights should see these images with the backbone's normalisation or with the data's own.
 
-    A rule of thumb: within half a std and a factor of 1.5 of the images that the weights were trained on they are at
-    home; beyond it the data's own statistics bring the inputs back to where they were trained.
+    A rule of thumb: within half a std and a factor of 1.5 of the images that the weights were trained on, the
+    backbone's own normalisation fits; beyond that, the data's statistics bring the inputs back to that range.
     """
     seen = training_statistics(backbone)
     shift = max(abs(m - t) / s for m, t, s in zip(found.mean, seen.mean, seen.std, strict=True))
@@ -152,10 +152,10 @@ def training_statistics(backbone: Normalization) -> Normalization:
 
 
 def data_normalization(found: Statistics, backbone: Normalization) -> Normalization:
-    """The normalisation that gives these images the mean and std that the backbone's inputs had in its training.
+    """The normalisation that gives these images the mean and std of the backbone's training inputs.
 
-    Mean and std of the data themselves where the backbone's inputs had 0 and 1. A backbone that scales to -1..1 saw a
-    std of about 0.46, so its data's are divided by more.
+    Mean and std of the data themselves where the backbone's inputs had mean 0 and std 1. A backbone that scales to
+    -1..1 saw a std of about 0.46, so its data's are divided by more.
     """
     seen = training_statistics(backbone)
     channels = list(zip(found.mean, found.std, seen.mean, seen.std, backbone.mean, backbone.std, strict=True))
@@ -241,10 +241,11 @@ def _notes(found: Statistics) -> tuple[str, ...]:
             "--window LOW,HIGH shows the others"
         )
     if found.grey_share >= _GREY_SHARE:
-        notes.append("grey images (R = G = B): the three channels carry one picture, so leave colour augmentation off")
+        notes.append("grey images (R = G = B): the three channels are equal, so leave colour augmentation off")
     elif found.grey_share > 0:
         notes.append(
-            f"{found.grey_share:.1%} of the images are grey; if they belong to few classes, that gives them away"
+            f"{found.grey_share:.1%} of the images are grey; if they belong to few classes, a network may learn the "
+            "missing colour instead of the content"
         )
     if min(found.std) < 0.02 and found.deep.value_range is None:
         notes.append("hardly any contrast: check the bit depth of the files")

@@ -65,9 +65,9 @@ def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                     )
                 yield reader.line_num, dict(zip(columns, cells, strict=True))
     except UnicodeDecodeError as error:
-        raise DataError(f"{table}: no UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise DataError(f"{table}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"{table}: no CSV ({error})") from error
+        raise DataError(f"{table}: not a valid CSV ({error})") from error
     except OSError as error:
         raise DataError(f"{table}: {error.strerror}") from error
 

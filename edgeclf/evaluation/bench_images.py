@@ -1,4 +1,4 @@
-"""Labelled images for a bench: which of a folder's, split or CSV's, and what the report says of them."""
+"""Labelled images for a bench: chosen from a folder, a split manifest or a CSV, and described for the report."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class BenchImages:
         A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. One without splits is taken whole,
         unless one of the bundles was trained on it.
     most
-        Images at most, drawn by chance with `seed`; None: all.
+        Images at most, drawn at random with `seed`; None: all.
     present
         Whether it may lack classes of the bundles.
     progress
-        Passes items on while it shows progress.
+        Shows progress.
     """
 
     source: str | Path

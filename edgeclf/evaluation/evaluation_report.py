@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""The content of an evaluation's report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong answer. `confidence`: the answer's probability, or its margin over the right class."""
+    """A wrong prediction, `answer`. `confidence`: its probability, or its margin over the right class."""
 
     path: str
     label: str
@@ -26,7 +26,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was judged: a bundle, or a run before it is one. The digest is its identity."""
+    """What was evaluated: a bundle, or a run that is not exported yet. The digest is its identity."""
 
     kind: Literal["bundle", "run"]
     name: str
@@ -51,7 +51,7 @@ class EvaluationReport:
     other_data
         The subject was trained on another split than this one, so its training images may be among these.
     answered, right_of_answered
-        With decision thresholds: the share of images that get an answer other than "unknown", and the share of right
+        With decision thresholds: the share of images whose prediction is not "unknown", and the share of right
         ones among those; None: it has no thresholds. All other figures leave thresholds aside.
     origin
         Where the splits of the data come from, as `HeldOut` has it; "whole": it had none, and all of it is evaluated.

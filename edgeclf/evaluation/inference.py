@@ -32,7 +32,7 @@ SPLIT_CHOICES = (*SPLITS, "all")
 class Predictions:
     """Logits (N, C) in the order of the model's classes for the images that could be read, and those images.
 
-    `seconds` of wall time, decoding included; `engine` and `compute_precision` as the session gave them.
+    `seconds` of wall time, decoding included; `engine` and `compute_precision` as the session reports them.
     """
 
     logits: NDArray[np.float32]
@@ -64,7 +64,7 @@ def match_labels(wanted: Sequence[str], found: Sequence[str], bundle: str, data:
     if set(wanted) == set(found):
         return
     if not wanted:
-        raise DataError(f"{bundle} is an encoder and has no classes to judge; `edgeclf zeroshot` makes a classifier")
+        raise DataError(f"{bundle} is an encoder and has no classes to evaluate; `edgeclf zeroshot` makes a classifier")
     only_bundle = shown_names([label for label in wanted if label not in set(found)], beside=found)
     only_data = shown_names([label for label in found if label not in set(wanted)], beside=wanted)
     sides = [f"only in the bundle {bundle}: {some(only_bundle)}"] if only_bundle else []

@@ -57,7 +57,7 @@ def with_operating_point(
         for each in manifest.candidates:
             record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))
         seal(draft, manifest)
-        if manifest.proof is not None:  # the engine's files are the old bundle's, and so is what was shown of them
+        if manifest.proof is not None:  # the engine's files, and so the proof of them, are the old bundle's
             seal_proven(draft, manifest, manifest.proof)
     return Bundle.open(destination), point
 

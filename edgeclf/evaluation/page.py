@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs no network: figures, classes, plots, what was confused most."""
+"""An evaluation as one HTML page that needs no network: figures, classes, plots, the surest mistakes."""
 
 from __future__ import annotations
 
@@ -21,42 +21,43 @@ _PLOTS = {
 }
 
 
-def evaluation_page(judged: EvaluationReport, folder: Path) -> str:
+def evaluation_page(report: EvaluationReport, folder: Path) -> str:
     """The whole page, with the plots that lie in `folder`."""
-    subject = judged.subject
-    use = f" {judged.test_use}." if judged.test_use is not None else ""
-    body = section("Figures", to_html(_figures(judged)) + _temperature(judged)) + section(
-        "Classes", to_html(_classes(judged))
+    subject = report.subject
+    use = f" {report.test_use}." if report.test_use is not None else ""
+    body = section("Figures", to_html(_figures(report)) + _temperature(report)) + section(
+        "Classes", to_html(_classes(report))
     )
-    for name, (heading, told) in _PLOTS.items():
+    for name, (heading, caption) in _PLOTS.items():
         if (folder / name).exists():
-            image = plot((folder / name).read_bytes(), told, photographs=name == "errors.png")
-            body += section(heading, f'<p class="dim">{text(told)}.</p>{image}')
-    facts = ", ".join(f"{name} {value}" for name, value in {**judged.machine, **judged.engine}.items())
+            image = plot((folder / name).read_bytes(), caption, photographs=name == "errors.png")
+            body += section(heading, f'<p class="dim">{text(caption)}.</p>{image}')
+    environment = ", ".join(f"{name} {value}" for name, value in {**report.machine, **report.engine}.items())
     return document(
         f"Evaluation of {subject.name}",
         body,
         over="edgeclf eval",
-        about=text(f"{images_in_words(judged)}.{use}"),
-        footer=text(f"{judged.created_utc}; {subject.target}, {judged.compute_precision}; {subject.digest}; {facts}"),
+        about=text(f"{images_in_words(report)}.{use}"),
+        footer=text(
+            f"{report.created_utc}; {subject.target}, {report.compute_precision}; {subject.digest}; {environment}"
+        ),
     )
 
 
-def _figures(judged: EvaluationReport) -> Table:
-    return Table("What the predictions are worth", ("figure", "value [95 %]", "how"), tuple(_rows(judged)), ("how",))
+def _figures(report: EvaluationReport) -> Table:
+    return Table("How good the predictions are", ("figure", "value [95 %]", "how"), tuple(_rows(report)), ("how",))
 
 
-def _temperature(judged: EvaluationReport) -> str:
+def _temperature(report: EvaluationReport) -> str:
     """What the temperature rests on, and the warning where that is little."""
-    fit = judged.subject.temperature_fit
-    told = [str(fit), fit.caution and f"warning: {fit.caution}"] if fit is not None else []
-    return "".join(f'<p class="dim">{text(each)}</p>' for each in told if each)
+    fit = report.subject.temperature_fit
+    sentences = [str(fit), fit.caution and f"warning: {fit.caution}"] if fit is not None else []
+    return "".join(f'<p class="dim">{text(each)}</p>' for each in sentences if each)
 
 
-def _rows(judged: EvaluationReport) -> Iterator[tuple[str, str, str]]:
-    figures = judged.evaluation
-
-    temperature = judged.subject.temperature
+def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
+    figures = report.evaluation
+    temperature = report.subject.temperature
 
     def row(
         name: str, value: float | None, interval: Interval | None = None, how: str = ""
@@ -72,12 +73,12 @@ def _rows(judged: EvaluationReport) -> Iterator[tuple[str, str, str]]:
     yield from row("macro-AUC", figures.macro_auc, figures.macro_auc_interval)
     yield from row("ECE", figures.ece, how=untempered(figures.ece_untempered, temperature))
     yield from row("NLL", figures.nll, how=untempered(figures.nll_untempered, temperature))
-    if judged.answered is not None:
-        yield "unknown", f"{1 - judged.answered:.1%}", in_words(judged.subject.thresholds)
-        yield from row("right of the others", judged.right_of_answered)
+    if report.answered is not None:
+        yield "unknown", f"{1 - report.answered:.1%}", in_words(report.subject.thresholds)
+        yield from row("right of the others", report.right_of_answered)
 
 
-def _classes(judged: EvaluationReport) -> Table:
+def _classes(report: EvaluationReport) -> Table:
     rows = [
         (
             each.label,
@@ -85,10 +86,10 @@ def _classes(judged: EvaluationReport) -> Table:
             *("n/a" if value is None else f"{value:.3f}" for value in (each.precision, each.recall, each.f1, each.auc)),
             of_few_images(each),
         )
-        for each in sorted(judged.evaluation.per_class, key=lambda each: 2.0 if each.f1 is None else each.f1)
+        for each in sorted(report.evaluation.per_class, key=lambda each: 2.0 if each.f1 is None else each.f1)
     ]
     headings = ("class", "images", "precision", "recall", "F1", "AUC", "remark")
     shown = len(headings) if any(row[-1] for row in rows) else -1 + len(headings)
     return Table(
-        "A line a class, the lowest F1 first", headings[:shown], tuple(row[:shown] for row in rows), ("remark",)
+        "One line per class, the lowest F1 first", headings[:shown], tuple(row[:shown] for row in rows), ("remark",)
     )

@@ -1,4 +1,4 @@
-"""How pictures of matplotlib look, for those who draw them."""
+"""The style that matplotlib plots share."""
 
 from __future__ import annotations
 

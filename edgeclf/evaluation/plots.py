@@ -1,4 +1,4 @@
-"""A judgement in pictures: confusion matrix, ROC and precision-recall curves, reliability diagram, worst errors."""
+"""An evaluation as plots: confusion matrix, ROC and precision-recall curves, reliability diagram, worst errors."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _COLUMNS = 6
 _THUMBNAIL_PX = 160
 
 
-def draw_plots(evaluation_report: EvaluationReport, data: DataSplit, folder: Path) -> list[str]:
-    """Writes the pictures that apply as PNG into `folder`; returns their names."""
+def draw_plots(report: EvaluationReport, data: DataSplit, folder: Path) -> list[str]:
+    """Writes the plots that apply as PNG into `folder`; returns their names."""
     try:
         import matplotlib
     except ImportError as error:
         raise missing_engine("matplotlib", "baseline", error) from error
-    figures: dict[str, Callable[[], Figure]] = {"confusion.png": lambda: draw_confusion(evaluation_report)}
-    if evaluation_report.curves:
-        figures["curves.png"] = lambda: draw_curves(evaluation_report)
-    if evaluation_report.evaluation.reliability:
-        figures["reliability.png"] = lambda: draw_reliability(evaluation_report)
-    if evaluation_report.worst:
-        figures["errors.png"] = lambda: draw_errors(evaluation_report, data)
+    figures: dict[str, Callable[[], Figure]] = {"confusion.png": lambda: draw_confusion(report)}
+    if report.curves:
+        figures["curves.png"] = lambda: draw_curves(report)
+    if report.evaluation.reliability:
+        figures["reliability.png"] = lambda: draw_reliability(report)
+    if report.worst:
+        figures["errors.png"] = lambda: draw_errors(report, data)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
         for name, draw in figures.items():
@@ -51,9 +51,9 @@ def draw_plots(evaluation_report: EvaluationReport, data: DataSplit, folder: Pat
     return list(figures)
 
 
-def draw_confusion(evaluation_report: EvaluationReport) -> Figure:
-    """Rows are the right classes, columns the answers; the colour is the share of the row."""
-    figures = evaluation_report.evaluation
+def draw_confusion(report: EvaluationReport) -> Figure:
+    """Rows are the right classes, columns the predictions; the colour is the share of the row."""
+    figures = report.evaluation
     counts = np.array(figures.confusion)
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -73,38 +73,36 @@ def draw_confusion(evaluation_report: EvaluationReport) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("answer" if names else f"answer ({classes} classes, in the bundle's order)")
+    axes.set_xlabel("prediction" if names else f"prediction ({classes} classes, in the bundle's order)")
     axes.set_ylabel("right class")
-    axes.set_title(_title(evaluation_report, f"top-1 {figures.top1:.3f}"), loc="left")
+    axes.set_title(_title(report, f"top-1 {figures.top1:.3f}"), loc="left")
     return figure
 
 
-def draw_curves(evaluation_report: EvaluationReport) -> Figure:
+def draw_curves(report: EvaluationReport) -> Figure:
     """ROC and precision-recall of each class against the rest, one legend for both."""
     figure = _figure((11.0, 4.6))
     roc, precision = figure.subplots(1, 2)
-    colours = _colours(len(evaluation_report.curves))
-    for curves, (colour, dashes) in zip(evaluation_report.curves, colours, strict=True):
+    colours = _colours(len(report.curves))
+    for curves, (colour, dashes) in zip(report.curves, colours, strict=True):
         name = f"{_name(curves.label)}   AUC {curves.auc:.3f}   AP {curves.average_precision:.3f}"
         roc.plot(*zip(*curves.roc, strict=True), color=colour, linestyle=dashes, linewidth=1.4, label=name)
         precision.plot(*zip(*curves.precision_recall, strict=True), color=colour, linestyle=dashes, linewidth=1.4)
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     _square(roc, "false positive rate", "true positive rate", "ROC, one against the rest")
     _square(precision, "recall", "precision", "Precision and recall")
-    hidden = len(evaluation_report.evaluation.classes) - len(evaluation_report.curves)
-    note = (
-        f"the {len(evaluation_report.curves)} classes of {hidden + len(evaluation_report.curves)} with the smallest AUC"
-    )
+    hidden = len(report.evaluation.classes) - len(report.curves)
+    note = f"the {len(report.curves)} classes of {hidden + len(report.curves)} with the smallest AUC"
     figure.legend(
         *roc.get_legend_handles_labels(), loc="outside right upper", fontsize=8, title=note if hidden else None
     )
-    figure.suptitle(_title(evaluation_report), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.suptitle(_title(report), x=0.01, ha="left", fontsize=10, fontweight="bold")
     return figure
 
 
-def draw_reliability(evaluation_report: EvaluationReport) -> Figure:
+def draw_reliability(report: EvaluationReport) -> Figure:
     """Accuracy against confidence per bin, and how many images are in each."""
-    figures = evaluation_report.evaluation
+    figures = report.evaluation
     figure = _figure((4.8, 5.6))
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     filled = [each for each in figures.reliability if each.confidence is not None and each.accuracy is not None]
@@ -123,41 +121,41 @@ def draw_reliability(evaluation_report: EvaluationReport) -> Figure:
         linewidth=0.8,
         label="gap to the confidence",
     )
-    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as sure as right")
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left", fontsize=8)
-    above.set_title(_title(evaluation_report, f"ECE {figures.ece:.3f}"), loc="left")
+    above.set_title(_title(report, f"ECE {figures.ece:.3f}"), loc="left")
     below.bar(middles, [each.images for each in filled], width * 0.92, color=GREY)
     below.set(ylabel="images", xlabel="confidence: the top class's probability")
     return figure
 
 
-def draw_errors(evaluation_report: EvaluationReport, data: DataSplit) -> Figure:
-    """The wrong answers given with most confidence, most confident first."""
-    worst = evaluation_report.worst
+def draw_errors(report: EvaluationReport, data: DataSplit) -> Figure:
+    """The wrong predictions with most confidence, most confident first."""
+    worst = report.worst
     columns = min(_COLUMNS, len(worst))
     rows = math.ceil(len(worst) / columns)
     figure = _figure((max(1.75 * columns, 4.0), 2.35 * rows + 0.4))
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes in grid:
         axes.set_axis_off()
-    margin = evaluation_report.evaluation.scores == "margin"
+    margin = report.evaluation.scores == "margin"
     for axes, mistake in zip(grid, worst, strict=False):
         _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
-    unit = "the answer's margin over the right class" if margin else "the answer's probability"
+    unit = "margin over the right class" if margin else "probability"
     figure.suptitle(
-        f"{_title(evaluation_report)}: surest wrong answers ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
+        f"{_title(report)}: surest wrong predictions ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
     )
     return figure
 
 
 def _draw_mistake(axes: Axes, mistake: Mistake, path: Path, *, margin: bool) -> None:
     try:
-        picture = decode(path).image
-        picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-        axes.imshow(np.asarray(picture), interpolation="nearest")
+        image = decode(path).image
+        image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+        axes.imshow(np.asarray(image), interpolation="nearest")
     except ImageError:
-        axes.text(0.5, 0.5, "gone", ha="center", va="center", color=GREY)
+        axes.text(0.5, 0.5, "file missing", ha="center", va="center", color=GREY)
     sure = f"{mistake.confidence:.2f}" if margin else f"{mistake.confidence:.1%}"
     axes.set_title(f"{_name(mistake.answer)} {sure}", color=_RED, fontsize=8, loc="center", pad=3)
     caption = f"is {_name(mistake.label)}\n{_name(path.name, 26)}"
@@ -177,7 +175,7 @@ def _square(axes: Axes, x: str, y: str, title: str) -> None:
 
 
 def _colours(count: int) -> list[tuple[Any, str]]:
-    """A colour and a dash pattern each; both, so that twenty curves can be told apart, and in print."""
+    """A colour and a dash pattern each; both, so that twenty curves differ, in black and white too."""
     from matplotlib import colormaps
 
     palette = colormaps["tab10"].colors  # type: ignore[attr-defined]

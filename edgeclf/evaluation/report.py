@@ -1,4 +1,4 @@
-"""A bundle judged on labelled images: a report of what its answers are worth, as JSON with pictures."""
+"""Evaluates a bundle on labelled images, and writes the report: JSON, an HTML page and plots."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def evaluate_bundle(
     present: bool = False,
     progress: Progress = SILENT,
 ) -> EvaluationReport:
-    """What a bundle's answers to one split ("all": to every image) are worth.
+    """How good a bundle's predictions for one split ("all": for every image) are.
 
     Labels are matched by name. The use of test images is recorded beside the bundle before they are read. `origin` as
     `HeldOut` has it; `present`: the data need not have images of every class.
@@ -112,7 +112,7 @@ def evaluate_predictions(
     chosen: int = 0,
     present: bool = False,
 ) -> EvaluationReport:
-    """The judgement on logits, wherever they come from: the seam for runs, which bring their own."""
+    """The evaluation of logits, wherever they come from: a bundle's session, or a run's own network."""
     images, unreadable = predictions.images, predictions.unreadable
     if not images:
         first = f"{unreadable[0].path}: {unreadable[0].error}"
@@ -155,7 +155,7 @@ def evaluate_predictions(
 
 
 def write_evaluation_report(
-    evaluation_report: EvaluationReport, data: DataSplit, folder: Path, *, force: bool = False
+    report: EvaluationReport, data: DataSplit, folder: Path, *, force: bool = False
 ) -> list[Path]:
     """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
     from edgeclf.evaluation.page import evaluation_page
@@ -163,26 +163,28 @@ def write_evaluation_report(
 
     with writing(folder, force=force) as draft:
         draft.mkdir()
-        (draft / REPORT).write_text(json.dumps(report_document(evaluation_report), indent=1, allow_nan=False) + "\n")
-        drawn = draw_plots(evaluation_report, data, draft)
-        (draft / PAGE).write_text(evaluation_page(evaluation_report, draft), encoding="utf-8")
+        (draft / REPORT).write_text(json.dumps(report_document(report), indent=1, allow_nan=False) + "\n")
+        drawn = draw_plots(report, data, draft)
+        (draft / PAGE).write_text(evaluation_page(report, draft), encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 
 
-def report_document(evaluation_report: EvaluationReport) -> dict[str, Any]:
-    """The judgement as JSON, its schema first."""
-    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(evaluation_report)}
+def report_document(report: EvaluationReport) -> dict[str, Any]:
+    """The report as JSON, its schema first."""
+    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(report)}
 
 
 def _worst(
     found: NDArray[np.float64], labels: NDArray[np.intp], images: Sequence[LabelledImage], subject: Subject
 ) -> tuple[Mistake, ...]:
-    """The wrong answers that were given with most confidence."""
-    given = found.argmax(axis=1)
+    """The wrong predictions that were made with most confidence."""
+    predicted = found.argmax(axis=1)
     confidence = found.max(axis=1)
     if subject.scores == "margin":
         confidence = confidence - found[np.arange(len(labels)), labels]
-    wrong = np.flatnonzero(given != labels)
+    wrong = np.flatnonzero(predicted != labels)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_ERRORS]
     classes = subject.classes
-    return tuple(Mistake(images[i].name, classes[labels[i]], classes[given[i]], float(confidence[i])) for i in surest)
+    return tuple(
+        Mistake(images[i].name, classes[labels[i]], classes[predicted[i]], float(confidence[i])) for i in surest
+    )

@@ -1,4 +1,4 @@
-"""The ledger of test images: each evaluation that uses them is written down before it reads them.
+"""The test-set ledger: each evaluation that uses test images is recorded before it reads them.
 
 There is one count for each split manifest on a machine, whatever model is evaluated: it is the test split that wears
 out. Each use has an id, and is a line in two files: beside the bundle (or in the run), and in the machine's ledger,

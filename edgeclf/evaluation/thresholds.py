@@ -1,4 +1,4 @@
-"""What validation images decide about a trained classifier: when it says "unknown"."""
+"""Decision thresholds, chosen on validation images: below them a classifier's prediction is "unknown"."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SLACK = 0.1  # below the least confidence seen, as a share of the spread of con
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an operating point shall reach: precision (of the answers given) or recall (of all images), 0..1."""
+    """What an operating point is to reach: precision (of the predictions made) or recall (of all images), 0..1."""
 
     figure: str
     share: float
 
     def __post_init__(self) -> None:
         if self.figure not in ("precision", "recall"):
-            raise UsageError(f"an operating point is a precision or a recall, found {self.figure!r}")
+            raise UsageError(f"an operating point is for precision or recall, found {self.figure!r}")
         if not 0 < self.share <= 1:
-            raise UsageError(f"a wanted {self.figure} lies above 0 and up to 1, found {self.share:g}")
+            raise UsageError(f"a wanted {self.figure} must lie above 0 and be at most 1, found {self.share:g}")
 
     def __str__(self) -> str:
         return f"{self.figure}={self.share:g}"
@@ -38,23 +38,23 @@ def parse_wanted(text: str) -> Wanted:
     try:
         return Wanted(figure.strip(), float(share))
     except ValueError:
-        raise UsageError(f"an operating point reads precision=0.95 or recall=0.9, found {text!r}") from None
+        raise UsageError(f"wanted an operating point such as precision=0.95 or recall=0.9, found {text!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Thresholds, and what they give on the images that they were chosen on (so the figures flatter a little).
+    """Thresholds, and what they give on the images that they were chosen on (so the figures are slightly optimistic).
 
     Attributes
     ----------
     wrong
         Images that are predicted wrongly, whatever the thresholds.
     answered
-        Share of images that get an answer other than "unknown".
+        Share of images whose prediction is not "unknown".
     precision, recall
-        Share of right answers among those answered, and among all images. None: nothing is answered.
+        Share of right predictions among those that are not "unknown", and among all images. None: all are.
     interval
-        95 % of the figure that was wanted; None: nothing is answered.
+        95 % interval of the figure that was wanted; None: all predictions are "unknown".
     missed
         Classes (numbers) for which no threshold reaches the wanted figure; -1 for the abstention threshold.
     """
@@ -71,7 +71,7 @@ class OperatingPoint:
 
     @property
     def images_needed(self) -> int | None:
-        """Images that would hold the figure to half of what it leaves to errors, a point at least; None: these do.
+        """Images that would narrow the interval to half of the wanted error rate, a point at least; None: these do.
 
         A precision of 0.95 to 2.5 points, for example.
         """
@@ -83,7 +83,7 @@ class OperatingPoint:
         close = max((1 - self.wanted.share) / 2, 0.01)
         if _half_width(self.interval) <= close:
             return None
-        share = (found * images + 1) / (images + 2)  # Laplace's: of no error in 54 images follows no rate of 0
+        share = (found * images + 1) / (images + 2)  # Laplace's rule: no error in 54 images does not mean a rate of 0
         needed = images
         while _half_width(wilson(share * needed, needed)) > close:
             needed = math.ceil(1.05 * needed)
@@ -96,51 +96,53 @@ class OperatingPoint:
             return None
         return (
             f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds "
-            f"on: {self.wanted.figure} elsewhere may be {self.interval.low:.3f} to {self.interval.high:.3f} (95 %); "
-            f"about {needed:,} would do"
+            f"on: {self.wanted.figure} on other images may be {self.interval.low:.3f} to {self.interval.high:.3f} "
+            "(95 %); "
+            f"about {needed:,} images would be enough"
         )
 
     def check(self) -> None:
         """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
         if -1 in self.missed:
             raise GateError(
-                f"no threshold reaches {self.wanted} on {self.images} validation images; want less, or --per-class"
+                f"no threshold reaches {self.wanted} on {self.images} validation images; lower the target, or give "
+                "--per-class"
             )
 
 
 def fit_thresholds(
     scores: NDArray[np.float64], labels: NDArray[np.integer], wanted: Wanted, *, per_class: bool = False
 ) -> OperatingPoint:
-    """Thresholds for scores (N, C), probabilities or margins, that reach what is wanted with the most answers.
+    """Thresholds for scores (N, C), probabilities or margins, that reach what is wanted with the fewest "unknown".
 
-    One abstention threshold for all classes, or one a class: that class's precision (of the images answered so), or
-    its recall (of its images). For a precision the threshold is as low as possible, for a recall as high as possible;
-    but hardly below the least confidence of these images, since what is answered there was never seen to be right.
-    Where nothing reaches it, a precision is bought with (almost) no answers, a recall with all.
+    One abstention threshold for all classes, or one a class: that class's precision (of the images predicted as it),
+    or its recall (of its images). For a precision the threshold is as low as possible, for a recall as high as
+    possible; but hardly below the least confidence of these images, since no prediction there was seen to be right.
+    Where nothing reaches it, (almost) all predictions are "unknown" for a precision, and none for a recall.
     """
     if not len(labels):
         raise DataError("no images to choose thresholds on")
-    answers = scores.argmax(axis=1)
-    confidence, right = scores.max(axis=1), answers == labels
+    predicted = scores.argmax(axis=1)
+    confidence, right = scores.max(axis=1), predicted == labels
     if not per_class:
         threshold, reached = _threshold(confidence, right, len(labels), wanted)
         missed = () if reached else (-1,)
         return _describe(Thresholds(unknown_below=threshold), confidence >= threshold, right, wanted, missed)
     least, lacking = [], []
     for number in range(scores.shape[1]):
-        here = answers == number
+        here = predicted == number
         threshold, reached = _threshold(confidence[here], right[here], int((labels == number).sum()), wanted)
         least.append(threshold)
         if not reached:
             lacking.append(number)
-    known = confidence >= np.array(least)[answers]
+    known = confidence >= np.array(least)[predicted]
     return _describe(Thresholds(per_class=tuple(least)), known, right, wanted, tuple(lacking))
 
 
 def _threshold(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], images: int, wanted: Wanted
 ) -> tuple[float, bool]:
-    """(threshold, whether it reaches what is wanted) for answers, of `images` that should have been found.
+    """(threshold, whether it reaches what is wanted) for predictions, of `images` that should have been found.
 
     It lies half-way between two confidences, so that another engine's rounding moves no image across it.
     """

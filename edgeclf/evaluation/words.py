@@ -1,4 +1,4 @@
-"""A judgement in words: which images it is about, how many, and what was selected on them."""
+"""Sentences about an evaluation: which images it is on, how many, and what was selected on them."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ _FEW = 10  # images of a class below which its figures are shown with their inte
 _ORIGINS = {
     "given": "by its own splits",
     "own": "by the split that it was trained with",
-    "drawn": "by a split drawn by chance, for it had none",
+    "drawn": "by a split drawn at random, since it had none",
 }
 
 
-def images_in_words(judged: EvaluationReport) -> str:
-    """Which images of the data these are, how many, of which classes, and whether they selected what is judged."""
-    figures = judged.evaluation
-    tried = figures.images + len(judged.unreadable)
-    read = f", {figures.images:,} of them readable" if judged.unreadable else ""
-    if judged.origin == "whole":
-        found = f"all {count(tried, 'image')} of {judged.data}, which has no splits{read}"
+def images_in_words(report: EvaluationReport) -> str:
+    """Which images of the data these are, how many, of which classes, and what of the model was selected on them."""
+    figures = report.evaluation
+    tried = figures.images + len(report.unreadable)
+    read = f", {figures.images:,} of them readable" if report.unreadable else ""
+    if report.origin == "whole":
+        found = f"all {count(tried, 'image')} of {report.data}, which has no splits{read}"
     else:
-        of_all = "" if judged.of_images in (None, tried) else f" of {judged.of_images:,}"
-        split = "train, val and test" if judged.split == "all" else judged.split
-        found = f"{split} images of {judged.data}: {count(tried, 'image')}{of_all}{read}"
-        found += f" {_ORIGINS[judged.origin]}" if judged.origin in _ORIGINS and judged.split != "all" else ""
-    return f"{found}; {_classes(judged)}{_selected(judged)}"
+        of_all = "" if report.of_images in (None, tried) else f" of {report.of_images:,}"
+        split = "train, val and test" if report.split == "all" else report.split
+        found = f"{split} images of {report.data}: {count(tried, 'image')}{of_all}{read}"
+        found += f" {_ORIGINS[report.origin]}" if report.origin in _ORIGINS and report.split != "all" else ""
+    return f"{found}; {_classes(report)}{_selected(report)}"
 
 
-def _classes(judged: EvaluationReport) -> str:
-    classes = f"{len(judged.evaluation.classes):,}"
-    if judged.classes_present is None:
+def _classes(report: EvaluationReport) -> str:
+    classes = f"{len(report.evaluation.classes):,}"
+    if report.classes_present is None:
         return f"{classes} classes"
-    return f"{judged.classes_present:,} of {classes} classes present, predictions among all {classes}"
+    return f"{report.classes_present:,} of {classes} classes present, predictions among all {classes}"
 
 
-def _selected(judged: EvaluationReport) -> str:
-    if not judged.selected_on:
+def _selected(report: EvaluationReport) -> str:
+    if not report.selected_on:
         return ""
-    these = judged.selected_on == judged.evaluation.images
-    which = "these images" if these else f"{count(judged.selected_on, 'validation image')} among these"
+    these = report.selected_on == report.evaluation.images
+    which = "these images" if these else f"{count(report.selected_on, 'validation image')} among these"
     return f" (selected on {which}: the best epoch, and what was fitted)"
 
 

@@ -1,4 +1,4 @@
-"""What a model card may quote: reports of bench and eval, and in them only what was measured of this very bundle."""
+"""What a model card quotes: from reports of bench and eval, only what was measured of this very bundle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the reports say of one bundle."""
+    """What the reports hold about one bundle."""
 
     accuracies: tuple[Accuracy, ...]
     benches: tuple[Measured, ...]
@@ -52,18 +52,18 @@ class Evidence:
 
 
 def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
-    """What the reports say of the bundle of that digest. Raises DataError for one that says nothing of it."""
+    """What the reports hold about the bundle of that digest. Raises DataError for a report that is not about it."""
     accuracies: list[Accuracy] = []
     benches: list[Measured] = []
     for path in paths:
         if _kind(path) == "evaluation":
-            accuracies.append(_judged(path, digest))
+            accuracies.append(_evaluated(path, digest))
             continue
         report = read_report(path)
         rows = [row for row in report.rows if row.digest == digest and row.kind == "bundle"]
         if not rows:
             names = ", ".join(row.name for row in report.rows)
-            raise DataError(f"{path} has no row of this bundle ({digest[:12]}), only {names}; bench this bundle itself")
+            raise DataError(f"{path} has no row of this bundle ({digest[:12]}), only {names}; run bench on this bundle")
         benches.append(Measured(path.name, report, rows[0]))
         if report.data is not None and rows[0].evaluation is not None:
             remarks = [] if report.complete else ["the bench was interrupted"]
@@ -74,10 +74,12 @@ def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
     return Evidence(tuple(accuracies), tuple(benches))
 
 
-def _judged(path: Path, digest: str) -> Accuracy:
+def _evaluated(path: Path, digest: str) -> Accuracy:
     found = _evaluation_report(path)
     if found.subject.digest != digest:
-        raise DataError(f"{path} judges {found.subject.name}, not this bundle ({digest[:12]}); eval this bundle itself")
+        raise DataError(
+            f"{path} evaluates {found.subject.name}, not this bundle ({digest[:12]}); run eval on this bundle"
+        )
     remarks = ["all images of a folder without splits"] if found.origin == "whole" else []
     if found.selected_on:
         these = found.selected_on == found.evaluation.images
@@ -96,7 +98,9 @@ def _judged(path: Path, digest: str) -> Accuracy:
 def _evaluation_report(path: Path) -> EvaluationReport:
     content = json.loads(path.read_bytes())
     if content.get("schema") != EVALUATION_SCHEMA:
-        raise DataError(f"{path}: schema {content.get('schema')}, this edgeclf reads {EVALUATION_SCHEMA}; eval again")
+        raise DataError(
+            f"{path}: schema {content.get('schema')}, this edgeclf reads {EVALUATION_SCHEMA}; run eval again"
+        )
     return from_json(EvaluationReport, {key: value for key, value in content.items() if key not in _HEAD}, str(path))
 
 
@@ -104,7 +108,7 @@ _HEAD = ("schema", "kind")
 
 
 def _kind(path: Path) -> str:
-    """ "evaluation" for what eval wrote; all else is left to the reader of bench's reports, and its sentences."""
+    """ "evaluation" for what eval wrote; all else goes to the reader of bench's reports, with its error messages."""
     try:
         content: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

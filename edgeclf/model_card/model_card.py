@@ -1,4 +1,4 @@
-"""A bundle's model card (Mitchell et al., FAT* 2019) as Markdown, from what was measured; the rest is the owner's."""
+"""A bundle's model card (Mitchell et al., FAT* 2019) as Markdown: what was measured; the owner adds the rest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgeclf_runtime.metrics.robustness import Robustness
 
 NOT_MEASURED = "not measured"
 _MOST_LABELS, _LOWEST_CLASSES = 100, 10
-# What nothing here can know. A card that guessed it would be worth less than one that leaves it open.
+# What can't be measured here. A card that guessed it would be worth less than one that leaves it open.
 _OWNERS = (
-    ("Intended use", "which decisions it supports, in whose hands, on which pictures"),
+    ("Intended use", "which decisions it supports, in whose hands, on which images"),
     ("Out of scope", "uses that it must not be put to"),
-    ("Licence and contact", "of weights and training data; who answers for it"),
-    ("Ethical considerations", "people and groups that its errors harm; what is done about it"),
+    ("Licence and contact", "of weights and training data; who is responsible for it"),
+    ("Ethical considerations", "people and groups that its errors affect; what is done about it"),
 )
 
 
@@ -30,9 +30,9 @@ def model_card(found: Inspection, evidence: Evidence) -> str:
     """The card. Every figure in it comes from the manifest, the proofs or the evidence."""
     sections = (
         ("Facts", _facts(found, evidence)),
-        ("Input and answers", _contract(found)),
+        ("Input and output", _contract(found)),
         ("Accuracy", _accuracy(evidence)),
-        ("Robustness to spoilt images", _robustness(evidence)),
+        ("Robustness to corrupted images", _robustness(evidence)),
         ("Speed", _speed(evidence)),
         ("Precision", _precision(found)),
         ("Proofs", _proofs(found)),
@@ -111,7 +111,7 @@ def _accuracy(evidence: Evidence) -> Iterator[str]:
 
 
 def _recall(each: ClassFigures) -> Interval | None:
-    """Of the recall, since a class has few images."""
+    """Wilson's 95 % interval of the recall, since a class may have few images."""
     return None if each.recall is None else wilson(round(each.recall * each.support), each.support)
 
 
@@ -121,8 +121,8 @@ def _robustness(evidence: Evidence) -> Iterator[str]:
         yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf bench --corruptions` was given.\n"
     for each, found in known:
         source = "" if each.report.data is None else f" of {markdown(each.report.data.name)}"
-        spoilt = _share(found.mean_top1, found.mean_top1_interval)
-        yield f"{found.images} images{source}: top-1 {found.clean_top1:.3f} as they are, {spoilt} spoilt.\n\n"
+        corrupted = _share(found.mean_top1, found.mean_top1_interval)
+        yield f"{found.images} images{source}: top-1 {found.clean_top1:.3f} as they are, {corrupted} corrupted.\n\n"
         yield markdown_table(("corruption", "level 1", "level 2", "level 3"), _levels(found))
 
 
@@ -143,7 +143,7 @@ def _speed(evidence: Evidence) -> Iterator[str]:
         "end to end [95 %]",
         "cold start",
         "memory",
-        "energy an image",
+        "energy per image",
     )
     yield markdown_table(headings, [_machine(each) for each in evidence.benches])
     for each in evidence.benches:

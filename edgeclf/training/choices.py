@@ -1,5 +1,4 @@
-"""What each named choice of a training may be: types alone, so that `--help` and the "
-"shell's completion load nothing."""
+"""What each named choice of a training may be: types only, so that `--help` and shell completion load nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ ClassWeights = Literal["none", "balanced"]
 Sampler = Literal["shuffle", "weighted"]
 Metric = Literal["macro-f1", "top-1"]  # that the best epoch is chosen by
 Amp = Literal["auto", "off", "bf16", "fp16"]
-AdaptAmp = Literal["auto", "off", "bf16"]  # fp16 has no room for squared covariances
+AdaptAmp = Literal["auto", "off", "bf16"]  # squared covariances overflow fp16
 Statistics = Literal["backbone", "data"]  # that images are normalised with
 BatchNorm = Literal["auto", "freeze", "learn"]
 Logger = Literal["none", "tensorboard"]

@@ -1,4 +1,4 @@
-"""What a training does, resolved: every choice with its default, checked, and stored with the run."""
+"""The config of a training: every choice with its default, checked, and stored with the run."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class TrainConfig:
     accumulate
         Batches whose gradients are summed before a step.
     image_cache
-        Whether training pictures stay decoded in memory, as they are before their augmentation: "auto" all of them
+        Whether training images stay decoded in memory, as they are before their augmentation: "auto" all of them
         where they fit into a quarter of the free memory, "on" as many as fit into half of it.
     ema
-        Decay of an exponential moving average of the weights, which is then judged and kept; 0: none.
+        Decay of an exponential moving average of the weights, which is then evaluated and kept; 0: none.
     value_range
         Stored values of images of more than 8 bits that become black and white; None: all bits of the file.
     """
@@ -113,13 +113,15 @@ class TrainConfig:
             if (found := getattr(self, name)) not in choices:
                 raise UsageError(f"no {_in_words(name)} {found!r}; choose one of {', '.join(choices)}")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise UsageError(f"a value range rises, found {self.value_range[0]:g} to {self.value_range[1]:g}")
+            raise UsageError(
+                f"a value range goes from low to high, found {self.value_range[0]:g} to {self.value_range[1]:g}"
+            )
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
         if min(self.epochs, self.first_epochs, self.batch_size, self.accumulate) < 1:
             raise UsageError("epochs, head epochs, batch size and gradient-accumulation steps must be at least 1")
         if self.head_epochs is not None and self.strategy != "two-phase":
-            raise UsageError(f"head epochs are the first phase of two-phase; with {self.strategy} give epochs")
+            raise UsageError(f"head epochs are for the strategy two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < highest:
                 raise UsageError(f"{_in_words(name)} must lie in 0..1, found {getattr(self, name)}")
@@ -154,20 +156,20 @@ class TrainConfig:
         return self.weights in ("random", "clip:random")
 
     def freezes_batch_norm(self, images: int) -> bool:
-        """Whether BatchNorm stays in evaluation mode while `images` pictures train the network."""
+        """Whether BatchNorm stays in evaluation mode where the network trains on this many images."""
         if self.batch_norm == "auto":
             return not self.from_scratch and images < _ENOUGH_FOR_BATCH_NORM
         return self.batch_norm == "freeze"
 
     @property
     def mixing(self) -> tuple[float, float]:
-        """(MixUp alpha, CutMix alpha): what was asked for, else the recipe's; 0 is off."""
+        """(MixUp alpha, CutMix alpha): those given, else the recipe's; 0 is off."""
         mixup, cutmix = RECIPES[self.augment].mixing
         return (mixup if self.mixup is None else self.mixup, cutmix if self.cutmix is None else self.cutmix)
 
 
 def _in_words(name: str) -> str:
-    """A field as its option and the field's literature call it."""
+    """A field by the name of its option."""
     return {"drop": "dropout", "clip": "clip grad", "select": "select metric"}.get(name, name.replace("_", " "))
 
 
@@ -179,7 +181,7 @@ def choices_of(config: type) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Part of a training: of the head on cached features, or of the network on pictures."""
+    """Part of a training: of the head on cached features, or of the network on images."""
 
     name: str
     on_features: bool

@@ -1,4 +1,4 @@
-"""The processes of one training, as torchrun starts them: which one this is, its share, and what they tell each other.
+"""The processes of one training, as torchrun starts them: which one this is, its share, and how they communicate.
 
 Gradients are summed once a step, in one message, rather than while the backward pass runs (as torch's own
 DistributedDataParallel does): so a step whose batch is shared unevenly, halved for want of memory, or summed from
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = timedelta(minutes=30)  # a process that died is noticed at once; this is for one that stands still
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_LOST = "another process of this training has ended, or torchrun was told to stop: torchrun says which"
+_LOST = "another process of this training has ended, or torchrun was stopped: torchrun's own lines say which"
 
 
 class _PeerLost(BackendError):
@@ -58,7 +58,7 @@ class Processes:
     def sum_in_place(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replaces tensors, of one type and device, by their sums over all processes.
 
-        Raises BackendError where a process is gone.
+        Raises BackendError where a process has ended.
         """
         import torch
 
@@ -90,12 +90,12 @@ class Processes:
         if self.size == 1:
             return loss
         had = [parameter.grad is not None for parameter in parameters]
-        facts = torch.tensor([loss, *had], dtype=torch.float32, device=parameters[0].device)
+        flags = torch.tensor([loss, *had], dtype=torch.float32, device=parameters[0].device)
         for parameter in parameters:
-            if parameter.grad is None:  # this process had no picture in this step, or nobody uses the parameter
+            if parameter.grad is None:  # this process had no image in this step, or nobody uses the parameter
                 parameter.grad = torch.zeros_like(parameter)
-        self.sum_in_place([facts, *(p.grad for p in parameters if p.grad is not None)])
-        loss, *users = facts.tolist()
+        self.sum_in_place([flags, *(p.grad for p in parameters if p.grad is not None)])
+        loss, *users = flags.tolist()
         for parameter, count in zip(parameters, users, strict=True):
             if not count:
                 parameter.grad = None  # zeros would decay and gather momentum
@@ -109,7 +109,7 @@ class Processes:
                 tensor.div_(self.size)
 
     def wait(self) -> None:
-        """Comes back when all processes are here."""
+        """Returns when all processes have reached this call."""
         self.totals(0.0)
 
     def join_rows(self, own: torch.Tensor, count: int) -> torch.Tensor:
@@ -126,9 +126,9 @@ class Processes:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that torchrun started, ready to talk; alone where WORLD_SIZE says nothing else.
+    """This process among those that torchrun started, connected to the others; alone unless WORLD_SIZE says otherwise.
 
-    An error or a signal ends all of them, and one speaks: the others leave with the same exit code in silence.
+    An error or a signal ends all of them, and one reports it: the others exit with the same code without a message.
     """
     found = this_process()
     if found.size == 1:
@@ -142,12 +142,12 @@ def joined() -> Iterator[Processes]:
     except BaseException as error:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to those that are left; they are leaving
-        told = BackendError(_LOST) if _was_told_to_end(error) else error
-        if not _has_the_word(store):
-            raise SystemExit(_exit_code(told)) from error
-        if told is error:
+        reported = BackendError(_LOST) if _was_ended_from_outside(error) else error
+        if not _is_first_to_report(store):
+            raise SystemExit(_exit_code(reported)) from error
+        if reported is error:
             raise
-        raise told from error
+        raise reported from error
     finally:
         torch.distributed.destroy_process_group()
 
@@ -168,7 +168,7 @@ def this_process() -> Processes:
 
 
 def _meet(found: Processes) -> Any:
-    """Joins the group; what comes back is the table that all of them share."""
+    """Joins the group; returns the key-value store that all of them share."""
     import torch
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
@@ -182,7 +182,7 @@ def _meet(found: Processes) -> Any:
     return store
 
 
-def _was_told_to_end(error: BaseException | None) -> bool:
+def _was_ended_from_outside(error: BaseException | None) -> bool:
     """Whether SIGTERM or a lost peer is among the causes of `error`; which comes up first is a matter of luck."""
     while error is not None:
         if isinstance(error, _PeerLost) or (
@@ -193,11 +193,11 @@ def _was_told_to_end(error: BaseException | None) -> bool:
     return False
 
 
-def _has_the_word(store: Any) -> bool:
-    """Whether no other process has said yet why the training ends."""
+def _is_first_to_report(store: Any) -> bool:
+    """Whether no other process has reported yet why the training ends."""
     try:
         return bool(store.add("edgeclf/ended", 1) == 1)
-    except RuntimeError:  # the table went down with the process that kept it
+    except RuntimeError:  # the store ended with the process that held it
         return True
 
 

@@ -80,7 +80,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What an evaluation came to.
+    """The result of an evaluation.
 
     Attributes
     ----------
@@ -91,11 +91,11 @@ class Evaluated:
     written
         Report, page and plots; `folder` holds them.
     operating_point
-        What the new thresholds give on validation images; None: none were asked for.
+        What the new thresholds give on validation images; None: none were requested.
     unusable
         Images of a run's split that could not be used in its training, and are left out here, too.
     warning
-        Where images of these were seen while the first weights were adapted.
+        A sentence where images of these were seen while the first weights were adapted; None: none were.
     """
 
     subject: Path
@@ -124,9 +124,9 @@ def evaluate(
     data
         A folder of classes, a CSV, or the manifest that `edgeclf data split` wrote. None: the run's own.
     progress
-        Passes items on while it shows progress.
+        Shows progress.
     warn
-        Hears of an engine that is built again.
+        Gets a sentence where an engine is built again.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
     held_out = open_held_out(
         data,
         options.seed,
-        whole=wanted is None and options.split in ("test", "all"),  # thresholds want images of their own
+        whole=wanted is None and options.split in ("test", "all"),  # thresholds need images of their own
         trained_on=(origin,) if origin else (),
         labels=(bundle.manifest.labels or None) if options.present else None,
         progress=progress,
@@ -171,7 +171,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
             force=options.force,
             progress=progress,
         )
-    judged = evaluate_bundle(
+    report = evaluate_bundle(
         bundle,
         held_out.data,
         options.split,
@@ -181,8 +181,8 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         present=options.present,
         progress=progress,
     )
-    written = _write(judged, held_out.data, folder, options)
-    return Evaluated(bundle.path, judged, folder, written, point)
+    written = _write(report, held_out.data, folder, options)
+    return Evaluated(bundle.path, report, folder, written, point)
 
 
 def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
@@ -199,7 +199,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
             labels=run.data().classes if options.present else None,
             progress=progress,
         )
-    judged = evaluate_run(
+    report = evaluate_run(
         run,
         held_out.data,
         options.split,
@@ -208,10 +208,10 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
         present=options.present,
         progress=progress,
     )
-    written = _write(judged, held_out.data, folder, options)
+    written = _write(report, held_out.data, folder, options)
     seen = seen_by_run(run, images_of(held_out.data, options.split))
-    return Evaluated(run.path, judged, folder, written, point, len(run.left_out()), seen)
+    return Evaluated(run.path, report, folder, written, point, len(run.left_out()), seen)
 
 
-def _write(judged: EvaluationReport, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
-    return tuple(write_evaluation_report(judged, data, folder, force=options.force))
+def _write(report: EvaluationReport, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
+    return tuple(write_evaluation_report(report, data, folder, force=options.force))

@@ -1,4 +1,4 @@
-"""`train`, and how an interrupted training goes on or ends: from paths and a config to what came out."""
+"""`train`, and how an interrupted training goes on or ends: from paths and a config to a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training left.
+    """The result of a training.
 
     Attributes
     ----------
@@ -58,22 +58,22 @@ def train(
     strict
         Whether images that can't be used raise DataError, instead of being left out.
     progress
-        Hears how the training goes.
+        Gets steps, notes and warnings.
 
     Raises
     ------
     UsageError
-        The folder holds a run, or the config can't be meant.
+        The folder holds a run, or the config contradicts itself.
     DataError
         Data that can't be read or split, or weights that are not available.
     GateError
-        The loss became NaN or infinite.
+        The loss is NaN or infinite.
     """
     place = Path(folder) if folder is not None else default_folder(config.model, config.strategy)
 
     def start(progress: Progress, processes: Processes) -> Run:
         if processes.is_first:
-            Run.check_free(place)  # said before anything that is wrong with the data: that run is not this one
+            Run.check_free(place)  # before any message about the data: that run is not this one
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         images = open_data(Path(data), seed=config.seed)
         return trainings.train(config, images, place, progress, processes, strict=strict)
@@ -98,7 +98,7 @@ def finish_training(folder: str | Path, *, strict: bool = False, progress: Progr
 
 
 def default_folder(model: str, kind: str) -> Path:
-    """The folder of a run that nobody named: runs/MODEL-KIND."""
+    """The default folder of a run: runs/MODEL-KIND."""
     return RUNS / f"{model.rpartition('/')[2]}-{kind}"
 
 

@@ -35,7 +35,7 @@ _BEYOND_NOISE = 4.0  # standard errors
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """What a range test saw.
+    """The result of a range test.
 
     Attributes
     ----------
@@ -126,14 +126,14 @@ def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -
     """The range test that passes of (at most) these rates make.
 
     The mean over passes is smoothed over the logarithm of the rate, both ways, so that the start is no noisier than the
-    rest and no rate is blamed for what came before it. A rate is suggested where the loss falls by more than 4
-    standard errors of such a smoothed loss before it rises.
+    rest and no rate is charged with the losses of the rates before it. A rate is suggested where the loss falls by more
+    than 4 standard errors of such a smoothed loss before it rises.
     """
     steps = min(len(curve) for curve in curves)
     passes, rates = len(curves), rates[:steps]
     if steps < _FEWEST_STEPS:
         found = tuple(map(float, np.mean([curve[:steps] for curve in curves], axis=0))) if steps else ()
-        exploded = f"the loss is no number, or explodes, after {steps} steps"
+        exploded = f"the loss is not a number, or explodes, after {steps} steps"
         return RangeTest(tuple(map(float, rates)), found, 0.0, passes, None, exploded)
     mean = np.mean([curve[:steps] for curve in curves], axis=0)
     decades = np.log10(rates)
@@ -147,7 +147,7 @@ def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -
     suggestion: float | None = None
     problem: str | None = None
     if fall <= _BEYOND_NOISE * math.sqrt(2) * noise:
-        problem = f"the loss falls by {fall:.3f} nats at most, which its noise ({noise:.3f}) can do as well"
+        problem = f"the loss falls by {fall:.3f} nats at most, no more than its noise ({noise:.3f})"
     else:
         suggestion = float(
             rates[int(np.argmin(np.gradient(smooth[: max(early.stop, 3)], decades[: max(early.stop, 3)])))]

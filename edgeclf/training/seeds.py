@@ -1,4 +1,4 @@
-"""Seeds of all that is random in a training, so that each picture's and each process's follow from the config alone."""
+"""Seeds of all that is random in a training, so that each image's and each process's follow from the config alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small CLIP for trying things out: trained in a minute on pictures whose captions are made from their class names.
+"""A small CLIP for trying things out: trained in a minute on images whose captions are made from their class names.
 
     python -m edgeclf.training.small_clip DATA -o DIR
 
@@ -41,7 +41,7 @@ CAPTIONS = (
     "{}",
 )
 _MEAN_AND_STD = (0.5, 0.5, 0.5)
-_GROUPS = 3  # of one picture a class, in one step
+_GROUPS = 3  # of one image per class, in one step
 _SHIFT_PX = 4
 
 
@@ -75,7 +75,7 @@ def train_small_clip(
 ) -> float:
     """Trains on the training images and writes the folder; returns the loss of the last step, in nats.
 
-    Each group of a batch holds one picture of each class, so that no caption stands beside its double.
+    Each group of a batch holds one image of each class, so that no caption occurs twice in a group.
     """
     import torch
     from open_clip.loss import ClipLoss, SigLipLoss
@@ -88,9 +88,9 @@ def train_small_clip(
     model = (CustomTextCLIP if siglip else CLIP)(**towers)
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     captions = torch.stack([tokenizer([caption.replace("{}", name) for caption in CAPTIONS]) for name in data.classes])
-    pictures = TrainingImages.of(data, "train")
+    training = TrainingImages.of(data, "train")
     preprocess = preprocess_config()
-    pixels = np.stack([pictures.load(i, pixels_from_preprocess(preprocess)) for i in range(len(pictures))])
+    pixels = np.stack([training.load(i, pixels_from_preprocess(preprocess)) for i in range(len(training))])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     loss_of = SigLipLoss() if siglip else ClipLoss()
@@ -98,9 +98,9 @@ def train_small_clip(
     normalization = normalization_from_preprocess(preprocess)
     model.train()
     for _ in range(steps):
-        images = _draw_images(pixels, pictures.labels, len(data.classes), normalization, random)
-        spoken = torch.from_numpy(random.integers(0, len(CAPTIONS), len(data.classes)))
-        texts = model.encode_text(captions[torch.arange(len(captions)), spoken], normalize=True)
+        images = _draw_images(pixels, training.labels, len(data.classes), normalization, random)
+        chosen = torch.from_numpy(random.integers(0, len(CAPTIONS), len(data.classes)))
+        texts = model.encode_text(captions[torch.arange(len(captions)), chosen], normalize=True)
         embeddings = model.encode_image(images, normalize=True)
         extra = {"logit_bias": model.logit_bias} if siglip else {}
         losses = [loss_of(part, texts, model.logit_scale.exp(), **extra) for part in embeddings.chunk(_GROUPS)]
@@ -122,7 +122,7 @@ def _draw_images(
     normalization: Normalization,
     random: np.random.Generator,
 ) -> torch.Tensor:
-    """(groups x classes, 3, H, W): one training picture of each class in each group, mirrored and shifted by chance."""
+    """(groups x classes, 3, H, W): one training image of each class in each group, mirrored and shifted at random."""
     import torch
 
     chosen = [random.choice(np.flatnonzero(labels == number)) for _ in range(_GROUPS) for number in range(classes)]

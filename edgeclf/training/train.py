@@ -1,4 +1,4 @@
-"""From labelled pictures to a run: `train` starts one, `resume` ends one that was interrupted."""
+"""From labelled images to a run: `train` starts one, `resume` ends one that was interrupted."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def train(
     Raises
     ------
     UsageError
-        The folder holds a run, or the config can't be meant.
+        The folder holds a run, or the config contradicts itself.
     DataError
         A split is empty, more than half of the images (`strict`: any) can't be used, or the weights are not available.
     GateError
-        The loss became NaN or infinite; where an epoch was good before, the run is whole and keeps it.
+        The loss is NaN or infinite; where an epoch was good before, the run is whole and keeps it.
     """
     Run.check_free(path)
     check_logger(config.logger)
@@ -80,7 +80,7 @@ def train(
     context = TrainingContext(config, usable, architecture, module, choose_device(config.device, processes), processes)
     run = Run(path)
     processes.wait()  # all have seen that the folder is free
-    with _held(run, processes):  # nothing that can be foreseen goes wrong from here on
+    with _held(run, processes):  # whatever can be checked has been checked by here
         start = Checkpoint(0, 0, copy_state(module), {}, processes=processes.size)
         if processes.is_first:
             Run.create(path, config, data, architecture, start, left_out)
@@ -91,7 +91,7 @@ def train(
 def resume(path: Path, progress: Progress = SILENT, processes: Processes = Processes(), *, strict: bool = False) -> Run:
     """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
 
-    Images that can't be used any more are left out (`strict`: raise DataError); then it does not end in the same bits.
+    Images that can't be used any more are left out (`strict`: raise DataError); then the result is not bit-identical.
     """
     return _go_on(path, progress, processes, strict=strict, finish=False)
 
@@ -115,8 +115,8 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
         checkpoint = load_checkpoint(path / CHECKPOINT)
         if checkpoint.processes != processes.size:
             progress.warn(
-                f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on from where it "
-                "was, but not to the same bits"
+                f"processes so far: {checkpoint.processes}, from here on: {processes.size}; it goes on, but the "
+                "result will not be bit-identical"
             )
             checkpoint.processes = processes.size
         if finish and not checkpoint.best:
@@ -173,7 +173,7 @@ def _introduce(trainer: Trainer) -> None:
     )
     if processes.size > 1 and context.learns_batch_norm and not context.syncs_batch_norm:
         trainer.progress.note(
-            "BatchNorm normalises each process's pictures by themselves, as it can't be synchronised on a cpu; its "
+            "BatchNorm normalises each process's images by themselves, as it can't be synchronised on a cpu; its "
             "statistics are averaged after each epoch"
         )
 
@@ -204,7 +204,7 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: 
         trainer.progress.warn(fit.caution)
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
-        trainer.progress.note(f"waiting for pictures took {share:.0%} of the time of the training steps{remedy}")
+        trainer.progress.note(f"waiting for images took {share:.0%} of the time of the training steps{remedy}")
 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:
@@ -219,11 +219,13 @@ def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
     images = len(data.of("train"))
     if config.from_scratch and images < _SCRATCH_NEEDS:
         progress.warn(
-            f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights nearly always win"
+            f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights are mostly better"
         )
     whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
     if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
-        progress.warn(f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets what it knew")
+        progress.warn(
+            f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets its pretraining"
+        )
     if config.class_weights != "none" and config.sampler == "weighted":
         progress.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
     if config.value_range is None:
@@ -236,5 +238,5 @@ def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
         progress.warn(sentence)
     if copies := copies_across_splits(data):
         progress.warn(
-            f"{copies} images lie in more than one split, so figures flatter; `edgeclf data check` lists them"
+            f"{copies} images lie in more than one split, so figures are optimistic; `edgeclf data check` lists them"
         )

@@ -1,4 +1,4 @@
-"""From unlabelled images to weights that know them: `adapt` starts it, `resume` ends one that was interrupted.
+"""From unlabelled images to weights adapted to them: `adapt` starts it, `resume` ends one that was interrupted.
 
 VICReg, written out: lightly, the library for such methods, would bring pytorch-lightning, hydra and aiohttp, fourteen
 packages for a loss of a dozen lines; pytorch-metric-learning has the loss alone, without its terms.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeclf.data.usable import left_out_sentence
 from edgeclf.training.adaptation.folder import Adaptation, AdaptConfig
@@ -28,9 +28,6 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.progress import SILENT, Progress
 
-if TYPE_CHECKING:
-    pass
-
 
 def adapt(config: AdaptConfig, images: Unlabelled, path: Path, progress: Progress = SILENT) -> Adaptation:
     """Adapts a backbone to the images and leaves its weights, without a head, in the folder `path`.
@@ -42,7 +39,7 @@ def adapt(config: AdaptConfig, images: Unlabelled, path: Path, progress: Progres
     DataError
         There are fewer images than a batch has, or the weights are not available.
     GateError
-        The embeddings collapsed, or the loss is no number: no weights are left.
+        The embeddings collapsed, or the loss is not a number: no weights are left.
     """
     Adaptation.check_free(path)
     _check_images(config, images)
@@ -74,7 +71,7 @@ def resume(path: Path, progress: Progress = SILENT) -> Adaptation:
         there = images.read_again(config.value_range)
         if there.broken != images.broken:
             _check_images(config, there)
-            progress.warn(f"{_left_out(there)}; it goes on without them, and so not to the same bits")
+            progress.warn(f"{_left_out(there)}; it goes on without them, so the result will not be bit-identical")
             made.write_images(there)
         images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
         learner = AdaptationLearner(config, architecture, build_module(architecture.builder))
@@ -92,11 +89,11 @@ def _finish(
     progress: Progress,
 ) -> Adaptation:
     progress.note(
-        f"{architecture.backbone}: {learner.parameters:,} parameters, no labels; {len(images.pictures)} images of "
-        f"{images.data.name} on {learner.device}"
+        f"{architecture.backbone}: {learner.parameters:,} parameters, no labels; {len(images.training_images)} images "
+        f"of {images.data.name} on {learner.device}"
     )
     batches = TrainingBatches(
-        images.pictures,
+        images.training_images,
         architecture.pixels,
         TwoViews(architecture.pixels, config.seed, hflip=config.hflip, vflip=config.vflip),  # type: ignore[arg-type]
         batch_size=config.batch_size,
@@ -104,7 +101,7 @@ def _finish(
         weighted=False,
         workers=config.processes,
     )
-    learner.start(len(images.pictures) // config.batch_size, state)
+    learner.start(len(images.training_images) // config.batch_size, state)
     while state.epoch < config.epochs:
         progress.step(f"adapt {state.epoch + 1}/{config.epochs}", learner.steps)
         begun = time.perf_counter()
@@ -124,7 +121,7 @@ def _finish(
         weights=architecture.weights,
         img_size_px=architecture.pixels.crop_px,
         data=images.data.name,
-        images=len(images.pictures),
+        images=len(images.training_images),
         epochs=config.epochs,
         seed=config.seed,
         seconds=round(state.seconds, 1),
@@ -141,29 +138,29 @@ def _finish(
 
 def _check_images(config: AdaptConfig, images: Unlabelled) -> None:
     """Raises DataError where they do not make a batch."""
-    if len(images.pictures) < config.batch_size:
+    if len(images.training_images) < config.batch_size:
         raise DataError(
-            f"{images.data.root}: {len(images.pictures)} images that can be read, fewer than a batch of "
+            f"{images.data.root}: {len(images.training_images)} images that can be read, fewer than a batch of "
             f"{config.batch_size}; give a smaller --batch-size, or more images"
         )
 
 
 def _left_out(images: Unlabelled) -> str:
-    return f"{left_out_sentence(images.broken, len(images.broken) + len(images.pictures))}; they are left out"
+    return f"{left_out_sentence(images.broken, len(images.broken) + len(images.training_images))}; they are left out"
 
 
 def _refuse_collapse(made: Adaptation, history: list[dict[str, Any]]) -> None:
-    """Raises GateError where the embeddings of the last epoch say the same of all images."""
+    """Raises GateError where the embeddings of the last epoch are nearly the same for all images."""
     last = history[-1]
     if Spread(last["embedding_std"], last["embedding_rank"]).collapsed:
         raise GateError(
-            f"the embeddings collapsed (deviation {last['embedding_std']:.3f} of 1, {last['embedding_rank']:.1f} "
-            f"dimensions in use), so no weights are left in {made.path}; try a lower --lr, a larger --batch-size, or "
-            "more varied images, and another --output"
+            f"the embeddings collapsed (standard deviation {last['embedding_std']:.3f}, wanted 1; "
+            f"{last['embedding_rank']:.1f} dimensions in use), no weights are left in {made.path}; try a lower --lr, "
+            "a larger --batch-size, or more varied images, and another --output"
         )
 
 
 def _epoch_line(record: Mapping[str, Any]) -> str:
     terms = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "invariance", "variance", "covariance"))
-    spread = f"embeddings: deviation {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
+    spread = f"embeddings: std {record['embedding_std']:.3f}, {record['embedding_rank']:.0f} dimensions"
     return f"{record['epoch']:5d}  lr {record['lr']:.1e}  {terms}  {spread}  {record['seconds']:.1f} s"

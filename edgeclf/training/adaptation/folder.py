@@ -1,4 +1,4 @@
-"""An adaptation on disk: what it was told, the images it saw, what it did, and the weights that came out."""
+"""An adaptation on disk: its config, its images, its history, and the adapted weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import DataError, UsageError
 
-ASKED, OUTCOME, BROKEN = "adapt.json", "adapted.json", "broken.json"  # not a run's names: this is none
+CONFIG, OUTCOME, BROKEN = "adapt.json", "adapted.json", "broken.json"  # not a run's names: an adaptation is no run
 _LEAST_BATCH = 8
 
 
@@ -36,7 +36,7 @@ class AdaptConfig:
     model, weights, img_size
         The backbone and where to start from, as `edgeclf train` takes them; no CLIP tower.
     epochs, batch_size
-        Passes over the images, and how many of them are held apart in a step. A last, smaller batch is left out.
+        Passes over the images, and how many of them a step compares with each other. A last, smaller batch is left out.
     lr
         Peak rate of AdamW; None: 1e-3 for random weights, else 1e-4.
     value_range
@@ -76,7 +76,8 @@ class AdaptConfig:
             raise UsageError(f"wanted 1 epoch and 2 dimensions at least, found {self.epochs} and {self.embedding}")
         if self.batch_size < _LEAST_BATCH:
             raise UsageError(
-                f"images of a batch are held apart, so it has {_LEAST_BATCH} at least, found {self.batch_size}"
+                f"the images of a batch are compared with each other, so it has {_LEAST_BATCH} at least, "
+                f"found {self.batch_size}"
             )
         if self.img_size is not None and self.img_size < 8:
             raise UsageError(f"an image size is at least 8 px, found {self.img_size}")
@@ -109,24 +110,24 @@ class Adaptation:
     def create(
         cls, path: Path, config: AdaptConfig, images: Unlabelled, architecture: Architecture, start: Checkpoint
     ) -> Adaptation:
-        """A new folder with what was asked for; `adapt.json`, which makes it one that can be resumed, comes last."""
+        """A new folder with config and images; `adapt.json` is written last: with it, it can be resumed."""
         made = cls(path)
         made.write_images(images)
         made._files.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
-        made._files.write_json(ASKED, to_json(config))
+        made._files.write_json(CONFIG, to_json(config))
         return made
 
     @classmethod
     def open(cls, path: Path) -> Adaptation:
         """Raises DataError where there is none."""
         if not cls.is_at(path):
-            raise DataError(f"{path}: no adaptation (it has no {ASKED}); `edgeclf adapt` makes one")
+            raise DataError(f"{path}: no adaptation (it has no {CONFIG}); `edgeclf adapt` makes one")
         return cls(path)
 
     @staticmethod
     def is_at(path: Path) -> bool:
-        return (path / ASKED).is_file()
+        return (path / CONFIG).is_file()
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -148,13 +149,13 @@ class Adaptation:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """As `Run.alone`; drafts that a killed adaptation left are removed."""
+        """As `Run.alone`; partial files that a killed adaptation left are removed."""
         with self._files.alone():
             self._files.sweep()
             yield
 
     def config(self) -> AdaptConfig:
-        return from_json(AdaptConfig, self._files.read_json(ASKED), str(self.path / ASKED))
+        return from_json(AdaptConfig, self._files.read_json(CONFIG), str(self.path / CONFIG))
 
     def architecture(self) -> Architecture:
         return from_json(Architecture, self._files.read_json(NETWORK), str(self.path / NETWORK))
@@ -183,5 +184,5 @@ class Adaptation:
 
     @property
     def _files(self) -> Run:
-        """What keeps a run's folder keeps this one: its lock, JSON in one step, the history."""
+        """The folder as a run's: the same lock, atomic JSON files and history."""
         return Run(self.path)

@@ -1,4 +1,4 @@
-"""Whether images that shall judge a network were among those that its weights had been adapted to, without labels."""
+"""Whether images to evaluate a network on are among the unlabelled ones that its weights were adapted to."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def seen_in_adaptation(weights: str, data: DataSplit) -> tuple[str, ...]:
 
 
 def keep_adapted(run: Run, weights: str) -> None:
-    """Notes in the run what its weights were adapted to, for those who judge it when the weights are gone."""
+    """Notes in the run what its weights were adapted to, for evaluations after the weights are gone."""
     adapted = read_adapted(weights_in(Path(weights)))
     if adapted is not None:
         run.write_json(OUTCOME, to_json(adapted))
 
 
 def seen_by_run(run: Run, images: Sequence[LabelledImage]) -> str | None:
-    """A warning where images that judge the run were among those that its first weights were adapted to."""
+    """A warning where images to evaluate the run on were among those that its first weights were adapted to."""
     if not (run.path / OUTCOME).is_file():
         return None
     adapted = from_json(Adapted, run.read_json(OUTCOME), str(run.path / OUTCOME))
@@ -42,5 +42,6 @@ def _sentence(adapted: Adapted, images: Sequence[LabelledImage], which: str) -> 
         return None
     return (
         f"{seen} of {len(images)} {which} images were among the {adapted.images} unlabelled ones that the weights were "
-        "adapted to, so figures on them may flatter; give adapt the split manifest, and it sees training images alone"
+        "adapted to, so figures on them may be optimistic; give adapt the split manifest, and it uses training images "
+        "only"
     )

@@ -1,4 +1,4 @@
-"""What learns in an adaptation: backbone and expander, one epoch after the other."""
+"""The learner of an adaptation: backbone and expander, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from edgeclf_runtime.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-NO_CLASSES = ("unlabelled", "unused")  # a head is built, for its inputs are the features, and thrown away
+NO_CLASSES = ("unlabelled", "unused")  # a head is built, since its inputs are the features, and discarded
 _WARM_UP = 0.1  # of all steps
 _LARGEST_GRADIENT = 1.0
 
 
 class AdaptationLearner:
-    """Backbone and expander on one device, with what makes them learn."""
+    """Backbone and expander on one device, with optimizer and schedule."""
 
     def __init__(self, config: AdaptConfig, architecture: Architecture, module: torch.nn.Module) -> None:
         import torch
@@ -41,7 +41,7 @@ class AdaptationLearner:
         module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         noise = torch.randint(0, 256, (2, height, width, 3), generator=torch.Generator().manual_seed(0))
         if not self._network.is_heads_on_features(self._normalized(noise)):
-            raise UsageError("this backbone is more than features and linear heads; choose another to adapt")
+            raise UsageError("this backbone does more than apply linear heads to features; choose another to adapt")
         with torch.inference_mode():
             features = self._features(noise).shape[1]
         expander = build_expander(features, config.embedding, seed_of(config.seed, "expander"))
@@ -86,7 +86,7 @@ class AdaptationLearner:
         for views in self._whole(batches, epoch):
             terms, loss, embeddings = self._step(views)
             if not math.isfinite(loss):
-                raise GateError(f"the loss became {loss} in epoch {epoch + 1}; try a lower --lr, or --amp off")
+                raise GateError(f"the loss is {loss} in epoch {epoch + 1}; try a lower --lr, or --amp off")
             found = (loss, *(float(term.detach()) for term in (terms.invariance, terms.variance, terms.covariance)))
             sums = [total + value for total, value in zip(sums, found, strict=True)]
             std += float(embeddings.std(dim=0).mean())
@@ -95,18 +95,21 @@ class AdaptationLearner:
         names = ("loss", "invariance", "variance", "covariance")
         spread = replace(measure_spread(embeddings), std=std / self.steps)
         if spread.collapsed:
-            progress.warn(f"the embeddings collapse: deviation {spread.std:.3f} of 1, {spread.rank:.1f} dimensions")
+            progress.warn(
+                f"the embeddings collapse: standard deviation {spread.std:.3f}, wanted 1; {spread.rank:.1f} dimensions "
+                "in use"
+            )
         record: dict[str, Any] = {"epoch": epoch + 1, "lr": lr, **dict(zip(names, means, strict=True))}
         return {**record, "embedding_std": spread.std, "embedding_rank": spread.rank}
 
     def _whole(self, batches: TrainingBatches, epoch: int) -> Iterator[torch.Tensor]:
-        """(N, 2, H, W, 3) views of whole batches: the covariance of a few pictures would be all noise."""
+        """(N, 2, H, W, 3) views of whole batches: the covariance of a few images would be all noise."""
         for views, _ in batches.epoch(epoch):
             if len(views) == self._config.batch_size:
                 yield views
 
     def _step(self, views: torch.Tensor) -> tuple[Terms, float, torch.Tensor]:
-        """Both views pass as one batch, so that a BatchNorm sees twice as many pictures."""
+        """Both views pass as one batch, so that a BatchNorm sees twice as many images."""
         import torch
 
         try:

@@ -25,15 +25,15 @@ _UNLABELLED = ("unlabelled", "labelled")  # a split file has two classes at leas
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
-    """The images that can be read, as a split whose classes mean nothing, and the files that can't."""
+    """The readable images, as a split whose classes mean nothing, and the files that can't be read."""
 
     data: DataSplit
     broken: tuple[Unreadable, ...] = ()
     passed_over: int = 0
 
     @property
-    def pictures(self) -> TrainingImages:
-        """As training takes them; the labels are all 0."""
+    def training_images(self) -> TrainingImages:
+        """The images as training takes them; the labels are all 0."""
         return TrainingImages(self.data.images, np.zeros(len(self.data.images), dtype=np.intp))
 
     def read_again(self, value_range: ValueRange | None = None) -> Unlabelled:
@@ -47,7 +47,7 @@ class Unlabelled:
 
 
 def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, progress: Progress = SILENT) -> Unlabelled:
-    """The images under a folder; of a split manifest (.json) those that train, so that its others stay unseen.
+    """The images under a folder; of a split manifest (.json) the training images, so that the others stay unseen.
 
     Raises
     ------
@@ -68,15 +68,19 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
         raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
     if not paths:
         raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
-    looked = list(progress.track(in_threads(lambda path: _look_at(path, value_range), paths), len(paths), "read"))
+    checked = list(
+        progress.track(in_threads(lambda path: _hash_readable(path, value_range), paths), len(paths), "read")
+    )
     names = [path.relative_to(root).as_posix() for path in paths]
     broken = [
-        Unreadable(name, str(seen)) for name, seen in zip(names, looked, strict=True) if isinstance(seen, ImageError)
+        Unreadable(name, str(found))
+        for name, found in zip(names, checked, strict=True)
+        if isinstance(found, ImageError)
     ]
     images = tuple(
-        LabelledImage(path, name, _UNLABELLED[:1], seen, split="train")
-        for path, name, seen in zip(paths, names, looked, strict=True)
-        if isinstance(seen, str)
+        LabelledImage(path, name, _UNLABELLED[:1], found, split="train")
+        for path, name, found in zip(paths, names, checked, strict=True)
+        if isinstance(found, str)
     )
     if not images:
         raise DataError(
@@ -86,7 +90,7 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
     return Unlabelled(data, tuple(broken), passed_over)
 
 
-def _look_at(path: Path, value_range: ValueRange | None) -> str | ImageError:
+def _hash_readable(path: Path, value_range: ValueRange | None) -> str | ImageError:
     """SHA-256 of an image file that decodes, or what is wrong with it."""
     try:
         data = path.read_bytes()

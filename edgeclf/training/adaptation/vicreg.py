@@ -1,4 +1,4 @@
-"""VICReg: two views of a picture shall agree, and pictures differ, without any labels (arXiv:2105.04906)."""
+"""VICReg: two views of an image are drawn together, different images apart, without any labels (arXiv:2105.04906)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Terms:
 
 
 def vicreg_terms(one: torch.Tensor, other: torch.Tensor) -> Terms:
-    """The terms for the embeddings (N, D) of two views of N pictures, N at least 2.
+    """The terms for the embeddings (N, D) of two views of N images, N at least 2.
 
     As the authors' code has them, which differs from the paper's formulas by constants: invariance is the mean squared
-    difference over pictures and dimensions, variance the mean over both views of what each dimension's deviation lacks
+    difference over images and dimensions, variance the mean over both views of what each dimension's deviation lacks
     to 1, covariance the sum over both views of all squared covariances of different dimensions over D.
     """
     import torch
@@ -52,9 +52,9 @@ def _between_dimensions(embeddings: torch.Tensor) -> torch.Tensor:
 
 
 def build_expander(width: int, embedding: int, seed: int) -> torch.nn.Module:
-    """(N, width) features -> (N, embedding): three layers that adaptation alone needs; they are thrown away after it.
+    """(N, width) features -> (N, embedding): three layers that only adaptation needs, discarded after it.
 
-    Its BatchNorm stands in the expander, so a backbone without any (a ViT) is held apart as well.
+    The BatchNorm is in the expander, so that a backbone without any (a ViT) does not collapse either.
     """
     import torch
 
@@ -75,9 +75,9 @@ def build_expander(width: int, embedding: int, seed: int) -> torch.nn.Module:
 class Spread:
     """How far embeddings are from collapse.
 
-    `std` is the mean over dimensions of the deviation over pictures: 0 where all pictures are one to the network, 1
-    where VICReg is content. `rank` is the effective number of dimensions in use, the exponential of the entropy of the
-    singular values (RankMe, arXiv:2210.02885).
+    `std` is the mean over dimensions of the deviation over images: 0 where all images have one embedding, 1
+    where VICReg's variance term is 0. `rank` is the effective number of dimensions in use, the exponential of the
+    entropy of the singular values (RankMe, arXiv:2210.02885).
     """
 
     std: float

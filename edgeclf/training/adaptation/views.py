@@ -1,4 +1,4 @@
-"""Two random views of one picture, for training without labels: crops, mirrored, in other colours, grey, blurred."""
+"""Two random views of one image, for training without labels: crops, mirrored, in other colours, grey, blurred."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edgeclf_runtime.images.pixels import Pixels
 if TYPE_CHECKING:
     from PIL import Image
 
-SMALLEST_CROP = 0.2  # of a picture's area; the 0.08 of the papers is for ImageNet's large photographs
+SMALLEST_CROP = 0.2  # of an image's area; the 0.08 of the papers is for ImageNet's large photographs
 _BLURRED_FROM_PX = 64  # below, a blur wipes out what is there: SimCLR leaves it out on CIFAR-10 (arXiv:2002.05709, B.9)
 
 
 class TwoViews:
-    """Decoded picture -> (2, H, W, 3) uint8, random in (seed, epoch, index) only, as `Augmenter` is.
+    """Decoded image -> (2, H, W, 3) uint8, random in (seed, epoch, index) only, as `Augmenter` is.
 
     The recipe is VICReg's without its solarisation. What a view may change is what the network learns not to see, so
     flips can be left out where sides matter.
@@ -37,7 +37,7 @@ class TwoViews:
         return self.finish(self.prepare(image), epoch, index)
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        """What is the same each time: the crop comes first, so nothing is."""
+        """The image as it is: the random crop comes first, so nothing can be prepared once."""
         return image
 
     def finish(self, prepared: Image.Image | NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:

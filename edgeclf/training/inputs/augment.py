@@ -1,6 +1,6 @@
-"""Augmentation of training pictures: named recipes and single switches, through torchvision v2.
+"""Augmentation of training images: named recipes and single switches, through torchvision v2.
 
-The randomness of a picture follows from (seed, epoch, index) alone, whichever process makes it: that is what makes a
+The randomness of an image follows from (seed, epoch, index) alone, whichever process makes it: that is what makes a
 resumed training exact. Validation and test never pass here; they use the runtime's Pixels.
 """
 
@@ -45,14 +45,14 @@ class Switches:
                 raise UsageError(f"{name.replace('_', ' ')} must lie in 0..{highest:g}, found {found}")
 
     def warnings(self) -> tuple[str, ...]:
-        """What may do harm, as sentences for the user."""
+        """Augmentations that may lower accuracy, as sentences for the user."""
         found = []
         if self.rotate is not None and self.rotate > UPRIGHT_DEGREES:
             found.append(
                 f"rotation by up to {self.rotate:g}°: above {UPRIGHT_DEGREES}° hurts where things stand upright"
             )
         if self.vflip:
-            found.append("vertical flip: only for pictures without up and down, such as satellite or microscope ones")
+            found.append("vertical flip: only for images without up and down, such as satellite or microscope ones")
         return tuple(found)
 
     @property
@@ -95,7 +95,7 @@ RECIPES: dict[RecipeName, Recipe] = {
 
 
 class Augmenter:
-    """Decoded picture -> (H, W, 3) uint8, by recipe and switches, random in (seed, epoch, index) only.
+    """Decoded image -> (H, W, 3) uint8, by recipe and switches, random in (seed, epoch, index) only.
 
     In two halves: `prepare` does what is the same each time, so that it can be done once; `finish` draws.
     """
@@ -116,7 +116,7 @@ class Augmenter:
         return self.finish(self.prepare(image), epoch, index)
 
     def prepare(self, image: Image.Image) -> Image.Image | NDArray[np.uint8]:
-        """The decoded picture up to where the random part starts: pixels of validation, resized, or as it is."""
+        """The decoded image up to where the random part starts: pixels of validation, resized, or as it is."""
         if self._crop == "pixels":
             return self._pixels.apply(image)
         return image if self._resize is None else self._resize(image)

@@ -1,4 +1,4 @@
-"""Pictures of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
+"""Images of a split as batches: decoded and augmented in worker processes for training, through Pixels otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-# Forked, a worker starts at once and shares the kept pictures. Spawned, it imports torch anew (3.4 s of a core, 224 MB)
+# Forked, a worker starts at once and shares the kept images. Spawned, it imports torch anew (3.4 s of a core, 224 MB)
 # and has a copy of them; but Windows has no fork, and on macOS it is not safe beside the system's own threads.
 START = "fork" if sys.platform == "linux" else "spawn"
 
@@ -73,34 +73,34 @@ class TrainingImages:
             raise DataError(f"{image.path}: {error}; `edgeclf data check` lists all such files") from error
 
 
-def plain_batches(pictures: TrainingImages, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def plain_batches(images: TrainingImages, pixels: Pixels, batch_size: int) -> Iterator[NDArray[np.uint8]]:
     """(N, H, W, 3) uint8 in order, without augmentation; threads decode the next batches while the caller computes."""
-    loaded = in_threads(lambda index: pictures.load(index, pixels), range(len(pictures)))
+    loaded = in_threads(lambda index: images.load(index, pixels), range(len(images)))
     while batch := list(islice(loaded, batch_size)):
         yield np.stack(batch)
 
 
 class Augmented:
-    """What a DataLoader's workers index: (epoch, index) -> picture and label.
+    """What a DataLoader's workers index: (epoch, index) -> image and label.
 
-    `kept` holds pictures that are prepared already, by index.
+    `kept` holds images that are prepared already, by index.
     """
 
-    def __init__(self, pictures: TrainingImages, pixels: Pixels, augmenter: Augmenter) -> None:
-        self._pictures, self._pixels, self._augmenter = pictures, pixels, augmenter
+    def __init__(self, images: TrainingImages, pixels: Pixels, augmenter: Augmenter) -> None:
+        self._images, self._pixels, self._augmenter = images, pixels, augmenter
         self.kept: dict[int, NDArray[np.uint8]] = {}
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, index = key
         prepared = self.kept[index] if index in self.kept else self._prepare(index)
-        return self._augmenter.finish(prepared, epoch, index), int(self._pictures.labels[index])
+        return self._augmenter.finish(prepared, epoch, index), int(self._images.labels[index])
 
     def load(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 of the picture before anything random happens to it, to be kept."""
+        """(H, W, 3) uint8 of the image before anything random happens to it, to be kept."""
         return np.asarray(self._prepare(index))
 
     def _prepare(self, index: int) -> Image.Image | NDArray[np.uint8]:
-        image, rules = self._pictures.images[index], self._pixels
+        image, rules = self._images.images[index], self._pixels
         try:
             data = image.read()
             with BUDGET.share() as reserve:
@@ -111,25 +111,25 @@ class Augmented:
 
 
 class _EpochOrder:
-    """What a DataLoader takes its batches from, (epoch, index) for each picture: in another order every epoch.
+    """What a DataLoader takes its batches from, (epoch, index) for each image: in another order every epoch.
 
     All processes draw the same batches, and each takes its share of them.
     """
 
     def __init__(
-        self, pictures: TrainingImages, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
+        self, images: TrainingImages, batch_size: int, seed: int, weighted: bool, least: int, processes: Processes
     ) -> None:
-        self._pictures, self._batch_size, self._seed, self._weighted = pictures, batch_size, seed, weighted
+        self._images, self._batch_size, self._seed, self._weighted = images, batch_size, seed, weighted
         self._least, self._processes = least, processes
         self.epoch = 0
 
     def __len__(self) -> int:
-        """Batches an epoch; a last one of fewer than `least` pictures is left out."""
-        whole, rest = divmod(len(self._pictures), self._batch_size)
+        """Batches an epoch; a last one of fewer than `least` images is left out."""
+        whole, rest = divmod(len(self._images), self._batch_size)
         return max(1, whole + (rest >= self._least))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self._pictures.order(seed_of(self._seed, "order", self.epoch), self._weighted)
+        order = self._images.order(seed_of(self._seed, "order", self.epoch), self._weighted)
         for number in range(len(self)):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
             yield [(self.epoch, int(index)) for index in chosen[self._processes.share(len(chosen))]]
@@ -138,13 +138,13 @@ class _EpochOrder:
 class TrainingBatches:
     """This process's share of shuffled, augmented batches of the training split; the order follows from (seed, epoch).
 
-    A last batch of fewer than `least` pictures is left out: BatchNorm can't learn from a single one. The worker
+    A last batch of fewer than `least` images is left out: BatchNorm can't learn from a single one. The worker
     processes live as long as this object: starting them anew each epoch costs more than a small epoch.
     """
 
     def __init__(
         self,
-        pictures: TrainingImages,
+        images: TrainingImages,
         pixels: Pixels,
         augmenter: Augmenter,
         *,
@@ -160,9 +160,9 @@ class TrainingBatches:
         from torch.utils.data import DataLoader
 
         guard_forks()
-        self._order = _EpochOrder(pictures, batch_size, seed, weighted, least, processes)
-        self.augmented = Augmented(pictures, pixels, augmenter)
-        self.copies = 1 if START == "fork" else 1 + workers  # of the pictures that it keeps
+        self._order = _EpochOrder(images, batch_size, seed, weighted, least, processes)
+        self.augmented = Augmented(images, pixels, augmenter)
+        self.copies = 1 if START == "fork" else 1 + workers  # of the images that it keeps
         self._loader: Any = DataLoader(
             self.augmented,  # type: ignore[arg-type]
             batch_sampler=self._order,
@@ -170,7 +170,7 @@ class TrainingBatches:
             multiprocessing_context=START if workers else None,
             persistent_workers=workers > 0,
             collate_fn=_stack,
-            worker_init_fn=_leave_when_told,
+            worker_init_fn=_exit_on_sigterm,
             pin_memory=pin,
             generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
         )
@@ -204,7 +204,7 @@ def dead_workers_named() -> Iterator[None]:
         raise BackendError(f"a data worker died ({one_line(error)}); try --workers 0") from error
 
 
-def _leave_when_told(worker: int) -> None:
+def _exit_on_sigterm(worker: int) -> None:
     """In a data worker: SIGTERM ends it as if it had finished.
 
     `timeout`, systemd and others send it to all processes of a training. A worker that dies of it is an error to torch,
@@ -216,7 +216,7 @@ def _leave_when_told(worker: int) -> None:
 def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
-    if not samples:  # the last batch has fewer pictures than there are processes
+    if not samples:  # the last batch has fewer images than there are processes
         return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
     images, labels = zip(*samples, strict=True)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)

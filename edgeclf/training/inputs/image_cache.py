@@ -1,7 +1,7 @@
-"""Training pictures decoded once: what augmentation starts from, kept in memory as far as it fits.
+"""The image cache: training images, decoded once and kept in memory as far as they fit.
 
-Kept is what comes before the first random step, so that the pictures of a training are the same, bit for bit, with and
-without. Data workers that are forked from the process that holds it share it, others have copies of their own.
+It holds images as they are before the first random step, so that a training gets the same images, bit for bit, with and
+without it. Data workers that are forked from the process that holds it share it, others have copies of their own.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ _SAMPLE = 32
 def decode_once(
     load: Callable[[int], NDArray[np.uint8]], count: int, mode: str, budget: int, progress: Progress
 ) -> dict[int, NDArray[np.uint8]]:
-    """Index -> array of the pictures 0..count that fit into `budget` bytes; "auto" keeps all or none, by a sample."""
+    """Index -> array of the images 0..count that fit into `budget` bytes; "auto" keeps all or none, by a sample."""
     sample = {index: load(index) for index in range(0, count, max(1, count // _SAMPLE))}
-    expected = sum(picture.nbytes for picture in sample.values()) * count // len(sample)
+    expected = sum(image.nbytes for image in sample.values()) * count // len(sample)
     if mode == "auto" and expected > budget:
         progress.note(
-            f"pictures are decoded anew in each epoch: decoded they take about {size(expected)}, "
+            f"images are decoded anew in each epoch: decoded they take about {size(expected)}, "
             f"{size(budget)} may be used; --image-cache on keeps what fits"
         )
         return {}
     kept: dict[int, NDArray[np.uint8]] = {}
     taken = 0
     progress.step("decoding", min(count, count * budget // max(expected, 1)))
-    pictures = in_threads(lambda index: sample[index] if index in sample else load(index), range(count))
-    for index, picture in enumerate(pictures):
-        if (taken := taken + picture.nbytes) > budget:
+    images = in_threads(lambda index: sample[index] if index in sample else load(index), range(count))
+    for index, image in enumerate(images):
+        if (taken := taken + image.nbytes) > budget:
             break
-        kept[index] = picture
+        kept[index] = image
         progress.advance()
-    held = size(sum(picture.nbytes for picture in kept.values()))
+    held = size(sum(image.nbytes for image in kept.values()))
     whole = "all" if len(kept) == count else f"{len(kept):,} of {count:,}"
-    progress.note(f"{whole} training pictures stay decoded in memory ({held}); --image-cache off keeps none")
+    progress.note(f"{whole} training images stay decoded in memory ({held}); --image-cache off keeps none")
     return kept
 
 
 def cache_budget(mode: str, processes: int, root: Path = Path("/")) -> int:
-    """Bytes that each of the `processes` of this machine may keep pictures in."""
+    """Bytes that each of the `processes` of this machine may keep images in."""
     return int(free_memory(root) * _SHARES[mode] / processes)
 
 

@@ -1,4 +1,4 @@
-"""Batches in which each picture is mixed with another one, and its target with the other's."""
+"""Batches in which each image is mixed with another one, and its target with the other's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899), even odds where both are on.
 
-    (N, C, H, W) float pictures and (N, classes) targets, paired with a permutation of themselves.
+    (N, C, H, W) float images and (N, classes) targets, paired with a permutation of themselves.
     """
     import torch
 
@@ -35,7 +35,7 @@ def mix(
 
 
 def _rectangle(height: int, width: int, area: float, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """A rectangle of the picture's shape and about `area` of it, at a random centre, cut at the edges."""
+    """A rectangle of the image's shape and about `area` of it, at a random centre, cut at the edges."""
     side = area**0.5
     y, x = int(random.integers(height)), int(random.integers(width))
     half_y, half_x = int(height * side / 2), int(width * side / 2)

@@ -1,4 +1,4 @@
-"""A contact sheet of what a recipe makes of training images, so that harm is seen before it is done."""
+"""A contact sheet of augmented training images, so that a recipe that distorts too much is seen before training."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def draw_preview(
     *,
     recipes: Sequence[RecipeName] = tuple(RECIPES),
     switches: Switches = Switches(),
-    pictures: int = 4,
+    images_shown: int = 4,
     samples: int = 3,
     seed: int = 0,
     force: bool = False,
 ) -> None:
-    """One band a recipe: for each of some training images what the device sees, and what is trained on.
+    """One band per recipe: for each of some training images what the device sees, and what is trained on.
 
     A recipe that mixes images shows the mixed ones with the share of each class; one that changes nothing shows each
     image once. Raises DataError for an image that can't be read, UsageError where `destination` exists without `force`.
@@ -47,7 +47,7 @@ def draw_preview(
     labelled = data.of("train")
     if not labelled:
         raise DataError(f"{data.root}: no training images to show")
-    count = min(pictures, len(labelled))
+    count = min(images_shown, len(labelled))
     chosen = [labelled[i * len(labelled) // count] for i in range(count)]
     images = [_read(image, pixels) for image in chosen]
     labels = [image.label for image in chosen]
@@ -63,9 +63,9 @@ def draw_preview(
         made = [] if plain else _samples(augmenter, recipe, images, labels, samples, seed)
         for number, image in enumerate(images):
             shown = [(pixels.apply(image), labels[number]), *(each[number] for each in made)]
-            for place, (picture, caption) in enumerate(shown):
+            for place, (array, caption) in enumerate(shown):
                 left = (number * (samples + 1) + place) * column
-                sheet.paste(Image.fromarray(picture), (left, top + _TITLE_PX))
+                sheet.paste(Image.fromarray(array), (left, top + _TITLE_PX))
                 for line, words in enumerate(_folded(caption, width)):
                     under = (left, top + _TITLE_PX + height + 1 + line * _LINE_PX)
                     pen.text(under, words, fill="#444", font=small)
@@ -92,7 +92,7 @@ def _samples(
     drawn = [[augmenter(image, sample, number) for number, image in enumerate(images)] for sample in range(samples)]
     mixup, cutmix = RECIPES[recipe].mixing
     if not (mixup or cutmix) or len(images) < 2:
-        return [[(picture, "") for picture in each] for each in drawn]
+        return [[(image, "") for image in each] for each in drawn]
     names = (("MixUp", mixup, 0.0), ("CutMix", 0.0, cutmix))  # in turns: training draws one of them for each batch
     return [list(_mixed(each, labels, *names[place % 2], seed + place)) for place, each in enumerate(drawn)]
 
@@ -109,9 +109,9 @@ def _mixed(
     tries = (mix(pixels, targets, mixup=mixup, cutmix=cutmix, seed=100 * seed + number) for number in range(_TRIES))
     mixed, shares = min(tries, key=lambda found: float(found[1].max()))  # draws where there is something to see
     shown = mixed.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    for picture, share in zip(shown, shares.tolist(), strict=True):
+    for image, share in zip(shown, shares.tolist(), strict=True):
         parts = [f"{part:.0%} {label}" for label, part in zip(classes, share, strict=True) if part > 0.005]
-        yield picture, f"{name}: {', '.join(parts)}"
+        yield image, f"{name}: {', '.join(parts)}"
 
 
 def _folded(caption: str, width_px: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""The learning curve: how much more data would teach."""
+"""The learning curve: accuracy against the number of training images."""

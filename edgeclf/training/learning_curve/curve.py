@@ -1,4 +1,4 @@
-"""A learning curve: what each approach makes of a tenth, a quarter, … of the training images, measured on your own."""
+"""A learning curve: how accurate each approach is with a tenth, a quarter, … of the training images."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.progress import SILENT, Progress
 
-BASELINE = "hog-svm"  # stands among the strategies where the classical baseline shall be drawn too
+BASELINE = "hog-svm"  # a name among the strategies, for the classical baseline
 PLAN, SPLIT, CURVE = "plan.json", "split.json", "curve.json"
-PICTURE, PAGE = "curve.png", "curve.html"
+PLOT, PAGE = "curve.png", "curve.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a learning curve shall measure: one training a strategy, and perhaps the classical baseline."""
+    """What a learning curve measures: one training per strategy, and perhaps the classical baseline."""
 
     schema: int = 1
     trainings: tuple[TrainConfig, ...]
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def selected_here(self) -> bool:
-        """Whether the networks' best epochs were chosen on the images that judge them."""
+        """Whether the networks' best epochs were chosen on the images that they are evaluated on."""
         return self.judged_on == "val"
 
     def training(self, strategy: str) -> TrainConfig:
@@ -67,23 +67,26 @@ class Plan:
 
 
 def plan_curve(
-    options: Mapping[str, Any], approaches: Sequence[str], fractions: tuple[float, ...], judged_on: CurveSplit = "val"
+    options: Mapping[str, Any],
+    approaches: Sequence[str],
+    fractions: tuple[float, ...],
+    evaluated_on: CurveSplit = "val",
 ) -> Plan:
-    """A plan from the options of `TrainConfig` that all strategies share. Raises UsageError for what can't be meant.
+    """A plan from the options of `TrainConfig` that all strategies share. Raises UsageError for contradictory ones.
 
     An option that only one of several strategies knows goes to that one. `lr` is then the network's rate, and a linear
     probe learns as two-phase's first phase does: by `head_lr`, in `head_epochs`.
     """
     strategies = [approach for approach in approaches if approach != BASELINE]
     if not strategies:
-        raise UsageError(f"{BASELINE} alone trains no network; name a strategy beside it, or see `edgeclf baseline`")
+        raise UsageError(f"{BASELINE} alone trains no network; add a strategy, or see `edgeclf baseline`")
     if len(set(approaches)) != len(approaches):
-        raise UsageError(f"a strategy stands twice in {','.join(approaches)}; name each once")
+        raise UsageError(f"a strategy is named twice in {','.join(approaches)}; name each once")
     return Plan(
         trainings=tuple(TrainConfig(**_options_for(strategy, options, strategies)) for strategy in strategies),
         baseline=BASELINE in approaches,
         fractions=fractions,
-        judged_on=judged_on,
+        judged_on=evaluated_on,
     )
 
 
@@ -144,7 +147,7 @@ def is_curve(path: Path) -> bool:
 
 
 def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SILENT) -> LearningCurve:
-    """Trains and judges every approach on every fraction, the smallest first, each in a folder of its own in `path`.
+    """Trains and evaluates every approach on every fraction, the smallest first, each in its own folder in `path`.
 
     Raises as `train` does, and UsageError where a fraction leaves a class empty, before anything is trained. Points
     that were finished then are kept, and `resume_curve` goes on from there.
@@ -156,7 +159,7 @@ def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SI
         raise DataError(f"{data.root}: {faults[0]}")
     data, _ = leave_out_unusable(data, plan.trainings[0].value_range, progress=progress)
     if not data.of(plan.judged_on):
-        raise DataError(f"{data.root} has no {plan.judged_on} images to judge on; make a split that has some")
+        raise DataError(f"{data.root} has no {plan.judged_on} images to evaluate on; make a split that has some")
     nested_subsets(data, plan.fractions, plan.seed)
     save_split(data, path / SPLIT, force=True)
     _write(path / PLAN, to_json(plan))
@@ -204,19 +207,19 @@ def _curve(plan: Plan, data: DataSplit, points: Sequence[Point], *, complete: bo
 
 def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress) -> Point:
     if approach == BASELINE:
-        place, seconds, judged = _baseline(plan, fraction, subset, folder)
+        place, seconds, report = _baseline(plan, fraction, subset, folder)
     else:
-        place, seconds, judged = _network(plan, approach, fraction, subset, folder, progress)
-    if judged.unreadable:
-        first = judged.unreadable[0]
+        place, seconds, report = _network(plan, approach, fraction, subset, folder, progress)
+    if report.unreadable:
+        first = report.unreadable[0]
         raise DataError(f"{subset.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")
     return Point(
         approach=approach,
         fraction=fraction,
         images=len(subset.of("train")),
-        accuracy=judged.evaluation.top1,
-        interval=judged.evaluation.top1_interval,
-        macro_f1=judged.evaluation.macro_f1,
+        accuracy=report.evaluation.top1,
+        interval=report.evaluation.top1_interval,
+        macro_f1=report.evaluation.macro_f1,
         training_seconds=seconds,
         path=place.name,
     )
@@ -228,13 +231,13 @@ def _network(
     place = folder / f"{strategy}-{fraction:g}"
     if not Run.is_at(place):
         run = train(plan.training(strategy), subset, place, progress)
-    else:  # an interrupted one; or one that ended and was not judged yet
+    else:  # an interrupted one; or one that ended and was not evaluated yet
         run = Run(place) if Run(place).finished else resume(place, progress)
     return place, run.outcome().training_seconds, evaluate_run(run, run.data(), plan.judged_on)
 
 
 def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> tuple[Path, float, EvaluationReport]:
-    """HOG + SVM as a bundle; it gets no test images, for it would look at them whatever judges the curve."""
+    """HOG + SVM as a bundle; without test images, which it would use even where the curve is evaluated on val."""
     without_test = replace(subset, images=tuple(image for image in subset.images if image.split != "test"))
     import sklearn.metrics.pairwise
     import sklearn.preprocessing
@@ -249,8 +252,8 @@ def _baseline(plan: Plan, fraction: float, subset: DataSplit, folder: Path) -> t
         value_range=plan.trainings[0].value_range,
     )
     made = make_baseline(without_test, options)
-    judged = evaluate_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
-    return made.path, round(made.training_seconds, 3), judged
+    report = evaluate_bundle(Bundle.open(made.path), leave_out(subset, made.left_out), plan.judged_on)
+    return made.path, round(made.training_seconds, 3), report
 
 
 def _write(path: Path, content: object) -> None:

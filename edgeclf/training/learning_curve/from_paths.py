@@ -10,7 +10,7 @@ from edgeclf.data.usable import find_unusable, refuse_unusable
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.from_paths import default_folder
-from edgeclf.training.learning_curve.curve import PAGE, PICTURE, LearningCurve, Plan, resume_curve, start_curve
+from edgeclf.training.learning_curve.curve import PAGE, PLOT, LearningCurve, Plan, resume_curve, start_curve
 from edgeclf.training.learning_curve.page import learning_page
 from edgeclf.training.learning_curve.plot import draw_learning_curve
 from edgeclf_export.sources.trained import require_weights
@@ -36,7 +36,7 @@ def learning_curve(
     configs
         One for each strategy, all of one model and seed.
     fractions
-        Parts of the training images, above 0 and up to 1; each lies within the next.
+        Shares of the training images, above 0 and at most 1; each part lies within the next.
     baseline
         Whether HOG and a support vector machine are measured beside them.
     evaluated_on
@@ -65,8 +65,8 @@ def resume_learning_curve(folder: str | Path, *, progress: Progress = SILENT) ->
 
 
 def _published(curve: LearningCurve, folder: Path) -> LearningCurve:
-    with writing(folder / PICTURE, force=True) as draft:
+    with writing(folder / PLOT, force=True) as draft:
         draw_learning_curve(curve, draft)
     with writing(folder / PAGE, force=True) as draft:
-        draft.write_text(learning_page(curve, (folder / PICTURE).read_bytes()), encoding="utf-8")
+        draft.write_text(learning_page(curve, (folder / PLOT).read_bytes()), encoding="utf-8")
     return curve

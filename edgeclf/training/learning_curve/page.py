@@ -1,4 +1,4 @@
-"""A learning curve as one HTML page that needs no network: what it says, the picture, every point."""
+"""A learning curve as one HTML page that needs no network: what each approach needs, the plot, every point."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.html_tables import to_html
 
 
-def learning_page(curve: LearningCurve, picture: bytes) -> str:
-    """The whole page, with the PNG `picture` in it."""
+def learning_page(curve: LearningCurve, png: bytes) -> str:
+    """The whole page, with the plot `png` in it."""
     title = f"Learning curve: {curve.model} on {curve.data}"
-    judged = {"val": "validation", "test": "test"}[curve.judged_on]
-    about = f"Judged on {curve.judged_images:,} {judged} images, the same for every point."
+    split = {"val": "validation", "test": "test"}[curve.judged_on]
+    about = f"Evaluated on {curve.judged_images:,} {split} images, the same for every point."
     if curve.selected_here:
-        about += " The networks' best epochs were selected on these images, so their figures flatter a little."
+        about += " The networks' best epochs were selected on these images, so their figures are slightly optimistic."
     if not curve.complete:
         about += " Not all points are measured yet."
-    told = "; ".join(
+    description = "; ".join(
         f"{approach}: " + ", ".join(f"{point.accuracy:.3f} with {point.images} images" for point in curve.of(approach))
         for approach in curve.approaches
     )
@@ -30,7 +30,7 @@ def learning_page(curve: LearningCurve, picture: bytes) -> str:
         "same training images.</p>"
     )
     body = section("What each approach needs", needs)
-    body += section("Accuracy and time against images", plot(picture, told))
+    body += section("Accuracy and time against images", plot(png, description))
     body += section("Every point", to_html(points_table(curve)))
     footer = text(f"{curve.created_utc}; {machine}")
     return document(title, body, over="edgeclf train --fraction", about=text(about), footer=footer)

@@ -1,4 +1,4 @@
-"""A learning curve as one picture: accuracy with its interval, and training time, against images used."""
+"""A learning curve as one plot: accuracy with its interval, and training time, against images used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APART = 0.012  # of the factor between neighbours' places, so that intervals of
 
 
 def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
-    """Writes the picture as PNG at `path`."""
+    """Writes the plot as PNG at `path`."""
     import matplotlib
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
@@ -24,7 +24,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
         accuracy, seconds = figure.subplots(1, 2, width_ratios=(3, 2))
         for number, approach in enumerate(curve.approaches):
             points = curve.of(approach)
-            look = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKS[number % len(_MARKS)], "markersize": 5}
+            style = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKS[number % len(_MARKS)], "markersize": 5}
             shift = (1 + _APART) ** (2 * number - len(curve.approaches) + 1)
             accuracy.errorbar(
                 [point.images * shift for point in points],
@@ -34,11 +34,11 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
                 capsize=2.5,
                 linewidth=1.4,
                 elinewidth=0.9,
-                **look,
+                **style,
             )
             timed = [point for point in points if point.training_seconds > 0]  # a logarithm has no 0
             seconds.plot(
-                [p.images for p in timed], [p.training_seconds for p in timed], linewidth=1.4, label=approach, **look
+                [p.images for p in timed], [p.training_seconds for p in timed], linewidth=1.4, label=approach, **style
             )
         selected = ", on which epochs were selected" if curve.selected_here else ""
         accuracy.set(xscale="log", xlabel="training images", ylabel="accuracy (top-1), 95 % interval")

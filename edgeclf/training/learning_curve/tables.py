@@ -1,4 +1,4 @@
-"""What a learning curve says, as tables of texts: every point, and how many images each approach needs."""
+"""A learning curve as tables: every point, and how many images each approach needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NONE = "n/a"
 
 
 def points_table(curve: LearningCurve) -> Table:
-    """A row a point, approach by approach, fewest images first."""
+    """One row per point, approach by approach, fewest images first."""
     points = [point for approach in curve.approaches for point in curve.of(approach)]
     return Table(
         "By approach, fewest images first",
@@ -31,7 +31,7 @@ def points_table(curve: LearningCurve) -> Table:
 
 
 def needs_table(curve: LearningCurve) -> Table:
-    """A row an approach: its best, the images it needs for that and to leave the baseline behind, the time it takes.
+    """One row per approach: its best, the images it needs for that and to beat the baseline, the time it takes.
 
     An approach needs no more images than the fewest whose interval reaches its best accuracy; it is apart from the
     baseline where its whole interval lies above the baseline's on the same images.
@@ -56,7 +56,7 @@ def needs_table(curve: LearningCurve) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in the unit that reads best."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.2g} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

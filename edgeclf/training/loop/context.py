@@ -1,4 +1,4 @@
-"""Pictures and network on one device: what the inputs of every phase are made from."""
+"""The training context: images and network on one device, from which every phase gets its inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVALUATION_BATCH = 32
 
 
 class TrainingContext:
-    """Pictures and network on one device: what both kinds of inputs are made from."""
+    """Images and network on one device, from which every phase gets its inputs."""
 
     def __init__(
         self,
@@ -64,25 +64,25 @@ class TrainingContext:
         self._check()
 
     def _refuse_small_shares(self) -> None:
-        """Raises UsageError where a process would get no picture, or BatchNorm one, whose variance is none."""
+        """Raises UsageError where a process would get no image, or BatchNorm a single one, which has no variance."""
         size, batch = self.processes.size, min(self.config.batch_size, len(self.train))
-        for count, what in ((batch, "pictures a step"), (len(self.val), "validation images")):
+        for count, what in ((batch, "images per step"), (len(self.val), "validation images")):
             if count < size:
                 raise UsageError(f"{size} processes can't share {count} {what}; start fewer of them")
         if self.learns_batch_norm and batch < 2 * size:
             raise UsageError(
-                f"BatchNorm can't learn from one picture; give --batch-size {2 * size} or more, or --batch-norm freeze"
+                f"BatchNorm can't learn from one image; give --batch-size {2 * size} or more, or --batch-norm freeze"
             )
 
     def _check(self) -> None:
-        """Raises UsageError where the network can't take the pictures, or the strategy not the network."""
+        """Raises UsageError where the network can't take images of this size, or the strategy does not fit it."""
         import torch
 
         noise = torch.randint(0, 256, (2, *self.pixels.crop_px, 3), generator=torch.Generator().manual_seed(0))
         whole = self.network.is_heads_on_features(self.normalized(noise))
         if not whole and self.config.strategy in ("linear-probe", "two-phase"):
             raise UsageError(
-                "this backbone is more than features and linear heads; choose --strategy full or discriminative"
+                "this backbone does more than apply linear heads to features; choose --strategy full or discriminative"
             )
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ class TrainingContext:
         return self._amp is torch.float16
 
     def val_batches(self) -> Iterator[NDArray[np.uint8]]:
-        """This process's share of the validation pictures in order; decoded once where they fit into a GiB."""
+        """This process's share of the validation images in order; decoded once where they fit into a GiB."""
         if self._val_pixels is not None:
             yield from self._val_pixels
             return
@@ -115,9 +115,9 @@ class TrainingContext:
         self._val_pixels = kept if fits else None
 
     def through(self, forward: Any, batches: Iterator[NDArray[np.uint8]], count: int) -> torch.Tensor:
-        """What `forward` gives for all `count` pictures, in evaluation mode, float32 on the CPU.
+        """What `forward` gives for all `count` images, in evaluation mode, float32 on the CPU.
 
-        `batches` are this process's share of them; each process gets the answers of all.
+        `batches` are this process's share of them; each process gets the outputs of all.
         """
         import torch
 
@@ -132,13 +132,13 @@ class TrainingContext:
         import torch
 
         try:
-            answers: torch.Tensor = forward(self.normalized(images)).float().cpu()
-            return answers
+            outputs: torch.Tensor = forward(self.normalized(images)).float().cpu()
+            return outputs
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             if len(images) == 1:
-                raise BackendError("out of memory with one picture; try a smaller --img-size") from error
+                raise BackendError("out of memory with one image; try a smaller --img-size") from error
         free_cached()
         half = len(images) // 2
         return torch.cat([self._forward(forward, images[:half]), self._forward(forward, images[half:])])

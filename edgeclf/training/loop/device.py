@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 _CPU_ALLOCATOR = "can't allocate memory"  # c10/core/impl/alloc_cpu.cpp: a plain RuntimeError
 
 
-def choose_device(asked: str, processes: Processes = Processes()) -> torch.device:
-    """The GPU where there is one and nothing else was asked for; of several processes each takes its own.
+def choose_device(wanted: str, processes: Processes = Processes()) -> torch.device:
+    """The GPU where there is one and `wanted` allows it; of several processes each takes its own.
 
     Raises BackendError for a GPU that is not there.
     """
     import torch
 
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"no device {asked!r} for training; choose one of auto, cpu, cuda")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise BackendError("asked torch for cuda, it finds none; leave --device out to train on the cpu")
-    if asked == "cpu" or not torch.cuda.is_available():
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"no device {wanted!r} for training; choose one of auto, cpu, cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise BackendError("--device cuda, but torch finds no CUDA GPU; leave --device out to train on the cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if processes.size == 1:
         return torch.device("cuda")

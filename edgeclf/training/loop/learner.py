@@ -1,4 +1,4 @@
-"""What learns in one phase: optimizer, schedule and averages, one epoch after the other."""
+"""The learner of one phase: optimizer, schedule and weight averages, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Learner:
         return max(float(group["lr"]) for group in self._optimizer.param_groups)
 
     def train_epoch(self, epoch: int, *, fresh: bool) -> Pass:
-        """One pass over the training images; `fresh`: the head has learned nothing yet.
+        """One pass over the training images; `fresh`: the head is untrained.
 
         All randomness follows from (seed, phase, epoch, process): a resumed epoch repeats itself. Raises GateError
-        where the loss is no number.
+        where the loss is not a number.
         """
         import torch
 
@@ -120,17 +120,17 @@ class Learner:
                 self._halve(len(batch), error)
 
     def _halve(self, images: int, error: RuntimeError) -> None:
-        """Makes room for a try with half as many pictures at a time. Raises BackendError where two are too many."""
+        """Frees memory to try half as many images at a time. Raises BackendError where two are too many."""
         tried = math.ceil(images / self._micro_batches)
         if tried <= 2:
-            raise BackendError(f"out of memory with {tried} pictures at a time; try a smaller --img-size") from error
+            raise BackendError(f"out of memory with {tried} images at a time; try a smaller --img-size") from error
         if self._context.syncs_batch_norm:  # its layers wait for each other: all would have to halve at once
-            raise BackendError(f"out of memory with {tried} pictures a process; try a smaller --batch-size") from error
+            raise BackendError(f"out of memory with {tried} images per process; try a smaller --batch-size") from error
         self._micro_batches *= 2
         self._optimizer.zero_grad(set_to_none=True)
         free_cached()
         self._progress.warn(
-            f"out of memory with {tried} pictures at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
+            f"out of memory with {tried} images at a time; going on with {math.ceil(tried / 2)}, gradients summed to "
             f"the same batch of {images}"
             + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
         )
@@ -177,7 +177,7 @@ class Learner:
     def _check(self, loss: float, epoch: int, *, fresh: bool) -> None:
         if not math.isfinite(loss):
             raise GateError(
-                f"the loss became {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
+                f"the loss is {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
         expected = math.log(self._context.classes)
         plain = self._config.loss == "cross-entropy" and self._class_weights is None
@@ -190,8 +190,8 @@ class Learner:
         clip = "a lower --clip-grad" if self._config.clip else "--clip-grad 1"
         return f"a lower --lr, {clip}{'' if self._config.amp == 'off' else ', or --amp off'}"
 
-    def judge(self) -> dict[str, float]:
-        """Validation figures of the weights that would be kept. Raises GateError where they answer no numbers."""
+    def validate(self) -> dict[str, float]:
+        """Validation figures of the weights that would be kept. Raises GateError where the loss is not a number."""
         own = None
         if self._ema is not None:
             own = copy_state(self._context.network.module)
@@ -201,7 +201,7 @@ class Learner:
             self._context.network.module.load_state_dict(own)
         if not math.isfinite(scores["val_loss"]):
             raise GateError(
-                f"the network answers validation pictures with {scores['val_loss']} after the phase "
+                f"the validation loss is {scores['val_loss']} after the phase "
                 f"'{self._phase.name}' diverged; try {self._remedies()}"
             )
         if self._config.schedule == "plateau":
@@ -232,11 +232,11 @@ def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, f
 
     from edgeclf_runtime.metrics.logits import log_softmax
 
-    log_p, answers = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
+    log_p, predicted = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
     return {
         "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
-        "val_top1": float((answers == labels).mean()),
-        "val_macro_f1": float(f1_score(labels, answers, labels=np.unique(labels), average="macro", zero_division=0)),
+        "val_top1": float((predicted == labels).mean()),
+        "val_macro_f1": float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)),
     }
 
 

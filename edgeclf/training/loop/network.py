@@ -51,7 +51,7 @@ class Network:
         return any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in self.module.modules())
 
     def sync_batch_norm(self) -> None:
-        """Lets each BatchNorm learn from the pictures of all processes; on GPUs only, and untried there.
+        """Lets each BatchNorm learn from the images of all processes; on GPUs only, and untried there.
 
         By timm: torch's own drops the activation that timm's layers hold.
         """
@@ -69,9 +69,9 @@ class Network:
         return [parameter for parameter in self.module.parameters() if id(parameter) not in head]
 
     def is_heads_on_features(self, images: torch.Tensor) -> bool:
-        """Whether the mean of the heads on the features of (N, 3, H, W) pictures is all that the network answers.
+        """Whether the mean of the heads on the features of (N, 3, H, W) images is the whole network's output.
 
-        Raises UsageError where it can't take pictures of this size.
+        Raises UsageError where it can't take images of this size.
         """
         import torch
 
@@ -81,10 +81,10 @@ class Network:
                 features, whole = self._features_and_logits(images)
             except (RuntimeError, AssertionError, ValueError) as error:
                 if isinstance(error, RuntimeError) and is_out_of_memory(error):
-                    raise BackendError("out of memory with 2 pictures; try a smaller --img-size") from error
+                    raise BackendError("out of memory with 2 images; try a smaller --img-size") from error
                 height, width = images.shape[2:]
                 raise UsageError(
-                    f"this backbone can't take pictures of {height}x{width}; try another --img-size ({one_line(error)})"
+                    f"this backbone can't take images of {height}x{width}; try another --img-size ({one_line(error)})"
                 ) from error
             if len(features) != len(self.heads) or any(len(part) != len(images) for part in features):
                 return False

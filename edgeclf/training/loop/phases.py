@@ -1,4 +1,4 @@
-"""What a phase trains on: pictures through the whole network, or features that the frozen backbone gave once."""
+"""The inputs of a phase: images through the whole network, or features of the frozen backbone, computed once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Inputs(Protocol):
 
 
 class ImageInputs:
-    """Augmented pictures; the whole network learns."""
+    """Augmented images; the whole network learns."""
 
     def __init__(self, context: TrainingContext) -> None:
         config = context.config
@@ -63,7 +63,7 @@ class ImageInputs:
         return len(self._batches)
 
     def decode_once(self, progress: Progress) -> None:
-        """Keeps decoded pictures in memory, as the config says, for the epochs to come."""
+        """Keeps decoded images in memory, as the config says, for the epochs to come."""
         context, mode = self._context, self._context.config.image_cache
         if mode != "off":
             budget = cache_budget(mode, context.processes.local_size * self._batches.copies)
@@ -93,9 +93,9 @@ class ImageInputs:
 
 
 class FeatureInputs:
-    """Features of the frozen backbone, computed once, so that many epochs of the head cost one pass over the pictures.
+    """Features of the frozen backbone, computed once, so that many epochs of the head cost one pass over the images.
 
-    The backbone stays in evaluation mode: its BatchNorm statistics don't move. Pictures come through Pixels, without
+    The backbone stays in evaluation mode: its BatchNorm statistics don't move. Images come through Pixels, without
     augmentation, since each is seen once.
     """
 
@@ -109,8 +109,8 @@ class FeatureInputs:
 
     @staticmethod
     def passes(context: TrainingContext) -> int:
-        """Batches of pictures that the constructor works through in the first process, whose share is the largest."""
-        shares = (-(-len(pictures) // context.processes.size) for pictures in (context.train, context.val))
+        """Batches of images that the constructor works through in the first process, whose share is the largest."""
+        shares = (-(-len(images) // context.processes.size) for images in (context.train, context.val))
         return sum(-(-share // EVALUATION_BATCH) for share in shares)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The training loop: the phases of a strategy, one epoch after the other, each judged on validation, the best kept."""
+"""The training loop: the phases of a strategy, one epoch after the other, each validated, the best kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Trainer:
         self._events.close()
 
     def best_val_logits(self) -> NDArray[np.float32]:
-        """(N, classes) of the weights that are kept, on the validation pictures."""
+        """(N, classes) of the weights that are kept, on the validation images."""
         self.context.network.module.load_state_dict(self.checkpoint.best)
         return ImageInputs(self.context).val_logits()
 
@@ -71,7 +71,7 @@ class Trainer:
             self.progress.step(f"{phase.name} {state.epoch + 1}/{phase.epochs}", len(inputs))
             with dead_workers_named():
                 lr, done = learner.lr, learner.train_epoch(state.epoch, fresh=not state.history)
-                scores = learner.judge()
+                scores = learner.validate()
             seconds = time.perf_counter() - start
             images_per_s = len(self.context.train) / seconds
             record = {"phase": phase.name, "epoch": state.epoch + 1, "lr": lr, "train_loss": done.loss, **scores}

@@ -1,4 +1,4 @@
-"""What a training needs to go on bit for bit after it was killed: tensors as safetensors, the rest as JSON."""
+"""Checkpoints, from which a training resumes bit for bit: tensors as safetensors, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Checkpoint:
         return float(self.history[self.best_epoch - 1]["val_loss"]) if self.best_epoch else math.inf
 
     def end_epoch(self, record: dict[str, Any], seconds: float) -> None:
-        """One epoch more, with what it came to."""
+        """Counts one more epoch and adds its record."""
         self.epoch += 1
         self.seconds += seconds
         self.history.append(record)

@@ -1,4 +1,4 @@
-"""A run judged before it is a bundle, by its own PyTorch network; and thresholds chosen on its validation images."""
+"""Evaluates a run with its own PyTorch network, before export, and chooses thresholds on its validation images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def evaluate_run(
     present: bool = False,
     progress: Progress = SILENT,
 ) -> EvaluationReport:
-    """What a run's answers are worth; a look at test images is recorded in the run first. Raises as `evaluate_bundle`.
+    """How good a run's predictions are; a use of test images is recorded in the run first. Raises as `evaluate_bundle`.
 
     Which images trained it, and which selected its best epoch, is known by their bytes, wherever they lie now.
     """

@@ -1,4 +1,4 @@
-"""Images that can't be used are found before a training starts or goes on, by all of its processes together."""
+"""Finds images that can't be used before a training starts or goes on; its processes share the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def leave_out_unusable(
     processes: Processes = Processes(),
     progress: Progress = SILENT,
 ) -> tuple[DataSplit, tuple[Unreadable, ...]]:
-    """The split without images that can't be used, and those; all processes come to the same.
+    """The split without images that can't be used, and those images; the same in all processes.
 
     Images of all splits are read, so that no later evaluation stops at one; nothing else is done with test images.
 
@@ -51,7 +51,11 @@ def leave_out_unusable(
         refuse_unusable(there, found)
     usable = leave_out(there, found)
     if found:
-        again = "; it goes on without them, and so not to the same bits" if known is not None else "; they are left out"
+        again = (
+            "; it goes on without them, so the result will not be bit-identical"
+            if known is not None
+            else "; they are left out"
+        )
         progress.warn(f"{left_out_sentence(found, len(there.images))}{again} (--strict stops)")
     if faults := split_faults(usable.images):
         raise DataError(f"{data.root}: {faults[0]}")

@@ -1,4 +1,4 @@
-"""The learning curves of a run as one picture."""
+"""The training curves of a run as one plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run on disk: what a training was told, what it did, and the network that came out. Never a pickle."""
+"""A run on disk: the config of a training, its history, and the trained network. Never a pickle."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came out: `model.json`, written last.
+    """The result of a training: `model.json`, written last.
 
     `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on them, with its
     evidence in `temperature_fit` (None in runs of earlier versions), `waiting_share` the share of the epochs of the
-    network, without validation, in which it waited for pictures. `cut_short`: `train --finish` ended it.
+    network, without validation, in which it waited for images. `cut_short`: `train --finish` ended it.
     """
 
     schema: int = 1
@@ -73,7 +73,7 @@ class Run:
         start: Checkpoint,
         left_out: Sequence[Unreadable] = (),
     ) -> Run:
-        """A new folder with what was asked for; its config, which makes it a run, comes last: it can be resumed.
+        """A new folder with data and config; the config, which makes it a run that can be resumed, is written last.
 
         Raises UsageError where a run is there already.
         """
@@ -107,7 +107,7 @@ class Run:
             yield
 
     def sweep(self) -> None:
-        """Removes drafts that a killed training left."""
+        """Removes partial files that a killed training left."""
         for draft in self.path.glob(".*.partial-*"):
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -150,7 +150,7 @@ class Run:
         return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
 
     def data(self) -> DataSplit:
-        """The split as it was given, images that can't be used included: its digest is what tells it from others."""
+        """The split as it was given, images that can't be used included: its digest identifies it."""
         return load_split(self.path / SPLIT)
 
     def usable_data(self) -> DataSplit:

@@ -49,7 +49,7 @@ def test_the_manifest_says_where_it_comes_from(made: Baseline, data: DataSplit) 
     assert "val images" in made.proof.images_source
 
 
-def test_accuracy_is_that_of_the_tutorials_pipeline(made: Baseline, data: DataSplit) -> None:
+def test_accuracy_is_that_of_scikit_learns_own_pipeline(made: Baseline, data: DataSplit) -> None:
     from skimage.feature import hog as independent
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -121,7 +121,7 @@ def test_an_unreadable_training_image_is_left_out_and_named_or_refused(crop: Cro
         crop(photograph, tmp_path / "data" / label, 12)
     data = open_data(tmp_path / "data")
     victim = data.of("train")[3].path
-    victim.write_bytes(b"no picture")
+    victim.write_bytes(b"not an image")
     with pytest.raises(DataError, match=victim.name):
         make_baseline(data, BaselineOptions(output=tmp_path, strict=True))
     assert not list(tmp_path.glob("*hog-svm*"))
@@ -131,7 +131,7 @@ def test_an_unreadable_training_image_is_left_out_and_named_or_refused(crop: Cro
     assert Bundle.open(made.path).manifest.provenance.data_sha256 == data.digest
 
 
-def test_a_bundle_that_answers_otherwise_than_scikit_learn_is_kept_aside(
+def test_a_bundle_that_predicts_otherwise_than_scikit_learn_is_kept_aside(
     data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf_runtime.backends import hog_svm
@@ -142,7 +142,7 @@ def test_a_bundle_that_answers_otherwise_than_scikit_learn_is_kept_aside(
     assert [path.name for path in tmp_path.iterdir()] == ["photos-hog-svm-fp32.failed"]
 
 
-def test_a_hog_that_is_not_scikit_images_is_a_gate(
+def test_a_hog_that_differs_from_scikit_images_fails_as_a_gate(
     data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime_hog, "_CLIP", 0.3)

@@ -17,14 +17,14 @@ MakeFolder = Callable[[Cells], Path]
 
 
 def noise(seed: int, size: tuple[int, int] = (24, 20)) -> Image.Image:
-    """A picture with large shapes, unlike that of any other seed."""
+    """An image with large shapes, unlike that of any other seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> MakeFolder:
-    """A function that makes an image folder of different pictures: {"cat": 3, "train/dog": 2} -> its path."""
+    """A function that makes an image folder of different images: {"cat": 3, "train/dog": 2} -> its path."""
 
     def make(cells: Cells) -> Path:
         root = tmp_path / "photos"
@@ -41,7 +41,7 @@ def make_folder(tmp_path: Path) -> MakeFolder:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -109,10 +109,10 @@ def test_look_alikes_across_splits_are_a_warning(make_folder: MakeFolder, change
 
 
 def test_different_crops_of_one_photograph_are_no_look_alikes() -> None:
-    assert find_alike([describe(picture) for picture in pictures()]) == ([], False)
+    assert find_alike([describe(image) for image in pictures()]) == ([], False)
 
 
-def test_pictures_of_one_colour_are_no_look_alikes() -> None:
+def test_images_of_one_colour_are_no_look_alikes() -> None:
     flat = [describe(Image.new("RGB", (20, 20), (level, level, level))) for level in range(0, 200, 20)]
     assert find_alike(flat) == ([], False)
 
@@ -126,16 +126,16 @@ def test_look_alikes_are_found_across_the_tiles_of_a_large_set() -> None:
     assert not cut and len(found) < 5
 
 
-def test_thousands_of_alike_pictures_do_not_fill_the_memory() -> None:
-    (picture,) = pictures(1)
-    found, cut = find_alike([describe(picture)] * 800)
+def test_thousands_of_alike_images_do_not_fill_the_memory() -> None:
+    (image,) = pictures(1)
+    found, cut = find_alike([describe(image)] * 800)
     assert cut and 200_000 < len(found) < 2_000_000
 
 
 def test_broken_files_are_listed_and_the_rest_is_checked(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     (root / "cat" / "empty.png").write_bytes(b"")
-    (root / "cat" / "text.jpg").write_text("no picture")
+    (root / "cat" / "text.jpg").write_text("not an image")
     data = (root / "dog" / "001.png").read_bytes()
     (root / "dog" / "half.png").write_bytes(data[: len(data) // 2])
     (root / "dog" / "loop.png").symlink_to("loop.png")
@@ -216,7 +216,7 @@ def test_a_class_that_leaves_few_images_to_test_on_is_named_with_its_count(make_
     assert few.verdict == "warning" and "fewer than 5 test images, 15 % of all: 'dog' (2)" in few.text
 
 
-def test_classes_that_are_fine_are_told_with_the_smallest_count(make_folder: MakeFolder) -> None:
+def test_balanced_classes_are_reported_with_the_smallest_count(make_folder: MakeFolder) -> None:
     (fine,) = [
         each for each in find_faults(check_source(make_folder({"cat": 40, "dog": 36}))) if each.subject == "classes"
     ]

@@ -1,4 +1,4 @@
-"""The verbs: exit codes, JSON, reports, and names that must not do anything."""
+"""The verbs: exit codes, JSON, reports, and names that must stay inert."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_leak_exits_1_and_its_pairs_are_listed(edgeclf: Edgeclf, make_folder: 
 
 
 def test_broken_files_exit_3(edgeclf: Edgeclf, folder: Path) -> None:
-    (folder / "cat" / "broken.jpg").write_text("no picture")
+    (folder / "cat" / "broken.jpg").write_text("not an image")
     shown = edgeclf("data", "check", folder)
     assert shown.code == 3 and "cat/broken.jpg" in only_line(shown.err)
     assert json.loads(edgeclf("data", "check", folder, "--json").out)["unreadable"][0]["path"] == "cat/broken.jpg"
@@ -131,9 +131,9 @@ def test_groups_come_from_paths(edgeclf: Edgeclf, folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["split", "FOLDER", "--group-by", "("], "is no regular expression"),
+        (["split", "FOLDER", "--group-by", "("], "is not a regular expression"),
         (["split", "FOLDER", "--group-by", "patient"], "finds no group in any path"),
         (["split", "FOLDER", "--fractions", "0.7"], "wants three numbers"),
         (["split", "FOLDER", "--fractions", "0.7,0.7,0.7"], "must sum to 1"),
@@ -144,9 +144,9 @@ def test_groups_come_from_paths(edgeclf: Edgeclf, folder: Path, tmp_path: Path) 
         (["fetch", "no-such-set"], "no data set 'no-such-set'"),
     ],
 )
-def test_usage_errors_are_one_line(edgeclf: Edgeclf, folder: Path, arguments: list[str], said: str) -> None:
+def test_usage_errors_are_one_line(edgeclf: Edgeclf, folder: Path, arguments: list[str], message: str) -> None:
     shown = edgeclf("data", *(str(folder) if each == "FOLDER" else each for each in arguments))
-    assert shown.code == 2 and said in only_line(shown.err)
+    assert shown.code == 2 and message in only_line(shown.err)
 
 
 def test_imbalance_is_warned_of_when_splitting(edgeclf: Edgeclf, make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_imbalance_is_warned_of_when_splitting(edgeclf: Edgeclf, make_folder: Ma
     assert shown.code == 0 and "over 20:1" in shown.err
 
 
-def test_stats_speak_json(edgeclf: Edgeclf, folder: Path) -> None:
+def test_stats_print_json(edgeclf: Edgeclf, folder: Path) -> None:
     document = json.loads(edgeclf("data", "stats", folder, "--json").out)
     assert document["statistics"]["images"] == 26 and document["advice"]["normalize"] in ("backbone", "data")
     assert len(document["advice"]["data"]["mean"]) == 3

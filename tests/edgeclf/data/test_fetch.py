@@ -67,7 +67,7 @@ def test_patches_pass_the_check(patches: Path) -> None:
     assert {finding.verdict for finding in find_faults(check_source(patches / "images.csv"))} == {"pass"}
 
 
-def test_the_folders_say_the_same_as_the_table(patches: Path) -> None:
+def test_folders_and_table_agree(patches: Path) -> None:
     items = [open_data(source).images for source in (patches, patches / "images.csv")]
     assert [(each.path, each.label, each.split) for each in items[0]] == sorted(
         (each.path, each.label, each.split) for each in items[1]
@@ -91,7 +91,7 @@ def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_name(tmp_path: Path) -> None:
+def test_an_unknown_data_set_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean cifar10"):
         fetch_dataset("cifar-10", tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -120,7 +120,7 @@ def test_without_a_network_one_line_says_so_and_nothing_is_left(name: str, tmp_p
 
 @pytest.fixture
 def cifar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A download of CIFAR-10's form with one picture a file."""
+    """A download of CIFAR-10's form with one image a file."""
     downloads._import_datasets()
     from torchvision.datasets import utils
 

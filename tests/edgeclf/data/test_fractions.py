@@ -35,12 +35,12 @@ def images(label: str, count: int, split: str = "train", per_group: int = 0) -> 
 
 @pytest.fixture
 def uneven() -> DataSplit:
-    """100, 20 and 12 training images of three classes, and some that judge."""
-    judging = [item for split in ("val", "test") for label in "abc" for item in images(label, 5, split)]
-    return manifest(*images("a", 100), *images("b", 20), *images("c", 12), *judging)
+    """100, 20 and 12 training images of three classes, and some for val and test."""
+    others = [item for split in ("val", "test") for label in "abc" for item in images(label, 5, split)]
+    return manifest(*images("a", 100), *images("b", 20), *images("c", 12), *others)
 
 
-def test_classes_keep_their_shares_and_what_judges_stays_whole(uneven: DataSplit) -> None:
+def test_classes_keep_their_shares_and_val_and_test_stay_whole(uneven: DataSplit) -> None:
     for fraction, subset in zip((0.1, 0.25, 0.5, 1.0), nested_subsets(uneven, (0.1, 0.25, 0.5, 1.0)), strict=True):
         counts = Counter(item.label for item in subset.of("train"))
         assert counts == {"a": round(100 * fraction), "b": round(20 * fraction), "c": round(12 * fraction)}

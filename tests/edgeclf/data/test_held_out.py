@@ -22,7 +22,7 @@ def test_a_folder_without_splits_is_taken_whole_whatever_the_seed(make_folder: M
     assert open_held_out(root, seed=7).data.digest == found.data.digest
 
 
-def test_a_class_too_small_for_a_split_is_no_fault_of_held_out_images(make_folder: MakeFolder) -> None:
+def test_held_out_images_may_have_classes_too_small_for_a_split(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 1, "dog": 2})
     assert len(open_held_out(root, trained_on=("0" * 64,)).data.of("test")) == 3
     with pytest.raises(DataError, match="too few"):
@@ -80,11 +80,11 @@ def test_classes_that_have_no_image_are_kept_where_the_models_classes_are_given(
     with pytest.raises(DataError, match="one class only"):
         open_held_out(root)
     with pytest.raises(
-        DataError, match=r"1 of its 1 classes are none of the model's 2: 'cat' \(the model has 'a', 'b'"
+        DataError, match=r"1 of its 1 classes are not among the model's 2: 'cat' \(the model has 'a', 'b'"
     ):
         open_held_out(root, labels=("a", "b"))
 
 
-def test_where_thresholds_want_images_of_their_own_a_split_is_drawn(make_folder: MakeFolder) -> None:
+def test_where_thresholds_need_images_of_their_own_a_split_is_drawn(make_folder: MakeFolder) -> None:
     found = open_held_out(make_folder({"cat": 20, "dog": 20}), whole=False)
     assert found.origin == "drawn" and found.data.of("val") and len(found.data.of("test")) < 40

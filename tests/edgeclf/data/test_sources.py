@@ -28,7 +28,7 @@ def refusal(source: Path, kind: type[Exception] = DataError) -> str:
     return str(caught.value)
 
 
-def test_a_folder_a_class(make_folder: MakeFolder) -> None:
+def test_each_folder_is_a_class(make_folder: MakeFolder) -> None:
     root = make_folder({"dog": 2, "cat/indoors": 1, "cat/outdoors": 2})
     found = read_dataset(root)
     assert found.classes == ("cat", "dog")
@@ -91,7 +91,7 @@ def test_an_empty_class_is_named(make_folder: MakeFolder) -> None:
     assert refusal(root) == f"no images of a class: {root / 'fox'} (1 other files); add some, or remove it"
 
 
-def test_one_class_only(make_folder: MakeFolder) -> None:
+def test_a_single_class_is_refused(make_folder: MakeFolder) -> None:
     assert "one class only, 'cat'" in refusal(make_folder({"cat": 3}))
 
 
@@ -99,7 +99,9 @@ def test_one_class_only(make_folder: MakeFolder) -> None:
     ("one", "other"),
     [("Cat", "cat"), ("café", "cafe\u0301"), ("straße", "STRASSE"), ("red fox", "red  fox"), ("İ", "i\u0307")],
 )
-def test_classes_that_differ_by_case_spaces_or_unicode_form(make_folder: MakeFolder, one: str, other: str) -> None:
+def test_classes_that_differ_only_by_case_spaces_or_unicode_form_are_refused(
+    make_folder: MakeFolder, one: str, other: str
+) -> None:
     message = refusal(make_folder({one: 1, other: 1, "zebra": 1}))
     assert "differ only by case, spaces or Unicode form" in message
     assert ascii(one) in message and ascii(other) in message
@@ -109,9 +111,9 @@ def test_classes_across_splits_are_compared_too(make_folder: MakeFolder) -> None
     assert "differ only" in refusal(make_folder({"train/cat": 1, "train/dog": 1, "val/Cat": 1}))
 
 
-def test_a_class_name_that_is_no_utf8(make_folder: MakeFolder) -> None:
+def test_a_class_name_that_is_not_utf8_is_refused(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 1, os.fsdecode(b"d\xffg"): 1})
-    assert "is no UTF-8; rename it" in refusal(root)
+    assert "is not UTF-8; rename it" in refusal(root)
 
 
 def test_folders_beside_the_splits_are_refused(make_folder: MakeFolder) -> None:
@@ -124,13 +126,13 @@ def test_a_split_without_class_folders_is_refused(make_folder: MakeFolder) -> No
     assert "3 images without class folders" in message
 
 
-def test_no_images_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no images in it" in refusal(tmp_path / "empty")
 
 
-def test_images_without_class_folders(make_folder: MakeFolder) -> None:
-    assert "2 images lie loose in it" in refusal(_loose(make_folder))
+def test_images_without_class_folders_are_refused(make_folder: MakeFolder) -> None:
+    assert "2 images lie directly in it" in refusal(_loose(make_folder))
 
 
 def _loose(make_folder: MakeFolder) -> Path:
@@ -141,18 +143,18 @@ def _loose(make_folder: MakeFolder) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.zip", "unpack it"), ("a.jpg", "it takes a folder or a CSV")])
-def test_other_files_are_no_source(tmp_path: Path, name: str, said: str) -> None:
+@pytest.mark.parametrize(("name", "message"), [("a.zip", "unpack it"), ("a.jpg", "give a folder or a CSV")])
+def test_other_files_are_refused_as_a_source(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / name).write_bytes(b"PK")
-    assert said in refusal(tmp_path / name)
+    assert message in refusal(tmp_path / name)
 
 
-def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_source_is_a_usage_error(tmp_path: Path) -> None:
     assert "no such file or folder" in refusal(tmp_path / "photos", UsageError)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_class_folder(make_folder: MakeFolder) -> None:
+def test_an_unreadable_class_folder_is_named(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 1, "dog": 1})
     (root / "dog").chmod(0)
     try:

@@ -65,9 +65,9 @@ def test_the_split_is_that_of_the_first_release(tmp_path: Path) -> None:
 FIRST_RELEASE = [("a/2.png", "val"), ("a/3.png", "test"), ("b/0.png", "test"), ("b/1.png", "val")]
 
 
-def test_nothing_is_decoded(make_folder: MakeFolder) -> None:
+def test_splitting_decodes_no_image(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 4, "dog": 4})
-    (root / "cat" / "000.png").write_text("no picture at all")
+    (root / "cat" / "000.png").write_text("not an image")
     assert len(open_data(root).images) == 8
 
 
@@ -99,7 +99,7 @@ def test_given_splits_are_kept(make_folder: MakeFolder) -> None:
     assert all(item.name.startswith(item.split) for item in open_data(root).images)
 
 
-def test_val_comes_out_of_train_where_a_source_has_none(make_folder: MakeFolder) -> None:
+def test_val_is_taken_from_train_where_a_source_has_none(make_folder: MakeFolder) -> None:
     root = make_folder({"train/cat": 17, "train/dog": 17, "test/cat": 4, "test/dog": 4})
     manifest = open_data(root)
     assert counts(manifest)["val", "cat"] == counts(manifest)["val", "dog"] == 3
@@ -109,7 +109,7 @@ def test_val_comes_out_of_train_where_a_source_has_none(make_folder: MakeFolder)
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "message"),
     [
         ({"cat": 9, "dog": 1}, "class 'dog' has 1 different image, too few for one in each of 3 splits"),
         ({"train/cat": 3, "train/dog": 3, "val/fox": 2}, "val has classes that train lacks: 'fox'"),
@@ -117,8 +117,10 @@ def test_val_comes_out_of_train_where_a_source_has_none(make_folder: MakeFolder)
         ({"test/cat": 3, "test/dog": 3}, "no training images: only test"),
     ],
 )
-def test_splits_that_can_not_work(make_folder: MakeFolder, cells: dict[str, int], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_splits_that_can_not_train_or_evaluate_are_refused(
+    make_folder: MakeFolder, cells: dict[str, int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
         open_data(make_folder(cells))
 
 
@@ -189,7 +191,7 @@ def test_a_manifest_elsewhere_knows_its_images(manifest: DataSplit, tmp_path: Pa
     save_split(manifest, tmp_path / "runs" / "cats" / "split.json")
     assert load_split(tmp_path / "runs" / "cats" / "split.json") == manifest
     manifest.root.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match="its images lay in"):
+    with pytest.raises(DataError, match="its images were in"):
         load_split(tmp_path / "runs" / "cats" / "split.json")
     found = load_split(tmp_path / "runs" / "cats" / "split.json", root=tmp_path / "moved")
     assert found.images[0].read()
@@ -214,25 +216,25 @@ def test_names_of_any_kind_come_back(make_folder: MakeFolder, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[]", "no split manifest"),
-        ('{"schema": 1}', "no split manifest"),
+        ("[]", "not a split manifest"),
+        ('{"schema": 1}', "not a split manifest"),
         ('{"schema": 2, "items": []}', "schema 2, this edgeclf reads schema 1; update edgeclf"),
         ('{"schema": 1, "items": [], "colour": 1}', "unknown field 'colour'"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path: Path, text: str, said: str) -> None:
+def test_files_that_are_no_manifest_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(DataError) as caught:
         open_data(tmp_path / "split.json")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"path": "../secret.png"}, "does not stay under the root"),
         ({"path": "/etc/passwd"}, "does not stay under the root"),
@@ -242,16 +244,18 @@ def test_files_that_are_no_manifest(tmp_path: Path, text: str, said: str) -> Non
         ({"path": "dog/000.png"}, "listed twice"),
     ],
 )
-def test_a_doctored_manifest_is_refused(manifest: DataSplit, tmp_path: Path, change: dict[str, str], said: str) -> None:
+def test_a_tampered_manifest_is_refused(
+    manifest: DataSplit, tmp_path: Path, change: dict[str, str], message: str
+) -> None:
     save_split(manifest, tmp_path / "split.json")
     content = json.loads((tmp_path / "split.json").read_text())
     content["items"][0].update(change)
     (tmp_path / "split.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_split(tmp_path / "split.json")
 
 
-def test_no_manifest_there(tmp_path: Path) -> None:
+def test_a_missing_manifest_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such split manifest"):
         open_data(tmp_path / "split.json")
 
@@ -267,14 +271,14 @@ def test_a_changed_or_deleted_image_is_found_when_it_is_read(manifest: DataSplit
     assert manifest.images[2].read()
 
 
-def test_the_digest_tells_splits_apart(manifest: DataSplit) -> None:
+def test_different_splits_have_different_digests(manifest: DataSplit) -> None:
     moved = replace(manifest, images=(replace(manifest.images[0], split="test"), *manifest.images[1:]))
     assert moved.digest != manifest.digest
     assert replace(manifest, images=manifest.images[::-1], root=Path("/")).digest == manifest.digest
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [7, 2, 1]), (100, [70, 15, 15])])
-def test_largest_remainder(count: int, expected: list[int]) -> None:
+def test_largest_remainders_sum_to_the_count_and_give_each_share_one(count: int, expected: list[int]) -> None:
     assert largest_remainder(count, (0.7, 0.15, 0.15)) == expected
 
 

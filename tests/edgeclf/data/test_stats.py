@@ -60,7 +60,7 @@ def test_a_large_image_weighs_as_much_as_a_small_one(make_folder: MakeFolder) ->
 
 def test_an_unreadable_image_is_named(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 2, "dog": 2})
-    (root / "dog" / "000.png").write_text("no picture")
+    (root / "dog" / "000.png").write_text("not an image")
     with pytest.raises(DataError, match=r"dog/000\.png: not an image of a known format.*data check"):
         measured(root)
 
@@ -117,6 +117,6 @@ def test_a_backbone_states_its_statistics_without_weights(name: str, expected: N
     assert backbone_statistics(name) == expected
 
 
-def test_an_unknown_backbone(make_folder: MakeFolder) -> None:
+def test_an_unknown_backbone_is_a_usage_error(make_folder: MakeFolder) -> None:
     with pytest.raises(UsageError, match="did you mean"):
         backbone_statistics("mobilenetv3_large_10")

@@ -41,7 +41,7 @@ def test_labels_splits_and_groups_are_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("file,class\n" + ROWS, "no column path and label; wanted path,label[,split][,group], found 'file', 'class'"),
         ("path;label\ncat/000.png;cat\n", "found 'path;label'"),
@@ -60,16 +60,16 @@ def test_labels_splits_and_groups_are_read(folder: Path) -> None:
         ("path,label\ncat/000.png,cat\ncat/./000.png,cat\n", "line 3: 'cat/000.png' is named in line 2 already"),
         ("path,label\ncat/000.png,cat\ncat/000.png,dog\n", "is named in line 2 already"),
         ("path,label\ncat/000.png,cat,tabby\n", "line 2: 3 cells for 2 columns"),
-        ('path,label\n"cat/000.png,cat\n', "no CSV"),
-        (b"path,label\ncat/000.png,ch\xe2t\n", "no UTF-8 (byte 25); save it as UTF-8"),
+        ('path,label\n"cat/000.png,cat\n', "not a valid CSV"),
+        (b"path,label\ncat/000.png,ch\xe2t\n", "not UTF-8 (byte 25); save it as UTF-8"),
         ("path,label\ncat/000.png,cat\n", "one class only"),
         ("path,label\ncat/000.png,cat\ndog/000.png,Cat\n", "differ only by case"),
     ],
 )
-def test_each_fault_has_its_line(folder: Path, text: str | bytes, said: str) -> None:
+def test_each_fault_has_its_line(folder: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_dataset(write(folder, text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

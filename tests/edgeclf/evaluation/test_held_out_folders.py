@@ -1,4 +1,4 @@
-"""`eval` on held-out folders: what is evaluated is said, and who selected what on it."""
+"""`eval` on held-out folders: the report names what was evaluated, and what was selected on it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_folder_of_test_images_alone_is_evaluated(
     assert "60 test images, use no." in err
 
 
-def test_only_validation_images_of_the_own_split_are_said_to_have_selected(
+def test_only_validation_images_of_the_own_split_are_reported_as_selected_on(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from edgeclf_runtime.bundle.manifest import Provenance
@@ -95,7 +95,7 @@ def test_only_validation_images_of_the_own_split_are_said_to_have_selected(
     report, out, _ = evaluated(capfd, own.path, folder)
     assert report["selected_on"] == 0 and "selected on" not in out
     report, out, _ = evaluated(capfd, foreign.path, folder, "--split", "val")
-    assert report["selected_on"] == 0 and "by a split drawn by chance, for it had none" in out
+    assert report["selected_on"] == 0 and "by a split drawn at random, since it had none" in out
 
 
 def test_some_of_the_classes_are_evaluated_on_request_and_predictions_stay_among_all(
@@ -104,8 +104,8 @@ def test_some_of_the_classes_are_evaluated_on_request_and_predictions_stay_among
     whole, _, _ = evaluated(capfd, bundle.path, held_out)
     shutil.rmtree(held_out / "petals")
     assert run(["eval", str(bundle.path), str(held_out), "-o", str(tmp_path / "r")]) == DataError.exit_code
-    said = capfd.readouterr().err
-    assert "only in the bundle photos-hog: 'petals'" in said and "--classes present evaluates on" in said
+    stderr = capfd.readouterr().err
+    assert "only in the bundle photos-hog: 'petals'" in stderr and "--classes present evaluates on" in stderr
     report, out, _ = evaluated(capfd, bundle.path, held_out, "--classes", "present")
     assert "2 of 3 classes present, predictions among all 3" in out and report["classes_present"] == 2
     assert report["evaluation"]["confusion"][:2] == whole["evaluation"]["confusion"][:2]
@@ -144,5 +144,7 @@ def test_thresholds_are_still_chosen_on_other_images_than_those_evaluated(
     bundle: Bundle, held_out: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report, out, err = evaluated(capfd, bundle.path, held_out, "--operating-point", "recall=0.5")
-    assert "by a split drawn by chance, for it had none" in out and "on 9 validation images (selected on these)" in err
+    assert (
+        "by a split drawn at random, since it had none" in out and "on 9 validation images (selected on these)" in err
+    )
     assert (report["evaluation"]["images"], report["of_images"]) == (9, 60)

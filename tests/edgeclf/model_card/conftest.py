@@ -1,4 +1,4 @@
-"""A tiny bundle that tells colours apart, and images of them."""
+"""A tiny bundle that classifies colours, and images of them."""
 
 from colours import bundle as bundle
 from colours import classes as classes

@@ -27,14 +27,14 @@ def _bench(bundle: Path) -> Report:
     """A made report whose second row is of this bundle."""
     report = made_report({"torch": (12.0, 40), "onnx": (5.0, 30)})
     entries = tuple(Corrupted("blur", level, 0.9 - 0.2 * level, None, 5) for level in (1, 2, 3))
-    spoilt = Robustness(50, 0.95, None, 0.5, None, None, None, None, 1.0, None, "", entries)
-    mine = replace(report.row("onnx"), digest=Bundle.open(bundle).digest, robustness=spoilt)
+    robustness = Robustness(50, 0.95, None, 0.5, None, None, None, None, 1.0, None, "", entries)
+    mine = replace(report.row("onnx"), digest=Bundle.open(bundle).digest, robustness=robustness)
     return replace(report, rows=(report.rows[0], mine))
 
 
 def test_what_was_not_measured_says_so_and_the_owners_part_stays_open(bundle: Path) -> None:
     card = model_card(inspect_bundle(Bundle.open(bundle)), read_evidence([], ""))
-    for section in ("Accuracy", "Robustness to spoilt images", "Speed", "Proofs"):
+    for section in ("Accuracy", "Robustness to corrupted images", "Speed", "Proofs"):
         after = card.split(f"## {section}\n\n")[1]
         assert after.startswith("Not measured: no "), section
     assert "| training time | not measured |" in card and "| training images | not measured |" in card
@@ -43,7 +43,7 @@ def test_what_was_not_measured_says_so_and_the_owners_part_stays_open(bundle: Pa
     assert "Classes (3): red, green, blue." in card
 
 
-def test_figures_are_those_of_the_reports_and_of_this_bundle_alone(bundle: Path, tmp_path: Path) -> None:
+def test_figures_are_those_of_the_reports_and_of_this_bundle_only(bundle: Path, tmp_path: Path) -> None:
     report = _bench(bundle)
     path = saved(report, tmp_path / "bench.json")
     assert run(["inspect", str(bundle), "--card", "--report", str(path), "-o", str(tmp_path / "card.md")]) == 0
@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_reports_and_of_this_bundle_alone(bundle: Path,
     assert "12.0" not in card  # the other row's
 
 
-def test_what_eval_wrote_is_quoted_with_the_look_that_it_was(
+def test_what_eval_wrote_is_quoted_with_its_use_of_the_test_split(
     bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")

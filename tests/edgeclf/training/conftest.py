@@ -31,7 +31,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 pictures of 48x48 pixels in class folders."""
+    """36 images of 48x48 pixels in class folders."""
     folder = tmp_path_factory.mktemp("discs")
     random = np.random.default_rng(0)
     for name, colour in COLOURS.items():
@@ -63,7 +63,7 @@ def config() -> Callable[..., TrainConfig]:
 
 
 class Recorder(Progress):
-    """Keeps what a training says; raises KeyboardInterrupt after `stop_after` epochs."""
+    """Keeps the notes and warnings of a training; raises KeyboardInterrupt after `stop_after` epochs."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.warnings: list[str] = []

@@ -1,4 +1,4 @@
-"""Every backbone that `edgeclf models` lists trains: two batches, the whole network, at its own picture size."""
+"""Every backbone that `edgeclf models` lists trains: two batches, the whole network, at its own image size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeclf_runtime.images.data_split import DataSplit
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["two-phase", "discriminative"])
 @pytest.mark.parametrize("name", [*CLASSICS, *EDGE])
-def test_it_trains(name: str, strategy: str, data: DataSplit, tmp_path: Path) -> None:
+def test_each_listed_backbone_trains(name: str, strategy: str, data: DataSplit, tmp_path: Path) -> None:
     config = TrainConfig(model=name, weights="random", strategy=strategy, epochs=1, batch_size=12, workers=0)
     run = train(config, data, tmp_path / "run")
     assert run.finished and np.isfinite(run.history()[-1]["train_loss"])

@@ -1,4 +1,4 @@
-"""12 bits in 16-bit files: found, said with what to type, carried into run and bundle, and not contradicted later."""
+"""12 bits in 16-bit files: found, reported with the option to give, carried into run and bundle, never contradicted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_check_and_stats_find_the_bits_in_use_and_say_what_to_type(scans: Path, 
     assert "nearly black" not in bright and "--normalize" in bright and bright.endswith("--bit-depth 12")
 
 
-def test_files_that_are_used_up_and_8_bit_values_are_told_apart() -> None:
+def test_files_that_use_all_bits_and_8_bit_values_are_distinguished() -> None:
     assert deep_images([65_000, 1_000]).value_range is None
     assert deep_images([None, None]).value_range is None
     assert deep_images([1_000]).remedy == "--bit-depth 10"
@@ -73,10 +73,10 @@ def test_the_bit_depth_of_the_training_goes_into_run_and_bundle_and_another_is_r
     code, bright = edgeclf("train", scans, *options, "--name", "bright", "--bit-depth", 12)
     assert code == 0 and "nearly black" not in bright
     assert Run(tmp_path / "runs" / "bright").architecture().pixels.value_range == (0, 4095)
-    code, said = edgeclf("export", "runs/bright", "--window", "0,9000")
-    assert code == 2 and "trained on stored values of 0 to 4095" in said
-    code, said = edgeclf("export", "runs/dark", "--bit-depth", 12)
-    assert code == 2 and "trained on all bits of its files" in said
+    code, stderr = edgeclf("export", "runs/bright", "--window", "0,9000")
+    assert code == 2 and "trained on stored values of 0 to 4095" in stderr
+    code, stderr = edgeclf("export", "runs/dark", "--bit-depth", 12)
+    assert code == 2 and "trained on all bits of its files" in stderr
     assert edgeclf("export", "runs/bright", "-t", "pytorch", "--bit-depth", 12)[0] == 0
     manifest = Bundle.open(tmp_path / "bundles" / "bright-pytorch-fp32").manifest
     assert manifest.pixels is not None and manifest.pixels.value_range == (0, 4095)

@@ -22,14 +22,14 @@ from edgeclf_runtime.images.data_split import DataSplit
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
-    """Two classes that a single layer tells apart: reddish and bluish noise."""
+    """Two classes that a single layer can separate: reddish and bluish noise."""
     folder, random = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     for label in ("blue", "red"):
         (folder / label).mkdir()
         for number in range(20):
-            picture = random.integers(0, 100, (48, 48, 3))
-            picture[..., 0 if label == "red" else 2] += 150
-            Image.fromarray(picture.astype(np.uint8)).save(folder / label / f"{number}.png")
+            image = random.integers(0, 100, (48, 48, 3))
+            image[..., 0 if label == "red" else 2] += 150
+            Image.fromarray(image.astype(np.uint8)).save(folder / label / f"{number}.png")
     return open_data(folder, 0)
 
 
@@ -62,6 +62,6 @@ def test_the_whole_tower_is_tuned(strategy: str, colours: DataSplit, tmp_path: P
     assert not np.array_equal(after["visual.conv1.weight"].numpy(), before["visual.conv1.weight"].numpy())
 
 
-def test_layers_without_an_order_have_no_layer_decay(colours: DataSplit, tmp_path: Path) -> None:
+def test_layer_decay_is_refused_for_layers_without_an_order(colours: DataSplit, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layer decay needs a timm backbone"):
         train(config(strategy="discriminative", layer_decay=0.8, epochs=1, lr=0.001), colours, tmp_path / "decay")

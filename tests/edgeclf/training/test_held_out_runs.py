@@ -47,7 +47,7 @@ def test_validation_images_selected_it_and_test_images_did_not(
     assert "selected on" not in capsys.readouterr().out
 
 
-def test_a_held_out_folder_is_whole_and_training_images_among_it_are_said(
+def test_a_held_out_folder_is_whole_and_training_images_in_it_are_reported(
     trained: Run, data: DataSplit, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "held-out"

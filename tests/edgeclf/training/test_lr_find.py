@@ -55,8 +55,10 @@ def test_without_a_suggestion_the_command_fails_and_its_next_line_names_no_rate(
     monkeypatch.setattr("edgeclf.training.lr_find.find_lr", flat)
     monkeypatch.chdir(tmp_path)
     assert cli.run(["lr-find", str(discs), "-m", "test_resnet", "--weights", "random", "-b", "16"]) == 1
-    said = capsys.readouterr().err
-    assert "no rate can be suggested" in said and "--batch-size 16 --strategy full\n" in said and "--lr " not in said
+    stderr = capsys.readouterr().err
+    assert (
+        "no rate can be suggested" in stderr and "--batch-size 16 --strategy full\n" in stderr and "--lr " not in stderr
+    )
     assert (tmp_path / "lr-find.png").is_file()
     assert cli.run(["lr-find", str(discs), "-m", "test_resnet", "--weights", "random"]) == 1
     assert "--batch-size" not in capsys.readouterr().err  # train's own

@@ -32,7 +32,7 @@ def test_a_recipe_that_changes_nothing_shows_each_image_once(tmp_path: Path) -> 
             place = tmp_path / "photos" / label / f"{number}.png"
             Image.new("RGB", (40, 40), (colour[0], colour[1], 8 * number)).save(place)
     sheet = tmp_path / "preview.png"
-    draw_preview(open_data(tmp_path / "photos", 0), PIXELS, sheet, recipes=("none", "light"), pictures=2, samples=2)
+    draw_preview(open_data(tmp_path / "photos", 0), PIXELS, sheet, recipes=("none", "light"), images_shown=2, samples=2)
     with Image.open(sheet) as opened:
         seen = np.asarray(opened.convert("RGB"))
     band = seen.shape[0] // 2

@@ -1,4 +1,4 @@
-"""A training learns, keeps its promises about what it freezes, and survives what kills it."""
+"""A training learns, leaves frozen weights as they were, and can be resumed after it was killed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_second_run_into_one_folder_and_a_finished_one_are_refused(
         resume(tmp_path / "nothing")
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_epoch(
+def test_a_loss_that_is_not_a_number_stops_the_training_and_keeps_the_last_good_epoch(
     config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(GateError, match="--lr"):
@@ -239,22 +239,22 @@ def test_a_weighted_sampler_shows_every_class_as_often(data: DataSplit) -> None:
     few = [item for item in data.of("train") if item.label != "red"] + [
         item for item in data.of("train") if item.label == "red"
     ][:1]
-    pictures = TrainingImages.of(replace(data, images=tuple(few)), "train")
-    drawn = np.concatenate([pictures.labels[pictures.order(seed, weighted=True)] for seed in range(200)])
+    images = TrainingImages.of(replace(data, images=tuple(few)), "train")
+    drawn = np.concatenate([images.labels[images.order(seed, weighted=True)] for seed in range(200)])
     assert np.allclose(np.bincount(drawn) / len(drawn), 1 / 3, atol=0.05)
 
 
-def test_every_picture_is_seen_once_an_epoch_in_an_order_of_its_own(data: DataSplit) -> None:
-    pictures = TrainingImages.of(data, "train")
-    orders = [pictures.order(seed, weighted=False) for seed in (1, 2)]
-    assert all(sorted(order) == list(range(len(pictures))) for order in orders)
+def test_every_image_is_seen_once_an_epoch_in_a_new_order(data: DataSplit) -> None:
+    images = TrainingImages.of(data, "train")
+    orders = [images.order(seed, weighted=False) for seed in (1, 2)]
+    assert all(sorted(order) == list(range(len(images))) for order in orders)
     assert not np.array_equal(*orders)
 
 
-def test_a_last_batch_of_one_picture_is_left_out(data: DataSplit) -> None:
-    pictures = TrainingImages.of(data, "train")
-    size = len(pictures) - 1
-    batches = TrainingBatches(pictures, None, None, batch_size=size, seed=0, weighted=False, workers=0)  # type: ignore[arg-type]
+def test_a_last_batch_of_one_image_is_left_out(data: DataSplit) -> None:
+    images = TrainingImages.of(data, "train")
+    size = len(images) - 1
+    batches = TrainingBatches(images, None, None, batch_size=size, seed=0, weighted=False, workers=0)  # type: ignore[arg-type]
     assert len(batches) == 1
 
 
@@ -280,7 +280,7 @@ def test_risky_choices_are_warned_of(config: Make, data: DataSplit, recorder: An
         ({"augment": "wild"}, "none, light, standard, strong"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"logger": "csv"}, "none, tensorboard"),
-        ({"strategy": "full", "head_epochs": 3}, "first phase of two-phase"),
+        ({"strategy": "full", "head_epochs": 3}, "for the strategy two-phase"),
     ],
 )
 def test_bad_choices_are_usage_errors(
@@ -296,7 +296,7 @@ def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data:
         train(config(device="cuda"), data, tmp_path / "run")
 
 
-def test_the_verb_trains_resumes_and_speaks_json(edgeclf: Edgeclf, discs: Path) -> None:
+def test_train_trains_resumes_and_prints_json(edgeclf: Edgeclf, discs: Path) -> None:
     command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe", "--epochs", "2", "--name", "discs", "--json"]
     document = json.loads(edgeclf(*command).stdout)
@@ -326,7 +326,7 @@ def test_resume_takes_no_other_options(edgeclf: Edgeclf) -> None:
     assert done.returncode == 2 and b"leave out --epochs" in done.stderr
 
 
-def test_what_a_file_asked_for_is_in_the_runs_config(
+def test_options_of_a_config_file_are_in_the_runs_config(
     discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -339,12 +339,12 @@ def test_what_a_file_asked_for_is_in_the_runs_config(
     assert config["switches"]["hflip"] is False
 
 
-def test_a_taken_name_is_said_before_anything_of_the_data_and_no_advice_to_resume_it(
+def test_a_taken_name_is_reported_before_the_data_are_read_and_without_advice_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "taken").mkdir(parents=True)
     (tmp_path / "runs" / "taken" / "config.json").write_text("{}")
     assert cli_run(["train", "missing", "-m", "test_resnet", "--name", "taken"]) == 2
-    said = capsys.readouterr().err
-    assert "runs/taken holds a run" in said and "go on with:" not in said
+    stderr = capsys.readouterr().err
+    assert "runs/taken holds a run" in stderr and "go on with:" not in stderr

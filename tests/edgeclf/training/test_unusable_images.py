@@ -1,4 +1,4 @@
-"""Images that are damaged, gone or changed are left out with a count, or refused; the next step that is named works."""
+"""Images that are damaged, gone or changed are left out with a count, or refused; the suggested command works."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Make = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def pictures(discs: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(discs, tmp_path / "pictures"))
+def images(discs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(discs, tmp_path / "images"))
 
 
 def corrupt(split: DataSplit) -> None:
-    """A training image that is none, a validation image that changed, a test image that is gone."""
+    """A training file that is no image, a validation image that changed, a test image that is gone."""
     train_item, val_item, test_item = (split.of(name)[0] for name in ("train", "val", "test"))  # type: ignore[arg-type]
     train_item.path.write_bytes(train_item.path.read_bytes()[:200])
     shutil.copyfile(split.of("train")[1].path, val_item.path)
@@ -36,9 +36,9 @@ def corrupt(split: DataSplit) -> None:
 
 
 def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_stays_known(
-    pictures: Path, config: Make, recorder: Any, tmp_path: Path
+    images: Path, config: Make, recorder: Any, tmp_path: Path
 ) -> None:
-    split = open_data(pictures)
+    split = open_data(images)
     corrupt(split)
     progress = recorder()
     run = train(config(strategy="linear-probe"), split, tmp_path / "run", progress)
@@ -46,37 +46,37 @@ def test_images_that_can_not_be_used_are_left_out_with_a_count_and_the_split_sta
     assert warning.startswith("3 of 36 images") and "changed since" in warning and "missing" in warning
     assert run.outcome().training_images == len(split.of("train")) - 1
     assert run.outcome().data_sha256 == split.digest
-    judged = evaluate_run(run, split)
-    assert judged.evaluation.images == len(split.of("test")) - 1 and not judged.unreadable and not judged.other_data
+    report = evaluate_run(run, split)
+    assert report.evaluation.images == len(split.of("test")) - 1 and not report.unreadable and not report.other_data
 
 
-def test_strict_stops_before_a_run_is_made(pictures: Path, config: Make, tmp_path: Path) -> None:
-    split = open_data(pictures)
+def test_strict_stops_before_a_run_is_made(images: Path, config: Make, tmp_path: Path) -> None:
+    split = open_data(images)
     corrupt(split)
     with pytest.raises(DataError, match=r"3 of 36 images can't be used.*without --strict"):
         train(config(), split, tmp_path / "run", strict=True)
     assert not Run.is_at(tmp_path / "run")
 
 
-def test_another_folder_than_that_of_the_split_is_no_case_for_leaving_out(
-    pictures: Path, config: Make, tmp_path: Path
+def test_a_wrong_folder_is_refused_instead_of_leaving_its_images_out(
+    images: Path, config: Make, tmp_path: Path
 ) -> None:
-    split = open_data(pictures)
+    split = open_data(images)
     for item in split.images[:30]:
-        item.path.write_bytes(b"another picture")
+        item.path.write_bytes(b"another image")
     with pytest.raises(DataError, match="30 of 36 images can't be used"):
         train(config(), split, tmp_path / "run")
 
 
 def test_a_folder_with_a_damaged_image_trains_at_the_command_line(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (pictures / "blue" / "3.png").write_bytes(b"no picture")
+    (images / "blue" / "3.png").write_bytes(b"not an image")
     monkeypatch.chdir(tmp_path)
-    command = ["train", "pictures", "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
+    command = ["train", "images", "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
     assert cli.run([*command, "--strategy", "linear-probe", "--epochs", "1", "--device", "cpu"]) == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "1 of 36 images can't be used: blue/3.png" in said and "--strict stops" in said
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "1 of 36 images can't be used: blue/3.png" in stderr and "--strict stops" in stderr
     assert cli.run([*command, "--name", "other", "--strict"]) == 3
 
 

@@ -75,7 +75,7 @@ def test_a_folder_with_some_of_the_classes_is_benched_on_request_and_predictions
     assert len(report.rows[0].evaluation.confusion) == 3
     (classes / "red").rename(classes / "crimson")
     assert run(["bench", str(bundle), *options, "--classes", "present", "--force"]) == 3
-    assert "1 of its 2 classes are none of the model's 3: 'crimson'" in capsys.readouterr().err
+    assert "1 of its 2 classes are not among the model's 3: 'crimson'" in capsys.readouterr().err
 
 
 def test_an_inconclusive_proof_is_reported(

@@ -1,4 +1,4 @@
-"""Adaptation without labels: it teaches, it ends where it collapses, and its weights say what they saw."""
+"""Adaptation without labels: it improves features, ends where they collapse, and its weights record their images."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from edgeclf_runtime.images.pixels import Pixels
 
 Make = Callable[..., TrainConfig]
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
-Asked = Callable[..., AdaptConfig]
+MakeConfig = Callable[..., AdaptConfig]
 
 
 @pytest.fixture
-def asked() -> Asked:
+def make_config() -> MakeConfig:
     """A short adaptation of timm's test network, with whatever a test changes."""
 
     def make(**changes: Any) -> AdaptConfig:
@@ -57,7 +57,7 @@ def unlabelled(discs: Path) -> Unlabelled:
 
 
 def test_the_terms_are_those_of_the_paper_written_out_by_hand() -> None:
-    """With loops over pictures and dimensions, after the paper's formulas and the constants of the authors' code."""
+    """With loops over images and dimensions, after the paper's formulas and the constants of the authors' code."""
     random = np.random.default_rng(0)
     one, other = random.normal(size=(6, 4)), 0.5 * random.normal(size=(6, 4)) + 1
     invariance = sum((one[n, d] - other[n, d]) ** 2 for n in range(6) for d in range(4)) / 24
@@ -102,11 +102,11 @@ def test_views_follow_from_seed_epoch_and_index_and_differ_from_each_other(discs
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit", "torchvision/shufflenet_v2_x0_5"])
 def test_an_adaptation_changes_the_backbone_and_leaves_weights_that_train_takes(
-    model: str, asked: Asked, config: Make, unlabelled: Unlabelled, data: DataSplit, tmp_path: Path
+    model: str, make_config: MakeConfig, config: Make, unlabelled: Unlabelled, data: DataSplit, tmp_path: Path
 ) -> None:
     from edgeclf_export.sources.trained import load_for_training
 
-    made = adapt(asked(model=model), unlabelled, tmp_path / "adapted")
+    made = adapt(make_config(model=model), unlabelled, tmp_path / "adapted")
     _, random = load_for_training(model, "random", labels=data.classes, img_size=32, seed=0)
     before, after = random.state_dict(), read_state(made.weights)
     heads = set(before) - set(after)
@@ -127,10 +127,10 @@ def test_an_adaptation_changes_the_backbone_and_leaves_weights_that_train_takes(
 
 
 def test_one_seed_gives_the_same_weights_another_gives_others(
-    asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path
 ) -> None:
     states = [
-        read_state(adapt(asked(seed=seed), unlabelled, tmp_path / name).weights)
+        read_state(adapt(make_config(seed=seed), unlabelled, tmp_path / name).weights)
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -138,11 +138,11 @@ def test_one_seed_gives_the_same_weights_another_gives_others(
 
 
 def test_an_interrupted_adaptation_goes_on_bit_for_bit(
-    asked: Asked, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
+    make_config: MakeConfig, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
 ) -> None:
-    whole = adapt(asked(epochs=3), unlabelled, tmp_path / "whole")
+    whole = adapt(make_config(epochs=3), unlabelled, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        adapt(asked(epochs=3), unlabelled, tmp_path / "parts", recorder(stop_after=1))
+        adapt(make_config(epochs=3), unlabelled, tmp_path / "parts", recorder(stop_after=1))
     assert not Adaptation(tmp_path / "parts").finished and not (tmp_path / "parts" / "model.safetensors").exists()
     parts = resume(tmp_path / "parts")
     wanted, found = read_state(whole.weights), read_state(parts.weights)
@@ -150,19 +150,19 @@ def test_an_interrupted_adaptation_goes_on_bit_for_bit(
     with pytest.raises(UsageError, match="has ended"):
         resume(tmp_path / "parts")
     with pytest.raises(UsageError, match="holds an adaptation"):
-        adapt(asked(), unlabelled, tmp_path / "parts")
+        adapt(make_config(), unlabelled, tmp_path / "parts")
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
-    """Four shapes of any colour, size and place on noise: what random weights see of them tells little."""
+    """Four shapes of any colour, size and place on noise: features of random weights hardly separate them."""
     folder = tmp_path_factory.mktemp("shapes")
     random = np.random.default_rng(0)
     for label in ("cross", "disc", "ring", "square"):
         (folder / label).mkdir()
         for number in range(100):
-            picture = Image.fromarray(random.integers(0, 120, (40, 40, 3), dtype=np.uint8))
-            pen, colour = ImageDraw.Draw(picture), tuple(int(value) for value in random.integers(100, 255, 3))
+            image = Image.fromarray(random.integers(0, 120, (40, 40, 3), dtype=np.uint8))
+            pen, colour = ImageDraw.Draw(image), tuple(int(value) for value in random.integers(100, 255, 3))
             side = int(random.integers(12, 26))
             x, y = (int(value) for value in random.integers(2, 38 - side, 2))
             box = (x, y, x + side, y + side)
@@ -175,7 +175,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
             else:
                 pen.line(box, fill=colour, width=5)
                 pen.line((x, y + side, x + side, y), fill=colour, width=5)
-            picture.save(folder / label / f"{number}.png")
+            image.save(folder / label / f"{number}.png")
     return open_data(folder, seed=0, fractions=(0.4, 0.4, 0.2))
 
 
@@ -185,9 +185,9 @@ def probe(weights: str, config: Make, data: DataSplit, path: Path) -> float:
 
 
 def test_a_probe_of_adapted_weights_beats_one_of_random_weights(
-    asked: Asked, config: Make, shapes: DataSplit, tmp_path: Path
+    make_config: MakeConfig, config: Make, shapes: DataSplit, tmp_path: Path
 ) -> None:
-    chosen = asked(epochs=15, batch_size=32, embedding=64)
+    chosen = make_config(epochs=15, batch_size=32, embedding=64)
     save_split(shapes, tmp_path / "split.json")
     made = adapt(chosen, read_unlabelled(tmp_path / "split.json"), tmp_path / "adapted")
     random = probe("random", config, shapes, tmp_path / "random")
@@ -196,10 +196,10 @@ def test_a_probe_of_adapted_weights_beats_one_of_random_weights(
 
 
 def test_a_collapse_is_warned_of_and_leaves_no_weights(
-    asked: Asked, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
+    make_config: MakeConfig, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
 ) -> None:
     watcher = recorder()
-    alone = asked(epochs=12, variance=0.0, covariance=0.0, lr=3e-3)  # nothing holds the images apart
+    alone = make_config(epochs=12, variance=0.0, covariance=0.0, lr=3e-3)  # nothing holds the images apart
     with pytest.raises(GateError, match=r"collapsed.*no weights are left.*--lr") as caught:
         adapt(alone, unlabelled, tmp_path / "adapted", watcher)
     assert caught.value.exit_code == 1 and any("embeddings collapse" in text for text in watcher.warnings)
@@ -209,36 +209,38 @@ def test_a_collapse_is_warned_of_and_leaves_no_weights(
         resume(tmp_path / "adapted")
 
 
-def test_a_loss_that_is_no_number_leaves_no_weights(asked: Asked, unlabelled: Unlabelled, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_leaves_no_weights(
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
     with pytest.raises(GateError, match=r"lower --lr|collapsed"):
-        adapt(asked(lr=1e30, epochs=4), unlabelled, tmp_path / "adapted")
+        adapt(make_config(lr=1e30, epochs=4), unlabelled, tmp_path / "adapted")
     assert not (tmp_path / "adapted" / "model.safetensors").exists()
 
 
 def test_broken_images_are_counted_and_named_and_the_rest_is_used(
-    asked: Asked, discs: Path, recorder: Any, tmp_path: Path
+    make_config: MakeConfig, discs: Path, recorder: Any, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
-    (folder / "blue" / "3.png").write_bytes(b"no picture")
+    folder = Path(shutil.copytree(discs, tmp_path / "images"))
+    (folder / "blue" / "3.png").write_bytes(b"not an image")
     (folder / "red" / "4.png").write_bytes((folder / "red" / "4.png").read_bytes()[:200])
     (folder / "notes.txt").write_text("no image")
     images = read_unlabelled(folder)
     assert [each.path for each in images.broken] == ["blue/3.png", "red/4.png"] and images.passed_over == 1
     watcher = recorder()
-    made = adapt(asked(epochs=1), images, tmp_path / "adapted", watcher)
+    made = adapt(make_config(epochs=1), images, tmp_path / "adapted", watcher)
     assert any("2 of 36 images can't be used" in text and "blue/3.png" in text for text in watcher.warnings)
     assert made.outcome().images == 34 and made.images().broken == images.broken
 
 
 def test_folders_without_images_and_too_few_images_are_refused_before_anything_is_built(
-    asked: Asked, discs: Path, unlabelled: Unlabelled, tmp_path: Path
+    make_config: MakeConfig, discs: Path, unlabelled: Unlabelled, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"no images in it \(1 other files\)"):
         read_unlabelled(empty)
-    (empty / "1.png").write_bytes(b"no picture")
+    (empty / "1.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"none of its 1 images can be read, such as 1.png"):
         read_unlabelled(empty)
     with pytest.raises(UsageError, match="found nothing there"):
@@ -246,7 +248,7 @@ def test_folders_without_images_and_too_few_images_are_refused_before_anything_i
     with pytest.raises(UsageError, match="wanted a folder of images or a split manifest, found a file"):
         read_unlabelled(discs / "red" / "0.png")
     with pytest.raises(DataError, match="36 images that can be read, fewer than a batch of 128"):
-        adapt(asked(batch_size=128), unlabelled, tmp_path / "adapted")
+        adapt(make_config(batch_size=128), unlabelled, tmp_path / "adapted")
     assert not (tmp_path / "adapted").exists()
 
 
@@ -263,14 +265,14 @@ def test_folders_without_images_and_too_few_images_are_refused_before_anything_i
     ],
 )
 def test_bad_choices_are_usage_errors(
-    changes: dict[str, Any], message: str, asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+    changes: dict[str, Any], message: str, make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        adapt(asked(**changes), unlabelled, tmp_path / "adapted")
+        adapt(make_config(**changes), unlabelled, tmp_path / "adapted")
 
 
 def test_out_of_memory_says_what_to_try(
-    asked: Asked, unlabelled: Unlabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf.training.adaptation import learner
 
@@ -279,19 +281,19 @@ def test_out_of_memory_says_what_to_try(
 
     monkeypatch.setattr(learner, "vicreg_terms", full)
     with pytest.raises(BackendError, match="two views of 8 images; try a smaller --batch-size"):
-        adapt(asked(), unlabelled, tmp_path / "adapted")
+        adapt(make_config(), unlabelled, tmp_path / "adapted")
 
 
 def test_weights_without_a_head_are_no_classifier_to_export(
-    asked: Asked, unlabelled: Unlabelled, tmp_path: Path
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path
 ) -> None:
-    made = adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    made = adapt(make_config(epochs=1), unlabelled, tmp_path / "adapted")
     with pytest.raises(UsageError, match=r"have no head.*edgeclf train"):
         load_backbone("test_resnet", str(made.weights))
 
 
-def test_test_images_among_those_adapted_to_are_told_by_train_and_eval(
-    asked: Asked,
+def test_train_and_eval_warn_of_test_images_among_those_adapted_to(
+    make_config: MakeConfig,
     config: Make,
     unlabelled: Unlabelled,
     data: DataSplit,
@@ -302,29 +304,29 @@ def test_test_images_among_those_adapted_to_are_told_by_train_and_eval(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_split(data, tmp_path / "split.json")
-    leaking = adapt(asked(epochs=1), unlabelled, tmp_path / "all")
-    honest = adapt(asked(epochs=1), read_unlabelled(tmp_path / "split.json"), tmp_path / "training")
+    leaking = adapt(make_config(epochs=1), unlabelled, tmp_path / "all")
+    honest = adapt(make_config(epochs=1), read_unlabelled(tmp_path / "split.json"), tmp_path / "training")
     assert honest.outcome().images == len(data.of("train"))
     tests = len(data.of("test"))
-    for made, told in ((leaking, True), (honest, False)):
+    for made, warned in ((leaking, True), (honest, False)):
         alone = Path(shutil.copy(made.weights, tmp_path / f"{made.path.name}.safetensors"))  # without its folder
         watcher = recorder()
         chosen = config(strategy="linear-probe", weights=str(alone))
         train(chosen, data, tmp_path / f"run-{made.path.name}", watcher)
         alone.unlink()
-        assert any(f"{tests} of {tests} test images were among" in text for text in watcher.warnings) == told
+        assert any(f"{tests} of {tests} test images were among" in text for text in watcher.warnings) == warned
         assert cli_run(["eval", f"run-{made.path.name}"]) == 0
-        assert (f"{tests} of {tests} these images were among" in capsys.readouterr().err) == told
+        assert (f"{tests} of {tests} these images were among" in capsys.readouterr().err) == warned
 
 
-def test_weights_say_what_they_saw_and_other_files_say_nothing(
-    asked: Asked, unlabelled: Unlabelled, discs: Path, tmp_path: Path
+def test_adapted_weights_record_their_images_and_other_files_have_no_record(
+    make_config: MakeConfig, unlabelled: Unlabelled, discs: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import save_file
 
-    made = adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
-    told = read_adapted(made.weights)
-    assert told == made.outcome() and told.count_seen(item.sha256 for item in unlabelled.data.images) == 36
+    made = adapt(make_config(epochs=1), unlabelled, tmp_path / "adapted")
+    record = read_adapted(made.weights)
+    assert record == made.outcome() and record.count_seen(item.sha256 for item in unlabelled.data.images) == 36
     save_file({"weight": torch.zeros(1)}, tmp_path / "plain.safetensors")
     (tmp_path / "newer.safetensors").write_bytes(
         made.weights.read_bytes().replace(b'\\"schema\\": 1', b'\\"schema\\": 9')
@@ -335,7 +337,7 @@ def test_weights_say_what_they_saw_and_other_files_say_nothing(
         read_adapted(tmp_path / "newer.safetensors")
 
 
-def test_the_verb_adapts_and_speaks_json(edgeclf: Run, discs: Path) -> None:
+def test_adapt_adapts_and_prints_json(edgeclf: Run, discs: Path) -> None:
     command = ["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--batch-size", "8", "--epochs", "2", "--workers", "1", "--json"]
     done = edgeclf(*command)
@@ -357,8 +359,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tm
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "go on with: edgeclf adapt --resume long" in said and "Traceback" not in said
+    _, stderr = process.communicate(timeout=60)
+    assert (
+        process.returncode == 130 and "go on with: edgeclf adapt --resume long" in stderr and "Traceback" not in stderr
+    )
 
 
 def test_several_processes_are_refused(
@@ -369,28 +373,30 @@ def test_several_processes_are_refused(
     assert "adapt works in one process; start it without torchrun" in capsys.readouterr().err
 
 
-def test_a_manifest_of_training_images_is_all_that_is_looked_at(data: DataSplit, tmp_path: Path) -> None:
+def test_of_a_split_manifest_only_training_images_are_used(data: DataSplit, tmp_path: Path) -> None:
     gone = replace(
         data, images=tuple(replace(i, name=f"gone/{i.name}") if i.split == "test" else i for i in data.images)
     )
     save_split(gone, tmp_path / "split.json")
     images = read_unlabelled(tmp_path / "split.json")
-    assert not images.broken and len(images.pictures) == len(data.of("train"))
+    assert not images.broken and len(images.training_images) == len(data.of("train"))
 
 
-def test_nine_steps_in_all_are_enough(asked: Asked, unlabelled: Unlabelled, tmp_path: Path) -> None:
+def test_nine_steps_in_all_are_enough_for_the_schedule(
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path
+) -> None:
     """A tenth of torch's ten points of a schedule is a warm-up of no step, by which it divides."""
-    made = adapt(asked(epochs=9, batch_size=len(unlabelled.pictures)), unlabelled, tmp_path / "adapted")
+    made = adapt(make_config(epochs=9, batch_size=len(unlabelled.training_images)), unlabelled, tmp_path / "adapted")
     assert made.finished and len(made.history()) == 9
 
 
-def test_a_folder_that_is_taken_is_said_before_the_images_are_read(
-    asked: Asked, unlabelled: Unlabelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_that_is_taken_is_reported_before_the_images_are_read(
+    make_config: MakeConfig, unlabelled: Unlabelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or a fault of these images would end in advice to go on with an adaptation to others."""
-    adapt(asked(epochs=1), unlabelled, tmp_path / "adapted")
+    """Otherwise an error in these images would end with advice to resume an adaptation to others."""
+    adapt(make_config(epochs=1), unlabelled, tmp_path / "adapted")
     (tmp_path / "adapted" / "adapted.json").unlink()
     (tmp_path / "empty").mkdir()
     code = cli_run(["adapt", str(tmp_path / "empty"), "-m", "test_resnet", "-o", str(tmp_path / "adapted")])
-    said = capsys.readouterr().err
-    assert code == 2 and "holds an adaptation" in said and "go on with: " not in said
+    stderr = capsys.readouterr().err
+    assert code == 2 and "holds an adaptation" in stderr and "go on with: " not in stderr

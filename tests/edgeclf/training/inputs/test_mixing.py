@@ -1,4 +1,4 @@
-"""Mixed batches stay what they claim to be."""
+"""MixUp and CutMix: targets follow the shares of the mixed images."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def options(config: TrainConfig, **changes: Any) -> dict[str, Any]:
     return {**{field.name: getattr(config, field.name) for field in fields(TrainConfig)}, **changes}
 
 
-def test_every_approach_is_judged_on_every_part_of_the_training_images(
+def test_every_approach_is_evaluated_on_every_part_of_the_training_images(
     plan: Plan, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
     watcher = recorder()
@@ -81,7 +81,7 @@ def test_every_approach_is_judged_on_every_part_of_the_training_images(
     assert load_curve(tmp_path / "curve") == curve
 
 
-def test_a_look_at_test_images_is_counted_once_a_point(plan: Plan, data: DataSplit, tmp_path: Path) -> None:
+def test_a_use_of_test_images_is_counted_once_a_point(plan: Plan, data: DataSplit, tmp_path: Path) -> None:
     fewer = replace(plan, trainings=plan.trainings[:1], fractions=(1.0,), judged_on="test")
     curve = start_curve(fewer, data, tmp_path / "curve")
     assert curve.judged_images == len(data.of("test")) and not curve.selected_here
@@ -118,7 +118,7 @@ def test_a_fraction_that_leaves_a_class_empty_is_refused_before_anything_is_trai
     with pytest.raises(UsageError, match=r"0\.01 leaves the class 'blue' without a training image"):
         start_curve(replace(plan, fractions=(0.01, 1.0)), data, tmp_path / "curve")
     unjudged = replace(data, images=tuple(item for item in data.images if item.split != "val"))
-    with pytest.raises(DataError, match="no val images to judge on"):
+    with pytest.raises(DataError, match="no val images to evaluate on"):
         start_curve(plan, unjudged, tmp_path / "curve")
     assert not (tmp_path / "curve").exists()
 
@@ -133,7 +133,7 @@ def test_options_go_to_the_strategies_that_know_them(config: Make) -> None:
     assert plan.baseline and plan.approaches[0] == BASELINE
     alone = plan_curve(options(config(), epochs=7, head_epochs=None, lr=1e-2), ["linear-probe"], (1.0,))
     assert (alone.trainings[0].epochs, alone.trainings[0].lr) == (7, 1e-2)
-    with pytest.raises(UsageError, match="head epochs are the first phase of two-phase"):
+    with pytest.raises(UsageError, match="head epochs are for the strategy two-phase"):
         plan_curve(options(config(), head_epochs=3), ["full", "discriminative"], (1.0,))
 
 
@@ -141,19 +141,19 @@ def test_options_go_to_the_strategies_that_know_them(config: Make) -> None:
     ("approaches", "message"),
     [(["hog-svm"], "trains no network"), (["full", "full"], "twice"), (["full", "hog"], "no strategy 'hog'")],
 )
-def test_strategies_that_cant_be_meant_are_usage_errors(approaches: list[str], message: str, config: Make) -> None:
+def test_contradictory_strategies_are_usage_errors(approaches: list[str], message: str, config: Make) -> None:
     with pytest.raises(UsageError, match=message):
         plan_curve(options(config(), head_epochs=None), approaches, (1.0,))
 
 
-def made_curve(*points: tuple[str, int, float], judged: int = 400) -> LearningCurve:
+def made_curve(*points: tuple[str, int, float], evaluated: int = 400) -> LearningCurve:
     return LearningCurve(
         created_utc="2026-01-02T03:04:05Z",
         model="net<b>",
-        data="pictures",
+        data="images",
         data_sha256="0",
         judged_on="val",
-        judged_images=judged,
+        judged_images=evaluated,
         selected_here=True,
         complete=True,
         points=tuple(
@@ -162,7 +162,7 @@ def made_curve(*points: tuple[str, int, float], judged: int = 400) -> LearningCu
                 fraction=images / 1000,
                 images=images,
                 accuracy=accuracy,
-                interval=wilson(accuracy * judged, judged),
+                interval=wilson(accuracy * evaluated, evaluated),
                 macro_f1=accuracy,
                 training_seconds=images / 10,
                 path=f"{approach}-{images}",
@@ -188,20 +188,20 @@ def test_data_needed_is_the_fewest_images_whose_interval_reaches_the_best() -> N
     assert [row[0] for row in points_table(curve).rows] == [BASELINE] * 2 + ["full"] * 3
 
 
-def test_page_and_picture_hold_every_point_and_obey_no_name(tmp_path: Path) -> None:
+def test_page_and_plot_hold_every_point_and_show_names_as_text(tmp_path: Path) -> None:
     curve = made_curve((BASELINE, 100, 0.5), ("linear-probe", 100, 0.7), ("linear-probe", 1000, 0.8))
     alone = replace(curve.points[0], interval=None, training_seconds=0.0)
     curve = replace(curve, points=(alone, *curve.points[1:]))
     draw_learning_curve(curve, tmp_path / "curve.png")
-    with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.size[0] > 1000
+    with Image.open(tmp_path / "curve.png") as plot:
+        assert plot.size[0] > 1000
     page = learning_page(curve, (tmp_path / "curve.png").read_bytes())
     assert "net&lt;b&gt;" in page and "<b>" not in page and "<script" not in page
     assert "selected on these images" in page and "0.700" in page and "linear-<wbr>probe-<wbr>1000" in page
     assert set(re.findall(r'(?:src|href)="([^":]*)', page)) == {"data"}
 
 
-def test_the_verb_draws_a_curve_and_goes_on_with_it(edgeclf: Edgeclf, discs: Path, tmp_path: Path) -> None:
+def test_train_draws_a_curve_and_resumes_it(edgeclf: Edgeclf, discs: Path, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe,hog-svm", "--epochs", "2", "--workers", "0"]
@@ -216,29 +216,29 @@ def test_the_verb_draws_a_curve_and_goes_on_with_it(edgeclf: Edgeclf, discs: Pat
     assert "edgeclf export runs/test_resnet-curve/linear-probe-" in done.stderr.decode()
 
 
-def test_the_verb_refuses_what_a_curve_cant_be(
+def test_train_refuses_options_that_a_curve_does_not_take(
     discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     base = ["train", str(discs), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
-    for more, told in (
+    for more, message in (
         (["--strategy", "linear-probe,full"], "choose one, or compare them with --fraction"),
         (["--strategy", "linear-probe,hog-svm", "--fraction", "0.01,1"], "leaves the class 'blue' without"),
-        (["--strategy", "linear-probe", "--fraction", "2"], "lies above 0 and up to 1"),
+        (["--strategy", "linear-probe", "--fraction", "2"], "must lie above 0 and be at most 1"),
         (
             ["--strategy", "full", "--fraction", "1", "--evaluate-on", "train"],
             "--evaluate-on takes no 'train'; choose one of val, test",
         ),
     ):
         assert cli_run([*base, *more]) == 2
-        said = capsys.readouterr().err.strip()
-        assert told in said and "\n" not in said
+        stderr = capsys.readouterr().err.strip()
+        assert message in stderr and "\n" not in stderr
     assert cli_run(["train", "--resume", "runs/x", "--fraction", "1"]) == 2
     assert "leave out --fraction" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_interval_of_groups_reaches_the_point(plan: Plan, discs: Path, tmp_path: Path) -> None:
+def test_a_points_interval_takes_groups_into_account(plan: Plan, discs: Path, tmp_path: Path) -> None:
     data = open_data(discs, seed=0)
     items = enumerate(data.images)
     pairs = tuple(replace(item, group=f"{item.split}{item.label}{number // 2}") for number, item in items)

@@ -1,4 +1,4 @@
-"""Class weights teach the rare classes of lopsided data, with label smoothing as without it."""
+"""With class weights, rare classes of imbalanced data are learned, with label smoothing as without it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plain_colours(root: Path, counts: tuple[int, ...]) -> DataSplit:
 
 @pytest.fixture
 def learn(tmp_path: Path) -> Train:
-    """Trains the head of a small network on lopsided colours: (counts, options of TrainConfig) -> run."""
+    """Trains the head of a small network on imbalanced colours: (counts, options of TrainConfig) -> run."""
 
     def start(counts: tuple[int, ...], **changes: Any) -> Run:
         options: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "workers": 0}
@@ -60,7 +60,7 @@ def test_balanced_weights_teach_every_class_from_mixed_images(options: dict[str,
     assert learn((60, 2), **rates, epochs=4, **options).history()[-1]["val_top1"] == 1.0
 
 
-def test_what_data_check_advises_at_20_to_1_is_right(learn: Train) -> None:
+def test_the_class_weights_that_data_check_advises_at_20_to_1_help(learn: Train) -> None:
     (advice, _) = balance_warnings({"c83c32": 60, "3c3cc8": 2})
     assert "train with class weights" in advice
     assert learn((60, 2)).outcome().scores["val_macro_f1"] == 1.0

@@ -147,7 +147,7 @@ def test_focal_loss_equals_its_formula_and_is_cross_entropy_at_gamma_zero() -> N
     assert torch.allclose(classification_loss(LOGITS, hard, focal_gamma=0.0), plain)
 
 
-def test_smoothed_loss_has_the_floor_that_theory_gives() -> None:
+def test_the_smoothed_loss_is_never_below_the_entropy_of_its_targets() -> None:
     """With smoothing 0.1 and 5 classes no logits get below the entropy of the targets, 0.3897 + … nats."""
     targets = soften(one_hot(torch.tensor([2]), 5), 0.1)
     entropy = float(-(targets * targets.log()).sum())

@@ -78,7 +78,7 @@ def test_a_head_that_is_not_linear_trains_whole_and_is_refused_as_a_probe(
     assert train(config(**squeezenet, strategy="full"), data, tmp_path / "run").finished
 
 
-def test_a_picture_that_is_too_small_for_the_backbone_is_a_usage_error(
+def test_an_image_that_is_too_small_for_the_backbone_is_a_usage_error(
     config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="16x16; try another --img-size"):

@@ -1,4 +1,4 @@
-"""What makes a training faster changes nothing that is learnt, keeps within its memory, and says what it saves."""
+"""The image cache changes nothing that is learned and keeps within its memory; waiting for images is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PIXELS = Pixels(resize="shorter", resize_px=(36, 36), crop_px=(32, 32), interpol
 
 @pytest.mark.parametrize("switches", [Switches(), Switches(jitter=0.3, rotate=20.0)])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_picture_that_was_kept_is_augmented_as_one_that_is_decoded_anew(recipe: str, switches: Switches) -> None:
+def test_a_cached_image_is_augmented_as_one_that_is_decoded_anew(recipe: str, switches: Switches) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
     augmenter = Augmenter(recipe, switches, PIXELS, seed=3)
     kept = np.asarray(augmenter.prepare(image))
@@ -55,7 +55,7 @@ def test_a_training_decodes_once_and_ends_in_the_same_weights(
         found[mode] = train(chosen, data, tmp_path / mode, watcher).weights()
         assert len(decoded) == (len(data.of("train")) if mode == "on" else 0 if workers else 3 * len(data.of("train")))
     assert all(torch.equal(tensor, found["off"][name]) for name, tensor in found["on"].items())
-    assert sum("all training pictures stay decoded in memory" in text for text in watcher.notes) == 1
+    assert sum("all training images stay decoded in memory" in text for text in watcher.notes) == 1
 
 
 def test_one_epoch_needs_no_cache(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_the_cache_keeps_within_its_budget_and_says_how_much_fits(recorder: Any)
 
     watcher = recorder()
     kept = decode_once(load, 100, "on", 300 * 40 + 299, watcher)
-    assert sorted(kept) == list(range(40)) and all((picture == index).all() for index, picture in kept.items())
+    assert sorted(kept) == list(range(40)) and all((image == index).all() for index, image in kept.items())
     assert decode_once(load, 100, "auto", 300 * 99, watcher) == {}
     assert len(decode_once(load, 100, "auto", 300 * 100, watcher)) == 100
     partly, none, everything = watcher.notes
-    assert "40 of 100 training pictures" in partly and "decoded anew" in none and everything.startswith("all")
+    assert "40 of 100 training images" in partly and "decoded anew" in none and everything.startswith("all")
 
 
 def test_free_memory_is_that_of_the_control_group_where_it_holds_less(tmp_path: Path) -> None:
@@ -110,5 +110,5 @@ def test_the_share_of_waiting_is_in_history_outcome_and_notes(
     assert all(0 <= line["waiting_s"] <= line["training_s"] <= line["seconds"] for line in run.history())
     share = run.outcome().waiting_share
     assert share == waiting_share(run.history()) and share is not None and 0 < share < 1
-    assert sum(text.startswith(f"waiting for pictures took {share:.0%}") for text in watcher.notes) == 1
+    assert sum(text.startswith(f"waiting for images took {share:.0%}") for text in watcher.notes) == 1
     assert train(config(strategy="linear-probe"), data, tmp_path / "probe").outcome().waiting_share is None

@@ -1,4 +1,4 @@
-"""`edgeclf eval`: the same figures for every bundle, labels matched by name, test images counted, pictures drawn."""
+"""`edgeclf eval`: the same figures for every bundle, labels matched by name, test images counted, plots drawn."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ LABELS = ("leaf", "pagoda", "sky")
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
-    """Pictures for the tiny reference bundle, sorted into its classes by chance; one class is named oddly."""
+    """Images for the tiny reference bundle, sorted into its classes at random; one class is named oddly."""
     root = tmp_path_factory.mktemp("views") / "views"
-    for number, picture in enumerate(tiny.pictures(30)):
+    for number, image in enumerate(tiny.pictures(30)):
         folder = root / LABELS[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{number}.png")
+        image.save(folder / f"{number}.png")
     return open_data(root)
 
 
@@ -50,15 +50,15 @@ def linear(tmp_path: Path) -> Bundle:
     return tiny.build(tmp_path / "linear")
 
 
-def test_figures_are_those_of_the_bundles_own_answers(linear: Bundle, views: DataSplit) -> None:
-    judged = evaluate_bundle(linear, views, "all")
+def test_figures_are_those_of_the_bundles_own_predictions(linear: Bundle, views: DataSplit) -> None:
+    report = evaluate_bundle(linear, views, "all")
     assert linear.manifest.pixels is not None
     pixels = np.stack([linear.manifest.pixels.load(item.path)[0] for item in views.images])
     logits = tiny.reference_logits("reference", pixels)
     right = logits.argmax(axis=1) == [LABELS.index(item.label) for item in views.images]
-    assert judged.evaluation.top1 == pytest.approx(right.mean())
-    assert judged.evaluation.ece is not None
-    assert judged.other_data is False
+    assert report.evaluation.top1 == pytest.approx(right.mean())
+    assert report.evaluation.ece is not None
+    assert report.other_data is False
 
 
 def test_figures_are_shown_with_and_without_the_temperature(tmp_path: Path, views: DataSplit) -> None:
@@ -94,13 +94,13 @@ def test_different_labels_are_refused_with_the_difference_before_test_images_are
     assert not other.sidecar.exists()
 
 
-def test_missing_and_extra_labels_are_told_apart() -> None:
+def test_missing_and_extra_labels_are_listed_separately() -> None:
     with pytest.raises(DataError, match=r"3 classes in the bundle, 2 in the data.*only in the bundle b: 'z'\. "):
         match_labels(["x", "y", "z"], ["y", "x"], "b", "d")
     match_labels(["x", "y"], ["y", "x"], "b", "d")
 
 
-def test_each_look_at_test_images_is_counted_and_val_is_free(linear: Bundle, views: DataSplit) -> None:
+def test_each_use_of_test_images_is_counted_and_val_is_not(linear: Bundle, views: DataSplit) -> None:
     assert evaluate_bundle(linear, views, "val").test_use is None
     assert not (linear.sidecar / LEDGER).exists()
     uses = [evaluate_bundle(linear, views, split).test_use for split in ("test", "all", "test")]
@@ -124,12 +124,12 @@ def test_unknown_and_empty_splits_are_refused(linear: Bundle, views: DataSplit) 
         evaluate_bundle(linear, training)
 
 
-def test_data_of_another_split_than_that_of_training_is_said(bundle: Bundle, photos: Path) -> None:
+def test_data_of_another_split_than_that_of_training_is_reported(bundle: Bundle, photos: Path) -> None:
     assert not evaluate_bundle(bundle, open_data(photos), "val").other_data
     assert evaluate_bundle(bundle, open_data(photos, seed=5), "val").other_data
 
 
-def test_thresholds_of_the_bundle_show_as_answered_images(tmp_path: Path, views: DataSplit) -> None:
+def test_a_bundles_thresholds_show_in_the_share_of_known_images(tmp_path: Path, views: DataSplit) -> None:
     strict = tiny.build(tmp_path / "strict", thresholds=Thresholds(unknown_below=0.999))
     loose = tiny.build(tmp_path / "loose", thresholds=Thresholds(per_class=(0.0, 0.0, 0.0)))
     few, everything = evaluate_bundle(strict, views, "all"), evaluate_bundle(loose, views, "all")
@@ -145,11 +145,11 @@ def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views:
     assert [m.confidence for m in worst] == sorted((m.confidence for m in worst), reverse=True)
 
 
-def test_an_unreadable_image_is_told_and_the_others_are_judged(
+def test_an_unreadable_image_is_reported_and_the_others_are_evaluated(
     linear: Bundle, views: DataSplit, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(views.root, tmp_path / "views"))
-    (root / "sky" / "2.png").write_bytes(b"no picture")
+    (root / "sky" / "2.png").write_bytes(b"not an image")
     code = run(["eval", str(linear.path), str(root), "--split", "all", "-o", str(tmp_path / "report")])
     shown = capfd.readouterr()
     assert code == DataError.exit_code
@@ -159,7 +159,7 @@ def test_an_unreadable_image_is_told_and_the_others_are_judged(
     assert (report["evaluation"]["images"], len(report["unreadable"])) == (29, 1)
 
 
-def test_where_no_image_can_be_read_there_is_no_judgement(views: DataSplit) -> None:
+def test_where_no_image_can_be_read_there_is_no_report(views: DataSplit) -> None:
     found = Predictions(np.empty((0, 3), np.float32), (), (Unreadable("a.png", "damaged"),))
     subject = Subject("run", "r", "0", "pytorch", "fp32", LABELS)
     with pytest.raises(DataError, match=r"none of the 1 images could be read, the first: a\.png: damaged"):
@@ -168,15 +168,15 @@ def test_where_no_image_can_be_read_there_is_no_judgement(views: DataSplit) -> N
 
 def test_groups_of_the_data_widen_the_intervals(linear: Bundle, views: DataSplit) -> None:
     items = tuple(replace(item, group=str(number % 4)) for number, item in enumerate(views.images))
-    judged = evaluate_bundle(linear, replace(views, images=items), "all")
-    assert judged.evaluation.groups == 4
-    assert judged.evaluation.macro_f1_interval is not None
-    assert "4 groups" in judged.evaluation.macro_f1_interval.method
+    report = evaluate_bundle(linear, replace(views, images=items), "all")
+    assert report.evaluation.groups == 4
+    assert report.evaluation.macro_f1_interval is not None
+    assert "4 groups" in report.evaluation.macro_f1_interval.method
 
 
-def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: DataSplit, tmp_path: Path) -> None:
-    judged = evaluate_bundle(linear, views, "all")
-    written = write_evaluation_report(judged, views, tmp_path / "report")
+def test_the_report_and_every_plot_are_written_whole(linear: Bundle, views: DataSplit, tmp_path: Path) -> None:
+    report = evaluate_bundle(linear, views, "all")
+    written = write_evaluation_report(report, views, tmp_path / "report")
     assert [path.name for path in written] == [
         "report.html",
         "report.json",
@@ -191,28 +191,28 @@ def test_the_report_and_every_picture_are_written_whole(linear: Bundle, views: D
     report = json.loads(written[1].read_text())
     assert (report["schema"], report["kind"]) == (1, "evaluation")
     for path in written[2:]:
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
-            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8
+        with Image.open(path) as plot:
+            assert min(plot.size) > 300
+            assert len(set(plot.convert("L").resize((64, 64)).tobytes())) > 8
     with pytest.raises(UsageError, match="exists"):
-        write_evaluation_report(judged, views, tmp_path / "report")
+        write_evaluation_report(report, views, tmp_path / "report")
 
 
-def test_the_page_tells_what_temperature_and_figures_of_small_classes_rest_on(
+def test_the_page_shows_what_temperature_and_figures_of_small_classes_rest_on(
     linear: Bundle, views: DataSplit, tmp_path: Path
 ) -> None:
     fit = TemperatureFit(0.617, 54, 3, 0.292, 0.232)
-    judged = evaluate_bundle(linear, views, "all")
-    judged = replace(
-        judged,
-        subject=replace(judged.subject, temperature=0.617, temperature_fit=fit),
+    report = evaluate_bundle(linear, views, "all")
+    report = replace(
+        report,
+        subject=replace(report.subject, temperature=0.617, temperature_fit=fit),
         evaluation=replace(
-            judged.evaluation,
+            report.evaluation,
             nll_untempered=0.2414,
-            per_class=tuple(replace(each, support=2, recall=1.0) for each in judged.evaluation.per_class),
+            per_class=tuple(replace(each, support=2, recall=1.0) for each in report.evaluation.per_class),
         ),
     )
-    page = write_evaluation_report(judged, views, tmp_path / "report")[0].read_text()
+    page = write_evaluation_report(report, views, tmp_path / "report")[0].read_text()
     assert "0.241 without the temperature of 0.617" in page
     assert page.count("few: recall 0.34 to 1.00") == 3
     assert "3 of them predicted wrongly" in page and "warning: only 3 of 54 images are wrong" in page
@@ -232,7 +232,7 @@ def test_odd_class_names_are_drawn_and_printed_inert(
     assert "\x1b" not in page and "<b>&" not in page
 
 
-def test_the_verb_prints_a_table_counts_and_proposes(
+def test_eval_prints_a_table_counts_the_use_and_names_the_next_command(
     bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -246,16 +246,14 @@ def test_the_verb_prints_a_table_counts_and_proposes(
     assert "evals/photos-hog-test exists; give --force" in capfd.readouterr().err
 
 
-def test_the_verb_speaks_json(bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_eval_prints_json(bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", str(bundle.path), str(photos), "--split", "val", "-o", str(tmp_path / "r"), "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     assert (document["schema"], document["verb"]) == (1, "eval")
     assert document["report"] == json.loads((tmp_path / "r" / "report.json").read_text())
 
 
-def test_baseline_prints_figures_and_speaks_json(
-    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_baseline_prints_figures_and_json(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["baseline", str(photos), "-o", str(tmp_path), "--folds", "2"]) == 0
     shown = capfd.readouterr()
     assert "cross-validation" in shown.out and "±" in shown.out
@@ -305,7 +303,7 @@ def test_candidates_of_a_bundle_with_an_operating_point_still_verify(bundle: Bun
     assert verify(as_bundle(made, kept)).verdict == verify(made).verdict == "pass"
 
 
-def test_an_operating_point_that_nothing_reaches_is_a_gate_and_leaves_no_bundle(
+def test_an_operating_point_that_nothing_reaches_fails_as_a_gate_and_leaves_no_bundle(
     bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf.evaluation import operating_point
@@ -326,11 +324,11 @@ def test_an_image_that_changed_since_the_split_counts_for_nothing(bundle: Bundle
     data = open_data(folder)
     first, second = (item.path for item in data.of("test")[:2])
     shutil.copyfile(second, first)
-    judged = evaluate_bundle(bundle, data, "test")
-    assert [(each.path, each.error) for each in judged.unreadable] == [
+    report = evaluate_bundle(bundle, data, "test")
+    assert [(each.path, each.error) for each in report.unreadable] == [
         (
             data.of("test")[0].name,
             "changed since its SHA-256 was taken; bring the old file back, or split anew",
         )
     ]
-    assert judged.evaluation.images == len(data.of("test")) - 1
+    assert report.evaluation.images == len(data.of("test")) - 1

@@ -1,4 +1,4 @@
-"""TensorBoard's event files say what the history says, once for each epoch, however often a training was resumed."""
+"""TensorBoard's event files hold the history's figures, once for each epoch, however often a training was resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_event_files_repeat_the_history_also_after_an_interruption(
         assert scalars(run, name) == wanted
 
 
-def test_a_missing_tensorboard_is_said_before_anything_is_made(
+def test_a_missing_tensorboard_is_reported_before_anything_is_made(
     config: Make, data: DataSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:

@@ -17,7 +17,7 @@ from edgeclf_runtime.metrics.temperature import fit_temperature
 
 
 def simulate(images: int, temperature: float = 1.0, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Logits whose softmax at `temperature` tells the truth, and the labels drawn from it."""
+    """Logits whose softmax at `temperature` is calibrated, and the labels drawn from it."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(images, 5)) * 2.5
     chances = to_scores(logits, "softmax").cumsum(axis=1)
@@ -75,7 +75,7 @@ def test_one_error_in_few_images_moves_the_temperature_little() -> None:
     assert 0.7 < fit.temperature <= 1 and fit.wrong == 1
 
 
-def test_a_network_that_has_learnt_nothing_is_not_blamed_beyond_what_few_images_show() -> None:
+def test_the_temperature_of_a_network_that_learned_nothing_rises_no_further_than_few_images_show() -> None:
     random = np.random.default_rng(1)
     logits, labels = 0.1 * random.normal(size=(54, 10)), random.integers(0, 10, 54)
     assert most_likely(logits, labels) == pytest.approx(20)
@@ -86,7 +86,7 @@ def test_a_single_image_has_no_temperature() -> None:
     assert fit_temperature(np.eye(3)[:1], np.array([1])).temperature == 1
 
 
-def test_thresholds_from_few_images_say_what_they_may_be_worth_and_answer_nothing_less_sure_than_was_seen() -> None:
+def test_thresholds_from_few_images_report_their_interval_and_reject_what_is_less_sure_than_any_seen() -> None:
     logits, labels = few(0)
     scores = to_scores(logits, "softmax")
     point = fit_thresholds(scores, labels, Wanted("precision", 0.95))
@@ -142,7 +142,7 @@ def test_a_wanted_recall_is_reached_with_the_highest_threshold() -> None:
         assert ((given == number) & known)[labels == number].mean() >= 0.5
 
 
-def test_what_nothing_reaches_is_said() -> None:
+def test_classes_that_reach_no_threshold_are_reported() -> None:
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
     labels = np.array([1, 1, 1])
     point = fit_thresholds(scores, labels, Wanted("precision", 0.9), per_class=True)

@@ -1,4 +1,4 @@
-"""Several processes train what one does; whichever of them dies, the others end too and the last epoch is kept."""
+"""Several processes train what one does; where one dies, the others end too and the last epoch is kept."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
-# a batch of 7 is 4 and 3 pictures, the last one of 24 has 3: 2 and 1; no BatchNorm, and no dropout: drawn by process
+# a batch of 7 is 4 and 3 images, the last one of 24 has 3: 2 and 1; no BatchNorm, and no dropout: drawn by process
 EXACT: dict[str, dict[str, Any]] = {
     "plain": {"strategy": "full", "weight_decay": 0.1},
     "two phases, class weights": {"class_weights": "balanced", "sampler": "weighted", "ema": 0.9, "head_epochs": 2},
     "summed batches": {"strategy": "full", "accumulate": 2, "clip": 0.1, "schedule": "plateau", "loss": "focal"},
     "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
 }
-# of lopsided data: 8, 8 and 3 pictures of the classes
+# of imbalanced data: 8, 8 and 3 images of the classes
 WEIGHTED: dict[str, dict[str, Any]] = {
     "class weights": {"strategy": "full", "class_weights": "balanced"},
     "summed batches, class weights": {
@@ -93,8 +93,8 @@ def train_together(configs: dict[str, TrainConfig], data: DataSplit, folder: Pat
     (folder / "configs.json").write_text(json.dumps({name: to_json(config) for name, config in configs.items()}))
     (folder / "script.py").write_text(SCRIPT)
     started = torchrun(str(folder / "script.py"), str(folder), processes=processes, folder=folder)
-    _, said = started.communicate(timeout=600)
-    assert started.returncode == 0, said
+    _, stderr = started.communicate(timeout=600)
+    assert started.returncode == 0, stderr
 
 
 def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
@@ -107,7 +107,7 @@ def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
 
 @pytest.fixture(scope="module")
 def two(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes made of each of EXACT and of OWN_WAY."""
+    """The runs of two processes for each of EXACT and of OWN_WAY."""
     folder = tmp_path_factory.mktemp("two")
     configs = {name: exact(**changes) for name, changes in {**EXACT, "own way": OWN_WAY}.items()}
     train_together(configs, data, folder, 2)
@@ -120,7 +120,7 @@ def test_two_processes_learn_what_one_does(name: str, two: Path, data: DataSplit
 
 
 def test_two_processes_weigh_rare_classes_as_one_does(data: DataSplit, tmp_path: Path) -> None:
-    """Whichever of the rare pictures each of them has in a batch."""
+    """Whichever of the rare images each of them has in a batch."""
     rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
     lopsided = replace(data, images=tuple(item for item in data.images if item not in rare))
     configs = {name: exact(**changes) for name, changes in WEIGHTED.items()}
@@ -130,7 +130,7 @@ def test_two_processes_weigh_rare_classes_as_one_does(data: DataSplit, tmp_path:
 
 
 def test_two_processes_go_on_bit_for_bit(two: Path) -> None:
-    """Also with BatchNorm, dropout and mixed pictures, which each process draws for itself."""
+    """Also with BatchNorm, dropout and mixed images, which each process draws for itself."""
     whole, parts = Run.open(two / "own way").weights(), Run.open(two / "stopped own way").weights()
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
@@ -143,9 +143,9 @@ def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: 
     assert_same(Run.open(two / "plain"), run)
 
 
-def start_together(folder: Path, pictures: Path, *options: str) -> subprocess.Popen[str]:
+def start_together(folder: Path, source: Path, *options: str) -> subprocess.Popen[str]:
     """A long training in two processes, given back once its second epoch has ended."""
-    command = ["-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
+    command = ["-m", "edgeclf", "train", str(source), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
     command += ["--strategy", "full", "--epochs", "5000", "--batch-size", "8", "--name", "long", *options]
     started = torchrun(*command, folder=folder, stdout=subprocess.PIPE)
     history = folder / "runs" / "long" / "history.jsonl"
@@ -164,13 +164,13 @@ def process_of_rank(rank: int, parent: int) -> int:
     raise LookupError(rank)
 
 
-def own_lines(said: str) -> list[str]:
-    return [line for line in said.splitlines() if line.startswith("edgeclf: ")]
+def own_lines(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("edgeclf: ")]
 
 
-def assert_goes_on(folder: Path, said: str) -> None:
+def assert_goes_on(folder: Path, stderr: str) -> None:
     """One line says what happened, one how to go on, and that works: the checkpoint and the history are whole."""
-    assert said.count("go on with: edgeclf train --resume runs/long") == 1, said
+    assert stderr.count("go on with: edgeclf train --resume runs/long") == 1, stderr
     run = Run.open(folder / "runs" / "long")
     kept = len(run.history())
     assert not run.finished and kept >= 2
@@ -184,11 +184,11 @@ def test_a_process_that_dies_ends_the_training_with_one_line_and_a_checkpoint(
 ) -> None:
     started = start_together(tmp_path, discs, "--workers", "0")
     os.kill(process_of_rank(rank, started.pid), signal.SIGKILL)
-    answered, said = started.communicate(timeout=90)
-    assert started.returncode != 0 and answered == ""
-    (line,) = own_lines(said)
+    stdout, stderr = started.communicate(timeout=90)
+    assert started.returncode != 0 and stdout == ""
+    (line,) = own_lines(stderr)
     assert "another process of this training has ended" in line
-    assert_goes_on(tmp_path, said)
+    assert_goes_on(tmp_path, stderr)
 
 
 @pytest.mark.slow
@@ -199,16 +199,16 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint_and_the_command_that_goes_on(
 ) -> None:
     started = start_together(tmp_path, discs, "--workers", workers)
     started.send_signal(number)
-    _, said = started.communicate(timeout=90)
-    assert started.returncode != 0 and len(own_lines(said)) == 1
-    assert_goes_on(tmp_path, said)
+    _, stderr = started.communicate(timeout=90)
+    assert started.returncode != 0 and len(own_lines(stderr)) == 1
+    assert_goes_on(tmp_path, stderr)
 
 
 @pytest.mark.slow
-def test_a_bad_picture_in_the_share_of_one_process_is_left_out_by_all_and_named_once(
+def test_a_bad_image_in_the_share_of_one_process_is_left_out_by_all_and_named_once(
     data: DataSplit, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(data.root, tmp_path / "pictures"))
+    folder = Path(shutil.copytree(data.root, tmp_path / "images"))
     save_split(replace(data, root=folder), tmp_path / "split.json")
     moved = load_split(tmp_path / "split.json")
     gone = moved.of("train")[-1].path
@@ -216,16 +216,16 @@ def test_a_bad_picture_in_the_share_of_one_process_is_left_out_by_all_and_named_
     options = ["-m", "test_resnet", "--weights", "random", "--img-size", "32", "--workers", "0", "--json"]
     options += ["--strategy", "linear-probe", "--epochs", "1", "--name", "run"]
     started = torchrun("-m", "edgeclf", "train", "split.json", *options, folder=tmp_path, stdout=subprocess.PIPE)
-    answered, said = started.communicate(timeout=120)
-    assert started.returncode == 0 and not own_lines(said) and said.count("1 of 36 images can't be used") == 1
-    outcome = json.loads(answered)["outcome"]
+    stdout, stderr = started.communicate(timeout=120)
+    assert started.returncode == 0 and not own_lines(stderr) and stderr.count("1 of 36 images can't be used") == 1
+    outcome = json.loads(stdout)["outcome"]
     assert outcome["training_images"] == len(moved.of("train")) - 1
     assert [Path(each.path).name for each in Run.open(tmp_path / "runs" / "run").left_out()] == [gone.name]
 
 
 @pytest.mark.slow
-def test_three_processes_learn_what_one_does_also_when_one_has_no_picture(data: DataSplit, tmp_path: Path) -> None:
-    """24 pictures in batches of 7 are shared as 3, 2, 2 and 1, 1, 1; in batches of 22 the last one is 1, 1, 0."""
+def test_three_processes_learn_what_one_does_also_when_one_has_no_image(data: DataSplit, tmp_path: Path) -> None:
+    """24 images in batches of 7 are shared as 3, 2, 2 and 1, 1, 1; in batches of 22 the last one is 1, 1, 0."""
     configs = {"seven": exact(strategy="full"), "twenty-two": exact(strategy="full", batch_size=22, ema=0.9)}
     train_together(configs, data, tmp_path, 3)
     for name, config in configs.items():
@@ -250,9 +250,9 @@ def test_batch_norm_on_cpus_learns_in_shares_and_says_so(discs: Path, tmp_path: 
         "--json",
     ]
     started = torchrun("-m", "edgeclf", "train", str(discs), *options, folder=tmp_path, stdout=subprocess.PIPE)
-    answered, said = started.communicate(timeout=600)
-    assert started.returncode == 0 and said.count("BatchNorm normalises each process's pictures by themselves") == 1
-    epochs = json.loads(answered)["epochs"]  # one document: the first process prints it
+    stdout, stderr = started.communicate(timeout=600)
+    assert started.returncode == 0 and stderr.count("BatchNorm normalises each process's images by themselves") == 1
+    epochs = json.loads(stdout)["epochs"]  # one document: the first process prints it
     assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
     assert max(line["val_top1"] for line in epochs) >= 0.8
 
@@ -267,7 +267,7 @@ def test_shares_are_in_order_whole_and_even() -> None:
 @pytest.mark.parametrize(
     ("changes", "size", "message"),
     [
-        ({"batch_size": 3}, 4, "4 processes can't share 3 pictures a step"),
+        ({"batch_size": 3}, 4, "4 processes can't share 3 images per step"),
         ({"batch_size": 12}, 7, "7 processes can't share 6 validation images"),
         ({"batch_size": 7, "model": "test_resnet"}, 4, "--batch-size 8 or more, or --batch-norm freeze"),
     ],
@@ -299,7 +299,7 @@ def test_an_environment_that_names_no_process_is_refused(monkeypatch: pytest.Mon
         assert processes == Processes()
 
 
-def test_synchronised_batch_norm_keeps_names_weights_and_answers() -> None:
+def test_synchronised_batch_norm_keeps_names_weights_and_outputs() -> None:
     from edgeclf_runtime.backends.torch_module import Builder, build_module
 
     module = build_module(Builder("timm", "test_efficientnet", {"num_classes": 3}))

@@ -1,4 +1,4 @@
-"""What ends a training before its time: signals, full memory, files that vanish; and what is left then."""
+"""What ends a training before its time: signals, full memory, files that vanish; and what the run keeps then."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Make = Callable[..., TrainConfig]
 _FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
 
 
-def start_training(folder: Path, pictures: Path, *options: str, alone: bool = False) -> subprocess.Popen[str]:
+def start_training(folder: Path, source: Path, *options: str, alone: bool = False) -> subprocess.Popen[str]:
     """A training of many epochs in a process (`alone`: a process group) of its own, after its second epoch."""
-    command = [sys.executable, "-m", "edgeclf", "train", str(pictures), "-m", "test_resnet", "--weights", "random"]
+    command = [sys.executable, "-m", "edgeclf", "train", str(source), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "full", "--epochs", "500", "--name", "long", *options]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=alone)
     history = folder / "runs" / "long" / "history.jsonl"
@@ -47,9 +47,9 @@ def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
 ) -> None:
     process = start_training(tmp_path, discs, "--workers", workers)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    assert "go on with: edgeclf train --resume runs/long" in stderr and "Traceback" not in stderr
     run = Run.open(tmp_path / "runs" / "long")
     kept = len(run.history())
     assert not run.finished and kept >= 2 and (run.path / "checkpoint" / "state.json").exists()
@@ -97,7 +97,7 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
 ) -> None:
     import shutil
 
-    folder = Path(shutil.copytree(discs, tmp_path / "pictures"))
+    folder = Path(shutil.copytree(discs, tmp_path / "images"))
     split = open_data(folder)
     gone = split.of("train")[0].path
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_deleted_while_the_training_runs_is_named(
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets the network run out of memory with more than so many pictures, as torch's CPU allocator says it."""
+    """Lets the network run out of memory with more than so many images, with the error of torch's CPU allocator."""
 
     def hold_to(most: int) -> None:
         call = Network.__call__
@@ -145,17 +145,17 @@ def test_out_of_memory_goes_on_with_smaller_parts_of_the_same_batch(
     assert [
         text.removeprefix("out of memory ").partition(",")[0] for text in progress.warnings if "memory" in text
     ] == [
-        "with 8 pictures at a time; going on with 4",
-        "with 4 pictures at a time; going on with 2",
+        "with 8 images at a time; going on with 4",
+        "with 4 images at a time; going on with 2",
     ]
     assert all(torch.allclose(wanted[name].float(), found[name].float(), atol=1e-4) for name in wanted)
 
 
-def test_out_of_memory_with_two_pictures_says_what_to_try(
+def test_out_of_memory_with_two_images_says_what_to_try(
     small_memory: Callable[[int], None], config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     small_memory(1)
-    with pytest.raises(BackendError, match="2 pictures at a time; try a smaller --img-size") as caught:
+    with pytest.raises(BackendError, match="2 images at a time; try a smaller --img-size") as caught:
         train(config(strategy="full"), data, tmp_path / "run")
     assert caught.value.exit_code == 4
 
@@ -181,7 +181,7 @@ def test_a_training_that_diverges_after_good_epochs_is_a_whole_run_of_the_best(
     assert run.exportable().labels == data.classes
 
 
-def test_a_network_that_answers_no_numbers_is_never_published(config: Make, data: DataSplit, tmp_path: Path) -> None:
+def test_a_network_whose_outputs_are_not_numbers_is_never_kept(config: Make, data: DataSplit, tmp_path: Path) -> None:
     """One batch an epoch: the loss is seen before the step that ruins the weights."""
     ruinous = config(strategy="full", lr=1e38, clip=0.0, optimizer="sgd", epochs=1, batch_size=64)
     with pytest.raises(GateError, match="lower --lr"):
@@ -189,7 +189,7 @@ def test_a_network_that_answers_no_numbers_is_never_published(config: Make, data
     assert not Run(tmp_path / "run").finished
 
 
-def test_batch_norm_learns_from_no_single_picture(config: Make, data: DataSplit, tmp_path: Path) -> None:
+def test_batch_norm_does_not_learn_from_a_single_image(config: Make, data: DataSplit, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--batch-size 2 or more"):
         train(config(strategy="full", batch_size=1), data, tmp_path / "run")
     assert train(config(strategy="full", batch_size=1, batch_norm="freeze", epochs=1), data, tmp_path / "run").finished
@@ -220,7 +220,7 @@ def test_sigterm_to_all_processes_of_a_training_ends_it_as_sigterm_to_the_first_
 ) -> None:
     process = start_training(tmp_path, discs, "--workers", "2", alone=True)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143 and said.splitlines()[-1] == "edgeclf: terminated"
-    assert "go on with: edgeclf train --resume runs/long" in said and "Traceback" not in said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143 and stderr.splitlines()[-1] == "edgeclf: terminated"
+    assert "go on with: edgeclf train --resume runs/long" in stderr and "Traceback" not in stderr
     assert len(Run.open(tmp_path / "runs" / "long").history()) >= 2

@@ -90,7 +90,7 @@ def test_two_processes_do_not_train_in_one_folder(interrupted: Run) -> None:
     assert resume(interrupted.path).finished
 
 
-def test_resume_clears_the_drafts_of_a_killed_training(interrupted: Run) -> None:
+def test_resume_removes_the_partial_files_of_a_killed_training(interrupted: Run) -> None:
     draft = interrupted.path / ".checkpoint.partial-abc"
     (draft / "checkpoint").mkdir(parents=True)
     resume(interrupted.path)

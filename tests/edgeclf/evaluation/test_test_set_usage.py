@@ -1,4 +1,4 @@
-"""No look at test images goes unrecorded."""
+"""Every use of test images is recorded."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_side_by_side_writers_get_different_numbers(tmp_path: Path) -> None:
     assert sorted(numbers) == list(range(1, 41))
 
 
-def test_where_nothing_can_be_written_test_images_are_not_looked_at(tmp_path: Path) -> None:
+def test_where_nothing_can_be_recorded_test_images_are_not_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="can't be recorded"):
         record(tmp_path / "file")
