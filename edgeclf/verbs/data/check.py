@@ -100,10 +100,14 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
     if found["fault"]:
         left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
         raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
+    shown = shell_word(str(source))
+    deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
+    commands, data = [], shown
     if report is None and checked.alike:
-        suggest(f"edgeclf data check {shell_word(str(source))} --report checked")
+        commands.append(f"edgeclf data check {shown} --report checked")
     elif source.suffix.lower() != ".json":
-        suggest(f"edgeclf data split {shell_word(str(source))} -o split.json")
-    else:
-        deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
-        suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100{deep}")
+        data = "split.json"
+        commands.append(f"edgeclf data split {shown} -o {data}")
+    if deep or not commands:
+        commands.append(f"edgeclf train {data} --model mobilenetv3_large_100{deep}")
+    suggest(*commands)

@@ -96,9 +96,11 @@ def _show_all(
 
 def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
     compared_by = ("max |Δembedding|", "nearest is itself") if is_encoder else ("max |Δlogit|", "top-1 agreement")
-    table = grid("bundle", "size", "stored", "computed", *compared_by, "proof")
+    quantized = [b for b in made if b.ladder is not None and b.ladder.decisive is not None]
+    table = grid("bundle", "size", "stored", "computed", *compared_by, "proof", *(("accuracy gate",) * bool(quantized)))
     for b in made:
         compared = b.proof.comparison
+        gate = b.ladder.decisive if b.ladder is not None else None
         table.add_row(
             str(b.path),
             size(b.bundle_bytes),
@@ -107,6 +109,7 @@ def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
             f"{compared.max_relative:.1e} of range",
             compared.in_words,
             verdict(b.proof.verdict),
+            *((verdict(gate.verdict),) if gate is not None else ()),
         )
     show(table)
 

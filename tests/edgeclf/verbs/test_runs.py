@@ -59,6 +59,14 @@ def test_an_empty_folder_is_no_fault_and_a_missing_one_is(tmp_path: Path, capsys
     assert run(["runs", str(tmp_path)]) == 0
     assert "no runs or bundles" in capsys.readouterr().err
     assert run(["runs", str(tmp_path / "nowhere")]) == 3
+    capsys.readouterr()
+    assert run(["runs", str(tmp_path), "-o", str(tmp_path / "list")]) == 2
+    assert "--output wants a name that ends in .html" in capsys.readouterr().err and not (tmp_path / "list").exists()
+
+
+def test_eval_of_a_run_that_is_not_there_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", str(tmp_path / "nope")]) == 3
+    assert f"edgeclf: {tmp_path}/nope: no such run or bundle" in capsys.readouterr().err
 
 
 def test_the_state_of_an_int8_bundle_says_where_its_accuracy_was_left_open(make_bundle: Make, tmp_path: Path) -> None:
