@@ -149,7 +149,7 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
     proof = "not proven" if newest is None else f"proof: {newest.verdict}"
     decisive = manifest.ladder.decisive if manifest.ladder else None
     if decisive is not None and decisive.verdict != "pass":  # its logits may be its own graph's, and its accuracy open
-        proof += f"; that top-1 holds: {decisive.verdict}"
+        proof += f"; accuracy gate: {decisive.verdict}"
     made = manifest.provenance
     precision = manifest.compute_precision
     return Listed(

@@ -9,7 +9,7 @@ import typer
 
 from edgeclf.console import Bars, grid, say, show, styled, suggest, verdict, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, StrictImages, shell_word
-from edgeclf.verbs.shared.passed_over import say_left_out
+from edgeclf.verbs.shared.passed_over import warn_left_out
 from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
 from edgeclf.wording import size
 
@@ -66,7 +66,7 @@ def baseline(
         output=output, name=name, folds=folds, seed=seed, force=force, value_range=shown, strict=strict
     )
     made = make_baseline(data, options, progress=Bars())
-    say_left_out(made.left_out, made.images)
+    warn_left_out(made.left_out, made.images)
     if as_json:
         write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:

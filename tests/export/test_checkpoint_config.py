@@ -134,7 +134,10 @@ def test_folders_that_are_no_checkpoint_of_ones_own_name_the_command_that_takes_
     for name in ("network.json", "split.json"):
         (place / name).touch()  # as `train` leaves them
     assert cli.run(["export", "-m", "test_resnet", "--weights", str(place)]) == 2
-    assert f"is a run, which knows its network, labels and pixels: edgeclf export {place}" in capsys.readouterr().err
+    assert (
+        f"is a run, which knows its network, labels and preprocessing: edgeclf export {place}"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

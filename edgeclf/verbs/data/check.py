@@ -84,8 +84,8 @@ def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> di
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
-    facts = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
-    return {"first": _place(pair.first), "second": _place(pair.second), **facts}
+    measures = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
+    return {"first": _place(pair.first), "second": _place(pair.second), **measures}
 
 
 def _place(image: LabelledImage) -> dict[str, str | None]:
@@ -93,7 +93,7 @@ def _place(image: LabelledImage) -> dict[str, str | None]:
 
 
 def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:
-    """Raises GateError for a leak, DataError for another fault; else says what to type next."""
+    """Raises GateError for a leak, DataError for another fault; else prints what to type next."""
     found = {verdict: [each.text for each in findings if each.verdict == verdict] for verdict in ("leak", "fault")}
     if found["leak"]:
         raise GateError(f"{source} leaks: {'; '.join(found['leak'])}; remove one of each, or split anew by group")

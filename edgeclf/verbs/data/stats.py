@@ -11,7 +11,7 @@ from edgeclf.verbs.data.source import Source
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.data_tables import show_stats
 from edgeclf.verbs.shared.options import AsJson, StrictImages, shell_word
-from edgeclf.verbs.shared.passed_over import say_left_out
+from edgeclf.verbs.shared.passed_over import warn_left_out
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 
 
@@ -53,12 +53,13 @@ def stats(
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})
     else:
         show_stats(found, advice)
-    say_left_out(found.left_out, found.images + len(found.left_out))
+    warn_left_out(found.left_out, found.images + len(found.left_out))
     for note in advice.notes:
         say(f"note: {note}")
     if found.split is None:
         say(
-            "warning: no splits, so this includes the images to be tested on; `edgeclf data split` parts them", "yellow"
+            "warning: no splits, so this includes the images to be tested on; `edgeclf data split` separates them",
+            "yellow",
         )
     if found.deep.value_range is not None:  # all else was measured on images that are nearly black
         suggest(f"edgeclf data stats {shell_word(str(source))} {found.deep.remedy}")

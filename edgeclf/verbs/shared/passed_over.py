@@ -41,7 +41,7 @@ def say_passed_over(places: Iterable[str | Path], others: int, *, verbose: bool)
         say(f"  {path}", style="dim")
 
 
-def say_left_out(unusable: Collection[Unreadable], images: int) -> None:
+def warn_left_out(unusable: Collection[Unreadable], images: int) -> None:
     """A warning on stderr where some of so many images can't be used."""
     from edgeclf.data.usable import left_out_sentence
 

@@ -71,7 +71,7 @@ def test_as_json_it_says_what_was_made_and_measured(
     assert gpu.trt.configs[0].profiles[0]["pixels"][2][0] == 8
 
 
-def test_options_that_are_not_given_stay_what_the_bundle_says(portable: Path, gpu: FakeGpu) -> None:
+def test_options_that_are_not_given_stay_those_of_the_bundle(portable: Path, gpu: FakeGpu) -> None:
     (portable / "build.json").write_text('{"opt_batch": 2, "max_batch": 4, "workspace_mib": 100}')
     tiny.reseal(portable)
     assert run("build", portable, "--max-batch", 6, "--workspace", 200, "--tf32") == 0
@@ -100,7 +100,7 @@ def test_without_a_gpu_it_exits_4_with_one_sentence(
     )
 
 
-def test_a_portable_bundle_that_is_run_says_how_to_build_it(portable: Path, picture: Path, edgeclf: Run) -> None:
+def test_running_a_portable_bundle_says_how_to_build_it(portable: Path, picture: Path, edgeclf: Run) -> None:
     for command in (("predict", portable, picture), ("verify", portable)):
         done = edgeclf(*command)
         assert done.returncode == 4

@@ -194,7 +194,7 @@ SHORTER = Pixels("shorter", (256, 256), (224, 224), "bicubic")
         (None, "takes no images"),
     ],
 )
-def test_the_pixel_contract_is_said_in_words(pixels: Pixels | None, words: str) -> None:
+def test_the_pixel_contract_in_words(pixels: Pixels | None, words: str) -> None:
     assert words in describe_pixels(pixels)
 
 

@@ -13,7 +13,7 @@ from clip_models import small_clip
 from PIL import Image
 
 from edgeclf.verbs.shared.export_results import _show_table
-from edgeclf.verbs.shared.ladder_table import remarks, say_doubts, show_ladder
+from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
 from edgeclf_export.exporter import Exported
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
@@ -87,7 +87,7 @@ def ladder(step: Verdict, final: Verdict | None, precision: str = "int8") -> Lad
 def test_an_inconclusive_verdict_is_reported_with_the_images_that_decide(
     tried: Ladder, images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_doubts(tried, "bundle")
+    warn_inconclusive(tried, "bundle")
     printed = " ".join(capsys.readouterr().err.split())
     assert (f"({images}); 700 images would settle it" in printed) if images else not printed
 
