@@ -40,7 +40,7 @@ class Listed:
         Name of the data set, and the beginning of the digest of its split.
     top1, measured_on
         Accuracy as a share and what it is of: what `edgeclf eval` found, the validation images that selected a run, or
-        the test images of `edgeclf baseline`.
+        the test images on which `edgeclf baseline`, or the search for an int8 model, evaluated the bundle.
     state
         A run: finished, or the epochs that it has; a bundle: its newest proof, and what it needs before it runs.
     """
@@ -142,7 +142,8 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
     except EdgeclfError as error:
         return Listed(str(path), "bundle", "", "", "", None, "", f"damaged: {error}")
     manifest = bundle.manifest
-    own = find_test_result(bundle.sidecar, bundle.digest)
+    final = manifest.ladder.final if manifest.ladder else None
+    own = find_test_result(bundle.sidecar, bundle.digest) or (final and (final.top1, final.source))
     top1, measured_on = evaluated.get(bundle.digest) or own or (None, "")
     counted = [each.proof for each in proofs if each.counts and each.proof]
     newest = max(counted, key=lambda each: each.created_utc, default=None)

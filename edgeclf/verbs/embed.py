@@ -123,9 +123,9 @@ def _texts(given: list[str], file: Path | None) -> list[str]:
     try:
         lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted a text a line") from error
+        raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted one text per line") from error
     if not lines:
-        raise DataError(f"{file}: holds no text; wanted a text a line")
+        raise DataError(f"{file}: holds no text; wanted one text per line")
     return [*given, *lines]
 
 

@@ -23,7 +23,8 @@ def runs(
     """List runs and bundles: date, model, data, accuracy, state. The newest come first.
 
     The accuracy is that of the latest `edgeclf eval`, if its report lies in the folder, too. Otherwise it is a run's
-    accuracy on the validation images that selected its best epoch, or what `edgeclf baseline` measured on test images.
+    accuracy on the validation images that selected its best epoch, or what `edgeclf baseline`, or the export of an int8
+    model, measured on test images.
 
     \b
     Examples:

@@ -162,7 +162,7 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
     if manifest.own is not None and manifest.own.predictions is not None:
         same = not any(reason.startswith("predictions: ") for reason in proof.reasons)
         found = "as where it was made" if same else "others from the same logits"
-        row(same, "predictions", found, "labels, temperature and thresholds of then")
+        row(same, "predictions", found, "labels, temperature and thresholds of that time")
     return table
 
 

@@ -41,7 +41,7 @@ def show_evaluation(report: EvaluationReport) -> None:
     row("ECE", figures.ece, remark=margins or untempered(figures.ece_untempered, subject.temperature))
     row("NLL", figures.nll, remark=margins or untempered(figures.nll_untempered, subject.temperature))
     if report.answered is not None:
-        row("not unknown", report.answered, remark="at or above the bundle's thresholds")
+        row("not unknown", report.answered, remark="at or above the thresholds")
         row("right of these", report.right_of_answered)
     show(
         styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),

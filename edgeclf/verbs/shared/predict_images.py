@@ -70,7 +70,7 @@ def find_groups(
     if sys.stdin is None:
         raise UsageError("standard input is closed; name the images instead")
     if sys.stdin.isatty():
-        say("reading paths from the terminal, one a line; Ctrl-D ends them", style="dim")
+        say("reading paths from the terminal, one per line; Ctrl-D ends them", style="dim")
     return None, chain([first], read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
 
 
