@@ -46,7 +46,7 @@ def test_a_portable_bundle_becomes_a_built_one_that_predicts(
 ) -> None:
     assert run("build", portable) == 0
     shown = capsys.readouterr()
-    for words in ("✓ pass", "tensorrt 10.3.0, computing in fp32", " ms", "median of one picture", "100% fp32"):
+    for words in ("✓ pass", "tensorrt 10.3.0, computing in fp32", " ms", "median of one image", "100% fp32"):
         assert words in shown.out
     for words in (
         f"{portable} is portable; building net-sm87-trt10.3",
@@ -151,7 +151,7 @@ def test_rebuild_if_stale_builds_loudly_and_goes_on(
 def test_another_bundle_is_verified_and_measured(bundle: Path, edgeclf: Run) -> None:
     done = edgeclf("build", bundle)
     assert done.returncode == 0, done.stderr
-    assert b"pass" in done.stdout and b"median of one picture" in done.stdout
+    assert b"pass" in done.stdout and b"median of one image" in done.stdout
     (proof,) = bundle.with_name("colours.proofs").iterdir()
     assert f"wrote {proof}" in done.stderr.decode()
     assert b"reference bundles run as they are" in done.stderr
