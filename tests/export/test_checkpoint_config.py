@@ -146,7 +146,7 @@ def test_folders_that_are_no_checkpoint_of_ones_own_name_the_command_that_takes_
         (["--mean", "0,0,0"], "--mean goes with --std R,G,B"),
         (["--mean", "127,127,127", "--std", "1,1,1"], "wanted are those of 0 to 1"),
         (["--channels", "bgr"], "--channels is for FILE.onnx"),
-        (["--crop-mode", "corner"], "no crop mode 'corner'"),
+        (["--crop-mode", "corner"], "--crop-mode takes no 'corner'"),
     ],
 )
 def test_pixels_that_can_not_be_meant_are_refused_in_one_line(
