@@ -145,7 +145,7 @@ def edgeclf(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits the process."""
     if "_EDGECLF_COMPLETE" in os.environ:
-        app(prog_name="edgeclf")  # the shell asks for completions: Typer's own business
+        app(prog_name="edgeclf")  # the shell wants completions: Typer's own business
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -197,7 +197,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _verb_with_json(arguments: list[str]) -> str | None:
-    """The verb that was typed, where it was asked for JSON: `data check` with its second word; None: it was not."""
+    """The verb that was typed with --json, `data check` with its second word; None without --json."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--json" not in options:
         return None
@@ -249,7 +249,7 @@ def _usage_message(error: Any) -> str:
 
 
 def _choice_sentence(found: re.Match[str]) -> str:
-    """What typer says of a value that is no choice, as the errors of the packages below say it."""
+    """Typer's message for a value that is none of the choices, worded like the errors of the packages below."""
     option = found[1].split("' / '")[0]
     return f"{option} takes no {found[2]}; choose one of {found[3].replace(chr(39), '')}"
 

@@ -23,7 +23,7 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that can be said of a bundle without running it."""
+    """All that is known of a bundle without running it."""
 
     path: str
     name: str
@@ -67,7 +67,7 @@ def _is_unchanged(bundle: Bundle, path: str) -> bool:
 
 
 def describe_pixels(pixels: Pixels | None) -> str:
-    """The way from a picture to the network's input, in words."""
+    """The steps from an image to the network's input, in words."""
     if pixels is None:
         return "takes no images"
     height, width = pixels.resize_px

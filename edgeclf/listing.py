@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeclf.evaluation.report import REPORT
+from edgeclf.evaluation.test_set_usage import find_test_result
 from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
 from edgeclf.wording import count
 from edgeclf_benchmarks.page.document import document
@@ -38,7 +39,8 @@ class Listed:
     data
         Name of the data set, and the beginning of the digest of its split.
     top1, measured_on
-        Accuracy as a share and what it is of: what `edgeclf eval` found, or the validation images that selected a run.
+        Accuracy as a share and what it is of: what `edgeclf eval` found, the validation images that selected a run, or
+        the test images on which `edgeclf baseline`, or the search for an int8 model, evaluated the bundle.
     state
         A run: finished, or the epochs that it has; a bundle: its newest proof, and what it needs before it runs.
     """
@@ -65,7 +67,7 @@ class Listed:
 def list_folder(folder: Path) -> list[Listed]:
     """Runs and bundles at and below `folder`, the newest first; packed bundles are listed like folders.
 
-    Their accuracy is that of the newest `edgeclf eval` whose report lies there, too.
+    Their accuracy is that of the newest `edgeclf eval` whose report lies there, too; else what made them measured.
     """
     places = list(_places(folder))
     evaluated = _evaluations(path for kind, path in places if kind == "evaluation")
@@ -140,13 +142,15 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
     except EdgeclfError as error:
         return Listed(str(path), "bundle", "", "", "", None, "", f"damaged: {error}")
     manifest = bundle.manifest
-    top1, measured_on = evaluated.get(bundle.digest, (None, ""))
+    final = manifest.ladder.final if manifest.ladder else None
+    own = find_test_result(bundle.sidecar, bundle.digest) or (final and (final.top1, final.source))
+    top1, measured_on = evaluated.get(bundle.digest) or own or (None, "")
     counted = [each.proof for each in proofs if each.counts and each.proof]
     newest = max(counted, key=lambda each: each.created_utc, default=None)
     proof = "not proven" if newest is None else f"proof: {newest.verdict}"
     decisive = manifest.ladder.decisive if manifest.ladder else None
     if decisive is not None and decisive.verdict != "pass":  # its logits may be its own graph's, and its accuracy open
-        proof += f"; that top-1 holds: {decisive.verdict}"
+        proof += f"; accuracy gate: {decisive.verdict}"
     made = manifest.provenance
     precision = manifest.compute_precision
     return Listed(

@@ -1,4 +1,4 @@
-"""What tests of several floors need: the repository's root, a wheel built from it, skips where a package is missing."""
+"""What tests of several layers need: the repository's root, a wheel built from it, skips where a package is missing."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def pytest_runtest_call() -> Generator[None]:
 
 
 def skip_what_is_not_installed() -> Generator[None]:
-    """Skips a test that needs an optional package, but never one where edgeclf asks for it by surprise.
+    """Skips a test that needs an optional package, but never one where edgeclf needs it by surprise.
 
     A test may import what it likes, and edgeclf may refuse with its own error; its own bare import is a fault.
     """

@@ -25,7 +25,7 @@ COMMAND_LINE = {"typer", "rich"}
 
 
 def lower_bounds(wheel: Path) -> list[str]:
-    """`name==oldest` for everything that `edgeclf[onnx]` asks for."""
+    """`name==oldest` for everything that `edgeclf[onnx]` needs."""
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(metadata).decode().splitlines()

@@ -46,7 +46,7 @@ def test_every_name_of_a_face_is_on_the_page_of_its_package(package: str, site: 
             assert re.search(rf'<h2 id="[\w.]+\.{name}"', page), name
 
 
-def test_pages_ask_nothing_of_the_network(site: Path) -> None:
+def test_pages_load_nothing_from_the_network(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert not re.search(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(?:https?:)?//', page.read_text()), page
 

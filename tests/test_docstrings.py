@@ -60,7 +60,7 @@ def test_an_example_gives_what_stands_below_it(name: str, workplace: None) -> No
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_whatever_is_offered_says_what_it_is_and_names_its_parameters(name: str) -> None:
+def test_every_public_name_has_a_docstring_that_names_its_parameters(name: str) -> None:
     found = ALL[name]
     assert found.__doc__ and not found.__doc__.startswith(f"{found.__name__}("), name
     for method, function in [("", found), *inspect.getmembers(found, inspect.isroutine)]:

@@ -105,7 +105,7 @@ HEAVY = {
     "uvicorn",
 }
 ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
-OPTIONAL = {*ENGINES, "cryptography", "cykooz_resizer", "pi_heif"}  # what the runtime may load when asked to
+OPTIONAL = {*ENGINES, "cryptography", "cykooz_resizer", "pi_heif"}  # what the runtime may load on request
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,9 @@ def test_a_bundle_is_proven_run_and_measured(root: Path, tmp_path: Path) -> None
     tiny.build(tmp_path / "b", "onnx")
     bench = "bench b --quick --rounds 2 --duration 0.1 -o report.json"
     lines = ("pack b", "verify b.tar", "predict b b/golden --csv answers.csv", bench, "inspect b")
-    said = run_elsewhere(root, tmp_path, *lines)
+    printed = run_elsewhere(root, tmp_path, *lines)
     (row,) = json.loads((tmp_path / "report.json").read_bytes())["rows"]
-    assert row["peak_memory_mib"] is None and "n/a" in said
+    assert row["peak_memory_mib"] is None and "n/a" in printed
     assert row["cold_start"]["total_ms"] > 0
     assert len((tmp_path / "answers.csv").read_text().splitlines()) > 8
 
@@ -66,9 +66,9 @@ def test_a_network_is_trained_and_exported(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     photographs(tmp_path / "photos")
     train = "train photos -m mobilenetv3_small_050 --weights random --img-size 32 --strategy full --epochs 1 --name r"
-    said = run_elsewhere(root, tmp_path, f"{train} --workers 0", "export runs/r -t onnx", "eval runs/r", "doctor")
+    printed = run_elsewhere(root, tmp_path, f"{train} --workers 0", "export runs/r -t onnx", "eval runs/r", "doctor")
     assert Bundle.open(tmp_path / "bundles/r-onnx-fp32").manifest.labels == ("day", "night")
-    assert re.search(r"memory +n/a", said) and "tells nothing of this CPU" in said
+    assert re.search(r"memory +n/a", printed) and "does not report this CPU's" in printed
 
 
 @pytest.mark.parametrize("path", ["../a.png", "/a.png", "a/../../b.png", "a//b.png", "", "a\0b"])
@@ -102,7 +102,7 @@ def test_a_backslash_in_a_name_stays_one_where_a_file_has_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["aux"], "is a device to Windows"),
         (["golden/Nul.png"], "is a device to Windows"),
@@ -114,8 +114,8 @@ def test_a_backslash_in_a_name_stays_one_where_a_file_has_it(tmp_path: Path) -> 
         (["Model.onnx", "model.onnx"], "are one file to Windows and macOS"),
     ],
 )
-def test_names_that_some_system_can_not_have_are_found(names: list[str], said: str) -> None:
-    assert said in str(unportable(names))
+def test_names_that_some_system_can_not_have_are_found(names: list[str], message: str) -> None:
+    assert message in str(unportable(names))
 
 
 def test_ordinary_names_are_portable() -> None:

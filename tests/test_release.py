@@ -1,4 +1,4 @@
-"""A release: the same sources give the same files, and their sums and bills of material say what they are."""
+"""A release: the same sources give the same files, and their sums and bills of material list what is in them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def jobs(root: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_actions_are_pinned_by_commit_and_their_release_is_said(root: Path, name: str) -> None:
+def test_actions_are_pinned_by_commit_and_their_release_is_named(root: Path, name: str) -> None:
     used = re.findall(r"uses: (.*)", path_of(root, name).read_text())
     assert used
     for each in used:

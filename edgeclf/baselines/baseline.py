@@ -15,7 +15,7 @@ from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
 from edgeclf.data.sources import some
 from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
 from edgeclf.evaluation.inference import count_test_images, predict_with_bundle
-from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf.evaluation.test_set_usage import TestUse, record_test_result
 from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_runtime.backends.engine import missing_engine
@@ -277,5 +277,7 @@ def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress)
         first = found.unreadable[0]
         raise DataError(f"{data.root}/{first.path}: {first.error}; {_ADVICE}")
     right = found.logits.argmax(axis=1) == class_numbers(images, bundle.manifest.labels)
+    top1 = float(right.mean())
+    record_test_result(bundle.sidecar, subject=bundle.digest, top1=top1, images=len(right), data=data.name)
     resampling = Resampling(len(right), number_groups([image.group for image in images]))
-    return _Tested(len(right), float(right.mean()), accuracy_interval(right, resampling), use)
+    return _Tested(len(right), top1, accuracy_interval(right, resampling), use)

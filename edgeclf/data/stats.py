@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
+from edgeclf.data.usable import Unreadable, leave_out, refuse_unusable
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -41,7 +41,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What `measure` found. Mean and std are those of R, G, B in 0..1, each image weighing the same."""
+    """What `measure` found. Mean and std are those of R, G, B in 0..1, each image weighing the same.
+
+    `left_out`: images that can't be used, and count for nothing in the other figures.
+    """
 
     images: int
     split: Literal["train"] | None
@@ -53,6 +56,7 @@ class Statistics:
     grey_share: float
     counts: dict[str, int]
     deep: DeepImages
+    left_out: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +91,37 @@ class _Measured:
 
 
 def measure(
-    data: DataSplit, value_range: tuple[float, float] | None = None, *, progress: Progress = SILENT
+    data: DataSplit,
+    value_range: tuple[float, float] | None = None,
+    *,
+    strict: bool = False,
+    progress: Progress = SILENT,
 ) -> Statistics:
     """Statistics of the training split, or of all images where there are no splits. Memory stays flat.
 
     Each image counts the same whatever its size, since all become the network's input size. `value_range`: stored
-    values of images of more than 8 bits that are black and white. Raises DataError for the first image that can't be
-    read.
+    values of images of more than 8 bits that are black and white. Images that can't be used are left out, as a training
+    leaves them out; DataError is raised where they are more than half of all, and with `strict` where there are any.
     """
     images = data.of("train") if data.has_splits else data.images
     if not images:
         raise DataError(f"{data.root}: no training images to take statistics of")
     levels, widths, heights, grey = np.zeros((3, 256)), [], [], 0
     highest: list[int | None] = []
+    unusable: list[Unreadable] = []
     for measured in _measured(images, value_range, progress):
+        if isinstance(measured, Unreadable):
+            unusable.append(measured)
+            continue
         highest.append(measured.highest_stored)
         levels += measured.levels
         widths.append(measured.size_px[0])
         heights.append(measured.size_px[1])
         grey += measured.grey
+    measured_data = replace(data, images=images)
+    if strict:
+        refuse_unusable(measured_data, unusable)
+    images = leave_out(measured_data, unusable).images
     mean, std = _moments(levels / len(images))
     return Statistics(
         images=len(images),
@@ -118,6 +134,7 @@ def measure(
         grey_share=grey / len(images),
         counts=count_labels((image.label for image in images), data.classes),
         deep=deep_images(highest) if value_range is None else DeepImages(0, 0),
+        left_out=tuple(unusable),
     )
 
 
@@ -195,17 +212,19 @@ def backbone_statistics(name: str) -> Normalization:
 
 def _measured(
     images: Sequence[LabelledImage], value_range: tuple[float, float] | None, progress: Progress
-) -> Iterable[_Measured]:
-    found = in_threads(lambda path: _measure(path, value_range), [image.path for image in images])
+) -> Iterable[_Measured | Unreadable]:
+    found = in_threads(lambda image: _measure(image, value_range), images)
     return progress.track(found, len(images), "measure")
 
 
-def _measure(path: Path, value_range: tuple[float, float] | None) -> _Measured:
+def _measure(image: LabelledImage, value_range: tuple[float, float] | None) -> _Measured | Unreadable:
     try:
+        content = image.read()
         with BUDGET.share() as reserve:
-            return _of_image(decode(path, value_range=value_range, reserve=reserve).image, highest_stored(path))
+            decoded = decode(content, value_range=value_range, reserve=reserve).image
+            return _of_image(decoded, highest_stored(image.path))
     except ImageError as error:
-        raise DataError(f"{path}: {error}; `edgeclf data check` lists all that can't be read") from error
+        return Unreadable(image.name, str(error))
 
 
 def _of_image(image: Image.Image, highest: int | None) -> _Measured:

@@ -40,7 +40,7 @@ class BackendState:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One look at a machine. `cpu_limit`: the cores that a container is held to; None: no limit.
+    """What was found on a machine. `cpu_limit`: the cores that a container is held to; None: no limit.
 
     `power` is a Jetson's power mode, clocks, rails and temperatures; None elsewhere.
     """
@@ -72,7 +72,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Looks at this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
+    """Examines this machine. Each engine is imported in a process of its own: one that crashes is only reported."""
     probes = probe_engines([name for name, backend in BACKENDS.items() if backend.is_installed()])
     board = machine.jetson()
     features, memory = machine.cpu_features(), machine.memory_gib()
@@ -153,10 +153,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def explain_features(features: Sequence[str]) -> tuple[str, ...]:
-    """What a CPU's features mean for the precisions that a bundle can have; () where the system tells none."""
+    """What a CPU's features mean for the precisions that a bundle can have; () where the system reports none."""
     if not features:
         return (
-            "int8, bf16, fp16: the system tells nothing of this CPU that matters; `edgeclf bench` shows what pays off",
+            "int8, bf16, fp16: the system does not report this CPU's instruction sets; measure with `edgeclf bench`",
         )
     int8, bf16, fp16 = (
         [feature for feature in wanted if feature in features]

@@ -1,4 +1,4 @@
-"""Asks each engine for its version and devices in a process of its own: one that crashes on import is only reported."""
+"""Reads the version and devices of each engine in a process of its own: one that crashes on import is only reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROBE_LIMIT_S = 120
 
 
 def probe_engines(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What each engine says of itself, asked side by side."""
+    """Version and devices of each engine, read side by side."""
     started = {name: _start_probe(name) for name in names}
     return {name: _finish_probe(process) for name, process in started.items()}
 

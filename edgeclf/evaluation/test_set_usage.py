@@ -24,6 +24,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine.facts import now_utc
 
 LEDGER = "test-uses.jsonl"  # not .json: that is what proofs are called in a bundle's sidecar
+RESULTS = "test-results.jsonl"
 SCHEMA = 1
 
 
@@ -98,6 +99,29 @@ def record_test_use(
                 "written beside, or --split val"
             ) from error
     return TestUse(images, len(uses), str(path))
+
+
+def record_test_result(folder: Path, *, subject: str, top1: float, images: int, data: str) -> None:
+    """Keeps an accuracy on test images beside the bundle, for `edgeclf runs`. Raises DataError where it can't."""
+    line = {"schema": SCHEMA, "subject": subject, "top1": top1, "images": images, "data": data}
+    path = folder / RESULTS
+    try:
+        with path.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: can't be written ({error.strerror})") from error
+
+
+def find_test_result(folder: Path, subject: str) -> tuple[float, str] | None:
+    """Top-1 of the bundle with this digest, and which images it is of; None where none was kept, or can't be read."""
+    try:
+        lines = [json.loads(line) for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines()]
+        found = [line for line in lines if line["subject"] == subject]
+        return (
+            (float(found[-1]["top1"]), f"{found[-1]['images']} test images of {found[-1]['data']}") if found else None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def known_uses(folder: Path, data_sha256: str) -> tuple[str, ...]:

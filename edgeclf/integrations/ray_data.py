@@ -1,4 +1,4 @@
-"""A bundle over a data set with Ray Data: a class for `map_batches`, whose answers are those of the plain run.
+"""A bundle over a data set with Ray Data: a class for `map_batches`, whose predictions are those of `edgeclf predict`.
 
     import ray
     from edgeclf.integrations.ray_data import ClassifyWithBundle
@@ -6,10 +6,10 @@
     ray.init()
     images = ray.data.read_binary_files("photos/", include_paths=True)
     workers = ray.data.ActorPoolStrategy(size=2)
-    answers = images.map_batches(
+    predictions = images.map_batches(
         ClassifyWithBundle, fn_constructor_args=("cats.tar",), compute=workers, num_cpus=1, batch_size=32
     )
-    answers.write_parquet("answers/")
+    predictions.write_parquet("predictions/")
 
 Every worker opens the bundle once, so its path must lead to it on each machine. The cluster needs a CPU beyond those of
 the workers, for the tasks that read, or Ray Data waits for ever. Importing this module turns off Ray's
@@ -42,7 +42,7 @@ _COLUMNS = ("bytes", "image", "path")  # of read_binary_files, of read_images, o
 
 
 class ClassifyWithBundle:
-    """Batches of a Ray data set -> the same rows with answers in place of the images.
+    """Batches of a Ray data set -> the same rows with predictions in place of the images.
 
     Adds `label` ("unknown" below the threshold, "" where there is an error), `labels` and `scores` (the `top` best),
     and `error` ("" where there is none). A bad image costs its own row.
@@ -83,17 +83,17 @@ class ClassifyWithBundle:
         self._how: dict[str, Any] = {"top": top, "batch_size": batch_size, "threshold": threshold}
         self._classifier = Classifier.open(bundle, SessionOptions(device=device, threads=threads), limits=limits)
         require_no_failed_proof(self._classifier, warnings.warn, unproven=unproven)
-        self._classifier.predict([], **self._how)  # what can't be meant is said before the first batch
+        self._classifier.predict([], **self._how)  # raises for options that can't be used, before the first batch
 
     def __call__(self, batch: Columns) -> Columns:
         column = self._column or next((name for name in _COLUMNS if name in batch), None)
         if column is None or column not in batch:
             raise UsageError(f"wanted a column {column or ' or '.join(_COLUMNS)}, found {', '.join(batch)}")
-        answers = self._answers(batch[column])
+        predictions = self._predictions(batch[column])
         kept = {name: values for name, values in batch.items() if name != column or column == "path"}
-        return kept | _columns(answers)
+        return kept | _columns(predictions)
 
-    def _answers(self, cells: Iterable[Any]) -> list[Prediction]:
+    def _predictions(self, cells: Iterable[Any]) -> list[Prediction]:
         """One for each cell, whatever it holds: rows must not shift."""
         faults = [(cell, _fault(cell)) for cell in cells]
         sources: list[ImageSource] = [cell for cell, fault in faults if fault is None]
@@ -110,12 +110,12 @@ def _fault(cell: Any) -> str | None:
     return "a folder, not an image" if os.path.isdir(cell) else None
 
 
-def _columns(answers: list[Prediction]) -> Columns:
+def _columns(predictions: list[Prediction]) -> Columns:
     return {
-        "label": _texts([answer.label or "" for answer in answers]),
-        "error": _texts([answer.error or "" for answer in answers]),
-        "labels": _lists([[score.label for score in answer.scores] for answer in answers]),
-        "scores": _lists([[score.probability for score in answer.scores] for answer in answers]),
+        "label": _texts([prediction.label or "" for prediction in predictions]),
+        "error": _texts([prediction.error or "" for prediction in predictions]),
+        "labels": _lists([[score.label for score in prediction.scores] for prediction in predictions]),
+        "scores": _lists([[score.probability for score in prediction.scores] for prediction in predictions]),
     }
 
 

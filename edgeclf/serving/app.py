@@ -53,7 +53,7 @@ def build_app(service: Service) -> Starlette:
 
 
 def refusal(refused: Refused) -> Response:
-    """The answer to what is refused, wherever that was noticed."""
+    """The response to a request that is refused, wherever that was noticed."""
     return _json({"error": str(refused)}, refused.status, refused.headers)
 
 
@@ -64,9 +64,9 @@ class _Routes:
         self._service = service
 
     def counted(self, endpoint: str, handler: Handler) -> Handler:
-        """`handler` with its errors as answers, counted and timed."""
+        """`handler` with its errors as responses, counted and timed."""
 
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             start, status = time.perf_counter(), 500
             try:
                 response = await _with_errors(handler, request)
@@ -75,7 +75,7 @@ class _Routes:
             finally:
                 self._service.metrics.count_request(endpoint, status, time.perf_counter() - start)
 
-        return answer
+        return respond
 
     async def server(self, request: Request) -> Response:
         about = {"name": "edgeclf", "version": package_version("edgeclf") or "unknown", "extensions": list(EXTENSIONS)}
@@ -85,7 +85,7 @@ class _Routes:
         return _json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return _json({"ready": True})  # the port opens to requests once the engine has answered
+        return _json({"ready": True})  # the port opens to requests once the engine has run
 
     async def model(self, request: Request) -> Response:
         self._check_model(request)
@@ -119,11 +119,11 @@ class _Routes:
 
     async def no_route(self, request: Request, error: Any) -> Response:
         place, headers = repr(request.url.path[:_LONGEST_NAME]), dict(error.headers or {})
-        said = f"nothing is at {place}; there are /predict, /metrics and /v2, with the model {self._service.name!r}"
+        message = f"nothing is at {place}; there are /predict, /metrics and /v2, with the model {self._service.name!r}"
         if error.status_code == 405:
             allowed = " or ".join(sorted(headers.get("Allow", "").split(", ")))
-            said = f"{place} takes {allowed}, found {request.method[:_LONGEST_NAME]}"
-        return _json({"error": said}, error.status_code, headers)
+            message = f"{place} takes {allowed}, found {request.method[:_LONGEST_NAME]}"
+        return _json({"error": message}, error.status_code, headers)
 
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", "1")

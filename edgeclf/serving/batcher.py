@@ -20,19 +20,20 @@ Observe = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The images of one request, when they came, and where their answer goes."""
+    """The images of one request, when they came, and where their outputs go."""
 
     images: NDArray[np.generic]
-    answer: Future[NDArray[np.float32]]
+    outputs_later: Future[NDArray[np.float32]]
     arrived: float = field(default_factory=time.monotonic)
 
 
 class Batcher:
     """Collects images until `max_batch` are there or the first has waited `max_delay_s`, then calls `infer` once.
 
-    A request's images stay together and keep their order. While the engine works the next ones gather, so that under
-    load a batch is full without any waiting; and nobody waits where no other request is under way, of which `expected`
-    knows the number, those that wait here included. `observe` hears of each batch: images, and seconds of the engine.
+    A request's images stay together and keep their order. While the engine works the next ones are collected, so that
+    under load a batch is full without any waiting; and nobody waits where no other request is under way, of which
+    `expected` knows the number, those that wait here included. `observe` is called for each batch: images, and seconds
+    of the engine.
     """
 
     def __init__(
@@ -51,22 +52,22 @@ class Batcher:
         """(N, …) of the graph's input -> (N, …) of its output, later. A future cancelled in time costs nothing."""
         job = _Job(images, Future())
         self._jobs.put(job)
-        return job.answer
+        return job.outputs_later
 
     def close(self) -> None:
-        """Answers what was submitted, then ends."""
+        """Finishes what was submitted, then ends."""
         self._jobs.put(None)
         self._thread.join()
 
     def _work(self) -> None:
         following = self._jobs.get()
         while following is not None:
-            jobs, following, ended = self._gather(following)
-            self._answer(jobs)
+            jobs, following, ended = self._collect(following)
+            self._infer_together(jobs)
             if following is None and not ended:
                 following = self._jobs.get()
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
+    def _collect(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
         """The jobs of one batch, the job that no longer fits into it, and whether the end was met."""
         jobs, images = [first], len(first.images)
         patience_ends = first.arrived + self._max_delay_s
@@ -84,21 +85,21 @@ class Batcher:
             images += len(job.images)
         return jobs, None, False
 
-    def _answer(self, jobs: list[_Job]) -> None:
-        wanted = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+    def _infer_together(self, jobs: list[_Job]) -> None:
+        wanted = [job for job in jobs if job.outputs_later.set_running_or_notify_cancel()]
         if not wanted:
             return
         start = time.perf_counter()
         try:
             outputs = self._infer(np.concatenate([job.images for job in wanted]))
-        except Exception as error:  # whatever an engine raises: those who wait must hear of it, and the others go on
+        except Exception as error:  # whatever an engine raises: those who wait must get it, and the others go on
             fault = BackendError(f"the engine failed: {type(error).__name__}: {error}")
             fault.__cause__ = error
             for job in wanted:
-                job.answer.set_exception(fault)
+                job.outputs_later.set_exception(fault)
             return
         self._observe(len(outputs), time.perf_counter() - start)
         place = 0
         for job in wanted:
-            job.answer.set_result(outputs[place : place + len(job.images)])
+            job.outputs_later.set_result(outputs[place : place + len(job.images)])
             place += len(job.images)

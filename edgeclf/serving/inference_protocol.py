@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (KServe v2, REST): requests become batches, outputs become answers; JSON or binary.
+"""The Open Inference Protocol (KServe v2, REST): requests become batches, outputs become responses; JSON or binary.
 
 https://github.com/kserve/open-inference-protocol, and Triton's extension for binary tensors: behind the JSON, whose
 length is in the header Inference-Header-Content-Length, lie the bytes of the tensors, little-endian.
@@ -23,7 +23,10 @@ from edgeclf_runtime.sanitize import inert
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data",)
 _LONGEST_LENGTH = 20  # digits
-_NOT_OFFERED = ("classification", "shared_memory_region")  # Triton's: passed over, they would get another answer
+_NOT_OFFERED = (
+    "classification",
+    "shared_memory_region",
+)  # Triton's: if they were ignored, the response would be another one than was requested
 DATATYPES = {"uint8": "UINT8", "float16": "FP16", "float32": "FP32", "int32": "INT32", "int64": "INT64"}
 
 
@@ -68,11 +71,11 @@ def _described(spec: TensorSpec, datatype: str) -> dict[str, Any]:
 def parse_request(body: bytes, header_length: str | None, manifest: Manifest, max_batch: int) -> InferRequest:
     """The request in `body`. Raises UsageError for what the model does not take."""
     text, raw = _parts(body, header_length)
-    asked = _object(_parsed(text), "the request")
-    identity = asked.get("id")
+    request = _object(_parsed(text), "the request")
+    identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
         raise UsageError(f"wanted a text as id, found {_shown(identity)}")
-    inputs = asked.get("inputs")
+    inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
         raise UsageError(f"wanted one input, found {_shown(inputs)}")
     spec = manifest.inputs[0]
@@ -83,13 +86,13 @@ def parse_request(body: bytes, header_length: str | None, manifest: Manifest, ma
             f"found {_shown(tensor.get('name'))} of {_shown(tensor.get('datatype'))}"
         )
     shape = _checked_shape(tensor.get("shape"), spec, max_batch)
-    return InferRequest(_values(tensor, raw, shape, spec), identity, _wants_binary(asked, manifest.outputs[0].name))
+    return InferRequest(_values(tensor, raw, shape, spec), identity, _wants_binary(request, manifest.outputs[0].name))
 
 
 def render_response(
-    name: str, manifest: Manifest, asked: InferRequest, outputs: NDArray[np.float32]
+    name: str, manifest: Manifest, request: InferRequest, outputs: NDArray[np.float32]
 ) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of the answer. Raises BackendError where outputs are not finite."""
+    """Body and headers of the response. Raises BackendError where outputs are not finite."""
     if not np.isfinite(outputs).all():
         raise BackendError("the engine gave NaN or infinite outputs; run `edgeclf verify`")
     described: dict[str, Any] = {
@@ -98,16 +101,16 @@ def render_response(
         "shape": list(outputs.shape),
     }
     raw = b""
-    if asked.binary_output:
+    if request.binary_output:
         raw = np.ascontiguousarray(outputs, dtype="<f4").tobytes()
         described["parameters"] = {"binary_data_size": len(raw)}
     else:
         described["data"] = outputs.ravel().tolist()
-    answer: dict[str, Any] = {"model_name": name, "model_version": "1", "outputs": [described]}
-    if asked.id is not None:
-        answer["id"] = asked.id
-    text = json.dumps(answer, allow_nan=False).encode()
-    if not asked.binary_output:
+    response: dict[str, Any] = {"model_name": name, "model_version": "1", "outputs": [described]}
+    if request.id is not None:
+        response["id"] = request.id
+    text = json.dumps(response, allow_nan=False).encode()
+    if not request.binary_output:
         return text, {"Content-Type": "application/json"}
     return text + raw, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
 
@@ -161,7 +164,7 @@ def _values(
         return _from_json(tensor.get("data"), shape, np.dtype(spec.dtype))
     wanted = math.prod(shape) * dtype.itemsize
     if raw is None:
-        raise UsageError(f"binary_data_size needs the header {HEADER_LENGTH}; it says where the bytes begin")
+        raise UsageError(f"binary_data_size needs the header {HEADER_LENGTH}; it gives the offset of the bytes")
     if type(declared) is not int or not declared == len(raw) == wanted:
         raise UsageError(f"wanted {wanted} bytes behind the JSON, found {len(raw)}, declared as {_shown(declared)}")
     values = np.frombuffer(raw, dtype=dtype).reshape(shape).astype(spec.dtype)
@@ -191,9 +194,9 @@ def _from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArr
     return values.astype(dtype).reshape(shape)
 
 
-def _wants_binary(asked: Mapping[str, Any], output: str) -> bool:
-    parameters = _object(asked.get("parameters", {}), "the request's parameters")
-    outputs = asked.get("outputs", [])
+def _wants_binary(request: Mapping[str, Any], output: str) -> bool:
+    parameters = _object(request.get("parameters", {}), "the request's parameters")
+    outputs = request.get("outputs", [])
     if not isinstance(outputs, list) or len(outputs) > 1:
         raise UsageError(f"wanted the output {output!r} or none, found {_shown(outputs)}")
     wanted = parameters.get("binary_data_output", False)

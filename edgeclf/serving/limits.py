@@ -23,11 +23,11 @@ class ServiceLimits:
     max_delay_s
         How long the first image of a batch waits for those of other requests that are under way.
     max_queue
-        Requests that are read and not yet answered; the next one gets 503.
+        Requests that are read and have no response yet; the next one gets 503.
     max_megabytes, max_megapixels
         Of one body, and of the image in it.
     timeout_s
-        For a request's headers, for its body, for its answer, and for a client to go on reading: each.
+        For a request's headers, for its body, for its response, and for a client to go on reading: each.
     max_connections
         Open connections; the next one gets 503.
     """
@@ -55,7 +55,7 @@ class ServiceLimits:
 
 
 class Refused(Exception):
-    """A request that gets no answer: the HTTP status, and what was wanted, found and is to do.
+    """A request that is refused: the HTTP status, and what was wanted, found and is to do.
 
     `closes`: the connection ends with it, since the rest of the request will not be read.
     """
@@ -106,7 +106,7 @@ class Room:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """One of the places for requests that wait for their answer. Raises Refused where all are taken."""
+        """One of the places for requests that wait for their response. Raises Refused where all are taken."""
         if self.requests >= self._limits.max_queue:
             raise Refused(
                 503, f"{self.requests} requests wait already; try again (--max-queue {self._limits.max_queue})"

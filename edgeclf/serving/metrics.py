@@ -16,11 +16,11 @@ class Metrics:
 
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "edgeclf_requests", "Requests answered.", ["endpoint", "status"], registry=self._registry
+            "edgeclf_requests", "Requests with a response.", ["endpoint", "status"], registry=self._registry
         )
         self._seconds = Histogram(
             "edgeclf_request_seconds",
-            "From the end of a request's headers to its answer.",
+            "From the end of a request's headers to its response.",
             ["endpoint"],
             buckets=_REQUEST_SECONDS,
             registry=self._registry,
@@ -34,7 +34,9 @@ class Metrics:
             buckets=_REQUEST_SECONDS,
             registry=self._registry,
         )
-        self.waiting = Gauge("edgeclf_waiting_requests", "Requests read and not yet answered.", registry=self._registry)
+        self.waiting = Gauge(
+            "edgeclf_waiting_requests", "Requests read, without a response yet.", registry=self._registry
+        )
         Info("edgeclf_bundle", "What is served.", registry=self._registry).info(dict(about))
 
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:

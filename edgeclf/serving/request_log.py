@@ -1,4 +1,4 @@
-"""A JSON line on standard error for each request of a service, written by a thread: no slow reader holds answers up."""
+"""A JSON line on standard error for each request of a service, written by a thread: no slow reader delays responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeclf_runtime.machine.facts import now_utc
 
 _PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
 _LONGEST_PATH = 200
-_CLIENT_LEFT = 499  # nginx's: no answer was begun
+_CLIENT_LEFT = 499  # nginx's: no response was begun
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

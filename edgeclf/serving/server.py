@@ -21,7 +21,7 @@ _BACKLOG = 1024  # connections that wait to be taken; the kernel has a limit of 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; clients wait on it until the service runs. Raises UsageError where it can't be had."""
+    """A socket that listens; clients wait on it until the service runs. Raises UsageError where it is not available."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
@@ -30,7 +30,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         advice = "give another --host or --port"
         raise UsageError(f"can't listen on {host}, port {port} ({reason}); {advice}") from error
-    # connections inherit it; asyncio does so by itself for sockets of its own only, and answers would come 40 ms late
+    # connections inherit it; asyncio does so by itself for sockets of its own only, and responses would come 40 ms late
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
@@ -45,7 +45,7 @@ def is_loopback(listening: socket.socket) -> bool:
 
 
 def run_service(service: Service, listening: socket.socket, *, log_requests: bool = False) -> None:
-    """Answers requests until SIGTERM or SIGINT; then those that are under way are finished, and it returns."""
+    """Serves requests until SIGTERM or SIGINT; then those that are under way are finished, and it returns."""
     with request_log() if log_requests else nullcontext() as log:
         _run(service, listening, build_app(service) if log is None else LoggedApp(build_app(service), log))
 
@@ -76,9 +76,9 @@ def _run(service: Service, listening: socket.socket, app: Any) -> None:
 
 
 def _patient_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP/1.1 on h11, bounded: alone it would wait for ever for a request and for its answer's reader.
+    """uvicorn's HTTP/1.1 on h11, bounded: alone it would wait for ever for a request and for its response's reader.
 
-    What it refuses by itself is said in JSON, as the routes do.
+    What it refuses by itself gets a JSON response, as from the routes.
     """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -116,7 +116,7 @@ def _patient_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
                 self._reading_due.cancel()
 
         def send_400_response(self, msg: str) -> None:
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else the request had its answer
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # else the request had its response
                 body = json.dumps({"error": "the request is no HTTP/1.1"}).encode()
                 kind, length = ("Content-Type", "application/json"), ("Content-Length", str(len(body)))
                 head = h11.Response(status_code=400, headers=[kind, length, ("Connection", "close")])
@@ -125,7 +125,7 @@ def _patient_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
             self.transport.close()
 
         def _watch(self) -> None:
-            """Bounds the time for headers, and for the rest of a body that was answered unread."""
+            """Bounds the time for headers, and for the rest of a body whose response was sent before it was read."""
             waits = self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
             if waits and self._request_due is None:
                 self._request_due = self.loop.call_later(limits.timeout_s, self.transport.close)

@@ -1,4 +1,4 @@
-"""The work of a service, apart from its routes: bodies read within limits, decoded in threads, answered in batches."""
+"""The work of a service, apart from its routes: bodies read within limits, decoded in threads, predicted in batches."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a c
 
 
 class Service:
-    """A classifier that answers requests of one event loop. Nothing that takes long runs in that loop."""
+    """A classifier that serves the requests of one event loop. Nothing that takes long runs in that loop."""
 
     def __init__(
         self, classifier: Classifier, name: str, limits: ServiceLimits, threshold: float | None = None
     ) -> None:
         if classifier.bundle.manifest.pixels is None:
-            raise BundleError(f"{classifier.bundle.path}: it says nothing of its pixels; export it again")
+            raise BundleError(f"{classifier.bundle.path}: its manifest does not describe its pixels; export it again")
         self.classifier = classifier
         self.manifest = classifier.bundle.manifest
         self.name = name
@@ -54,29 +54,29 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Answers grey pictures: the first request is then as fast as the next, and a fault of the engine shows now."""
+        """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
             self.classifier.scores(np.repeat(grey, count, axis=0))
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
-        """Body and headers of the answer to one request of the Open Inference Protocol."""
+        """Body and headers of the response to one request of the Open Inference Protocol."""
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._infer(body, header_length), "an answer", 504)
+                return await self._in_time(self._infer(body, header_length), "a response", 504)
 
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
-        asked = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
-        outputs = await self._outputs(asked.batch)
-        return await self._in_thread(render_response, self.name, self.manifest, asked, outputs)
+        request = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
+        outputs = await self._outputs(request.batch)
+        return await self._in_thread(render_response, self.name, self.manifest, request, outputs)
 
     async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
-        """The answer to one image file. Raises ImageError where it is none."""
+        """The prediction for one image file. Raises ImageError where it is none."""
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._predict(body, source, top), "an answer", 504)
+                return await self._in_time(self._predict(body, source, top), "a response", 504)
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)

@@ -18,7 +18,7 @@ from edgeclf.training.run.run import Run
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import SplitOrAll
 from edgeclf_runtime.progress import SILENT, Progress
@@ -140,6 +140,8 @@ def evaluate(
     source = None if data is None else Path(data)
     if Run.is_at(Path(subject)):
         return _evaluate_run(Run.open(Path(subject)), source, options, progress)
+    if not Path(subject).exists():
+        raise DataError(f"{subject}: no such run or bundle; `edgeclf runs` lists those in a folder")
     bundle = Bundle.open(subject)
     if options.rebuild_if_stale:
         bundle = build.rebuild_if_stale(bundle, options.session, progress)

@@ -92,13 +92,13 @@ def adapt(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Adapt a backbone to unlabelled images by self-supervised learning, before it is trained on labelled ones.
+    """Adapt a backbone to unlabelled images, before it is trained.
 
-    For images unlike those of the pretrained weights: X-rays, microscopy, satellite images. Two augmented views of an
-    image are pulled to one embedding, and those of different images kept apart (VICReg); labels are not used. More
-    images and larger batches help. The weights have no head. They record which images they were adapted to, and train
-    warns if test images were among them. Ctrl-C is safe: the last finished epoch is on disk, and --resume continues
-    from there.
+    Self-supervised learning (VICReg), for images unlike those of the pretrained weights: X-rays, microscopy, satellite
+    images. Two augmented views of an image are pulled to one embedding, and those of different images kept apart;
+    labels are not used. More images and larger batches help. The weights have no head. They record which images they
+    were adapted to, and train warns if test images were among them. Ctrl-C is safe: the last finished epoch is on disk,
+    and --resume continues from there.
 
     \b
     Examples:
@@ -114,7 +114,7 @@ def adapt(
     need("train", *NEEDED)
     need_one_process("adapt")
     if (resume is None) == (unlabelled is None):
-        raise UsageError("give UNLABELLED to start an adaptation, or --resume FOLDER to go on with one")
+        raise UsageError("give UNLABELLED to start an adaptation, or --resume FOLDER to continue one")
     if resume is None and model is None:
         raise UsageError("name a backbone with --model; `edgeclf models` lists some")
     folder = resume or output or Path("adapted") / str(model).rpartition("/")[2]
@@ -124,7 +124,7 @@ def adapt(
                 made = resume_adaptation(folder, progress)
             else:
                 Adaptation.check_free(folder)  # before thousands of images are read
-                asked = AdaptConfig(
+                settings = AdaptConfig(
                     model=str(model),
                     weights=weights,
                     img_size=img_size,
@@ -141,7 +141,7 @@ def adapt(
                     value_range=value_range_of(bit_depth, window),
                 )
                 made = adapt_backbone(
-                    asked, read_unlabelled(unlabelled, asked.value_range, progress=progress), folder, progress
+                    settings, read_unlabelled(unlabelled, settings.value_range, progress=progress), folder, progress
                 )
         except (KeyboardInterrupt, BackendError, DataError):
             _say_how_to_go_on(folder)

@@ -9,6 +9,7 @@ import typer
 
 from edgeclf.console import Bars, grid, say, show, styled, suggest, verdict, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, StrictImages, shell_word
+from edgeclf.verbs.shared.passed_over import warn_left_out
 from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
 from edgeclf.wording import size
 
@@ -57,7 +58,6 @@ def baseline(
     """
     from edgeclf.baselines.baseline import BaselineOptions
     from edgeclf.baselines.from_data import baseline as make_baseline
-    from edgeclf.data.usable import left_out_sentence
     from edgeclf_runtime.backends.hog import FEATURES
     from edgeclf_runtime.bundle.dataclass_json import to_json
 
@@ -66,8 +66,7 @@ def baseline(
         output=output, name=name, folds=folds, seed=seed, force=force, value_range=shown, strict=strict
     )
     made = make_baseline(data, options, progress=Bars())
-    if made.left_out:
-        say(f"warning: {left_out_sentence(made.left_out, made.images)}; they are left out", style="yellow")
+    warn_left_out(made.left_out, made.images)
     if as_json:
         write_json("baseline", {"baseline": {**to_json(made), "path": str(made.path), "features": FEATURES}})
     else:

@@ -127,7 +127,7 @@ def bench(
 
 
 def _show(bars: Bars, benched: Benched, *, as_json: bool) -> None:
-    """The report as it was written, also one that was interrupted or that a gate can't be answered from."""
+    """The written report, also one that was interrupted or lacks what a gate needs."""
     from edgeclf.verbs.shared.bench_tables import show_report
     from edgeclf_benchmarks.measuring.report import report_document
 
@@ -143,15 +143,15 @@ def _show(bars: Bars, benched: Benched, *, as_json: bool) -> None:
 
 
 def _finish(report: Report, bundles: list[str], *, strict: bool, strict_env: bool) -> None:
-    """What to type next. Raises GateError for a failed proof, a failed gate and, if asked for, a busy machine."""
+    """What to type next. Raises GateError for a failed proof, a failed gate and, with --strict-env, a busy machine."""
     from edgeclf_benchmarks.measuring.machine_state import ENVIRONMENT
 
     if failed := [row for row in report.rows if row.proof is not None and row.proof.verdict == "fail"]:
         names = ", ".join(row.name for row in failed)
-        raise GateError(f"not proven on this machine, so not timed: {names}; `edgeclf verify` says more")
+        raise GateError(f"not proven on this machine, so not timed: {names}; `edgeclf verify` shows why")
     if report.data is None and report.rows[0].labels:
         paths = " ".join(map(shell_word, bundles))
         suggest(f"edgeclf bench {paths} --data DIR   (accuracy and parity, too)")
     check_gates(report.gates, strict=strict)
     if strict_env and (doubts := [each for each in report.cautions if each.about in ENVIRONMENT]):
-        raise GateError(f"{doubts[0].found}, and --strict-env asks for a quiet machine; {doubts[0].advice}")
+        raise GateError(f"{doubts[0].found}, and --strict-env wants a quiet machine; {doubts[0].advice}")

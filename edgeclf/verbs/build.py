@@ -1,4 +1,4 @@
-"""`edgeclf build`: make a bundle ready on the machine that it shall run on."""
+"""`edgeclf build`: make a bundle ready on the machine that will run it."""
 
 from __future__ import annotations
 
@@ -163,13 +163,13 @@ def _show(outcome: Outcome) -> None:
 def _measured(outcome: Outcome) -> Sheet:
     table = grid()
     milliseconds = f"{outcome.median_ms:.3g} ms"
-    measured = "median of one picture, pixels to logits, decoding apart"
+    measured = "median of one image, pixels to logits, without decoding"
     if outcome.bundle.manifest.task == "embed-text":
-        measured = "median of one text, tokens to embedding, tokenizing apart"
+        measured = "median of one text, tokens to embedding, without tokenizing"
     table.add_row("latency", milliseconds, styled(measured, "dim"))
     if outcome.audit is not None and outcome.audit.shares:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in outcome.audit.shares.items())
-        table.add_row("computed in", shares, styled("of the multiplications, as the engine tells", "dim"))
+        table.add_row("computed in", shares, styled("of the multiplications, as the engine reports", "dim"))
     return table
 
 
@@ -185,6 +185,6 @@ def _finish(outcome: Outcome, *, strict: bool) -> None:
     elif outcome.saved_at is not None:
         say(f"wrote {outcome.saved_at}", style="dim")
     else:
-        say(f"the proof is not kept: {outcome.bundle.sidecar.parent} can't be written", style="dim")
+        say(f"the proof is not stored: {outcome.bundle.sidecar.parent} is not writable", style="dim")
     settle(path, outcome.proof, strict=strict)
     suggest_use(outcome.bundle)

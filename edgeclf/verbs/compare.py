@@ -38,7 +38,7 @@ def compare(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare bench reports: the fastest bundle, parity with the reference, and gates.
+    """Compare bench reports: fastest bundle, parity, gates.
 
     The reports must be of the same images, classes and order of labels; the machines may differ. report.html is one
     file that needs no network.

@@ -1,4 +1,4 @@
-"""`edgeclf demo`: the whole way in one go, from weights and pictures to proven bundles and a comparison."""
+"""`edgeclf demo`: all steps in one run, from weights and images to proven bundles and a comparison."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     from edgeclf.baselines.approaches import compare_approaches
     from edgeclf.data.split_file import load_split
 
-    source, split = _pictures(data, folder), folder / "split.json"
+    source, split = _images(data, folder), folder / "split.json"
     _type(f"data check {shell_word(str(source))}")
     check.check(source)
     _type(f"data split {shell_word(str(source))} -o {split} --force")
@@ -101,7 +101,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_split(split), progress=Bars())
 
 
-def _pictures(data: str, folder: Path) -> Path:
+def _images(data: str, folder: Path) -> Path:
     """The user's own, or a fetched set; where it has groups, the table that states them."""
     from edgeclf.data.fetch import TABLE
 

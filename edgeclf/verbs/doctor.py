@@ -37,7 +37,7 @@ def doctor(as_json: AsJson = False) -> None:
         write_json("doctor", {**_fields(found), "can_run": found.can_run})
     else:
         with Bars() as progress:
-            progress.step("asking the engines …")
+            progress.step("checking the engines …")
             found = diagnose()
         _show(found)
     if found.refusal is not None:

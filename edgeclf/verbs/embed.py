@@ -1,4 +1,4 @@
-"""`edgeclf embed`: pictures or texts become vectors in a .npz file, whose products say how alike they are."""
+"""`edgeclf embed`: images or texts become vectors in a .npz file, whose dot products are their similarities."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def embed(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute embeddings of images or texts, with an encoder that `export --encoder` made.
+    """Compute embeddings of images or texts.
+
+    The bundle is an encoder that `export --encoder` made.
 
     The file holds `embeddings` (N, dimension) of length 1, `sources` (paths or texts) and `space`, which names the
     weights: embeddings of the same space can be compared, and the dot product of two is their cosine similarity. An
@@ -77,7 +79,7 @@ def embed(
     """
     from PIL import Image
 
-    from edgeclf.verbs.shared.image_inputs import gather_images
+    from edgeclf.verbs.shared.image_inputs import collect_images
     from edgeclf_runtime.bundle.atomic_write import writing
     from edgeclf_runtime.embedder import Embedder
     from edgeclf_runtime.images.limits import Limits
@@ -91,16 +93,16 @@ def embed(
         raise UsageError(f"--output wants a name that ends in .npz, found {output}")
     if os.path.lexists(output) and not force:
         raise UsageError(f"{output} exists; give --force to replace it, or another --output")
-    spoken = _texts(text or [], texts)
-    if bool(images) == bool(spoken):
+    sentences = _texts(text or [], texts)
+    if bool(images) == bool(sentences):
         raise UsageError("name either images, or texts with --text and --texts")
-    gathered = gather_images(images or [])
-    if not spoken and not gathered.paths:
-        raise DataError(f"no images found in {', '.join(gathered.empty)}")
-    options = for_many(options, len(gathered.paths))
+    collected = collect_images(images or [])
+    if not sentences and not collected.paths:
+        raise DataError(f"no images found in {', '.join(collected.empty)}")
+    options = for_many(options, len(collected.paths))
     with Embedder.open(bundle, options, limits=Limits(max_megapixels, max_megabytes), mode=mode) as embedder:
         require_no_failed_proof(embedder, unproven=allow_failed_proof)
-        found = _embed_texts(embedder, spoken) if spoken else _embed_images(embedder, gathered.paths, batch_size)
+        found = _embed_texts(embedder, sentences) if sentences else _embed_images(embedder, collected.paths, batch_size)
     good = [each for each in found if each.vector is not None]
     if not good:
         raise DataError(f"none of {count(len(found), 'image')} could be read")
@@ -121,9 +123,9 @@ def _texts(given: list[str], file: Path | None) -> list[str]:
     try:
         lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted a text a line") from error
+        raise DataError(f"{file}: can't be read as UTF-8 text ({error}); wanted one text per line") from error
     if not lines:
-        raise DataError(f"{file}: holds no text; wanted a text a line")
+        raise DataError(f"{file}: holds no text; wanted one text per line")
     return [*given, *lines]
 
 

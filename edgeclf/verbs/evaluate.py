@@ -76,11 +76,11 @@ def evaluate(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a run or a bundle on labelled images: accuracy, F1, AUC, calibration, with intervals.
+    """Evaluate a run or a bundle on labelled images.
 
-    Writes report.json, report.html and plots: confusion matrix, ROC and precision-recall curves, reliability diagram,
-    and the wrong predictions of highest confidence. Classes are matched by name. Every use of the test images is
-    counted beside the bundle, and shown.
+    Measures accuracy, F1, AUC and calibration, with intervals. Writes report.json, report.html and plots: confusion
+    matrix, ROC and precision-recall curves, reliability diagram, and the wrong predictions of highest confidence.
+    Classes are matched by name. Every use of the test images is counted beside the bundle, and shown.
 
     \b
     Examples:
@@ -125,29 +125,29 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
     precision = NONE if point.precision is None else f"{point.precision:.3f}"
     say(
         f"thresholds for {point.wanted} on {count(point.images, 'validation image')} (selected on these): "
-        f"{point.answered:.1%} answered, {precision} of them right; kept in {kept_in}"
+        f'{point.answered:.1%} get a class and no "unknown", {precision} of them right; stored in {kept_in}'
     )
     if point.caution is not None:
         say(f"warning: {point.caution}", style="yellow")
     if point.missed:
-        say(f"warning: for {len(point.missed)} of the classes no threshold reaches it", style="yellow")
+        say(f"warning: no threshold reaches it for {len(point.missed)} of the classes", style="yellow")
 
 
 def _finish(found: Evaluated) -> None:
-    judged, subject = found.report, str(found.subject)
-    if judged.test_use is not None:
-        say(str(judged.test_use), style="bold")
-    if judged.other_data:
+    report, subject = found.report, str(found.subject)
+    if report.test_use is not None:
+        say(str(report.test_use), style="bold")
+    if report.other_data:
         say(
-            f"the {judged.subject.kind} was trained on another split than this: where its training images are among "
-            "these, the figures flatter; give eval the same data and seed, or its split manifest",
+            f"the {report.subject.kind} was trained on another split than this: where its training images are among "
+            "these, the figures are too good; give eval the same data and seed, or its split manifest",
             style="yellow",
         )
     say(f"wrote {found.folder}: {', '.join(path.name for path in found.written)}", style="dim")
-    for each in judged.unreadable:
+    for each in report.unreadable:
         say(f"edgeclf: {each.path}: {each.error}", style="red")
-    verb = "export" if judged.subject.kind == "run" else "inspect"
+    verb = "export" if report.subject.kind == "run" else "inspect"
     suggest(f"edgeclf {verb} {shell_word(subject)}")
-    if judged.unreadable:
-        total = count(judged.evaluation.images + len(judged.unreadable), "image")
-        raise DataError(f"{len(judged.unreadable)} of {total} could not be read and count for nothing above")
+    if report.unreadable:
+        total = count(report.evaluation.images + len(report.unreadable), "image")
+        raise DataError(f"{len(report.unreadable)} of {total} could not be read and are not in the figures above")

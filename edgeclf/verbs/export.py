@@ -67,7 +67,7 @@ def export(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a classifier as bundles, each verified against the original before it appears.
+    """Export a classifier as bundles, verified against the original.
 
     The finished bundle is loaded as a device would load it and compared with PyTorch (or with the ONNX file) on real
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
@@ -79,9 +79,9 @@ def export(
     latency of what passes and of fp32 and keeps the fastest, the others as candidates that `edgeclf build` times on the
     device.
 
-    Your own weights may have been trained on images that were prepared in another way: what the checkpoint does not say
-    (timm's config in it or beside it) is taken from the published model, unless --mean, --std, --crop-pct, --crop-mode,
-    --interpolation and --img-size say otherwise. The output shows the preprocessing: compare it with yours.
+    Your own weights may have been trained on images prepared in another way. What the checkpoint does not state (by
+    timm's config in it or beside it) is taken from the published model, unless --mean, --std, --crop-pct, --crop-mode,
+    --interpolation and --img-size are given. The output shows the preprocessing: compare it with yours.
 
     A TensorRT engine fits one GPU. Without a GPU, tensorrt gives a portable bundle, of which `edgeclf build` makes an
     engine on the device.
@@ -99,12 +99,12 @@ def export(
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --encoder image --encoder text
     """
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
-    from edgeclf.verbs.shared.export_sources import NEEDED, Look, Source
+    from edgeclf.verbs.shared.export_sources import NEEDED, Preprocessing, Source
     from edgeclf.verbs.shared.triton_layout import check_layout, lay_out, lay_out_alone
     from edgeclf_export.exporter import ExportOptions, export_each, plan_outputs
 
-    look = Look(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
-    described = Source(source, model, weights, labels, img_size, seed, look, bit_depth, window)
+    preprocessing = Preprocessing(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
+    described = Source(source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window)
     encoders = bool(encoder) or pretrained is not None
     described.check(encoders=encoders)
     if described.kind == "bundle" and target is None:

@@ -1,4 +1,4 @@
-"""`edgeclf lr-find`: which learning rate a backbone takes on these pictures."""
+"""`edgeclf lr-find`: which learning rate suits a backbone on these images."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def lr_find(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Suggest a learning rate: raise it step by step and see where the loss falls fastest (LR range test).
+    """Suggest a learning rate by an LR range test.
 
-    The rate is raised several times, each time from the same weights, and the mean loss is smoothed. If the loss falls
-    no further than its noise, no rate is suggested and the exit code is 1. The trained weights are not kept. All layers
-    are trained, as in `train --strategy full`.
+    The rate rises step by step, several times from the same weights; the loss is averaged and smoothed, and the rate at
+    which it falls fastest is suggested. If it falls no further than its noise, no rate is suggested and the exit
+    code is 1. The trained weights are not kept. All layers are trained, as in `train --strategy full`.
 
     \b
     Example:
@@ -93,6 +93,6 @@ def lr_find(
     suggest(f"edgeclf train {shell_word(str(data))} -m {model}{same} --strategy full{rate}")
     if found.suggestion is None:
         raise GateError(
-            f"no rate can be suggested: {found.problem}; give more --steps, --passes or images, or leave train its own "
+            f"no rate can be suggested: {found.problem}; give more --steps, --passes or images, or use train's default "
             f"rate of {resolved.peak_lr:g}"
         )

@@ -1,4 +1,4 @@
-"""`edgeclf models`: the backbones that edgeclf knows by heart, their cost, and which suit an edge device."""
+"""`edgeclf models`: the backbones whose cost was measured, their accuracy, and which suit an edge device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List backbones with their input size, parameters, multiply-adds and published accuracy, lightest first.
+    """List backbones with their cost and accuracy, lightest first.
 
-    Any other classifier of timm or torchvision can be trained and exported, too: these are the ones whose cost was
-    measured. Top-1 is the published accuracy of the weights on ImageNet's validation images; it was not measured here.
+    They are listed with input size, parameters, multiply-adds and published accuracy. Any other classifier of timm or
+    torchvision can be trained and exported, too: these are the ones whose cost was measured. Top-1 is the published
+    accuracy of the weights on ImageNet's validation images; it was not measured here.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`edgeclf pack`: a bundle as one file, ready for the road."""
+"""`edgeclf pack`: a bundle as one file, to be copied to a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgeclf predict`: a bundle's answers to images, as bars, JSON or CSV."""
+"""`edgeclf predict`: a bundle's predictions for images, as bars, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def predict(
     \b
     Examples:
       edgeclf predict bundles/cats-onnx cat.jpg
-      edgeclf predict bundles/cats-onnx photos/ --csv answers.csv
+      edgeclf predict bundles/cats-onnx photos/ --csv predictions.csv
       find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
       edgeclf predict bundles/cats-onnx inbox/ --watch --json
       edgeclf predict bundles/cats-onnx --source /dev/video0 --top 1
@@ -132,10 +132,10 @@ def predict(
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
-        raise UsageError("--json and --csv - both want standard output; give --csv a file")
+        raise UsageError("--json and --csv - both write to standard output; give --csv a file")
     if source is not None:
         if named or reads_stdin or watch:
-            raise UsageError("--source is one stream and nothing else; leave out images, --stdin and --watch")
+            raise UsageError("--source takes one stream and nothing else; leave out images, --stdin and --watch")
         open_and_predict_stream(
             bundle,
             source,
@@ -167,9 +167,9 @@ def predict(
         run = Run(writers)
         try:
             size = at_a_time or fastest_batch_here(classifier)
-            answers = predict_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
-            scrolls = watch or sys.stdout.isatty()  # answers that scroll by are progress enough
-            for prediction in answers if scrolls else Bars().track(answers, total, "predict"):
+            predictions = predict_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
+            scrolls = watch or sys.stdout.isatty()  # predictions that scroll by are progress enough
+            for prediction in predictions if scrolls else Bars().track(predictions, total, "predict"):
                 run.write(prediction)
             run.totals.finished = True
         except KeyboardInterrupt:

@@ -45,7 +45,7 @@ def recommend(
     else:
         _show(choices)
     if empty := [choice.machine for choice in choices if choice.pick is None]:
-        raise GateError(f"no measured bundle keeps all limits on {', '.join(empty)}; loosen one, or measure others")
+        raise GateError(f"no measured bundle is within all limits on {', '.join(empty)}; loosen one, or measure others")
     say("measured on the machines of the reports; measure again on the one that it is for", style="dim")
 
 

@@ -9,21 +9,22 @@ import typer
 
 from edgeclf.console import grid, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, UsageError
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to search.")] = Path(),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file for the list.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File for the list as a page, .html.")
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """List runs and bundles: date, model, data, accuracy, state. The newest come first.
 
-    The accuracy is that of the latest `edgeclf eval`, if its report lies in the folder, too; otherwise a run's accuracy
-    on the validation images that selected its best epoch.
+    The accuracy is that of the latest `edgeclf eval`, if its report lies in the folder, too. Otherwise it is a run's
+    accuracy on the validation images that selected its best epoch, or what `edgeclf baseline`, or the export of an int8
+    model, measured on test images.
 
     \b
     Examples:
@@ -33,6 +34,8 @@ def runs(
     from edgeclf.listing import HEADINGS, list_folder, listing_page
     from edgeclf_runtime.bundle.atomic_write import writing
 
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output wants a name that ends in .html, found {output}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name one that holds runs or bundles")
     found = list_folder(folder)

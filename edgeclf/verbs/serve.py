@@ -53,7 +53,7 @@ def serve(
         ),
     ] = 2.0,
     max_queue: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Largest number of waiting requests; more are answered with 503.")
+        int, typer.Option(min=1, metavar="N", help="Largest number of waiting requests; more get status 503.")
     ] = 128,
     max_connections: Annotated[int, typer.Option(min=1, metavar="N", help="Largest number of open connections.")] = 512,
     max_megabytes: Annotated[
@@ -75,7 +75,7 @@ def serve(
         float | None,
         typer.Option(
             metavar="P",
-            help='Probability below which /predict answers "unknown".',
+            help='Probability below which the prediction of /predict is "unknown".',
             show_default="as the bundle says",
         ),
     ] = None,
@@ -89,13 +89,13 @@ def serve(
     allow_failed_proof: AllowFailedProof = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the URL as one JSON document on stdout.")] = False,
 ) -> None:
-    """Serve a bundle over HTTP: image files, and tensors in the Open Inference Protocol (KServe v2).
+    """Serve a bundle over HTTP: image files and tensors.
 
-    POST /predict takes an image file as its body. /v2 is the protocol, /v2/health/live and /v2/health/ready are for
-    probes, /metrics for Prometheus. Each request leaves a JSON line on standard error; --no-request-log leaves it out.
-    There is no password and no TLS: beyond one machine, put a proxy in front.
-    SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest verification of
-    this bundle on this machine failed; --allow-failed-proof overrides that. It needs the extra "serve".
+    POST /predict takes an image file as its body. /v2 is the Open Inference Protocol (KServe v2), /v2/health/live and
+    /v2/health/ready are for probes, /metrics for Prometheus. Each request leaves a JSON line on standard error;
+    --no-request-log leaves it out. There is no password and no TLS: beyond one machine, put a proxy in front. SIGTERM
+    or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest verification of this
+    bundle on this machine failed; --allow-failed-proof overrides that. It needs the extra "serve".
 
     \b
     Examples:

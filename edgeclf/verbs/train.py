@@ -110,7 +110,7 @@ def train(
 
     need("train", *NEEDED)
     if sum(each is not None for each in (data, resume, finish)) != 1:
-        raise UsageError("give DATA to start a training, --resume RUN to go on with one, or --finish RUN to end it")
+        raise UsageError("give DATA to start a training, --resume RUN to continue one, or --finish RUN to end it")
     shared = TrainConfig(
         model=model or "",
         weights=weights,
@@ -168,9 +168,9 @@ def train(
         plan = plan_of({**options, **own}, fraction, evaluate_on)
         start_curve(str(data), plan, folder, strict=strict, as_json=as_json)
         return
-    asked = replace(shared, strategy=cast("Strategy", strategy), head_epochs=head_epochs, layer_decay=layer_decay)
+    settings = replace(shared, strategy=cast("Strategy", strategy), head_epochs=head_epochs, layer_decay=layer_decay)
     watched(
-        lambda progress: train_run(str(data), asked, folder=folder, strict=strict, progress=progress),
+        lambda progress: train_run(str(data), settings, folder=folder, strict=strict, progress=progress),
         folder,
         as_json=as_json,
     )

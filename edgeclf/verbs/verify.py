@@ -1,4 +1,4 @@
-"""`edgeclf verify`: does this bundle answer on this machine as it did where it was exported?"""
+"""`edgeclf verify`: does this bundle predict on this machine what it predicted where it was exported?"""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 USES = {"classify": "predict {} IMAGE", "embed-image": "embed {} IMAGES", "embed-text": "embed {} --text TEXT"}
 _SENTENCES = {
-    "pass": "it answers on this machine as its reference did",
-    "fail": "it does not answer on this machine as its reference did",
-    "inconclusive": "nothing is wrong, but the images can't settle it",
+    "pass": "its predictions on this machine are those of its reference",
+    "fail": "its predictions on this machine are not those of its reference",
+    "inconclusive": "nothing is wrong, but more images are needed for a verdict",
 }
 
 
@@ -47,7 +47,7 @@ def verify(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify on this machine that a bundle predicts what its reference predicted.
+    """Verify that a bundle predicts here what its reference predicted.
 
     Checks the hash of every file, decodes the golden images (test images inside the bundle) and compares the pixels,
     runs the engine and compares its outputs with the reference's, and with those of the bundle where it was made. The
@@ -81,7 +81,7 @@ def verify(
     say_remarks(proof.machine)
     for note in proof.notes:
         say(f"note: {note}", style="yellow")
-    say(f"wrote {saved}" if saved else f"the proof is not kept: {opened.sidecar.parent} can't be written", style="dim")
+    say(f"wrote {saved}" if saved else f"the proof is not stored: {opened.sidecar.parent} is not writable", style="dim")
     settle(str(opened.path), proof, strict=strict)
     suggest_use(opened)
 
@@ -92,7 +92,7 @@ def suggest_use(bundle: Bundle) -> None:
 
 
 def settle(bundle: str, proof: Proof, *, strict: bool) -> None:
-    """Raises GateError for a failed proof, with `strict` for an inconclusive one too, which else is said loudly."""
+    """Raises GateError for a failed proof, with `strict` for an inconclusive one too, which is a warning otherwise."""
     reasons = "; ".join(proof.reasons).replace("; engine: ", ", ")
     if proof.verdict == "fail":
         raise GateError(f"{bundle} fails on this machine: {reasons}")
@@ -140,7 +140,7 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
         decoded += f", others up to {proof.max_pixel_levels} levels off"
     row(True, "files", f"{count(len(manifest.files), 'file')} unchanged", "SHA-256 of each")
     if proof.machine.get("pixels") == "fast":
-        row(True, "fast pixels", f"up to {proof.max_pixel_levels} levels off", "judged by the outputs")
+        row(True, "fast pixels", f"up to {proof.max_pixel_levels} levels off", "compared by the outputs")
     else:
         read = not any(reason.startswith(("decoding: ", "tokenizer: ")) for reason in proof.reasons)
         row(read, "tokenizer" if of_texts else "decoding", decoded, exactly)
@@ -156,13 +156,13 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
         divergence = f"{compared.max_kl:.1e} nats"
         row(compared.max_kl <= tolerances.kl, "KL divergence", divergence, f"up to {tolerances.kl:g}")
     _own_rows(row, proof, outputs)
-    about = "two best classes too close to tell" if classifies else "another one's embedding is as close"
+    about = "two best classes nearly equal" if classifies else "another one's embedding is as close"
     agreement = "top-1 agreement" if classifies else "nearest is itself"
     row(compared.flips == 0, agreement, compared.in_words, f"all {item}s but near ties: {about}")
     if manifest.own is not None and manifest.own.predictions is not None:
         same = not any(reason.startswith("predictions: ") for reason in proof.reasons)
         found = "as where it was made" if same else "others from the same logits"
-        row(same, "predictions", found, "labels, temperature and thresholds of then")
+        row(same, "predictions", found, "labels, temperature and thresholds of that time")
     return table
 
 

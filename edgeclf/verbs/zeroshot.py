@@ -79,12 +79,13 @@ def zeroshot(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a zero-shot classifier from class names with a CLIP model: no labelled images are needed.
+    """Make a zero-shot classifier from class names with CLIP.
 
-    The text embeddings of the class names, averaged over the prompt templates, become the last layer of the image
-    encoder, so no text encoder runs on the device. The bundle is like any other: predict, eval, verify and pack take
-    it. It is verified against open_clip's own outputs on real photographs. Say in the template what the images show:
-    "a photo of a {}, a type of flower." works better than the class name alone.
+    No labelled images are needed. The text embeddings of the class names, averaged over the prompt templates, become
+    the last layer of the image encoder, so no text encoder runs on the device. The bundle is
+    like any other: predict, eval, verify and pack take it. It is verified against open_clip's own outputs on real
+    photographs. Name in the template what the images show: "a photo of a {}, a type of flower." works better than the
+    class name alone.
 
     \b
     Examples:
@@ -101,7 +102,7 @@ def zeroshot(
 
     words = read_words(labels or [])
     if len(words) < 2:
-        raise UsageError(f"one label, {words[0]!r}, leaves nothing to tell apart; give two or more")
+        raise UsageError(f"one label, {words[0]!r}, leaves nothing to choose from; give two or more")
     options = ExportOptions(
         targets=names_of(target) or ("onnx",),
         precision=precision,
@@ -125,6 +126,7 @@ def zeroshot(
     with Bars() as progress:
         made, failure = collect(export_each(exportable, options, progress))
     show_bundles("zeroshot", exportable, made, failure=failure, as_json=as_json)
-    said = f"{len(sentences.sentences)} templates" if len(sentences.sentences) > 1 else repr(sentences.sentences[0])
-    say(f"{count(len(words), 'label')} in {said}; scores: {exportable.scores}", style="dim")
+    one = len(sentences.sentences) == 1
+    templates_used = repr(sentences.sentences[0]) if one else f"{len(sentences.sentences)} templates"
+    say(f"{count(len(words), 'label')} in {templates_used}; scores: {exportable.scores}", style="dim")
     finish(made, strict=strict, uses=("predict {} IMAGE", "eval {} DATA"))

@@ -1,4 +1,4 @@
-"""From a reader to an answerer: frames are read in a thread, and wait in a short queue or give way to newer ones."""
+"""From the reader to the classifier: frames are read in a thread, and queued or dropped for newer ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Feed(Generic[T, U]):
             for item in self._items:
                 if not self._put(self._later(item)):
                     break
-        except BaseException as fault:  # it belongs to the taker: a thread has nobody to tell
+        except BaseException as fault:  # it is raised for the taker: nobody would see it in the thread
             self._fault = fault
         finally:
             with self._changed:

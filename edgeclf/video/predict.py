@@ -1,4 +1,4 @@
-"""Frames in, answers out: each with its number, its time in the stream and how long it took."""
+"""Frames in, predictions out: each with its number, its time in the stream and how long it took."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEMBERED = 10_000  # latencies; a stream may have no end
 
 @dataclass(frozen=True, slots=True)
 class PredictedFrame:
-    """The answer to a frame. `latency_ms`: from the frame's end of decoding to its answer."""
+    """The prediction for a frame. `latency_ms`: from the end of decoding to the prediction."""
 
     prediction: Prediction
     number: int
@@ -30,7 +30,7 @@ class PredictedFrame:
 
 @dataclass(frozen=True, slots=True)
 class StreamTotals:
-    """What became of a stream's frames, and how fast. Latencies are of the last 10,000 frames, None without any."""
+    """Frames of a stream, predicted and lost, and how fast. Latencies are of the last 10,000, None without any."""
 
     answered: int
     errors: int
@@ -53,24 +53,24 @@ class StreamTotals:
 
 @dataclass(slots=True)
 class Pace:
-    """Counts answered frames against the clock, from when the first came to when the last was answered."""
+    """Counts predicted frames against the clock, from when the first came to when the last was predicted."""
 
     answered: int = 0
     errors: int = 0
     _first_came: float = 0.0
-    _last_answered: float = 0.0
+    _last_predicted: float = 0.0
     _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
-    def note(self, answered: PredictedFrame) -> None:
-        self._last_answered = time.monotonic()
+    def note(self, predicted: PredictedFrame) -> None:
+        self._last_predicted = time.monotonic()
         if not self.answered:
-            self._first_came = self._last_answered - answered.latency_ms / 1000
+            self._first_came = self._last_predicted - predicted.latency_ms / 1000
         self.answered += 1
-        self.errors += answered.prediction.error is not None
-        self._latencies_ms.append(answered.latency_ms)
+        self.errors += predicted.prediction.error is not None
+        self._latencies_ms.append(predicted.latency_ms)
 
     def totals(self, *, dropped: int, damaged: int, fault: str | None = None) -> StreamTotals:
-        seconds = self._last_answered - self._first_came
+        seconds = self._last_predicted - self._first_came
         ordered = sorted(self._latencies_ms)
         return StreamTotals(
             self.answered,
@@ -95,16 +95,16 @@ def predict_frames(
     top: int,
     threshold: float | None,
 ) -> Iterator[PredictedFrame]:
-    """The answer to each frame, in order.
+    """The prediction for each frame, in order.
 
-    With `ahead` the classifier takes frames before it has answered the last ones, which is faster; without, each answer
-    is there before the next frame is waited for.
+    With `ahead` the classifier takes frames before it has predicted the last ones, which is faster; without, each
+    prediction is there before the next frame is waited for.
     """
-    asked: deque[Frame] = deque()
+    waiting: deque[Frame] = deque()
 
     def pixels() -> Iterator[object]:
         for frame in frames:
-            asked.append(frame)
+            waiting.append(frame)
             yield frame.pixels
 
     if ahead:
@@ -116,16 +116,16 @@ def predict_frames(
             for prediction in classifier.predict(array, top=top, threshold=threshold)  # type: ignore[arg-type]
         )
     for prediction in predictions:
-        frame = asked.popleft()
+        frame = waiting.popleft()
         latency_ms = 1000 * (time.monotonic() - frame.arrived)
         named = replace(prediction, source=f"{name}#{frame.number}")
         yield PredictedFrame(named, frame.number, frame.time_s, round(latency_ms, 3))
 
 
-def print_frame(answered: PredictedFrame) -> None:
+def print_frame(predicted: PredictedFrame) -> None:
     """One JSON document on a line of its own."""
-    about = {"number": answered.number, "time_s": answered.time_s, "latency_ms": answered.latency_ms}
-    _print({"prediction": answered.prediction, "frame": about})
+    about = {"number": predicted.number, "time_s": predicted.time_s, "latency_ms": predicted.latency_ms}
+    _print({"prediction": predicted.prediction, "frame": about})
 
 
 def print_totals(totals: StreamTotals) -> None:

@@ -61,5 +61,5 @@ def _url(place: str) -> StreamSource:
     shown = urlunsplit((scheme, host, parts.path, "", ""))  # without password or token
     options = {**_AT_ONCE, "protocol_whitelist": PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
-        options["rtsp_transport"] = "tcp"  # lost packets would come as grey blocks, and as wrong answers
+        options["rtsp_transport"] = "tcp"  # lost packets would come as grey blocks, and as wrong predictions
     return StreamSource(place, shown, live=True, options=options)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from edgeclf.video.sources import StreamSource
 from edgeclf_runtime.errors import DataError
 
-_TELL_LENGTH = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # formats whose head says it; others have it guessed
-_MISSED_S = 1.0  # less is no fault: sound may outlast the pictures, and lengths are rounded
+_WITH_LENGTH = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # their headers have the length; others' is guessed
+_MISSED_S = 1.0  # less is no fault: sound may outlast the images, and lengths are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Shot:
     number: int
     time_s: float | None
     arrived: float
-    picture: Any
+    decoded: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Video:
     every
         Of so many frames, the first is given.
     timeout_s
-        How long a live source may give nothing.
+        How long a live source may send nothing.
     plays
         Gives the frames of a file at their time, as a camera would, not as fast as they are read.
 
@@ -83,23 +83,23 @@ class Video:
     def shots(self) -> Iterator[Shot]:
         """Each frame, or each `every`-th. Raises DataError where the stream breaks off; what came before it came."""
         number, start = 0, time.monotonic()
-        for picture in self._pictures():
+        for decoded in self._decoded_frames():
             if number % self._every == 0:
-                time_s = self._time_s(picture)
+                time_s = self._time_s(decoded)
                 if self._plays and time_s is not None:
                     time.sleep(max(0.0, start + time_s - time.monotonic()))
-                yield Shot(number, time_s, time.monotonic(), picture)
+                yield Shot(number, time_s, time.monotonic(), decoded)
             number += 1
         if number == 0:
             raise DataError(f"{self.source.shown}: no frame could be decoded")
 
-    def _time_s(self, picture: Any) -> float | None:
+    def _time_s(self, decoded: Any) -> float | None:
         """By the stream's clock: up to PyAV 17, frames that the decoder held back have none of their own."""
-        if picture.pts is None or not self._stream.time_base:
+        if decoded.pts is None or not self._stream.time_base:
             return None
-        return float(picture.pts * self._stream.time_base)
+        return float(decoded.pts * self._stream.time_base)
 
-    def _pictures(self) -> Iterator[Any]:
+    def _decoded_frames(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -123,21 +123,21 @@ class Video:
 
         with self._told("can't be decoded"):
             try:
-                pictures = decode()
+                decoded_frames = decode()
             except av.error.InvalidDataError:
                 self.damaged += 1
                 return
             except EOFError:  # the decoder was emptied before
                 return
-        for picture in pictures:
-            self.damaged += bool(picture.is_corrupt)
-            yield picture
+        for decoded in decoded_frames:
+            self.damaged += bool(decoded.is_corrupt)
+            yield decoded
 
     def frame(self, shot: Shot) -> Frame:
-        """`shot` in RGB, turned as the file says: a telephone held upright writes lying frames and an angle."""
+        """`shot` in RGB, turned as the file states: a phone held upright writes frames on their side and an angle."""
         with self._told("can't be converted to RGB"):
-            pixels = shot.picture.to_ndarray(format="rgb24")
-        turns = round(shot.picture.rotation / 90) % 4
+            pixels = shot.decoded.to_ndarray(format="rgb24")
+        turns = round(shot.decoded.rotation / 90) % 4
         return Frame(shot.number, shot.time_s, shot.arrived, np.ascontiguousarray(np.rot90(pixels, turns)))
 
     def _told(self, what: str) -> _Told:
@@ -148,8 +148,8 @@ class Video:
 
 
 def _promised_end_s(container: Any, stream: Any) -> float | None:
-    """When the pictures end by the file's head; None where it doesn't say. Cut ones end without an error."""
-    if container.format.name not in _TELL_LENGTH:
+    """When the images end by the file's header; None where it has no length. Cut files end without an error."""
+    if container.format.name not in _WITH_LENGTH:
         return None
     start_s = float((stream.start_time or 0) * stream.time_base)
     if stream.duration:

@@ -70,7 +70,7 @@ def test_a_bar_fills_its_width_at_one() -> None:
     assert (bar(float("nan"), 8), bar(-3.0, 8), bar(7.0, 8)) == ("", "", "████████")
 
 
-def test_numbers_are_said_in_words() -> None:
+def test_numbers_and_sizes_in_words() -> None:
     assert (count(1, "image"), count(0, "image")) == ("1 image", "0 images")
     assert (size(1), size(1500), size(3_200_000), size(2 * 10**9)) == ("1 byte", "1.5 kB", "3.2 MB", "2.0 GB")
 

@@ -134,7 +134,10 @@ def test_folders_that_are_no_checkpoint_are_refused_with_the_command_for_them(
     for name in ("network.json", "split.json"):
         (place / name).touch()  # as `train` leaves them
     assert cli.run(["export", "-m", "test_resnet", "--weights", str(place)]) == 2
-    assert f"is a run, which knows its network, labels and pixels: edgeclf export {place}" in capsys.readouterr().err
+    assert (
+        f"is a run, which knows its network, labels and preprocessing: edgeclf export {place}"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

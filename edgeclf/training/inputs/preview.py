@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeclf.console import inert
+from edgeclf.data.usable import Unreadable, refuse_unusable
 from edgeclf.training.choices import RecipeName
 from edgeclf.training.inputs.augment import RECIPES, Augmenter, Switches
 from edgeclf.training.inputs.mixing import mix
@@ -37,20 +39,23 @@ def draw_preview(
     images_shown: int = 4,
     samples: int = 3,
     seed: int = 0,
+    strict: bool = False,
     force: bool = False,
-) -> None:
+) -> tuple[Unreadable, ...]:
     """One band per recipe: for each of some training images what the device sees, and what is trained on.
 
     A recipe that mixes images shows the mixed ones with the share of each class; one that changes nothing shows each
-    image once. Raises DataError for an image that can't be read, UsageError where `destination` exists without `force`.
+    image once. In place of an image that can't be used the next one is shown; those are returned.
+
+    Raises DataError where no image can be used, or with `strict` one of them can't; UsageError where `destination`
+    exists without `force`.
     """
     labelled = data.of("train")
     if not labelled:
         raise DataError(f"{data.root}: no training images to show")
-    count = min(images_shown, len(labelled))
-    chosen = [labelled[i * len(labelled) // count] for i in range(count)]
-    images = [_read(image, pixels) for image in chosen]
-    labels = [image.label for image in chosen]
+    images, labels, unusable = _choose(labelled, pixels, images_shown)
+    if unusable and (strict or not images):
+        refuse_unusable(data, unusable)
     height, width = pixels.crop_px
     column, band = width + _GAP_PX, _TITLE_PX + height + _LINES * _LINE_PX + _GAP_PX
     sheet = Image.new("RGB", (len(images) * (samples + 1) * column, len(recipes) * band), "white")
@@ -71,13 +76,26 @@ def draw_preview(
                     pen.text(under, words, fill="#444", font=small)
     with writing(destination, force=force) as draft:
         sheet.save(draft, format="PNG")
+    return unusable
 
 
-def _read(image: LabelledImage, pixels: Pixels) -> Image.Image:
-    try:
-        return decode(image.read(), background=pixels.background, value_range=pixels.value_range).image
-    except ImageError as error:
-        raise DataError(f"{image.path}: {error}") from error
+def _choose(
+    labelled: Sequence[LabelledImage], pixels: Pixels, most: int
+) -> tuple[list[Image.Image], list[str], tuple[Unreadable, ...]]:
+    """Images from all over the data with their labels, and those that can't be used and gave way to the next one."""
+    count = min(most, len(labelled))
+    starts = [number * len(labelled) // count for number in range(count + 1)]
+    images, labels, unusable = [], [], []
+    for start, end in pairwise(starts):
+        for image in labelled[start:end]:
+            try:
+                images.append(decode(image.read(), background=pixels.background, value_range=pixels.value_range).image)
+            except ImageError as error:
+                unusable.append(Unreadable(image.name, str(error)))
+                continue
+            labels.append(image.label)
+            break
+    return images, labels, tuple(unusable)
 
 
 def _samples(

@@ -1,1 +1,1 @@
-"""`edgeclf data`: look at a data set, split it, measure it, fetch a public one; a file a command."""
+"""`edgeclf data`: check a data set, split it, measure it, fetch a public one; one file per command."""

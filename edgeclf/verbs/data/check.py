@@ -84,8 +84,8 @@ def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> di
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
-    facts = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
-    return {"first": _place(pair.first), "second": _place(pair.second), **facts}
+    measures = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
+    return {"first": _place(pair.first), "second": _place(pair.second), **measures}
 
 
 def _place(image: LabelledImage) -> dict[str, str | None]:
@@ -93,17 +93,21 @@ def _place(image: LabelledImage) -> dict[str, str | None]:
 
 
 def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:
-    """Raises GateError for a leak, DataError for another fault; else says what to type next."""
+    """Raises GateError for a leak, DataError for another fault; else prints what to type next."""
     found = {verdict: [each.text for each in findings if each.verdict == verdict] for verdict in ("leak", "fault")}
     if found["leak"]:
         raise GateError(f"{source} leaks: {'; '.join(found['leak'])}; remove one of each, or split anew by group")
     if found["fault"]:
         left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
         raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
+    shown = shell_word(str(source))
+    deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
+    commands, data = [], shown
     if report is None and checked.alike:
-        suggest(f"edgeclf data check {shell_word(str(source))} --report checked")
+        commands.append(f"edgeclf data check {shown} --report checked")
     elif source.suffix.lower() != ".json":
-        suggest(f"edgeclf data split {shell_word(str(source))} -o split.json")
-    else:
-        deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
-        suggest(f"edgeclf train {shell_word(str(source))} --model mobilenetv3_large_100{deep}")
+        data = "split.json"
+        commands.append(f"edgeclf data split {shown} -o {data}")
+    if deep or not commands:
+        commands.append(f"edgeclf train {data} --model mobilenetv3_large_100{deep}")
+    suggest(*commands)

@@ -10,8 +10,9 @@ import typer
 
 from edgeclf.console import say, suggest
 from edgeclf.verbs.data.source import Source
-from edgeclf.verbs.shared.options import Force, names_of, need, shell_word
-from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
+from edgeclf.verbs.shared.options import Force, StrictImages, names_of, need, shell_word
+from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
+from edgeclf.wording import count
 
 if TYPE_CHECKING:
     from edgeclf.training.choices import RecipeName
@@ -47,14 +48,18 @@ def preview(
     seed: Annotated[
         int, typer.Option(metavar="N", help="Random seed for the samples, and for the split if there is none.")
     ] = 0,
+    strict: StrictImages = False,
     force: Force = False,
 ) -> None:
     """Draw training images under each augmentation recipe, beside what the model sees on the device.
+
+    An image that cannot be read is left out, and the next one is shown in its place.
 
     \b
     Example:
       edgeclf data preview photos/ --augment standard --augment strong -o preview.png
     """
+    from edgeclf.data.sources import some
     from edgeclf.data.split import open_data
     from edgeclf.training.inputs.augment import RECIPES
     from edgeclf.training.inputs.preview import draw_preview
@@ -63,9 +68,12 @@ def preview(
     need("train", "torch", "torchvision")
     recipes = cast("tuple[RecipeName, ...]", names_of(augment)) or tuple(RECIPES)
     resized = round(img_size / 0.875)
-    pixels = Pixels(
-        "shorter", (resized, resized), (img_size, img_size), "bicubic", value_range=value_range_of(bit_depth, window)
-    )
-    draw_preview(open_data(source, seed), pixels, output, recipes=recipes, seed=seed, force=force)
+    value_range = value_range_of(bit_depth, window)
+    pixels = Pixels("shorter", (resized, resized), (img_size, img_size), "bicubic", value_range=value_range)
+    data = open_data(source, seed)
+    left_out = draw_preview(data, pixels, output, recipes=recipes, seed=seed, strict=strict, force=force)
+    if left_out:
+        named = some([f"{each.path} ({each.error})" for each in left_out], "; ")
+        say(f"warning: {count(len(left_out), 'image')} can't be used and left out: {named}", style="yellow")
     say(f"wrote {output}: {', '.join(recipes)}", style="dim")
-    suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}")
+    suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}{options_for(value_range)}")

@@ -10,7 +10,8 @@ from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.data.source import Source
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.data_tables import show_stats
-from edgeclf.verbs.shared.options import AsJson, shell_word
+from edgeclf.verbs.shared.options import AsJson, StrictImages, shell_word
+from edgeclf.verbs.shared.passed_over import warn_left_out
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 
 
@@ -29,12 +30,13 @@ def stats(
     ] = None,
     bit_depth: BitDepth = None,
     window: Window = None,
+    strict: StrictImages = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure channel statistics, image sizes and class counts.
 
     Advises whether to normalize images with the statistics of the backbone or of the data. If there are splits, only
-    the training split is read.
+    the training split is read. Images that cannot be read are left out and counted.
 
     \b
     Example:
@@ -45,17 +47,19 @@ def stats(
 
     backbone = IMAGENET if model is None else backbone_statistics(model)
     value_range = value_range_of(bit_depth, window)
-    found = measure(read_source(source), value_range, progress=Bars())
+    found = measure(read_source(source), value_range, strict=strict, progress=Bars())
     advice = advise(found, backbone)
     if as_json:
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})
     else:
         show_stats(found, advice)
+    warn_left_out(found.left_out, found.images + len(found.left_out))
     for note in advice.notes:
         say(f"note: {note}")
     if found.split is None:
         say(
-            "warning: no splits, so this includes the images to be tested on; `edgeclf data split` parts them", "yellow"
+            "warning: no splits, so this includes the images to be tested on; `edgeclf data split` separates them",
+            "yellow",
         )
     if found.deep.value_range is not None:  # all else was measured on images that are nearly black
         suggest(f"edgeclf data stats {shell_word(str(source))} {found.deep.remedy}")

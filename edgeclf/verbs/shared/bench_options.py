@@ -11,7 +11,7 @@ from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.lists import completed_from, each_of
 from edgeclf_runtime.errors import UsageError
 
-# the packages' own words, repeated so that --help loads no numpy; a test compares them
+# the packages' own names, repeated so that --help loads no numpy; a test compares them
 Profile = Literal["default", "quick", "mlperf"]
 CORRUPTIONS = ("noise", "blur", "jpeg", "brightness", "contrast", "pixelate")
 

@@ -22,7 +22,7 @@ _NONE = "n/a"
 
 
 def show_report(report: Report) -> None:
-    """The tables on stdout, then the cautions on stderr."""
+    """The tables on stdout, then the warnings on stderr."""
     show(*_tables(report))
     for caution in report.cautions:
         about = f"{caution.row}: " if caution.row else ""
@@ -107,8 +107,8 @@ def _energy(row: Row) -> tuple[str, str]:
 def _against(report: Report, row: Row, batch: int, threads: int) -> str:
     """How the row's time compares with the reference's; for the reference, what it shows against itself."""
     if row.name == report.reference:
-        floor = report.aa_noise("infer", batch, threads)
-        return "reference" if floor is None else f"reference (A/A noise: up to {significant(floor)} x)"
+        aa_noise = report.aa_noise("infer", batch, threads)
+        return "reference" if aa_noise is None else f"reference (A/A noise: up to {significant(aa_noise)} x)"
     found = report.comparison(row.name, "infer", batch, threads)
     if found is None:
         return _NONE
@@ -137,12 +137,12 @@ def _parity_table(report: Report) -> Sheet:
 
 def _robustness(report: Report) -> Iterator[RenderableType]:
     """Top-1 on corrupted images: for each corruption the mean over its levels."""
-    judged = [(row, row.robustness) for row in report.rows if row.robustness is not None]
-    first = judged[0][1]
+    measured = [(row, row.robustness) for row in report.rows if row.robustness is not None]
+    first = measured[0][1]
     names = tuple(dict.fromkeys(each.name for each in first.entries))
     yield styled(f"top-1 on {count(first.images, 'image')}, corrupted; mean of the levels", "dim")
     table = grid("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", "")
-    for row, found in judged:
+    for row, found in measured:
         means = [[each.top1 for each in found.entries if each.name == name] for name in names]
         bounds, change = found.mean_top1_interval, found.mean_change_interval_points
         cells = [f"{found.clean_top1:.3f}", *(f"{sum(each) / len(each):.3f}" for each in means)]

@@ -1,7 +1,7 @@
 """What the shell completes where no fixed set of choices does it: backbones, devices, runs and bundles.
 
-Each is asked in a process of its own while somebody waits for the Tab key, so nothing heavy is imported, and a folder
-that can't be read completes to nothing. Where nothing fits, the shell completes file names as ever.
+Each runs in a process of its own while somebody waits for the Tab key, so nothing heavy is imported, and a folder
+that can't be read completes to nothing. Where nothing fits, the shell completes file names.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from edgeclf_runtime.errors import BackendError, UsageError
 
 
 def _apply(context: typer.Context, file: Path | None) -> Path | None:
-    """Makes the table named like the verb that verb's defaults, before the other options are looked at."""
+    """Makes the table named like the verb that verb's defaults, before the other options are parsed."""
     if file is not None and not context.resilient_parsing:
         context.default_map = read_options(file, str(context.command.name), known_options(context))
     return file
@@ -45,7 +45,7 @@ def known_options(context: typer.Context) -> dict[str, str]:
 
 
 def read_options(file: Path, verb: str, known: dict[str, str]) -> dict[str, Any]:
-    """Parameter -> value of the table [verb]. Raises UsageError for a file, table or option that can't be meant."""
+    """Parameter -> value of the table [verb]. Raises UsageError for a file, table or option that is not valid."""
     content = _read_toml(file)
     table = content.get(verb)
     if not isinstance(table, dict):

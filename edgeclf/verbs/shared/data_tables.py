@@ -19,7 +19,7 @@ _STYLES = {"pass": "green", "warning": "yellow", "fault": "red", "leak": "bold r
 
 
 def show_check(checked: Checked, findings: Sequence[Finding]) -> None:
-    """A line a finding, then the pairs that a person should look at."""
+    """A line for each finding, then the pairs to be checked by eye."""
     from edgeclf.data.sheet import sections_of
 
     table = grid()

@@ -21,7 +21,7 @@ NEEDED = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxslim", "saf
 def export_encoders(
     model: str, pretrained: str | None, parts: Sequence[str], options: ExportOptions, img_size: int | None, seed: int
 ) -> tuple[AnyExportable, list[Exported]]:
-    """Proven bundles NAME-ENCODER-TARGET-PRECISION of the encoders asked for. Raises UsageError where none is."""
+    """Proven bundles NAME-ENCODER-TARGET-PRECISION of the chosen encoders. Raises UsageError where none is chosen."""
     from edgeclf_export.exporter import export, plan_outputs, refuse_int8_of_encoder
     from edgeclf_export.sources.clip.encoders import image_encoder, text_encoder
     from edgeclf_export.sources.clip.models import load_clip

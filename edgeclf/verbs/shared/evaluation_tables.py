@@ -1,4 +1,4 @@
-"""What `edgeclf eval` prints: which images, the figures with their intervals, a line a class, what is confused."""
+"""What `edgeclf eval` prints: figures with their intervals, a line for each class, what is confused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NONE = "n/a"
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 
 
-def show_evaluation(judged: EvaluationReport) -> None:
+def show_evaluation(report: EvaluationReport) -> None:
     """The tables on stdout."""
     from edgeclf.evaluation.words import images_in_words, untempered
 
-    figures = judged.evaluation
-    subject = judged.subject
-    about = images_in_words(judged)
+    figures = report.evaluation
+    subject = report.subject
+    about = images_in_words(report)
     table = grid()
 
     def row(name: str, value: float | None, interval: Interval | None = None, remark: str = "") -> None:
@@ -40,31 +40,31 @@ def show_evaluation(judged: EvaluationReport) -> None:
     margins = "margins are no probabilities" if figures.scores == "margin" else ""
     row("ECE", figures.ece, remark=margins or untempered(figures.ece_untempered, subject.temperature))
     row("NLL", figures.nll, remark=margins or untempered(figures.nll_untempered, subject.temperature))
-    if judged.answered is not None:
-        row("answered", judged.answered, remark='not "unknown" by the bundle\'s thresholds')
-        row("right of answered", judged.right_of_answered)
+    if report.answered is not None:
+        row("not unknown", report.answered, remark="at or above the thresholds")
+        row("right of these", report.right_of_answered)
     show(
-        styled(subject.name, "bold") + styled(f"  {subject.target}, {judged.compute_precision}", "not bold dim"),
+        styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),
         styled(about, "dim"),
         "",
         table,
         "",
-        _classes(judged),
+        _classes(report),
     )
     if subject.temperature_fit is not None:
         show("", styled(str(subject.temperature_fit)))
         if subject.temperature_fit.caution is not None:
             show(styled(f"warning: {subject.temperature_fit.caution}", "yellow"))
-    if confused := _most_confused(judged):
+    if confused := _most_confused(report):
         show("", styled(f"most confused: {'; '.join(confused)}"))
 
 
-def _classes(judged: EvaluationReport) -> Sheet:
-    """A line a class; where they are many, those with the smallest F1. A bar would make one of few images look sure."""
+def _classes(report: EvaluationReport) -> Sheet:
+    """A line for each class; of many, those with the smallest F1. No bar where few images say little."""
     from edgeclf.evaluation.words import of_few_images
 
     table = grid("class", "images", "precision", "recall", "F1", "AUC", "")
-    per_class = judged.evaluation.per_class
+    per_class = report.evaluation.per_class
     shown = sorted(per_class, key=lambda each: each.f1 if each.f1 is not None else 2.0)[:_MOST_ROWS]
     for each in per_class if len(per_class) <= _MOST_ROWS else shown:
         figures = (_share(value) for value in (each.precision, each.recall, each.f1, each.auc))
@@ -75,8 +75,8 @@ def _classes(judged: EvaluationReport) -> Sheet:
     return table
 
 
-def _most_confused(judged: EvaluationReport) -> list[str]:
-    figures = judged.evaluation
+def _most_confused(report: EvaluationReport) -> list[str]:
+    figures = report.evaluation
     pairs = [
         (images, figures.classes[row], figures.classes[column])
         for row, counts in enumerate(figures.confusion)
@@ -84,7 +84,7 @@ def _most_confused(judged: EvaluationReport) -> list[str]:
         if row != column and images
     ]
     worst = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CONFUSIONS]
-    return [f"{right} taken for {answer} ({images})" for images, right, answer in worst]
+    return [f"{right} taken for {predicted} ({images})" for images, right, predicted in worst]
 
 
 def _share(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Options that `export` and `zeroshot` share: where bundles go, what proves them, and what int8 is held to."""
+"""Options that `export` and `zeroshot` share: where bundles go, what proves them, and the accuracy gate of int8."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def int8_options(
     Raises
     ------
     UsageError
-        An option that the precision has no use for, or a floor that is none.
+        An option that the precision has no use for, or an accuracy gate that is none.
     DataError
         --calib-data is no folder.
     """
@@ -89,14 +89,16 @@ def int8_options(
     if precision not in PRECISIONS and misplaced:
         raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
     if precision == "auto" and fallback:
-        raise UsageError("--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 holds")
+        raise UsageError(
+            "--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 model passes"
+        )
     if calib_data is not None and not calib_data.is_dir():
         raise DataError(f"--calib-data wants a folder of images, and {calib_data} is none")
     plain = Int8Options()
     return Int8Options(
         calib_data=calib_data,
         calib_images=calib_images,
-        gate=plain.gate if max_drop is None else _floor(max_drop),
+        gate=plain.gate if max_drop is None else _accuracy_gate(max_drop),
         fallback=fallback,
         seed=seed,
     )
@@ -115,8 +117,8 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
         return
     if is_bundle:
         raise UsageError(
-            f"{options.precision} is judged on images that the reference answers too, and a bundle knows its answers "
-            "to the golden images alone; export from the run, model or file that this one came from"
+            f"{options.precision} is evaluated on images that the reference predicts too, and a bundle has its "
+            "predictions for the golden images alone; export from the run, model or file that this one came from"
         )
     if options.int8.calib_data is None and not brings_images:
         raise UsageError(NO_IMAGES)
@@ -124,18 +126,18 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
     need("int8", "onnxruntime", *(module for each in quantizers if each is not None for module in each.needs))
 
 
-def _floor(text: str) -> AccuracyGate:
+def _accuracy_gate(text: str) -> AccuracyGate:
     """ "0.5" points, or "99%" of the reference's top-1."""
     from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 
     try:
         if text.endswith("%"):
             return AccuracyGate(points=None, share=float(text[:-1]) / 100)
-        floor = AccuracyGate(points=float(text))
+        gate = AccuracyGate(points=float(text))
     except ValueError:
         raise UsageError(
             f"--max-drop wants points above 0 such as 1.0, or a share to keep such as 99%, found {text!r}"
         ) from None
-    if floor.points is not None and floor.points >= _NO_GATE:
+    if gate.points is not None and gate.points >= _NO_GATE:
         raise UsageError(f"--max-drop {text} lets top-1 fall by {text} points; to keep {text} % of it, give {text}%")
-    return floor
+    return gate

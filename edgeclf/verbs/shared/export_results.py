@@ -1,4 +1,4 @@
-"""What `edgeclf export` and `zeroshot` say at their end: proofs, states, what was checked, what to type next."""
+"""The results of `edgeclf export` and `zeroshot`: proofs, states, what was checked, what to type next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, say, show, styled, suggest, verdict, write_json
-from edgeclf.verbs.shared.ladder_table import say_doubts, show_ladder
+from edgeclf.verbs.shared.ladder_table import show_ladder, warn_inconclusive
 from edgeclf.verbs.shared.options import shell_word
 from edgeclf.wording import size
 from edgeclf_runtime.errors import GateError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def collect(bundles: Iterable[Exported]) -> tuple[list[Exported], TargetsFailed | None]:
-    """The bundles that were made, and what became of the other targets; None: nothing failed."""
+    """The bundles that were made, and why the other targets failed; None: nothing failed."""
     from edgeclf_export.failures import TargetsFailed
 
     made: list[Exported] = []
@@ -43,7 +43,7 @@ def show_bundles(
 ) -> None:
     """The bundles, their pixel contract and ladders, and the models that were laid out for Triton, or all as JSON.
 
-    `form`: the input form that was asked for. Raises `failure` when that is shown.
+    `form`: the chosen input form. Raises `failure` when all is shown.
     """
     from edgeclf_export.exportable import Exportable
 
@@ -87,7 +87,7 @@ def _show_all(
     ladders += [(each.target, each.ladder) for each in (failure.failed if failure else ())]
     for target, ladder in ladders:
         if ladder is not None:
-            show_ladder(ladder, f"{target}: floor {ladder.floor}")
+            show_ladder(ladder, f"{target}: accuracy gate {ladder.floor}")
     if contract.pixels is not None:
         _show_contract(contract, pixels_from)
     compared = f"; compared on {made[0].proof.images_source}" if made else ""
@@ -96,9 +96,11 @@ def _show_all(
 
 def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
     compared_by = ("max |Δembedding|", "nearest is itself") if is_encoder else ("max |Δlogit|", "top-1 agreement")
-    table = grid("bundle", "size", "stored", "computed", *compared_by, "proof")
+    quantized = [b for b in made if b.ladder is not None and b.ladder.decisive is not None]
+    table = grid("bundle", "size", "stored", "computed", *compared_by, "proof", *(("accuracy gate",) * bool(quantized)))
     for b in made:
         compared = b.proof.comparison
+        gate = b.ladder.decisive if b.ladder is not None else None
         table.add_row(
             str(b.path),
             size(b.bundle_bytes),
@@ -107,12 +109,13 @@ def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
             f"{compared.max_relative:.1e} of range",
             compared.in_words,
             verdict(b.proof.verdict),
+            *((verdict(gate.verdict),) if gate is not None else ()),
         )
     show(table)
 
 
 def _show_contract(contract: Contract, origin: str) -> None:
-    """How a picture becomes the network's input, and whose word that is: to be compared with the training's."""
+    """How an image becomes the network's input, and where that was taken from: to be compared with the training."""
     from edgeclf.inspection import describe_normalization, describe_pixels
 
     table = grid()
@@ -136,19 +139,21 @@ def finish(
 ) -> None:
     """The last lines; `uses` are what to type next, with a bundle for {}.
 
-    Raises GateError for an inconclusive proof where `strict` asks for a pass.
+    Raises GateError for an inconclusive proof where `strict` wants a pass.
     """
     for b in made:
         _say_state(b, made)
         if b.ladder is not None:
-            say_doubts(b.ladder, str(b.path))
+            warn_inconclusive(b.ladder, str(b.path))
         if b.proof.verdict == "inconclusive":
             say(f"INCONCLUSIVE: {b.path}: {'; '.join(b.proof.reasons)}", style="bold yellow")
     if strict and any(b.proof.verdict == "inconclusive" for b in made):
-        raise GateError("an inconclusive proof, and --strict asks for a pass; give more images with --proof-data")
-    floors = [b.ladder.decisive for b in made if b.ladder is not None]
-    if strict and any(judged is not None and judged.verdict != "pass" for judged in floors):
-        raise GateError("the floor of int8 is not shown to hold, and --strict asks for that; more images must judge")
+        raise GateError("an inconclusive proof, and --strict wants a pass; give more images with --proof-data")
+    gates = [b.ladder.decisive for b in made if b.ladder is not None]
+    if strict and any(gate is not None and gate.verdict != "pass" for gate in gates):
+        raise GateError(
+            "the accuracy gate of int8 is not shown to pass, and --strict wants that; evaluate on more images"
+        )
     if models:
         suggest_triton(models)
         return
@@ -171,7 +176,7 @@ def suggest_triton(models: Sequence[Path]) -> None:
 
 
 def _say_state(b: Exported, made: Sequence[Exported]) -> None:
-    """What a bundle is whose engine is built on the device, and what was checked; the others say all in the table."""
+    """What a bundle is whose engine is built on the device, and what was checked; others are in the table."""
     from edgeclf_export.targets.registry import TARGETS
 
     on_device = TARGETS[b.target].on_device

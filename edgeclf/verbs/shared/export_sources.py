@@ -33,8 +33,8 @@ _KNOWN: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a foreign ONNX file, or a checkpoint, does not say: how its pictures were prepared."""
+class Preprocessing:
+    """What a foreign ONNX file, or a checkpoint, may not state: how its images were prepared."""
 
     mean: str | None
     std: str | None
@@ -74,7 +74,7 @@ class Source:
     labels: Path | None
     img_size: int | None
     seed: int
-    look: Look
+    preprocessing: Preprocessing
     bit_depth: int | None
     window: str | None
 
@@ -103,7 +103,7 @@ class Source:
         if self.model is None and self.place is not None and self.kind == "run":
             refuse_other_formats(self.place)
             _refuse_hub_folder(Path(self.place))
-        self._check_look(encoders=encoders)
+        self._check_preprocessing(encoders=encoders)
         if self.model is None and self.weights is not None:
             raise UsageError("--weights is for --model; runs, bundles and ONNX files bring their own")
         self._refuse_weights_of_a_run()
@@ -119,12 +119,13 @@ class Source:
 
         if all(Path(self.weights, name).is_file() for name in (CONFIG, NETWORK, SPLIT)):
             raise UsageError(
-                f"{self.weights} is a run, which knows its network, labels and pixels: edgeclf export {self.weights}"
+                f"{self.weights} is a run, which knows its network, labels and preprocessing: edgeclf export "
+                f"{self.weights}"
             )
 
-    def _check_look(self, *, encoders: bool) -> None:
-        """Raises UsageError where the classifier itself knows how its pictures are prepared."""
-        misplaced = self.look.given()
+    def _check_preprocessing(self, *, encoders: bool) -> None:
+        """Raises UsageError where the classifier itself knows how its images are prepared."""
+        misplaced = self.preprocessing.given()
         if self.kind == "file" or not misplaced:
             return
         if self.kind != "backbone" or encoders:
@@ -135,7 +136,7 @@ class Source:
 
         if not are_own(self.weights or "hub"):
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; published weights bring their own")
-        self.look.settings()
+        self.preprocessing.settings()
 
     def load(self, folder: Path) -> Exportable:
         """The classifier. `folder` is empty and there until the export is over."""
@@ -152,10 +153,10 @@ class Source:
     def _load(self, folder: Path) -> Exportable:
         if self.model is not None:
             return _backbone(
-                self.model, self.weights or "hub", self.labels, self.img_size, self.seed, self.look.settings()
+                self.model, self.weights or "hub", self.labels, self.img_size, self.seed, self.preprocessing.settings()
             )
         if self.kind == "file":
-            return _foreign(Path(str(self.place)), self.labels, self.img_size, self.look)
+            return _foreign(Path(str(self.place)), self.labels, self.img_size, self.preprocessing)
         if self.kind == "bundle":
             from edgeclf_export.sources.bundle import load_bundle_classifier
             from edgeclf_runtime.bundle.bundle import Bundle
@@ -165,7 +166,7 @@ class Source:
 
 
 def _refuse_hub_folder(folder: Path) -> None:
-    """Raises UsageError for a folder as timm writes it for a hub: it names its backbone, and is no run of ours."""
+    """Raises UsageError for a folder as timm writes it for a model hub: it names its backbone, and is no run."""
     from edgeclf.training.run.run import NETWORK
     from edgeclf_export.sources.checkpoint_config import CONFIG, architecture_in
 
@@ -176,19 +177,19 @@ def _refuse_hub_folder(folder: Path) -> None:
 
 
 def _refuse_other_range(exportable: Exportable, shown: tuple[float, float] | None) -> None:
-    """Raises UsageError where a run would see other pixels than it was trained on."""
+    """Raises UsageError where a run would get other pixels than it was trained on."""
     trained = exportable.pixels.value_range
     if shown is None or shown == trained:
         return
     own = "all bits of its files" if trained is None else f"stored values of {trained[0]:g} to {trained[1]:g}"
     raise UsageError(
-        f"this run was trained on {own}, so {options_for(shown).strip()} would show it pixels that it does not know; "
+        f"this run was trained on {own}, so {options_for(shown).strip()} would give it other pixels; "
         "leave it out, or give it to `edgeclf train`"
     )
 
 
 def _run(source: str | None) -> Exportable:
-    """A training run; without a name the newest, said aloud."""
+    """A training run; without a name the newest, with a line about it."""
     from edgeclf.training.run.run import Run
 
     run = Run.open(Path(source)) if source is not None else Run.newest()
@@ -207,22 +208,24 @@ def _backbone(
     return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed, preprocessing=pictures)
 
 
-def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look) -> Exportable:
+def _foreign(source: Path, labels: Path | None, img_size: int | None, preprocessing: Preprocessing) -> Exportable:
     from edgeclf_export.sources.data_config import pixels_from_config
     from edgeclf_export.sources.labels import read_labels
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 
-    missing = {"--labels FILE": labels is None, "--img-size PX": img_size is None} | _missing_values(source, look)
+    missing = {"--labels FILE": labels is None, "--img-size PX": img_size is None} | _missing_values(
+        source, preprocessing
+    )
     if labels is None or img_size is None or any(missing.values()):
         wanted = " and ".join(", ".join(option for option, absent in missing.items() if absent).rsplit(", ", 1))
         hint = f" (ImageNet's are {IMAGENET_MEAN} and 0.229,0.224,0.225)" if "R,G,B" in wanted else ""
-        raise UsageError(f"{source.name} does not tell its classes and pictures: give {wanted}{hint}")
-    normalization = foreign_normalization(look.mean, look.std, look.scale)
+        raise UsageError(f"{source.name} does not state its classes and preprocessing: give {wanted}{hint}")
+    normalization = foreign_normalization(preprocessing.mean, preprocessing.std, preprocessing.scale)
     config = {
         "input_size": (3, img_size, img_size),
-        "crop_pct": look.crop_pct or 0.875,
-        "crop_mode": look.crop_mode or "center",
-        "interpolation": look.interpolation or "bilinear",
+        "crop_pct": preprocessing.crop_pct or 0.875,
+        "crop_mode": preprocessing.crop_mode or "center",
+        "interpolation": preprocessing.interpolation or "bilinear",
         "mean": (0.0, 0.0, 0.0) if normalization is None else normalization.mean,
     }
     loaded = load_onnx_classifier(
@@ -230,16 +233,16 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, look: Look
         labels=read_labels(labels),
         pixels=pixels_from_config(config),
         normalization=normalization,
-        channels=look.channels or "rgb",
-        output=look.output_name,
+        channels=preprocessing.channels or "rgb",
+        output=preprocessing.output_name,
     )
     return replace(loaded, pixels_from="--img-size and the other options that were typed")
 
 
-def _missing_values(source: Path, look: Look) -> dict[str, bool]:
-    """Which of mean and std are missing; a file of uint8 pixels needs none of both."""
+def _missing_values(source: Path, preprocessing: Preprocessing) -> dict[str, bool]:
+    """Which of mean and std are missing; a file of uint8 pixels needs neither."""
     from edgeclf_export.sources.onnx_file.input import takes_uint8
 
-    if look.mean is None and look.std is None and takes_uint8(source):
+    if preprocessing.mean is None and preprocessing.std is None and takes_uint8(source):
         return {}
-    return {"--mean R,G,B": look.mean is None, "--std R,G,B": look.std is None}
+    return {"--mean R,G,B": preprocessing.mean is None, "--std R,G,B": preprocessing.std is None}

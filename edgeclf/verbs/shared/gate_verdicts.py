@@ -1,4 +1,4 @@
-"""What a verb says of its gates: which rows none is for, and which verdicts end it with exit code 1."""
+"""What a verb reports of its gates: rows without one, and verdicts that end it with exit code 1."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def say_left_out(rows: Sequence[str]) -> None:
-    """On stderr, the rows that gates left aside."""
+    """On stderr, the rows that no gate applies to."""
     if rows:
-        say(f'no gate is for {", ".join(rows)}; "NAME: GATE" picks a row by its name', style="dim")
+        say(f'no gate applies to {", ".join(rows)}; "NAME: GATE" picks a row by its name', style="dim")
 
 
 def check_gates(gates: Sequence[Gate], *, strict: bool) -> None:

@@ -24,10 +24,10 @@ class Images:
     empty: tuple[str, ...] = ()
 
 
-def gather_images(places: Iterable[str]) -> Images:
+def collect_images(places: Iterable[str]) -> Images:
     """The files among `places`, and the images under the folders among them, in that order.
 
-    A file that was named is kept whatever it is called or holds: its own error is the answer. Raises DataError where a
+    A file that was named is kept whatever it is called or holds: its own error is reported. Raises DataError where a
     folder can't be read.
     """
     paths: list[str] = []
@@ -45,7 +45,7 @@ def gather_images(places: Iterable[str]) -> Images:
 
 
 def read_paths(stream: BinaryIO, *, separator: bytes = b"\n") -> Iterator[Images]:
-    """Images named on `stream` (a file, pipe or terminal), as soon as they arrive: each answer comes at once."""
+    """Images named on `stream` (a file, pipe or terminal), as soon as they arrive: each is predicted at once."""
     rest = b""
     while block := os.read(stream.fileno(), 1 << 16):
         *lines, rest = (rest + block).split(separator)
@@ -58,17 +58,17 @@ def read_paths(stream: BinaryIO, *, separator: bytes = b"\n") -> Iterator[Images
 def _named(lines: list[bytes], separator: bytes) -> Images:
     if separator == b"\n":
         lines = [line.removesuffix(b"\r") for line in lines]
-    return gather_images(os.fsdecode(line) for line in lines if line)
+    return collect_images(os.fsdecode(line) for line in lines if line)
 
 
 def watch_folders(
     folders: Sequence[str], *, interval_s: float = 0.5, sleep: Callable[[float], object] = time.sleep
 ) -> Iterator[Images]:
-    """For ever: the images in `folders`, each once it stays the same from one look to the next, and again if replaced.
+    """For ever: the images in `folders`, each once it stays the same from one scan to the next, and again if replaced.
 
-    Raises DataError where a folder can't be read twice in a row; a subfolder may vanish under one look.
+    Raises DataError where a folder can't be read twice in a row; a subfolder may vanish during one scan.
     """
-    answered: dict[str, _State] = {}
+    taken: dict[str, _State] = {}
     before: dict[str, _State] = {}
     failed = ""
     while True:
@@ -78,9 +78,9 @@ def watch_folders(
             if failed or not all(map(os.path.isdir, folders)):
                 raise
             now, failed = before, str(error)
-        fresh = [path for path, state in now.items() if before.get(path) == state and answered.get(path) != state]
-        answered = {path: state for path, state in answered.items() if path in now}
-        answered.update((path, now[path]) for path in fresh)
+        fresh = [path for path, state in now.items() if before.get(path) == state and taken.get(path) != state]
+        taken = {path: state for path, state in taken.items() if path in now}
+        taken.update((path, now[path]) for path in fresh)
         before = now
         if fresh:
             yield Images(tuple(fresh))

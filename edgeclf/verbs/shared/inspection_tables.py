@@ -21,13 +21,13 @@ _STATES = {"built": "built: runs here and now", "portable": "portable: has to be
 
 def show_inspection(found: Inspection) -> None:
     kind = "packed" if found.packed else "folder"
-    facts = grid()
-    for name, value in _facts(found.manifest, found):
-        facts.add_row(styled(name, "cyan"), styled(value))
+    rows = grid()
+    for name, value in _properties(found.manifest, found):
+        rows.add_row(styled(name, "cyan"), styled(value))
     show(
         styled(found.name, "bold") + styled(f"  {found.manifest.target}, {kind}, {size(found.bytes)}", "not bold dim"),
         "",
-        facts,
+        rows,
         *_ladder(found.manifest),
         styled("proofs", "cyan"),
         _proofs(found),
@@ -37,7 +37,7 @@ def show_inspection(found: Inspection) -> None:
 
 
 def _ladder(manifest: Manifest) -> list[Sheet | Text]:
-    """The rungs that were tried for an int8 bundle, and why one was chosen."""
+    """The steps of the ladder that were tried for an int8 bundle, and why one was chosen."""
     from edgeclf.verbs.shared.ladder_table import ladder_table, remarks
 
     if manifest.ladder is None:
@@ -45,10 +45,10 @@ def _ladder(manifest: Manifest) -> list[Sheet | Text]:
     return [styled("ladder", "cyan"), ladder_table(manifest.ladder), *remarks(manifest.ladder)]
 
 
-def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
+def _properties(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
     origin = manifest.provenance
     stored, computed = manifest.weights_precision, manifest.compute_precision
-    facts = [
+    rows = [
         ("task", _task(manifest)),
         ("state", _STATES[manifest.state]),
         ("precision", f"stored {stored}, computed {computed}" + _audited(manifest)),
@@ -66,19 +66,19 @@ def _facts(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         ("golden", _golden(manifest)),
         ("identity", found.digest),
     ]
-    facts += [("checked", check) for check in manifest.checks]
+    rows += [("checked", check) for check in manifest.checks]
     if manifest.temperature_fit is not None:
-        facts.append(("temperature", str(manifest.temperature_fit).removeprefix("temperature ")))
+        rows.append(("temperature", str(manifest.temperature_fit).removeprefix("temperature ")))
     if manifest.calibration is not None:
-        facts.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
+        rows.append(("calibration", f"{manifest.calibration.method}, {manifest.calibration.images} images"))
     if manifest.candidates:
-        facts.append(("candidates", ", ".join(candidate.name for candidate in manifest.candidates)))
+        rows.append(("candidates", ", ".join(candidate.name for candidate in manifest.candidates)))
     if manifest.derived_from is not None:
-        facts.append(("derived from", manifest.derived_from))
+        rows.append(("derived from", manifest.derived_from))
     if manifest.built_on is not None:
         built_on = [manifest.built_on.get(key, "") for key in _BUILT_ON]
-        facts.append(("built on", ", ".join(filter(None, built_on))))
-    return [(name, value) for name, value in facts if value]
+        rows.append(("built on", ", ".join(filter(None, built_on))))
+    return [(name, value) for name, value in rows if value]
 
 
 def _audited(manifest: Manifest) -> str:
@@ -86,7 +86,7 @@ def _audited(manifest: Manifest) -> str:
 
     if manifest.shares is None:
         return ""
-    return f"; of the multiplications {shares_in_words(manifest.shares)}, as the engine tells"
+    return f"; of the multiplications {shares_in_words(manifest.shares)}, as the engine reports"
 
 
 def _task(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""What `edgeclf train --fraction` asks for and shows: a learning curve in place of one run."""
+"""What `edgeclf train --fraction` takes and shows: a learning curve in place of one run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(options: dict[str, Any], fraction: str, evaluate_on: CurveSplit) -> Plan:
-    """Raises UsageError for what can't be meant, BackendError where the baseline's packages are missing."""
+    """Raises UsageError for a curve that can't be measured, BackendError where the baseline's packages are missing."""
     from edgeclf.data.fractions import parse_fractions
     from edgeclf.training.learning_curve.curve import BASELINE, plan_curve
 
@@ -71,13 +71,13 @@ def _watched(work: Callable[[Progress], LearningCurve], folder: Path, *, as_json
 def _show(curve: LearningCurve, folder: Path, *, as_json: bool) -> None:
     from edgeclf.training.learning_curve.tables import needs_table, points_table
 
-    judged = {"val": "validation", "test": "test"}[curve.judged_on]
+    split = {"val": "validation", "test": "test"}[curve.judged_on]
     selected = " (the best epochs were selected on these images)" if curve.selected_here else ""
     if as_json:
         write_json("train", {"folder": str(folder), "curve": curve})
     else:
         show(
-            styled(f"{folder}: evaluated on {curve.judged_images:,} {judged} images{selected}", "bold"),
+            styled(f"{folder}: evaluated on {curve.judged_images:,} {split} images{selected}", "bold"),
             "",
             _grid(points_table(curve)),
             "",

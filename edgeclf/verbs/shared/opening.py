@@ -1,4 +1,4 @@
-"""A bundle as the command line opens it: how it shall run, its signature, a stale engine, and a proof that failed."""
+"""A bundle as the command line opens it: options, signature, a stale engine, and a proof that failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.deploy.machine_proofs import Opened
     from edgeclf_runtime.deploy.signatures import Signature
 
-_MANY_IMAGES = 16  # from here on it pays to keep each core at an image of its own
+_MANY_IMAGES = 16  # from so many images on, an image for each core is faster
 
 
 def session_options(
@@ -36,7 +36,7 @@ def session_options(
 
 
 def for_many(options: SessionOptions, images: int | None) -> SessionOptions:
-    """The options for so many images (None: nobody knows): from some number on several are answered at once."""
+    """The options for so many images (None: nobody knows): from some number on several are predicted at once."""
     from dataclasses import replace
 
     return options if images is not None and images < _MANY_IMAGES else replace(options, hint="throughput")
@@ -65,14 +65,14 @@ def open_signed(path: str, key: Path | None) -> tuple[Bundle, Signature | None]:
 
 
 def say_loudly(sentence: str) -> None:
-    """What nobody may overlook, such as that a stale engine is replaced."""
+    """A line that nobody may overlook, such as that a stale engine is replaced."""
     from edgeclf.console import say
 
     say(sentence, style="bold yellow")
 
 
 def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
-    """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, said loudly."""
+    """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, which is reported."""
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.deploy import build
 
@@ -93,9 +93,9 @@ def require_no_failed_proof(opened: Opened, *, unproven: bool) -> Proof | None:
     return proofs.require_no_failed_proof(opened, warn, unproven=unproven)
 
 
-def say_remarks(facts: Mapping[str, str]) -> None:
-    """What a session's engine remarks of this machine, if it does."""
+def say_remarks(engine_info: Mapping[str, str]) -> None:
+    """What a session's engine remarks about this machine, if it does."""
     from edgeclf.console import say
 
-    if remarks := facts.get("remarks"):
+    if remarks := engine_info.get("remarks"):
         say(f"note: {remarks}", style="yellow")

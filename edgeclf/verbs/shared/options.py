@@ -14,7 +14,7 @@ from edgeclf.verbs.shared import completion
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.installing import pip_install
 
-PixelMode = Literal["exact", "fast"]  # the runtime's own words, repeated so that --help loads no numpy; a test compares
+PixelMode = Literal["exact", "fast"]  # the runtime's own names, repeated so that --help loads no numpy; a test compares
 SplitOrAll = Literal["test", "val", "train", "all"]
 OwnPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 ClassCoverage = Literal["all", "present"]
@@ -61,7 +61,7 @@ Device = Annotated[
         autocompletion=completion.devices,
     ),
 ]
-OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own word, repeated so that --help loads no numpy
+OWN_DEVICE = "own"  # what a bundle is made for; the runtime's own names, repeated so that --help loads no numpy
 Targets = Annotated[
     list[Target] | None,
     typer.Option(

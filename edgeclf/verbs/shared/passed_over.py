@@ -1,22 +1,25 @@
-"""What folders hold beside images: how many files of which kind were passed over, and with --verbose their names."""
+"""Files that a verb leaves aside: those that are no images, by their kinds, and images that can't be used."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgeclf.console import say
 from edgeclf.wording import count
 
+if TYPE_CHECKING:
+    from edgeclf.data.usable import Unreadable
+
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="List every file that was skipped because it is no image.")
 ]
-_THUMBNAILS = (  # kinds that somebody may take for images: the first to be named
+_LIKE_IMAGES = (  # kinds that somebody may take for images: the first to be named
     *(".heics", ".heifs", ".avci", ".avifs", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".raw"),
     *(".dcm", ".psd", ".svg", ".tga", ".exr", ".hdr", ".ico", ".eps", ".pdf", ".mov", ".mp4", ".avi"),
 )
@@ -38,6 +41,14 @@ def say_passed_over(places: Iterable[str | Path], others: int, *, verbose: bool)
         say(f"  {path}", style="dim")
 
 
+def warn_left_out(unusable: Collection[Unreadable], images: int) -> None:
+    """A warning on stderr where some of so many images can't be used."""
+    from edgeclf.data.usable import left_out_sentence
+
+    if unusable:
+        say(f"warning: {left_out_sentence(unusable, images)}; they are left out", style="yellow")
+
+
 def _other_files(places: Iterable[str | Path]) -> Iterator[Path]:
     """Files that are no images by their names; what lies in hidden folders, and copies of other programs, not."""
     from edgeclf_runtime.images.decode import is_passed_over
@@ -52,4 +63,4 @@ def _other_files(places: Iterable[str | Path]) -> Iterator[Path]:
 
 def _order(path: Path) -> tuple[int, str, str]:
     suffix = path.suffix.lower()
-    return (_THUMBNAILS.index(suffix) if suffix in _THUMBNAILS else len(_THUMBNAILS), suffix, str(path))
+    return (_LIKE_IMAGES.index(suffix) if suffix in _LIKE_IMAGES else len(_LIKE_IMAGES), suffix, str(path))

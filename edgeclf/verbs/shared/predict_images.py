@@ -1,4 +1,4 @@
-"""Images on their way through `predict`: found in groups, answered, written as text, JSON or CSV, and counted."""
+"""Images on their way through `predict`: found in groups, predicted, written as text, JSON or CSV, and counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from itertools import chain
 
 from edgeclf.console import say
-from edgeclf.verbs.shared.image_inputs import Images, gather_images, read_paths, watch_folders
+from edgeclf.verbs.shared.image_inputs import Images, collect_images, read_paths, watch_folders
 from edgeclf.verbs.shared.prediction_writers import (
     JsonLinePredictions,
     JsonPredictions,
@@ -61,7 +61,7 @@ def find_groups(
         return None, watch_folders(named, interval_s=interval_s)
     if not named and not reads_stdin:
         raise UsageError("no images: name files or folders, or give - and paths on standard input")
-    first = gather_images(named)
+    first = collect_images(named)
     if not reads_stdin:
         if not first.paths:
             passed_over = f" ({count(first.others, 'other file')} passed over)" if first.others else ""
@@ -70,14 +70,14 @@ def find_groups(
     if sys.stdin is None:
         raise UsageError("standard input is closed; name the images instead")
     if sys.stdin.isatty():
-        say("reading paths from the terminal, one a line; Ctrl-D ends them", style="dim")
+        say("reading paths from the terminal, one per line; Ctrl-D ends them", style="dim")
     return None, chain([first], read_paths(sys.stdin.buffer, separator=b"\0" if null else b"\n"))
 
 
 def predict_groups(
     classifier: Classifier, groups: Iterable[Images], run: Run, *, batch_size: int, top: int, threshold: float | None
 ) -> Iterator[Prediction]:
-    """The predictions of one group after the other; standard output is flushed after each, for whoever reads along."""
+    """The predictions of one group after the other; standard output is flushed after each group."""
     for group in groups:
         run.note(group)
         yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold)
@@ -87,7 +87,7 @@ def predict_groups(
 def open_writers(
     stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
 ) -> list[Predictions]:
-    """Who is told each answer: CSV, JSON, JSON line by line, or text."""
+    """The writers that get each prediction: CSV, JSON, JSON line by line, or text."""
     manifest = classifier.bundle.manifest
     top = min(top, len(manifest.labels))
     writers: list[Predictions] = []

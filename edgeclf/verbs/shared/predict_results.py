@@ -43,7 +43,7 @@ def open_and_predict_stream(
     at_a_time: int | None,
     **how: Any,
 ) -> None:
-    """Opens the bundle and answers the frames at `place`."""
+    """Opens the bundle and predicts the frames at `place`."""
     from edgeclf.verbs.shared.predict_stream import StreamOptions, predict_stream
     from edgeclf.video.sources import find_source
     from edgeclf_runtime.classifier import Classifier
@@ -74,7 +74,7 @@ def next_step_of(classifier: Classifier, proof: Proof | None) -> str | None:
 
 
 def close_run(totals: Totals, csv: str | None, *, next_step: str | None, forgiving: bool) -> None:
-    """The last lines, what to type next, and exit code 3 for what can't be read."""
+    """The last lines, what to type next, and exit code 3 for images that can't be read."""
     images = count(totals.images, "image")
     if totals.images > 1 or totals.others:
         say(images, style="dim")
@@ -85,7 +85,7 @@ def close_run(totals: Totals, csv: str | None, *, next_step: str | None, forgivi
     if forgiving or not (totals.errors or totals.empty_folders):
         return
     if totals.images + totals.empty_folders == 1:
-        raise typer.Exit(DataError.exit_code)  # its own line said it all
+        raise typer.Exit(DataError.exit_code)  # its own line is enough
     faults = [f"{totals.errors} of {images} could not be read"] if totals.errors else []
     if totals.empty_folders:
         faults.append(f"{count(totals.empty_folders, 'folder')} held no image")

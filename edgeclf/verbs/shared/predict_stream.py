@@ -1,4 +1,4 @@
-"""`edgeclf predict --source`: the frames of a video, camera or URL, answered as they come."""
+"""`edgeclf predict --source`: the frames of a video, camera or URL, predicted as they come."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import DataError, EdgeclfError
 
 _SHOWN_EVERY_S = 0.5
-_SAID_EVERY_S = 5.0  # where answers scroll by on the same terminal
+_REPORTED_EVERY_S = 5.0  # where predictions scroll by on the same terminal
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How frames are taken and answered: see `edgeclf predict --help`."""
+    """How frames are taken and predicted: see `edgeclf predict --help`."""
 
     newest: bool
     every: int
@@ -37,7 +37,7 @@ class StreamOptions:
 
 
 def predict_stream(classifier: Classifier, source: StreamSource, options: StreamOptions) -> None:
-    """Answers a stream to its end and says how fast. Raises DataError where it breaks off; what was answered stays."""
+    """Predicts a stream to its end and reports the pace. Raises DataError where it breaks off."""
     with ExitStack() as stack:
         video = Video(source, every=options.every, timeout_s=options.timeout_s, plays=options.newest)
         writers = _writers(stack, classifier, options)
@@ -53,8 +53,8 @@ def predict_stream(classifier: Classifier, source: StreamSource, options: Stream
             threshold=options.threshold,
         )
         try:
-            for answered in _shown(frames, pace, feed, video):
-                _write(answered, writers, options)
+            for predicted in _shown(frames, pace, feed, video):
+                _write(predicted, writers, options)
         except KeyboardInterrupt:
             if not source.live:
                 raise
@@ -82,14 +82,14 @@ def _writers(stack: ExitStack, classifier: Classifier, options: StreamOptions) -
     return writers
 
 
-def _write(answered: PredictedFrame, writers: list[Predictions], options: StreamOptions) -> None:
-    prediction = answered.prediction
+def _write(predicted: PredictedFrame, writers: list[Predictions], options: StreamOptions) -> None:
+    prediction = predicted.prediction
     if prediction.error is not None:
         say(f"edgeclf: {prediction.source}: {prediction.error}", style="red")
     for writer in writers:
         writer.write(prediction)
     if options.as_json:
-        print_frame(answered)
+        print_frame(predicted)
 
 
 def _shown(
@@ -99,9 +99,9 @@ def _shown(
     scrolls = sys.stdout.isatty()
     with Bars(disable=scrolls) as progress:
         due = time.monotonic() + _SHOWN_EVERY_S
-        for answered in frames:
-            pace.note(answered)
-            yield answered
+        for predicted in frames:
+            pace.note(predicted)
+            yield predicted
             now = time.monotonic()
             if now < due:
                 continue
@@ -110,7 +110,7 @@ def _shown(
                 say(sentence, style="dim")
             else:
                 progress.step(sentence)
-            due = now + (_SAID_EVERY_S if scrolls else _SHOWN_EVERY_S)
+            due = now + (_REPORTED_EVERY_S if scrolls else _SHOWN_EVERY_S)
 
 
 def _close(totals: StreamTotals, writers: list[Predictions], options: StreamOptions) -> None:

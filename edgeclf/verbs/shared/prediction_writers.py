@@ -94,7 +94,7 @@ class TextPredictions:
 
 
 class JsonPredictions:
-    """One document, written as the answers come, so that memory stays flat: `finished` at its end is false if cut."""
+    """One document, written as predictions come, so that memory stays flat: `finished` at its end is false if cut."""
 
     def __init__(self, header: Mapping[str, Any]) -> None:
         self._comma = ""
@@ -120,7 +120,7 @@ class JsonLinePredictions:
 
 
 class CsvPredictions:
-    """One row an image: the answer, the best classes with their scores, and what went wrong."""
+    """One row an image: the prediction, the best classes with their scores, and what went wrong."""
 
     def __init__(self, file: TextIO, top: int, *, header: bool = True) -> None:
         self._top = top
@@ -170,17 +170,17 @@ def csv_predictions(place: str, top: int, *, append: bool, force: bool) -> Itera
         raise UsageError(f"{place} exists; give --force to replace it, or another --csv file")
     else:
         with writing(Path(place), force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-            answers = CsvPredictions(file, top)
+            writer = CsvPredictions(file, top)
             try:
-                yield answers
+                yield writer
             except BaseException:
                 file.flush()
-                _keep_rows(draft, Path(place), answers.rows)
+                _keep_rows(draft, Path(place), writer.rows)
                 raise
 
 
 def _keep_rows(draft: Path, path: Path, rows: int) -> None:
-    """What was predicted before an interruption, under another name: a file of the asked name is whole, always."""
+    """What was predicted before an interruption, under another name: a file of the given name is whole, always."""
     if not rows:
         return
     kept = path.with_name(f"{path.stem}.interrupted{path.suffix}")
@@ -199,5 +199,5 @@ def _appended(path: Path, top: int) -> Iterator[CsvPredictions]:
         file.seek(0)
         found = file.readline().rstrip("\n")
         if found and found != expected:
-            raise UsageError(f"{path} has other columns than this run gives; name another --csv file")
+            raise UsageError(f"{path} has other columns than these predictions; name another --csv file")
         yield CsvPredictions(file, top, header=not found)

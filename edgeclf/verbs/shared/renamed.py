@@ -36,14 +36,14 @@ class Verb(TyperCommand):
 
 
 def with_new_names(verb: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments with the new name in place of each old one, which is said on stderr."""
+    """The arguments with the new name in place of each old one, with a notice on stderr."""
     renamed = RENAMED.get(verb, {})
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return [_new_word(word, renamed) for word in arguments[:end]] + list(arguments[end:])
 
 
 def new_name(verb: str, name: str) -> str:
-    """The name that an option of a config file has now; the old one is said on stderr."""
+    """The name that an option of a config file has now; with a notice on stderr for the old one."""
     new = RENAMED.get(verb, {}).get(name.replace("_", "-"))
     if new is None:
         return name

@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import UsageError
 if TYPE_CHECKING:
     from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
-_UNKNOWN = "for FILE.onnx or your own --weights"  # those of others say how their images are prepared
+_UNKNOWN = "for FILE.onnx or your own --weights"  # the weights of others state how their images are prepared
 Layout = Literal["bundle", "triton"]
 InputForm = Literal["uint8-nhwc", "float-nchw"]
 ChannelOrder = Literal["rgb", "bgr"]

@@ -1,4 +1,4 @@
-"""What `edgeclf train` says around a run: what can't be changed, how an interrupted one goes on, what came out."""
+"""What `edgeclf train` prints around a run: what can't be changed, how to continue it, what came out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OPTIONS = {
 
 
 def folder_of(model: str | None, weights: str, strategy: str, fraction: str | None, name: str | None) -> Path:
-    """Where a new run or learning curve goes. Raises UsageError for what can't name one."""
+    """Where a new run or learning curve goes. Raises UsageError for a name that is not valid."""
     from edgeclf.training.from_paths import RUNS, default_folder
     from edgeclf.training.learning_curve.curve import BASELINE
 
@@ -46,7 +46,7 @@ def folder_of(model: str | None, weights: str, strategy: str, fraction: str | No
 
 
 def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) -> None:
-    """Raises UsageError where an option beside --resume or --finish would change the run: it goes on as it began.
+    """Raises UsageError where an option beside --resume or --finish would change the run: it continues as it began.
 
     `own`: options that only some strategies know, and --fraction.
     """
@@ -70,7 +70,7 @@ def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) ->
 
 
 def watched(work: Callable[[Progress], Trained], folder: Path, *, as_json: bool) -> None:
-    """Runs a training with its progress on stderr, then shows what came out; the first of several processes speaks."""
+    """Runs a training with its progress on stderr, then shows what came out; the first of several processes prints."""
     from edgeclf.training.distributed import this_process
 
     is_first = this_process().is_first

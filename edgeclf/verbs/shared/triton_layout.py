@@ -26,7 +26,7 @@ def check_layout(layout: Layout, options: ExportOptions) -> None:
 
 
 def lay_out(layout: Layout, made: Sequence[Exported], options: ExportOptions) -> list[Path]:
-    """The bundles as models in the Triton repository beside them, if that is asked for."""
+    """The bundles as models in the Triton repository beside them, with --layout triton."""
     from edgeclf_export.targets.triton import write_model
     from edgeclf_runtime.bundle.bundle import Bundle
 

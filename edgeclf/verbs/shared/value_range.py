@@ -19,7 +19,7 @@ Window = Annotated[
 
 
 def value_range_of(bit_depth: int | None, window: str | None) -> tuple[float, float] | None:
-    """The stored values that become black and white. Raises UsageError for what can't be meant."""
+    """The stored values that become black and white. Raises UsageError for values that are not valid."""
     if bit_depth is not None and window is not None:
         raise UsageError("give either --bit-depth or --window, not both")
     if window is not None:
@@ -34,7 +34,7 @@ def value_range_of(bit_depth: int | None, window: str | None) -> tuple[float, fl
 
 
 def options_for(value_range: tuple[float, float] | None) -> str:
-    """What to type for it, with a blank in front; nothing for all bits of a file."""
+    """The option for it, with a blank in front; empty for all bits of a file."""
     if value_range is None:
         return ""
     low, high = value_range

@@ -12,6 +12,7 @@ from edgeclf.baselines import kernel_svm
 from edgeclf.baselines.baseline import PIXELS, Baseline, BaselineOptions, make_baseline
 from edgeclf.baselines.kernel_svm import cross_validate, fit_svm
 from edgeclf.data.split import open_data
+from edgeclf.listing import list_folder
 from edgeclf_runtime.backends import hog as runtime_hog
 from edgeclf_runtime.backends.hog import grey_levels, hog
 from edgeclf_runtime.bundle.bundle import Bundle, pack
@@ -81,6 +82,12 @@ def test_the_test_split_is_counted_and_used_once(made: Baseline) -> None:
     assert (made.test_use.number, made.test_use.images) == (1, made.test_images)
     assert made.test_interval is not None
     assert len(made.fold_accuracies) == 5
+
+
+def test_runs_lists_the_accuracy_on_test_images(made: Baseline, data: DataSplit) -> None:
+    (listed,) = list_folder(made.path.parent)
+    assert listed.top1 == made.test_accuracy
+    assert listed.measured_on == f"{made.test_images} test images of {data.name}"
 
 
 def test_folds_shrink_with_the_smallest_class_and_vanish_with_a_single_image(data: DataSplit) -> None:

@@ -164,6 +164,14 @@ def test_stats_without_splits_warn(edgeclf: Edgeclf, folder: Path) -> None:
     assert "includes the images to be tested on" in edgeclf("data", "stats", folder).err
 
 
+def test_stats_leave_an_unusable_image_out_with_a_warning_and_stop_with_strict(edgeclf: Edgeclf, folder: Path) -> None:
+    (folder / "cat" / "000.png").write_text("no image")
+    shown = edgeclf("data", "stats", folder)
+    assert shown.code == 0 and "warning: 1 of 26 images can't be used: cat/000.png (" in shown.err
+    refused = edgeclf("data", "stats", folder, "--strict")
+    assert refused.code == 3 and "without --strict they are left out" in only_line(refused.err)
+
+
 def test_fetch_lists_what_there_is(edgeclf: Edgeclf) -> None:
     listed = edgeclf("data", "fetch")
     assert listed.code == 0 and "photo-patches" in listed.out and "flowers102" in listed.out

@@ -58,10 +58,19 @@ def test_a_large_image_weighs_as_much_as_a_small_one(make_folder: MakeFolder) ->
     assert found.grey_share == 1
 
 
-def test_an_unreadable_image_is_named(make_folder: MakeFolder) -> None:
+def test_an_unusable_image_is_left_out_and_named_unless_strict_or_there_are_too_many(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 2, "dog": 2})
-    (root / "dog" / "000.png").write_text("not an image")
-    with pytest.raises(DataError, match=r"dog/000\.png: not an image of a known format.*data check"):
+    whole = measured(root)
+    (root / "dog" / "000.png").write_text("no image")
+    found = measured(root)
+    (bad,) = found.left_out
+    assert bad.path == "dog/000.png" and "not an image of a known format" in bad.error
+    assert (found.images, found.counts) == (3, {"cat": 2, "dog": 1}) and found.mean != whole.mean
+    with pytest.raises(DataError, match=r"1 of 4 images can't be used: dog/000\.png .*without --strict"):
+        measure(read_dataset(root), strict=True)
+    for name in ("000.png", "001.png"):
+        (root / "cat" / name).write_text("no image")
+    with pytest.raises(DataError, match="3 of 4 images can't be used"):
         measured(root)
 
 

@@ -74,7 +74,7 @@ def _doctor(found: doctor.Diagnosis, monkeypatch: pytest.MonkeyPatch) -> int:
     return cli.run(["doctor"])
 
 
-def test_the_table_says_what_is_wrong_and_how_to_mend_it(
+def test_the_table_says_what_is_wrong_and_how_to_fix_it(
     diagnosis: doctor.Diagnosis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _doctor(diagnosis, monkeypatch) == 0
@@ -93,7 +93,7 @@ def test_the_table_says_what_is_wrong_and_how_to_mend_it(
         assert words in shown
 
 
-def test_a_jetson_shows_its_power_as_the_readme_says(
+def test_a_jetson_shows_its_power_as_in_the_readme(
     diagnosis: doctor.Diagnosis, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clocks = (Clock("cpu", 729.6, 1344.0), Clock("gpu", 306.0, 918.0))
@@ -152,7 +152,7 @@ def _state(probe: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch, versio
     return doctor._backend_state(BACKENDS["onnx"], probe)
 
 
-def test_states_follow_from_what_an_engine_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_follow_from_what_an_engine_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _state(None, monkeypatch, None).state == "missing"
     old = _state({"version": "1.9.1", "devices": ["cpu"]}, monkeypatch, "1.9.1")
     assert (old.state, old.advice) == ("too old", "pip install --upgrade 'onnxruntime>=1.18'")
@@ -161,7 +161,7 @@ def test_states_follow_from_what_an_engine_says(monkeypatch: pytest.MonkeyPatch)
     assert _state({"version": "1.20.0", "devices": ["cpu"]}, monkeypatch, None).version == "1.20.0"
 
 
-def test_a_cuda_build_without_a_driver_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_build_without_a_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "nvidia_driver", lambda: None)
     assert "no NVIDIA driver" in _state({"devices": ["cpu", "cuda"]}, monkeypatch, "1.20.0").detail
 

@@ -25,11 +25,11 @@ def bundle(tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Eight pictures and a file that is none."""
+    """Eight images and a file that is none."""
     (tmp_path / "photos").mkdir()
     for number, image in enumerate(tiny.pictures()):
         image.save(tmp_path / f"photos/{number}.png")
-    (tmp_path / "photos/broken.png").write_bytes(b"no picture")
+    (tmp_path / "photos/broken.png").write_bytes(b"no image")
     return tmp_path / "photos"
 
 
@@ -54,7 +54,7 @@ def column(values: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", ["bytes", "path"])
-def test_a_batch_gets_the_answers_of_the_plain_run(name: str, bundle: Bundle, photos: Path) -> None:
+def test_a_batch_gets_the_predictions_of_the_plain_run(name: str, bundle: Bundle, photos: Path) -> None:
     files = sorted(photos.iterdir())
     batch = {"path": np.array(list(map(str, files))), "key": np.arange(len(files))}
     if name == "bytes":
@@ -93,8 +93,10 @@ def test_a_batch_without_images_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_cell_that_is_no_image_costs_its_own_row(bundle: Bundle, photos: Path) -> None:
-    picture = str(photos / "0.png")
-    rows = ClassifyWithBundle(str(bundle.path))({"path": column([str(photos), picture, None, "nowhere.png", picture])})
+    image_path = str(photos / "0.png")
+    rows = ClassifyWithBundle(str(bundle.path))(
+        {"path": column([str(photos), image_path, None, "nowhere.png", image_path])}
+    )
     assert [label != "" for label in rows["label"]] == [False, True, False, False, True]
     assert list(rows["error"]) == [
         "a folder, not an image",
@@ -106,7 +108,7 @@ def test_a_cell_that_is_no_image_costs_its_own_row(bundle: Bundle, photos: Path)
 
 
 @pytest.mark.parametrize("how", [{"top": 0}, {"batch_size": 0}, {"threshold": 7.0}])
-def test_what_can_not_be_meant_is_said_before_the_first_batch(how: dict[str, Any], bundle: Bundle) -> None:
+def test_invalid_options_are_refused_before_the_first_batch(how: dict[str, Any], bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="found"):
         ClassifyWithBundle(str(bundle.path), **how)
 

@@ -27,7 +27,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -46,19 +46,19 @@ class Running:
     model: str
     errors: Path
 
-    def ask(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def send(self, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """GET, or POST of `body`; a header's name is written with _ for -."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request("GET" if body is None else "POST", path, body, named)
             found = connection.getresponse()
-            return Answer(found.status, {k.lower(): v for k, v in found.getheaders()}, found.read())
+            return Reply(found.status, {k.lower(): v for k, v in found.getheaders()}, found.read())
         finally:
             connection.close()
 
-    def infer(self, batch: NDArray[np.uint8], **more: Any) -> Answer:
-        return self.ask(f"/v2/models/{self.model}/infer", tensor_request(batch, **more))
+    def infer(self, batch: NDArray[np.uint8], **more: Any) -> Reply:
+        return self.send(f"/v2/models/{self.model}/infer", tensor_request(batch, **more))
 
     def raw(self, data: bytes, *, ends: bool = True) -> bytes:
         """All that comes back for bytes that may be no HTTP."""

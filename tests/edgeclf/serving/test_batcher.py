@@ -17,7 +17,7 @@ Array = NDArray[np.generic]
 
 
 class Engine:
-    """Gives its input times 2 as floats. Holds the first batch until it is told to go on."""
+    """Gives its input times 2 as floats. Holds the first batch until it is released."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -61,7 +61,7 @@ def rows(*values: int) -> Array:
     return np.array(values, dtype=np.int32)[:, np.newaxis]
 
 
-def answers(futures: list[Future[NDArray[np.float32]]]) -> list[list[float]]:
+def results(futures: list[Future[NDArray[np.float32]]]) -> list[list[float]]:
     return [future.result(30).ravel().tolist() for future in futures]
 
 
@@ -72,7 +72,7 @@ def test_what_waits_while_the_engine_works_goes_together_and_in_order(make: Make
     assert engine.begun.wait(30)
     futures += [batcher.submit(rows(number)) for number in range(1, 10)]
     engine.go.set()
-    assert answers(futures) == [[2.0 * number] for number in range(10)]
+    assert results(futures) == [[2.0 * number] for number in range(10)]
     assert engine.batches == [1, 4, 4, 1]
 
 
@@ -83,7 +83,7 @@ def test_a_request_is_never_split(make: Make) -> None:
     assert engine.begun.wait(30)
     futures += [batcher.submit(rows(1, 2, 3)), batcher.submit(rows(4, 5)), batcher.submit(rows(6, 7))]
     engine.go.set()
-    assert answers(futures) == [[0], [2, 4, 6], [8, 10], [12, 14]]
+    assert results(futures) == [[0], [2, 4, 6], [8, 10], [12, 14]]
     assert engine.batches == [1, 3, 4]
 
 
@@ -101,20 +101,20 @@ def test_other_shapes_go_apart(make: Make) -> None:
 def test_the_first_waits_for_others_only_so_long(make: Make) -> None:
     engine = Engine()
     engine.go.set()
-    assert answers([make(engine, max_delay_s=0.05).submit(rows(1))]) == [[2.0]]
+    assert results([make(engine, max_delay_s=0.05).submit(rows(1))]) == [[2.0]]
     full = make(engine, max_batch=2, max_delay_s=10.0)
-    assert answers([full.submit(rows(1)), full.submit(rows(2))]) == [[2.0], [4.0]]  # full: the delay is cut short
+    assert results([full.submit(rows(1)), full.submit(rows(2))]) == [[2.0], [4.0]]  # full: the delay is cut short
     assert engine.batches == [1, 2]
 
 
 def test_nobody_waits_where_no_other_request_is_under_way(make: Make) -> None:
     engine = Engine()
     engine.go.set()
-    answer = make(engine, max_delay_s=10.0, expected=1).submit(rows(1))
-    assert answer.result(timeout=8).tolist() == [[2.0]]
+    result_later = make(engine, max_delay_s=10.0, expected=1).submit(rows(1))
+    assert result_later.result(timeout=8).tolist() == [[2.0]]
 
 
-def test_a_fault_reaches_its_batch_and_the_next_one_is_answered(make: Make) -> None:
+def test_a_fault_reaches_its_batch_and_the_next_one_is_predicted(make: Make) -> None:
     def engine(batch: Array) -> NDArray[np.float32]:
         if batch[0, 0] == 13:
             raise RuntimeError("no luck")
@@ -123,7 +123,7 @@ def test_a_fault_reaches_its_batch_and_the_next_one_is_answered(make: Make) -> N
     batcher = make(engine)
     with pytest.raises(BackendError, match="the engine failed: RuntimeError: no luck"):
         batcher.submit(rows(13)).result(30)
-    assert answers([batcher.submit(rows(1))]) == [[1.0]]
+    assert results([batcher.submit(rows(1))]) == [[1.0]]
 
 
 def test_what_is_cancelled_in_time_costs_nothing(make: Make) -> None:
@@ -134,14 +134,14 @@ def test_what_is_cancelled_in_time_costs_nothing(make: Make) -> None:
     unwanted, wanted = batcher.submit(rows(1)), batcher.submit(rows(2))
     assert unwanted.cancel()
     engine.go.set()
-    assert answers([first, wanted]) == [[0.0], [4.0]]
+    assert results([first, wanted]) == [[0.0], [4.0]]
     assert engine.batches == [1, 1]
 
 
-def test_closing_answers_what_was_submitted() -> None:
+def test_closing_finishes_what_was_submitted() -> None:
     engine = Engine()
     batcher = batcher_of(engine, 2, 0.0, 100)
     futures = [batcher.submit(rows(number)) for number in range(5)]
     engine.go.set()
     batcher.close()
-    assert answers(futures) == [[2.0 * number] for number in range(5)]
+    assert results(futures) == [[2.0 * number] for number in range(5)]

@@ -85,7 +85,7 @@ def test_floats_come_as_they_were_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, message",
     [
         (b"", "no JSON"),
         (b"\xff\xfe\x00", "no JSON"),
@@ -129,10 +129,10 @@ def test_floats_come_as_they_were_sent(tmp_path: Path) -> None:
         (request(parameters={"binary_data_size": 192}), f"needs the header {HEADER_LENGTH}"),
     ],
 )
-def test_what_the_model_does_not_take_is_said_in_a_sentence(body: Any, said: str, manifest: Manifest) -> None:
+def test_what_the_model_does_not_take_is_refused_in_a_sentence(body: Any, message: str, manifest: Manifest) -> None:
     with pytest.raises(UsageError) as error:
         parse(body, manifest)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value)) < 400
 
 
@@ -160,21 +160,21 @@ def test_a_huge_text_among_numbers_makes_no_huge_array(manifest: Manifest) -> No
     tracemalloc.stop()
 
 
-def test_spoiled_requests_are_parsed_or_refused_and_nothing_else(manifest: Manifest) -> None:
+def test_corrupted_requests_are_parsed_or_refused_and_nothing_else(manifest: Manifest) -> None:
     random = np.random.default_rng(0)
     whole = json.dumps({"id": "a", **request(), "outputs": [{"name": "logits"}]}).encode()
     for _ in range(2000):
-        spoiled = bytearray(whole)
+        corrupted = bytearray(whole)
         for place in random.integers(0, len(whole), random.integers(1, 6)):
-            spoiled[place] = random.integers(0, 256)
+            corrupted[place] = random.integers(0, 256)
         length = None if random.random() < 0.5 else str(random.integers(0, len(whole)))
         try:
-            assert parse_request(bytes(spoiled), length, manifest, 4).batch.shape == (1, 8, 8, 3)
+            assert parse_request(bytes(corrupted), length, manifest, 4).batch.shape == (1, 8, 8, 3)
         except UsageError:
             continue
 
 
-def test_answers_carry_the_id_and_the_outputs(manifest: Manifest) -> None:
+def test_responses_carry_the_id_and_the_outputs(manifest: Manifest) -> None:
     outputs = np.array([[0.1, -2.5, 3e-8]], dtype=np.float32)
     text, headers = render_response("tiny", manifest, InferRequest(outputs, "\ud800\n", False), outputs)
     found = json.loads(text)
@@ -184,7 +184,7 @@ def test_answers_carry_the_id_and_the_outputs(manifest: Manifest) -> None:
     assert found["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [1, 3]}]
 
 
-def test_binary_answers_lie_behind_their_json(manifest: Manifest) -> None:
+def test_binary_outputs_come_after_their_json(manifest: Manifest) -> None:
     outputs = np.array([[0.1, -2.5, 3e-8]], dtype=np.float32)
     body, headers = render_response("tiny", manifest, InferRequest(outputs, None, True), outputs)
     length = int(headers[HEADER_LENGTH])
@@ -194,16 +194,16 @@ def test_binary_answers_lie_behind_their_json(manifest: Manifest) -> None:
 
 
 @pytest.mark.parametrize("where", ["request", "output"])
-def test_either_place_asks_for_a_binary_answer(where: str, manifest: Manifest) -> None:
-    asked = request()
+def test_either_place_requests_a_binary_response(where: str, manifest: Manifest) -> None:
+    body = request()
     if where == "request":
-        asked["parameters"] = {"binary_data_output": True}
+        body["parameters"] = {"binary_data_output": True}
     else:
-        asked["outputs"] = [{"name": "logits", "parameters": {"binary_data": True}}]
-    assert parse(asked, manifest).binary_output
+        body["outputs"] = [{"name": "logits", "parameters": {"binary_data": True}}]
+    assert parse(body, manifest).binary_output
 
 
-def test_numbers_that_are_none_are_an_error_of_the_engine(manifest: Manifest) -> None:
+def test_outputs_that_are_not_finite_are_an_error_of_the_engine(manifest: Manifest) -> None:
     outputs = np.array([[np.nan, 0, 0]], dtype=np.float32)
     with pytest.raises(BackendError, match="NaN or infinite"):
         render_response("tiny", manifest, InferRequest(outputs, None, False), outputs)

@@ -24,7 +24,7 @@ LIMITS = ("--max-megabytes", "0.2", "--max-queue", "64", "--timeout", "20", "--m
 
 
 class Load:
-    """Kinds of requests, each with the check of its answer. Connections are kept, as clients do."""
+    """Kinds of requests, each with the check of its response. Connections are kept, as clients do."""
 
     def __init__(self, running: Any, bundle: Bundle) -> None:
         self._running = running
@@ -49,24 +49,24 @@ class Load:
         kind(number)
         self.found[kind.__name__] += 1
 
-    def ask(self, path: str, body: bytes) -> tuple[int, Any]:
-        """Asks again where the service is full, as it says."""
+    def send(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Sends again where the service is full, as it advises."""
         while True:
             connection = getattr(self._local, "connection", None)
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self._running.port, timeout=60)
                 self._local.connection = connection
             connection.request("POST", path, body)
-            answer = connection.getresponse()
-            found = answer.status, json.loads(answer.read())
+            response = connection.getresponse()
+            found = response.status, json.loads(response.read())
             if found[0] != 503:
                 return found
-            assert answer.headers["Retry-After"] == "1"
+            assert response.headers["Retry-After"] == "1"
             self.found["full"] += 1
             threading.Event().wait(0.05)
 
     def image(self, number: int) -> None:
-        status, found = self.ask(f"/predict?name={number}", self._images[number % 8])
+        status, found = self.send(f"/predict?name={number}", self._images[number % 8])
         prediction = found["prediction"]
         assert (status, prediction["source"], prediction["label"]) == (200, str(number), self._labels[number % 8])
 
@@ -74,7 +74,7 @@ class Load:
         batch = tiny.random_pixels(1 + number % 8, seed=number)
         tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(batch.shape), "data": batch.tolist()}
         body = json.dumps({"id": str(number), "inputs": [tensor]}).encode()
-        status, found = self.ask(f"/v2/models/{self._running.model}/infer", body)
+        status, found = self.send(f"/v2/models/{self._running.model}/infer", body)
         assert (status, found["id"]) == (200, str(number))
         logits = np.reshape(found["outputs"][0]["data"], (len(batch), 3))
         assert np.allclose(logits, tiny.reference_logits("reference", batch), atol=1e-3)
@@ -82,21 +82,23 @@ class Load:
     def no_image(self, number: int) -> None:
         image = bytearray(self._images[number % 8])
         image[:8] = np.random.default_rng(number).bytes(8)
-        assert self.ask("/predict", bytes(image))[0] == 400
+        assert self.send("/predict", bytes(image))[0] == 400
 
     def no_json(self, number: int) -> None:
         body = np.random.default_rng(number).bytes(1 + number % 3000)
-        assert self.ask(f"/v2/models/{self._running.model}/infer", body)[0] == 400
+        assert self.send(f"/v2/models/{self._running.model}/infer", body)[0] == 400
 
     def oversized(self, number: int) -> None:
-        assert self.ask("/predict", bytes(200_001 + number % 300_000))[0] == 413
+        assert self.send("/predict", bytes(200_001 + number % 300_000))[0] == 413
         self._local.connection.close()
 
     def cut(self, number: int) -> None:
         """A client that leaves in the midst of its body, or sends what is no HTTP."""
         half = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345"
-        answer = self._running.raw(half if number % 16 < 8 else np.random.default_rng(number).bytes(200) + b"\r\n\r\n")
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        response = self._running.raw(
+            half if number % 16 < 8 else np.random.default_rng(number).bytes(200) + b"\r\n\r\n"
+        )
+        assert response == b"" or response.startswith(b"HTTP/1.1 4")
 
 
 def press(load: Load, numbers: range, clients: int) -> None:
@@ -105,13 +107,13 @@ def press(load: Load, numbers: range, clients: int) -> None:
             pass
 
 
-def test_hundreds_of_requests_at_once_each_get_their_own_answer(bundle: Bundle, start: Start) -> None:
+def test_hundreds_of_requests_at_once_each_get_their_own_response(bundle: Bundle, start: Start) -> None:
     running = start(bundle, *LIMITS)
     load = Load(running, bundle)
     press(load, range(400), clients=24)
     assert sum(load.found.values()) - load.found["full"] == 400
     assert running.process.poll() is None
-    lines = running.ask("/metrics").body.decode().splitlines()
+    lines = running.send("/metrics").body.decode().splitlines()
     assert "edgeclf_waiting_requests 0.0" in lines
     for endpoint in ("predict", "infer"):
         assert f'edgeclf_requests_total{{endpoint="{endpoint}",status="200"}} 100.0' in lines
@@ -142,12 +144,12 @@ def test_thousands_of_requests_with_slow_clients_among_them_leave_memory_flat(bu
     assert running.stop() == 0
 
 
-def test_a_full_service_says_when_to_come_back(bundle: Bundle, start: Start) -> None:
+def test_a_full_service_says_when_to_try_again(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--max-queue", "1")
     image = tiny.encoded(tiny.pictures(1)[0].resize((5000, 5000)))  # takes its time to decode
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: running.ask("/predict", image), range(8)))
-    statuses = Counter(answer.status for answer in answers)
+        responses = list(pool.map(lambda number: running.send("/predict", image), range(8)))
+    statuses = Counter(response.status for response in responses)
     assert set(statuses) == {200, 503} and sum(statuses.values()) == 8
-    assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status == 503)
-    assert running.ask("/predict", image).status == 200
+    assert all(response.headers["retry-after"] == "1" for response in responses if response.status == 503)
+    assert running.send("/predict", image).status == 200

@@ -1,4 +1,4 @@
-"""`edgeclf serve` in a process of its own: what it answers, what it refuses, and that it lives on."""
+"""`edgeclf serve` in a process of its own: its responses, what it refuses, and that it lives on."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ Start = Callable[..., Any]
 HOSTILE = ('"</script>\\', "\x1b[31mred\n", "\u202e\ud7ffwörter")
 
 
-def picture(number: int = 0) -> bytes:
+def image_file(number: int = 0) -> bytes:
     return tiny.encoded(tiny.pictures()[number], "PNG")
 
 
-def test_an_image_gets_what_predict_says(bundle: Bundle, start: Start) -> None:
+def test_an_image_gets_the_prediction_of_predict(bundle: Bundle, start: Start) -> None:
     running = start(bundle)
     with Classifier.open(bundle) as classifier:
-        wanted = list(classifier.predict([picture(number) for number in range(8)], top=2))
+        wanted = list(classifier.predict([image_file(number) for number in range(8)], top=2))
     for number, prediction in enumerate(wanted):
-        found = running.ask(f"/predict?top=2&name=p{number}", picture(number)).json
+        found = running.send(f"/predict?top=2&name=p{number}", image_file(number)).json
         assert (found["schema"], found["verb"]) == (1, "predict")
         assert found["prediction"]["source"] == f"p{number}"
         assert found["prediction"]["label"] == prediction.label
@@ -50,15 +50,15 @@ def test_an_image_gets_what_predict_says(bundle: Bundle, start: Start) -> None:
         )
 
 
-def test_the_protocol_is_spoken(bundle: Bundle, start: Start) -> None:
+def test_the_protocol_is_served(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--name", "tiny-1")
     model = "/v2/models/tiny-1"
-    assert running.ask("/v2").json["extensions"] == ["binary_tensor_data"]
-    assert running.ask("/v2/").json == running.ask("/v2").json
-    assert running.ask("/v2/health/live").json == {"live": True}
-    assert running.ask("/v2/health/ready").json == {"ready": True}
-    assert running.ask(f"{model}/ready").json == {"name": "tiny-1", "ready": True}
-    assert running.ask(f"{model}/versions/1").json["platform"] == "edgeclf_reference"
+    assert running.send("/v2").json["extensions"] == ["binary_tensor_data"]
+    assert running.send("/v2/").json == running.send("/v2").json
+    assert running.send("/v2/health/live").json == {"live": True}
+    assert running.send("/v2/health/ready").json == {"ready": True}
+    assert running.send(f"{model}/ready").json == {"name": "tiny-1", "ready": True}
+    assert running.send(f"{model}/versions/1").json["platform"] == "edgeclf_reference"
     batch = tiny.random_pixels(3)
     wanted = tiny.reference_logits("reference", batch)
     found = running.infer(batch, id="7").json
@@ -66,7 +66,7 @@ def test_the_protocol_is_spoken(bundle: Bundle, start: Start) -> None:
     assert np.allclose(np.reshape(found["outputs"][0]["data"], (3, 3)), wanted, atol=1e-4)
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": [3, 8, 8, 3], "parameters": {"binary_data_size": 576}}
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    raw = running.ask(f"{model}/infer", text + batch.tobytes(), Inference_Header_Content_Length=str(len(text)))
+    raw = running.send(f"{model}/infer", text + batch.tobytes(), Inference_Header_Content_Length=str(len(text)))
     length = int(raw.headers["inference-header-content-length"])
     assert np.allclose(np.frombuffer(raw.body[length:], "<f4").reshape(3, 3), wanted, atol=1e-4)
 
@@ -79,33 +79,33 @@ def test_other_engines_and_fixed_batches_serve_too(target: str, fixed: str | int
     assert np.allclose(np.reshape(found, (4, 3)), tiny.reference_logits(target, batch), atol=1e-4)
 
 
-def test_what_can_not_be_answered_gets_a_sentence_and_the_service_lives_on(bundle: Bundle, start: Start) -> None:
+def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--max-megabytes", "0.1", "--max-megapixels", "0.1", "--max-batch", "4")
     infer = f"/v2/models/{running.model}/infer"
     large = tiny.encoded(tiny.pictures(1)[0].resize((400, 300)), quality=5)
     form = {"Content_Type": "multipart/form-data; boundary=x"}
-    asked = [
-        (400, "not an image of a known format", running.ask("/predict", b"no image")),
-        (400, "the file is empty", running.ask("/predict", b"")),
-        (400, "damaged image", running.ask("/predict", picture()[:-60])),
-        (400, "0.12 megapixels, over the limit", running.ask("/predict", large)),
-        (400, "top is a number", running.ask("/predict?top=0", picture())),
-        (400, "top is a number", running.ask("/predict?top=%C2%B2", picture())),
-        (413, "wanted a body of at most 0.1 MB", running.ask("/predict", bytes(200_000))),
-        (413, "wanted a body of at most 0.1 MB", running.ask(infer, bytes(200_000))),
-        (415, "wanted the image file itself", running.ask("/predict", picture(), **form)),
+    refused_requests = [
+        (400, "not an image of a known format", running.send("/predict", b"no image")),
+        (400, "the file is empty", running.send("/predict", b"")),
+        (400, "damaged image", running.send("/predict", image_file()[:-60])),
+        (400, "0.12 megapixels, over the limit", running.send("/predict", large)),
+        (400, "top is a number", running.send("/predict?top=0", image_file())),
+        (400, "top is a number", running.send("/predict?top=%C2%B2", image_file())),
+        (413, "wanted a body of at most 0.1 MB", running.send("/predict", bytes(200_000))),
+        (413, "wanted a body of at most 0.1 MB", running.send(infer, bytes(200_000))),
+        (415, "wanted the image file itself", running.send("/predict", image_file(), **form)),
         (400, "wanted a batch of at most 4, found 5", running.infer(tiny.random_pixels(5))),
-        (400, "the request is no JSON", running.ask(infer, b"{")),
-        (404, "this service has", running.ask("/v2/models/other/infer", b"{}")),
-        (404, "nothing is at '/elsewhere'; there are /predict", running.ask("/elsewhere")),
-        (404, "nothing is at '/predict/'", running.ask("/predict/", picture())),
-        (405, "'/predict' takes POST, found GET", running.ask("/predict")),
-        (405, "takes GET or HEAD, found POST", running.ask("/v2", b"")),
-        (415, "found one in 'gzip'; send it uncompressed", running.ask(infer, b"{}", Content_Encoding="gzip")),
-        (415, "found one in 'gzip'", running.ask("/predict", picture(), Content_Encoding="gzip")),
+        (400, "the request is no JSON", running.send(infer, b"{")),
+        (404, "this service has", running.send("/v2/models/other/infer", b"{}")),
+        (404, "nothing is at '/elsewhere'; there are /predict", running.send("/elsewhere")),
+        (404, "nothing is at '/predict/'", running.send("/predict/", image_file())),
+        (405, "'/predict' takes POST, found GET", running.send("/predict")),
+        (405, "takes GET or HEAD, found POST", running.send("/v2", b"")),
+        (415, "found one in 'gzip'; send it uncompressed", running.send(infer, b"{}", Content_Encoding="gzip")),
+        (415, "found one in 'gzip'", running.send("/predict", image_file(), Content_Encoding="gzip")),
     ]
-    for status, said, answer in asked:
-        assert (answer.status, said in answer.json["error"]) == (status, True), answer
+    for status, message, response in refused_requests:
+        assert (response.status, message in response.json["error"]) == (status, True), response
     no_http = running.raw(b"\x16\x03\x01 no HTTP\r\n\r\n")
     assert no_http.startswith(b"HTTP/1.1 400") and no_http.endswith(b'{"error": "the request is no HTTP/1.1"}')
     with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
@@ -114,11 +114,11 @@ def test_what_can_not_be_answered_gets_a_sentence_and_the_service_lives_on(bundl
         response.begin()
         assert (response.status, b"nothing is at" in response.read()) == (404, True)
         connection.sendall(b"no chunk\r\n")
-        assert connection.recv(65536) == b""  # its answer is behind it
+        assert connection.recv(65536) == b""  # its response came before
     assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
-    assert running.ask("/predict", picture()).status == 200
-    said = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
-    assert len(said) == 2  # what it said as it started
+    assert running.send("/predict", image_file()).status == 200
+    printed = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
+    assert len(printed) == 2  # what it printed as it started
 
 
 def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> None:
@@ -134,19 +134,19 @@ def test_the_connection_beyond_the_limit_gets_503(bundle: Bundle, start: Start) 
     for connection in held:
         connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    refused = running.ask("/v2")
+    refused = running.send("/v2")
     assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
     assert refused.json["error"] == "2 connections are open; try again (--max-connections 2)"
     for connection in held:
         connection.close()
     for _ in range(150):
-        if running.ask("/v2").status == 200:
+        if running.send("/v2").status == 200:
             return
         time.sleep(0.2)
     pytest.fail("the connections stay taken")
 
 
-def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, start: Start) -> None:
+def test_slow_clients_are_given_up_while_others_are_served(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--timeout", "1")
     begun = time.monotonic()
     found: dict[str, bytes] = {}
@@ -163,7 +163,7 @@ def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, sta
     threads = [threading.Thread(target=dawdle, args=(name,)) for name in halves]
     for thread in threads:
         thread.start()
-    assert running.ask("/predict", picture()).status == 200
+    assert running.send("/predict", image_file()).status == 200
     for thread in threads:
         thread.join()
     assert time.monotonic() - begun < 30  # the client itself would wait for 60 s
@@ -174,9 +174,9 @@ def test_slow_clients_are_given_up_while_others_are_answered(bundle: Bundle, sta
 
 def test_a_client_that_reads_nothing_is_given_up(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--timeout", "1")
-    asked = 4000
+    sent_requests = 4000
     with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * asked)
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * sent_requests)
         for _ in range(150):
             if not running.connections():
                 break
@@ -186,30 +186,30 @@ def test_a_client_that_reads_nothing_is_given_up(bundle: Bundle, start: Start) -
         with contextlib.suppress(ConnectionResetError):
             while block := connection.recv(1 << 20):
                 found += block.count(b"HTTP/1.1 200")
-    assert found < asked
-    assert running.ask("/predict", picture()).status == 200
+    assert found < sent_requests
+    assert running.send("/predict", image_file()).status == 200
 
 
 def test_names_and_labels_from_outside_break_neither_json_nor_logs(tmp_path: Path, start: Start) -> None:
     bundle = tiny.build(tmp_path / "tiny", labels=HOSTILE)
     running = start(bundle, "--name", 'a\x1b[31m"b')
-    found = running.ask("/predict?name=%1b%5b31m%22%0a%ff", picture(), X_Odd='"\x1b[31m')
+    found = running.send("/predict?name=%1b%5b31m%22%0a%ff", image_file(), X_Odd='"\x1b[31m')
     prediction = found.json["prediction"]
     assert prediction["source"] == '\x1b[31m"\n\ufffd'
     assert {score["label"] for score in prediction["scores"]} == set(HOSTILE)
     assert found.body.isascii()
-    assert running.ask("/v2/models/a%1b%5b31m%22b").json["parameters"]["labels"] == list(HOSTILE)
-    assert running.ask("/v2/models/%1b%5b31m").status == 404
+    assert running.send("/v2/models/a%1b%5b31m%22b").json["parameters"]["labels"] == list(HOSTILE)
+    assert running.send("/v2/models/%1b%5b31m").status == 404
     assert b"\x1b" not in running.errors.read_bytes()
-    assert running.ask("/metrics").status == 200
+    assert running.send("/metrics").status == 200
 
 
 def test_metrics_count_requests_by_endpoint_and_status(bundle: Bundle, start: Start) -> None:
     running = start(bundle)
-    for body in (picture(), picture(), b"no image"):
-        running.ask("/predict", body)
+    for body in (image_file(), image_file(), b"no image"):
+        running.send("/predict", body)
     running.infer(tiny.random_pixels(2))
-    lines = running.ask("/metrics").body.decode().splitlines()
+    lines = running.send("/metrics").body.decode().splitlines()
     assert 'edgeclf_requests_total{endpoint="predict",status="200"} 2.0' in lines
     assert 'edgeclf_requests_total{endpoint="predict",status="400"} 1.0' in lines
     assert 'edgeclf_requests_total{endpoint="infer",status="200"} 1.0' in lines
@@ -220,10 +220,10 @@ def test_metrics_count_requests_by_endpoint_and_status(bundle: Bundle, start: St
 def test_each_request_leaves_a_line_of_json_and_probes_leave_none(bundle: Bundle, start: Start) -> None:
     running, quiet = start(bundle), start(bundle, "--no-request-log")
     for each in (running, quiet):
-        each.ask("/predict?name=secret.png", picture())
-        each.ask("/elsewhere")
-        each.ask("/v2/health/ready")
-        each.ask("/metrics")
+        each.send("/predict?name=secret.png", image_file())
+        each.send("/elsewhere")
+        each.send("/v2/health/ready")
+        each.send("/metrics")
         each.process.send_signal(signal.SIGTERM)
         assert each.process.wait(60) == 0
     logged = [json.loads(line) for line in running.errors.read_text().splitlines() if line.startswith("{")]
@@ -237,9 +237,9 @@ def test_a_threshold_of_the_service_decides_what_is_unknown_and_stands_in_the_me
     bundle: Bundle, start: Start
 ) -> None:
     strict, plain = start(bundle, "--threshold", "1"), start(bundle)
-    assert strict.ask("/predict", picture()).json["prediction"]["label"] == "unknown"
-    assert plain.ask("/predict", picture()).json["prediction"]["label"] in tiny.LABELS
-    about = strict.ask(f"/v2/models/{strict.model}").json["parameters"]
+    assert strict.send("/predict", image_file()).json["prediction"]["label"] == "unknown"
+    assert plain.send("/predict", image_file()).json["prediction"]["label"] in tiny.LABELS
+    about = strict.send(f"/v2/models/{strict.model}").json["parameters"]
     assert (about["unknown_below"], about["temperature"]) == (1.0, bundle.manifest.temperature)
 
 
@@ -247,7 +247,7 @@ def test_a_client_that_left_is_no_fault_of_the_service(bundle: Bundle, start: St
     running = start(bundle)
     running.raw(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345")
     for _ in range(150):
-        lines = running.ask("/metrics").body.decode().splitlines()
+        lines = running.send("/metrics").body.decode().splitlines()
         if 'edgeclf_requests_total{endpoint="predict",status="499"} 1.0' in lines:
             break
         time.sleep(0.2)
@@ -259,12 +259,12 @@ def test_a_client_that_left_is_no_fault_of_the_service(bundle: Bundle, start: St
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_under_way_is_finished_before_the_end(number: int, bundle: Bundle, start: Start) -> None:
     running = start(bundle)
-    body = picture()
+    body = image_file()
     head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
         connection.sendall(head + body[:50])
-        while b'endpoint="predict"' not in running.ask("/metrics").body:
-            running.ask("/predict", b"")  # until the service has surely taken the first connection
+        while b'endpoint="predict"' not in running.send("/metrics").body:
+            running.send("/predict", b"")  # until the service has surely taken the first connection
         running.process.send_signal(number)
         time.sleep(0.5)
         connection.sendall(body[50:])
@@ -282,7 +282,7 @@ def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given
     assert run(["serve", str(wrong.path), "--port", "0"]) == 1
     assert "failed its proof on this machine" in capsys.readouterr().err
     running = start(wrong, "--allow-failed-proof")
-    assert running.ask("/predict", picture()).status == 200
+    assert running.send("/predict", image_file()).status == 200
     assert running.errors.read_text().startswith("FAILED")
 
 
@@ -296,7 +296,7 @@ def test_a_port_that_is_taken_is_one_line(bundle: Bundle, capsys: pytest.Capture
     ]
 
 
-def test_answers_leave_at_once() -> None:
+def test_responses_leave_at_once() -> None:
     with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()) as client:
         taken, _ = listening.accept()
         with taken:
@@ -315,13 +315,13 @@ def test_a_name_that_no_url_can_hold_is_one_line(name: str, bundle: Bundle, caps
     assert errors == [f"edgeclf: --name is one part of a URL's path, without a slash, found {name!r}"]
 
 
-def test_an_engine_that_gives_no_numbers_is_answered_with_500(tmp_path: Path, start: Start) -> None:
+def test_outputs_that_are_not_finite_give_status_500(tmp_path: Path, start: Start) -> None:
     bundle = tiny.build(tmp_path / "tiny")
     np.savez(bundle.path / "model.npz", weight=np.full((192, 3), np.nan), bias=np.zeros(3))
     running = start(tiny.reseal(bundle.path))
-    for answer in (running.ask("/predict", picture()), running.infer(tiny.random_pixels(1))):
-        assert answer.status == 500
-        assert "NaN or infinite outputs; run `edgeclf verify`" in answer.json["error"]
+    for response in (running.send("/predict", image_file()), running.infer(tiny.random_pixels(1))):
+        assert response.status == 500
+        assert "NaN or infinite outputs; run `edgeclf verify`" in response.json["error"]
 
 
 def test_without_the_extra_it_is_named(

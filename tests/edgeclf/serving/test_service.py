@@ -29,13 +29,13 @@ class Gate:
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.answer: Any = None
+        self.outputs: Any = None
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         assert self.go.wait(30)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return np.full((len(batch), 3), self.answer, dtype=np.float32)
+        if isinstance(self.outputs, Exception):
+            raise self.outputs
+        return np.full((len(batch), 3), self.outputs, dtype=np.float32)
 
     def close(self) -> None:
         self.go.set()
@@ -74,8 +74,8 @@ async def refusal(work: Awaitable[object]) -> Refused:
     return refused.value
 
 
-def test_the_request_beyond_the_queue_gets_503_and_those_within_their_answer(make: Make, gate: Gate) -> None:
-    gate.answer = 1.0
+def test_the_request_beyond_the_queue_gets_503_and_those_within_their_response(make: Make, gate: Gate) -> None:
+    gate.outputs = 1.0
 
     async def crowd() -> None:
         service = make(max_queue=3)
@@ -90,8 +90,8 @@ def test_the_request_beyond_the_queue_gets_503_and_those_within_their_answer(mak
     asyncio.run(crowd())
 
 
-def test_an_answer_that_takes_too_long_is_given_up_and_its_place_is_free(make: Make, gate: Gate) -> None:
-    gate.answer = 1.0
+def test_a_prediction_that_takes_too_long_is_given_up_and_its_place_is_free(make: Make, gate: Gate) -> None:
+    gate.outputs = 1.0
 
     async def impatient() -> None:
         service = make(max_queue=1, timeout_s=0.2)
@@ -157,16 +157,16 @@ def test_a_body_that_finds_no_room_is_read_to_its_end_and_not_kept(make: Make) -
     asyncio.run(crowded())
 
 
-@pytest.mark.parametrize("answer", [RuntimeError("no luck"), MemoryError(), float("nan")])
-def test_a_fault_of_the_engine_is_one_answer_and_not_the_end(answer: Any, make: Make, gate: Gate) -> None:
-    gate.answer = answer
+@pytest.mark.parametrize("outputs", [RuntimeError("no luck"), MemoryError(), float("nan")])
+def test_a_fault_of_the_engine_is_one_response_and_not_the_end(outputs: Any, make: Make, gate: Gate) -> None:
+    gate.outputs = outputs
     gate.go.set()
 
     async def unlucky() -> None:
         service = make()
         with pytest.raises(BackendError):
             await service.predict(sent(BODY), "unlucky", 1)
-        gate.answer = 1.0
+        gate.outputs = 1.0
         assert (await service.predict(sent(BODY), "next", 1)).label == tiny.LABELS[0]
 
     asyncio.run(unlucky())
@@ -184,6 +184,6 @@ def test_images_have_limits_of_their_own(make: Make) -> None:
     "limits",
     [{"max_batch": 0}, {"max_queue": 0}, {"timeout_s": 0}, {"timeout_s": float("inf")}, {"max_delay_s": -1}],
 )
-def test_limits_that_can_not_be_meant_are_refused(limits: dict[str, Any]) -> None:
+def test_invalid_limits_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ServiceLimits(**limits)

@@ -48,6 +48,11 @@ def test_check_and_stats_find_the_bits_in_use_and_say_what_to_type(scans: Path, 
     assert any(
         each.subject == "bit depth" and "--bit-depth 12" in each.text for each in find_faults(check_source(scans))
     )
+    _, checked = edgeclf("data", "check", scans)
+    assert f"edgeclf train {scans} --model mobilenetv3_large_100 --bit-depth 12" in checked
+    _, reported = edgeclf("data", "check", scans, "--report", "checked")
+    assert f"next: edgeclf data split {scans} -o split.json edgeclf train split.json --model" in reported
+    assert reported.endswith("--bit-depth 12")
     _, dark = edgeclf("data", "stats", scans)
     assert f"next: edgeclf data stats {scans} --bit-depth 12" in dark
     _, bright = edgeclf("data", "stats", scans, "--bit-depth", 12)

@@ -24,7 +24,7 @@ Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
 
 
-def test_bench_with_data_writes_a_report_and_counts_the_look(
+def test_bench_with_data_writes_a_report_and_counts_the_use_of_the_test_split(
     bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "report.json"
@@ -39,20 +39,20 @@ def test_bench_with_data_writes_a_report_and_counts_the_look(
     assert (bundle.parent / "colours.proofs" / "test-uses.jsonl").exists()
 
 
-def test_the_validation_images_of_a_bundles_own_split_are_said_to_have_selected_it_and_no_others(
+def test_only_the_validation_images_of_a_bundles_own_split_are_marked_as_having_selected_it(
     make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = open_data(classes)
     origin = Provenance("linear", "by hand", "2026-01-02T03:04:05Z", {}, data_sha256=data.digest)
     own, foreign = make_bundle(tmp_path / "own", provenance=origin), make_bundle(tmp_path / "foreign")
-    said = {}
+    printed = {}
     for place in (own, foreign):
         options = ["--data", str(classes), "--split", "val", *QUICK, "-o", str(tmp_path / f"{place.name}.json")]
         assert run(["bench", str(place), *options]) == 0
-        said[place.name] = capsys.readouterr().out
-    assert "6 of 30 images of colours-data (val), 3 classes (selected on these images)" in said["own"]
-    assert "images of colours-data (val, drawn by chance), 3 classes" in said["foreign"]
-    assert "selected on" not in said["foreign"]
+        printed[place.name] = capsys.readouterr().out
+    assert "6 of 30 images of colours-data (val), 3 classes (selected on these images)" in printed["own"]
+    assert "images of colours-data (val, drawn by chance), 3 classes" in printed["foreign"]
+    assert "selected on" not in printed["foreign"]
     assert run(["bench", str(own), "--data", str(classes), *QUICK, "-o", str(tmp_path / "test.json")]) == 0
     found = read_report(tmp_path / "test.json").data
     assert found is not None and (len(found.images), found.of_images, found.origin) == (len(data.of("test")), 30, "own")
@@ -64,7 +64,7 @@ def test_a_folder_with_some_of_the_classes_is_benched_on_request_and_predictions
     shutil.rmtree(classes / "blue")
     options = ["--data", str(classes), *QUICK, "-o", str(tmp_path / "report.json")]
     assert run(["bench", str(bundle), *options]) == 3
-    assert "only in the bundle: 'blue'" in (said := capsys.readouterr().err) and "--classes present" in said
+    assert "only in the bundle: 'blue'" in (printed := capsys.readouterr().err) and "--classes present" in printed
     assert run(["bench", str(bundle), *options, "--classes", "present"]) == 0
     assert "20 of 20 images of colours-data (all of a folder without splits), 2 of 3 classes present" in (
         capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path
         (["--corruptions", "all"], 2, "give --data, too"),
     ],
 )
-def test_what_can_not_be_meant_gets_one_line(
+def test_invalid_options_get_one_line(
     options: list[str],
     code: int,
     wanted: str,
@@ -157,7 +157,7 @@ def test_a_bundle_of_other_classes_than_the_data_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("about", "before", "after", "said"),
+    ("about", "before", "after", "message"),
     [
         ("load", {"busy_cores": 3.5}, {"busy_cores": 3.5}, "keep 3.5 of 4 cores busy"),
         ("battery", {"on_battery": True}, {}, "runs on its battery"),
@@ -165,11 +165,11 @@ def test_a_bundle_of_other_classes_than_the_data_is_refused(
         ("threads", {"cores": 0}, {}, "1 threads on 0 cores"),
     ],
 )
-def test_a_fault_of_the_machine_is_told_and_fails_only_with_strict_env(
+def test_a_busy_machine_is_reported_and_fails_only_with_strict_env(
     about: str,
     before: dict[str, Any],
     after: dict[str, Any],
-    said: str,
+    message: str,
     bundle: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -183,8 +183,8 @@ def test_a_fault_of_the_machine_is_told_and_fails_only_with_strict_env(
     monkeypatch.setattr(report_builder, "read_conditions", lambda: replace(quiet, **after))
     place = tmp_path / "r.json"
     assert run(["bench", str(bundle), *QUICK, "-o", str(place)]) == 0
-    assert said in capsys.readouterr().err
-    assert any(each.about == about and said in each.found for each in read_report(place).cautions)
+    assert message in capsys.readouterr().err
+    assert any(each.about == about and message in each.found for each in read_report(place).cautions)
     assert run(["bench", str(bundle), *QUICK, "-o", str(place), "--force", "--strict-env"]) == 1
     assert "--strict-env" in capsys.readouterr().err
     assert place.exists()
@@ -216,7 +216,7 @@ def test_names_of_bundles_and_classes_are_inert_on_a_terminal(
     assert "=cmd\\x1b[2J" in found.out
 
 
-def test_a_stale_engine_is_built_again_where_that_is_asked_for(
+def test_a_stale_engine_is_built_again_with_rebuild_if_stale(
     make_bundle: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf_runtime.bundle.bundle import Bundle

@@ -73,13 +73,13 @@ def test_twenty_repeats_without_a_change_raise_no_alarm(benched: Bench, tmp_path
         assert benched(made_report(ROWS, images=150, seed=100 + 7 * seed), "--baseline", str(old), *rules) == 0
 
 
-def test_without_a_baseline_the_rows_are_judged_against_the_reference(benched: Bench, tmp_path: Path) -> None:
+def test_without_a_baseline_gates_compare_rows_with_the_reference(benched: Bench, tmp_path: Path) -> None:
     assert benched(made_report(ROWS), "--fail-if", "p50_ratio>0.9", "--fail-if", "p50_ms>13") == 0
     assert benched(made_report(ROWS), "--fail-if", "p50_ratio>0.3") == 1
     assert [gate.row for gate in read_report(tmp_path / "new.json").gates] == ["onnx"]
 
 
-def test_a_gate_that_nothing_answers_is_an_error_and_the_report_is_kept(
+def test_a_gate_on_a_figure_that_is_missing_is_an_error_and_the_report_is_kept(
     benched: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert benched(made_report(ROWS), "--fail-if", "images_per_s<5") == 3
@@ -96,7 +96,7 @@ def test_an_inconclusive_gate_ends_with_1_only_when_strict(benched: Bench, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "data", "code", "said"),
+    ("options", "data", "code", "message"),
     [
         (["--strict"], True, 2, "--strict is for gates"),
         (["--fail-if", "p50>12"], True, 2, "knows no 'p50'"),
@@ -112,11 +112,11 @@ def test_an_inconclusive_gate_ends_with_1_only_when_strict(benched: Bench, tmp_p
         (["--baseline", "others.json", "--fail-if", "p50_ms>1"], True, 3, "has no row of these (torch, onnx)"),
     ],
 )
-def test_what_can_not_be_judged_is_said_before_anything_is_measured(
+def test_invalid_gates_are_refused_before_anything_is_measured(
     options: list[str],
     data: bool,
     code: int,
-    said: str,
+    message: str,
     benched: Bench,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -130,7 +130,7 @@ def test_what_can_not_be_judged_is_said_before_anything_is_measured(
     saved(made_report({"a": (1.0, 1), "b": (1.0, 1)}), tmp_path / "others.json")
     assert benched(None, *options, data=data) == code
     lines = capsys.readouterr().err.strip().splitlines()
-    assert said in lines[-1]
+    assert message in lines[-1]
     assert not (tmp_path / "new.json").exists()
 
 

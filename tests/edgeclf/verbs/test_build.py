@@ -46,7 +46,7 @@ def test_a_portable_bundle_becomes_a_built_one_that_predicts(
 ) -> None:
     assert run("build", portable) == 0
     shown = capsys.readouterr()
-    for words in ("✓ pass", "tensorrt 10.3.0, computing in fp32", " ms", "median of one picture", "100% fp32"):
+    for words in ("✓ pass", "tensorrt 10.3.0, computing in fp32", " ms", "median of one image", "100% fp32"):
         assert words in shown.out
     for words in (
         f"{portable} is portable; building net-sm87-trt10.3",
@@ -71,7 +71,7 @@ def test_as_json_it_says_what_was_made_and_measured(
     assert gpu.trt.configs[0].profiles[0]["pixels"][2][0] == 8
 
 
-def test_options_that_are_not_given_stay_what_the_bundle_says(portable: Path, gpu: FakeGpu) -> None:
+def test_options_that_are_not_given_stay_those_of_the_bundle(portable: Path, gpu: FakeGpu) -> None:
     (portable / "build.json").write_text('{"opt_batch": 2, "max_batch": 4, "workspace_mib": 100}')
     tiny.reseal(portable)
     assert run("build", portable, "--max-batch", 6, "--workspace", 200, "--tf32") == 0
@@ -100,7 +100,7 @@ def test_without_a_gpu_it_exits_4_with_one_sentence(
     )
 
 
-def test_a_portable_bundle_that_is_run_says_how_to_build_it(portable: Path, picture: Path, edgeclf: Run) -> None:
+def test_running_a_portable_bundle_says_how_to_build_it(portable: Path, picture: Path, edgeclf: Run) -> None:
     for command in (("predict", portable, picture), ("verify", portable)):
         done = edgeclf(*command)
         assert done.returncode == 4
@@ -151,7 +151,7 @@ def test_rebuild_if_stale_builds_loudly_and_goes_on(
 def test_another_bundle_is_verified_and_measured(bundle: Path, edgeclf: Run) -> None:
     done = edgeclf("build", bundle)
     assert done.returncode == 0, done.stderr
-    assert b"pass" in done.stdout and b"median of one picture" in done.stdout
+    assert b"pass" in done.stdout and b"median of one image" in done.stdout
     (proof,) = bundle.with_name("colours.proofs").iterdir()
     assert f"wrote {proof}" in done.stderr.decode()
     assert b"reference bundles run as they are" in done.stderr

@@ -63,7 +63,7 @@ def test_verify_works_where_the_proof_cannot_be_kept(bundle: Path, edgeclf: Run)
     bundle.with_name("colours.proofs").write_text("a file where the folder would be")
     done = edgeclf("verify", bundle)
     assert done.returncode == 0
-    assert b"not kept" in done.stderr
+    assert b"not stored" in done.stderr
     assert _document(edgeclf("verify", bundle, "--json"), "verify")["saved_at"] is None
 
 
@@ -194,7 +194,7 @@ SHORTER = Pixels("shorter", (256, 256), (224, 224), "bicubic")
         (None, "takes no images"),
     ],
 )
-def test_the_pixel_contract_is_said_in_words(pixels: Pixels | None, words: str) -> None:
+def test_the_pixel_contract_in_words(pixels: Pixels | None, words: str) -> None:
     assert words in describe_pixels(pixels)
 
 

@@ -63,7 +63,7 @@ def test_no_verb_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["predct"], "Did you mean 'predict'"),
         (["classify"], "Did you mean 'predict'"),
@@ -79,14 +79,14 @@ def test_no_verb_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixtu
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(arguments) == 2
-    assert said in _only_line(capsys.readouterr().err)
+    assert message in _only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (GateError("parity lost"), 1, "parity lost"),
         (UsageError("no such thing"), 2, "no such thing"),
@@ -103,7 +103,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
 def test_every_error_has_its_exit_code_and_one_line(
     error: BaseException,
     code: int,
-    said: str,
+    message: str,
     bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -113,12 +113,10 @@ def test_every_error_has_its_exit_code_and_one_line(
 
     monkeypatch.setattr(Classifier, "open", fail)
     assert cli.run(["predict", str(bundle), "a.png"]) == code
-    assert said in _only_line(capsys.readouterr().err)
+    assert message in _only_line(capsys.readouterr().err)
 
 
-def test_a_traceback_is_shown_when_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("EDGECLF_TRACEBACK", "1")
     assert cli.run(["inspect", "/no/such/bundle"]) == 3
     assert "Traceback" in capsys.readouterr().err
@@ -159,10 +157,10 @@ def test_a_reader_that_left_is_no_error(bundle: Path, photos: Path, tmp_path: Pa
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    said = process.stderr.read().decode()
+    printed = process.stderr.read().decode()
     process.stderr.close()
     assert process.wait(timeout=60) == 141
-    assert "Error" not in said and "edgeclf:" not in said
+    assert "Error" not in printed and "edgeclf:" not in printed
 
 
 def test_a_reader_that_left_is_no_error_while_a_csv_is_written(bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -203,9 +201,9 @@ def test_a_signal_ends_a_run_and_leaves_nothing_behind(
     assert b"red.png" in process.stdout.readline()  # the first answer comes although more may follow
     time.sleep(0.1)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == code
-    assert b"Traceback" not in said
+    assert b"Traceback" not in printed
     assert not (tmp_path / "answers.csv").exists()
     assert not list(tmp_path.glob(".*"))
 

@@ -32,7 +32,7 @@ def test_words_become_a_classifier_that_predicts_verifies_packs_and_inspects(edg
 
 
 @pytest.mark.slow
-def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
+def test_images_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     made = edgeclf("export", "-m", small_clip(), "--encoder", "image", "--encoder", "text")
     assert made.returncode == 0, made.stderr.decode()
     many = ("--streams", "2", "--threads", "2", "--pixels", "fast", "-b", "2")
@@ -40,9 +40,9 @@ def test_pictures_are_found_by_words(edgeclf: Run, photos: Path, tmp_path: Path)
     assert pictures.returncode == 0, pictures.stderr.decode()
     words = edgeclf("embed", "bundles/small-text-onnx-fp32", "--text", "red", "--text", "a dog", "-o", "words.npz")
     assert words.returncode == 0, words.stderr.decode()
-    seen, said = np.load(tmp_path / "pictures.npz"), np.load(tmp_path / "words.npz")
-    assert seen["space"] == said["space"]
-    assert said["sources"].tolist() == ["red", "a dog"]
+    seen, texts = np.load(tmp_path / "pictures.npz"), np.load(tmp_path / "words.npz")
+    assert seen["space"] == texts["space"]
+    assert texts["sources"].tolist() == ["red", "a dog"]
     assert [Path(source).name for source in seen["sources"]] == ["blue.png", "green.png", "red.png"]
     recipe = Path(__file__).parents[3].joinpath("docs", "clip.md").read_text().split("```python")[1].split("```")[0]
     searched = subprocess.run([sys.executable, "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -73,7 +73,7 @@ def test_an_encoder_whose_proof_failed_here_embeds_nothing_unless_unproven_is_gi
     assert (tmp_path / "embeddings.npz").exists()
 
 
-def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_bad_image_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
     assert edgeclf("export", "-m", small_clip(), "--encoder", "image").returncode == 0
     done = edgeclf("embed", "bundles/small-image-onnx-fp32", photos)
@@ -83,7 +83,7 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("zeroshot", "cat"), 2, "one label, 'cat', leaves nothing to tell apart"),
         (("zeroshot", "cat,cat", "--pretrained", "random"), 2, "'cat' occurs more than once"),
@@ -117,9 +117,9 @@ def test_a_bad_picture_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, p
         (("embed", "missing", "--text", "cat", "-o", "out.csv"), 2, "a name that ends in .npz"),
     ],
 )
-def test_what_can_not_be_meant_is_refused_in_one_line(
-    arguments: tuple[str, ...], code: int, said: str, edgeclf: Run
+def test_invalid_options_are_refused_in_one_line(
+    arguments: tuple[str, ...], code: int, message: str, edgeclf: Run
 ) -> None:
     done = edgeclf(*arguments)
     assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr.decode()
-    assert said in done.stderr.decode()
+    assert message in done.stderr.decode()

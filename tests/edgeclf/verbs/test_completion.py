@@ -58,7 +58,7 @@ def test_the_shell_completes_each_choice_and_the_last_of_a_list(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["train", "photos", "--loss", "hinge"], "--loss takes no 'hinge'; choose one of cross-entropy, focal;"),
         (["train", "photos", "--strategy", "full,best"], "--strategy takes no 'best'; choose one of linear-probe, "),
@@ -68,11 +68,11 @@ def test_the_shell_completes_each_choice_and_the_last_of_a_list(
     ],
 )
 def test_a_value_that_is_no_choice_is_one_line_with_those_that_are(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line and line.endswith("--help")
+    assert message in line and line.endswith("--help")
 
 
 def test_models_are_those_that_edgeclf_lists() -> None:

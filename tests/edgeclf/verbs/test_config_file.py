@@ -70,5 +70,5 @@ def test_a_value_of_another_type_names_the_option(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["train", "photos", "--config", str(write(tmp_path, "[train]\nimg-size = 'large'"))]) == 2
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1 and "'--img-size'" in said and "valid integer" in said
+    printed = capfd.readouterr().err
+    assert printed.count("\n") == 1 and "'--img-size'" in printed and "valid integer" in printed

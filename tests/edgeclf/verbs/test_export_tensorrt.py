@@ -48,15 +48,15 @@ def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_last_lines_say_portable_what_was_checked_and_what_to_type(capsys: Captured) -> None:
     assert cli.run([*MODEL, "-t", "tensorrt", "--precision", "fp16"]) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     place = "bundles/test_resnet-tensorrt-fp16"
-    assert place in said.out and "on the device" in said.out
-    lines = [line.strip() for line in said.err.splitlines()]
+    assert place in printed.out and "on the device" in printed.out
+    lines = [line.strip() for line in printed.err.splitlines()]
     assert f"{place} is portable: a graph prepared for TensorRT, not yet an engine" in lines
     assert "linted for TensorRT: nothing found" in lines
     parsed = "parsed and built by TensorRT-RTX" if import_rtx() else "not parsed by TensorRT"
     assert [line for line in lines if line.startswith(parsed)]
-    assert "the engine's own proof comes with `edgeclf build` on the device" in said.err
+    assert "the engine's own proof comes with `edgeclf build` on the device" in printed.err
     assert "no engine was built here: there is no NVIDIA GPU here" in lines
     assert lines[-3:] == [
         f"next: edgeclf pack {place}",
@@ -69,12 +69,12 @@ def test_pack_and_inspect_of_a_portable_bundle_propose_build_and_say_what_is_pro
     capsys: Captured, without_rtx: None
 ) -> None:
     assert cli.run([*MODEL, "-t", "onnx", "-t", "tensorrt"]) == 0
-    said = capsys.readouterr().err
-    assert "edgeclf predict bundles/test_resnet-onnx-fp32 IMAGE" in said
-    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (on the device)" in said
+    printed = capsys.readouterr().err
+    assert "edgeclf predict bundles/test_resnet-onnx-fp32 IMAGE" in printed
+    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (on the device)" in printed
     assert cli.run(["pack", "bundles/test_resnet-tensorrt-fp32"]) == 0
-    said = capsys.readouterr().err
-    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (there)" in said and "verify" not in said
+    printed = capsys.readouterr().err
+    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (there)" in printed and "verify" not in printed
     assert cli.run(["inspect", "bundles/test_resnet-tensorrt-fp32"]) == 0
     found = capsys.readouterr()
     assert "linted for TensorRT: nothing found" in found.out and "proven: the graph" in " ".join(found.out.split())
@@ -139,18 +139,18 @@ Refused = Callable[..., None]
 
 @pytest.fixture
 def refused(capsys: Captured, folder: Path) -> Refused:
-    def refused(options: list[str], said: str, code: int = 2) -> None:
+    def refused(options: list[str], message: str, code: int = 2) -> None:
         capsys.readouterr()
         assert cli.run(options) == code
         error = capsys.readouterr().err
-        assert said in error and error.strip().count("\n") == 0
+        assert message in error and error.strip().count("\n") == 0
         assert not list(folder.glob("bundles/*"))
 
     return refused
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["-t", "tensorrt", "--precision", "int4"], "--precision takes no 'int4'; choose one of fp32, fp16, bf16"),
         (["-t", "tensorrt", "--max-batch", "2", "--opt-batch", "4"], "1 to the largest batch"),
@@ -163,12 +163,12 @@ def refused(capsys: Captured, folder: Path) -> Refused:
         (["-t", "onnx", "-t", "tensorrt", "--layout", "triton"], "a portable bundle has none"),
     ],
 )
-def test_what_can_not_be_meant_of_a_model(options: list[str], said: str, refused: Refused) -> None:
-    refused([*MODEL, *options], said)
+def test_invalid_options_for_a_model_are_refused(options: list[str], message: str, refused: Refused) -> None:
+    refused([*MODEL, *options], message)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "is a bundle already; give --target for another one, or --layout triton"),
         (["-t", "tensorrt", "--labels", "l.txt"], "--labels is not for a bundle, which brings its own"),
@@ -180,5 +180,7 @@ def test_what_can_not_be_meant_of_a_model(options: list[str], said: str, refused
         (["-t", "tensorrt", "--input", "float-nchw"], "takes uint8-nhwc"),
     ],
 )
-def test_what_can_not_be_meant_of_a_bundle(options: list[str], said: str, refused: Refused, onnx_bundle: Path) -> None:
-    refused(["export", str(onnx_bundle), *options], said)
+def test_invalid_options_for_a_bundle_are_refused(
+    options: list[str], message: str, refused: Refused, onnx_bundle: Path
+) -> None:
+    refused(["export", str(onnx_bundle), *options], message)

@@ -104,7 +104,7 @@ def test_a_mean_of_levels_is_refused_with_its_value_of_0_to_1(
         (["--img-size", "32"], "give --labels FILE, --mean R,G,B and --std R,G,B (ImageNet's"),
     ],
 )
-def test_what_a_file_does_not_tell_is_asked_for_and_no_more(
+def test_only_what_a_file_does_not_state_has_to_be_given(
     options: list[str], missing: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["export", "means.onnx", *options]) == 2
@@ -120,7 +120,7 @@ def test_the_advice_is_the_same_normalisation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--mean", "300,0,0", "--std", "1,1,1", "--scale", "1"], "beyond the pixels that --scale 1 gives (0 to 255)"),
         (["--mean", "0,0,0", "--std", "1,1,1", "--scale", "0"], "--scale wants a factor above 0"),
@@ -138,12 +138,12 @@ def test_the_advice_is_the_same_normalisation() -> None:
     ],
     ids=str,
 )
-def test_options_that_can_not_be_meant_are_named(
-    options: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_options_are_named(
+    options: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["export", "means.onnx", "--labels", "names.txt", "--img-size", "32", *options]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--channels=bgr", "--scale=1", "--output-name=logits"])
@@ -160,7 +160,7 @@ def test_inspect_says_that_the_network_takes_bgr(here: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "mine.tflite",
@@ -178,14 +178,14 @@ def test_inspect_says_that_the_network_takes_bgr(here: Path, capsys: pytest.Capt
     ],
 )
 def test_a_file_of_another_format_says_what_it_is_and_what_to_do(
-    name: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+    name: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / name).write_bytes(b"\x00")
     options: list[Any] = ["--labels", "names.txt", "--img-size", "32", "--mean", "0,0,0", "--std", "1,1,1"]
     for command in (["export", name], ["export", name, *options]):
         assert cli.run(command) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
+        assert message in error and error.count("\n") == 1
 
 
 def test_a_saved_model_folder_says_what_it_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

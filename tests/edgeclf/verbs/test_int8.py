@@ -12,8 +12,12 @@ import pytest
 from clip_models import small_clip
 from PIL import Image
 
-from edgeclf.verbs.shared.ladder_table import remarks, say_doubts, show_ladder
+from edgeclf.verbs.shared.export_results import _show_table
+from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
+from edgeclf_export.exporter import Exported
+from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
+from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.metrics.verdict import Verdict
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -21,7 +25,7 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--precision", "int8"], 2, "int8 needs real images to calibrate and to evaluate on: give --calib-data DIR"),
         (["--precision", "auto"], 2, "int8 needs real images"),
@@ -35,9 +39,11 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
         (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
     ],
 )
-def test_what_int8_can_not_mean_is_refused_in_one_line(options: list[str], code: int, said: str, edgeclf: Run) -> None:
+def test_options_that_int8_can_not_use_are_refused_in_one_line(
+    options: list[str], code: int, message: str, edgeclf: Run
+) -> None:
     done = edgeclf(*MODEL, *options)
-    assert done.returncode == code and said in done.stderr.decode()
+    assert done.returncode == code and message in done.stderr.decode()
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -49,7 +55,7 @@ def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run)
 
 
 @pytest.mark.parametrize("part", ["image", "text"])
-def test_an_encoder_is_refused_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
+def test_int8_of_an_encoder_is_refused_before_anything_is_loaded(part: str, edgeclf: Run, tmp_path: Path) -> None:
     done = edgeclf("export", "-m", "ViT-B-32", "--pretrained", "random", "--encoder", part, "--precision", "int8")
     assert done.returncode == 2 and not (tmp_path / "bundles").exists()
     assert done.stderr.decode().splitlines() == [
@@ -70,7 +76,7 @@ def ladder(step: Verdict, final: Verdict | None, precision: str = "int8") -> Lad
 
 
 @pytest.mark.parametrize(
-    ("tried", "said"),
+    ("tried", "images"),
     [
         (ladder("inconclusive", None), "validation images"),
         (ladder("pass", "inconclusive"), "test images"),
@@ -78,28 +84,43 @@ def ladder(step: Verdict, final: Verdict | None, precision: str = "int8") -> Lad
         (ladder("inconclusive", "inconclusive", "fp32"), ""),
     ],
 )
-def test_an_open_verdict_is_said_of_the_images_that_decide(
-    tried: Ladder, said: str, capsys: pytest.CaptureFixture[str]
+def test_an_inconclusive_verdict_is_reported_with_the_images_that_decide(
+    tried: Ladder, images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_doubts(tried, "bundle")
-    told = " ".join(capsys.readouterr().err.split())
-    assert (f"({said}); 700 images would settle it" in told) if said else not told
+    warn_inconclusive(tried, "bundle")
+    printed = " ".join(capsys.readouterr().err.split())
+    assert (f"({images}); 700 images would settle it" in printed) if images else not printed
 
 
-def test_agreement_on_more_images_decides_where_few_test_images_leave_it_open() -> None:
+def test_agreement_on_more_images_decides_where_few_test_images_are_inconclusive() -> None:
     tried = ladder("pass", "inconclusive")
     kept = replace(tried.rungs[1], judged=replace(judged("pass", "agreement"), labelled=False, images=300))
     by_agreement = replace(tried, rungs=(tried.rungs[0], kept))
     assert by_agreement.decisive == kept.judged and tried.decisive == tried.final
 
 
-def test_the_ladder_of_a_failure_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_an_export_shows_the_verdict_on_accuracy_beside_that_on_outputs(
+    make_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_bundle(tmp_path / "colours")
+    proof = verify(Bundle.open(path))
+    plain = Exported(path, 1, "onnx", "built", "fp32", proof, ())
+    open_one = replace(plain, weights_precision="int8", ladder=ladder("pass", "inconclusive"))
+    _show_table([plain], is_encoder=False)
+    assert "accuracy gate" not in capsys.readouterr().out
+    _show_table([open_one, plain], is_encoder=False)
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split()[-3:] == ["proof", "accuracy", "gate"]
+    assert "pass" in first and first.rstrip().endswith("inconclusive") and "inconclusive" not in second
+
+
+def test_the_ladder_of_a_failed_export_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     show_ladder(replace(ladder("pass", None), chosen="", why="none passes the accuracy gate; nearest is kept"), "onnx")
     shown = capsys.readouterr().out
     assert "int8 mse" in shown and "none passes the accuracy gate; nearest is kept" in shown
 
 
-def test_a_rung_that_failed_says_why() -> None:
+def test_the_reason_is_shown_for_a_step_of_the_ladder_that_failed() -> None:
     assert "int8 mse failed: ECE rose" in [line.plain for line in remarks(ladder("pass", None))]
 
 

@@ -42,7 +42,7 @@ def test_the_schemas_in_the_docs_are_those_of_the_types(name: str, root: Path) -
     ],
     ids=str,
 )
-def test_what_comes_out_is_what_the_schema_says(
+def test_documents_follow_their_schemas(
     command: list[str],
     name: str,
     code: int,
@@ -82,7 +82,7 @@ def test_an_image_goes_through_the_contract_step_by_step(
     assert red > 0.8 > 0.2 > green and 0 <= steps["normalised"]["low"] < steps["normalised"]["high"] <= 1
 
 
-def test_a_comparison_says_what_its_schema_does(
+def test_a_comparison_follows_its_schema(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -18,12 +18,12 @@ def test_kinds_that_may_hold_images_come_first_and_verbose_names_each_file(
         place.parent.mkdir(exist_ok=True)
         place.write_text("")
     say_passed_over([tmp_path], 4, verbose=verbose)
-    said = capsys.readouterr().err
-    assert "4 other files passed over: 1 .dng, 1 without a suffix, 2 .txt" in said
-    assert ("--verbose names them" in said) != verbose and (str(tmp_path / "b.txt") in said) == verbose
-    assert "d.jpg" not in said and "e.txt" not in said
+    printed = capsys.readouterr().err
+    assert "4 other files passed over: 1 .dng, 1 without a suffix, 2 .txt" in printed
+    assert ("--verbose names them" in printed) != verbose and (str(tmp_path / "b.txt") in printed) == verbose
+    assert "d.jpg" not in printed and "e.txt" not in printed
 
 
-def test_nothing_is_said_where_nothing_was_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_where_nothing_was_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     say_passed_over(["nowhere"], 0, verbose=True)
     assert capsys.readouterr().err == ""

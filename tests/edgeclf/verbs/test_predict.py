@@ -59,7 +59,7 @@ def test_json_is_one_document(bundle: Path, photos: Path, edgeclf: Run) -> None:
 
 
 def test_a_bad_image_errs_alone(bundle: Path, photos: Path, edgeclf: Run) -> None:
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     (photos / "empty.png").touch()
     done = edgeclf("predict", bundle, photos, photos / "missing.png", "--json")
     assert done.returncode == 3
@@ -130,7 +130,7 @@ def test_paths_come_from_standard_input(
     assert [prediction["label"] for prediction in read["predictions"]] == ["red", "blue"]
 
 
-def test_below_the_threshold_the_answer_is_unknown(bundle: Path, photos: Path, edgeclf: Run) -> None:
+def test_below_the_threshold_the_prediction_is_unknown(bundle: Path, photos: Path, edgeclf: Run) -> None:
     done = edgeclf("predict", bundle, photos / "red.png", "--threshold", "0.9999")
     assert done.returncode == 0
     assert b"unknown" in done.stdout
@@ -153,7 +153,7 @@ def test_a_threshold_that_is_no_probability_is_refused(
     assert edgeclf("predict", bundle, photos, "--threshold", threshold).returncode == 2
 
 
-def test_a_packed_bundle_answers_the_same(bundle: Path, photos: Path, edgeclf: Run) -> None:
+def test_a_packed_bundle_predicts_the_same(bundle: Path, photos: Path, edgeclf: Run) -> None:
     edgeclf("pack", bundle)
     folder, packed = (
         _document(edgeclf("predict", place, photos, "--json")) for place in (bundle, bundle.with_suffix(".tar"))
@@ -169,7 +169,7 @@ def test_limits_are_set_from_the_command_line(bundle: Path, photos: Path, edgecl
 
 
 def test_csv_has_a_row_an_image(bundle: Path, photos: Path, tmp_path: Path, edgeclf: Run) -> None:
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     done = edgeclf("predict", bundle, photos, "--csv", "answers.csv", "--top", "2")
     rows = list(csv.DictReader((tmp_path / "answers.csv").open(encoding="utf-8", newline="")))
     assert [row["answer"] for row in rows] == ["blue", "", "green", "red"]
@@ -267,7 +267,7 @@ def test_an_interrupted_document_is_valid_and_says_so(bundle: Path, photos: Path
     assert (len(read["predictions"]), read["finished"]) == (1, False)
 
 
-def test_a_watched_folder_answers_new_images(bundle: Path, photos: Path, tmp_path: Path, red: bytes) -> None:
+def test_new_images_of_a_watched_folder_are_predicted(bundle: Path, photos: Path, tmp_path: Path, red: bytes) -> None:
     command = [sys.executable, "-m", "edgeclf", "predict", str(bundle), str(photos)]
     process = subprocess.Popen(
         [*command, "--watch", "--interval", "0.05", "--json", "--csv", "log.csv"],
@@ -282,13 +282,13 @@ def test_a_watched_folder_answers_new_images(bundle: Path, photos: Path, tmp_pat
         (photos / "draft").rename(photos / "new.png")
         new = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=60)
     finally:
         process.kill()
     assert [line["prediction"]["label"] for line in present] == ["blue", "green", "red"]
     assert (new["schema"], new["verb"]) == (1, "predict")
     assert (Path(new["prediction"]["source"]).name, new["prediction"]["label"]) == ("new.png", "red")
-    assert process.returncode == 0 and b"4 images" in said
+    assert process.returncode == 0 and b"4 images" in printed
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
 
 
@@ -347,7 +347,7 @@ def test_an_inconclusive_proof_is_one_loud_line_and_predict_goes_on(
     assert "5 more are needed" in line
 
 
-def test_answers_go_to_stdout_while_a_progress_bar_runs_on_the_terminal(
+def test_predictions_go_to_stdout_while_a_progress_bar_runs_on_the_terminal(
     bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     reader, terminal = os.openpty()

@@ -59,14 +59,25 @@ def test_an_empty_folder_is_no_fault_and_a_missing_one_is(tmp_path: Path, capsys
     assert run(["runs", str(tmp_path)]) == 0
     assert "no runs or bundles" in capsys.readouterr().err
     assert run(["runs", str(tmp_path / "nowhere")]) == 3
+    capsys.readouterr()
+    assert run(["runs", str(tmp_path), "-o", str(tmp_path / "list")]) == 2
+    assert "--output wants a name that ends in .html" in capsys.readouterr().err and not (tmp_path / "list").exists()
 
 
-def test_the_state_of_an_int8_bundle_says_where_its_accuracy_was_left_open(make_bundle: Make, tmp_path: Path) -> None:
+def test_eval_of_a_run_that_is_not_there_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", str(tmp_path / "nope")]) == 3
+    assert f"edgeclf: {tmp_path}/nope: no such run or bundle" in capsys.readouterr().err
+
+
+def test_an_int8_bundle_has_its_accuracy_on_test_images_and_an_inconclusive_gate_in_its_state(
+    make_bundle: Make, tmp_path: Path
+) -> None:
     judged = Judged(
         54, "test images", True, 0.93, 0.94, 1, 2, 1.9, -3.0, 1.0, 0.01, 0.1, 0.1, 0.1, 1.0, "inconclusive", ()
     )
     step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")
     place = make_bundle(tmp_path / "int8")
-    tiny.reseal(place, ladder=Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {}))
+    tiny.reseal(place, ladder=Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), judged, {}))
     (listed,) = list_folder(tmp_path)
-    assert listed.state.endswith("; that top-1 holds: inconclusive")
+    assert (listed.top1, listed.measured_on) == (0.94, "test images")
+    assert listed.state.endswith("; accuracy gate: inconclusive")

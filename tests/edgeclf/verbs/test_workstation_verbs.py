@@ -61,7 +61,7 @@ def test_without_its_packages_a_verb_names_the_line_that_installs_them(
         (["--opset", "9"], "opset"),
     ],
 )
-def test_export_refuses_what_can_not_be_meant(
+def test_export_refuses_invalid_options(
     options: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_export_refuses_what_can_not_be_meant(
     assert named in error and error.strip().count("\n") == 0
 
 
-def test_a_foreign_file_must_say_how_its_pictures_were_normalised(
+def test_the_normalization_of_a_foreign_file_must_be_given(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,7 +82,7 @@ def test_a_foreign_file_must_say_how_its_pictures_were_normalised(
     assert "--weights" in capsys.readouterr().err
 
 
-def test_export_without_anything_asks_for_a_run_or_a_model(
+def test_export_without_anything_names_a_run_or_a_model_as_missing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The hand-over between a reader and an answerer: nothing lost in a queue, nothing old among the newest."""
+"""The hand-over between a reader and the classifier: nothing lost in a queue, nothing old among the newest."""
 
 from __future__ import annotations
 

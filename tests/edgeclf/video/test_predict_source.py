@@ -1,4 +1,4 @@
-"""`edgeclf predict --source`: frames answered, the pace said, exit codes, and what came before a fault is kept."""
+"""`edgeclf predict --source`: frames predicted, the pace shown, exit codes, and what came before a fault is kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def documents(done: subprocess.CompletedProcess[bytes]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_every_frame_of_a_file_is_answered_in_order(bundle: Bundle, video: Path, edgeclf: Run) -> None:
+def test_every_frame_of_a_file_is_predicted_in_order(bundle: Bundle, video: Path, edgeclf: Run) -> None:
     done = edgeclf("predict", bundle.path, "--source", video, "--json")
     *frames, last = documents(done)
     assert done.returncode == 0, done.stderr
@@ -75,7 +75,7 @@ def test_after_a_failed_verify_no_frame_is_predicted_unless_unproven_is_given(
     assert done.returncode == 0 and len(documents(done)) == 13 and done.stderr.startswith(b"FAILED")
 
 
-def test_frames_have_the_answers_that_their_pictures_have(bundle: Bundle, video: Path, edgeclf: Run) -> None:
+def test_frames_have_the_predictions_of_the_same_images(bundle: Bundle, video: Path, edgeclf: Run) -> None:
     done = edgeclf("predict", bundle.path, "--source", video, "--json", "-b", "5")
     with av.open(str(video)) as container, Classifier.open(bundle) as classifier:
         arrays = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -123,7 +123,7 @@ def test_a_stream_that_breaks_off_exits_with_3_and_keeps_what_came(
 
 
 @pytest.mark.parametrize("batch_size", ["1", "4"])
-def test_a_file_that_was_cut_exits_with_3_and_answers_every_frame_before(
+def test_a_file_that_was_cut_exits_with_3_and_predicts_every_frame_before(
     batch_size: str, bundle: Bundle, tmp_path: Path, edgeclf: Run
 ) -> None:
     whole = write_video(tmp_path / "whole.mkv", frames=60)
@@ -154,7 +154,7 @@ def test_sigterm_ends_a_live_stream_with_0(bundle: Bundle, tmp_path: Path, web_c
     assert json.loads(rest.splitlines()[-1])["stream"]["answered"] >= 1
 
 
-def test_the_pace_moves_on_the_terminal_and_stays_out_of_the_answers(bundle: Bundle, video: Path) -> None:
+def test_the_pace_moves_on_the_terminal_and_stays_out_of_the_predictions(bundle: Bundle, video: Path) -> None:
     terminal, other_end = pty.openpty()
     options = ("--frames", "newest", "--json")
     command = [sys.executable, "-m", "edgeclf", "predict", str(bundle.path), "--source", str(video), *options]
@@ -171,24 +171,24 @@ def test_the_pace_moves_on_the_terminal_and_stays_out_of_the_answers(bundle: Bun
 
 
 @pytest.mark.parametrize(
-    "arguments, code, said",
+    "arguments, code, message",
     [
         (["--source", "missing.mp4"], 3, "missing.mp4: No such file"),
         (["--source", "ftp://host/a.mp4"], 2, "no streams from 'ftp' URLs"),
-        (["--source", "a.mp4", "b.jpg"], 2, "--source is one stream and nothing else"),
-        (["--source", "a.mp4", "--watch"], 2, "--source is one stream and nothing else"),
+        (["--source", "a.mp4", "b.jpg"], 2, "--source takes one stream and nothing else"),
+        (["--source", "a.mp4", "--watch"], 2, "--source takes one stream and nothing else"),
         (["--source", "a.mp4", "--frames", "some"], 2, "--frames takes no 'some'; choose one of newest, all"),
         (["--source", "http://127.0.0.1:9/a.ts"], 3, "can't be opened (Connection refused)"),
     ],
 )
-def test_what_can_not_be_meant_is_one_line(
-    arguments: list[str], code: int, said: str, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+def test_invalid_options_get_one_line(
+    arguments: list[str], code: int, message: str, bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["predict", str(bundle.path), *arguments]) == code
     printed = capsys.readouterr()
     errors = [line for line in printed.err.splitlines() if line.startswith("edgeclf:")]
     assert (printed.out, len(errors)) == ("", 1)
-    assert said in errors[0]
+    assert message in errors[0]
 
 
 def test_without_pyav_the_extra_is_named(bundle: Bundle, tmp_path: Path, edgeclf: Run) -> None:

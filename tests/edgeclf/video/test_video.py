@@ -71,7 +71,7 @@ def test_a_file_that_plays_takes_its_time(video: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no video" * 100])
-def test_what_is_no_video_is_said(content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_video_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.mp4: can't be opened \(Invalid data"):
         frames_of(tmp_path / "a.mp4")
@@ -99,8 +99,8 @@ def test_a_playlist_opens_nothing_on_the_network(tmp_path: Path) -> None:
 
 
 def test_a_damaged_packet_is_counted_and_costs_its_own_frame(video: Path, tmp_path: Path) -> None:
-    spoiled = tmp_path / "spoiled.mkv"
-    with av.open(str(video)) as source, av.open(str(spoiled), "w") as copy:
+    damaged = tmp_path / "spoiled.mkv"
+    with av.open(str(video)) as source, av.open(str(damaged), "w") as copy:
         stream = copy.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(source.demux(video=0)):
             if packet.dts is None:
@@ -111,7 +111,7 @@ def test_a_damaged_packet_is_counted_and_costs_its_own_frame(video: Path, tmp_pa
                 packet.pts, packet.dts, packet.time_base = times
             packet.stream = stream
             copy.mux(packet)
-    opened = Video(find_source(str(spoiled)))
+    opened = Video(find_source(str(damaged)))
     assert len([opened.frame(shot) for shot in opened.shots()]) == 11
     assert opened.damaged == 1
 
@@ -152,7 +152,7 @@ def test_a_file_that_was_cut_says_so_after_its_frames(name: str, options: dict[s
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
-def test_sound_that_outlasts_the_pictures_is_no_fault(name: str, tmp_path: Path) -> None:
+def test_sound_that_outlasts_the_images_is_no_fault(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=16000)
@@ -204,6 +204,6 @@ def test_a_live_stream_over_tcp_is_read_while_it_is_written(tmp_path: Path) -> N
         video.close()
 
 
-def test_a_device_that_is_no_camera_is_said() -> None:
+def test_a_device_that_is_no_camera_is_refused() -> None:
     with pytest.raises(DataError, match="/dev/null: can't be opened"):
         Video(StreamSource("/dev/null", "/dev/null", live=True, format="v4l2"))

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf.verbs.shared.image_inputs import Images, gather_images, read_paths, watch_folders
+from edgeclf.verbs.shared.image_inputs import Images, collect_images, read_paths, watch_folders
 from edgeclf_runtime.errors import DataError
 
 
 def test_files_keep_their_order_and_folders_are_searched(photos: Path) -> None:
     named = str(photos / "notes.txt")
-    found = gather_images([named, str(photos)])
+    found = collect_images([named, str(photos)])
     assert [Path(path).name for path in found.paths] == ["notes.txt", "blue.png", "green.png", "red.png"]
     assert found.others == 1
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    assert gather_images([str(tmp_path)]) == Images((), 0, (str(tmp_path),))
+    assert collect_images([str(tmp_path)]) == Images((), 0, (str(tmp_path),))
 
 
 def _stream(data: bytes) -> int:
@@ -58,8 +58,8 @@ def test_a_path_is_given_before_the_next_one_is_written() -> None:
         assert list(groups) == []
 
 
-class Looks:
-    """Stands in for `sleep`: does the next step between two looks, and ends the watch after the last."""
+class Scans:
+    """Stands in for `sleep`: does the next step between two scans, and ends the watch after the last."""
 
     def __init__(self, *steps: Callable[[], object]) -> None:
         self._steps = iter(steps)
@@ -82,14 +82,14 @@ def nothing() -> None:
 def _watched(folder: Path, *steps: Callable[[], object]) -> list[str]:
     def run() -> Iterator[Images]:
         try:
-            yield from watch_folders([str(folder)], sleep=Looks(*steps))
+            yield from watch_folders([str(folder)], sleep=Scans(*steps))
         except StopWatching:
             return
 
     return [Path(path).name for group in run() for path in group.paths]
 
 
-def test_a_file_is_answered_once_when_it_stopped_growing(tmp_path: Path) -> None:
+def test_a_file_is_taken_once_when_it_stopped_growing(tmp_path: Path) -> None:
     new = tmp_path / "new.png"
 
     def grow() -> None:
@@ -100,11 +100,11 @@ def test_a_file_is_answered_once_when_it_stopped_growing(tmp_path: Path) -> None
     assert _watched(tmp_path, grow, nothing, nothing, nothing) == ["new.png"]
 
 
-def test_files_that_are_there_at_the_start_are_answered(photos: Path) -> None:
+def test_files_that_are_there_at_the_start_are_taken(photos: Path) -> None:
     assert _watched(photos, nothing, nothing) == ["blue.png", "green.png", "red.png"]
 
 
-def test_a_replaced_file_is_answered_again(tmp_path: Path) -> None:
+def test_a_replaced_file_is_taken_again(tmp_path: Path) -> None:
     latest = tmp_path / "latest.png"
     latest.write_bytes(b"one")
 
@@ -115,7 +115,7 @@ def test_a_replaced_file_is_answered_again(tmp_path: Path) -> None:
     assert _watched(tmp_path, nothing, replace, nothing, nothing) == ["latest.png", "latest.png"]
 
 
-def test_a_file_that_vanishes_between_two_looks_is_forgotten(tmp_path: Path) -> None:
+def test_a_file_that_vanishes_between_two_scans_is_forgotten(tmp_path: Path) -> None:
     brief = tmp_path / "brief.png"
     brief.write_bytes(b"x")
     assert _watched(tmp_path, brief.unlink, nothing) == []
