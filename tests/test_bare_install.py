@@ -103,7 +103,7 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
     code = (
         "import sys; sys.path.insert(0, 'tests/support'); import tiny; from pathlib import Path\n"
         "tiny.build(Path('labelled'), 'onnx')\n"
-        "for number, picture in enumerate(tiny.pictures(24)):\n"
+        "for number, picture in enumerate(tiny.images(24)):\n"
         "    place = Path('views', tiny.LABELS[number % 3])\n"
         "    place.mkdir(parents=True, exist_ok=True)\n"
         "    picture.save(place / f'{number}.png')\n"

@@ -39,7 +39,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.build(tmp_path / "bundles/scenes")
     tiny.build(tmp_path / "bundles/scenes-encoder", task="embed-image", labels=())
     (tmp_path / "photos").mkdir()
-    for name, image in zip(("lake", "bark"), tiny.pictures(2), strict=True):
+    for name, image in zip(("lake", "bark"), tiny.images(2), strict=True):
         image.save(tmp_path / "photos" / f"{name}.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
 

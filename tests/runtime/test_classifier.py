@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     """Twelve JPEGs, their names in the order of the images."""
     place = tmp_path / "images"
     place.mkdir()
-    for i, image in enumerate(tiny.pictures(12)):
+    for i, image in enumerate(tiny.images(12)):
         (place / f"{i:02}.jpg").write_bytes(tiny.encoded(image, quality=95))
     return place
 
@@ -68,7 +68,7 @@ def comparable(predictions: Iterator[Prediction]) -> list[Any]:
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
 def test_predictions_are_the_softmax_of_the_reference_best_first(target: str, shared_bundle: Shared) -> None:
-    images = [np.asarray(image) for image in tiny.pictures(4)]
+    images = [np.asarray(image) for image in tiny.images(4)]
     with Classifier.open(shared_bundle(target)) as classifier:
         found = list(classifier.predict(images, batch_size=3))
         pixels = np.stack([classifier.bundle.manifest.pixels.load(image)[0] for image in images])
@@ -148,19 +148,19 @@ def test_only_bad_images_and_no_images_are_no_crash(classifier: Classifier, tmp_
 
 
 def test_notes_of_the_decoder_reach_the_prediction(classifier: Classifier) -> None:
-    first, second = tiny.pictures(2)
+    first, second = tiny.images(2)
     (prediction,) = classifier.predict(tiny.encoded(first, "GIF", save_all=True, append_images=[second]))
     assert prediction.notes == ("2 frames: the first is used",)
 
 
 def test_limits_given_at_the_opening_hold(shared_bundle: Shared) -> None:
     with Classifier.open(shared_bundle("reference"), limits=Limits(megapixels=0.001)) as classifier:
-        (prediction,) = classifier.predict(np.asarray(tiny.pictures(1)[0]))
+        (prediction,) = classifier.predict(np.asarray(tiny.images(1)[0]))
     assert "megapixels, over the limit" in str(prediction.error)
 
 
 def test_top_k_lists_the_best_and_never_more_than_there_are(classifier: Classifier) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
     for top, listed in ((1, 1), (2, 2), (3, 3), (99, 3)):
         (prediction,) = classifier.predict(image, top=top)
         assert len(prediction.scores) == listed
@@ -169,7 +169,7 @@ def test_top_k_lists_the_best_and_never_more_than_there_are(classifier: Classifi
 
 
 def test_below_the_threshold_the_label_is_unknown(classifier: Classifier) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
     (sure,) = classifier.predict(image)
     best = sure.scores[0].probability
     (below,) = classifier.predict(image, threshold=best + 1e-9)
@@ -179,7 +179,7 @@ def test_below_the_threshold_the_label_is_unknown(classifier: Classifier) -> Non
 
 
 def test_thresholds_of_the_bundle_hold_unless_the_caller_gives_one(tmp_path: Path) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
     for thresholds in (Thresholds(unknown_below=1.0), Thresholds(per_class=(1.0, 1.0, 1.0))):
         place = tmp_path / str(thresholds.unknown_below)
         with Classifier.open(tiny.build(place, thresholds=thresholds)) as classifier:
@@ -192,7 +192,7 @@ def test_logits_that_are_not_finite_are_an_error_not_a_prediction(
 ) -> None:
     broken = np.array([[np.nan, 1.0, 2.0], [np.inf, 0.0, 0.0], [0.0, 1.0, 2.0]], np.float32)
     monkeypatch.setattr(classifier.session.check_usable(), "infer", lambda batch: broken[: len(batch)])
-    found = list(classifier.predict([np.asarray(p) for p in tiny.pictures(3)], batch_size=3))
+    found = list(classifier.predict([np.asarray(p) for p in tiny.images(3)], batch_size=3))
     assert [p.label for p in found] == [None, None, "sky"]
     assert "NaN or infinite" in str(found[0].error)
     json.dumps([asdict(p) for p in found], allow_nan=False)
@@ -294,7 +294,7 @@ def test_an_array_that_is_no_image_gets_an_error_with_the_fix(array: Any, hint: 
 def test_every_form_of_an_image_gives_the_logits_of_its_file(
     target: str, shared_bundle: Shared, tmp_path: Path
 ) -> None:
-    path, (image,) = tmp_path / "sideways.jpg", tiny.pictures(1)
+    path, (image,) = tmp_path / "sideways.jpg", tiny.images(1)
     exif = Image.Exif()
     exif[0x0112] = 6
     path.write_bytes(data := tiny.encoded(image.resize((40, 30)), exif=exif))
@@ -313,7 +313,7 @@ def test_every_form_of_an_image_gives_the_logits_of_its_file(
 
 
 def test_an_embedder_takes_and_refuses_the_same_forms(tmp_path: Path) -> None:
-    data = tiny.encoded(tiny.pictures(1)[0])
+    data = tiny.encoded(tiny.images(1)[0])
     with Embedder.open(tiny.build(tmp_path / "encoder", task="embed-image", labels=())) as embedder:
         (wanted,) = embedder.embed_images(data)
         for form in (bytearray(data), memoryview(data), io.BytesIO(data), Image.open(io.BytesIO(data))):
@@ -325,7 +325,7 @@ def test_an_embedder_takes_and_refuses_the_same_forms(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_bytes_of_any_kind_are_an_image(kind: Any, classifier: Classifier) -> None:
-    data = tiny.encoded(tiny.pictures(1)[0], "PNG")
+    data = tiny.encoded(tiny.images(1)[0], "PNG")
     wanted = comparable(classifier.predict(data))
     assert comparable(classifier.predict(kind(data))) == wanted
     assert comparable(classifier.predict([kind(data), kind(data)])) == wanted * 2
@@ -346,7 +346,7 @@ def test_an_unreadable_folder_is_an_error_not_no_images(classifier: Classifier, 
 
 def test_a_closed_classifier_is_a_clear_error(shared_bundle: Shared) -> None:
     classifier = Classifier.open(shared_bundle("reference"))
-    running = classifier.predict([np.asarray(p) for p in tiny.pictures(8)])
+    running = classifier.predict([np.asarray(p) for p in tiny.images(8)])
     next(running)
     classifier.close()
     classifier.close()
@@ -358,7 +358,7 @@ def test_a_closed_classifier_is_a_clear_error(shared_bundle: Shared) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_gets_an_error_and_no_hang(classifier: Classifier) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
     running = classifier.predict([image] * 30)
     next(running)
     child = os.fork()
@@ -382,7 +382,7 @@ def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield np.asarray(tiny.pictures(1)[0])
+            yield np.asarray(tiny.images(1)[0])
 
     predictions = classifier.predict(endless(), batch_size=2)
     for _ in range(10):
@@ -395,7 +395,7 @@ def test_images_are_read_only_a_little_ahead(classifier: Classifier) -> None:
 def test_what_was_taken_before_its_source_failed_is_predicted_first(
     taken: int, batch_size: int, classifier: Classifier
 ) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
 
     def failing() -> Iterator[Any]:
         yield from [image] * taken
@@ -410,7 +410,7 @@ def test_what_was_taken_before_its_source_failed_is_predicted_first(
 
 
 def test_a_generator_closed_early_leaves_nothing_behind(classifier: Classifier) -> None:
-    image = np.asarray(tiny.pictures(1)[0])
+    image = np.asarray(tiny.images(1)[0])
     for _ in range(50):
         predictions = classifier.predict([image] * 40, batch_size=8)
         next(predictions)
@@ -427,7 +427,7 @@ def test_closing_ends_the_decoding_threads(shared_bundle: Shared) -> None:
     before = threading.active_count()
     for _ in range(5):
         with Classifier.open(shared_bundle("reference")) as classifier:
-            list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))
+            list(classifier.predict([np.asarray(p) for p in tiny.images(4)]))
     assert threading.active_count() <= before
 
 

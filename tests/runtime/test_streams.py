@@ -34,7 +34,7 @@ MANY = SessionOptions(threads=2, hint="throughput")
 
 @pytest.mark.parametrize("target", tiny.TARGETS)
 def test_with_two_streams_every_engine_predicts_as_with_one(target: str, shared_bundle: Shared) -> None:
-    images = [np.asarray(image) for image in tiny.pictures(9)]
+    images = [np.asarray(image) for image in tiny.images(9)]
     found = []
     for options in (SessionOptions(threads=2), MANY):
         with Classifier.open(shared_bundle(target), options) as classifier:
@@ -63,7 +63,7 @@ def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) ->
             return scores(pixels)
 
         classifier.scores = scores_of_both  # type: ignore[method-assign]
-        assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(4)]))) == 4
+        assert len(list(classifier.predict([np.asarray(p) for p in tiny.images(4)]))) == 4
 
 
 def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -> None:
@@ -77,7 +77,7 @@ def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -
             return scores(pixels)
 
         classifier.scores = scores_and_thread  # type: ignore[method-assign]
-        image = np.asarray(tiny.pictures(1)[0])
+        image = np.asarray(tiny.images(1)[0])
         alone, (together, _) = list(classifier.predict(image)), list(classifier.predict([image, image]))
     assert alone[0].scores == together.scores
     assert threads[0] is threading.main_thread() and threads[1] is not threading.main_thread()
@@ -90,7 +90,7 @@ def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
         classifier.scores = broken  # type: ignore[method-assign]
         with pytest.raises(BackendError, match="out of memory"):
-            list(classifier.predict([np.asarray(p) for p in tiny.pictures(12)]))
+            list(classifier.predict([np.asarray(p) for p in tiny.images(12)]))
 
 
 @pytest.mark.parametrize("options", [SessionOptions(threads=2), MANY])
@@ -105,7 +105,7 @@ def test_a_classifier_closed_by_another_thread_ends_the_prediction_with_one_sent
             if place == 20:
                 closing.set()
                 closer.join(30)
-            yield np.asarray(tiny.pictures(1)[0])
+            yield np.asarray(tiny.images(1)[0])
 
     def close() -> None:
         closing.wait(30)
@@ -120,7 +120,7 @@ def test_a_classifier_closed_by_another_thread_ends_the_prediction_with_one_sent
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_forked_child_closes_its_parents_classifier_without_a_hang(target: str, shared_bundle: Shared) -> None:
-    images = [np.asarray(image) for image in tiny.pictures(4)]
+    images = [np.asarray(image) for image in tiny.images(4)]
     with Classifier.open(shared_bundle(target), SessionOptions(threads=2)) as classifier:
         assert len(list(classifier.predict(images, batch_size=2))) == 4
         child = os.fork()
@@ -135,7 +135,7 @@ def test_a_forked_child_closes_its_parents_classifier_without_a_hang(target: str
 def test_decoding_takes_no_more_threads_than_the_engine(shared_bundle: Shared) -> None:
     with Classifier.open(shared_bundle("reference"), SessionOptions(threads=1)) as classifier:
         before = threading.active_count()
-        assert len(list(classifier.predict([np.asarray(p) for p in tiny.pictures(8)]))) == 8
+        assert len(list(classifier.predict([np.asarray(p) for p in tiny.images(8)]))) == 8
         assert threading.active_count() - before <= 1
 
 
@@ -235,7 +235,7 @@ def test_a_batch_size_is_found_by_measuring_all_streams(shared_bundle: Shared) -
 def test_reading_a_folder_twice_gives_the_same_predictions_in_the_same_order(
     shared_bundle: Shared, tmp_path: Path
 ) -> None:
-    for i, image in enumerate(tiny.pictures(30)):
+    for i, image in enumerate(tiny.images(30)):
         (tmp_path / f"{i:02}.jpg").write_bytes(tiny.encoded(image))
     with Classifier.open(shared_bundle("onnx"), MANY) as classifier:
         first, second = (list(classifier.predict(tmp_path, batch_size=3)) for _ in range(2))

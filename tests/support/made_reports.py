@@ -18,7 +18,7 @@ from edgeclf_benchmarks.measuring.report_rows import Predictions, Row
 from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame, ratio_of, speed_of
 from edgeclf_benchmarks.measuring.timing import Latency, Stage, summarise
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
-from edgeclf_runtime.bundle.parity import Judged, Parity, parity_of
+from edgeclf_runtime.bundle.parity import Parity, RowPredictions, parity_of
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.intervals import Interval, Resampling
 from edgeclf_runtime.metrics.metrics import evaluate
@@ -116,14 +116,14 @@ def made_report(
 
 
 @cache
-def _judged(images: int, wrong: int, classes: tuple[str, ...]) -> Judged:
+def _judged(images: int, wrong: int, classes: tuple[str, ...]) -> RowPredictions:
     labels = np.arange(images) % len(classes)
     answers = labels.copy()
     answers[:wrong] = (answers[:wrong] + 1) % len(classes)
     noise = np.random.default_rng(wrong).normal(0, 0.4, (images, len(classes)))
     logits = (8 * np.eye(len(classes))[answers] + noise).astype(np.float32)
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Judged(scores.astype(np.float64), evaluate(logits, labels, classes, auc_interval=False))
+    return RowPredictions(scores.astype(np.float64), evaluate(logits, labels, classes, auc_interval=False))
 
 
 @cache

@@ -113,7 +113,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def pictures(count: int = 8) -> list[Image.Image]:
+def images(count: int = 8) -> list[Image.Image]:
     """Crops of 48x40 pixels from a real photograph, all different."""
     with Image.open(shipped("china.jpg")) as photograph:
         return [photograph.convert("RGB").crop((40 * i, 20 * i, 40 * i + 48, 20 * i + 40)) for i in range(count)]
@@ -199,7 +199,7 @@ def _normalization() -> Normalization:
 def _write_golden(folder: Path, pixels: Pixels) -> tuple[NDArray[np.uint8], Golden]:
     (folder / "golden").mkdir()
     batch, items = [], []
-    for i, crop in enumerate(pictures()):
+    for i, crop in enumerate(images()):
         image, stored = f"golden/{i:02}.jpg", f"golden/{i:02}.pixels.png"
         data = encoded(crop, quality=90)
         array, _ = pixels.load(data)

@@ -22,7 +22,7 @@ from edgeclf_benchmarks.measuring.warnings import cautions_of
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_benchmarks.measuring.yardstick_network import VERSION
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
-from edgeclf_runtime.bundle.parity import Judged, Parity, parity_of
+from edgeclf_runtime.bundle.parity import Parity, RowPredictions, parity_of
 from edgeclf_runtime.machine.facts import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.metrics.curves import Curves, curves_of, hardest_of
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
@@ -75,7 +75,7 @@ def _settings(state: BenchState) -> Settings:
     )
 
 
-def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, Judged]) -> Data:
+def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, RowPredictions]) -> Data:
     return Data(
         name=data.name,
         digest=data.digest,
@@ -95,7 +95,7 @@ def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, Judged])
     )
 
 
-def _thumbnails(state: BenchState, evaluated: dict[str, Judged]) -> dict[str, str]:
+def _thumbnails(state: BenchState, evaluated: dict[str, RowPredictions]) -> dict[str, str]:
     reference = evaluated.get(state.reference.name)
     if reference is None:
         return {}
@@ -104,7 +104,7 @@ def _thumbnails(state: BenchState, evaluated: dict[str, Judged]) -> dict[str, st
     return thumbnails_of(state.images, most_telling(labels, reference.numbers, others))
 
 
-def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Judged]:
+def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, RowPredictions]:
     """The evaluated predictions of every row that has made them, in the data's order of classes."""
     labels = state.labels
     groups = [image.group for image in state.images]
@@ -124,11 +124,13 @@ def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Judged]:
             seed=state.options.seed,
             auc_interval=False,
         )
-        evaluated[part.name] = Judged(to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs)
+        evaluated[part.name] = RowPredictions(
+            to_scores(outputs, manifest.scores, manifest.temperature), figures, outputs
+        )
     return evaluated
 
 
-def _row(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Row:
+def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Row:
     manifest, own = part.bundle.manifest, evaluated.get(part.name)
     files = manifest.files
     labels = state.labels
@@ -169,7 +171,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Row:
     )
 
 
-def _curves(own: Judged, labels: NDArray[np.intp], evaluated: dict[str, Judged]) -> tuple[Curves, ...]:
+def _curves(own: RowPredictions, labels: NDArray[np.intp], evaluated: dict[str, RowPredictions]) -> tuple[Curves, ...]:
     """Curves of the same classes for all rows, so that they can be compared."""
     areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in evaluated.items()}
     hardest = hardest_of(list(areas.values()))
@@ -187,13 +189,13 @@ def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided
     return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
 
 
-def _predictions(evaluated: Judged) -> Predictions:
+def _predictions(evaluated: RowPredictions) -> Predictions:
     numbers = evaluated.numbers
     confidence = evaluated.scores.max(axis=1)
     return Predictions(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
 
 
-def _parity(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Parity | None:
+def _parity(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Parity | None:
     own, reference = evaluated.get(part.name), evaluated.get(state.reference.name)
     if own is None or reference is None or part is state.reference:
         return None
@@ -209,7 +211,7 @@ def _parity(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Pari
     )
 
 
-def _robustness(state: BenchState, part: Part, evaluated: dict[str, Judged]) -> Robustness | None:
+def _robustness(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Robustness | None:
     """None where no corruptions were chosen, or an interruption came before the first images."""
     corrupted = state.corrupted
     if corrupted is None or not corrupted.places or part.name not in corrupted.predictions:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from edgeclf.sheet import Sheet
-    from edgeclf_runtime.bundle.quantization_report import Judged, Ladder, Step
+    from edgeclf_runtime.bundle.quantization_report import GateEvaluation, Ladder, Step
 
 _HEADINGS = ("", "step", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "outcome")
 _BY_AGREEMENT = {"top-1": "agreement"}  # with the reference, where too few labels are there, or none
@@ -62,7 +62,7 @@ def warn_inconclusive(ladder: Ladder, path: str) -> None:
         say(f"INCONCLUSIVE: {path}: {about}", style="bold yellow")
 
 
-def in_words(figures: Judged) -> str:
+def in_words(figures: GateEvaluation) -> str:
     """ "top-1 0.887 (fp32 0.889), -0.20 points, not below -0.61 (95 %) on 2,000 images, …"."""
     name = "top-1" if figures.labelled else "agreement"
     return (
@@ -72,7 +72,7 @@ def in_words(figures: Judged) -> str:
     )
 
 
-def _accuracy(figures: Judged | None) -> tuple[str, ...]:
+def _accuracy(figures: GateEvaluation | None) -> tuple[str, ...]:
     if figures is None:
         return (_NONE,) * 4
     return (

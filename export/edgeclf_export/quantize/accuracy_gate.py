@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.parity import bounds_of_change
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, compare
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 from edgeclf_runtime.metrics.metrics import expected_calibration_error, to_scores, weighted_calibration_error
@@ -42,7 +42,7 @@ class EvaluationSet:
 
 def evaluate_step(
     evaluation_set: EvaluationSet, logits: NDArray[np.float32], gate: AccuracyGate, temperature: float | None = None
-) -> Judged:
+) -> GateEvaluation:
     """The evaluation of a model's (N, classes) logits against the reference's.
 
     `temperature`: the model's, fitted on other images; None: it is fitted on these.
@@ -71,7 +71,7 @@ def evaluate_step(
     needed = None
     if verdict == "inconclusive":
         needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
-    return Judged(
+    return GateEvaluation(
         images=len(right),
         source=evaluation_set.source,
         labelled=evaluation_set.labels is not None,

@@ -14,7 +14,7 @@ from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Calibration
-from edgeclf_runtime.bundle.quantization_report import Judged, Ladder, Sensitivity, Step
+from edgeclf_runtime.bundle.quantization_report import GateEvaluation, Ladder, Sensitivity, Step
 from edgeclf_runtime.deploy.candidates import Race, TimeCalls, race, time_calls
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.hashing import hash_file
@@ -138,7 +138,9 @@ def _with_outcome(trial: Trial, chosen: Trial, candidates: Sequence[Trial], time
     return replace(step, became="passed over" if trial.is_usable else "failed")
 
 
-def _final(trials: Trials, chosen: Trial, calibration_data: CalibrationData, progress: Progress) -> Judged | None:
+def _final(
+    trials: Trials, chosen: Trial, calibration_data: CalibrationData, progress: Progress
+) -> GateEvaluation | None:
     """The figure on test images, which are used once; the use is counted."""
     if calibration_data.open_test is None or chosen.manifest is None:
         return None
@@ -148,7 +150,7 @@ def _final(trials: Trials, chosen: Trial, calibration_data: CalibrationData, pro
     return evaluate_step(evaluation_set, logits, trials.gate, chosen.manifest.temperature)
 
 
-def _broken_on_test(trials: Trials, chosen: Chosen, final: Judged) -> LadderFailed:
+def _broken_on_test(trials: Trials, chosen: Chosen, final: GateEvaluation) -> LadderFailed:
     ladder, name = chosen.ladder, chosen.trial.step.name
     rungs = tuple(replace(step, became="failed") if step.name == name else step for step in ladder.rungs)
     ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} passed on validation images, not on test images")

@@ -93,7 +93,7 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RowPredictions:
     """One row's predictions for the labelled images, in the order of the data's classes, and the figures.
 
     `scores` (N, C) are probabilities or margins, `outputs` (N, C) what the model itself gave.
@@ -110,8 +110,8 @@ class Judged:
 
 
 def parity_of(
-    row: Judged,
-    reference: Judged,
+    row: RowPredictions,
+    reference: RowPredictions,
     labels: NDArray[np.intp],
     *,
     name: str,
@@ -164,7 +164,7 @@ def parity_of(
     )
 
 
-def _compared_logits(row: Judged, reference: Judged) -> LogitComparison | None:
+def _compared_logits(row: RowPredictions, reference: RowPredictions) -> LogitComparison | None:
     if row.outputs is None or reference.outputs is None:
         return None
     return compare(reference.outputs, row.outputs, TOLERANCES["fp32"])
@@ -203,7 +203,7 @@ def _interval(right: NDArray[np.bool_], wanted: NDArray[np.bool_], resampling: R
     return resampling.interval(mean_of(change))
 
 
-def _divergences(reference: Judged, row: Judged) -> NDArray[np.float64] | None:
+def _divergences(reference: RowPredictions, row: RowPredictions) -> NDArray[np.float64] | None:
     """(N,) KL(reference || row) in nats; None unless both give probabilities that sum to 1."""
     if reference.evaluation.scores != "softmax" or row.evaluation.scores != "softmax":
         return None

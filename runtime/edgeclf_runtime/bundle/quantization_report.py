@@ -36,7 +36,7 @@ class AccuracyGate:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GateEvaluation:
     """A model against its reference on the same labelled images (paired). Shares are 0..1, changes in points.
 
     Attributes
@@ -104,7 +104,7 @@ class Step:
     float_layers: tuple[str, ...]
     shares: dict[str, float] | None
     model_bytes: int
-    judged: Judged | None
+    judged: GateEvaluation | None
     problem: str | None = None
     median_ms: float | None = None
     ratio: float | None = None
@@ -142,7 +142,7 @@ class Ladder:
     why: str
     blame: tuple[Sensitivity, ...]
     warnings: tuple[str, ...]
-    final: Judged | None
+    final: GateEvaluation | None
     machine: dict[str, str]
     noise: float | None = None
 
@@ -150,7 +150,7 @@ class Ladder:
         return next(step for step in self.rungs if step.name == name)
 
     @property
-    def decisive(self) -> Judged | None:
+    def decisive(self) -> GateEvaluation | None:
         """The figure for the accuracy gate: on test images, which chose nothing, or else that of the chosen step.
 
         So too where the test images leave open what agreement with the reference has shown on more images.

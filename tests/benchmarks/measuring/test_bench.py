@@ -38,7 +38,7 @@ def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bo
     """Eight images with the classes that the bundle of seed 0 predicts, except for the first."""
     folder.mkdir()
     images = []
-    for number, picture in enumerate(tiny.pictures()):
+    for number, picture in enumerate(tiny.images()):
         path = folder / f"{number}.png"
         picture.save(path)
         if broken and number == 3:
@@ -227,7 +227,7 @@ def test_an_image_that_can_not_be_read_is_named_and_counts_for_no_row(tmp_path: 
 
 def test_an_image_that_changed_since_the_split_is_refused(tmp_path: Path) -> None:
     data = labelled(tmp_path / "views")
-    tiny.pictures()[5].save(data.images[2].path)
+    tiny.images()[5].save(data.images[2].path)
     with pytest.raises(DataError, match=r"2\.png: changed since its SHA-256"):
         measure([tiny.build(tmp_path / "a")], QUICK, data=data)
 
@@ -363,7 +363,7 @@ def test_the_plain_loop_prepares_pixels_as_the_bundle_does(tmp_path: Path) -> No
     bundle = tiny.build(tmp_path / "a", "pytorch")
     pixels, normalization = bundle.manifest.pixels, bundle.manifest.normalization
     assert pixels is not None and normalization is not None
-    for picture in tiny.pictures():
+    for picture in tiny.images():
         wanted = (pixels.apply(picture) / 255 - np.array(normalization.mean)) / np.array(normalization.std)
         assert np.allclose(transform_of(bundle)(picture).numpy().transpose(1, 2, 0), wanted, atol=1e-5)
 
@@ -380,7 +380,7 @@ def test_the_mlperf_profile_runs_all_scenarios_and_lists_what_they_lack(tmp_path
     from edgeclf_benchmarks.measuring.scenarios import RULES, run_scenario
 
     contender = BundleContender("a", tiny.build(tmp_path / "a"))
-    files = [tiny.encoded(picture) for picture in tiny.pictures()]
+    files = [tiny.encoded(picture) for picture in tiny.images()]
     found = [run_scenario(contender, each, files, QUICK.first, seconds=0.0, whole=True) for each in RULES.values()]
     assert [each.name for each in found] == ["single-stream", "multi-stream", "offline"]
     assert [(each.queries, each.images) for each in found] == [(64, 64), (662, 5296), (1536, 24_576)]

@@ -99,7 +99,7 @@ def test_opening_and_warming_up_are_not_in_the_figure(tmp_path: Path) -> None:
 
             return replace(opened, infer=infer)
 
-    files = [tiny.encoded(picture) for picture in tiny.pictures()]
+    files = [tiny.encoded(picture) for picture in tiny.images()]
     watch = Marked(lambda: 1.0)
     run_scenario(Counting(), RULES["offline"], files, SessionOptions(threads=1), seconds=0.0, around=watch)
     assert order == ["infer"] * 10 + ["watch", "infer"]

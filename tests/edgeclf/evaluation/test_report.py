@@ -38,7 +38,7 @@ LABELS = ("leaf", "pagoda", "sky")
 def views(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
     """Images for the tiny reference bundle, sorted into its classes at random; one class is named oddly."""
     root = tmp_path_factory.mktemp("views") / "views"
-    for number, image in enumerate(tiny.pictures(30)):
+    for number, image in enumerate(tiny.images(30)):
         folder = root / LABELS[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
         image.save(folder / f"{number}.png")

@@ -27,7 +27,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def photos(tmp_path: Path) -> Path:
     """Eight images and a file that is none."""
     (tmp_path / "photos").mkdir()
-    for number, image in enumerate(tiny.pictures()):
+    for number, image in enumerate(tiny.images()):
         image.save(tmp_path / f"photos/{number}.png")
     (tmp_path / "photos/broken.png").write_bytes(b"no image")
     return tmp_path / "photos"
@@ -66,11 +66,11 @@ def test_a_batch_gets_the_predictions_of_the_plain_run(name: str, bundle: Bundle
 
 
 def test_arrays_and_pil_images_are_images_too_and_top_bounds_the_lists(bundle: Bundle) -> None:
-    arrays = [np.asarray(image) for image in tiny.pictures()]
+    arrays = [np.asarray(image) for image in tiny.images()]
     rows = ClassifyWithBundle(str(bundle.path), top=1)({"image": np.stack(arrays)})
     with Classifier.open(bundle) as classifier:
         assert list(rows["label"]) == [each.label for each in classifier.predict(arrays)]
-    opened = ClassifyWithBundle(str(bundle.path))({"image": column(list(tiny.pictures()))})
+    opened = ClassifyWithBundle(str(bundle.path))({"image": column(list(tiny.images()))})
     assert list(opened["label"]) == list(rows["label"])
     assert [len(scores) for scores in rows["scores"]] == [1] * 8
 

@@ -29,7 +29,7 @@ class Load:
     def __init__(self, running: Any, bundle: Bundle) -> None:
         self._running = running
         self._local = threading.local()
-        self._images = [tiny.encoded(each, "PNG") for each in tiny.pictures()]
+        self._images = [tiny.encoded(each, "PNG") for each in tiny.images()]
         with Classifier.open(bundle) as classifier:
             self._labels = [each.label for each in classifier.predict(self._images)]
         self.found: Counter[str] = Counter()
@@ -146,7 +146,7 @@ def test_thousands_of_requests_with_slow_clients_among_them_leave_memory_flat(bu
 
 def test_a_full_service_says_when_to_try_again(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--max-queue", "1")
-    image = tiny.encoded(tiny.pictures(1)[0].resize((5000, 5000)))  # takes its time to decode
+    image = tiny.encoded(tiny.images(1)[0].resize((5000, 5000)))  # takes its time to decode
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(lambda number: running.send("/predict", image), range(8)))
     statuses = Counter(response.status for response in responses)

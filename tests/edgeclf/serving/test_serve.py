@@ -33,7 +33,7 @@ HOSTILE = ('"</script>\\', "\x1b[31mred\n", "\u202e\ud7ffwörter")
 
 
 def image_file(number: int = 0) -> bytes:
-    return tiny.encoded(tiny.pictures()[number], "PNG")
+    return tiny.encoded(tiny.images()[number], "PNG")
 
 
 def test_an_image_gets_the_prediction_of_predict(bundle: Bundle, start: Start) -> None:
@@ -82,7 +82,7 @@ def test_other_engines_and_fixed_batches_serve_too(target: str, fixed: str | int
 def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, start: Start) -> None:
     running = start(bundle, "--max-megabytes", "0.1", "--max-megapixels", "0.1", "--max-batch", "4")
     infer = f"/v2/models/{running.model}/infer"
-    large = tiny.encoded(tiny.pictures(1)[0].resize((400, 300)), quality=5)
+    large = tiny.encoded(tiny.images(1)[0].resize((400, 300)), quality=5)
     form = {"Content_Type": "multipart/form-data; boundary=x"}
     refused_requests = [
         (400, "not an image of a known format", running.send("/predict", b"no image")),

@@ -20,7 +20,7 @@ from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, ImageError, UsageError
 
 pytest.importorskip("prometheus_client")
-BODY = tiny.encoded(tiny.pictures(1)[0], "PNG")
+BODY = tiny.encoded(tiny.images(1)[0], "PNG")
 Make = Callable[..., Service]
 
 

@@ -26,7 +26,7 @@ def portable(tmp_path: Path) -> Path:
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     place = tmp_path / "picture.png"
-    tiny.pictures(1)[0].save(place)
+    tiny.images(1)[0].save(place)
     return place
 
 
@@ -122,7 +122,7 @@ def test_a_stale_engine_exits_4_and_says_what_differs_and_what_to_do(
 
 def labelled(folder: Path) -> Path:
     """A folder of classes with four crops of a photograph in each."""
-    for place, picture in enumerate(tiny.pictures(12)):
+    for place, picture in enumerate(tiny.images(12)):
         (folder / tiny.LABELS[place % 3]).mkdir(parents=True, exist_ok=True)
         picture.save(folder / tiny.LABELS[place % 3] / f"{place}.png")
     return folder

@@ -16,7 +16,7 @@ from edgeclf.verbs.shared.export_results import _show_table
 from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
 from edgeclf_export.exporter import Exported
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -63,9 +63,9 @@ def test_int8_of_an_encoder_is_refused_before_anything_is_loaded(part: str, edge
     ]
 
 
-def judged(verdict: Verdict, source: str, *reasons: str) -> Judged:
+def judged(verdict: Verdict, source: str, *reasons: str) -> GateEvaluation:
     shares = (0.9, 0.9, 1, 1, 0.0, -2.0, 1.0, 0.01, 0.1, 0.05, 0.05, 1.0)
-    return Judged(90, source, True, *shares, verdict, reasons, 700 if verdict == "inconclusive" else None)
+    return GateEvaluation(90, source, True, *shares, verdict, reasons, 700 if verdict == "inconclusive" else None)
 
 
 def ladder(step: Verdict, final: Verdict | None, precision: str = "int8") -> Ladder:

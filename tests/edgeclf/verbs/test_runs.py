@@ -12,7 +12,7 @@ import tiny
 from edgeclf.cli import run
 from edgeclf.listing import list_folder
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
 
 Make = Callable[..., Path]
 
@@ -72,7 +72,7 @@ def test_eval_of_a_run_that_is_not_there_says_so(tmp_path: Path, capsys: pytest.
 def test_an_int8_bundle_has_its_accuracy_on_test_images_and_an_inconclusive_gate_in_its_state(
     make_bundle: Make, tmp_path: Path
 ) -> None:
-    judged = Judged(
+    judged = GateEvaluation(
         54, "test images", True, 0.93, 0.94, 1, 2, 1.9, -3.0, 1.0, 0.01, 0.1, 0.1, 0.1, 1.0, "inconclusive", ()
     )
     step = Step("int8 min-max", "int8", "", (), None, 1, judged, became="model")

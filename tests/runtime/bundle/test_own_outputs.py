@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
 from edgeclf_runtime.bundle.own_check import OTHER_PROCESSOR, SAME_PROCESSOR
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs, record_predictions_again
 from edgeclf_runtime.bundle.proof import MOST_MEASURED, TOLERANCES, Tolerances
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BundleError
 from edgeclf_runtime.machine.facts import machine_facts
@@ -39,7 +39,7 @@ def made_here(bundle: Bundle, outputs: NDArray[np.float32], **changes: Any) -> B
 
 def int8(verdict: str = "pass") -> dict[str, Any]:
     """Changes of a manifest that make it one of int8, whose accuracy was evaluated on 900 images."""
-    evaluated = Judged(
+    evaluated = GateEvaluation(
         900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, verdict, ()
     )  # type: ignore[arg-type]
     step = Step("int8 min-max", "int8", "", (), None, 1, evaluated, became="model")

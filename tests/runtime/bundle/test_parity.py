@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.parity import Judged, Parity, parity_of
+from edgeclf_runtime.bundle.parity import Parity, RowPredictions, parity_of
 from edgeclf_runtime.metrics.metrics import Scores, evaluate, to_scores
 from edgeclf_runtime.metrics.paired import change_bounds
 
 CLASSES = ("x", "y", "z")
 
 
-def evaluated(logits: NDArray[np.float32], labels: NDArray[np.intp], scores: Scores = "softmax") -> Judged:
-    return Judged(to_scores(logits, scores), evaluate(logits, labels, CLASSES, scores=scores))
+def evaluated(logits: NDArray[np.float32], labels: NDArray[np.intp], scores: Scores = "softmax") -> RowPredictions:
+    return RowPredictions(to_scores(logits, scores), evaluate(logits, labels, CLASSES, scores=scores))
 
 
 def compared(

@@ -19,7 +19,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.bundle.golden import Golden
 from edgeclf_runtime.bundle.manifest import Normalization, to_input
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, Tolerances
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Judged, Ladder, Step
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import prove, verify
 from edgeclf_runtime.errors import BackendError, BundleError
@@ -143,7 +143,9 @@ def test_pixels_become_what_a_graph_wants_that_does_not_normalise_itself() -> No
 
 
 def test_where_every_image_is_a_near_tie_int8_rests_on_the_accuracy_gate_that_it_passed(bundle: Bundle) -> None:
-    evaluated = Judged(900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, "pass", ())
+    evaluated = GateEvaluation(
+        900, "test images", True, 0.9, 0.9, 3, 3, 0.0, -0.4, 1.0, 0.001, 0.01, 0.1, 0.1, 1.0, "pass", ()
+    )
     step = Step("int8 min-max", "int8", "", (), None, 1, evaluated, became="model")
     ladder = Ladder(AccuracyGate(), (step,), "int8 min-max", "why", (), (), None, {})
     reference = np.repeat(bundle.read_array(bundle.manifest.golden.outputs), 4, axis=0)

@@ -30,7 +30,7 @@ def levels(source: Any, **options: Any) -> NDArray[np.uint8]:
 
 
 def photograph() -> Image.Image:
-    return tiny.pictures(1)[0]
+    return tiny.images(1)[0]
 
 
 def ramp16() -> NDArray[np.uint16]:
@@ -335,8 +335,8 @@ def test_limits_can_be_raised() -> None:
         (b"\0\0\0\x18ftypisom" + bytes(40), "a video, which is not decoded"),
         (b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), "a camera's raw file"),
         (bytes(128) + b"DICM" + bytes(9), "a DICOM file"),
-        (tiny.encoded(tiny.pictures(1)[0], "ICO"), "a Windows icon"),
-        (tiny.encoded(tiny.pictures(1)[0], "TGA"), "not an image of a known format"),
+        (tiny.encoded(tiny.images(1)[0], "ICO"), "a Windows icon"),
+        (tiny.encoded(tiny.images(1)[0], "TGA"), "not an image of a known format"),
     ],
 )
 def test_formats_off_the_allow_list_are_refused_by_name(data: bytes, what: str, tmp_path: Path) -> None:

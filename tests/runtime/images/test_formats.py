@@ -102,7 +102,7 @@ def test_heic_is_decoded_with_the_extra_and_within_the_limits() -> None:
 
 
 def modern_files(kind: str) -> dict[str, tuple[bytes, NDArray[np.uint8]]]:
-    picture = tiny.pictures(1)[0]
+    picture = tiny.images(1)[0]
     images = {mode: picture.convert(mode) for mode in ("RGB", "RGBA", "L")}
     images["RGBA"].putalpha(images["L"])
     options = {"AVIF": {"quality": 100, "subsampling": "4:4:4"}, "JPEG2000": {}}[kind]
@@ -259,7 +259,7 @@ def test_other_formats_show_what_imagecodecs_reads(kind: str) -> None:
 
 
 def test_a_file_object_at_its_end_is_read_from_its_start_and_elsewhere_from_there() -> None:
-    data, written = tiny.encoded(tiny.pictures(1)[0], "PNG"), io.BytesIO()
+    data, written = tiny.encoded(tiny.images(1)[0], "PNG"), io.BytesIO()
     written.write(data)
     assert np.array_equal(levels(written), levels(data))
     framed = io.BytesIO(b"header" + data)
@@ -270,7 +270,7 @@ def test_a_file_object_at_its_end_is_read_from_its_start_and_elsewhere_from_ther
 
 
 def test_a_memory_map_and_16_bit_numbers_of_the_other_byte_order_are_read(tmp_path: Path) -> None:
-    image = tiny.pictures(1)[0]
+    image = tiny.images(1)[0]
     image.save(tmp_path / "a.png")
     with open(tmp_path / "a.png", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         for _ in range(2):  # from its start, then from its end

@@ -26,7 +26,7 @@ def levels(source: Any, **options: Any) -> NDArray[np.uint8]:
 
 
 def photograph() -> Image.Image:
-    return tiny.pictures(1)[0]
+    return tiny.images(1)[0]
 
 
 def ramp16() -> NDArray[np.uint16]:

@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def jpeg(kind: str, *, seed: int = 0) -> bytes:
     options = dict(KINDS[kind])
-    image = tiny.pictures(seed + 1)[seed].convert(options.pop("mode", "RGB"))
+    image = tiny.images(seed + 1)[seed].convert(options.pop("mode", "RGB"))
     return tiny.encoded(image, quality=90, **options)
 
 
@@ -66,7 +66,7 @@ def test_a_progressive_jpeg_cut_between_two_scans_stays_damaged() -> None:
 def test_it_is_turned_and_reduced_as_a_whole_one() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = tiny.encoded(tiny.pictures(1)[0].resize((640, 400)), exif=exif)
+    data = tiny.encoded(tiny.images(1)[0].resize((640, 400)), exif=exif)
     for reduce in (None, lambda width, height: (90, 90)):
         whole, cut = decode(data, reduce=reduce), decode(data[:-2], reduce=reduce)
         assert np.array_equal(np.asarray(whole.image), np.asarray(cut.image)) and whole.reduced == cut.reduced

@@ -84,7 +84,7 @@ def test_labels_become_numbers_in_a_models_own_order(images: list[LabelledImage]
 
 def test_a_folder_whose_names_are_no_labels_has_images_that_nobody_labelled(tmp_path: Path) -> None:
     (tmp_path / "loose").mkdir()
-    tiny.pictures()[0].save(tmp_path / "loose" / "a.png")
+    tiny.images()[0].save(tmp_path / "loose" / "a.png")
     (image,) = read_folder(tmp_path, ("cat", "dog"))
     assert image.labels is None and image.name == "loose/a.png"
     (image,) = read_folder(tmp_path, ("loose", "dog"))

@@ -21,7 +21,7 @@ PIXELS = Pixels("shorter", (24, 24), (20, 20), background=(10, 200, 90))
 
 
 def photograph(mode: str = "RGB") -> Image.Image:
-    return tiny.pictures(1)[0].resize((61, 47)).convert(mode)
+    return tiny.images(1)[0].resize((61, 47)).convert(mode)
 
 
 def sideways(orientation: int) -> Image.Exif:

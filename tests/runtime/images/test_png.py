@@ -124,7 +124,7 @@ def test_every_kind_shows_what_imagecodecs_reads(depth: int, channels: int) -> N
 
 
 def with_chunk(extra: bytes, *, behind: bool = False) -> tuple[bytes, NDArray[np.uint8]]:
-    image = tiny.pictures(1)[0]
+    image = tiny.images(1)[0]
     data = tiny.encoded(image, "PNG")
     place = data.index(b"IEND" if behind else b"IDAT") - 4
     return data[:place] + extra + data[place:], np.asarray(image)
@@ -164,7 +164,7 @@ def left_out(name: str) -> str:
 def test_good_metadata_costs_no_note_and_bad_one_leaves_the_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    image, text = tiny.pictures(1)[0], PngInfo()
+    image, text = tiny.images(1)[0], PngInfo()
     text.add_text("note", "words", zip=True)
     data = tiny.encoded(image, "PNG", exif=exif, pnginfo=text)
     assert decode(data).notes == ()

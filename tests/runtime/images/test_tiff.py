@@ -313,7 +313,7 @@ def test_a_raw_file_of_a_camera_is_named() -> None:
 
 
 def test_warnings_of_libtiff_and_pillow_do_not_reach_the_terminal() -> None:
-    words = tiny.encoded(tiny.pictures(1)[0], "TIFF", compression="tiff_lzw")
+    words = tiny.encoded(tiny.images(1)[0], "TIFF", compression="tiff_lzw")
     place = words.index(struct.pack("<HH", 259, 3))
     odd = words[:place] + struct.pack("<HHII", 259, 3, 2, 5) + words[place + 12 :]  # two compressions
     script = (
@@ -328,7 +328,7 @@ def test_warnings_of_libtiff_and_pillow_do_not_reach_the_terminal() -> None:
 
 
 def test_an_uncompressed_ycbcr_image_of_whole_colours_is_read() -> None:
-    image = tiny.pictures(1)[0].convert("YCbCr")
+    image = tiny.images(1)[0].convert("YCbCr")
     assert np.array_equal(levels(tiny.encoded(image, "TIFF")), np.asarray(image.convert("RGB")))
 
 

@@ -82,7 +82,7 @@ def test_images_that_most_rows_lose_come_first() -> None:
 
 def test_thumbnails_are_small_and_an_image_that_is_gone_has_none(tmp_path: Path) -> None:
     images = []
-    for number, picture in enumerate(tiny.pictures()[:2]):
+    for number, picture in enumerate(tiny.images()[:2]):
         picture.resize((400, 200)).save(tmp_path / f"{number}.png")
         images.append(LabelledImage(tmp_path / f"{number}.png", f"{number}.png"))
     (tmp_path / "0.png").unlink()
