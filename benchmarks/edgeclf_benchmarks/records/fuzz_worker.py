@@ -1,6 +1,6 @@
 """One process of the fuzzer: it reads damaged inputs within limits of time and memory, and writes a row for each.
 
-Started by edgeclf_benchmarks.records.fuzz, which outlives it: an input that ends the process lies in its `current` file.
+Started by edgeclf_benchmarks.records.fuzz, which outlives it: an input that ends the process is in `current`.
 """
 
 from __future__ import annotations
