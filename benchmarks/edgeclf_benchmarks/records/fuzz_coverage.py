@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import atheris
-
-with atheris.instrument_imports(include=["edgeclf", "edgeclf_runtime", "PIL"]):
+if TYPE_CHECKING:
     from edgeclf_benchmarks.records.fuzz_readers import Reader
-    from edgeclf_benchmarks.records.fuzz_worker import Worker, main
+    from edgeclf_benchmarks.records.fuzz_worker import Worker
+
+
+def main() -> None:
+    """What is fuzzed has to be imported under atheris, which then follows it."""
+    import atheris
+
+    with atheris.instrument_imports(include=["edgeclf_runtime", "PIL"]):
+        from edgeclf_benchmarks.records import fuzz_worker
+    fuzz_worker.main(_follow_coverage)
 
 
 def _follow_coverage(worker: Worker, reader: Reader, seed: int, count: int) -> None:
     """libFuzzer ends the process itself."""
+    import atheris
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         changed = bytes(atheris.Mutate(data, most))
@@ -29,4 +38,4 @@ def _follow_coverage(worker: Worker, reader: Reader, seed: int, count: int) -> N
 
 
 if __name__ == "__main__":
-    main(_follow_coverage)
+    main()

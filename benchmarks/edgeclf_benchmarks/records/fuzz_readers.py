@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeclf.serving.inference_protocol import DATATYPES, parse_request
 from edgeclf_benchmarks.records.odd_inputs import Repair, images, with_png_checksums, with_tar_checksums
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.external_data import count_weights, refuse_external_data
-from edgeclf_runtime.bundle.manifest import Manifest, parse_manifest
+from edgeclf_runtime.bundle.manifest import parse_manifest
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.limits import Limits
 
@@ -33,7 +31,7 @@ class Reader:
 
 
 def readers(bundle: Path | None) -> dict[str, Reader]:
-    """The decoder, and with a bundle of the target onnx, preferably a small one, what reads bundles and requests."""
+    """The decoder, and with a bundle of the target onnx, preferably a small one, what reads bundles."""
     found = {"image": Reader(_decode, images(), with_png_checksums, 64_000_000 + _FILE_BYTES)}
     if bundle is None:
         return found
@@ -44,9 +42,6 @@ def readers(bundle: Path | None) -> dict[str, Reader]:
         "packed bundle": Reader(_open_tar, (_packed(opened),), with_tar_checksums),
         "manifest": Reader(lambda data: parse_manifest(data, "fuzzed"), (_unsealed(opened),)),
         "onnx": Reader(_scan_onnx, (onnx,)),
-        "inference request": Reader(
-            lambda data: parse_request(data, None, opened.manifest, 8), (_request(opened.manifest),)
-        ),
     }
 
 
@@ -80,11 +75,3 @@ def _unsealed(bundle: Bundle) -> bytes:
     content = json.loads(bundle.manifest_bytes)
     content.pop("manifest_sha256", None)
     return json.dumps(content).encode()
-
-
-def _request(manifest: Manifest) -> bytes:
-    spec = manifest.inputs[0]
-    shape = [1, *(size if isinstance(size, int) else 2 for size in spec.shape[1:])]
-    tensor = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape, "data": [1] * math.prod(shape)}
-    outputs = [{"name": manifest.outputs[0].name, "parameters": {"binary_data": True}}]
-    return json.dumps({"id": "a", "inputs": [tensor], "outputs": outputs}).encode()

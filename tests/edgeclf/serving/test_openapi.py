@@ -46,7 +46,9 @@ def for_the_tiny_bundle(document: Any) -> Any:
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path":
                     parameter["schema"]["enum"] = ["tiny" if parameter["name"] == "name" else "1"]
-    tensor = narrowed["components"]["schemas"]["InferRequest"]["properties"]["inputs"]["items"]
+    asked = narrowed["components"]["schemas"]["InferRequest"]
+    asked["properties"]["outputs"]["maxItems"] = 0  # the model's own output
+    tensor = asked["properties"]["inputs"]["items"]
     numbers = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}}
     tensor["required"] = ["name", "datatype", "shape", "data"]
     tensor["additionalProperties"] = False
