@@ -49,7 +49,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
 	.venv-lowest/bin/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python .venv-lowest/bin/python \
 	  $(addprefix --extra ,$(LOWEST_EXTRAS)) pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet -r .venv-lowest/lowest.txt jsonschema packaging pytest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet -r .venv-lowest/lowest.txt hypothesis jsonschema packaging pytest
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 

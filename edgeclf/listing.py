@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.deploy.machine_proofs import find_proofs
 from edgeclf_runtime.errors import EdgeclfError
 from edgeclf_runtime.images.decode import is_passed_over
@@ -173,7 +173,7 @@ def _date(path: Path) -> str:
 def _read(path: Path) -> Mapping[str, Any]:
     """{} for a file that is not there, or holds no object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

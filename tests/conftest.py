@@ -17,9 +17,18 @@ from warm_process import run_edgeclf
 
 from edgeclf_runtime.session import BACKENDS
 
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # "small" tries the same examples in every run, and keeps none; --hypothesis-profile=long looks for new ones
+    settings.register_profile("small", max_examples=60, deadline=None, derandomize=True, database=None)
+    settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
+    settings.load_profile("small")
+
 OPTIONAL = {
     "av",
     "cryptography",
+    "hypothesis",
     "lazy_loader",
     "matplotlib",
     "onnx",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit, Fractions, split_row
 from edgeclf_runtime.images.labelled import LabelledImage, Split
@@ -79,7 +79,7 @@ def load_split(path: Path, root: Path | None = None) -> DataSplit:
 
 def _content(path: Path) -> Any:
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(f"{path}: no such split manifest; `edgeclf data split` makes one") from None
     except OSError as error:

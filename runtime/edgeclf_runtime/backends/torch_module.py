@@ -5,7 +5,6 @@ Only this file and `torchvision_guard.py` import torch in the runtime, and only 
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, missing_engine
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, BundleError, DataError, one_line
 
@@ -86,7 +85,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     torch.set_num_threads(options.threads_per_stream)
     where = f"{bundle.path}/{MODEL}"
     try:
-        builder = from_json(Builder, json.loads(bundle.read(MODEL)), where)
+        builder = from_json(Builder, parse_json(bundle.read(MODEL)), where)
     except (ValueError, DataError) as error:
         raise BundleError(f"{where}: {error}") from error
     module = build_module(builder)
@@ -108,7 +107,7 @@ def count_weights(bundle: Bundle) -> dict[str, int]:
     counts: dict[str, int] = {}
     try:
         (size,) = struct.unpack_from("<Q", data)
-        header = json.loads(data[8 : 8 + size])
+        header = parse_json(data[8 : 8 + size])
         for name, tensor in header.items():
             precision = _STORED.get(tensor["dtype"]) if name != "__metadata__" else None
             if precision is not None and len(tensor["shape"]) >= 2:
@@ -150,7 +149,7 @@ def _build_tower(builder: Builder) -> torch.nn.Module:
     from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
     try:
-        config = json.loads(builder.config or "")
+        config = parse_json(builder.config or "")
         inner = config["vision_cfg"].get("timm_model_name")
         if inner and not timm.is_model(inner):  # timm would take "hf-hub:…", and download it
             raise BackendError(f"timm {timm.__version__} has no model {inner!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 import typing
@@ -25,9 +26,20 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def parse_json(data: bytes | str) -> Any:
+    """The JSON value in `data`. Raises ValueError for damage, and for nesting so deep that Python can't follow it."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def from_json(kind: type[T], value: Any, where: str) -> T:
     """The record of type `kind` that `value` (parsed JSON) describes; `where` opens the message of an error."""
-    return typing.cast(T, _decode(kind, value, where))
+    try:
+        return typing.cast(T, _decode(kind, value, where))
+    except RecursionError as error:  # what json.loads just took may be too deep to be shown
+        raise DataError(f"{where}: nested too deeply") from error
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.golden import Golden, OwnOutputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Ladder
@@ -258,8 +258,8 @@ class Manifest:
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """The manifest in `data`; raises BundleError for damage, and for a schema newer than this version reads."""
     try:
-        content: Any = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content: Any = parse_json(data)
+    except ValueError as error:
         raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged, copy it again") from error
     if not isinstance(content, dict) or type(content.get("schema")) is not int:
         raise BundleError(f"{where}: no edgeclf manifest (it has no schema number)")
@@ -267,7 +267,11 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         advice = "update edgeclf" if content["schema"] > SCHEMA else "export the bundle again"
         raise BundleError(f"{where}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; {advice}")
     own_hash = content.pop(_OWN_HASH, None)
-    if own_hash is not None and own_hash != _content_sha256(content):
+    try:
+        changed = own_hash is not None and own_hash != _content_sha256(content)
+    except RecursionError as error:  # parsed just so, but too deep to be written
+        raise BundleError(f"{where}: nested too deeply; the bundle is damaged, copy it again") from error
+    if changed:
         raise BundleError(f"{where}: changed since the export (its own SHA-256 differs); copy the bundle again")
     try:
         return from_json(Manifest, content, where)

@@ -8,7 +8,6 @@ is verified and measured here.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import replace
@@ -32,7 +31,7 @@ from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt, 
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, layer_information, load_plan, plan_version
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside, writing
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.bundle.proof import TOLERANCES, coarser
 from edgeclf_runtime.deploy.build_result import Outcome, beside
@@ -166,7 +165,7 @@ def settings_of(bundle: Bundle) -> BuildSettings:
         return BuildSettings()
     where = f"{bundle.path}/{SETTINGS}"
     try:
-        return from_json(BuildSettings, json.loads(bundle.read(SETTINGS)), where)
+        return from_json(BuildSettings, parse_json(bundle.read(SETTINGS)), where)
     except ValueError as error:
         raise BundleError(f"{where}: not JSON ({error}); export the bundle again") from error
     except DataError as error:

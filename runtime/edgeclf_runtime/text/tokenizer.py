@@ -8,7 +8,6 @@ is that of Radford et al. 2021 (arXiv:2103.00020), after Sennrich et al. 2016 (a
 from __future__ import annotations
 
 import html
-import json
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import from_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.text.text_repair import RepairTables, TextRepair
 
@@ -85,7 +84,7 @@ class Tokenizer:
         """The tokenizer that a text encoder's bundle brings. Raises BundleError where it is damaged or missing."""
         where = f"{bundle.path}/{TOKENIZER}"
         try:
-            return cls(from_json(TokenizerTables, json.loads(bundle.read(TOKENIZER)), where))
+            return cls(from_json(TokenizerTables, parse_json(bundle.read(TOKENIZER)), where))
         except (ValueError, DataError, re.error) as error:
             raise BundleError(f"{where}: {error}") from error
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeclf_export.proof.texts import tables_to_bytes
 from edgeclf_export.sources.clip.library import import_open_clip
@@ -127,3 +129,9 @@ def test_it_needs_numpy_and_the_standard_library_alone(packed: bytes, tmp_path: 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines() == ["[49406, 320, 1125, 539, 320, 2368, 269, 49407]", "[]"], done.stderr
+
+
+@given(st.lists(st.integers(0, 0x10FFFF) | st.sampled_from([*map(ord, "'s<|_of_text>&amp;#;")]), max_size=60))
+def test_any_text_is_open_clips_tokens(ours: Tokenizer, theirs: Any, codes: list[int]) -> None:
+    text = "".join(map(chr, codes))
+    assert np.array_equal(ours([text]), theirs([text]).numpy()), ascii(text)
