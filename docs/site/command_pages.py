@@ -69,7 +69,7 @@ def _parameters(command: Any, context: Any, level: int) -> Iterator[str]:
             found = _EXTRA.search(record[1])
             text, extra = _EXTRA.sub("", record[1]), found[1] if found else ""
             kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            names = record[0].replace("|", "&#124;").replace("<", "&lt;")
+            names = re.sub(r"(?<=\S) <list\[\w+\]>$", "", record[0]).replace("|", "&#124;").replace("<", "&lt;")
             default = re.sub(r"^default: (?:\((.*?)\)(?=;|$)|(.*))", r"\1\2", extra, flags=re.DOTALL)
             cells = f"<code>{names}</code>", _cell(text), _cell(default)
             rows[kind].append(f"| {' | '.join(cells)} |")
