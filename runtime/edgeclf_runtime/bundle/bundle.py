@@ -57,7 +57,12 @@ class _Tar:
             with tarfile.open(path, "r:") as archive:
                 for member in archive:
                     self._add(member)
-        except (tarfile.TarError, EOFError) as error:
+        except (
+            tarfile.TarError,
+            EOFError,
+            ValueError,
+            OverflowError,
+        ) as error:  # the latter two: sizes beyond any file
             raise BundleError(f"{path}: not a packed bundle ({error}); copy it again") from error
 
     def _add(self, member: tarfile.TarInfo) -> None:

@@ -85,7 +85,7 @@ def test_a_bad_image_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, pho
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("zeroshot", "cat"), 2, "one label, 'cat', leaves nothing to tell apart"),
+        (("zeroshot", "cat"), 2, "one label, 'cat', leaves nothing to choose from"),
         (("zeroshot", "cat,cat", "--pretrained", "random"), 2, "'cat' occurs more than once"),
         (("zeroshot", "missing.txt", "--pretrained", "random"), 3, "missing.txt: No such file"),
         (("zeroshot", "cat,dog", "--pretrained", "random", "--templates", "x"), 2, "no templates 'x'"),

@@ -133,6 +133,15 @@ def test_a_damaged_tar_is_the_bundle_or_refused(packed: Path, rng: random.Random
     refuses(BundleError, lambda: Bundle.open(odd).check_all())
 
 
+@pytest.mark.parametrize("size", [b"\x80" + 3 * b"\0" + 8 * b"\xff", b"\xff" * 12])  # base 256: 2^64 - 1, and -1
+def test_a_tar_with_a_member_of_an_impossible_size_is_refused(packed: Path, size: bytes) -> None:
+    odd, content = packed.with_name("size.tar"), bytearray(packed.read_bytes())
+    content[124:136] = size
+    odd.write_bytes(with_tar_checksums(bytes(content)))
+    with pytest.raises(BundleError, match="size.tar"):
+        Bundle.open(odd)
+
+
 members = st.sampled_from(
     ["manifest.json", "model.onnx", "../out", "/out", "C:\\out", "a/../../out", "golden/x", "", "."]
 )
