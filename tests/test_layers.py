@@ -48,6 +48,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("targets",),
         ("proof",),
         ("quantize",),
+        ("options",),
         ("exporter",),
     ),
     "edgeclf": (

@@ -101,7 +101,8 @@ def export(
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
     from edgeclf.verbs.shared.export_sources import NEEDED, Preprocessing, Source
     from edgeclf.verbs.shared.triton_layout import check_layout, lay_out, lay_out_alone
-    from edgeclf_export.exporter import ExportOptions, export_each, plan_outputs
+    from edgeclf_export.exporter import export_each
+    from edgeclf_export.options import ExportOptions, plan_outputs
 
     preprocessing = Preprocessing(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
     described = Source(source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window)

@@ -95,7 +95,8 @@ def zeroshot(
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
-    from edgeclf_export.exporter import ExportOptions, export_each, plan_outputs
+    from edgeclf_export.exporter import export_each
+    from edgeclf_export.options import ExportOptions, plan_outputs
     from edgeclf_export.sources.clip.models import load_clip
     from edgeclf_export.sources.clip.prompts import read_templates, read_words
     from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier

@@ -81,7 +81,8 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
 
     Tests leave them as they are.
     """
-    from edgeclf_export.exporter import ExportOptions, export
+    from edgeclf_export.exporter import export
+    from edgeclf_export.options import ExportOptions
     from edgeclf_export.targets.registry import TARGETS
 
     made: dict[tuple[str, str, str], dict[str, Path]] = {}

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export, plan_outputs
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions, plan_outputs
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -24,7 +25,8 @@ import numpy as np
 from pathlib import Path
 from onnx import TensorProto, helper, numpy_helper
 import edgeclf_export.proof.bundling, edgeclf_export.exporter
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.images.pixels import Pixels

@@ -30,7 +30,8 @@ from edgeclf_benchmarks.measuring.bench import _prove
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.state import BenchState, line_up
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.proof import bundling
 from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_export.proof.probes import write_probes

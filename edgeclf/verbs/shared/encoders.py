@@ -13,7 +13,8 @@ from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf_export.exportable import AnyExportable
-    from edgeclf_export.exporter import Exported, ExportOptions
+    from edgeclf_export.exporter import Exported
+    from edgeclf_export.options import ExportOptions
 
 NEEDED = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxslim", "safetensors", "open_clip")
 
@@ -22,7 +23,8 @@ def export_encoders(
     model: str, pretrained: str | None, parts: Sequence[str], options: ExportOptions, img_size: int | None, seed: int
 ) -> tuple[AnyExportable, list[Exported]]:
     """Proven bundles NAME-ENCODER-TARGET-PRECISION of the chosen encoders. Raises UsageError where none is chosen."""
-    from edgeclf_export.exporter import export, plan_outputs, refuse_int8_of_encoder
+    from edgeclf_export.exporter import export
+    from edgeclf_export.options import plan_outputs, refuse_int8_of_encoder
     from edgeclf_export.sources.clip.encoders import image_encoder, text_encoder
     from edgeclf_export.sources.clip.models import load_clip
 

@@ -11,7 +11,7 @@ from edgeclf.verbs.shared.options import need
 from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgeclf_export.exporter import ExportOptions
+    from edgeclf_export.options import ExportOptions
     from edgeclf_export.quantize.calibration_data import Int8Options
     from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 

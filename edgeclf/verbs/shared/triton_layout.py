@@ -12,7 +12,8 @@ from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.verbs.shared.source_options import Layout
-    from edgeclf_export.exporter import Exported, ExportOptions
+    from edgeclf_export.exporter import Exported
+    from edgeclf_export.options import ExportOptions
 
 
 def check_layout(layout: Layout, options: ExportOptions) -> None:

@@ -14,7 +14,8 @@ from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import train
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit

@@ -191,7 +191,8 @@ def test_a_run_exports_to_a_bundle_that_knows_where_it_comes_from(
     config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from edgeclf_export.exporter import ExportOptions, export
+    from edgeclf_export.exporter import export
+    from edgeclf_export.options import ExportOptions
     from edgeclf_runtime.bundle.bundle import Bundle
 
     run = train(config(strategy="full", epochs=3), data, tmp_path / "run")

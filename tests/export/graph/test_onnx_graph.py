@@ -13,7 +13,8 @@ import onnx
 import pytest
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import to_input

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.targets.registry import TARGETS
 from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.bundle import Bundle

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Reference

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf_export.exporter import ExportOptions, export_module
+from edgeclf_export.exporter import export_module
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.proof.images import GOLDEN_IMAGES, load_proof_images, shipped_photographs
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization

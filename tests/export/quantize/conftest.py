@@ -13,7 +13,8 @@ from patches import LABELS, PATCH_PIXELS, SIDE, TEST, TRAIN, VAL, small_network
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources.modules import exportable_from_module

@@ -14,7 +14,8 @@ from patches import LABELS, TEST
 
 from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export, export_each
+from edgeclf_export.exporter import export, export_each
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize import ladder, selection
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.targets import ort_quantizer

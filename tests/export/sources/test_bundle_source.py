@@ -12,7 +12,8 @@ import onnx
 import pytest
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import Exported, ExportOptions, export
+from edgeclf_export.exporter import Exported, export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.bundle import load_bundle_classifier
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_runtime.classifier import Classifier
 

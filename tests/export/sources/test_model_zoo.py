@@ -73,7 +73,8 @@ def test_backbones_for_edge_devices_are_small_and_every_note_says_why() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*CLASSICS, *EDGE])
 def test_it_exports_to_onnx_and_openvino_with_a_passing_proof(name: str, tmp_path: Path) -> None:
-    from edgeclf_export.exporter import ExportOptions, export
+    from edgeclf_export.exporter import export
+    from edgeclf_export.options import ExportOptions
     from edgeclf_export.sources.backbones import load_backbone
 
     # of GoogLeNet with seed 0 the two best classes lie too close to tell them apart

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeclf_export.exporter import ExportOptions, export_module
+from edgeclf_export.exporter import export_module
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Reference, to_input

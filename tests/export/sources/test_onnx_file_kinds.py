@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle

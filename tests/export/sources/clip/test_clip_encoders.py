@@ -14,7 +14,8 @@ import pytest
 from clip_models import small_clip
 
 from edgeclf_export.exportable import AnyExportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.clip.encoders import image_encoder, text_encoder
 from edgeclf_export.sources.clip.models import load_clip
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal

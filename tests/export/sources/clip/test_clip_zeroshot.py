@@ -17,7 +17,8 @@ from clip_models import small_clip
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.clip.library import import_open_clip
 from edgeclf_export.sources.clip.models import load_clip
 from edgeclf_export.sources.clip.prompts import Templates, prompts_digest, read_templates, read_words

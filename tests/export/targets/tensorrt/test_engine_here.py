@@ -10,7 +10,8 @@ import pytest
 from fake_gpu import FakeGpu
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import ExportOptions, export, export_each
+from edgeclf_export.exporter import export, export_each
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.targets.tensorrt import engine_here
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 from edgeclf_runtime.backends.tensorrt.library import library_of

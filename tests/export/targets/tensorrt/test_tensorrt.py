@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import Exported, ExportOptions, export, export_module
+from edgeclf_export.exporter import Exported, export, export_module
 from edgeclf_export.graph import casting
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.targets.tensorrt import target as trt
 from edgeclf_export.targets.tensorrt.graph_session import ABOUT
 from edgeclf_runtime.backends.tensorrt.builder import BuildSettings

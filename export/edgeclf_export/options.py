@@ -1,0 +1,117 @@
+"""What to export, how, and to where: options that are checked when they are made, and the names of the bundles."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from edgeclf_export.exportable import InputForm
+from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
+from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.quantize.export_quantized import PRECISIONS
+from edgeclf_export.targets.registry import TARGETS
+from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
+from edgeclf_runtime.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to make of a classifier.
+
+    Attributes
+    ----------
+    targets
+        Engines to make a bundle for: "onnx", "openvino", "tensorrt", "pytorch".
+    precision
+        "fp32", "fp16", "bf16", "int8" (has to pass an accuracy gate), or "auto" (the fastest that passes it).
+    output
+        Folder that receives one bundle a target, named NAME-TARGET-PRECISION.
+    name
+        NAME in place of the classifier's own.
+    form
+        The graph's input: pixels ("uint8-nhwc"), or normalised floats for foreign consumers ("float-nchw").
+    opset
+        Of the ONNX graph.
+    proof_data
+        Folder of images to prove on; None: photographs that come with scikit-image and scikit-learn.
+    force
+        Replace bundles that exist.
+    engine
+        Build settings of TensorRT engines.
+    int8
+        For the precisions "int8" and "auto": the calibration images, and the accuracy gate that has to be passed.
+
+    Raises
+    ------
+    UsageError
+        A target, precision, opset or name that does not exist or does not fit.
+
+    Examples
+    --------
+    >>> from edgeclf_export import ExportOptions
+    >>> ExportOptions(targets=("onnx", "openvino"), precision="fp16").form
+    'uint8-nhwc'
+    """
+
+    targets: tuple[str, ...] = ("onnx",)
+    precision: str = "fp32"
+    output: Path = Path("bundles")
+    name: str | None = None
+    form: str = "uint8-nhwc"
+    opset: int = OLDEST_OPSET
+    proof_data: Path | None = None
+    force: bool = False
+    engine: BuildSettings = BuildSettings()
+    int8: Int8Options = Int8Options()
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            if target not in TARGETS:
+                raise UsageError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
+            choices = TARGETS[target].precisions + (PRECISIONS if TARGETS[target].quantizer else ())
+            if self.precision not in choices:
+                raise UsageError(f"{target} has no precision {self.precision!r}; choose one of {', '.join(choices)}")
+        if self.form not in get_args(InputForm):
+            raise UsageError(f"no input form {self.form!r}; choose one of {', '.join(get_args(InputForm))}")
+        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
+            raise UsageError(f"opset must be {OLDEST_OPSET} to {NEWEST_OPSET} (what devices read), found {self.opset}")
+        if self.name is not None and ("/" in self.name or self.name.startswith(".") or not self.name):
+            raise UsageError(f"{self.name!r} can't name a folder; give --name letters, digits, '-' and '_'")
+
+
+def plan_outputs(name: str, options: ExportOptions) -> dict[str, Path]:
+    """Where the bundle of each target goes. Raises UsageError where one exists and may not be replaced."""
+    name = options.name or short_name(name)
+    places = {target: options.output / f"{name}-{target}-{options.precision}" for target in options.targets}
+    fallbacks = (
+        fallback_outputs(places, options).values() if options.precision == "int8" and options.int8.fallback else ()
+    )
+    for place in (*places.values(), *fallbacks):
+        if os.path.lexists(place) and not options.force:
+            raise UsageError(f"{place} exists; give --force to replace it, or another --output or --name")
+    return places
+
+
+def fallback_outputs(places: dict[str, Path], options: ExportOptions) -> dict[tuple[str, str], Path]:
+    """Where a bundle of 16 bits goes by target and precision: its name has the precision that it holds."""
+    return {
+        (target, lower): place.with_name(f"{place.name.removesuffix(options.precision)}{lower}")
+        for target, place in places.items()
+        if (quantizer := TARGETS[target].quantizer) is not None
+        for lower in quantizer.lower
+    }
+
+
+def refuse_int8_of_encoder(precision: str) -> None:
+    """Raises UsageError for int8 and auto."""
+    if precision in PRECISIONS:
+        raise UsageError(
+            f"{precision} has to pass an accuracy gate on top-1, and an encoder has no classes; export fp16 or bf16"
+        )
+
+
+def short_name(name: str) -> str:
+    """`timm/resnet18` -> resnet18, `models/mine.onnx` -> mine."""
+    return Path(name).name.removesuffix(".onnx")
