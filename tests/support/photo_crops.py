@@ -50,5 +50,7 @@ def data(photos: Path) -> DataSplit:
 
 @pytest.fixture(scope="session")
 def made(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
-    """One baseline for all tests that only read it; its test split has been looked at once."""
-    return make_baseline(data, BaselineOptions(output=tmp_path_factory.mktemp("bundles")))
+    """One baseline for all tests that only read it; its test split has been used once, wherever else it is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        return make_baseline(data, BaselineOptions(output=tmp_path_factory.mktemp("bundles")))
