@@ -24,6 +24,8 @@ if importlib.util.find_spec("hypothesis"):
     settings.register_profile("small", max_examples=60, deadline=None, derandomize=True, database=None)
     settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
     settings.load_profile("small")
+else:
+    collect_ignore_glob = ["*/test_any_*.py"]
 
 OPTIONAL = {
     "av",
