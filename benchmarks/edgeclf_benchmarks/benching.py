@@ -43,7 +43,7 @@ class Benched:
 
 
 def bench(
-    bundles: Sequence[str | Path | Bundle],
+    bundles: str | Path | Bundle | Sequence[str | Path | Bundle],
     options: BenchOptions = BenchOptions(),
     *,
     data: LabelledImages | ImagesFor | None = None,
@@ -100,7 +100,8 @@ def bench(
         bundle = Bundle.open(path)
         return build.rebuild_if_stale(bundle, options.first, progress) if rebuild_if_stale else bundle
 
-    lined_up = [opened(path) for path in bundles if isinstance(path, Bundle) or not _is_sidecar(Path(path))]
+    several = (bundles,) if isinstance(bundles, (str, Path, Bundle)) else bundles
+    lined_up = [opened(path) for path in several if isinstance(path, Bundle) or not _is_sidecar(Path(path))]
     first = None if reference is None else opened(reference)
     parts, referred = line_up(lined_up, first, options)
     labelled = data([*lined_up, *([] if first is None else [first])]) if callable(data) else data

@@ -61,6 +61,7 @@ class BaselineOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(self.output))
         if self.folds < 0 or self.folds == 1:
             raise UsageError(f"cross-validation takes 2 folds or more, or 0 for none; found {self.folds}")
         if self.name is not None and ("/" in self.name or self.name.startswith(".") or not self.name):

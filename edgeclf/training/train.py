@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,8 @@ def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
         )
     if config.class_weights != "none" and config.sampler == "weighted":
         progress.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
+    for option, why in _without_effect(config):
+        progress.warn(f"{option} has no effect {why}")
     if config.value_range is None:
         trained = data.of("train")
         sample = trained[:: max(1, len(trained) // _SAMPLED)]
@@ -240,3 +243,20 @@ def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
         progress.warn(
             f"{copies} images lie in more than one split, so figures are optimistic; `edgeclf data check` lists them"
         )
+
+
+def _without_effect(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Options that were given and change nothing, each with the reason."""
+    usual = TrainConfig(model="")
+    if config.strategy == "linear-probe":
+        why = "with --strategy linear-probe, which computes the features of each image once, without augmentation"
+        if config.mixup or config.cutmix:
+            yield "--mixup" if config.mixup else "--cutmix", why
+        if config.switches.any:
+            yield "an augmentation such as --rotate", why
+    if config.loss != "focal" and config.focal_gamma != usual.focal_gamma:
+        yield "--focal-gamma", "without --loss focal"
+    if config.optimizer != "sgd" and config.momentum != usual.momentum:
+        yield "--momentum", "without --optimizer sgd"
+    if config.schedule == "plateau" and config.warmup_epochs != usual.warmup_epochs:
+        yield "--warmup-epochs", "with --schedule plateau"

@@ -153,7 +153,8 @@ def train(
     )
     own = {"strategy": strategy, "head_epochs": head_epochs, "layer_decay": layer_decay}
     if (begun := resume or finish) is not None:
-        refuse_changes(shared, {**own, "fraction": fraction}, begun)
+        curve = {"fraction": fraction, "evaluate_on": None if evaluate_on == "val" else evaluate_on}
+        refuse_changes(shared, {**own, **curve, "name": name}, begun)
         if not is_curve(begun):
             go_on = finish_training if resume is None else resume_training
             watched(lambda progress: go_on(begun, strict=strict, progress=progress), begun, as_json=as_json)
@@ -162,6 +163,8 @@ def train(
         else:
             resume_curve(begun, as_json=as_json)
         return
+    if fraction is None and evaluate_on != "val":
+        raise UsageError("--evaluate-on is for a learning curve (--fraction); a training selects on validation images")
     folder = folder_of(model, weights, strategy, fraction, name)
     if fraction is not None:
         options = {each.name: getattr(shared, each.name) for each in fields(shared)}

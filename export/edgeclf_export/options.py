@@ -67,6 +67,11 @@ class ExportOptions:
     int8: Int8Options = Int8Options()
 
     def __post_init__(self) -> None:
+        if isinstance(self.targets, str):
+            raise UsageError(f"targets is a tuple of names, such as ({self.targets!r},); found {self.targets!r}")
+        object.__setattr__(self, "output", Path(self.output))
+        if self.proof_data is not None:
+            object.__setattr__(self, "proof_data", Path(self.proof_data))
         for target in self.targets:
             if target not in TARGETS:
                 raise UsageError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")

@@ -79,6 +79,8 @@ class BenchOptions:
     meter: Meter | None = None
 
     def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise UsageError(f"no profile {self.profile!r}; choose one of {', '.join(PROFILES)}")
         if not self.batch_sizes or min(self.batch_sizes) < 1 or max(self.batch_sizes) > 1024:
             raise UsageError(f"batch sizes lie in 1..1024, found {_listed(self.batch_sizes)}")
         if self.rounds is not None and self.rounds < 2:

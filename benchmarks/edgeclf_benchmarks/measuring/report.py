@@ -217,8 +217,9 @@ def write_report(report: Report, path: Path, *, force: bool = False) -> None:
         draft.write_text(json.dumps(report_document(report), allow_nan=False) + "\n")
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: str | Path) -> Report:
     """The report in a file. Raises DataError for a file that is none, is damaged, or has another schema."""
+    path = Path(path)
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:

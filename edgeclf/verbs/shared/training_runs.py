@@ -41,7 +41,7 @@ def folder_of(model: str | None, weights: str, strategy: str, fraction: str | No
     if fraction is None and "," in strategy:
         raise UsageError(f"{strategy} are several strategies; choose one, or compare them with --fraction 0.1,0.3,1")
     if fraction is None and strategy == BASELINE:
-        raise UsageError(f"{BASELINE} is no strategy of a network; make it with `edgeclf baseline`, or give --fraction")
+        raise UsageError(f"{BASELINE} trains no network; make it with `edgeclf baseline`, or give --fraction")
     return default_folder(model, strategy if fraction is None else "curve") if name is None else RUNS / name
 
 

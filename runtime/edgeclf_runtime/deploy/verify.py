@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,8 @@ def verify(
     >>> proof.verdict, proof.reasons
     ('pass', ())
     """
+    if mode not in get_args(PixelMode):
+        raise UsageError(f"no pixel mode {mode!r}; choose one of {', '.join(get_args(PixelMode))}")
     bundle = Bundle.open(bundle)
     bundle.check_all()
     manifest = bundle.manifest

@@ -19,6 +19,7 @@ import torch
 
 from edgeclf.cli import run as cli_run
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.inputs.augment import Switches
 from edgeclf.training.inputs.batches import TrainingBatches, TrainingImages
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
@@ -349,3 +350,20 @@ def test_a_taken_name_is_reported_before_the_data_are_read_and_without_advice_to
     assert cli_run(["train", "missing", "-m", "test_resnet", "--name", "taken"]) == 2
     stderr = capsys.readouterr().err
     assert "runs/taken holds a run" in stderr and "go on with:" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"strategy": "linear-probe", "mixup": 0.4}, "--mixup has no effect with --strategy linear-probe"),
+        ({"strategy": "linear-probe", "switches": Switches(rotate=10)}, "such as --rotate has no effect"),
+        ({"focal_gamma": 3.0}, "--focal-gamma has no effect without --loss focal"),
+        ({"schedule": "plateau", "warmup_epochs": 2.0}, "--warmup-epochs has no effect with --schedule plateau"),
+    ],
+)
+def test_an_option_without_effect_is_warned_of(
+    changes: dict[str, Any], option: str, config: Make, data: DataSplit, recorder: Any, tmp_path: Path
+) -> None:
+    progress = recorder()
+    train(config(epochs=1, **{"strategy": "full", **changes}), data, tmp_path / "run", progress)
+    assert any(option in warning for warning in progress.warnings), progress.warnings
