@@ -131,9 +131,9 @@ def test_other_weights_in_the_graph_end_the_export(part: str, tmp_path: Path) ->
 
 
 def test_each_bundle_takes_its_own_kind_of_input(make: Make) -> None:
-    with Embedder.open(make("text")) as words, pytest.raises(UsageError, match="takes texts, not pictures"):
+    with Embedder.open(make("text")) as words, pytest.raises(UsageError, match="takes texts, not images"):
         words.embed_images(["cat.jpg"])
-    with Embedder.open(make("image")) as images, pytest.raises(UsageError, match="takes pictures, not texts"):
+    with Embedder.open(make("image")) as images, pytest.raises(UsageError, match="takes images, not texts"):
         images.embed_texts(["cat"])
     with pytest.raises(BundleError, match="its task is embed-text, not classify; run `edgeclf embed`"):
         Classifier.open(make("text"))
