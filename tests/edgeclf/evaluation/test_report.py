@@ -272,7 +272,7 @@ def test_an_operating_point_makes_a_new_bundle_that_predict_honours(
     before = bundle.digest
     assert run(["eval", "photos-hog", str(photos), "--operating-point", "recall=0.5", "--json"]) == 0
     shown = capfd.readouterr()
-    assert "thresholds for recall=0.5 on" in shown.err and "kept in photos-hog-recall0.5" in shown.err
+    assert "thresholds for recall=0.5 on" in shown.err and "stored in photos-hog-recall0.5" in shown.err
     report = json.loads(shown.out)["report"]
     made = Bundle.open("photos-hog-recall0.5")
     assert made.manifest.derived_from == before == Bundle.open("photos-hog").digest
