@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
-from tiny import pictures, shipped
+from tiny import images, shipped
 
 from edgeclf.data.check import Checked, check_source
 from edgeclf.data.findings import Finding, find_faults
@@ -109,7 +109,7 @@ def test_look_alikes_across_splits_are_a_warning(make_folder: MakeFolder, change
 
 
 def test_different_crops_of_one_photograph_are_no_look_alikes() -> None:
-    assert find_alike([describe(image) for image in pictures()]) == ([], False)
+    assert find_alike([describe(image) for image in images()]) == ([], False)
 
 
 def test_images_of_one_colour_are_no_look_alikes() -> None:
@@ -127,7 +127,7 @@ def test_look_alikes_are_found_across_the_tiles_of_a_large_set() -> None:
 
 
 def test_thousands_of_alike_images_do_not_fill_the_memory() -> None:
-    (image,) = pictures(1)
+    (image,) = images(1)
     found, cut = find_alike([describe(image)] * 800)
     assert cut and 200_000 < len(found) < 2_000_000
 
@@ -181,7 +181,7 @@ def test_a_manifest_is_checked_with_its_hashes(make_folder: MakeFolder, tmp_path
     manifest = open_data(make_folder({"cat": 5, "dog": 5}))
     save_split(manifest, tmp_path / "split.json")
     assert check_source(tmp_path / "split.json").changed == ()
-    pictures(1)[0].save(manifest.images[0].path)
+    images(1)[0].save(manifest.images[0].path)
     manifest.images[1].path.unlink()
     checked = check_source(tmp_path / "split.json")
     assert [remark.path for remark in checked.changed] == [manifest.images[0].name]
