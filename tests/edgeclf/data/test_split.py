@@ -300,3 +300,13 @@ def test_an_image_of_a_class_that_is_none_or_that_lies_elsewhere_is_refused() ->
 def test_an_image_of_several_classes_or_of_none_has_no_one_label(labels: tuple[str, ...] | None) -> None:
     with pytest.raises(DataError, match="wanted an image of one class"):
         _ = LabelledImage(Path("pets.png"), "pets.png", labels).label
+
+
+def test_a_split_file_of_one_class_is_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    place = tmp_path / "split.json"
+    save_split(open_data(make_folder({"cat": 6, "dog": 6})), place)
+    content = json.loads(place.read_text())
+    items = [item for item in content["items"] if item["label"] == "cat"]
+    place.write_text(json.dumps({**content, "classes": ["cat"], "items": items}))
+    with pytest.raises(DataError, match="two classes or more"):
+        load_split(place)

@@ -194,8 +194,8 @@ def test_corruptions_are_in_the_table_and_in_the_report(
     make_bundle: Make, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [str(make_bundle(tmp_path / name)) for name in ("one", "two")]
-    place, spoilt = tmp_path / "r.json", ("--corruptions", "noise,blur", "--corrupted-images", "4")
-    command = ["bench", *paths, "--data", str(classes), "--split", "all", *spoilt, *QUICK, "-o", str(place)]
+    place, corrupted = tmp_path / "r.json", ("--corruptions", "noise,blur", "--corrupted-images", "4")
+    command = ["bench", *paths, "--data", str(classes), "--split", "all", *corrupted, *QUICK, "-o", str(place)]
     assert run(command) == 0
     out = capsys.readouterr().out
     assert "top-1 on 4 images, corrupted" in out and "noise" in out and "jpeg" not in out
