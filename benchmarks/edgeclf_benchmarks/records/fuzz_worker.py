@@ -40,7 +40,7 @@ class Worker:
         """Reads one input. The alarm is the system's own: it ends the process inside native code, too."""
         os.pwrite(self._current, len(data).to_bytes(8, "big") + data, 0)
         before = _memory_kib("VmRSS:")
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew: proc(5)
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew: proc(5)
         start = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
@@ -56,7 +56,7 @@ class Worker:
 
 
 def _memory_kib(name: str) -> int:
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
 
 
