@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from edgeclf_runtime.errors import DataError
 
 T = TypeVar("T")
+Reader = Callable[[Any], Any]
+
+
+class _Misfit(Exception):
+    """What is wrong with a value; each level on the way up puts its own step before the path."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = ""
+
+    def within(self, step: str) -> _Misfit:
+        self.path = step + self.path
+        return self
 
 
 def to_json(value: Any) -> Any:
@@ -37,79 +53,133 @@ def parse_json(data: bytes | str) -> Any:
 def from_json(kind: type[T], value: Any, where: str) -> T:
     """The record of type `kind` that `value` (parsed JSON) describes; `where` opens the message of an error."""
     try:
-        return typing.cast(T, _decode(kind, value, where))
+        return typing.cast(T, _reader_of(typing.cast(Any, kind))(value))
+    except _Misfit as misfit:
+        raise DataError(f"{where}{misfit.path}: {misfit.message}") from misfit.__cause__
     except RecursionError as error:  # what json.loads just took may be too deep to be shown
         raise DataError(f"{where}: nested too deeply") from error
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
+@functools.cache
+def _reader_of(kind: Any) -> Reader:
+    """What turns a JSON value into a `kind`, or raises _Misfit. Made once a type: split files have a million rows."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _decode_record(kind, value, where)
+        return _record_reader(kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, value, where)
+        return _union_reader(arguments)
     if origin is typing.Literal:
-        if value not in arguments:
-            raise _mistyped(where, "one of " + ", ".join(map(str, arguments)), value)
-        return value
+        return _literal_reader(arguments)
     if origin is tuple:
-        return _decode_tuple(arguments, value, where)
+        return _tuple_reader(arguments)
     if origin is dict:
+        return _dict_reader(_reader_of(arguments[1]))
+    return _finite if kind is float else _plain_reader(kind)
+
+
+def _record_reader(kind: type[Any]) -> Reader:
+    hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+    readers = {field.name: _reader_of(hints[field.name]) for field in fields}
+    none = dataclasses.MISSING
+    required = {f.name for f in fields if f.default is none and f.default_factory is none}
+
+    def read(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise _mistyped(where, "an object", value)
-        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and type(value) in (int, float):
-        # NaN would pass every comparison with a tolerance, and 1e999 is read as infinite
-        if not abs(value) <= sys.float_info.max:
-            raise _mistyped(where, "a finite number", value)
-        return float(value)
-    if type(value) is not kind:
-        raise _mistyped(where, kind.__name__, value)
-    return value
+            raise _mistyped("an object", value)
+        if unknown := value.keys() - readers.keys():
+            raise _Misfit(f"unknown field {min(unknown)!r}; known are {', '.join(readers)}")
+        if missing := required - value.keys():
+            raise _Misfit(f"the field {min(missing)!r} is missing")
+        decoded = {}
+        name = ""
+        try:
+            for name, item in value.items():
+                decoded[name] = readers[name](item)
+        except _Misfit as misfit:
+            raise misfit.within(f".{name}") from misfit.__cause__
+        try:
+            return kind(**decoded)
+        except ValueError as error:
+            raise _Misfit(str(error)) from error
+
+    return read
 
 
-def _decode_record(kind: type[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _mistyped(where, "an object", value)
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(value) - set(fields)):
-        raise DataError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(fields)}")
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(required - set(value)):
-        raise DataError(f"{where}: the field {missing[0]!r} is missing")
-    decoded = {name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-    try:
-        return kind(**decoded)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+def _union_reader(arguments: tuple[Any, ...]) -> Reader:
+    optional = type(None) in arguments
+    *simple, last = (kind for kind in arguments if kind is not type(None))
+    read_last = _reader_of(last)
 
-
-def _decode_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    kinds = [kind for kind in arguments if kind is not type(None)]
-    for kind in kinds[:-1]:
-        if type(value) is kind:
+    def read(value: Any) -> Any:
+        if (value is None and optional) or type(value) in simple:
             return value
-    return _decode(kinds[-1], value, where)
+        return read_last(value)
+
+    return read
 
 
-def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise _mistyped(where, "a list", value)
-    if arguments[-1] is Ellipsis:
-        arguments = (arguments[0],) * len(value)
-    if len(arguments) != len(value):
-        raise DataError(f"{where}: wanted {len(arguments)} items, found {len(value)}")
-    return tuple(
-        _decode(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(arguments, value, strict=True))
-    )
+def _literal_reader(choices: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:
+        if value not in choices:
+            raise _mistyped("one of " + ", ".join(map(str, choices)), value)
+        return value
+
+    return read
 
 
-def _mistyped(where: str, wanted: str, found: Any) -> DataError:
-    return DataError(f"{where}: wanted {wanted}, found {found!r:.80}")
+def _tuple_reader(arguments: tuple[Any, ...]) -> Reader:
+    any_length = arguments[-1] is Ellipsis
+    readers = [_reader_of(kind) for kind in arguments if kind is not Ellipsis]
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _mistyped("a list", value)
+        if not any_length and len(readers) != len(value):
+            raise _Misfit(f"wanted {len(readers)} items, found {len(value)}")
+        decoded: list[Any] = []
+        try:
+            for reader, item in zip(itertools.cycle(readers) if any_length else readers, value, strict=False):
+                decoded.append(reader(item))
+        except _Misfit as misfit:
+            raise misfit.within(f"[{len(decoded)}]") from misfit.__cause__
+        return tuple(decoded)
+
+    return read
+
+
+def _dict_reader(read_item: Reader) -> Reader:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _mistyped("an object", value)
+        decoded = {}
+        key = ""
+        try:
+            for key, item in value.items():
+                decoded[key] = read_item(item)
+        except _Misfit as misfit:
+            raise misfit.within(f".{key}") from misfit.__cause__
+        return decoded
+
+    return read
+
+
+def _finite(value: Any) -> float:
+    # NaN would pass every comparison with a tolerance, and 1e999 is read as infinite
+    if type(value) not in (int, float):
+        raise _mistyped("float", value)
+    if not abs(value) <= sys.float_info.max:
+        raise _mistyped("a finite number", value)
+    return float(value)
+
+
+def _plain_reader(kind: type[Any]) -> Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _mistyped(kind.__name__, value)
+        return value
+
+    return read
+
+
+def _mistyped(wanted: str, found: Any) -> _Misfit:
+    return _Misfit(f"wanted {wanted}, found {found!r:.80}")
