@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import importlib
 import os
 import re
 import signal
@@ -17,30 +18,6 @@ import typer
 from typer.core import TyperGroup
 
 from edgeclf.console import begin_documents, say, write_json_error
-from edgeclf.verbs import (
-    adapt,
-    baseline,
-    bench,
-    build,
-    compare,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    export,
-    inspect,
-    lr_find,
-    models,
-    pack,
-    predict,
-    recommend,
-    runs,
-    serve,
-    train,
-    verify,
-    zeroshot,
-)
-from edgeclf.verbs.data import app as data
 from edgeclf.verbs.shared.renamed import Verb
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine.facts import package_version
@@ -89,39 +66,52 @@ class VerbGroup(TyperGroup):
                 formatter.write_dl(rows)
 
 
-app = typer.Typer(
-    cls=VerbGroup,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
 MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Use a bundle", "Overview"
-app.add_typer(data.app, name="data", rich_help_panel=MAKING)
-app.command("train", cls=Verb, rich_help_panel=MAKING)(train.train)
-app.command("adapt", cls=Verb, rich_help_panel=MAKING)(adapt.adapt)
-app.command("lr-find", cls=Verb, rich_help_panel=MAKING)(lr_find.lr_find)
-app.command("export", cls=Verb, rich_help_panel=MAKING)(export.export)
-app.command("zeroshot", cls=Verb, rich_help_panel=MAKING)(zeroshot.zeroshot)
-app.command("baseline", cls=Verb, rich_help_panel=MAKING)(baseline.baseline)
-app.command("models", cls=Verb, rich_help_panel=MAKING)(models.models)
-app.command("demo", cls=Verb, rich_help_panel=MAKING)(demo.demo)
-app.command("build", cls=Verb, rich_help_panel=ON_A_DEVICE)(build.build)
-app.command("predict", cls=Verb, rich_help_panel=ON_A_DEVICE)(predict.predict)
-app.command("verify", cls=Verb, rich_help_panel=ON_A_DEVICE)(verify.verify)
-app.command("eval", cls=Verb, rich_help_panel=ON_A_DEVICE)(evaluate.evaluate)
-app.command("bench", cls=Verb, rich_help_panel=ON_A_DEVICE)(bench.bench)
-app.command("compare", cls=Verb, rich_help_panel=ON_A_DEVICE)(compare.compare)
-app.command("recommend", cls=Verb, rich_help_panel=ON_A_DEVICE)(recommend.recommend)
-app.command("inspect", cls=Verb, rich_help_panel=ON_A_DEVICE)(inspect.inspect)
-app.command("embed", cls=Verb, rich_help_panel=ON_A_DEVICE)(embed.embed)
-app.command("serve", cls=Verb, rich_help_panel=ON_A_DEVICE)(serve.serve)
-app.command("pack", cls=Verb, rich_help_panel=ON_A_DEVICE)(pack.pack)
-app.command("runs", cls=Verb, rich_help_panel=THIS_MACHINE)(runs.runs)
-app.command("doctor", cls=Verb, rich_help_panel=THIS_MACHINE)(doctor.doctor)
+_GROUP = "data"
+# verb -> module in edgeclf.verbs, with a function of its name, and heading; in the order of --help
+_VERBS = {
+    "train": ("train", MAKING),
+    "adapt": ("adapt", MAKING),
+    "lr-find": ("lr_find", MAKING),
+    "export": ("export", MAKING),
+    "zeroshot": ("zeroshot", MAKING),
+    "baseline": ("baseline", MAKING),
+    "models": ("models", MAKING),
+    "demo": ("demo", MAKING),
+    "build": ("build", ON_A_DEVICE),
+    "predict": ("predict", ON_A_DEVICE),
+    "verify": ("verify", ON_A_DEVICE),
+    "eval": ("evaluate", ON_A_DEVICE),
+    "bench": ("bench", ON_A_DEVICE),
+    "compare": ("compare", ON_A_DEVICE),
+    "recommend": ("recommend", ON_A_DEVICE),
+    "inspect": ("inspect", ON_A_DEVICE),
+    "embed": ("embed", ON_A_DEVICE),
+    "serve": ("serve", ON_A_DEVICE),
+    "pack": ("pack", ON_A_DEVICE),
+    "runs": ("runs", THIS_MACHINE),
+    "doctor": ("doctor", THIS_MACHINE),
+}
 
 
-@app.callback(invoke_without_command=True)
+def build_app(only: str | None = None) -> typer.Typer:
+    """The command line; with one verb alone (`only`) where the others would be loaded in vain."""
+    app = typer.Typer(
+        cls=VerbGroup,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(edgeclf)
+    if only in (None, _GROUP):
+        app.add_typer(importlib.import_module("edgeclf.verbs.data.app").app, name=_GROUP, rich_help_panel=MAKING)
+    for name, (module, heading) in _VERBS.items():
+        if only in (None, name):
+            verb = getattr(importlib.import_module(f"edgeclf.verbs.{module}"), module)
+            app.command(name, cls=Verb, rich_help_panel=heading)(verb)
+    return app
+
+
 def edgeclf(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -145,7 +135,7 @@ def edgeclf(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits the process."""
     if "_EDGECLF_COMPLETE" in os.environ:
-        app(prog_name="edgeclf")  # the shell wants completions: Typer's own business
+        build_app()(prog_name="edgeclf")  # the shell wants completions: Typer's own business
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -185,7 +175,8 @@ def _ready_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
+    verb = arguments[0] if arguments and arguments[0] in _names() else None
+    command = typer.main.get_command(build_app(verb))
     try:
         with command.make_context("edgeclf", list(arguments)) as context:
             command.invoke(context)
@@ -201,9 +192,8 @@ def _verb_with_json(arguments: list[str]) -> str | None:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--json" not in options:
         return None
-    groups = [str(info.name) for info in app.registered_groups]
     words = [word for word in arguments[:2] if not word.startswith("-")]
-    return " ".join(words[: 2 if words and words[0] in groups else 1])
+    return " ".join(words[: 2 if words[:1] == [_GROUP] else 1])
 
 
 def _report(error: BaseException, verb_with_json: str | None = None) -> int:
@@ -258,10 +248,14 @@ def _suggestion(message: str) -> str:
     if "Did you mean" in message or message.count("'") < 2:
         return ""
     typed = message.split("'")[1]
-    verbs = [str(info.name) for info in app.registered_commands] + [str(info.name) for info in app.registered_groups]
+    verbs = _names()
     other = _OTHER_NAMES.get(typed)
     close = [other] if other in verbs else difflib.get_close_matches(typed, verbs, n=1)
     return f". Did you mean {close[0]!r}?" if close else f"; there are {', '.join(verbs)}"
+
+
+def _names() -> list[str]:
+    return [_GROUP, *_VERBS]
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from chromium import Chromium, find_chromium
 
-from edgeclf.cli import app
+from edgeclf.cli import build_app
 
 PACKAGES = ("edgeclf_runtime", "edgeclf_export", "edgeclf_benchmarks", "edgeclf")
 
@@ -29,7 +29,7 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_verb_has_a_page_with_its_options(site: Path) -> None:
-    for info in app.registered_commands:
+    for info in build_app().registered_commands:
         page = (site / f"reference/commands/{info.name}.html").read_text()
         assert "--help" in page, info.name
     for verb in ("check", "split", "stats", "preview", "fetch"):

@@ -34,7 +34,7 @@ def words(command, *before):
     yield before
     for name, inner in getattr(command, "commands", {}).items():
         yield from words(inner, *before, name)
-verbs = [*words(typer.main.get_command(cli.app))]
+verbs = [*words(typer.main.get_command(cli.build_app()))]
 assert len(verbs) > 20, verbs
 for verb in verbs:
     assert cli.run([*verb, "--help"]) == 0, verb

@@ -10,14 +10,14 @@ from typing import Any
 
 import typer
 
-from edgeclf.cli import app
+from edgeclf.cli import build_app
 
 _EXTRA = re.compile(r"  \[(.*)\]$", re.DOTALL)  # "[default: 5; x>=1]", as click writes it behind the help
 
 
 def command_pages() -> dict[str, str]:
     """Name of the page -> its Markdown: `index`, and one for each verb."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(build_app())
     context = command.make_context("edgeclf", [], resilient_parsing=True)
     pages = {"index": _index(command, context)}
     for name in command.list_commands(context):

@@ -21,7 +21,7 @@ from edgeclf_runtime.machine import facts as machine
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "skimage", "matplotlib", "onnx", "onnxruntime", "openvino", "scipy")
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Make = Callable[..., Path]
-VERBS = [str(verb.name) for verb in cli.app.registered_commands]
+VERBS = [str(verb.name) for verb in cli.build_app().registered_commands]
 
 
 def _only_line(text: str | bytes) -> str:

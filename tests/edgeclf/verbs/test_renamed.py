@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from edgeclf.cli import app, run
+from edgeclf.cli import build_app, run
 from edgeclf.verbs.shared.config_file import read_options
 from edgeclf.verbs.shared.renamed import RENAMED, with_new_names
 
@@ -16,7 +16,7 @@ PAIRS = [(verb, old, new) for verb, names in RENAMED.items() for old, new in nam
 
 
 def options_of(verb: str) -> set[str]:
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(build_app())
     return {option for parameter in command.commands[verb].params for option in parameter.opts}
 
 

@@ -111,7 +111,7 @@ def test_readme_and_guide_type_only_verbs_and_options_that_exist(
     assert shown is not None
     (tmp_path / shown[1]).write_text(shown[2])
     monkeypatch.chdir(tmp_path)
-    top: Any = typer.main.get_command(cli.app)
+    top: Any = typer.main.get_command(cli.build_app())
     commands = shown_commands(root)
     assert len(commands) > 15
     for words in commands:
