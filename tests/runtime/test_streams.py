@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -214,16 +215,27 @@ def test_fast_pixels_have_a_proof_of_their_own(bundle: Bundle) -> None:
         assert classifier.facts["pixels"] == "fast"
 
 
-def test_the_smallest_batch_near_the_best_is_taken(monkeypatch: pytest.MonkeyPatch, shared_bundle: Shared) -> None:
+def test_a_busy_moment_does_not_change_the_batch_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch, shared_bundle: Shared
+) -> None:
     rates = {1: 100.0, 2: 150.0, 4: 196.0, 8: 200.0, 16: 180.0}
 
-    def rate(session: Session, manifest: Any, size: int) -> float:
-        return rates[size]
+    def rate(session: Session, pool: Any, batch: Any) -> float:
+        slow_moment = next(calls) in (3, 7)  # of the batch of 8 in one round, of 4 in another
+        return rates[len(batch)] * (0.1 if slow_moment else 1)
+
+    calls = itertools.count()
 
     monkeypatch.setattr(batching, "_images_per_s", rate)
     bundle = shared_bundle("reference")
     with open_session(bundle) as session:
         assert batching.fastest_batch(session, bundle.manifest) == 4
+
+
+def test_each_thread_of_a_pool_does_its_share_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            assert len(set(batching.in_each_thread(pool, 4, threading.get_ident))) == 4
 
 
 def test_a_batch_size_is_found_by_measuring_all_streams(shared_bundle: Shared) -> None:

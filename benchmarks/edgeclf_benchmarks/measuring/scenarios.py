@@ -14,6 +14,7 @@ from typing import Literal
 from edgeclf_benchmarks.measuring.contenders import Contender, Opened
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, call_ms
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.deploy.batch_size import in_each_thread
 from edgeclf_runtime.metrics.percentiles import percentile_bound
 
 ScenarioName = Literal["single-stream", "multi-stream", "offline"]
@@ -86,25 +87,29 @@ def run_scenario(
         contender.open(replace(options, hint="throughput") if pattern.name == "offline" else options)
     ) as opened:
         prepared = _inputs(opened, files, batch)
-        for number in range(FEWEST_WARM_UP):
-            opened.infer(prepared[number % len(prepared)])
         taken: list[float] = []
         interrupted = threading.Event()
 
-        def call_until_done(_: int) -> None:
+        def warm_up() -> None:
+            for number in range(FEWEST_WARM_UP):
+                opened.infer(prepared[number % len(prepared)])
+
+        def call_until_done() -> None:
             while not interrupted.is_set():
                 taken.append(call_ms(partial(opened.infer, prepared[len(taken) % len(prepared)])))
                 enough = len(taken) >= pattern.fewest_queries and len(taken) * batch >= pattern.fewest_images
                 if time.perf_counter() - start >= seconds and (enough or not whole):
                     return
 
-        with around, ThreadPoolExecutor(opened.streams) as callers:
-            start = time.perf_counter()
-            try:
-                list(callers.map(call_until_done, range(opened.streams)))
-            finally:
-                interrupted.set()
-            spent = time.perf_counter() - start
+        with ThreadPoolExecutor(opened.streams) as callers:
+            in_each_thread(callers, opened.streams, warm_up)
+            with around:
+                start = time.perf_counter()
+                try:
+                    in_each_thread(callers, opened.streams, call_until_done)
+                finally:
+                    interrupted.set()
+                spent = time.perf_counter() - start
     return sum_up(pattern, batch, options.thread_count, taken, spent)
 
 
