@@ -1,22 +1,36 @@
-"""What most commands import, where it is installed: loaded once by the process that warm_process.py forks from."""
+"""What most commands import, where it is installed: loaded once by the process that warm_process.py forks from.
+
+Nothing here may start a thread: a forked process would lack it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-
-import numpy  # noqa: F401
-import PIL.Image  # noqa: F401
+import gc
+import importlib
+import pkgutil
 
 import edgeclf.cli
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError
 
-edgeclf.cli.build_app()  # all verbs
 with contextlib.suppress(BackendError):
-    import_onnxruntime()  # without its telemetry, and so without a thread that a forked process would lack
+    import_onnxruntime()  # without its telemetry, and so without a thread
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401
 
     guard_torchvision()
     import timm  # noqa: F401
+    import torch.onnx._internal.exporter._core
+
+for name in ("numpy", "PIL.Image", "onnx", "onnxscript", "onnxslim", "pydantic", "rich.console", "rich.table"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+for package in ("edgeclf_runtime", "edgeclf_benchmarks", "edgeclf_export", "edgeclf"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
+edgeclf.cli.run(["--version"])
+gc.freeze()  # the pages of all this stay shared: no collection of a forked process writes into them

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ import pytest
 
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
+from edgeclf_benchmarks.measuring import bench, report_builder, rounds
+from edgeclf_benchmarks.measuring.machine_state import Conditions, read_conditions
 from edgeclf_benchmarks.measuring.report import read_report
 from edgeclf_runtime.bundle.manifest import Provenance
 
 Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One turn a round instead of ten, and a short look at the machine's load: what is tested are not the figures."""
+    monkeypatch.setattr(rounds, "MOST_TURNS", 1)
+    for module in (bench, report_builder):
+        monkeypatch.setattr(module, "read_conditions", partial(read_conditions, seconds=0.01))
 
 
 def test_bench_with_data_writes_a_report_and_counts_the_use_of_the_test_split(
@@ -156,38 +167,45 @@ def test_a_bundle_of_other_classes_than_the_data_is_refused(
     assert not (tmp_path / "r.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("about", "before", "after", "message"),
-    [
-        ("load", {"busy_cores": 3.5}, {"busy_cores": 3.5}, "keep 3.5 of 4 cores busy"),
-        ("battery", {"on_battery": True}, {}, "runs on its battery"),
-        ("throttled", {"throttle_events": 3}, {"throttle_events": 5}, "heat slowed the CPU down 2 times"),
-        ("threads", {"cores": 0}, {}, "1 threads on 0 cores"),
-    ],
-)
-def test_a_busy_machine_is_reported_and_fails_only_with_strict_env(
-    about: str,
-    before: dict[str, Any],
-    after: dict[str, Any],
-    message: str,
-    bundle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from edgeclf_benchmarks.measuring import bench, report_builder
-    from edgeclf_benchmarks.measuring.machine_state import Conditions
+STATES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "load": ({"busy_cores": 3.5}, {"busy_cores": 3.5}, "keep 3.5 of 4 cores busy"),
+    "battery": ({"on_battery": True}, {}, "runs on its battery"),
+    "throttled": ({"throttle_events": 3}, {"throttle_events": 5}, "heat slowed the CPU down 2 times"),
+    "threads": ({"cores": 0}, {}, "1 threads on 0 cores"),
+}
 
-    quiet = Conditions("2026-11-23T15:04:05Z", 0.1, 0.0, 4, 4)
-    monkeypatch.setattr(bench, "read_conditions", lambda: replace(quiet, **before))
-    monkeypatch.setattr(report_builder, "read_conditions", lambda: replace(quiet, **after))
-    place = tmp_path / "r.json"
-    assert run(["bench", str(bundle), *QUICK, "-o", str(place)]) == 0
-    assert message in capsys.readouterr().err
+
+def put_in_state(monkeypatch: pytest.MonkeyPatch, *states: str) -> None:
+    """The machine, quiet but for those states, before the bench and after it."""
+    before = after = Conditions("2026-11-23T15:04:05Z", 0.1, 0.0, 4, 4)
+    for about in states:
+        before, after = replace(before, **STATES[about][0]), replace(after, **STATES[about][1])
+    monkeypatch.setattr(bench, "read_conditions", lambda: before)
+    monkeypatch.setattr(report_builder, "read_conditions", lambda: after)
+
+
+def test_what_disturbs_a_machine_is_reported_and_the_bench_ends_well(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_state(monkeypatch, *STATES)
+    assert run(["bench", str(bundle), *QUICK, "-o", str(tmp_path / "r.json")]) == 0
+    printed, cautions = capsys.readouterr().err, read_report(tmp_path / "r.json").cautions
+    messages = {**{about: state[2] for about, state in STATES.items()}, "load": "keep 3.5 of 0 cores busy"}
+    for about, message in messages.items():
+        assert message in printed
+        assert any(each.about == about and message in each.found for each in cautions)
+
+
+@pytest.mark.parametrize("about", STATES)
+def test_a_busy_machine_fails_with_strict_env(
+    about: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_state(monkeypatch, about)
+    place, message = tmp_path / "r.json", STATES[about][2]
+    assert run(["bench", str(bundle), *QUICK, "-o", str(place), "--strict-env"]) == 1
+    printed = capsys.readouterr().err
+    assert "--strict-env" in printed and message in printed
     assert any(each.about == about and message in each.found for each in read_report(place).cautions)
-    assert run(["bench", str(bundle), *QUICK, "-o", str(place), "--force", "--strict-env"]) == 1
-    assert "--strict-env" in capsys.readouterr().err
-    assert place.exists()
 
 
 def test_corruptions_are_in_the_table_and_in_the_report(
