@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,10 @@ class Import:
         return f"{self.path.name}:{self.line} imports {self.module} {self.when}"
 
 
-def imports(path: Path, package: str) -> Iterator[Import]:
+@cache
+def imports(path: Path, package: str) -> tuple[Import, ...]:
     """Every import of one file, also those in functions and conditions."""
-    yield from imports_in(ast.parse(path.read_text()), path, package, "at import")
+    return tuple(imports_in(ast.parse(path.read_text()), path, package, "at import"))
 
 
 def imports_in(node: ast.AST, path: Path, package: str, when: str) -> Iterator[Import]:

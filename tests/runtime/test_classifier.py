@@ -431,8 +431,10 @@ def test_closing_ends_the_decoding_threads(shared_bundle: Shared) -> None:
     assert threading.active_count() <= before
 
 
-def test_memory_is_flat_over_10_000_predictions(classifier: Classifier) -> None:
+@pytest.mark.parametrize("streams", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_memory_is_flat_over_10_000_predictions(streams: int, shared_bundle: Shared) -> None:
     pixels = list(tiny.random_pixels(500))
+    classifier = Classifier.open(shared_bundle("reference"), SessionOptions(threads=3, streams=streams))
 
     def predict(count: int) -> int:
         """Bytes held after `count` predictions."""
@@ -447,6 +449,7 @@ def test_memory_is_flat_over_10_000_predictions(classifier: Classifier) -> None:
         assert predict(10_000) - warm < 100_000
     finally:
         tracemalloc.stop()
+        classifier.close()
 
 
 def test_torch_is_not_imported_by_what_runs_without_it() -> None:

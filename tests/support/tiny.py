@@ -115,8 +115,13 @@ def opened(data: bytes) -> Image.Image:
 
 def images(count: int = 8) -> list[Image.Image]:
     """Crops of 48x40 pixels from a real photograph, all different."""
+    return [_photograph().crop((40 * i, 20 * i, 40 * i + 48, 20 * i + 40)) for i in range(count)]
+
+
+@lru_cache
+def _photograph() -> Image.Image:
     with Image.open(shipped("china.jpg")) as photograph:
-        return [photograph.convert("RGB").crop((40 * i, 20 * i, 40 * i + 48, 20 * i + 40)) for i in range(count)]
+        return photograph.convert("RGB")
 
 
 def reference_logits(target: str, pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32]:

@@ -18,11 +18,11 @@ from edgeclf_runtime.errors import BackendError
 with contextlib.suppress(BackendError):
     import_onnxruntime()  # without its telemetry, and so without a thread
 with contextlib.suppress(ImportError):
-    import torch  # noqa: F401
+    import torch
 
     guard_torchvision()
     import timm  # noqa: F401
-    import torch.onnx._internal.exporter._core
+    import torch.onnx._internal.exporter._core  # noqa: F401
 
 for name in ("numpy", "PIL.Image", "onnx", "onnxscript", "onnxslim", "pydantic", "rich.console", "rich.table"):
     with contextlib.suppress(ImportError):

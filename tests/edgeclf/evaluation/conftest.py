@@ -12,7 +12,14 @@ from photo_crops import made as made
 from photo_crops import photos as photos
 
 from edgeclf.baselines.baseline import Baseline
+from edgeclf.evaluation import plots
 from edgeclf_runtime.bundle.bundle import Bundle
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have no plots, which take most of the time of an evaluation."""
+    monkeypatch.setattr(plots, "draw_plots", lambda *_: [])
 
 
 @pytest.fixture

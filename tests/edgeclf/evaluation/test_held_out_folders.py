@@ -19,6 +19,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.session import open_session
 
 Crop = Callable[[str, Path, int, int], None]
+pytestmark = pytest.mark.usefixtures("without_plots")
 PHOTOGRAPHS = {"cat": "chelsea.png", "pagoda": "china.jpg", "petals": "flower.jpg"}
 
 

@@ -145,6 +145,7 @@ def test_worst_errors_are_wrong_and_the_surest_come_first(linear: Bundle, views:
     assert [m.confidence for m in worst] == sorted((m.confidence for m in worst), reverse=True)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_an_unreadable_image_is_reported_and_the_others_are_evaluated(
     linear: Bundle, views: DataSplit, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,6 +247,7 @@ def test_eval_prints_a_table_counts_the_use_and_names_the_next_command(
     assert "evals/photos-hog-test exists; give --force" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_eval_prints_json(bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", str(bundle.path), str(photos), "--split", "val", "-o", str(tmp_path / "r"), "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
@@ -265,6 +267,7 @@ def test_baseline_prints_figures_and_json(photos: Path, tmp_path: Path, capfd: p
     assert document["baseline"]["proof"]["verdict"] == "pass"
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_an_operating_point_makes_a_new_bundle_that_predict_honours(
     bundle: Bundle, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
