@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
+from foreign import write_network
 
 BACKEND = "runtime/edgeclf_runtime/backends/toy.py"
 TARGET = "export/edgeclf_export/targets/toy.py"
@@ -67,25 +67,6 @@ def packages(root: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_network(path: Path) -> None:
-    """A convolution, and the means of its three channels as logits."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = np.array([[9, -5, 1], [-2, 8, 3], [4, 0, -7]], np.float32).reshape(3, 3, 1, 1)
-    nodes = [
-        helper.make_node("Conv", ["input", "weights"], ["mixed"], name="mix"),
-        helper.make_node("GlobalAveragePool", ["mixed"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["logits"]),
-    ]
-    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])
-    value = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
-    graph = helper.make_graph(nodes, "net", [entry], [value], [numpy_helper.from_array(weights, "weights")])
-    model = helper.make_model(graph, ir_version=8)
-    model.opset_import[0].version = 17
-    onnx.save(model, path)
-
-
 def run_all(packages: Path, root: Path, commands: list[tuple[str, ...]]) -> dict[str, Any]:
     path = os.pathsep.join(map(str, (packages / "runtime", packages / "export", root / "benchmarks", packages)))
     done = subprocess.run(
@@ -103,15 +84,12 @@ def run_all(packages: Path, root: Path, commands: list[tuple[str, ...]]) -> dict
 
 def test_a_toy_engine_that_was_added_as_contributing_says_works_in_every_verb(packages: Path, root: Path) -> None:
     assert set(examples(root)) == {BACKEND, TARGET}
-    write_network(packages / "net.onnx")
-    (packages / "names.txt").write_text("leaf\npagoda\nsky\n")
-    bundle = "bundles/net-toy-fp32"
-    pixels = ("--img-size", "32", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
+    network, bundle = write_network(packages), "bundles/net-toy-fp32"
     found = run_all(
         packages,
         root,
         [
-            ("export", "export", "net.onnx", "--labels", "names.txt", *pixels, "-t", "toy", "--json"),
+            ("export", "export", *network, "-t", "toy", "--json"),
             ("verify", "verify", bundle, "--json"),
             ("predict", "predict", bundle, str(tiny.shipped("china.jpg")), "--json"),
             ("bench", "bench", bundle, "--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1", "--json"),

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,16 @@ class Environment:
     ) -> Environment:
         """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with pip's output.
 
-        Bytecode is left to the first import: of all that is installed, the tests need the smaller part.
+        The pip of this process installs; one of its own would take as long as all of the packages. Bytecode is left to
+        the first import: of all that is installed, the tests need the smaller part.
         """
         made = cls(folder)
-        subprocess.run([python, "-m", "venv", folder], check=True)
-        options = ("--disable-pip-version-check", "--no-compile", "--quiet")
-        done = made.run("python", "-m", "pip", "install", *options, f"{wheel}[{extra}]", *pins, *TEST_NEEDS)
+        subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(folder / "bin" / "python")]
+        packages = [f"{wheel}[{extra}]", *pins, *TEST_NEEDS]
+        done = subprocess.run(
+            [*pip, "install", "--no-compile", "--quiet", *packages], capture_output=True, text=True, env=_clean()
+        )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         made._take_photographs()
@@ -42,10 +47,8 @@ class Environment:
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a program of the environment from its folder, where nothing of the repository can be imported."""
-        ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         command = [str(self.folder / "bin" / program), *arguments]
-        return subprocess.run(command, cwd=self.folder, env=clean, capture_output=True, text=True)
+        return subprocess.run(command, cwd=self.folder, env=_clean(), capture_output=True, text=True)
 
     def _take_photographs(self) -> None:
         """Photographs for the tests, from scikit-learn and scikit-image of this process, which are missing there."""
@@ -58,3 +61,9 @@ class Environment:
                 )
             shutil.copytree(Path(found.origin).parent / images, packages / package / images)
             (packages / package / "__init__.py").write_text(_NO_PACKAGE)
+
+
+def _clean() -> dict[str, str]:
+    """The environment of this process, without what belongs to its own Python."""
+    ours = ("PYTEST", "PYTHON", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from foreign import NORMALIZATION, write_network
 
 from edgeclf import cli
 from edgeclf_export.exportable import Exportable
@@ -17,17 +18,19 @@ from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.errors import BackendError
 
 MODEL = ["export", "-m", "test_resnet", "--weights", "random", "--img-size", "64"]
+NETWORK = ["export", "net.onnx", "--labels", "names.txt", "--img-size", "32", *NORMALIZATION]
 Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test stands in an empty folder, on a machine without a GPU."""
+    """The test stands in a folder with a classifier as an ONNX file, on a machine without a GPU."""
 
     def no_cuda() -> None:
         raise BackendError("the CUDA runtime is not found")
 
     monkeypatch.chdir(tmp_path)
+    write_network(tmp_path)
     monkeypatch.setattr(engine_here, "open_cuda", no_cuda)
     monkeypatch.setattr(engine_here, "gpus", lambda: ())
     monkeypatch.setattr(engine_here, "jetson", lambda: None)
@@ -41,15 +44,18 @@ def without_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("made")
-    assert cli.run([*MODEL, "-o", str(output)]) == 0
-    return output / "test_resnet-onnx-fp32"
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_network(folder)
+        assert cli.run(NETWORK) == 0
+    return folder / "bundles/net-onnx-fp32"
 
 
 def test_the_last_lines_say_portable_what_was_checked_and_what_to_type(capsys: Captured) -> None:
-    assert cli.run([*MODEL, "-t", "tensorrt", "--precision", "fp16"]) == 0
+    assert cli.run([*NETWORK, "-t", "tensorrt", "--precision", "fp16"]) == 0
     printed = capsys.readouterr()
-    place = "bundles/test_resnet-tensorrt-fp16"
+    place = "bundles/net-tensorrt-fp16"
     assert place in printed.out and "on the device" in printed.out
     lines = [line.strip() for line in printed.err.splitlines()]
     assert f"{place} is portable: a graph prepared for TensorRT, not yet an engine" in lines
@@ -61,38 +67,43 @@ def test_the_last_lines_say_portable_what_was_checked_and_what_to_type(capsys: C
     assert lines[-3:] == [
         f"next: edgeclf pack {place}",
         f"scp {place}.tar DEVICE:",
-        "edgeclf build test_resnet-tensorrt-fp16.tar    (on the device)",
+        "edgeclf build net-tensorrt-fp16.tar    (on the device)",
     ]
 
 
 def test_pack_and_inspect_of_a_portable_bundle_propose_build_and_say_what_is_proven(
     capsys: Captured, without_rtx: None
 ) -> None:
-    assert cli.run([*MODEL, "-t", "onnx", "-t", "tensorrt"]) == 0
+    assert cli.run([*NETWORK, "-t", "onnx", "-t", "tensorrt"]) == 0
     printed = capsys.readouterr().err
-    assert "edgeclf predict bundles/test_resnet-onnx-fp32 IMAGE" in printed
-    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (on the device)" in printed
-    assert cli.run(["pack", "bundles/test_resnet-tensorrt-fp32"]) == 0
+    assert "edgeclf predict bundles/net-onnx-fp32 IMAGE" in printed
+    assert "edgeclf build net-tensorrt-fp32.tar    (on the device)" in printed
+    assert cli.run(["pack", "bundles/net-tensorrt-fp32"]) == 0
     printed = capsys.readouterr().err
-    assert "edgeclf build test_resnet-tensorrt-fp32.tar    (there)" in printed and "verify" not in printed
-    assert cli.run(["inspect", "bundles/test_resnet-tensorrt-fp32"]) == 0
+    assert "edgeclf build net-tensorrt-fp32.tar    (there)" in printed and "verify" not in printed
+    assert cli.run(["inspect", "bundles/net-tensorrt-fp32"]) == 0
     found = capsys.readouterr()
     assert "linted for TensorRT: nothing found" in found.out and "proven: the graph" in " ".join(found.out.split())
-    assert "next: edgeclf build bundles/test_resnet-tensorrt-fp32" in found.err
+    assert "next: edgeclf build bundles/net-tensorrt-fp32" in found.err
 
 
 def test_without_a_name_the_newest_run_is_prepared(
     capsys: Captured, without_rtx: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf.training.run.run import Run
-    from edgeclf_export.sources.backbones import load_backbone
+    from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
+    from edgeclf_runtime.bundle.manifest import Normalization
+    from edgeclf_runtime.images.pixels import Pixels
 
     @dataclass
     class Newest:
         path: Path = Path("runs/pears")
 
         def exportable(self) -> Exportable:
-            return load_backbone("test_resnet", "random", img_size=64)
+            normalization = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+            pixels = Pixels("shorter", (36, 36), (32, 32))
+            labels = ("leaf", "pagoda", "sky")
+            return load_onnx_classifier(Path("net.onnx"), labels=labels, pixels=pixels, normalization=normalization)
 
     monkeypatch.setattr(Run, "newest", Newest)
     assert cli.run(["export", "--target", "tensorrt"]) == 0
@@ -100,7 +111,7 @@ def test_without_a_name_the_newest_run_is_prepared(
 
 
 def test_standard_output_is_the_document_alone(capfd: Captured) -> None:
-    assert cli.run([*MODEL, "-t", "tensorrt", "-t", "onnx", "--json"]) == 0
+    assert cli.run([*NETWORK, "-t", "tensorrt", "-t", "onnx", "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     portable, built = document["bundles"]
     assert (portable["target"], portable["state"]) == ("tensorrt", "portable")
@@ -112,17 +123,17 @@ def test_an_onnx_bundle_folder_or_tar_is_a_source(
     capsys: Captured, without_rtx: None, onnx_bundle: Path, folder: Path
 ) -> None:
     assert cli.run(["export", str(onnx_bundle), "-t", "tensorrt", "--precision", "fp16", "--max-batch", "4"]) == 0
-    assert json.loads((folder / "bundles/test_resnet-tensorrt-fp16/build.json").read_text())["max_batch"] == 4
+    assert json.loads((folder / "bundles/net-tensorrt-fp16/build.json").read_text())["max_batch"] == 4
     assert cli.run(["pack", str(onnx_bundle), "-o", "there.tar"]) == 0
     assert cli.run(["export", "there.tar", "-t", "tensorrt"]) == 0
     assert (folder / "bundles/there-tensorrt-fp32/model.onnx").is_file()
 
 
 def test_a_triton_repository_comes_beside_the_bundles(capsys: Captured, folder: Path) -> None:
-    assert cli.run([*MODEL, "-t", "onnx", "-t", "openvino", "--layout", "triton", "--max-batch", "8"]) == 0
+    assert cli.run([*NETWORK, "-t", "onnx", "-t", "openvino", "--layout", "triton", "--max-batch", "8"]) == 0
     repository = folder / "bundles/triton"
-    assert sorted(path.name for path in repository.iterdir()) == ["test_resnet-onnx-fp32", "test_resnet-openvino-fp32"]
-    assert "max_batch_size: 8" in (repository / "test_resnet-onnx-fp32/config.pbtxt").read_text()
+    assert sorted(path.name for path in repository.iterdir()) == ["net-onnx-fp32", "net-openvino-fp32"]
+    assert "max_batch_size: 8" in (repository / "net-onnx-fp32/config.pbtxt").read_text()
     assert f"tritonserver --model-repository={repository}" in capsys.readouterr().err
 
 
@@ -130,8 +141,8 @@ def test_a_bundle_that_is_there_is_laid_out_without_an_export(
     capsys: Captured, onnx_bundle: Path, folder: Path
 ) -> None:
     assert cli.run(["export", str(onnx_bundle), "--layout", "triton", "-o", "served", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["triton"] == ["served/triton/test_resnet-onnx-fp32"]
-    assert [path.name for path in folder.iterdir()] == ["served"]
+    assert json.loads(capsys.readouterr().out)["triton"] == ["served/triton/net-onnx-fp32"]
+    assert not (folder / "bundles").exists()
 
 
 Refused = Callable[..., None]

@@ -16,7 +16,9 @@ CLASSES = ("x", "y", "z")
 
 
 def evaluated(logits: NDArray[np.float32], labels: NDArray[np.intp], scores: Scores = "softmax") -> RowPredictions:
-    return RowPredictions(to_scores(logits, scores), evaluate(logits, labels, CLASSES, scores=scores, auc_interval=False))
+    return RowPredictions(
+        to_scores(logits, scores), evaluate(logits, labels, CLASSES, scores=scores, auc_interval=False)
+    )
 
 
 def compared(
