@@ -4,21 +4,23 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# Two targets at a time keep two cores busy: each folder of tests has a process of its own, the longest first.
+# Two targets at a time keep two cores busy: a part of the tests each, the longest first. A part is a process, and its
+# first seconds go into imports: small folders share the one of test-rest.
 MAKEFLAGS += --jobs=2
 LOWEST_EXTRAS := all heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
-TESTS := tests/edgeclf/training tests/export tests/runtime tests/edgeclf/verbs tests/benchmarks tests/edgeclf/evaluation \
-  tests/edgeclf/data tests/edgeclf/serving tests/edgeclf/video
+PARTS := tests/edgeclf/training tests/export test-rest tests/edgeclf/verbs tests/runtime tests/benchmarks
+TESTS := $(filter tests/%,$(PARTS))
 
-.PHONY: help demo test $(TESTS) test-rest test-all test-bare test-lowest check lint types format docs release clean
+.PHONY: help demo test $(PARTS) test-all test-bare test-pythons test-lowest check lint types format docs release clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=YOUR_FOLDER)"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-all   all tests"
-	@echo "make test-bare  the runtime alone: fresh environments without torch, each Python, newest and oldest versions"
+	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions, each Python"
+	@echo "make test-pythons  the same with all tests of the runtime in each of them; minutes"
 	@echo "make test-lowest  the workstation with the lowest versions that pyproject.toml allows, on Python 3.11; minutes"
 	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
 	@echo "make format     let ruff mend what it can"
@@ -29,7 +31,7 @@ help:
 demo: $(READY)
 	$(PYTHON) -m edgeclf demo $(if $(DATA),--data $(DATA))
 
-test: $(TESTS) test-rest
+test: $(PARTS)
 
 $(TESTS): $(READY)
 	$(PYTHON) -m pytest $@
@@ -43,6 +45,9 @@ test-all: $(READY)
 test-bare: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow" -rs tests/test_bare_install.py tests/test_other_pythons.py
 
+test-pythons: $(READY)
+	$(PYTHON) -m pytest -m "slow or not slow" -rs --whole tests/test_bare_install.py tests/test_other_pythons.py
+
 # uv finds the lowest versions that fit together. CUDA's libraries are left to what torch itself asks for: a CPU build, nothing.
 test-lowest:
 	$(BASE_PYTHON) -m venv --clear .venv-lowest
@@ -53,7 +58,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 
-check: $(TESTS) test-rest types lint
+check: $(PARTS) types lint
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

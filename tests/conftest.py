@@ -51,6 +51,16 @@ OPTIONAL = {
 NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.backends.torchvision_guard"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="every bare environment runs all tests of the runtime")
+
+
+@pytest.fixture(scope="session")
+def whole(pytestconfig: pytest.Config) -> bool:
+    """Whether every bare environment runs all tests of the runtime: `make test-pythons`."""
+    return bool(pytestconfig.getoption("whole"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from runtime_part import runtime_tests
 
 from edgeclf_benchmarks.records.bare_environment import Environment
 from edgeclf_benchmarks.records.interpreters import find_interpreters
@@ -132,7 +133,9 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
     assert len(report["rows"][0]["robustness"]["entries"]) == 18
 
 
-def test_the_runtime_passes_its_tests(bare: Environment) -> None:
-    result = bare.run("pytest", "-rs", "-p", "no:cacheprovider", "tests/runtime")
+def test_the_runtime_passes_its_tests(bare: Environment, whole: bool) -> None:
+    """All of them with the lowest versions: `make test` runs them with today's, and differs most from these."""
+    tests = runtime_tests(whole=whole or bare.folder.name.startswith("lowest"))
+    result = bare.run("pytest", "-rs", "-p", "no:cacheprovider", *tests)
     print(result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr

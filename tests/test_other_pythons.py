@@ -1,5 +1,5 @@
-"""The runtime on each Python that edgeclf supports and this machine has, with today's versions: less than in
-test_bare_install.py, where one has all the tests. A Python that is not here is skipped by name.
+"""The runtime on each Python that edgeclf supports and this machine has, with today's versions; all of its tests with
+--whole. A Python that is not here is skipped by name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from runtime_part import CONTRACT, runtime_tests
 
 from edgeclf_benchmarks.records.bare_environment import Environment
 from edgeclf_benchmarks.records.interpreters import SUPPORTED, find_interpreters
@@ -15,7 +16,7 @@ from edgeclf_benchmarks.records.interpreters import SUPPORTED, find_interpreters
 pytestmark = pytest.mark.slow
 
 THIS = ".".join(map(str, sys.version_info[:2]))
-ELSEWHERE = {THIS, "3.10"}  # test_bare_install.py runs all tests on these: newest, JetPack 6's, oldest versions
+ELSEWHERE = {THIS, "3.10"}  # of test_bare_install.py: newest, JetPack 6's, oldest versions
 # Compiling and importing every file with warnings of edgeclf's own code as errors, then the help of every verb.
 EVERY_MODULE_AND_HELP = """
 import compileall, importlib, pkgutil, sys, warnings
@@ -60,7 +61,11 @@ def test_every_module_and_every_help_comes_without_a_warning(bare: Environment) 
 
 def test_the_engine_keeps_its_contract(bare: Environment) -> None:
     warnings = ["-W", "error::DeprecationWarning", "-W", "error::ResourceWarning"]
-    result = bare.run(
-        "pytest", "-q", "-p", "no:cacheprovider", *warnings, "tests/runtime/test_session.py", "-k", "onnx"
-    )
+    result = bare.run("pytest", "-q", "-p", "no:cacheprovider", *warnings, CONTRACT, "-k", "onnx")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_runtime_passes_its_tests(bare: Environment, whole: bool) -> None:
+    result = bare.run("pytest", "-rs", "-p", "no:cacheprovider", *runtime_tests(whole=whole))
+    print(result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr
