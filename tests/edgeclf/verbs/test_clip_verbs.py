@@ -13,6 +13,8 @@ import pytest
 import tiny
 from clip_models import small_clip
 
+from edgeclf import cli
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -118,8 +120,14 @@ def test_a_bad_image_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, pho
     ],
 )
 def test_invalid_options_are_refused_in_one_line(
-    arguments: tuple[str, ...], code: int, message: str, edgeclf: Run
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = edgeclf(*arguments)
-    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr.decode()
-    assert message in done.stderr.decode()
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(list(arguments)) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
