@@ -10,6 +10,8 @@ import gc
 import importlib
 import pkgutil
 
+import typer.main
+
 import edgeclf.cli
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
@@ -32,5 +34,5 @@ for package in ("edgeclf_runtime", "edgeclf_benchmarks", "edgeclf_export", "edge
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
-edgeclf.cli.run(["--version"])
+typer.main.get_command(edgeclf.cli.build_app())
 gc.freeze()  # the pages of all this stay shared: no collection of a forked process writes into them
