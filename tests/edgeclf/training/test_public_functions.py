@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
+from edgeclf.cli import run as cli_run
+
 SCRIPT = """
 import json, sys
 from edgeclf import BaselineOptions, EvaluateOptions, TrainConfig, baseline, evaluate, train
@@ -38,7 +38,7 @@ print(json.dumps({
 
 
 def test_a_script_trains_evaluates_and_makes_a_baseline_as_the_commands_do(
-    edgeclf: Edgeclf, discs: Path, tmp_path: Path
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("skimage")
     done = subprocess.run(
@@ -48,8 +48,11 @@ def test_a_script_trains_evaluates_and_makes_a_baseline_as_the_commands_do(
     found = json.loads(done.stdout)  # nothing else is printed
     assert "runs/script holds a run whose training has ended" in found["refusal"] and not found["command line"]
 
+    monkeypatch.chdir(tmp_path)
+
     def typed(*arguments: str) -> Any:
-        return json.loads(edgeclf(*arguments, "--json").stdout)
+        assert cli_run([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
 
     network = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--strategy", "linear-probe")
     trained = typed("train", str(discs), *network, "--epochs", "2", "--workers", "0", "--name", "typed")
