@@ -39,8 +39,15 @@ def start_training(folder: Path, source: Path, *options: str, alone: bool = Fals
     return process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [
+        (signal.SIGINT, 130, "1"),
+        (signal.SIGTERM, 143, "0"),
+        pytest.param(signal.SIGINT, 130, "0", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, "1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
     number: signal.Signals, code: int, workers: str, discs: Path, tmp_path: Path
 ) -> None:
