@@ -22,7 +22,11 @@ from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.errors import DataError
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-BACKBONES = ("test_resnet", "test_efficientnet", "test_vit", "mobilenetv3_small_050")
+BACKBONES = (
+    "test_resnet",
+    "test_vit",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "mobilenetv3_small_050")),
+)
 
 
 def run(model: bytes, batch: NDArray[Any]) -> NDArray[np.float32]:
