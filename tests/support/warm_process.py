@@ -34,28 +34,77 @@ def _start() -> None:
             os.environ["PYTHONPATH"] = before
 
 
+class Started:
+    """A running process, as subprocess.Popen with text in pipes shows it."""
+
+    def __init__(
+        self, command: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: bytes = b"", *, alone: bool = False
+    ) -> None:
+        _start()
+        self._folder = TemporaryDirectory(ignore_cleanup_errors=True)
+        streams = [Path(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_bytes(stdin)
+        self._output = streams[1:]
+        arguments = (list(command), str(cwd), dict(env), list(map(str, streams)), alone)
+        self._process = _CONTEXT.Process(target=_main, args=arguments)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def read(self, timeout: float) -> tuple[bytes, bytes]:
+        """What was written to stdout and stderr, once the process has ended."""
+        self._process.join(timeout)
+        ended = not self._process.is_alive()
+        if not ended:
+            self._process.kill()
+            self._process.join()
+        stdout, stderr = (path.read_bytes() if path.exists() else b"" for path in self._output)
+        self._folder.cleanup()
+        if not ended:
+            raise subprocess.TimeoutExpired(self._process.name, timeout, stdout, stderr)
+        return stdout, stderr
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        stdout, stderr = self.read(timeout)
+        return stdout.decode(), stderr.decode()
+
+
+def start_edgeclf(arguments: Sequence[str], *, cwd: Path, alone: bool = False, **environment: str) -> Started:
+    """As subprocess.Popen(["python", "-m", "edgeclf", *arguments]); `alone`: in a session of its own."""
+    return Started(["-m", *arguments], cwd, {**os.environ, **environment}, alone=alone)
+
+
+def start_script(script: str, *arguments: str, cwd: Path, **environment: str) -> Started:
+    """As subprocess.Popen(["python", "-c", script, *arguments])."""
+    return Started(["-c", script, *arguments], cwd, {**os.environ, **environment})
+
+
 def run_edgeclf(
     arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes = b"", timeout: float = 60
 ) -> subprocess.CompletedProcess[bytes]:
     """As subprocess.run(["python", "-m", "edgeclf", *arguments], capture_output=True)."""
-    _start()
-    with TemporaryDirectory() as folder:
-        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
-        streams[0].write_bytes(stdin)
-        process = _CONTEXT.Process(target=_main, args=(list(arguments), str(cwd), dict(env), list(map(str, streams))))
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(list(arguments), timeout, streams[1].read_bytes(), streams[2].read_bytes())
-        assert process.exitcode is not None
-        return subprocess.CompletedProcess(
-            list(arguments), process.exitcode, streams[1].read_bytes(), streams[2].read_bytes()
-        )
+    started = Started(["-m", *arguments], cwd, env, stdin)
+    stdout, stderr = started.read(timeout)
+    assert started.returncode is not None
+    return subprocess.CompletedProcess(list(arguments), started.returncode, stdout, stderr)
 
 
-def _main(arguments: list[str], cwd: str, env: dict[str, str], streams: list[str]) -> Any:
+def _main(command: list[str], cwd: str, env: dict[str, str], streams: list[str], alone: bool) -> Any:
+    if alone:
+        os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -66,8 +115,14 @@ def _main(arguments: list[str], cwd: str, env: dict[str, str], streams: list[str
     sys.stdin = os.fdopen(os.dup(0), encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    sys.argv = ["edgeclf", *arguments]
     sys.path[0] = ""
+    if "torch" in sys.modules and env.get("OMP_NUM_THREADS", "").isdigit():
+        sys.modules["torch"].set_num_threads(int(env["OMP_NUM_THREADS"]))  # which it has read when it was imported
+    if command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        exec(command[1], {"__name__": "__main__"})
+        sys.exit(0)
+    sys.argv = ["edgeclf", *command[1:]]
     from edgeclf.cli import main
 
     sys.exit(main())

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from warm_process import start_script
 
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.training.config import TrainConfig
@@ -63,16 +65,17 @@ class Once(Progress):
             raise KeyboardInterrupt
 
 folder = Path(sys.argv[1])
-data = load_split(folder / "split.json")
 with joined() as processes:
-    for name, wanted in json.loads((folder / "configs.json").read_text()).items():
-        config = from_json(TrainConfig, wanted, name)
+    for name, (split, wanted) in json.loads((folder / "configs.json").read_text()).items():
+        data, config = load_split(folder / split), from_json(TrainConfig, wanted, name)
         train(config, data, folder / name, SILENT, processes)
-        try:
-            train(config, data, folder / f"stopped {name}", Once(), processes)
-        except KeyboardInterrupt:
-            processes.wait()
-    resume(folder / f"stopped {name}", SILENT, processes)
+        if name in ("plain", "own way"):
+            try:
+                train(config, data, folder / f"stopped {name}", Once(), processes)
+            except KeyboardInterrupt:
+                processes.wait()
+    if name == "own way":
+        resume(folder / f"stopped {name}", SILENT, processes)
 """
 
 
@@ -87,14 +90,25 @@ def exact(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**quick, **changes})
 
 
-def train_together(configs: dict[str, TrainConfig], data: DataSplit, folder: Path, processes: int) -> None:
-    """Runs the trainings in several processes, each also to its first epoch only; the last of those is resumed."""
-    save_split(data, folder / "split.json")
-    (folder / "configs.json").write_text(json.dumps({name: to_json(config) for name, config in configs.items()}))
-    (folder / "script.py").write_text(SCRIPT)
-    started = torchrun(str(folder / "script.py"), str(folder), processes=processes, folder=folder)
-    _, stderr = started.communicate(timeout=600)
-    assert started.returncode == 0, stderr
+def train_together(trainings: dict[str, tuple[TrainConfig, DataSplit]], folder: Path, processes: int) -> None:
+    """Runs the trainings in several processes, "plain" and "own way" also to the first epoch; the latter is resumed.
+
+    The processes are told what torchrun tells them; that torchrun itself can start a training is tested below.
+    """
+    configs = {}
+    for name, (config, data) in trainings.items():
+        configs[name] = f"{name}.split.json", to_json(config)
+        save_split(data, folder / configs[name][0])
+    (folder / "configs.json").write_text(json.dumps(configs))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    place["LOCAL_WORLD_SIZE"] = place["WORLD_SIZE"]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    started = [start_script(SCRIPT, str(folder), cwd=folder, **place, **rank) for rank in ranks]
+    errors = [each.communicate(timeout=600)[1] for each in started]
+    assert [each.returncode for each in started] == [0] * processes, errors
 
 
 def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
@@ -106,11 +120,19 @@ def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of two processes for each of EXACT and of OWN_WAY."""
+def lopsided(data: DataSplit) -> DataSplit:
+    """With few images of the last class."""
+    rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
+    return replace(data, images=tuple(item for item in data.images if item not in rare))
+
+
+@pytest.fixture(scope="module")
+def two(data: DataSplit, lopsided: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of two processes for each of EXACT, WEIGHTED and of OWN_WAY."""
     folder = tmp_path_factory.mktemp("two")
-    configs = {name: exact(**changes) for name, changes in {**EXACT, "own way": OWN_WAY}.items()}
-    train_together(configs, data, folder, 2)
+    trainings = {name: (exact(**changes), data) for name, changes in EXACT.items()}
+    trainings |= {name: (exact(**changes), lopsided) for name, changes in WEIGHTED.items()}
+    train_together({**trainings, "own way": (exact(**OWN_WAY), data)}, folder, 2)
     return folder
 
 
@@ -119,14 +141,12 @@ def test_two_processes_learn_what_one_does(name: str, two: Path, data: DataSplit
     assert_same(Run.open(two / name), train(exact(**EXACT[name]), data, tmp_path / "alone"))
 
 
-def test_two_processes_weigh_rare_classes_as_one_does(data: DataSplit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_two_processes_weigh_rare_classes_as_one_does(
+    name: str, two: Path, lopsided: DataSplit, tmp_path: Path
+) -> None:
     """Whichever of the rare images each of them has in a batch."""
-    rare = [item for item in data.of("train") if item.label == data.classes[-1]][3:]
-    lopsided = replace(data, images=tuple(item for item in data.images if item not in rare))
-    configs = {name: exact(**changes) for name, changes in WEIGHTED.items()}
-    train_together(configs, lopsided, tmp_path, 2)
-    for name, config in configs.items():
-        assert_same(Run.open(tmp_path / name), train(config, lopsided, tmp_path / f"{name} alone"))
+    assert_same(Run.open(two / name), train(exact(**WEIGHTED[name]), lopsided, tmp_path / "alone"))
 
 
 def test_two_processes_go_on_bit_for_bit(two: Path) -> None:
@@ -227,7 +247,7 @@ def test_a_bad_image_in_the_share_of_one_process_is_left_out_by_all_and_named_on
 def test_three_processes_learn_what_one_does_also_when_one_has_no_image(data: DataSplit, tmp_path: Path) -> None:
     """24 images in batches of 7 are shared as 3, 2, 2 and 1, 1, 1; in batches of 22 the last one is 1, 1, 0."""
     configs = {"seven": exact(strategy="full"), "twenty-two": exact(strategy="full", batch_size=22, ema=0.9)}
-    train_together(configs, data, tmp_path, 3)
+    train_together({name: (config, data) for name, config in configs.items()}, tmp_path, 3)
     for name, config in configs.items():
         assert_same(Run.open(tmp_path / name), train(config, data, tmp_path / f"{name} alone"))
 

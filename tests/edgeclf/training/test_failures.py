@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from warm_process import Started, start_edgeclf, start_script
 
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
@@ -27,11 +26,11 @@ Make = Callable[..., TrainConfig]
 _FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
 
 
-def start_training(folder: Path, source: Path, *options: str, alone: bool = False) -> subprocess.Popen[str]:
+def start_training(folder: Path, source: Path, *options: str, alone: bool = False) -> Started:
     """A training of many epochs in a process (`alone`: a process group) of its own, after its second epoch."""
-    command = [sys.executable, "-m", "edgeclf", "train", str(source), "-m", "test_resnet", "--weights", "random"]
+    command = ["train", str(source), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "full", "--epochs", "500", "--name", "long", *options]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=alone)
+    process = start_edgeclf(command, cwd=folder, alone=alone)
     history = folder / "runs" / "long" / "history.jsonl"
     deadline = time.monotonic() + 90
     while not (history.exists() and history.read_text().count("\n") >= 2):
@@ -40,8 +39,15 @@ def start_training(folder: Path, source: Path, *options: str, alone: bool = Fals
     return process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [
+        (signal.SIGINT, 130, "1"),
+        (signal.SIGTERM, 143, "0"),
+        pytest.param(signal.SIGINT, 130, "0", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, "1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_leaves_a_checkpoint_and_the_command_that_goes_on(
     number: signal.Signals, code: int, workers: str, discs: Path, tmp_path: Path
 ) -> None:
@@ -86,8 +92,9 @@ def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(
         "train(Run(whole).config(), load_split(whole / 'split.json'), Path(sys.argv[2]))\n"
     )
     killed = tmp_path / "killed"
-    ended = subprocess.run([sys.executable, "-c", script, str(whole.path), str(killed)])
-    assert ended.returncode == -signal.SIGKILL and list(killed.glob(".checkpoint.partial-*"))
+    started = start_script(script, str(whole.path), str(killed), cwd=tmp_path)
+    started.communicate()
+    assert started.returncode == -signal.SIGKILL and list(killed.glob(".checkpoint.partial-*"))
     found = resume(killed).weights()
     assert all(torch.equal(tensor, found[name]) for name, tensor in whole.weights().items())
 

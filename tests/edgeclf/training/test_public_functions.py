@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import start_script
 
-Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
+from edgeclf.cli import run as cli_run
+
 SCRIPT = """
 import json, sys
+for name in list(sys.modules):  # what the process that this one was forked from has imported of the command line
+    if name.partition(".")[0] in ("edgeclf", "typer", "warm_imports"):
+        del sys.modules[name]
 from edgeclf import BaselineOptions, EvaluateOptions, TrainConfig, baseline, evaluate, train
 from edgeclf_runtime import EdgeclfError
 
@@ -38,18 +40,20 @@ print(json.dumps({
 
 
 def test_a_script_trains_evaluates_and_makes_a_baseline_as_the_commands_do(
-    edgeclf: Edgeclf, discs: Path, tmp_path: Path
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("skimage")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(discs)], capture_output=True, text=True, cwd=tmp_path, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)  # nothing else is printed
+    started = start_script(SCRIPT, str(discs), cwd=tmp_path)
+    stdout, stderr = started.communicate(timeout=120)
+    assert started.returncode == 0, stderr
+    found = json.loads(stdout)  # nothing else is printed
     assert "runs/script holds a run whose training has ended" in found["refusal"] and not found["command line"]
 
+    monkeypatch.chdir(tmp_path)
+
     def typed(*arguments: str) -> Any:
-        return json.loads(edgeclf(*arguments, "--json").stdout)
+        assert cli_run([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
 
     network = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--strategy", "linear-probe")
     trained = typed("train", str(discs), *network, "--epochs", "2", "--workers", "0", "--name", "typed")

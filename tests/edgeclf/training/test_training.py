@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from warm_process import start_script
 
 from edgeclf.cli import run as cli_run
 from edgeclf.training.config import TrainConfig
@@ -108,12 +108,12 @@ def test_kill_9_leaves_a_run_that_resumes_to_the_same_weights(config: Make, data
         "train(Run(Path(sys.argv[1])).config(), load_split(Path(sys.argv[1]) / 'split.json'), Path(sys.argv[2]))\n"
     )
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", script, str(whole.path), str(killed)])
+    process = start_script(script, str(whole.path), str(killed), cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not (killed / "history.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not Run(killed).finished
     found = resume(killed).weights()
     assert all(torch.equal(tensor, found[name]) for name, tensor in whole.weights().items())

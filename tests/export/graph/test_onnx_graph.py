@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.session import open_session
 
-CNNS = ("test_resnet", "test_efficientnet", "torchvision/squeezenet1_1")
+CNNS = (
+    "test_resnet",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "torchvision/squeezenet1_1")),
+)
 
 
 @pytest.fixture(params=[*CNNS, "test_vit"])
-def bundle(request: pytest.FixtureRequest, make: Callable[..., dict[str, Path]]) -> Path:
+def bundle(request: pytest.FixtureRequest, make: Callable[..., Mapping[str, Path]]) -> Path:
     return make(request.param)["onnx"]
 
 
@@ -49,7 +52,7 @@ def test_it_has_an_opset_and_ir_version_that_old_devices_read(bundle: Path) -> N
     assert model.ir_version <= 10
 
 
-@pytest.mark.parametrize("opset", [18, 19, 20])
+@pytest.mark.parametrize("opset", [18, pytest.param(19, marks=pytest.mark.slow), 20])
 def test_it_has_the_opset_that_was_asked_for(opset: int, load: Callable[[str], Exportable]) -> None:
     model = onnx.load_from_string(load("test_resnet").make_onnx("uint8-nhwc", opset))
     assert model.opset_import[0].version == opset
@@ -87,7 +90,7 @@ def test_the_cast_comes_first_so_that_tensorrt_takes_it(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("backbone", CNNS)
-def test_a_cnn_carries_no_shape_arithmetic(backbone: str, make: Callable[..., dict[str, Path]]) -> None:
+def test_a_cnn_carries_no_shape_arithmetic(backbone: str, make: Callable[..., Mapping[str, Path]]) -> None:
     found = Counter(node.op_type for node in read(make(backbone)["onnx"]).graph.node)
     assert not set(found) & {
         "Gather",
@@ -115,7 +118,7 @@ def test_every_batch_size_gives_the_same_logits(bundle: Path) -> None:
     assert np.abs(pair - alone[:2]).max() < 1e-5 * spread
 
 
-def test_float_nchw_serves_consumers_that_normalise_themselves(make: Callable[..., dict[str, Path]]) -> None:
+def test_float_nchw_serves_consumers_that_normalise_themselves(make: Callable[..., Mapping[str, Path]]) -> None:
     bundles, plain = make("test_resnet", form="float-nchw"), make("test_resnet")
     entry = read(bundles["onnx"]).graph.input[0].type.tensor_type
     assert entry.elem_type == onnx.TensorProto.FLOAT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,12 @@ from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import GateError
 
-Make = Callable[..., dict[str, Path]]
+Make = Callable[..., Mapping[str, Path]]
 
 
-def test_every_multiplication_of_an_fp32_bundle_is_reported_as_fp32(make: Make) -> None:
-    for target, path in make("mobilenetv3_small_050").items():
+@pytest.mark.parametrize("backbone", ["test_resnet", pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow)])
+def test_every_multiplication_of_an_fp32_bundle_is_reported_as_fp32(backbone: str, make: Make) -> None:
+    for target, path in make(backbone).items():
         manifest = Bundle.open(path).manifest
         found = TARGETS[target].shares(path, manifest)
         assert found == (None if target == "pytorch" else {"fp32": pytest.approx(1.0)}), target

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from patches import LABELS, PATCH_PIXELS, SIDE, TEST, TRAIN, VAL, small_network
 from PIL import Image
 
@@ -79,7 +80,16 @@ def trained(patches: dict[str, tuple[LabelledImage, ...]]) -> Exportable:
     split = DataSplit(root=root, classes=LABELS, images=tuple(image for split in SPLITS for image in patches[split]))
     data = LabelledData(split, "run patches", lambda subject: "use no. 1")
     onnx = exportable.make_onnx("uint8-nhwc", 18)
-    return replace(exportable, data=data, make_onnx=lambda form, opset: onnx)
+    run, known = exportable.run_reference, dict[bytes, Any]()
+
+    def run_once(pixels: NDArray[np.uint8]) -> Any:
+        """Every export runs the same images."""
+        key = pixels.tobytes()
+        if key not in known:
+            known[key] = run(pixels)
+        return known[key].copy()
+
+    return replace(exportable, data=data, make_onnx=lambda form, opset: onnx, run_reference=run_once)
 
 
 @pytest.fixture

