@@ -19,12 +19,12 @@ from edgeclf_benchmarks.records.fault_process import Server
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.verify import verify
 
-DATA, NETWORK, LABELS, OUT = "data", "network.onnx", "labels.txt", "out"
+DATA, NETWORK, OTHER_NETWORK, LABELS, OUT = "data", "network.onnx", "other.onnx", "labels.txt", "out"
+BUNDLE, REPORT = "made/net-onnx-fp32", "made/report.json"
 _COLOURS = {"blue": (30, 60, 230), "green": (20, 200, 60), "red": (220, 30, 40)}
 _IMAGES, _SIDE = 12, 16
 _TRAINING = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--epochs", "2", "--batch-size", "8")
 _EXPORT = ("export", NETWORK, "-t", "onnx", "-o", OUT, "--name", "net", "--labels", LABELS, "--img-size", str(_SIDE))
-_BUNDLE = "made/net-onnx-fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,25 @@ class Work:
 
 
 def prepare(folder: Path, server: Server) -> None:
-    """Images, a network as ONNX, a bundle, a report and an unfinished run in `folder`."""
+    """Images, a network as ONNX, a bundle and a report in `folder`."""
+    prepare_images(folder)
+    random = np.random.default_rng(0)
+    (folder / LABELS).write_text("".join(f"{name}\n" for name in _COLOURS), encoding="utf-8")
+    for name in (NETWORK, OTHER_NETWORK):
+        (folder / name).write_bytes(_network(random))
+    server.must(*export_command("made"))
+    server.must("bench", BUNDLE, "-o", REPORT, "--rounds", "2", "--duration", "0.1", "--quick")
+
+
+def prepare_images(folder: Path) -> None:
+    """Noise in three colours, and the folder for outputs."""
     random = np.random.default_rng(0)
     for name, colour in _COLOURS.items():
         (folder / DATA / name).mkdir(parents=True)
         for number in range(_IMAGES):
             noisy = np.array(colour) + random.integers(-40, 40, (36, 36, 3))
             Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / DATA / name / f"{number}.png")
-    (folder / LABELS).write_text("".join(f"{name}\n" for name in _COLOURS), encoding="utf-8")
-    for name in (NETWORK, "other.onnx"):
-        (folder / name).write_bytes(_network(random))
     (folder / OUT).mkdir()
-    server.must(*export_command("made"))
-    server.must("bench", _BUNDLE, "-o", "made/report.json", "--rounds", "2", "--duration", "0.1", "--quick")
 
 
 def export_command(folder: str = OUT) -> tuple[str, ...]:
@@ -109,7 +115,7 @@ def works() -> tuple[Work, ...]:
     return (
         Work("export onnx", export_command(), f"{OUT}/net-onnx-fp32", _check_bundle, 34),
         Work("export onnx int8", (*export_command(), *calibrated), f"{OUT}/net-onnx-int8", _check_bundle, 24),
-        Work("pack", ("pack", _BUNDLE, "-o", f"{OUT}/net.tar"), f"{OUT}/net.tar", _check_bundle, 20),
+        Work("pack", ("pack", BUNDLE, "-o", f"{OUT}/net.tar"), f"{OUT}/net.tar", _check_bundle, 20),
         _training("train", 24, "--workers", "0", "--strategy", "full"),
         _training("train with 2 workers", 16, "--workers", "2", "--strategy", "full"),
         _training("train a linear probe", 10, "--workers", "0", "--strategy", "linear-probe"),
@@ -117,8 +123,8 @@ def works() -> tuple[Work, ...]:
         Work("adapt", _adapt(), f"{OUT}/adapted", _check_adaptation, 20, ("adapt", "--resume", f"{OUT}/adapted")),
         Work("bench", _bench(), f"{OUT}/report.json", _check_report, 4),
         Work("data split", ("data", "split", DATA, "-o", f"{OUT}/split.json"), f"{OUT}/split.json", _check_json, 8),
-        Work("eval", ("eval", _BUNDLE, DATA, "-o", f"{OUT}/eval"), f"{OUT}/eval", _check_evaluation, 6),
-        Work("compare", ("compare", "made/report.json", "-o", f"{OUT}/page"), f"{OUT}/page", _check_page, 4),
+        Work("eval", ("eval", BUNDLE, DATA, "-o", f"{OUT}/eval"), f"{OUT}/eval", _check_evaluation, 6),
+        Work("compare", ("compare", REPORT, "-o", f"{OUT}/page"), f"{OUT}/page", _check_page, 4),
         Work("baseline", ("baseline", DATA, "-o", OUT), f"{OUT}/data-hog-svm-fp32", _check_bundle, 6),
         Work("predict", _predict(), f"{OUT}/rows.csv", _check_rows, 4),
     )
@@ -139,11 +145,11 @@ def _adapt() -> tuple[str, ...]:
 
 
 def _bench() -> tuple[str, ...]:
-    return ("bench", _BUNDLE, "-o", f"{OUT}/report.json", "--rounds", "2", "--duration", "0.1", "--quick")
+    return ("bench", BUNDLE, "-o", f"{OUT}/report.json", "--rounds", "2", "--duration", "0.1", "--quick")
 
 
 def _predict() -> tuple[str, ...]:
-    return ("predict", _BUNDLE, DATA, "--csv", f"{OUT}/rows.csv")
+    return ("predict", BUNDLE, DATA, "--csv", f"{OUT}/rows.csv")
 
 
 def _check_bundle(path: Path) -> None:

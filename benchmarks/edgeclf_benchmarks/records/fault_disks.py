@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeclf_benchmarks.records.fault_commands import DATA, OUT, Work, leftovers, remove, works
+from edgeclf_benchmarks.records.fault_commands import BUNDLE, DATA, OUT, Work, leftovers, remove, works
 from edgeclf_benchmarks.records.fault_process import Ended, Server
 
 _SIZES_KB = (4, 16, 48, 96, 192, 384, 768, 1536, 3072)  # each fills up at another file
 _DATA_ERROR = 3
-_BUNDLE = "made/net-onnx-fp32"
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ def writers() -> tuple[Work, ...]:
     small = ("-m", "test_resnet", "--weights", "random", "--img-size", "32")
     return (
         *(work for work in works() if work.begun is None),
-        other("inspect --card", "card.md", "inspect", _BUNDLE, "--card", "-o"),
+        other("inspect --card", "card.md", "inspect", BUNDLE, "--card", "-o"),
         other("runs", "runs.html", "runs", "made", "-o"),
         other("data check", "check", "data", "check", DATA, "--report"),
         other("data preview", "preview.png", "data", "preview", DATA, "-o"),
@@ -56,8 +55,8 @@ def try_disks(server: Server, work: Work) -> Disks:
         with _mounted(folder, size):
             before = found.whole
             _try(server, work, found, f"disk of {size} KB")
-        if found.whole > before:
-            break  # larger ones are large enough, too
+        if found.whole > before:  # larger ones are large enough, too
+            break
     with _mounted(folder, 64):
         subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
         _try(server, work, found, "read-only disk")

@@ -97,8 +97,7 @@ def _make_begun(server: Server, work: Work) -> None:
 
 def _begin(folder: Path, work: Work, place: Path, *, old: bool) -> None:
     """The folder as it is before the command: nothing at the output, an old one, or a begun run."""
-    remove(place)
-    for left in leftovers(folder):
+    for left in [place, place.with_name(f"{place.name}.proofs"), *leftovers(folder)]:
         remove(left)
     if work.begun is not None:
         shutil.copytree(folder / work.begun, place)
@@ -135,6 +134,7 @@ def _look(folder: Path, work: Work, place: Path, found: Kills) -> None:
     state = _state(work, place)
     found.states[state] = found.states.get(state, 0) + 1
     visible = {path.name for path in place.parent.iterdir() if not path.name.startswith(".")}
+    visible -= {f"{place.name}.proofs"}  # where a use of test images is counted before they are read
     if stray := visible - {place.name}:
         raise ValueError(f"beside the output lies {', '.join(sorted(stray))}")
 

@@ -106,10 +106,13 @@ def _taken(path: Path) -> str:
 
 
 @contextmanager
-def serving(folder: Path, logs: Path) -> Iterator[Server]:
-    """A server whose commands stand in `folder`; one thread each, and a state folder of their own."""
+def serving(folder: Path, logs: Path, *, warm: bool = True) -> Iterator[Server]:
+    """A server whose commands stand in `folder`; one thread each, and a state folder of their own.
+
+    `warm`: it has imported what trainings and exports import.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "XDG_STATE_HOME": str(logs / "state")}
-    command = [sys.executable, "-m", "edgeclf_benchmarks.records.fault_server"]
+    command = [sys.executable, "-m", "edgeclf_benchmarks.records.fault_server", *(["--warm"] if warm else [])]
     logs.mkdir(parents=True, exist_ok=True)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeclf_benchmarks.records.fault_commands import OUT, Work, leftovers, remove, works
+from edgeclf_benchmarks.records.fault_commands import DATA, NETWORK, OTHER_NETWORK, OUT, Work, leftovers, remove, works
 from edgeclf_benchmarks.records.fault_process import Ended, Server
 
-_OLD, _NEW = "made/net-onnx-fp32", f"{OUT}/net-onnx-fp32"
+_NEW = f"{OUT}/net-onnx-fp32"
 _REFUSED = (2, 3)  # it exists; it appeared meanwhile
-_READERS = (("verify", _NEW), ("predict", _NEW, "data"), ("pack", _NEW, "-o", "packed.tar", "--force"))
+_READERS = (("verify", _NEW), ("predict", _NEW, DATA), ("pack", _NEW, "-o", "packed.tar", "--force"))
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def read_while_replaced(server: Server, races: int, seed: int) -> Races:
     work = works()[0]
     remove(server.folder / work.output)
     seconds = server.must(*work.arguments).seconds
-    other = (*("other.onnx" if word == "network.onnx" else word for word in work.arguments), "--force")
+    other = (*(OTHER_NETWORK if word == NETWORK else word for word in work.arguments), "--force")
     for number in range(races):
         writer = server.start(other if number % 2 else (*work.arguments, "--force"))
         reader = server.start(_READERS[number % len(_READERS)])

@@ -18,7 +18,6 @@ from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError
 
 _WARM = (
-    "edgeclf.cli",
     "edgeclf.training.train",
     "edgeclf_export.exporter",
     "matplotlib.pyplot",
@@ -32,13 +31,9 @@ _WARM = (
 
 
 def main() -> None:
-    with contextlib.suppress(BackendError):
-        import_onnxruntime()  # without its telemetry, and so without a thread that a forked process would lack
-    with contextlib.suppress(ImportError):
-        guard_torchvision()
-    for name in _WARM:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    importlib.import_module("edgeclf.cli")
+    if "--warm" in sys.argv:
+        _warm()
     _answer({})
     for line in sys.stdin:
         request = json.loads(line)
@@ -47,6 +42,16 @@ def main() -> None:
             _answer({"code": os.waitstatus_to_exitcode(status), "cpu_s": used.ru_utime + used.ru_stime})
         else:
             _answer({"pid": _fork(request)})
+
+
+def _warm() -> None:
+    with contextlib.suppress(BackendError):
+        import_onnxruntime()  # without its telemetry, and so without a thread that a forked process would lack
+    with contextlib.suppress(ImportError):
+        guard_torchvision()
+    for name in _WARM:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _answer(content: dict[str, Any]) -> None:

@@ -2,11 +2,11 @@
 
 python -m edgeclf_benchmarks.records.soak BUNDLE --hours 2 -o benchmarks/results/soak.json
 
-Both run together under load (soak_load.py), and are sampled every ten seconds. The first quarter is warm-up. The rest is
-cut into ten blocks, as samples that follow each other are alike; the slope is that of the blocks' means, with its 95 %
-interval (Student's t, 8 degrees of freedom). A measure "grows" where the whole interval is above its tolerance, is
-"flat" where the whole interval is below, and "not decided" else, or where it seems to grow within less than half an
-hour, in which allocators settle: then the run was too short.
+Both run together under load (soak_load.py), and are sampled every ten seconds. The first quarter is warm-up. The rest
+is cut into ten blocks, as samples that follow each other are alike; the slope is that of the means of the blocks, with
+its 95 % interval (Student's t, 8 degrees of freedom). A measure "grows" where the whole interval is above its
+tolerance, is "flat" where the whole interval is below, and "not decided" else, or where it seems to grow within less
+than half an hour, in which allocators settle: then the run was too short.
 """
 
 from __future__ import annotations

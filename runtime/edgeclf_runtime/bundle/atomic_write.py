@@ -99,7 +99,15 @@ def _sync_entry(path: Path) -> None:
 
 def _publish(draft: Path, destination: Path, force: bool) -> None:
     """Renames without ever taking away what is there: where that may be replaced, the two change places in one step."""
-    replaces = force and os.path.lexists(destination)
+    try:
+        _rename_or_exchange(draft, destination, force and os.path.lexists(destination))
+    except FileExistsError:
+        if not force:
+            raise
+        _rename_or_exchange(draft, destination, replaces=True)  # another process was faster, and may be replaced
+
+
+def _rename_or_exchange(draft: Path, destination: Path, replaces: bool) -> None:
     if replaces and destination.is_file() and draft.is_file():
         os.replace(draft, destination)
     elif _rename(draft, destination, _EXCHANGE if replaces else _NO_REPLACE):
