@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -41,7 +41,7 @@ _AGAIN_AFTER_S = 0.05
 _WRONG_CHOICE = re.compile(
     r"^Invalid value for '?(.+?)'?: (?:Value error, )?('.*'|\".*\") is not one of ('.*)$", re.DOTALL
 )
-_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 class Terminated(KeyboardInterrupt):
@@ -202,16 +202,26 @@ def _report(error: BaseException, verb_with_json: str | None = None) -> int:
         traceback.print_exception(error)
     # rich turns a broken pipe into SystemExit, and `writing` any fault of the operating system into DataError
     if any(isinstance(fault, BrokenPipeError) for fault in (error, error.__cause__, error.__context__)):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again as it exits
+        _lead_nowhere(sys.stdout)
         return READER_GONE
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
     message, code = _message_and_code(error)
-    say(f"edgeclf: {message}", style="red")
-    if verb_with_json is not None:
-        write_json_error(verb_with_json, message, code)
+    try:
+        say(f"edgeclf: {message}", style="red")
+        if verb_with_json is not None:
+            write_json_error(verb_with_json, message, code)
         sys.stdout.flush()
+    except OSError:  # they go to a disk that is full, which may be the error itself
+        _lead_nowhere(sys.stdout, sys.stderr)
     return code
+
+
+def _lead_nowhere(*streams: TextIO) -> None:
+    """What is still in their buffers must not fail again as Python exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def _message_and_code(error: BaseException) -> tuple[str, int]:

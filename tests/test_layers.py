@@ -29,7 +29,7 @@ ABOVE = {  # package -> packages that may not know of it, and that it may not kn
 # package, or room of one -> its rooms from the ground up: a room may import those on the lines before its own
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "edgeclf_runtime": (
-        ("errors", "progress", "sanitize", "hashing", "lazy", "installing", "capacity", "portable_paths"),
+        ("errors", "progress", "sanitize", "hashing", "lazy", "installing", "capacity", "portable_paths", "file_lock"),
         ("metrics",),
         ("images",),
         ("machine",),
@@ -53,7 +53,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("exporter",),
     ),
     "edgeclf": (
-        ("wording", "sheet", "file_lock"),
+        ("wording", "sheet"),
         ("console",),
         ("inspection", "image_steps"),
         ("data",),

@@ -16,7 +16,7 @@ from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.state import line_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.progress import SILENT, Progress
 
 ImagesFor = Callable[[Sequence[Bundle]], LabelledImages]  # labelled images once the bundles are known
@@ -112,7 +112,7 @@ def bench(
         report = gates.with_verdicts(report, place.name) if report.complete else report
     except DataError as error:  # the report is written first
         refusal = error
-    write_report(report, place, force=force)
+    place = _write(report, place, force=force, elsewhere=output is None)
     benched = Benched(report, place, tuple(gates.left_out(report)) if gates.rules else ())
     kept(benched)
     if state.stopped is not None:
@@ -120,6 +120,17 @@ def bench(
     if refusal is not None:
         raise refusal
     return benched
+
+
+def _write(report: Report, place: Path, *, force: bool, elsewhere: bool) -> Path:
+    """Where the report was written; `elsewhere`: at the next free place, if another took `place` meanwhile."""
+    try:
+        write_report(report, place, force=force)
+    except EdgeclfError:
+        if not elsewhere or not place.exists():
+            raise
+        return _write(report, free_place(place.parent), force=force, elsewhere=True)
+    return place
 
 
 def free_place(folder: Path) -> Path:

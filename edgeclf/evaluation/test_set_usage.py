@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeclf.file_lock import wait_for
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.file_lock import wait_for
 from edgeclf_runtime.machine.facts import now_utc
 
 LEDGER = "test-uses.jsonl"  # not .json: that is what proofs are called in a bundle's sidecar

@@ -111,8 +111,6 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
         raise UsageError(f"{path}: its training has ended; export it with `edgeclf export {path}`")
     config, architecture = run.config(), run.architecture()
     with _held(run, processes):
-        if processes.is_first:
-            run.sweep()
         checkpoint = load_checkpoint(path / CHECKPOINT)
         if checkpoint.processes != processes.size:
             progress.warn(
@@ -131,8 +129,10 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
             config, data, architecture, module, choose_device(config.device, processes), processes
         )
         processes.wait()  # all have read the checkpoint
-        if processes.is_first and left_out != known:
-            run.write_left_out(left_out)
+        if processes.is_first:
+            run.write_history(checkpoint)
+            if left_out != known:
+                run.write_left_out(left_out)
         if finish:
             checkpoint.phase = len(phases_of(config))
         return _finish(Trainer(run, context, checkpoint, progress), cut_short=finish)
@@ -184,6 +184,7 @@ def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: 
     best = state.history[state.best_epoch - 1]
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
+    run.become_newest()
     with writing(run.path / "curves.png", force=True) as draft:
         title = f"{run.name}: {run.config().model}, {len(context.train):,} training images"
         draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)

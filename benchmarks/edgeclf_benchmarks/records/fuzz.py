@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +39,7 @@ class Figures:
     refused: int = 0
     slowest_ms: float = 0.0
     largest_memory_mb: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, int] = field(default_factory=dict)  # asdict can't copy a Counter
     follows_coverage: int = 0
 
     def add(self, found: str, milliseconds: float, taken: int) -> bool:
@@ -51,7 +50,7 @@ class Figures:
         if found in ("read", "refused"):
             setattr(self, found, getattr(self, found) + 1)
             return False
-        self.faults[found] += 1
+        self.faults[found] = self.faults.get(found, 0) + 1
         return True
 
 

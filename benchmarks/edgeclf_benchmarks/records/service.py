@@ -34,8 +34,8 @@ Request = Callable[[], None]
 
 
 @contextmanager
-def serving(bundle: str, threads: int, *more: str) -> Iterator[int]:
-    """The port of a service in a process of its own."""
+def serving(bundle: str, threads: int, *more: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """The port of a service, and the process of its own that it runs in."""
     command = [sys.executable, "-m", "edgeclf", "serve", bundle, "--port", "0", "--threads", str(threads), "--json"]
     with tempfile.TemporaryFile() as notices:
         process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=notices, text=True)
@@ -48,7 +48,7 @@ def serving(bundle: str, threads: int, *more: str) -> Iterator[int]:
                     notices.seek(0)
                     raise SystemExit(f"edgeclf serve did not start: {notices.read().decode()}")
                 text += line
-            yield urlsplit(json.loads(text)["url"]).port or 0
+            yield urlsplit(json.loads(text)["url"]).port or 0, process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
@@ -90,7 +90,7 @@ def press(clients: list[Request], seconds: float) -> tuple[float, list[float]]:
 
 def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: float, runs: int) -> dict[str, Any]:
     taken: dict[str, list[tuple[float, list[float]]]] = {}
-    with Classifier.open(bundle, SessionOptions(threads=threads)) as classifier, serving(bundle, threads) as port:
+    with Classifier.open(bundle, SessionOptions(threads=threads)) as classifier, serving(bundle, threads) as (port, _):
 
         def bare() -> None:
             next(iter(classifier.predict([body], top=1)))

@@ -76,6 +76,7 @@ def resume(path: Path, progress: Progress = SILENT) -> Adaptation:
         images, checkpoint = there, load_checkpoint(path / CHECKPOINT)
         learner = AdaptationLearner(config, architecture, build_module(architecture.builder))
         learner.parts.load_state_dict(checkpoint.weights)
+        made.write_history(checkpoint)
         return _finish(made, config, images, architecture, learner, checkpoint, progress)
 
 

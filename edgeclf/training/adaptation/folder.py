@@ -149,9 +149,8 @@ class Adaptation:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """As `Run.alone`; partial files that a killed adaptation left are removed."""
+        """As `Run.alone`."""
         with self._files.alone():
-            self._files.sweep()
             yield
 
     def config(self) -> AdaptConfig:
@@ -181,6 +180,9 @@ class Adaptation:
 
     def save(self, state: Checkpoint) -> None:
         self._files.save(state)
+
+    def write_history(self, state: Checkpoint) -> None:
+        self._files.write_history(state)
 
     @property
     def _files(self) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
-from edgeclf.file_lock import take
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
 from edgeclf_export.exportable import Exportable, Training
@@ -23,6 +23,7 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.file_lock import take
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
@@ -33,6 +34,7 @@ CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written 
 LEFT_OUT = "left_out.json"  # images of the split that could not be used
 MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
 LOCK = ".lock"
+_LATER_NS = 1_000_000  # finer than that no file system is sure to keep apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Keeps other processes from training in this folder meanwhile. Raises UsageError where one does.
 
-        The lock is the process's own (not of the data workers that it forks) and dies with it, however it dies.
+        Partial files that a killed training left are removed. The lock is the process's own (not of the data workers
+        that it forks) and dies with it, however it dies.
         """
         with ExitStack() as stack:
             try:
@@ -104,12 +107,9 @@ class Run:
                 raise UsageError(
                     f"another process trains in {self.path}; wait for it, or choose another --name"
                 ) from error
+            for left in self.path.glob(".*.partial-*"):
+                shutil.rmtree(left, ignore_errors=True)
             yield
-
-    def sweep(self) -> None:
-        """Removes partial files that a killed training left."""
-        for draft in self.path.glob(".*.partial-*"):
-            shutil.rmtree(draft, ignore_errors=True)
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -135,8 +135,15 @@ class Run:
         finished = [path.parent for path in folder.glob(f"*/{MODEL}") if (path.parent / WEIGHTS).is_file()]
         if not finished:
             raise UsageError(f"no finished run under {folder}/; train one with `edgeclf train`, or give --model NAME")
-        # by the weights: `eval --operating-point` writes model.json again
+        # by the weights, see `become_newest`: `eval --operating-point` writes model.json again
         return cls(max(finished, key=lambda path: (path / WEIGHTS).stat().st_mtime_ns))
+
+    def become_newest(self) -> None:
+        """Dates the weights after those of the runs beside it, whatever the clock says: it may have been set back."""
+        others = [path.stat().st_mtime_ns for path in self.path.parent.glob(f"*/{WEIGHTS}") if path.parent != self.path]
+        weights = self.path / WEIGHTS
+        if others and max(others) >= weights.stat().st_mtime_ns:
+            os.utime(weights, ns=(max(others) + _LATER_NS, max(others) + _LATER_NS))
 
     @property
     def name(self) -> str:
@@ -222,6 +229,10 @@ class Run:
     def save(self, state: Checkpoint) -> None:
         """What it goes on from, and its history."""
         save_checkpoint(self.path / CHECKPOINT, state)
+        self.write_history(state)
+
+    def write_history(self, state: Checkpoint) -> None:
+        """The history of a checkpoint: a killed training may have left one that is an epoch behind."""
         with writing(self.path / HISTORY, force=True) as draft:
             draft.write_text("".join(json.dumps(line) + "\n" for line in state.history))
 

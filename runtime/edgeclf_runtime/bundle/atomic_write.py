@@ -6,13 +6,13 @@ import ctypes
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from edgeclf_runtime.bundle.manifest import FileEntry, Manifest
+from edgeclf_runtime.bundle.partial_folder import partial_folder
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.hashing import hash_file
@@ -25,7 +25,8 @@ _AT_CWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENA
 def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
     """A path to write a file or folder at; when the block ends well it becomes `destination` atomically.
 
-    The path lies in a hidden folder beside the destination (the same file system) and is gone if the block raises.
+    The path lies in a hidden folder beside the destination (the same file system) and is gone if the block raises. What
+    a killed process left of the same destination is removed first.
 
     Raises
     ------
@@ -36,21 +37,17 @@ def writing(destination: Path, *, force: bool = False) -> Iterator[Path]:
     """
     if not force and os.path.lexists(destination):
         raise UsageError(f"{destination} exists; give --force to replace it, or another --output")
-    workshop = None
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{destination.name}.partial-", dir=destination.parent))
-        draft = workshop / destination.name
-        yield draft
-        _sync(draft)
-        _publish(draft, destination, force)
-        _sync_entry(destination.parent)
+        with partial_folder(destination) as folder:
+            draft = folder / destination.name
+            yield draft
+            _sync(draft)
+            _publish(draft, destination, force)
+            _sync_entry(destination.parent)
     except OSError as error:
         about = f" ({error.filename})" if isinstance(error.filename, str) else ""
         raise DataError(f"{destination} can't be written: {error.strerror or error}{about}") from error
-    finally:
-        if workshop is not None:
-            shutil.rmtree(workshop, ignore_errors=True)
 
 
 def set_aside(draft: Path, destination: Path) -> Path:
@@ -102,7 +99,15 @@ def _sync_entry(path: Path) -> None:
 
 def _publish(draft: Path, destination: Path, force: bool) -> None:
     """Renames without ever taking away what is there: where that may be replaced, the two change places in one step."""
-    replaces = force and os.path.lexists(destination)
+    try:
+        _rename_or_exchange(draft, destination, force and os.path.lexists(destination))
+    except FileExistsError:
+        if not force:
+            raise
+        _rename_or_exchange(draft, destination, replaces=True)  # another process was faster, and may be replaced
+
+
+def _rename_or_exchange(draft: Path, destination: Path, replaces: bool) -> None:
     if replaces and destination.is_file() and draft.is_file():
         os.replace(draft, destination)
     elif _rename(draft, destination, _EXCHANGE if replaces else _NO_REPLACE):

@@ -108,7 +108,7 @@ class Bundle:
 
     def __init__(self, path: Path, store: _Store) -> None:
         self.path = path
-        self._store = store
+        self._store, self._identity = store, _identity(path)
         sizes = store.sizes()
         if MANIFEST not in sizes:
             raise BundleError(f"{path}: no bundle, it has no {MANIFEST}")
@@ -131,6 +131,7 @@ class Bundle:
         if isinstance(path, Bundle):
             return path
         location = Path(path)
+        before = _identity(location)
         try:
             if location.is_dir():
                 return cls(location, _Folder(location))
@@ -138,7 +139,11 @@ class Bundle:
                 raise BundleError(f"{location}: no such bundle")
             return cls(location, _Tar(location))
         except OSError as error:
-            raise BundleError(f"{location}: {error.strerror or error}") from error
+            raise BundleError(_replaced(location, before) or f"{location}: {error.strerror or error}") from error
+        except BundleError as error:
+            if replaced := _replaced(location, before):
+                raise BundleError(replaced) from error
+            raise
 
     @property
     def name(self) -> str:
@@ -174,9 +179,11 @@ class Bundle:
         try:
             data = self._store.read(path)
         except OSError as error:
-            raise BundleError(f"{self.path}/{path}: {error.strerror or error}") from error
+            fault = f"{self.path}/{path}: {error.strerror or error}"
+            raise BundleError(_replaced(self.path, self._identity) or fault) from error
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise BundleError(f"{self.path}/{path}: changed since the export (SHA-256 differs); copy it again")
+            fault = f"{self.path}/{path}: changed since the export (SHA-256 differs); copy it again"
+            raise BundleError(_replaced(self.path, self._identity) or fault)
         return data
 
     def read_array(self, path: str) -> NDArray[np.float32]:
@@ -202,6 +209,22 @@ class Bundle:
         """Reads every file once, so that a flipped byte anywhere is found. Raises BundleError."""
         for path in self.manifest.files:
             self.read(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What another file or folder of that name does not share; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _replaced(path: Path, before: tuple[int, int] | None) -> str | None:
+    """Why files of `path` don't fit together though none is damaged; None where it is still the one of `before`."""
+    if before is None or _identity(path) == before:
+        return None
+    return f"{path} was replaced or removed while it was read; run the command again"
 
 
 def _compare_listing(where: Path, listed: dict[str, FileEntry], found: dict[str, int]) -> None:

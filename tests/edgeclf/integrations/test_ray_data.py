@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,42 @@ def test_two_workers_of_a_cluster_give_the_rows_of_the_plain_run(bundle: Bundle,
     }
     assert found == plain_rows(bundle, photos)
     assert set(rows[0]) == {"path", "label", "error", "labels", "scores"}
+
+
+class DiesOnce(ClassifyWithBundle):
+    """The first worker that gets a batch is killed in the middle of it."""
+
+    def __init__(self, bundle: str, mark: str) -> None:
+        super().__init__(bundle)
+        self._mark = Path(mark)
+
+    def __call__(self, batch: Any) -> Any:
+        if not self._mark.exists():
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_in_a_batch_is_started_again_and_no_row_is_lost(
+    bundle: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'edgeclf[ray]'")
+    pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'edgeclf[ray]'")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import this file
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    mark = tmp_path / "killed"
+    try:
+        images = ray.data.read_binary_files(str(photos), include_paths=True)
+        rows = images.map_batches(
+            DiesOnce,
+            fn_constructor_args=(str(bundle.path), str(mark)),
+            compute=ray.data.ActorPoolStrategy(size=2),
+            num_cpus=1,
+            batch_size=3,
+        ).take_all()
+    finally:
+        ray.shutdown()
+    assert mark.exists()
+    wanted = {name: (label, error) for name, (label, error, *_) in plain_rows(bundle, photos).items()}
+    assert sorted((Path(row["path"]).name, (row["label"], row["error"])) for row in rows) == sorted(wanted.items())

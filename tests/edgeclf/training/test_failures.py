@@ -204,6 +204,8 @@ def test_batch_norm_does_not_learn_from_a_single_image(config: Make, data: DataS
 
 def test_the_newest_run_is_the_one_that_was_trained_last(config: Make, data: DataSplit, tmp_path: Path) -> None:
     first = train(config(strategy="linear-probe"), data, tmp_path / "first")
+    tomorrow = time.time() + 86_400  # the clock is set back after it
+    os.utime(first.path / "model.safetensors", (tomorrow, tomorrow))
     train(config(strategy="linear-probe"), data, tmp_path / "second")
     first.write_json("model.json", first.read_json("model.json"))  # as an operating point does
     assert Run.newest(tmp_path).name == "second"

@@ -187,6 +187,16 @@ def test_a_full_disk_is_one_line(bundle: Path, tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_an_error_keeps_its_exit_code_where_it_can_not_be_printed(full: str, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as device:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: device}
+        command = [sys.executable, "-m", "edgeclf", "inspect", "nowhere", "--json"]
+        done = subprocess.run(command, **streams, cwd=tmp_path, timeout=60)  # type: ignore[call-overload]
+    assert done.returncode == 3
+    assert b"Traceback" not in (done.stderr or b"")
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_and_leaves_nothing_behind(
     sent: signal.Signals, code: int, bundle: Path, photos: Path, tmp_path: Path

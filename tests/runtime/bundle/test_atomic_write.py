@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from edgeclf_runtime.bundle import atomic_write as writer
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.partial_folder import partial_folder
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, UsageError
@@ -143,8 +145,29 @@ with writing(Path({str(out)!r}), force={force}) as draft:
         child.send_signal(signal.SIGKILL)
     assert child.returncode == -signal.SIGKILL
     assert names(out) == ["sub"] if force else not out.exists()
-    write_folder(out, "new", force=force)  # what the dead one left behind is in nobody's way
-    assert names(out) == ["sub"]
+    assert len(names(tmp_path)) == 1 + force
+    write_folder(out, "new", force=force)
+    assert names(out) == ["sub"] and names(tmp_path) == ["out"]  # what the dead one left behind is gone, too
+
+
+def test_a_write_leaves_alone_what_others_still_work_in(tmp_path: Path) -> None:
+    with partial_folder(tmp_path / "out") as held:
+        write_folder(tmp_path / "out", "text")
+        assert names(tmp_path) == [held.name, "out"]
+    (tmp_path / ".out.partial-of-an-earlier-version" / "out").mkdir(parents=True)
+    (tmp_path / ".out.partial-empty").mkdir()
+    write_folder(tmp_path / "out", "text", force=True)
+    assert names(tmp_path) == [".out.partial-of-an-earlier-version", "out"]
+
+
+def test_of_many_writers_at_once_each_replaces_the_output_whole_and_nothing_is_left(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        write_folder(tmp_path / "out", str(number), force=True)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(40)))
+    assert (tmp_path / "out" / "sub" / "file").read_text() in map(str, range(40))
+    assert names(tmp_path) == ["out"]
 
 
 def test_a_full_disk_is_a_data_error_and_leaves_nothing(mounted: Path) -> None:

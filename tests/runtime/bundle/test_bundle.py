@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 
+from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
@@ -265,3 +266,23 @@ def test_a_bundle_that_can_not_be_listed_is_refused(plain_user: Path) -> None:
     for path in (folder, plain_user / "road.tar"):
         with pytest.raises(BundleError):
             Bundle.open(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_bundle_that_is_replaced_while_it_is_read_is_not_called_damaged(packed: bool, tmp_path: Path) -> None:
+    first, second = (tiny.build(tmp_path / f"seed-{seed}", seed=seed) for seed in (0, 1))
+    place = tmp_path / ("b.tar" if packed else "b")
+
+    def publish(bundle: Bundle) -> None:
+        if packed:
+            pack(bundle, place, force=True)
+        else:
+            with writing(place, force=True) as draft:
+                shutil.copytree(bundle.path, draft)
+
+    publish(first)
+    opened = Bundle.open(place)
+    publish(second)
+    with pytest.raises(BundleError, match="was replaced or removed while it was read; run the command again"):
+        opened.check_all()
+    assert Bundle.open(place).digest == second.digest

@@ -97,6 +97,16 @@ def test_resume_removes_the_partial_files_of_a_killed_training(interrupted: Run)
     assert not draft.exists()
 
 
+def test_a_kill_between_the_last_checkpoint_and_its_history_loses_no_line(
+    config: Make, data: DataSplit, tmp_path: Path
+) -> None:
+    run = train(config(strategy="linear-probe"), data, tmp_path / "run")
+    whole = run.history()
+    for name in ("model.json", "history.jsonl"):
+        (run.path / name).unlink()
+    assert resume(run.path).history() == whole
+
+
 def test_a_checkpoint_of_another_backbone_is_refused_with_the_difference(interrupted: Run) -> None:
     network = interrupted.read_json("network.json")
     network["builder"]["arguments"]["num_classes"] = 4

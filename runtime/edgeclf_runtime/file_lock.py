@@ -27,6 +27,28 @@ def take(file: IO[Any]) -> None:
     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def take_alone(file: IO[Any]) -> bool:
+    """As `take`, against threads of this process, too. Raises BlockingIOError where another has it.
+
+    False: nothing can be locked here, neither by this process nor by another.
+    """
+    if sys.platform == "win32":
+        try:
+            _lock_on_windows(file.fileno())
+        except OSError as error:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        return True
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (OSError, ImportError):  # some network file systems; WebAssembly
+        return False
+    return True
+
+
 def wait_for(file: IO[Any]) -> None:
     """Locks an open file against all who open it, threads of this process among them, once nobody else has it."""
     if sys.platform == "win32":
