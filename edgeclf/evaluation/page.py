@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
-from edgeclf_benchmarks.measuring.thresholds import in_words
 from edgeclf_benchmarks.page.document import document, plot, section
 from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
@@ -74,8 +73,13 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
     yield from row("ECE", figures.ece, how=untempered(figures.ece_untempered, temperature))
     yield from row("NLL", figures.nll, how=untempered(figures.nll_untempered, temperature))
     if report.answered is not None:
-        yield "unknown", f"{1 - report.answered:.1%}", in_words(report.subject.thresholds)
+        yield "unknown", f"{1 - report.answered:.1%}", str(report.subject.thresholds)
         yield from row("right of the others", report.right_of_answered)
+    if (strangers := report.unknown) is not None:
+        yield from row("AUROC of unknown images", strangers.auroc, strangers.auroc_interval)
+        yield from row("the same by probability", strangers.auroc_of_score)
+        yield from row("unknown images missed", strangers.missed, strangers.missed_interval)
+        yield from row("false alarms", strangers.false_alarms, strangers.false_alarms_interval)
 
 
 def _classes(report: EvaluationReport) -> Table:

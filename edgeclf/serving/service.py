@@ -14,7 +14,7 @@ from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
-from edgeclf_runtime.bundle.decision import Prediction, scores_of
+from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.classifier import Classifier
@@ -57,7 +57,7 @@ class Service:
         """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
-            self.classifier.scores(np.repeat(grey, count, axis=0))
+            self.classifier.logits(np.repeat(grey, count, axis=0))
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
@@ -81,7 +81,7 @@ class Service:
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(source, scores_of(outputs, self.manifest)[0], notes, top, self.threshold)
+        prediction = self.classifier.decide(source, outputs[0], notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
         return prediction

@@ -12,6 +12,7 @@ from edgeclf.evaluation.inference import check_split, images_of
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import evaluate_bundle, write_evaluation_report
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
+from edgeclf.evaluation.unknown import read_unknown
 from edgeclf.training.adaptation.leakage import seen_by_run
 from edgeclf.training.run.evaluate import evaluate_run, known_splits, set_operating_point
 from edgeclf.training.run.run import Run
@@ -20,7 +21,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import SplitOrAll
+from edgeclf_runtime.images.labelled import LabelledImage, SplitOrAll
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -43,8 +44,10 @@ class EvaluateOptions:
     rebuild_if_stale
         Whether a TensorRT engine that no longer fits this machine is built again first.
     operating_point
-        Choose decision thresholds on validation images first, such as "precision=0.95"; they are kept in the run, or in
-        a new bundle beside the old one. `per_class`: a threshold for each class.
+        Choose decision thresholds on validation images first, such as "precision=0.95" or "unknown=0.01"; they are kept
+        in the run, or in a new bundle beside the old one. `per_class`: a threshold for each class.
+    unknown
+        A folder of images that are of none of the classes, to measure how well they are found.
     output
         Folder of the report; None: evals/NAME-SPLIT. `force`: what is there is replaced, also a new bundle.
     """
@@ -57,6 +60,7 @@ class EvaluateOptions:
     rebuild_if_stale: bool = False
     operating_point: str | None = None
     per_class: bool = False
+    unknown: str | Path | None = None
     output: str | Path | None = None
     force: bool = False
 
@@ -64,10 +68,16 @@ class EvaluateOptions:
         check_split(self.split)
         if self.operating_point is not None:
             parse_wanted(self.operating_point)
+        if self.unknown is not None and not Path(self.unknown).is_dir():
+            raise UsageError(f"--unknown is a folder of images of none of the classes, found {self.unknown}")
 
     @property
     def wanted(self) -> Wanted | None:
         return None if self.operating_point is None else parse_wanted(self.operating_point)
+
+    def unknown_images(self, progress: Progress) -> tuple[LabelledImage, ...]:
+        """The images of none of the classes; empty where no folder was given."""
+        return () if self.unknown is None else read_unknown(Path(self.unknown), progress)
 
     def folder_for(self, subject: Path) -> Path:
         """Where the report goes. Raises UsageError where something is there already."""
@@ -181,6 +191,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
+        unknown=options.unknown_images(progress),
         progress=progress,
     )
     written = _write(report, held_out.data, folder, options)
@@ -208,6 +219,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
+        unknown=options.unknown_images(progress),
         progress=progress,
     )
     written = _write(report, held_out.data, folder, options)

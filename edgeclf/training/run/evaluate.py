@@ -9,7 +9,8 @@ from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.evaluation_report import EvaluationReport, Subject
 from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
 from edgeclf.evaluation.report import evaluate_predictions
-from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
+from edgeclf.evaluation.unknown import check_unknown
 from edgeclf.training.run.run import MODEL, Run
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_export.exportable import Exportable
@@ -17,7 +18,6 @@ from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
-from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -29,6 +29,7 @@ def evaluate_run(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
+    unknown: Sequence[LabelledImage] = (),
     progress: Progress = SILENT,
 ) -> EvaluationReport:
     """How good a run's predictions are; a use of test images is recorded in the run first. Raises as `evaluate_bundle`.
@@ -39,6 +40,7 @@ def evaluate_run(
     own = outcome.data_sha256 == data.digest
     images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
+    check_unknown(unknown, (*data.images, *run.data().images))
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
     predictions = _predict(exportable, images, batch_size, progress)
@@ -66,6 +68,7 @@ def evaluate_run(
         origin=origin or ("own" if own else "given"),
         chosen=there.count("val"),
         present=present,
+        unknown=_predict(exportable, unknown, batch_size, progress) if unknown else None,
     )
 
 
@@ -84,10 +87,12 @@ def set_operating_point(
     outcome = run.outcome()
     exportable = run.exportable()
     predictions = _predict(exportable, run.usable_data().of("val"), 16, progress)
-    scores = to_scores(predictions.logits, "softmax", outcome.temperature)
-    point = fit_thresholds(scores, class_numbers(predictions.images, exportable.labels), wanted, per_class=per_class)
+    labels = class_numbers(predictions.images, exportable.labels)
+    point = fit_operating_point(
+        predictions.logits, labels, wanted, scores="softmax", temperature=outcome.temperature, per_class=per_class
+    )
     point.check()
-    run.write_json(MODEL, to_json(replace(outcome, thresholds=point.thresholds)))
+    run.write_json(MODEL, to_json(replace(outcome, thresholds=point.added_to(outcome.thresholds))))
     return point
 
 
