@@ -55,7 +55,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("wording", "sheet", "file_lock"),
         ("console",),
         ("inspection", "image_steps"),
-        ("data",),
+        ("data", "explanation"),
         ("evaluation",),
         ("baselines",),
         ("training",),
