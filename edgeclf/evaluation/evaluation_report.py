@@ -7,6 +7,7 @@ from typing import Literal
 
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf.explanation.explanation import Explanation
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.curves import Curves
@@ -72,6 +73,16 @@ class UnknownEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedMistake:
+    """What speaks for the class that was predicted, and for the right one; the pictures' names in that order."""
+
+    path: str
+    answer: Explanation
+    right: Explanation
+    pictures: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The content of report.json, schema 1. Paths are relative to the data's root.
 
@@ -95,6 +106,8 @@ class EvaluationReport:
         With --classes present: how many of the subject's classes these images have; it chooses among all of them.
     unknown
         With --unknown: what became of images of none of the classes; no other figure counts them.
+    explained
+        With --explain: the first of `worst`, with what each of them rests on.
     """
 
     created_utc: str
@@ -119,3 +132,4 @@ class EvaluationReport:
     selected_on: int = 0
     classes_present: int | None = None
     unknown: UnknownEvaluation | None = None
+    explained: tuple[ExplainedMistake, ...] = ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -166,16 +167,26 @@ def evaluate_predictions(
 
 
 def write_evaluation_report(
-    report: EvaluationReport, data: DataSplit, folder: Path, *, force: bool = False
+    report: EvaluationReport,
+    data: DataSplit,
+    folder: Path,
+    *,
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
+    force: bool = False,
 ) -> list[Path]:
-    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
+    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths.
+
+    `pictures`: those of explained mistakes.
+    """
     from edgeclf.evaluation.page import evaluation_page
     from edgeclf.evaluation.plots import draw_plots
 
     with writing(folder, force=force) as draft:
         draft.mkdir()
         (draft / REPORT).write_text(json.dumps(report_document(report), indent=1, allow_nan=False) + "\n")
-        drawn = draw_plots(report, data, draft)
+        drawn = [*draw_plots(report, data, draft), *pictures]
+        for name, content in pictures.items():
+            (draft / name).write_bytes(content)
         (draft / PAGE).write_text(evaluation_page(report, draft), encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 

@@ -197,9 +197,8 @@ def _explain_one(
     if prediction.error is not None:
         raise DataError(f"{image}: {prediction.error}")
     label = options.label or prediction.scores[0].label
-    explanation, found = explain_image(
-        classifier.scores, pixels, manifest.labels.index(label), label, options.perturbation, progress.advance
-    )
+    classes = {manifest.labels.index(label): label}
+    ((explanation, found),) = explain_image(classifier.scores, pixels, classes, options.perturbation, progress.advance)
     name = f"{number:04d}-{_plain(Path(image).stem)}.png"
     _write_picture(folder / name, pixels, found)
     return ExplainedImage(prediction, explanation, name, round(time.perf_counter() - start, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,23 +52,23 @@ class Explanation:
 def explain_image(
     score: Scorer,
     pixels: NDArray[np.uint8],
-    number: int,
-    label: str,
+    classes: Mapping[int, str],
     perturbation: Perturbation,
     advance: Callable[[int], None] = lambda images: None,
-) -> tuple[Explanation, Map]:
-    """The explanation of the class with that number, and its (H, W) map."""
-    (found,) = saliency_maps(score, pixels, (number,), perturbation, advance)
+) -> Iterator[tuple[Explanation, Map]]:
+    """The explanation of each class (number -> label), from the same masks, and its (H, W) map."""
     size = perturbation.batch_size
-    curves = curves_of(score, pixels, found, number, size, advance)
-    centre = curves_of(score, pixels, centre_prior(*found.shape), number, size, advance)
-    value = curves.deletion[0]  # nothing is hidden there
-    return Explanation(label, value, coarse(found), curves, centre), found
+    maps = saliency_maps(score, pixels, tuple(classes), perturbation, advance)
+    for (number, label), found in zip(classes.items(), maps, strict=True):
+        curves = curves_of(score, pixels, found, number, size, advance)
+        centre = curves_of(score, pixels, centre_prior(*found.shape), number, size, advance)
+        value = curves.deletion[0]  # nothing is hidden there
+        yield Explanation(label, value, coarse(found), curves, centre), found
 
 
-def images_per_map(perturbation: Perturbation, curves: bool = True) -> int:
-    """How many images go through the engine for one explanation."""
-    return perturbation.masks + (CURVE_IMAGES if curves else 0)
+def images_per_map(perturbation: Perturbation, classes: int = 1) -> int:
+    """How many images go through the engine to explain so many classes of one image."""
+    return perturbation.masks + classes * CURVE_IMAGES
 
 
 def means(found: Sequence[Explanation]) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from importlib.resources import files
 
-from edgeclf.wording import count
 from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.style import STYLE
 from edgeclf_runtime.bundle.manifest import Manifest
@@ -18,7 +17,7 @@ def try_page(manifest: Manifest, name: str) -> tuple[str, str]:
         (files(__package__) / f"try_page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
     )
     thresholds = f"; {manifest.thresholds}" if manifest.thresholds.given else ""
-    about = text(f"{count(len(manifest.labels), 'class')}, {manifest.target}{thresholds}")
+    about = text(f"{len(manifest.labels):,} classes, {manifest.target}{thresholds}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'

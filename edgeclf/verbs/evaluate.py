@@ -82,6 +82,12 @@ def evaluate(
             "energy), and how many are missed at the thresholds.",
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show which parts of the image the surest wrong predictions rest on; takes seconds each."
+        ),
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -114,6 +120,7 @@ def evaluate(
         operating_point=operating_point,
         per_class=per_class,
         unknown=unknown,
+        explain=explain,
         output=output,
         force=force,
     )
@@ -154,7 +161,8 @@ def _finish(found: Evaluated) -> None:
             "these, the figures are too good; give eval the same data and seed, or its split manifest",
             style="yellow",
         )
-    say(f"wrote {found.folder}: {', '.join(path.name for path in found.written)}", style="dim")
+    plots = [path.name for path in found.written if not path.name.startswith("mistake-")]
+    say(f"wrote {found.folder}: {', '.join(plots)}", style="dim")
     strangers = report.unknown
     if strangers is not None and strangers.missed is None:
         say(

@@ -137,6 +137,8 @@ def serve(
                 if as_json:
                     write_json("serve", {"url": url, "model": service.name, "digest": opened.digest})
                 say(f"listening on {url}, model {service.name}; Ctrl-C ends it", style="dim")
+                if page:
+                    say(f"try it in a browser: {url}", style="dim")
                 say(f"next: curl --data-binary @IMAGE {shell_word(url + '/predict')}", style="dim")
                 run_service(service, listening, log_requests=request_log, page=page)
             finally:

@@ -81,7 +81,7 @@ class Chromium:
     def open(
         self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = ""
     ) -> None:
-        """Shows a file, or what is at an address, on a screen of that size, in light or dark, or as it will be printed."""
+        """Shows a file or an address on a screen of that size, in light or dark, or as it will be printed."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )

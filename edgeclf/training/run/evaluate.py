@@ -11,6 +11,7 @@ from edgeclf.evaluation.inference import Predictions, count_test_images, images_
 from edgeclf.evaluation.report import evaluate_predictions
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
 from edgeclf.evaluation.unknown import check_unknown
+from edgeclf.explanation.rise import Scorer
 from edgeclf.training.run.run import MODEL, Run
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_export.exportable import Exportable
@@ -18,6 +19,7 @@ from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
+from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -75,6 +77,12 @@ def evaluate_run(
 def known_splits(run: Run) -> dict[str, Split]:
     """SHA-256 of each image of the run's data -> its split."""
     return {image.sha256: image.split for image in run.data().images if image.split is not None}
+
+
+def run_scorer(run: Run) -> Scorer:
+    """(N, H, W, 3) uint8 from the run's Pixels -> (N, classes) probabilities of its own network."""
+    outcome, exportable = run.outcome(), run.exportable()
+    return lambda batch: to_scores(exportable.run_reference(batch), "softmax", outcome.temperature)
 
 
 def set_operating_point(

@@ -63,6 +63,8 @@ class TextPredictions:
         if prediction.notes:
             name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
         if self._top == 1:
+            if unknown and prediction.unknown_by == "energy":
+                name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
             self._print(self._row(prediction.scores[0], prediction.label, unknown, bars=False) + Text("  ") + name)
             return
         if unknown:
