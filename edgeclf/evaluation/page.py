@@ -68,9 +68,8 @@ def _explained(report: EvaluationReport, folder: Path) -> str:
             f"<figcaption>{text(f'speaks for {why.label}, {why.score:.3f}')}{_doubt(why)}</figcaption></figure>"
             for name, why in zip(each.pictures, (each.answer, each.right), strict=True)
         )
-        cards.append(
-            f"<li>{shown}<p>{text(each.path)}: predicted {text(each.answer.label)}, is {text(each.right.label)}</p></li>"
-        )
+        words = f"{each.path}: predicted {each.answer.label}, is {each.right.label}"
+        cards.append(f"<li>{shown}<p>{text(words)}</p></li>")
     return f'<p class="dim">{text(_HOW)}</p><ul class="why">{"".join(cards)}</ul>' if cards else ""
 
 

@@ -63,7 +63,7 @@ def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) ->
             both_are_here.wait()
             return scores(pixels)
 
-        classifier.scores = scores_of_both  # type: ignore[method-assign]
+        classifier.logits = scores_of_both  # type: ignore[method-assign]
         assert len(list(classifier.predict([np.asarray(p) for p in tiny.images(4)]))) == 4
 
 
