@@ -44,9 +44,10 @@ def _mask(random: np.random.Generator, height: int, width: int) -> NDArray[np.fl
     cell_h, cell_w = -(-height // _CELLS), -(-width // _CELLS)
     grid = (random.random((_CELLS + 1, _CELLS + 1)) < _KEPT).astype(np.float32)
     size = ((_CELLS + 1) * cell_w, (_CELLS + 1) * cell_h)
-    large = np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BILINEAR))
+    large = np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
     top, left = int(random.integers(cell_h)), int(random.integers(cell_w))
-    return large[top : top + height, left : left + width]
+    found: NDArray[np.float32] = large[top : top + height, left : left + width]
+    return found
 
 
 def saliency_maps(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from fake_gpu import FakeGpu
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +18,8 @@ from edgeclf.cli import run
 from edgeclf.explanation.curves import STEPS, centre_prior, curves_of
 from edgeclf.explanation.rise import Perturbation, saliency_maps
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.errors import BackendError
 
 SHORTCUT = 2  # pixels of a white mark in the upper left corner of one class
@@ -65,6 +68,19 @@ def test_a_planted_shortcut_is_what_the_map_shows(
     page = (tmp_path / "why" / "explanations.html").read_text()
     assert "sky.png" in page and "http" not in page.partition("<body>")[2].replace("www.w3.org", "")
     assert (tmp_path / "why" / image["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "tensorrt"])
+def test_a_map_is_the_same_on_every_engine(target: str, tmp_path: Path, gpu: FakeGpu) -> None:
+    bundle = tiny.build(tmp_path / target, target)
+    if target == "tensorrt":
+        bundle = build(bundle, destination=tmp_path / "built").bundle
+    pixels = tiny.random_pixels(1)[0]
+    with Classifier.open(bundle) as classifier:
+        found = saliency_maps(classifier.scores, pixels, (0, 2), Perturbation(masks=20))
+    with Classifier.open(tiny.build(tmp_path / "reference")) as classifier:
+        wanted = saliency_maps(classifier.scores, pixels, (0, 2), Perturbation(masks=20))
+    assert np.allclose(found, wanted, atol=1e-4)
 
 
 def test_masks_come_in_batches_and_the_same_seed_gives_the_same_map_whatever_the_batch() -> None:
