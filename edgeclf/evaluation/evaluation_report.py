@@ -77,7 +77,7 @@ class ExplainedMistake:
     """What speaks for the class that was predicted, and for the right one; the pictures' names in that order."""
 
     path: str
-    answer: Explanation
+    predicted: Explanation
     right: Explanation
     pictures: tuple[str, str]
 

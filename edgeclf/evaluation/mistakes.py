@@ -35,8 +35,10 @@ def explain_mistakes(
         except ImageError:
             continue
         classes = {report.subject.classes.index(label): label for label in (mistake.answer, mistake.label)}
-        answer, right = explain_image(score, loaded, classes, perturbation, progress.advance)
+        predicted, right = explain_image(score, loaded, classes, perturbation, progress.advance)
         names = (f"mistake-{number}-predicted.png", f"mistake-{number}-right.png")
-        pictures |= {name: png(overlay(loaded, found)) for name, (_, found) in zip(names, (answer, right), strict=True)}
-        explained.append(ExplainedMistake(mistake.path, answer[0], right[0], names))
+        pictures |= {
+            name: png(overlay(loaded, found)) for name, (_, found) in zip(names, (predicted, right), strict=True)
+        }
+        explained.append(ExplainedMistake(mistake.path, predicted[0], right[0], names))
     return replace(report, explained=tuple(explained)), pictures

@@ -66,9 +66,9 @@ def _explained(report: EvaluationReport, folder: Path) -> str:
         shown = "".join(
             f'<figure><img src="{data_uri((folder / name).read_bytes())}" alt="what speaks for {text(why.label)}">'
             f"<figcaption>{text(f'speaks for {why.label}, {why.score:.3f}')}{_doubt(why)}</figcaption></figure>"
-            for name, why in zip(each.pictures, (each.answer, each.right), strict=True)
+            for name, why in zip(each.pictures, (each.predicted, each.right), strict=True)
         )
-        words = f"{each.path}: predicted {each.answer.label}, is {each.right.label}"
+        words = f"{each.path}: predicted {each.predicted.label}, is {each.right.label}"
         cards.append(f"<li>{shown}<p>{text(words)}</p></li>")
     return f'<p class="dim">{text(_HOW)}</p><ul class="why">{"".join(cards)}</ul>' if cards else ""
 

@@ -69,7 +69,7 @@ def evaluate_bundle(
     manifest = bundle.manifest
     images = images_of(data, split)
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
-    check_unknown(unknown, data.images)
+    check_unknown(unknown, data.images, manifest.scores)
     use = count_test_images(
         bundle.sidecar, images, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
     )

@@ -91,7 +91,8 @@ class OperatingPoint:
         if self.interval is None:
             return None
         if self.wanted.figure == "unknown":
-            return _images_for(1 - self.answered, self.images, self.interval, max(self.wanted.share, 0.01) / 2)
+            needed = _images_for(1 - self.answered, self.images, self.interval, max(self.wanted.share, 0.01) / 2)
+            return None if needed is None else math.ceil(needed / 10) * 10
         of_all = self.wanted.figure == "recall"
         images = self.images if of_all else round(self.answered * self.images)
         found = self.recall if of_all or self.precision is None else self.precision
@@ -238,7 +239,7 @@ def _images_for(share: float, images: int, interval: Interval, close: float) -> 
     needed = images
     while _half_width(wilson(share * needed, needed)) > close:
         needed = math.ceil(1.05 * needed)
-    return math.ceil(needed / 10) * 10
+    return needed
 
 
 def _half_width(interval: Interval) -> float:

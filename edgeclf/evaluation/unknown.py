@@ -31,8 +31,13 @@ def read_unknown(folder: Path, progress: Progress) -> tuple[LabelledImage, ...]:
     return tuple(LabelledImage(file, file.relative_to(folder).as_posix(), None, hash_image(file)) for file in found)
 
 
-def check_unknown(unknown: Sequence[LabelledImage], known: Sequence[LabelledImage]) -> None:
-    """Raises DataError where an image that shall be of no class is among the labelled ones, byte for byte."""
+def check_unknown(unknown: Sequence[LabelledImage], known: Sequence[LabelledImage], scores: str) -> None:
+    """Before any image is read: can images of no class be told from the known ones?
+
+    Raises UsageError for scores without energies, DataError where an image is among the labelled ones, byte for byte.
+    """
+    if unknown and scores == "margin":
+        raise UsageError("--unknown: its scores are margins, which have no energy; evaluate a network instead")
     labelled = {image.sha256: image for image in known}
     if twice := [image for image in unknown if image.sha256 in labelled]:
         twin = labelled[twice[0].sha256]
@@ -45,9 +50,7 @@ def check_unknown(unknown: Sequence[LabelledImage], known: Sequence[LabelledImag
 def evaluate_unknown(
     unknown: Predictions, known: Predictions, subject: Subject, groups: Sequence[str | None]
 ) -> UnknownEvaluation:
-    """Raises UsageError for a subject without energies, DataError where no unknown image can be read."""
-    if subject.scores == "margin":
-        raise UsageError("--unknown: its scores are margins, which have no energy; evaluate a network instead")
+    """From the logits of both; `groups` of the known images. Raises DataError where no unknown image can be read."""
     if not len(unknown.logits):
         raise DataError(f"--unknown: none of its images can be read, the first: {unknown.unreadable[0].error}")
     parts = (unknown.logits, known.logits)

@@ -42,7 +42,7 @@ def evaluate_run(
     own = outcome.data_sha256 == data.digest
     images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
-    check_unknown(unknown, (*data.images, *run.data().images))
+    check_unknown(unknown, (*data.images, *run.data().images), "softmax")
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
     predictions = _predict(exportable, images, batch_size, progress)

@@ -78,7 +78,9 @@ def test_an_operating_point_for_unknown_images_is_kept_in_the_bundle_measured_an
 def check_explained(report: Any, folder: Path) -> None:
     """The surest mistakes have two pictures each, and stand on the page."""
     assert [each["path"] for each in report["explained"]] == [each["path"] for each in report["worst"][:8]]
-    assert [each["answer"]["label"] for each in report["explained"]] == [each["answer"] for each in report["worst"][:8]]
+    assert [each["predicted"]["label"] for each in report["explained"]] == [
+        each["answer"] for each in report["worst"][:8]
+    ]
     assert [each["right"]["label"] for each in report["explained"]] == [each["label"] for each in report["worst"][:8]]
     pictures = [name for each in report["explained"] for name in each["pictures"]]
     assert pictures and all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
@@ -129,7 +131,12 @@ def test_what_can_not_be_measured_is_refused_in_a_line(
     assert words in capfd.readouterr().err
 
 
-def test_margins_have_no_operating_point_for_unknown_images() -> None:
+def test_margins_have_no_energy_and_that_is_reported_before_any_image_is_read(here: Path) -> None:
+    margins = tiny.build(here / "svm", scores="margin")
+    strangers = read_unknown(here / "grey", SILENT)
+    with pytest.raises(UsageError, match="margins, which have no energy"):
+        evaluate_bundle(margins, open_data(here / "views"), unknown=strangers)
+    assert not margins.sidecar.exists()
     with pytest.raises(UsageError, match="margins, which have no energy"):
         fit_operating_point(np.eye(3), np.arange(3), Wanted("unknown", 0.1), scores="margin", temperature=1.0)
 
