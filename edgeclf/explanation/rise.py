@@ -75,7 +75,7 @@ def saliency_maps(
 
 def mean_colour(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(3,) the colour of what is hidden: the image's own mean, so that nothing bright or dark appears."""
-    return pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(pixels.reshape(-1, 3).mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def blended(pixels: NDArray[np.uint8], hidden: NDArray[np.float32], masks: NDArray[np.float32]) -> NDArray[np.uint8]:
