@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from edgeclf.baselines.baseline import BaselineOptions as BaselineOptions
     from edgeclf.baselines.from_data import baseline as baseline
     from edgeclf.evaluation.bench_images import BenchImages as BenchImages
+    from edgeclf.explanation.explain import Explained as Explained
+    from edgeclf.explanation.explain import ExplainOptions as ExplainOptions
+    from edgeclf.explanation.explain import explain as explain
     from edgeclf.training.config import TrainConfig as TrainConfig
     from edgeclf.training.evaluate import Evaluated as Evaluated
     from edgeclf.training.evaluate import EvaluateOptions as EvaluateOptions
@@ -36,6 +39,8 @@ else:
             "BenchImages": "edgeclf.evaluation.bench_images",
             "EvaluateOptions": "edgeclf.training.evaluate",
             "Evaluated": "edgeclf.training.evaluate",
+            "ExplainOptions": "edgeclf.explanation.explain",
+            "Explained": "edgeclf.explanation.explain",
             "LearningCurve": "edgeclf.training.learning_curve.curve",
             "Progress": "edgeclf_runtime.progress",
             "Run": "edgeclf.training.run.run",
@@ -44,6 +49,7 @@ else:
             "Trained": "edgeclf.training.from_paths",
             "baseline": "edgeclf.baselines.from_data",
             "evaluate": "edgeclf.training.evaluate",
+            "explain": "edgeclf.explanation.explain",
             "finish_training": "edgeclf.training.from_paths",
             "learning_curve": "edgeclf.training.learning_curve.from_paths",
             "resume_learning_curve": "edgeclf.training.learning_curve.from_paths",

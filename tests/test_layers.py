@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("wording", "sheet"),
         ("console",),
         ("inspection", "image_steps"),
-        ("data",),
+        ("data", "explanation"),
         ("evaluation",),
         ("baselines",),
         ("training",),

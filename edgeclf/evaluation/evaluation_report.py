@@ -7,9 +7,11 @@ from typing import Literal
 
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf.explanation.explanation import Explanation
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.curves import Curves
+from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
@@ -41,6 +43,46 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownEvaluation:
+    """How well images of none of the classes are told from those that were evaluated, and found unknown.
+
+    Attributes
+    ----------
+    images, known_images
+        Images of none of the classes, and images of the classes, that could be read.
+    auroc
+        Of the energy: how often an unknown image has less of it than a known one. 1: always; 0.5: chance.
+    auroc_of_score
+        Of the highest probability in its place, for comparison.
+    missed
+        The share of unknown images that get a class all the same; None: the subject has no thresholds.
+    false_alarms
+        The share of known images that are "unknown"; None: the subject has no thresholds.
+    """
+
+    images: int
+    known_images: int
+    auroc: float
+    auroc_interval: Interval | None
+    auroc_of_score: float
+    missed: float | None
+    missed_interval: Interval | None
+    false_alarms: float | None
+    false_alarms_interval: Interval | None
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedMistake:
+    """What speaks for the class that was predicted, and for the right one; the pictures' names in that order."""
+
+    path: str
+    predicted: Explanation
+    right: Explanation
+    pictures: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The content of report.json, schema 1. Paths are relative to the data's root.
 
@@ -62,6 +104,10 @@ class EvaluationReport:
         best epoch, temperature or precision.
     classes_present
         With --classes present: how many of the subject's classes these images have; it chooses among all of them.
+    unknown
+        With --unknown: what became of images of none of the classes; no other figure counts them.
+    explained
+        With --explain: the first of `worst`, with what each of them rests on.
     """
 
     created_utc: str
@@ -85,3 +131,5 @@ class EvaluationReport:
     of_images: int | None = None
     selected_on: int = 0
     classes_present: int | None = None
+    unknown: UnknownEvaluation | None = None
+    explained: tuple[ExplainedMistake, ...] = ()

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from edgeclf.evaluation.inference import images_of, match_labels, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import known_uses
-from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Candidate, Manifest
 from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import class_numbers
-from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -43,13 +43,21 @@ def with_operating_point(
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     with writing(destination, force=force) as draft:
         predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
-        scores = to_scores(predictions.logits, manifest.scores, manifest.temperature)
-        point = fit_thresholds(scores, class_numbers(predictions.images, manifest.labels), wanted, per_class=per_class)
+        labels = class_numbers(predictions.images, manifest.labels)
+        point = fit_operating_point(
+            predictions.logits,
+            labels,
+            wanted,
+            scores=manifest.scores,
+            temperature=manifest.temperature,
+            per_class=per_class,
+        )
         point.check()
         bundle.copy_files(draft)
         manifest = replace(
             manifest,
-            thresholds=point.thresholds,
+            thresholds=point.added_to(manifest.thresholds),
+            candidates=_candidates(manifest, wanted),
             derived_from=bundle.digest,
             provenance=replace(manifest.provenance, test_uses=_uses_until_now(bundle)),
         )
@@ -60,6 +68,13 @@ def with_operating_point(
         if manifest.proof is not None:  # the engine's files, and so the proof of them, are the old bundle's
             seal_proven(draft, manifest, manifest.proof)
     return Bundle.open(destination), point
+
+
+def _candidates(manifest: Manifest, wanted: Wanted) -> tuple[Candidate, ...]:
+    """Models that were not run here take the threshold of the energy of the one that was."""
+    if wanted.figure != "unknown":
+        return manifest.candidates
+    return tuple(replace(each, energy=None) for each in manifest.candidates)
 
 
 def _uses_until_now(bundle: Bundle) -> tuple[str, ...]:

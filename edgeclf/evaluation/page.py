@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
-from edgeclf_benchmarks.measuring.thresholds import in_words
-from edgeclf_benchmarks.page.document import document, plot, section
+from edgeclf.explanation.explanation import Explanation
+from edgeclf_benchmarks.page.document import data_uri, document, plot, section
 from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
 from edgeclf_runtime.metrics.intervals import Interval
@@ -19,6 +19,15 @@ _PLOTS = {
     "reliability.png": ("Reliability", "How often predictions of a confidence are right"),
     "errors.png": ("Surest mistakes", "The wrong predictions that were made with most confidence"),
 }
+_HOW = (
+    "The surest mistakes. What glows matters: where it is visible the score of the class is high. The image is what "
+    "the network sees."
+)
+_STYLE = """
+.why{list-style:none;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));padding:0;
+gap:1.5rem 2rem} .why>li{display:grid;grid-template-columns:1fr 1fr;gap:.2rem .75rem;break-inside:avoid;min-width:0}
+.why img{display:block;width:100%;border-radius:6px} .why p{grid-column:1/-1;font-size:.875rem}
+"""
 
 
 def evaluation_page(report: EvaluationReport, folder: Path) -> str:
@@ -32,12 +41,14 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
         if (folder / name).exists():
             image = plot((folder / name).read_bytes(), caption, photographs=name == "errors.png")
             body += section(heading, f'<p class="dim">{text(caption)}.</p>{image}')
+    body += section("Why they are wrong", _explained(report, folder))
     environment = ", ".join(f"{name} {value}" for name, value in {**report.machine, **report.engine}.items())
     return document(
         f"Evaluation of {subject.name}",
         body,
         over="edgeclf eval",
         about=text(f"{images_in_words(report)}.{use}"),
+        style=_STYLE if report.explained else "",
         footer=text(
             f"{report.created_utc}; {subject.target}, {report.compute_precision}; {subject.digest}; {environment}"
         ),
@@ -46,6 +57,24 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
 
 def _figures(report: EvaluationReport) -> Table:
     return Table("How good the predictions are", ("figure", "value [95 %]", "how"), tuple(_rows(report)), ("how",))
+
+
+def _explained(report: EvaluationReport, folder: Path) -> str:
+    """Two pictures a mistake: what speaks for the prediction, and what for the right class."""
+    cards = []
+    for each in report.explained:
+        shown = "".join(
+            f'<figure><img src="{data_uri((folder / name).read_bytes())}" alt="what speaks for {text(why.label)}">'
+            f"<figcaption>{text(f'speaks for {why.label}, {why.score:.3f}')}{_doubt(why)}</figcaption></figure>"
+            for name, why in zip(each.pictures, (each.predicted, each.right), strict=True)
+        )
+        words = f"{each.path}: predicted {each.predicted.label}, is {each.right.label}"
+        cards.append(f"<li>{shown}<p>{text(words)}</p></li>")
+    return f'<p class="dim">{text(_HOW)}</p><ul class="why">{"".join(cards)}</ul>' if cards else ""
+
+
+def _doubt(why: Explanation) -> str:
+    return "" if why.is_useful else "; no better than a centre prior, so it says little"
 
 
 def _temperature(report: EvaluationReport) -> str:
@@ -74,8 +103,13 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
     yield from row("ECE", figures.ece, how=untempered(figures.ece_untempered, temperature))
     yield from row("NLL", figures.nll, how=untempered(figures.nll_untempered, temperature))
     if report.answered is not None:
-        yield "unknown", f"{1 - report.answered:.1%}", in_words(report.subject.thresholds)
+        yield "unknown", f"{1 - report.answered:.1%}", str(report.subject.thresholds)
         yield from row("right of the others", report.right_of_answered)
+    if (strangers := report.unknown) is not None:
+        yield from row("AUROC of unknown images", strangers.auroc, strangers.auroc_interval)
+        yield from row("the same by probability", strangers.auroc_of_score)
+        yield from row("unknown images missed", strangers.missed, strangers.missed_interval)
+        yield from row("false alarms", strangers.false_alarms, strangers.false_alarms_interval)
 
 
 def _classes(report: EvaluationReport) -> Table:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from edgeclf.evaluation.inference import (
     predict_with_bundle,
 )
 from edgeclf.evaluation.test_set_usage import TestUse
+from edgeclf.evaluation.unknown import check_unknown, evaluate_unknown
 from edgeclf.wording import json_ready
 from edgeclf_benchmarks.measuring.predictions import Origin, selected_on
 from edgeclf_benchmarks.measuring.thresholds import passes
@@ -30,6 +33,7 @@ from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.curves import curves_of
+from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -47,12 +51,13 @@ def evaluate_bundle(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
+    unknown: Sequence[LabelledImage] = (),
     progress: Progress = SILENT,
 ) -> EvaluationReport:
     """How good a bundle's predictions for one split ("all": for every image) are.
 
     Labels are matched by name. The use of test images is recorded beside the bundle before they are read. `origin` as
-    `HeldOut` has it; `present`: the data need not have images of every class.
+    `HeldOut` has it; `present`: the data need not have images of every class; `unknown`: images of none of the classes.
 
     Raises
     ------
@@ -64,10 +69,12 @@ def evaluate_bundle(
     manifest = bundle.manifest
     images = images_of(data, split)
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
+    check_unknown(unknown, data.images, manifest.scores)
     use = count_test_images(
         bundle.sidecar, images, subject=bundle.digest, data_sha256=data.digest, verb="eval", manifest=manifest
     )
-    predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
+    run = partial(predict_with_bundle, bundle, options=options, batch_size=batch_size, progress=progress)
+    predictions = run(images)
     trained_on = manifest.provenance.data_sha256
     other_data = trained_on is not None and trained_on != data.digest
     chosen = sum(image.split == "val" for image in predictions.images) if selected_on(manifest, data.digest) else 0
@@ -81,6 +88,7 @@ def evaluate_bundle(
         origin=origin or ("own" if trained_on == data.digest else "given"),
         chosen=chosen,
         present=present,
+        unknown=run(unknown) if unknown else None,
     )
 
 
@@ -111,6 +119,7 @@ def evaluate_predictions(
     origin: Origin | None = None,
     chosen: int = 0,
     present: bool = False,
+    unknown: Predictions | None = None,
 ) -> EvaluationReport:
     """The evaluation of logits, wherever they come from: a bundle's session, or a run's own network."""
     images, unreadable = predictions.images, predictions.unreadable
@@ -119,15 +128,17 @@ def evaluate_predictions(
         raise DataError(f"none of the {len(unreadable)} images could be read, the first: {first}")
     labels = class_numbers(images, subject.classes)
     found = to_scores(predictions.logits, subject.scores, subject.temperature)
+    groups = [image.group for image in images]
     figures = evaluate(
         predictions.logits,
         labels,
         subject.classes,
         scores=subject.scores,
         temperature=subject.temperature,
-        groups=[image.group for image in images],
+        groups=groups,
     )
-    known = passes(found, subject.thresholds)
+    energies = None if subject.scores == "margin" else energies_of(predictions.logits, subject.scores)
+    known = passes(found, subject.thresholds, energies)
     right = found.argmax(axis=1) == labels
     return EvaluationReport(
         created_utc=now_utc(),
@@ -151,20 +162,31 @@ def evaluate_predictions(
         of_images=len(data.images),
         selected_on=chosen,
         classes_present=len({image.label for image in images}) if present else None,
+        unknown=None if unknown is None else evaluate_unknown(unknown, predictions, subject, groups),
     )
 
 
 def write_evaluation_report(
-    report: EvaluationReport, data: DataSplit, folder: Path, *, force: bool = False
+    report: EvaluationReport,
+    data: DataSplit,
+    folder: Path,
+    *,
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
+    force: bool = False,
 ) -> list[Path]:
-    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths."""
+    """Writes report.html, report.json and plots into `folder`, in one step. Returns their paths.
+
+    `pictures`: those of explained mistakes.
+    """
     from edgeclf.evaluation.page import evaluation_page
     from edgeclf.evaluation.plots import draw_plots
 
     with writing(folder, force=force) as draft:
         draft.mkdir()
         (draft / REPORT).write_text(json.dumps(report_document(report), indent=1, allow_nan=False) + "\n")
-        drawn = draw_plots(report, data, draft)
+        drawn = [*draw_plots(report, data, draft), *pictures]
+        for name, content in pictures.items():
+            (draft / name).write_bytes(content)
         (draft / PAGE).write_text(evaluation_page(report, draft), encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 

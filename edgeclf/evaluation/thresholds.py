@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.metrics.energy import energies_of, fit_energy_threshold
 from edgeclf_runtime.metrics.intervals import Interval, wilson
+from edgeclf_runtime.metrics.metrics import Scores, to_scores
 
 _SLACK = 0.1  # below the least confidence seen, as a share of the spread of confidences or of itself
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an operating point is to reach: precision (of the predictions made) or recall (of all images), 0..1."""
+    """What an operating point is to reach, 0..1.
+
+    Precision (of the predictions made) or recall (of all images); or "unknown", the share of images of the known
+    classes that may be taken for unknown, by their energy.
+    """
 
     figure: str
     share: float
 
     def __post_init__(self) -> None:
-        if self.figure not in ("precision", "recall"):
-            raise UsageError(f"an operating point is for precision or recall, found {self.figure!r}")
+        if self.figure not in ("precision", "recall", "unknown"):
+            raise UsageError(f"an operating point is for precision, recall or unknown, found {self.figure!r}")
+        if self.figure == "unknown" and not 0 < self.share < 0.5:
+            raise UsageError(
+                f"unknown=P is the share of images of known classes that may be taken for unknown, such as 0.01: above "
+                f"0 and below 0.5, found {self.share:g}"
+            )
         if not 0 < self.share <= 1:
             raise UsageError(f"a wanted {self.figure} must lie above 0 and be at most 1, found {self.share:g}")
 
@@ -38,7 +49,9 @@ def parse_wanted(text: str) -> Wanted:
     try:
         return Wanted(figure.strip(), float(share))
     except ValueError:
-        raise UsageError(f"wanted an operating point such as precision=0.95 or recall=0.9, found {text!r}") from None
+        raise UsageError(
+            f"wanted an operating point such as precision=0.95, recall=0.9 or unknown=0.01, found {text!r}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class OperatingPoint:
     precision, recall
         Share of right predictions among those that are not "unknown", and among all images. None: all are.
     interval
-        95 % interval of the figure that was wanted; None: all predictions are "unknown".
+        95 % interval of the figure that was wanted, or of the share that is "unknown"; None: all predictions are.
     missed
         Classes (numbers) for which no threshold reaches the wanted figure; -1 for the abstention threshold.
     """
@@ -77,17 +90,15 @@ class OperatingPoint:
         """
         if self.interval is None:
             return None
+        if self.wanted.figure == "unknown":
+            needed = _images_for(1 - self.answered, self.images, self.interval, max(self.wanted.share, 0.01) / 2)
+            return None if needed is None else math.ceil(needed / 10) * 10
         of_all = self.wanted.figure == "recall"
         images = self.images if of_all else round(self.answered * self.images)
         found = self.recall if of_all or self.precision is None else self.precision
         close = max((1 - self.wanted.share) / 2, 0.01)
-        if _half_width(self.interval) <= close:
-            return None
-        share = (found * images + 1) / (images + 2)  # Laplace's rule: no error in 54 images does not mean a rate of 0
-        needed = images
-        while _half_width(wilson(share * needed, needed)) > close:
-            needed = math.ceil(1.05 * needed)
-        return math.ceil(needed * self.images / images / 10) * 10
+        needed = _images_for(found, images, self.interval, close)
+        return None if needed is None else math.ceil(needed * self.images / images / 10) * 10
 
     @property
     def caution(self) -> str | None:
@@ -96,10 +107,19 @@ class OperatingPoint:
             return None
         return (
             f"{self.images:,} validation images, {self.wrong} of them predicted wrongly, are few to choose thresholds "
-            f"on: {self.wanted.figure} on other images may be {self.interval.low:.3f} to {self.interval.high:.3f} "
-            "(95 %); "
-            f"about {needed:,} images would be enough"
+            f"on: {self._figure} on other images may be {self.interval.low:.3f} to {self.interval.high:.3f} "
+            f"(95 %); about {needed:,} images would be enough"
         )
+
+    @property
+    def _figure(self) -> str:
+        return "the share of false alarms" if self.wanted.figure == "unknown" else self.wanted.figure
+
+    def added_to(self, thresholds: Thresholds) -> Thresholds:
+        """Thresholds of one kind, beside those of the other kind that were there: of the score, or of the energy."""
+        if self.wanted.figure == "unknown":
+            return replace(thresholds, energy=self.thresholds.energy)
+        return replace(self.thresholds, energy=thresholds.energy)
 
     def check(self) -> None:
         """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
@@ -108,6 +128,32 @@ class OperatingPoint:
                 f"no threshold reaches {self.wanted} on {self.images} validation images; lower the target, or give "
                 "--per-class"
             )
+
+
+def fit_operating_point(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    wanted: Wanted,
+    *,
+    scores: Scores,
+    temperature: float,
+    per_class: bool = False,
+) -> OperatingPoint:
+    """Thresholds of the scores, or of the energy, for (N, C) logits of validation images.
+
+    Raises UsageError for an energy of margins or one a class, DataError where energies tell nothing.
+    """
+    found = to_scores(logits, scores, temperature)
+    if wanted.figure != "unknown":
+        return fit_thresholds(found, labels, wanted, per_class=per_class)
+    if per_class:
+        raise UsageError("unknown=P is one threshold for all classes; leave out --per-class")
+    if scores == "margin":
+        raise UsageError("its scores are margins, which have no energy; choose precision=P or recall=P")
+    energies = energies_of(logits, scores)
+    energy = fit_energy_threshold(energies, wanted.share)
+    right = found.argmax(axis=1) == labels
+    return _describe(Thresholds(energy=energy), energies >= energy.below, right, wanted, ())
 
 
 def fit_thresholds(
@@ -170,7 +216,8 @@ def _describe(
     thresholds: Thresholds, known: NDArray[np.bool_], right: NDArray[np.bool_], wanted: Wanted, missed: tuple[int, ...]
 ) -> OperatingPoint:
     answered, hits = int(known.sum()), int((known & right).sum())
-    counted = len(right) if wanted.figure == "recall" else answered
+    counted = answered if wanted.figure == "precision" else len(right)
+    reached = len(right) - answered if wanted.figure == "unknown" else hits
     return OperatingPoint(
         thresholds=thresholds,
         wanted=wanted,
@@ -179,9 +226,20 @@ def _describe(
         answered=answered / len(right),
         precision=hits / answered if answered else None,
         recall=hits / len(right),
-        interval=wilson(hits, counted) if counted else None,
+        interval=wilson(reached, counted) if counted else None,
         missed=missed,
     )
+
+
+def _images_for(share: float, images: int, interval: Interval, close: float) -> int | None:
+    """How many images would bring the half width of the share's interval to `close`; None: these do."""
+    if _half_width(interval) <= close:
+        return None
+    share = (share * images + 1) / (images + 2)  # Laplace's rule: no error in 54 images does not mean a rate of 0
+    needed = images
+    while _half_width(wilson(share * needed, needed)) > close:
+        needed = math.ceil(1.05 * needed)
+    return needed
 
 
 def _half_width(interval: Interval) -> float:

@@ -44,8 +44,9 @@ _COLUMNS = ("bytes", "image", "path")  # of read_binary_files, of read_images, o
 class ClassifyWithBundle:
     """Batches of a Ray data set -> the same rows with predictions in place of the images.
 
-    Adds `label` ("unknown" below the threshold, "" where there is an error), `labels` and `scores` (the `top` best),
-    and `error` ("" where there is none). A bad image costs its own row.
+    Adds `label` ("unknown" below the threshold, "" where there is an error), `unknown_by` ("score" or "energy", ""
+    where the label is a class), `labels` and `scores` (the `top` best), and `error` ("" where there is none). A bad
+    image costs its own row.
 
     Parameters
     ----------
@@ -113,6 +114,7 @@ def _fault(cell: Any) -> str | None:
 def _columns(predictions: list[Prediction]) -> Columns:
     return {
         "label": _texts([prediction.label or "" for prediction in predictions]),
+        "unknown_by": _texts([prediction.unknown_by or "" for prediction in predictions]),
         "error": _texts([prediction.error or "" for prediction in predictions]),
         "labels": _lists([[score.label for score in prediction.scores] for prediction in predictions]),
         "scores": _lists([[score.probability for score in prediction.scores] for prediction in predictions]),

@@ -67,8 +67,7 @@ def _contract(found: Inspection) -> Iterator[str]:
     yield f"Pixels: {markdown(found.pixels_in_words)}.\n\nNormalisation: {markdown(found.normalization_in_words)}.\n\n"
     if manifest.task != "classify":
         return
-    least = manifest.thresholds.unknown_below
-    unknown = "" if least is None else f', "unknown" below {least:g}'
+    unknown = f", {manifest.thresholds}" if manifest.thresholds.given else ""
     yield f"Scores: {manifest.scores}, temperature {manifest.temperature:.3g}{unknown}.\n\n"
     if (fit := manifest.temperature_fit) is not None:
         yield f"The {fit}{'' if fit.caution is None else f' ({fit.caution})'}.\n\n"

@@ -1,4 +1,4 @@
-"""The routes of a service: the Open Inference Protocol under /v2, /predict for image files, /metrics."""
+"""The routes of a service: the Open Inference Protocol under /v2, /predict for image files, /metrics, and a page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf.console import document, say
 from edgeclf.serving.inference_protocol import EXTENSIONS, HEADER_LENGTH, model_metadata
 from edgeclf.serving.limits import Refused
+from edgeclf.serving.page import try_page
 from edgeclf.serving.service import Service
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine.facts import package_version
@@ -24,8 +25,8 @@ _MOST_CLASSES = 1_000_000
 _LONGEST_NAME = 1_000
 
 
-def build_app(service: Service) -> Starlette:
-    """The ASGI application of `service`."""
+def build_app(service: Service, *, page: bool = True) -> Starlette:
+    """The ASGI application of `service`. `page`: with a page at / on which a person tries it, and its maps."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import Route
@@ -40,6 +41,11 @@ def build_app(service: Service) -> Starlette:
         Route("/predict", routes.counted("predict", routes.predict), methods=["POST"]),
         Route("/metrics", routes.metrics, methods=["GET"]),
     ]
+    if page:
+        listed += [
+            Route("/", routes.page, methods=["GET"]),
+            Route("/explain", routes.counted("explain", routes.explain), methods=["POST"]),
+        ]
     for place in (model, model + version):
         listed += [
             Route(place, routes.counted("model", routes.model), methods=["GET"]),
@@ -110,6 +116,19 @@ class _Routes:
         source = request.query_params.get("name", "image")[:_LONGEST_NAME]
         prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
         return _json(document("predict", {"prediction": prediction}))
+
+    async def page(self, request: Request) -> Response:
+        from starlette.responses import HTMLResponse
+
+        page, policy = try_page(self._service.manifest, self._service.name)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
+
+    async def explain(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        _check_plain(request)
+        picture = await self._service.explain(request.stream(), request.query_params.get("label"))
+        return Response(picture, headers={"Content-Type": "image/png"})
 
     async def metrics(self, request: Request) -> Response:
         from starlette.responses import Response

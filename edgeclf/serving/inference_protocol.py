@@ -43,9 +43,10 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
     """What the model takes and gives, and what makes predictions of its logits, of which the protocol knows nothing.
 
     Probabilities are the softmax (sigmoid) of logits / temperature; below `unknown_below`, or below its class's own
-    threshold, a prediction is "unknown". `threshold` takes their place where the service was started with one.
+    threshold, a prediction is "unknown", and so it is where the log-sum-exp of its logits (of softplus for sigmoid: the
+    sum) lies below `unknown_below_energy`. `threshold` takes their place where the service was started with one.
     """
-    thresholds = manifest.thresholds
+    thresholds, energy = manifest.thresholds, manifest.thresholds.energy
     per_class = None if threshold is not None or thresholds.per_class is None else list(thresholds.per_class)
     return {
         "name": name,
@@ -59,6 +60,7 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
             "temperature": manifest.temperature,
             "unknown_below": thresholds.unknown_below if threshold is None else threshold,
             "unknown_below_per_class": per_class,
+            "unknown_below_energy": None if threshold is not None or energy is None else energy.below,
         },
     }
 

@@ -78,6 +78,28 @@ class Room:
         self._limits = limits
         self.requests = 0
         self.bytes = 0
+        self._maps = 0
+
+    @contextmanager
+    def map(self) -> Iterator[Callable[[], None]]:
+        """The one place for a map, which costs seconds: a function that raises Refused once nobody waits for it.
+
+        Raises Refused where it is taken.
+        """
+        if self._maps:
+            raise Refused(503, "another map is being made; try again")
+        self._maps += 1
+        ended = False
+
+        def go_on() -> None:
+            if ended:
+                raise Refused(504, "nobody waits for the map any more")
+
+        try:
+            yield go_on
+        finally:
+            ended = True
+            self._maps -= 1
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:

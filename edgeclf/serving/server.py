@@ -44,10 +44,11 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def run_service(service: Service, listening: socket.socket, *, log_requests: bool = False) -> None:
+def run_service(service: Service, listening: socket.socket, *, log_requests: bool = False, page: bool = True) -> None:
     """Serves requests until SIGTERM or SIGINT; then those that are under way are finished, and it returns."""
     with request_log() if log_requests else nullcontext() as log:
-        _run(service, listening, build_app(service) if log is None else LoggedApp(build_app(service), log))
+        app = build_app(service, page=page)
+        _run(service, listening, app if log is None else LoggedApp(app, log))
 
 
 def _run(service: Service, listening: socket.socket, app: Any) -> None:

@@ -10,15 +10,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.explanation.overlay import overlay, png
+from edgeclf.explanation.rise import saliency_maps
 from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
-from edgeclf_runtime.bundle.decision import Prediction, scores_of
+from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.errors import BackendError, BundleError
+from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import Pixels
 
@@ -57,7 +59,7 @@ class Service:
         """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
-            self.classifier.scores(np.repeat(grey, count, axis=0))
+            self.classifier.logits(np.repeat(grey, count, axis=0))
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
@@ -81,10 +83,29 @@ class Service:
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(source, scores_of(outputs, self.manifest)[0], notes, top, self.threshold)
+        prediction = self.classifier.decide(source, outputs[0], notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
         return prediction
+
+    async def explain(self, chunks: AsyncIterator[bytes], label: str | None) -> bytes:
+        """A PNG of the image with what the prediction rests on; `label`: the class to explain, None: the best.
+
+        One at a time, since each puts hundreds of images through the engine. Raises ImageError where it is no image.
+        """
+        with self._room.body() as take:
+            body = await self._read(chunks, take)
+            with self._room.place(), self._room.map() as going_on:
+                return await self._in_time(self._in_thread(self._explain, body, label, going_on), "map", 504)
+
+    def _explain(self, body: bytes, label: str | None, going_on: Callable[[], None]) -> bytes:
+        if label is not None and label not in self.manifest.labels:
+            raise UsageError(f"no class {label!r:.100}; GET /v2/models/{self.name} lists them")
+        pixels, _ = self._load(body)
+        best = int(self.classifier.logits(pixels[np.newaxis])[0].argmax())
+        number = best if label is None else self.manifest.labels.index(label)
+        maps = saliency_maps(self.classifier.scores, pixels, (number,), advance=lambda images: going_on())
+        return png(overlay(pixels, maps[0]))
 
     def _load(self, body: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         return self._pixels.load(body, limits=self._image_limits)

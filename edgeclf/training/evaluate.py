@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.held_out import HeldOut, open_held_out
 from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.inference import check_split, images_of
+from edgeclf.evaluation.mistakes import explain_mistakes
 from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import evaluate_bundle, write_evaluation_report
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
+from edgeclf.evaluation.unknown import read_unknown
 from edgeclf.training.adaptation.leakage import seen_by_run
-from edgeclf.training.run.evaluate import evaluate_run, known_splits, set_operating_point
+from edgeclf.training.run.evaluate import evaluate_run, known_splits, run_scorer, set_operating_point
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import SplitOrAll
+from edgeclf_runtime.images.labelled import LabelledImage, SplitOrAll
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -43,8 +45,12 @@ class EvaluateOptions:
     rebuild_if_stale
         Whether a TensorRT engine that no longer fits this machine is built again first.
     operating_point
-        Choose decision thresholds on validation images first, such as "precision=0.95"; they are kept in the run, or in
-        a new bundle beside the old one. `per_class`: a threshold for each class.
+        Choose decision thresholds on validation images first, such as "precision=0.95" or "unknown=0.01"; they are kept
+        in the run, or in a new bundle beside the old one. `per_class`: a threshold for each class.
+    unknown
+        A folder of images that are of none of the classes, to measure how well they are found.
+    explain
+        Whether the surest mistakes are explained, by maps of the pixels that matter.
     output
         Folder of the report; None: evals/NAME-SPLIT. `force`: what is there is replaced, also a new bundle.
     """
@@ -57,6 +63,8 @@ class EvaluateOptions:
     rebuild_if_stale: bool = False
     operating_point: str | None = None
     per_class: bool = False
+    unknown: str | Path | None = None
+    explain: bool = False
     output: str | Path | None = None
     force: bool = False
 
@@ -64,10 +72,16 @@ class EvaluateOptions:
         check_split(self.split)
         if self.operating_point is not None:
             parse_wanted(self.operating_point)
+        if self.unknown is not None and not Path(self.unknown).is_dir():
+            raise UsageError(f"--unknown is a folder of images of none of the classes, found {self.unknown}")
 
     @property
     def wanted(self) -> Wanted | None:
         return None if self.operating_point is None else parse_wanted(self.operating_point)
+
+    def unknown_images(self, progress: Progress) -> tuple[LabelledImage, ...]:
+        """The images of none of the classes; empty where no folder was given."""
+        return () if self.unknown is None else read_unknown(Path(self.unknown), progress)
 
     def folder_for(self, subject: Path) -> Path:
         """Where the report goes. Raises UsageError where something is there already."""
@@ -150,6 +164,7 @@ def evaluate(
 
 def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     wanted, point = options.wanted, None
+    strangers = options.unknown_images(progress)
     folder = options.folder_for(bundle.path if wanted is None else place_of(bundle, wanted))
     if data is None:
         raise UsageError("name the labelled images to evaluate the bundle on: edgeclf eval BUNDLE DATA")
@@ -181,14 +196,22 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
+        unknown=strangers,
         progress=progress,
     )
-    written = _write(report, held_out.data, folder, options)
-    return Evaluated(bundle.path, report, folder, written, point)
+    pictures: Mapping[str, bytes] = {}
+    if options.explain:
+        with Classifier.open(bundle, options.session) as classifier:
+            pixels = classifier.bundle.manifest.pixels
+            assert pixels is not None  # a classifier has them
+            report, pictures = explain_mistakes(report, held_out.data, pixels, classifier.scores, progress)
+    written = write_evaluation_report(report, held_out.data, folder, pictures=pictures, force=options.force)
+    return Evaluated(bundle.path, report, folder, tuple(written), point)
 
 
 def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     folder, wanted = options.folder_for(run.path), options.wanted
+    strangers = options.unknown_images(progress)
     point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, progress=progress)
     held_out = HeldOut(run.data(), "own")
     if data is not None:
@@ -208,12 +231,12 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
         batch_size=options.batch_size,
         origin=held_out.origin,
         present=options.present,
+        unknown=strangers,
         progress=progress,
     )
-    written = _write(report, held_out.data, folder, options)
+    pictures: Mapping[str, bytes] = {}
+    if options.explain:
+        report, pictures = explain_mistakes(report, held_out.data, run.exportable().pixels, run_scorer(run), progress)
+    written = write_evaluation_report(report, held_out.data, folder, pictures=pictures, force=options.force)
     seen = seen_by_run(run, images_of(held_out.data, options.split))
-    return Evaluated(run.path, report, folder, written, point, len(run.left_out()), seen)
-
-
-def _write(report: EvaluationReport, data: DataSplit, folder: Path, options: EvaluateOptions) -> tuple[Path, ...]:
-    return tuple(write_evaluation_report(report, data, folder, force=options.force))
+    return Evaluated(run.path, report, folder, tuple(written), point, len(run.left_out()), seen)

@@ -66,12 +66,27 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FIGURE=P",
-            help="Operating point to choose decision thresholds for, on validation images, such as precision=0.95 or "
-            "recall=0.9. The thresholds are stored in the run, or in a new bundle.",
+            help="Operating point to choose decision thresholds for, on validation images, such as precision=0.95, "
+            "recall=0.9, or unknown=0.01: images like no class are unknown, by their energy, and so may be that share "
+            "of images of the classes. The thresholds are stored in the run, or in a new bundle.",
         ),
     ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="One threshold per class, for --operating-point.")
+    ] = False,
+    unknown: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images of none of the classes: how well they are told apart from those evaluated (AUROC of the "
+            "energy), and how many are missed at the thresholds.",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show which parts of the image the surest wrong predictions rest on; takes seconds each."
+        ),
     ] = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -85,6 +100,7 @@ def evaluate(
     \b
     Examples:
       edgeclf eval runs/cats --operating-point precision=0.95
+      edgeclf eval runs/cats --operating-point unknown=0.01 --unknown not-cats/
       edgeclf eval bundles/cats-onnx-fp32 held-out/
       edgeclf eval bundles/imagenet-onnx-fp32 held-out/ --classes present
       edgeclf eval bundles/cats-hog-svm-fp32 photos/ --operating-point recall=0.9
@@ -103,6 +119,8 @@ def evaluate(
         rebuild_if_stale=rebuild_if_stale,
         operating_point=operating_point,
         per_class=per_class,
+        unknown=unknown,
+        explain=explain,
         output=output,
         force=force,
     )
@@ -143,8 +161,15 @@ def _finish(found: Evaluated) -> None:
             "these, the figures are too good; give eval the same data and seed, or its split manifest",
             style="yellow",
         )
-    say(f"wrote {found.folder}: {', '.join(path.name for path in found.written)}", style="dim")
-    for each in report.unreadable:
+    plots = [path.name for path in found.written if not path.name.startswith("mistake-")]
+    say(f"wrote {found.folder}: {', '.join(plots)}", style="dim")
+    strangers = report.unknown
+    if strangers is not None and strangers.missed is None:
+        say(
+            "it has no thresholds, so nothing is unknown to it; --operating-point unknown=0.01 chooses one",
+            style="yellow",
+        )
+    for each in (*report.unreadable, *(strangers.unreadable if strangers else ())):
         say(f"edgeclf: {each.path}: {each.error}", style="red")
     verb = "export" if report.subject.kind == "run" else "inspect"
     suggest(f"edgeclf {verb} {shell_word(subject)}")

@@ -82,6 +82,9 @@ def serve(
     request_log: Annotated[
         bool, typer.Option(help="Log each request as a JSON line on standard error, except probes and /metrics.")
     ] = True,
+    page: Annotated[
+        bool, typer.Option(help="Serve a page at / to try images on, and the maps that it shows (/explain).")
+    ] = True,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
@@ -91,7 +94,8 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP: image files and tensors.
 
-    POST /predict takes an image file as its body. /v2 is the Open Inference Protocol (KServe v2), /v2/health/live and
+    Open its URL in a browser to try it: drop an image, or take a photograph. POST /predict takes an image file as its
+    body. /v2 is the Open Inference Protocol (KServe v2), /v2/health/live and
     /v2/health/ready are for probes, /metrics for Prometheus. Each request leaves a JSON line on standard error;
     --no-request-log leaves it out. There is no password and no TLS: beyond one machine, put a proxy in front. SIGTERM
     or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest verification of this
@@ -133,8 +137,10 @@ def serve(
                 if as_json:
                     write_json("serve", {"url": url, "model": service.name, "digest": opened.digest})
                 say(f"listening on {url}, model {service.name}; Ctrl-C ends it", style="dim")
+                if page:
+                    say(f"try it in a browser: {url}", style="dim")
                 say(f"next: curl --data-binary @IMAGE {shell_word(url + '/predict')}", style="dim")
-                run_service(service, listening, log_requests=request_log)
+                run_service(service, listening, log_requests=request_log, page=page)
             finally:
                 service.close()
     say("stopped", style="dim")

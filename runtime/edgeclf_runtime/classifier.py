@@ -121,7 +121,8 @@ class Classifier:
         top
             How many classes a prediction lists.
         threshold
-            Score (a probability, or a margin) below which the label is "unknown"; None: the bundle's own thresholds.
+            Score (a probability, or a margin) below which the label is "unknown", in place of all thresholds of the
+            bundle, that of its energy included; None: those.
 
         Yields
         ------
@@ -150,26 +151,29 @@ class Classifier:
         if threshold is not None and not (np.isfinite(threshold) and (margins or 0 <= threshold <= 1)):
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
-        found = self._pipeline.run(images, self.scores, channels=channels, batch_size=batch_size)
-        return (self._predict(image, scores, top, threshold) for image, scores in found)
+        found = self._pipeline.run(images, self.logits, channels=channels, batch_size=batch_size)
+        return (self._predict(image, logits, top, threshold) for image, logits in found)
 
     def _predict(
-        self, image: Loaded, scores: NDArray[np.floating] | None, top: int, threshold: float | None
+        self, image: Loaded, logits: NDArray[np.floating] | None, top: int, threshold: float | None
     ) -> Prediction:
-        if scores is None:
+        if logits is None:
             return Prediction(image.name, None, (), image.error)
-        return self.decide(image.name, scores, image.notes, top, threshold)
+        return self.decide(image.name, logits, image.notes, top, threshold)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) of the model's output: logits, or margins."""
+        return self.session(to_input(pixels, self.bundle.manifest.normalization))
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) scores: probabilities, or margins."""
-        manifest = self.bundle.manifest
-        return scores_of(self.session(to_input(pixels, manifest.normalization)), manifest)
+        return scores_of(self.logits(pixels), self.bundle.manifest)
 
     def decide(
-        self, name: str, scores: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
+        self, name: str, logits: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
-        """The prediction for the image `name` from its (classes,) row of `scores`, which `scores_of` gives."""
-        return decide(self.bundle.manifest, name, scores, notes, top=top, threshold=threshold)
+        """The prediction for the image `name` from its (classes,) row of `logits`."""
+        return decide(self.bundle.manifest, name, logits, notes, top=top, threshold=threshold)
 
     def close(self) -> None:
         """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""

@@ -27,11 +27,13 @@ from PIL import Image, ImageOps
 
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle, pack
-from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.bundle.manifest import Candidate, Thresholds
 from edgeclf_runtime.classifier import Classifier, Prediction, scores_of
+from edgeclf_runtime.deploy.candidates import with_candidate
 from edgeclf_runtime.embedder import Embedder
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.images.limits import Limits
+from edgeclf_runtime.metrics.energy import EnergyThreshold
 
 Shared = Callable[[str], Bundle]
 
@@ -185,6 +187,28 @@ def test_thresholds_of_the_bundle_hold_unless_the_caller_gives_one(tmp_path: Pat
         with Classifier.open(tiny.build(place, thresholds=thresholds)) as classifier:
             assert [p.label for p in classifier.predict(image)] == ["unknown"]
             assert [p.label for p in classifier.predict(image, threshold=0.0)] != ["unknown"]
+
+
+def test_an_image_of_little_energy_is_unknown_and_the_prediction_says_by_which_rule(tmp_path: Path) -> None:
+    images = [np.asarray(image) for image in tiny.images()]
+    with Classifier.open(tiny.build(tmp_path / "plain")) as classifier:
+        energies = [each.energy or 0.0 for each in classifier.predict(images)]
+    threshold = EnergyThreshold(sorted(energies)[3], 0.01, 90)
+    thresholds = Thresholds(unknown_below=1.0, energy=threshold)
+    with Classifier.open(tiny.build(tmp_path / "strict", thresholds=thresholds)) as classifier:
+        found = list(classifier.predict(images))
+        freed = list(classifier.predict(images, threshold=0.0))
+    assert [each.unknown_by for each in found] == ["energy" if e < threshold.below else "score" for e in energies]
+    assert {each.label for each in found} == {"unknown"}
+    assert {each.unknown_by for each in freed} == {None} and "unknown" not in {each.label for each in freed}
+
+
+def test_a_candidate_keeps_the_energy_threshold_that_was_fitted_to_it(tmp_path: Path) -> None:
+    of_all, own = EnergyThreshold(1.0, 0.01, 90), EnergyThreshold(0.5, 0.01, 90)
+    manifest = tiny.build(tmp_path / "tiny", thresholds=Thresholds(0.3, energy=of_all)).manifest
+    candidate = Candidate("other", "other", "int8", "int8", manifest.tolerances, 1.0, None, None)
+    assert with_candidate(manifest, candidate).thresholds == Thresholds(0.3, energy=of_all)
+    assert with_candidate(manifest, replace(candidate, energy=own)).thresholds == Thresholds(0.3, energy=own)
 
 
 def test_logits_that_are_not_finite_are_an_error_not_a_prediction(

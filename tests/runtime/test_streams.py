@@ -57,13 +57,13 @@ def test_streams_share_the_threads() -> None:
 def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) -> None:
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
         both_are_here = threading.Barrier(2, timeout=30)
-        scores = classifier.scores
+        logits = classifier.logits
 
-        def scores_of_both(pixels: Any) -> Any:
+        def logits_of_both(pixels: Any) -> Any:
             both_are_here.wait()
-            return scores(pixels)
+            return logits(pixels)
 
-        classifier.scores = scores_of_both  # type: ignore[method-assign]
+        classifier.logits = logits_of_both  # type: ignore[method-assign]
         assert len(list(classifier.predict([np.asarray(p) for p in tiny.images(4)]))) == 4
 
 
@@ -71,13 +71,13 @@ def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -
     threads = []
 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
-        scores = classifier.scores
+        logits = classifier.logits
 
-        def scores_and_thread(pixels: Any) -> Any:
+        def logits_and_thread(pixels: Any) -> Any:
             threads.append(threading.current_thread())
-            return scores(pixels)
+            return logits(pixels)
 
-        classifier.scores = scores_and_thread  # type: ignore[method-assign]
+        classifier.logits = logits_and_thread  # type: ignore[method-assign]
         image = np.asarray(tiny.images(1)[0])
         alone, (together, _) = list(classifier.predict(image)), list(classifier.predict([image, image]))
     assert alone[0].scores == together.scores
@@ -89,7 +89,7 @@ def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: 
         raise BackendError("out of memory")
 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
-        classifier.scores = broken  # type: ignore[method-assign]
+        classifier.logits = broken  # type: ignore[method-assign]
         with pytest.raises(BackendError, match="out of memory"):
             list(classifier.predict([np.asarray(p) for p in tiny.images(12)]))
 

@@ -78,8 +78,10 @@ class Chromium:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         return answer["result"]
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "") -> None:
-        """Shows a file on a screen of that size, in light or dark, or as it will be printed."""
+    def open(
+        self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = ""
+    ) -> None:
+        """Shows a file or an address on a screen of that size, in light or dark, or as it will be printed."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -88,7 +90,8 @@ class Chromium:
         self.logged.clear()
         self.requested.clear()
         self._loaded = False
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._next()
 

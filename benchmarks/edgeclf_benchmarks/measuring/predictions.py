@@ -89,9 +89,7 @@ def selected_on(manifest: Manifest, data_sha256: str) -> bool:
     """
     if manifest.provenance.data_sha256 != data_sha256:
         return False
-    thresholds = manifest.thresholds
-    has_thresholds = thresholds.unknown_below is not None or thresholds.per_class is not None
-    return manifest.target != "hog-svm" or has_thresholds
+    return manifest.target != "hog-svm" or manifest.thresholds.given
 
 
 def readable(

@@ -25,6 +25,7 @@ from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.parity import Parity, RowPredictions, parity_of
 from edgeclf_runtime.machine.facts import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.metrics.curves import Curves, curves_of, hardest_of
+from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
 from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_of
@@ -186,7 +187,9 @@ def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided
         return None
     places = {label: number for number, label in enumerate(manifest.labels)}
     own = np.array([places[state.data.classes[number]] for number in labels], dtype=np.intp)
-    return decided(to_scores(part.outputs, manifest.scores, manifest.temperature), own, manifest.thresholds)
+    energies = None if manifest.scores == "margin" else energies_of(part.outputs, manifest.scores)
+    scores = to_scores(part.outputs, manifest.scores, manifest.temperature)
+    return decided(scores, own, manifest.thresholds, energies)
 
 
 def _predictions(evaluated: RowPredictions) -> Predictions:

@@ -29,28 +29,34 @@ class Decided:
     right: float | None
 
 
-def passes(found: NDArray[np.float64], thresholds: Thresholds) -> NDArray[np.bool_] | None:
-    """(N,) where the thresholds let the best class of scores (N, C) pass; None without thresholds."""
-    least, per_class = thresholds.unknown_below, thresholds.per_class
-    if least is None and per_class is None:
+def passes(
+    found: NDArray[np.float64], thresholds: Thresholds, energies: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_] | None:
+    """(N,) where the thresholds let the best class of scores (N, C) pass; None without thresholds.
+
+    `energies` (N,): None where the scores are margins, which have none.
+    """
+    if not thresholds.given:
         return None
-    best = found.max(axis=1)
-    known = np.ones(len(found), dtype=bool) if least is None else best >= least
-    return known if per_class is None else known & (best >= np.array(per_class)[found.argmax(axis=1)])
+    best, known = found.max(axis=1), np.ones(len(found), dtype=bool)
+    if thresholds.unknown_below is not None:
+        known &= best >= thresholds.unknown_below
+    if thresholds.per_class is not None:
+        known &= best >= np.array(thresholds.per_class)[found.argmax(axis=1)]
+    if thresholds.energy is not None and energies is not None:
+        known &= energies >= thresholds.energy.below
+    return known
 
 
-def decided(found: NDArray[np.float64], labels: NDArray[np.intp], thresholds: Thresholds) -> Decided | None:
+def decided(
+    found: NDArray[np.float64],
+    labels: NDArray[np.intp],
+    thresholds: Thresholds,
+    energies: NDArray[np.float64] | None = None,
+) -> Decided | None:
     """Of scores (N, C) in the order of the model's classes, as the thresholds are; None without thresholds."""
-    known = passes(found, thresholds)
+    known = passes(found, thresholds, energies)
     if known is None:
         return None
     right = found.argmax(axis=1) == labels
-    return Decided(in_words(thresholds), float(1 - known.mean()), float(right[known].mean()) if known.any() else None)
-
-
-def in_words(thresholds: Thresholds) -> str:
-    """ "unknown below 0.62", "unknown below 0.31 to 0.88 by class"."""
-    parts = [] if thresholds.unknown_below is None else [f"{thresholds.unknown_below:.3g}"]
-    if thresholds.per_class is not None:
-        parts.append(f"{min(thresholds.per_class):.3g} to {max(thresholds.per_class):.3g} by class")
-    return f"unknown below {' and '.join(parts)}" if parts else ""
+    return Decided(str(thresholds), float(1 - known.mean()), float(right[known].mean()) if known.any() else None)

@@ -9,7 +9,9 @@ from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.evaluation_report import EvaluationReport, Subject
 from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
 from edgeclf.evaluation.report import evaluate_predictions
-from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_thresholds
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
+from edgeclf.evaluation.unknown import check_unknown
+from edgeclf.explanation.rise import Scorer
 from edgeclf.training.run.run import MODEL, Run
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_export.exportable import Exportable
@@ -29,6 +31,7 @@ def evaluate_run(
     batch_size: int = 16,
     origin: Origin | None = None,
     present: bool = False,
+    unknown: Sequence[LabelledImage] = (),
     progress: Progress = SILENT,
 ) -> EvaluationReport:
     """How good a run's predictions are; a use of test images is recorded in the run first. Raises as `evaluate_bundle`.
@@ -39,6 +42,7 @@ def evaluate_run(
     own = outcome.data_sha256 == data.digest
     images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
+    check_unknown(unknown, (*data.images, *run.data().images), "softmax")
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
     predictions = _predict(exportable, images, batch_size, progress)
@@ -66,12 +70,19 @@ def evaluate_run(
         origin=origin or ("own" if own else "given"),
         chosen=there.count("val"),
         present=present,
+        unknown=_predict(exportable, unknown, batch_size, progress) if unknown else None,
     )
 
 
 def known_splits(run: Run) -> dict[str, Split]:
     """SHA-256 of each image of the run's data -> its split."""
     return {image.sha256: image.split for image in run.data().images if image.split is not None}
+
+
+def run_scorer(run: Run) -> Scorer:
+    """(N, H, W, 3) uint8 from the run's Pixels -> (N, classes) probabilities of its own network."""
+    outcome, exportable = run.outcome(), run.exportable()
+    return lambda batch: to_scores(exportable.run_reference(batch), "softmax", outcome.temperature)
 
 
 def set_operating_point(
@@ -84,10 +95,12 @@ def set_operating_point(
     outcome = run.outcome()
     exportable = run.exportable()
     predictions = _predict(exportable, run.usable_data().of("val"), 16, progress)
-    scores = to_scores(predictions.logits, "softmax", outcome.temperature)
-    point = fit_thresholds(scores, class_numbers(predictions.images, exportable.labels), wanted, per_class=per_class)
+    labels = class_numbers(predictions.images, exportable.labels)
+    point = fit_operating_point(
+        predictions.logits, labels, wanted, scores="softmax", temperature=outcome.temperature, per_class=per_class
+    )
     point.check()
-    run.write_json(MODEL, to_json(replace(outcome, thresholds=point.thresholds)))
+    run.write_json(MODEL, to_json(replace(outcome, thresholds=point.added_to(outcome.thresholds))))
     return point
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeclf.console import bar, grid, show, styled
+from edgeclf.wording import count
 
 if TYPE_CHECKING:
     from edgeclf.evaluation.evaluation_report import EvaluationReport
@@ -43,6 +44,14 @@ def show_evaluation(report: EvaluationReport) -> None:
     if report.answered is not None:
         row("not unknown", report.answered, remark="at or above the thresholds")
         row("right of these", report.right_of_answered)
+    if (strangers := report.unknown) is not None:
+        than = (
+            f"{count(strangers.images, 'image')} of no class, by energy; by probability {strangers.auroc_of_score:.3f}"
+        )
+        row("unknown AUROC", strangers.auroc, strangers.auroc_interval, than)
+        if strangers.missed is not None:
+            row("unknown missed", strangers.missed, strangers.missed_interval, "get a class all the same")
+            row("false alarms", strangers.false_alarms, strangers.false_alarms_interval, "unknown, but of a class")
     show(
         styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),
         styled(about, "dim"),

@@ -110,8 +110,7 @@ def _prompts(manifest: Manifest) -> str:
 
 def _temperature(manifest: Manifest) -> str:
     words = f", temperature {manifest.temperature:.3g}" if manifest.temperature != 1 else ""
-    least = manifest.thresholds.unknown_below
-    return words + (f', "unknown" below {least:g}' if least is not None else "")
+    return words + (f", {manifest.thresholds}" if manifest.thresholds.given else "")
 
 
 def _labels(labels: tuple[str, ...]) -> str:

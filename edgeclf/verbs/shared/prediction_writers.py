@@ -63,10 +63,12 @@ class TextPredictions:
         if prediction.notes:
             name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
         if self._top == 1:
+            if unknown and prediction.unknown_by == "energy":
+                name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
             self._print(self._row(prediction.scores[0], prediction.label, unknown, bars=False) + Text("  ") + name)
             return
         if unknown:
-            name.append("  unknown: no class is sure enough", style="not bold yellow")
+            name.append(f"  unknown: {why_unknown(prediction)}", style="not bold yellow")
         self._print(name)
         for place, score in enumerate(prediction.scores):
             row = self._row(score, score.label, unknown, bars=not self._are_margins)
@@ -132,7 +134,8 @@ class CsvPredictions:
             self._writer.writerow(csv_columns(top))
 
     def write(self, prediction: Prediction) -> None:
-        texts = (prediction.source, prediction.label or "", prediction.error or "", "; ".join(prediction.notes))
+        notes = [*prediction.notes, *([why_unknown(prediction)] if prediction.unknown_by else [])]
+        texts = (prediction.source, prediction.label or "", prediction.error or "", "; ".join(notes))
         cells: list[str | float] = [csv_text(text) for text in texts]
         for score in prediction.scores:
             cells += [csv_text(score.label), score.probability]
@@ -141,6 +144,13 @@ class CsvPredictions:
 
     def close(self, totals: Totals) -> None:
         self._file.flush()
+
+
+def why_unknown(prediction: Prediction) -> str:
+    """By which rule a prediction is "unknown", in words."""
+    if prediction.unknown_by == "energy":
+        return f"like no class that it knows (energy {prediction.energy:.3g})"
+    return "no class is sure enough"
 
 
 def csv_columns(top: int) -> list[str]:

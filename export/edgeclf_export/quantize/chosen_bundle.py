@@ -82,6 +82,7 @@ def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, o
         tolerances=tolerances,
         temperature=manifest.temperature,
         temperature_fit=manifest.temperature_fit,
+        energy=manifest.thresholds.energy,
         shares=trial.step.shares,
         calibration=replace(calibration, method=trial.step.did) if manifest.weights_precision == "int8" else None,
         own=own,

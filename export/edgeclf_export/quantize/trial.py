@@ -16,11 +16,12 @@ from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, coarser
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Step, in_a_path
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.metrics.energy import energies_of, fit_energy_threshold
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Trials:
             manifest,
             temperature=evaluation.temperature,
             temperature_fit=evaluation.temperature_fit or manifest.temperature_fit,
+            thresholds=self._thresholds_again(manifest, logits),
             tolerances=tolerances,
         )
         seal(folder, manifest)
@@ -93,6 +95,14 @@ class Trials:
             problem=Audit(shares or {}).shortfall(built.compute_precision),
         )
         return Trial(step, folder, manifest)
+
+    def _thresholds_again(self, manifest: Manifest, logits: NDArray[np.float32]) -> Thresholds:
+        """The threshold of the energy for this model's own logits, where the images are of known classes."""
+        energy = manifest.thresholds.energy
+        if energy is None or self.evaluation_set.labels is None or not np.isfinite(logits).all():
+            return manifest.thresholds
+        found = fit_energy_threshold(energies_of(logits, manifest.scores), energy.false_alarms)
+        return replace(manifest.thresholds, energy=found)
 
     def logits(self, folder: Path, manifest: Manifest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, classes) logits of a written model, opened as a device opens it."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
+from edgeclf_runtime.metrics.energy import energies_of
 
 UNKNOWN = "unknown"
+UnknownBy = Literal["score", "energy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Prediction:
         Why there is no label, or None.
     notes
         What the decoder had to decide, such as "12 frames: the first is used".
+    unknown_by
+        Why the label is "unknown": "score", no class is sure enough; "energy", the image is like none that validation
+        had; None: it is not.
+    energy
+        How much the logits speak for any class, in nats, high for what is known; None for margins and errors.
 
     Examples
     --------
@@ -59,35 +67,47 @@ class Prediction:
     scores: tuple[Score, ...]
     error: str | None = None
     notes: tuple[str, ...] = ()
+    unknown_by: UnknownBy | None = None
+    energy: float | None = None
 
 
 def decide(
     manifest: Manifest,
     name: str,
-    scores: NDArray[np.floating],
+    logits: NDArray[np.floating],
     notes: tuple[str, ...] = (),
     *,
     top: int = 5,
     threshold: float | None = None,
 ) -> Prediction:
-    """The prediction for the image `name` from its (classes,) row of `scores`, which `scores_of` gives.
+    """The prediction for the image `name` from its (classes,) row of the model's output.
 
-    `threshold`: the score below which the label is "unknown"; None: the manifest's thresholds.
+    `threshold`: the score below which the label is "unknown", in place of all thresholds of the manifest; None: those.
     """
+    row = logits[np.newaxis]
+    scores = scores_of(row, manifest)[0]
     if not math.isfinite(scores.sum()):
         return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
-    thresholds, labels = manifest.thresholds, manifest.labels
-    order = np.argsort(-scores, kind="stable")[:top]
+    thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
+    labels, order = manifest.labels, np.argsort(-scores, kind="stable")[:top]
     best = int(order[0])
-    least = threshold if threshold is not None else thresholds.unknown_below
-    known = least is None or scores[best] >= least
-    if known and threshold is None and thresholds.per_class is not None:
-        known = scores[best] >= thresholds.per_class[best]
+    energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
+    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy)
     listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
-    return Prediction(name, labels[best] if known else UNKNOWN, listed, notes=notes)
+    label = labels[best] if unknown_by is None else UNKNOWN
+    return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy)
 
 
-def scores_of(logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float64]:
+def _unknown_by(thresholds: Thresholds, best: int, score: float, energy: float | None) -> UnknownBy | None:
+    """The rule that finds an image unknown; energy first, since it says more: like no class, not between two."""
+    if thresholds.energy is not None and energy is not None and energy < thresholds.energy.below:
+        return "energy"
+    least = [] if thresholds.unknown_below is None else [thresholds.unknown_below]
+    least += [] if thresholds.per_class is None else [thresholds.per_class[best]]
+    return "score" if any(score < each for each in least) else None
+
+
+def scores_of(logits: NDArray[np.floating], manifest: Manifest) -> NDArray[np.float64]:
     """(N, classes) logits -> softmax or sigmoid of logits / temperature; margins stay as they are."""
     if manifest.scores == "margin":
         return logits.astype(np.float64)

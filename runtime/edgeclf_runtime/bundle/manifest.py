@@ -17,6 +17,7 @@ from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.energy import EnergyThreshold
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.portable_paths import stays_inside
 
@@ -99,10 +100,28 @@ def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> N
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes."""
+    """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes.
+
+    `energy` applies apart from both: it finds images that are like none of any class.
+    """
 
     unknown_below: float | None = None
     per_class: tuple[float, ...] | None = None
+    energy: EnergyThreshold | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether a prediction can be "unknown" at all."""
+        return any(each is not None for each in (self.unknown_below, self.per_class, self.energy))
+
+    def __str__(self) -> str:
+        """ "unknown below 0.62 and 0.31 to 0.88 by class and energy 2.1 (…)"; empty where there are none."""
+        parts = [] if self.unknown_below is None else [f"{self.unknown_below:.3g}"]
+        if self.per_class is not None:
+            parts.append(f"{min(self.per_class):.3g} to {max(self.per_class):.3g} by class")
+        if self.energy is not None:
+            parts.append(str(self.energy))
+        return f"unknown below {' and '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +177,8 @@ class Calibration:
 class Candidate:
     """Another model of the same classifier in the bundle, which `build` may choose on the device.
 
-    Its files lie under candidates/`folder`/, named as the target's own; so do those that `own` names.
+    Its files lie under candidates/`folder`/, named as the target's own; so do those that `own` names. `energy`: its own
+    threshold; None: the bundle's.
     """
 
     name: str
@@ -171,6 +191,7 @@ class Candidate:
     calibration: Calibration | None
     own: OwnOutputs | None = None
     temperature_fit: TemperatureFit | None = None
+    energy: EnergyThreshold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +268,9 @@ class Manifest:
         for part in (content, *content["candidates"]):
             if part["temperature_fit"] is None:
                 del part["temperature_fit"]
+        for part in (content["thresholds"], *content["candidates"]):
+            if part["energy"] is None:
+                del part["energy"]
         return _content_sha256(content)
 
     def to_bytes(self) -> bytes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
-from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide, scores_of
+from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
 from edgeclf_runtime.bundle.golden import OwnOutputs
 from edgeclf_runtime.bundle.manifest import Manifest, ScoreKind, Thresholds
 from edgeclf_runtime.bundle.own_check import check_own, own_tolerances
@@ -152,8 +152,7 @@ def _write_predictions(folder: Path, manifest: Manifest, outputs: NDArray[np.flo
 
 
 def _predictions(manifest: Manifest, outputs: NDArray[np.float32]) -> tuple[Shown, ...]:
-    rows = scores_of(outputs, manifest)
-    return tuple(_shown(decide(manifest, str(i), row, top=_LISTED)) for i, row in enumerate(rows))
+    return tuple(_shown(decide(manifest, str(i), row, top=_LISTED)) for i, row in enumerate(outputs))
 
 
 def _shown(prediction: Prediction) -> Shown:
@@ -183,6 +182,8 @@ def _rule_faults(manifest: Manifest, kept: GoldenPredictions) -> Iterator[str]:
         yield f"the threshold of {UNKNOWN!r} is {now.unknown_below}, was {then.unknown_below}"
     if now.per_class != then.per_class:
         yield "the thresholds of single classes are others than they were"
+    if now.energy != then.energy:
+        yield f"the threshold of the energy is {now.energy or 'none'}, was {then.energy or 'none'}"
 
 
 def _other_labels(now: tuple[str, ...], then: tuple[str, ...]) -> str:

@@ -111,6 +111,7 @@ def with_candidate(manifest: Manifest, candidate: Candidate, why: str = "") -> M
         tolerances=candidate.tolerances,
         temperature=candidate.temperature,
         temperature_fit=candidate.temperature_fit,
+        thresholds=replace(manifest.thresholds, energy=candidate.energy or manifest.thresholds.energy),
         shares=candidate.shares,
         calibration=candidate.calibration,
         own=candidate.own,

@@ -62,7 +62,7 @@ def test_a_batch_gets_the_predictions_of_the_plain_run(name: str, bundle: Bundle
     if name == "bytes":
         batch["bytes"] = column([path.read_bytes() for path in files])
     rows = ClassifyWithBundle(str(bundle.path), column=name, batch_size=4)(batch)
-    assert list(rows) == ["path", "key", "label", "error", "labels", "scores"]
+    assert list(rows) == ["path", "key", "label", "unknown_by", "error", "labels", "scores"]
     found = zip(*(rows[each] for each in ("label", "error", "labels", "scores")), strict=True)
     assert dict(zip((path.name for path in files), found, strict=True)) == plain_rows(bundle, photos)
 

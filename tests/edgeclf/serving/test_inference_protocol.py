@@ -20,6 +20,7 @@ from edgeclf.serving.inference_protocol import (
 )
 from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec, Thresholds
 from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.metrics.energy import EnergyThreshold
 
 
 @pytest.fixture
@@ -54,13 +55,16 @@ def test_metadata_say_what_the_model_takes_and_gives(manifest: Manifest) -> None
     assert found["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 8, 8, 3]}]
     assert found["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}]
     plain = {"labels": list(tiny.LABELS), "scores": "softmax", "temperature": 1.0, "unknown_below": None}
-    assert found["parameters"] == {**plain, "unknown_below_per_class": None}
-    own = replace(manifest, temperature=2.0, thresholds=Thresholds(0.4, (0.5, 0.6, 0.7)))
+    assert found["parameters"] == {**plain, "unknown_below_per_class": None, "unknown_below_energy": None}
+    own = replace(
+        manifest, temperature=2.0, thresholds=Thresholds(0.4, (0.5, 0.6, 0.7), EnergyThreshold(2.5, 0.01, 500))
+    )
     about = model_metadata(own, "tiny")["parameters"]
     assert (about["temperature"], about["unknown_below"]) == (2.0, 0.4)
-    assert about["unknown_below_per_class"] == [0.5, 0.6, 0.7]
+    assert (about["unknown_below_per_class"], about["unknown_below_energy"]) == ([0.5, 0.6, 0.7], 2.5)
     typed = model_metadata(own, "tiny", 0.9)["parameters"]
     assert (typed["unknown_below"], typed["unknown_below_per_class"]) == (0.9, None)
+    assert typed["unknown_below_energy"] is None
 
 
 def test_flat_nested_and_binary_data_are_the_same(manifest: Manifest) -> None:

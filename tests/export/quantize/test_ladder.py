@@ -13,7 +13,7 @@ import pytest
 from patches import LABELS, TEST
 
 from edgeclf.verbs.shared.export_results import collect
-from edgeclf_export.exportable import Exportable
+from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.exporter import export, export_each
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize import ladder, selection
@@ -22,12 +22,15 @@ from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Quantizer, Recipe
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import parse_manifest
+from edgeclf_runtime.bundle.manifest import Thresholds, parse_manifest
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
+from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy import build as builds
 from edgeclf_runtime.deploy.candidates import models_of, race
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.metrics.energy import EnergyThreshold
 
 Quantize = Callable[..., list[Any]]
 
@@ -82,6 +85,22 @@ def test_an_int8_bundle_records_its_whole_ladder(target: str, quantize: Quantize
     assert "cpu_features" in ladder.machine
     assert parse_manifest(manifest.to_bytes(), "again") == manifest
     assert verify(Bundle.open(made.path)).verdict == "pass"
+
+
+def test_the_energy_threshold_is_fitted_again_to_the_int8_model(
+    trained: Exportable, patches: dict[str, tuple[LabelledImage, ...]], tmp_path: Path
+) -> None:
+    thresholds = Thresholds(unknown_below=0.2, energy=EnergyThreshold(-99.0, 0.1, 5))
+    known = replace(trained, training=Training("patches", 0.0, "0", thresholds=thresholds))
+    options = ExportOptions(("onnx",), "int8", output=tmp_path, int8=Int8Options(gate=AccuracyGate(5.0)))
+    (made,) = export(known, options)
+    found = Bundle.open(made.path).manifest.thresholds
+    assert found.unknown_below == 0.2 and found.energy is not None
+    assert (found.energy.false_alarms, found.energy.images) == (0.1, len(patches["val"]))
+    with Classifier.open(made.path) as classifier:
+        predictions = list(classifier.predict([image.path for image in patches["val"]]))
+    alarms = sum(each.unknown_by == "energy" for each in predictions)
+    assert alarms == int(0.1 * len(patches["val"]))
 
 
 def test_a_faulty_quantization_is_never_published_and_the_layers_responsible_are_named(

@@ -21,6 +21,7 @@ from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluat
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BundleError
 from edgeclf_runtime.machine.facts import machine_facts
+from edgeclf_runtime.metrics.energy import EnergyThreshold
 from edgeclf_runtime.session import open_session
 
 
@@ -117,6 +118,10 @@ def test_farther_from_the_reference_than_at_export_fails_on_any_processor(bundle
         ({"temperature": 1.5}, "temperature is 1.5, was 1"),
         ({"thresholds": Thresholds(unknown_below=0.3)}, "the threshold of 'unknown' is 0.3, was None"),
         ({"thresholds": Thresholds(per_class=(0.1, 0.2, 0.3))}, "thresholds of single classes"),
+        (
+            {"thresholds": Thresholds(energy=EnergyThreshold(1.5, 0.01, 90))},
+            "the threshold of the energy is energy 1.5",
+        ),
         ({"scores": "sigmoid"}, "scores are sigmoid, were softmax"),
     ],
 )

@@ -1,0 +1,33 @@
+"""The page at / of a service, on which a person tries it: one file that asks nobody but the service itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_benchmarks.page.style import STYLE
+from edgeclf_runtime.bundle.manifest import Manifest
+
+
+def try_page(manifest: Manifest, name: str) -> tuple[str, str]:
+    """The page for the model `name`, and the Content-Security-Policy that lets run what stands in it, and no more."""
+    body, style, script = (
+        (files(__package__) / f"try_page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
+    thresholds = f"; {manifest.thresholds}" if manifest.thresholds.given else ""
+    about = text(f"{len(manifest.labels):,} classes, {manifest.target}{thresholds}")
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{text(name)}</title><style>{STYLE}{style}</style></head>\n"
+        f'<body data-scores="{manifest.scores}"><header><p class="over">edgeclf serve</p><h1>{text(name)}</h1>'
+        f'<p class="dim">{about}</p></header>\n{body}<script>{script}</script></body></html>\n'
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
