@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-STAMPS = {  # who says when something was made
+STAMPS = {  # who says when something was made, or wants a seed
     "benchmarks/edgeclf_benchmarks/records/gates.py",
     "runtime/edgeclf_runtime/deploy/signatures.py",
     "runtime/edgeclf_runtime/machine/facts.py",
