@@ -13,7 +13,7 @@ CAPTIONED = ("astronaut", "cat", "coffee")
 
 @cache
 def small_clip(*, siglip: bool = False, seed: int = 0) -> Path:
-    """A folder with the CLIP of `edgeclf.training.small_clip`, one layer a tower, untrained; tests leave it as it is."""
+    """A folder with the CLIP of `edgeclf.training.small_clip`, one layer a tower; tests leave it as it is."""
     import torch
     from safetensors.torch import save
 

@@ -211,7 +211,14 @@ def test_warnings_are_returned() -> None:
     assert [finding.operator for finding in check_graph(model_of([node("NonZero")]))] == ["NonZero"]
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "test_vit", "mobilenetv3_small_050"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "test_resnet",
+        "test_vit",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "mobilenetv3_small_050")),
+    ],
+)
 def test_the_exporters_own_graphs_have_no_findings(backbone: str, load: Callable[[str], Exportable]) -> None:
     assert lint(load(backbone).make_onnx("uint8-nhwc", 18)) == []
 
