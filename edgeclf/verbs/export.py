@@ -15,9 +15,11 @@ from edgeclf.verbs.shared.export_options import (
     CalibData,
     CalibImages,
     Fallback,
+    LearnInt8,
     MaxDrop,
     Opset,
     ProofData,
+    ResumeLearning,
     Seed,
     check_int8,
     int8_options,
@@ -39,6 +41,8 @@ def export(
     calib_images: CalibImages = None,
     max_drop: MaxDrop = None,
     fallback: Fallback = False,
+    learn_int8: LearnInt8 = None,
+    resume: ResumeLearning = False,
     labels: given.Labels = None,
     img_size: ImgSize = None,
     input_form: given.Form = "uint8-nhwc",
@@ -73,8 +77,8 @@ def export(
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
     Up to nine of the images, without their metadata, are stored in the bundle, so that a device can verify it, too.
 
-    int8 searches a ladder of methods: calibration ranges, bias correction, the most sensitive layers in float. Each
-    step is evaluated on validation images that never calibrate, and the first one whose top-1 accuracy is shown not to
+    int8 searches a ladder of methods: calibration ranges with corrected biases, the most sensitive layers in float,
+    and with --learn-int8 weights that learn to be rounded. Each step is evaluated on validation images that never calibrate, and the first one whose top-1 accuracy is shown not to
     drop by more than --max-drop is kept; the final figure comes from test images, once, counted. auto measures the
     latency of what passes and of fp32 and keeps the fastest, the others as candidates that `edgeclf build` times on the
     device.
@@ -124,7 +128,16 @@ def export(
         opset=opset,
         proof_data=proof_data,
         force=force,
-        int8=int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
+        int8=int8_options(
+            precision,
+            calib_data,
+            calib_images,
+            max_drop,
+            fallback=fallback,
+            seed=seed,
+            learn_minutes=learn_int8,
+            resume=resume,
+        ),
         engine=given.engine_settings(opt_batch, max_batch, workspace, tf32, (*names_of(target), layout)),
     )
     check_layout(layout, options)

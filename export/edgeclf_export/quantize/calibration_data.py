@@ -48,6 +48,10 @@ class Int8Options:
         The most that top-1 may fall.
     fallback
         Take 16 bits where no int8 step passes the gate, instead of failing.
+    learn_minutes
+        How long weights may learn through Q/DQ where no other int8 step passes; None: not at all.
+    resume
+        Go on with learning that was interrupted.
     floor
         Former name of `gate`, when it is made.
     """
@@ -57,6 +61,8 @@ class Int8Options:
     gate: AccuracyGate = AccuracyGate()
     fallback: bool = False
     seed: int = 0
+    learn_minutes: float | None = None
+    resume: bool = False
     floor: InitVar[AccuracyGate | None] = None
 
     def __post_init__(self, floor: AccuracyGate | None) -> None:
@@ -77,11 +83,15 @@ class Roles:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once."""
+    """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once.
+
+    `learning`: all images that weights may learn from; none of them evaluates or tests.
+    """
 
     calibration: CalibrationImages
     evaluation_set: EvaluationSet
     pixels: NDArray[np.uint8]
+    learning: tuple[LabelledImage, ...]
     open_test: Callable[[str], tuple[EvaluationSet, NDArray[np.uint8]]] | None
 
 
@@ -137,8 +147,9 @@ def load_calibration_data(
             _groups(images),
             about(roles.evaluation, others, source, trained_on),
         )
+    learning = without(pool, held_out | {image.sha256 for image in others})
     if not roles.test or data is None:
-        return CalibrationData(calibration, evaluation_set, pixels, None)
+        return CalibrationData(calibration, evaluation_set, pixels, learning, None)
     count_use = data.count_use
 
     def open_test(digest: str) -> tuple[EvaluationSet, NDArray[np.uint8]]:
@@ -148,7 +159,7 @@ def load_calibration_data(
             roles.test, exportable.labels, exportable.run_reference(test_pixels), source, evaluation_set.temperature
         ), test_pixels
 
-    return CalibrationData(calibration, evaluation_set, pixels, open_test)
+    return CalibrationData(calibration, evaluation_set, pixels, learning, open_test)
 
 
 def assign_images(exportable: Exportable, options: Int8Options) -> Roles:

@@ -18,6 +18,7 @@ from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
+_WITHOUT_KERNEL = {"BatchNormalization"}  # computed in float anyway: rounding its constants would only cost accuracy
 
 
 def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only: Collection[str] = ()) -> bytes:
@@ -37,7 +38,7 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     float_model = onnx.load_from_string(model)
-    everything = sorted({*QLinearOpsRegistry, *QDQRegistry})
+    everything = sorted({*QLinearOpsRegistry, *QDQRegistry} - _WITHOUT_KERNEL)
     operators = list(PRODUCTS) if only or family(float_model) == "transformer" else everything
     quantizer = QDQQuantizer(
         float_model,
