@@ -149,7 +149,7 @@ def export(
         finish(made, models, strict=strict, uses=(embed_words(halves), "pack {}"))
         return
     need("export", *NEEDED[described.kind])
-    check_int8(options, brings_images=described.kind == "run", is_bundle=described.kind == "bundle")
+    check_int8(options, brings_images=described.kind == "run" or described.is_quantized)
     if described.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, Bars() as progress:

@@ -121,10 +121,10 @@ def int8_options(
     )
 
 
-def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool = False) -> None:
+def check_int8(options: ExportOptions, *, brings_images: bool) -> None:
     """What int8 needs, before anything is loaded. `brings_images`: the source is a run, which knows its own.
 
-    Raises UsageError where nobody named images or the source is a bundle, BackendError where a package is missing.
+    Raises UsageError where nobody named images, BackendError where a package is missing.
     """
     from edgeclf_export.quantize.calibration_data import NO_IMAGES
     from edgeclf_export.quantize.export_quantized import PRECISIONS
@@ -132,11 +132,6 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
 
     if options.precision not in PRECISIONS:
         return
-    if is_bundle:
-        raise UsageError(
-            f"{options.precision} is evaluated on images that the reference predicts too, and a bundle has its "
-            "predictions for the golden images alone; export from the run, model or file that this one came from"
-        )
     if options.int8.calib_data is None and not brings_images:
         raise UsageError(NO_IMAGES)
     quantizers = (TARGETS[target].quantizer for target in options.targets)

@@ -134,7 +134,7 @@ def load_calibration_data(
     progress.step(f"running the reference on {len(images)} evaluation images")
     pixels = load_pixels(images, exportable.pixels, "the evaluation images")
     temperature = exportable.training.temperature if exportable.training else None
-    logits = exportable.run_reference(pixels)
+    logits = exportable.run_on_any(pixels)
     evaluation_set = _evaluation_set(
         roles.evaluation, exportable.labels, logits[: len(roles.evaluation)], f"{source}, {SELECTED}", temperature
     )
@@ -156,7 +156,7 @@ def load_calibration_data(
         source = count_use(digest)
         test_pixels = load_pixels(roles.test, exportable.pixels, "the test images")
         return _evaluation_set(
-            roles.test, exportable.labels, exportable.run_reference(test_pixels), source, evaluation_set.temperature
+            roles.test, exportable.labels, exportable.run_on_any(test_pixels), source, evaluation_set.temperature
         ), test_pixels
 
     return CalibrationData(calibration, evaluation_set, pixels, learning, open_test)
