@@ -72,9 +72,7 @@ def pieces(model: Any, ends: Collection[str]) -> Iterator[Piece]:
         constant = _needed(fixed, taken)
         known = constants_of(model.graph).keys() | {name for each in constant for name in each.output}
         outputs = (made & read_later[place]) | {node.output[0]}
-        yield Piece(
-            model, (*constant, *part), tuple(sorted(taken - known)), tuple(sorted(outputs)), read_later[place]
-        )
+        yield Piece(model, (*constant, *part), tuple(sorted(taken - known)), tuple(sorted(outputs)), read_later[place])
         start = place + 1
 
 

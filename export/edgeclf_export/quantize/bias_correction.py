@@ -78,9 +78,7 @@ def _run(piece: Piece, values: _Values, size: int) -> _Values:
     return {name: value for name, value in {**values, **made}.items() if name in piece.needed_later or name in made}
 
 
-def _means(
-    model: Any, names: list[str], batches: list[NDArray[np.generic]]
-) -> dict[str, NDArray[np.float64]]:
+def _means(model: Any, names: list[str], batches: list[NDArray[np.generic]]) -> dict[str, NDArray[np.float64]]:
     """Of each node the mean of its first output's channels."""
     import onnx
 

@@ -126,9 +126,7 @@ def _learning(
     file = place.with_name(f"{place.name}.learning.npz")
     return Learning(
         network,
-        LearningOptions(
-            options.learn_minutes, data.learning, options.seed, file, options.resume
-        ),
+        LearningOptions(options.learn_minutes, data.learning, options.seed, file, options.resume),
         progress,
     )
 

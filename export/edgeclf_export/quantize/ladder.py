@@ -37,7 +37,7 @@ def search_int8(
         if trial.step.holds or (trial.is_usable and _no_step_can_pass(trials, trial)):
             return tried
     if learning is not None:
-        recipe = Recipe("min-max", trials.quantizer.corrects_biases, learned=learning.options.minutes)
+        recipe = Recipe("min-max", learned=learning.options.minutes)  # its biases have learned, too
 
         def write(folder: Path) -> Built:
             return trials.quantizer.write(learning.network, recipe, folder)

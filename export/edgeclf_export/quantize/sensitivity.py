@@ -33,7 +33,12 @@ def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[
     wanted = run_logits(model, pixels, _BATCH)
     total = max(1, sum(layer.macs for layer in found))
     sensitivities = [
-        Sensitivity(layer.node, layer.operator, _divergence(wanted, run_logits(variant.SerializeToString(), pixels, _BATCH)), layer.macs / total)
+        Sensitivity(
+            layer.node,
+            layer.operator,
+            divergence(wanted, run_logits(variant.SerializeToString(), pixels, _BATCH)),
+            layer.macs / total,
+        )
         for layer in found
         if layer.weight is not None and (variant := quantize_alone(network, layer, ranges)) is not None
     ]
@@ -93,6 +98,7 @@ def _output_axis(node: Any) -> int:
     return _OUTPUT_AXIS[node.op_type]
 
 
-def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Mean Kullback-Leibler divergence of (N, classes) logits from those wanted, nats."""
     divergences = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
     return float(divergences.mean())

@@ -50,12 +50,7 @@ def save(network: Any, folder: Path, *, compress: bool) -> None:
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
     model = ov_quantizer.quantize(
-        network.export_graph.onnx,
-        network.inputs,
-        recipe.ranges,
-        # learned biases are corrected already, and NNCF would correct them to the learned network in float
-        corrected=recipe.corrected and not recipe.learned,
-        leave=recipe.leave,
+        network.export_graph.onnx, network.inputs, recipe.ranges, corrected=recipe.corrected, leave=recipe.leave
     )
     save(model, folder, compress=False)
     return Built("int8", "int8")

@@ -18,6 +18,7 @@ from edgeclf_export.quantize.calibration import choose, digest, load_pixels
 from edgeclf_export.quantize.learning.learn import BATCH, Lesson, Session, learn
 from edgeclf_export.quantize.learning.state import LearningState
 from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
+from edgeclf_export.quantize.sensitivity import divergence
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_export.targets.target import ExportGraph
@@ -42,9 +43,9 @@ class LearningOptions:
 
 @dataclass(frozen=True)
 class LearnedNetwork:
-    """What quantizers take (`Network`): the learned weights, with the ranges and the means of the float network.
+    """What quantizers take (`Network`): the learned weights, with the ranges of the float network, their teacher.
 
-    The ranges stay, since the weights learned within them; the teacher's means are what biases are corrected to.
+    The ranges stay, since the weights learned within them.
     """
 
     teacher: CalibratedNetwork
@@ -74,9 +75,7 @@ class Learning:
         """Learns now. Raises BackendError where the graph has an operator that can't be learned through."""
         export_graph, options = self.teacher.export_graph, self.options
         if export_graph.exportable.batch is not None:
-            raise BackendError(
-                f"weights can't learn: the graph is fixed to batches of {export_graph.exportable.batch}"
-            )
+            raise BackendError(f"weights can't learn: the graph is fixed to batches of {export_graph.exportable.batch}")
         float_graph = export_graph.onnx
         ranges = self.teacher.ranges("min-max")  # that cuts nothing off, so that every value has a slope
         quantized = ort_quantizer.quantize(float_graph, ranges)
@@ -100,11 +99,23 @@ class Learning:
         self.progress.note(
             f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} minutes"
         )
-        learned = with_weights(start, state)
-        again = ort_quantizer.quantize(learned, ranges)
-        learned = shifted(learned, bias_shifts(float_graph, again, self.teacher.inputs))
+        learned = self._better_biases(with_weights(start, state), ranges)
         exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
         return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
+
+    def _better_biases(self, learned: bytes, ranges: Ranges) -> bytes:
+        """The learned graph with its biases corrected again, where that brings it closer to the teacher when quantized.
+
+        Biases learn with the weights, and may balance more than the means of channels: then correction takes that away.
+        """
+        teacher, inputs = self.teacher.export_graph.onnx, self.teacher.inputs
+        corrected = shifted(learned, bias_shifts(teacher, ort_quantizer.quantize(learned, ranges), inputs))
+        wanted = run_logits(teacher, inputs)
+
+        def distance(graph: bytes) -> float:
+            return divergence(wanted, run_logits(ort_quantizer.quantize(graph, ranges), inputs))
+
+        return min(learned, corrected, key=distance)
 
     def _images(self) -> tuple[LabelledImage, ...]:
         """All of them, or as many as fit into memory, class by class in turn."""
@@ -122,4 +133,3 @@ def with_weights(float_graph: bytes, state: LearningState) -> bytes:
     for name, value in state.weights.items():
         constants[name].CopyFrom(numpy_helper.from_array(value, name))
     return bytes(model.SerializeToString())
-

@@ -135,7 +135,11 @@ def _average_pool(x: Inputs, attributes: Attributes) -> Any:
         raise NotImplementedError("average pooling that does not count its padding")
     size = tuple(attributes["kernel_shape"])
     return functional.avg_pool2d(
-        _pads(x[0], attributes), size, tuple(attributes.get("strides", (1,) * len(size))), 0, bool(attributes.get("ceil_mode"))
+        _pads(x[0], attributes),
+        size,
+        tuple(attributes.get("strides", (1,) * len(size))),
+        0,
+        bool(attributes.get("ceil_mode")),
     )
 
 

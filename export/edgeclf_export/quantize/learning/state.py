@@ -32,9 +32,7 @@ class LearningState:
     seconds: float
 
     @classmethod
-    def of(
-        cls, student: TorchGraph, optimizer: torch.optim.Optimizer, steps: int, seconds: float
-    ) -> LearningState:
+    def of(cls, student: TorchGraph, optimizer: torch.optim.Optimizer, steps: int, seconds: float) -> LearningState:
         known = {name: optimizer.state.get(each, {}) for name, each in student.parameters.items()}
         first, second = (
             {name: state[moment].numpy().copy() for name, state in known.items() if moment in state}

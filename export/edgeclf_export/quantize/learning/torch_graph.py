@@ -22,7 +22,7 @@ _QUANTIZED = "_quantized"  # what ONNX Runtime's quantizer adds to a constant's 
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
-class NoTorchForm(Exception):  # noqa: N818 - says what is missing, to the ladder
+class NoTorchForm(Exception):
     """An operator of the graph has no torch function here."""
 
 

@@ -74,7 +74,7 @@ def without_rounding(model: Any) -> Any | None:
     return copy
 
 
-class _NoFloat(Exception):  # noqa: N818 - ends the attempt
+class _NoFloat(Exception):
     """An operator has no form in float here."""
 
 
