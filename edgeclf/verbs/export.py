@@ -78,10 +78,11 @@ def export(
     Up to nine of the images, without their metadata, are stored in the bundle, so that a device can verify it, too.
 
     int8 searches a ladder of methods: calibration ranges with corrected biases, the most sensitive layers in float,
-    and with --learn-int8 weights that learn to be rounded. Each step is evaluated on validation images that never calibrate, and the first one whose top-1 accuracy is shown not to
-    drop by more than --max-drop is kept; the final figure comes from test images, once, counted. auto measures the
-    latency of what passes and of fp32 and keeps the fastest, the others as candidates that `edgeclf build` times on the
-    device.
+    and with --learn-int8 weights that learn to be rounded. Each step is evaluated on validation images that never
+    calibrate, and the first one whose top-1 accuracy is shown not to drop by more than --max-drop is kept; the final
+    figure comes from test images, once, counted. auto measures the latency of what passes and of fp32 and keeps the
+    fastest, the others as candidates that `edgeclf build` times on the device. An ONNX file that is quantized already
+    is taken as it is (--precision int8, target onnx).
 
     Your own weights may have been trained on images prepared in another way. What the checkpoint does not state (by
     timm's config in it or beside it) is taken from the published model, unless --mean, --std, --crop-pct, --crop-mode,

@@ -72,8 +72,8 @@ class Exportable:
         What stands in for `run_reference` on images that int8 is evaluated on, where the reference's outputs are known
         for the proof images alone; None: the reference itself runs on any images.
     quantized
-        Of an ONNX file that is quantized already: a sentence for each limit of what is known about it; it is taken as it
-        is. Empty: a float network.
+        Of an ONNX file that is quantized already, and taken as it is: a sentence for each limit of what is known about
+        it. Empty: a float network.
     make_onnx
         (input form, opset) -> the classifier as one ONNX file (bytes), which all engines' models are made from.
     make_module

@@ -2,13 +2,14 @@
 
     python -m edgeclf_benchmarks.records.ladder --data FOLDER --runs RUNS -o benchmarks/results/ladder.json
 
-FOLDER holds labelled images with their own train and test splits; RUNS keeps the networks that are trained on it, so that
-another checkout measures the same ones: with an older edgeclf on PYTHONPATH, run this file with --order NAME. A network
-that the record holds in that order is not measured again. Weights that a package ships are there for one network; the
-others are trained from random ones for a few epochs, so that their top-1 is low: they are cases for the ladder, and say
-nothing about the networks.
+FOLDER holds labelled images with their own train and test splits; RUNS keeps the networks that are trained on it, so
+that another checkout measures the same ones: with an older edgeclf on PYTHONPATH, run this file with --order NAME. A
+network that the record holds in that order is not measured again. Weights that a package ships are there for one
+network; the others are trained from random ones for a few epochs, so that their top-1 is low: they are cases for the
+ladder, and say nothing about the networks.
 
-The planted case is a quantizer with one scale for all weights of a layer (--hard NETWORK), with and without --learn-int8.
+The planted case is a quantizer with one scale for all weights of a layer (--hard NETWORK), with and without
+--learn-int8.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     ),
     "mobilenetv3_small_100": (*_FROM_SCRATCH, "--epochs", "6", "--img-size", "64"),
     "resnet18": (*_FROM_SCRATCH, "--epochs", "6", "--img-size", "32"),
-    "efficientnet_b0": (*_FROM_SCRATCH, "--epochs", "6", "--img-size", "32"),
-    "vit_tiny_patch16_224": (*_FROM_SCRATCH, "--epochs", "4", "--img-size", "64"),
-    "convnext_atto": (*_FROM_SCRATCH, "--epochs", "4", "--img-size", "64"),
-    "densenet121": (*_FROM_SCRATCH, "--epochs", "3", "--img-size", "32"),
+    "efficientnet_b0": (*_FROM_SCRATCH, "--epochs", "3", "--img-size", "32"),
+    "vit_tiny_patch16_224": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "64"),
+    "convnext_atto": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "64"),
+    "densenet121": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "32"),
 }
 TARGETS = ("onnx", "openvino")
 # One scale for all weights of a layer, where edgeclf has one a channel; then the command line as it was typed.

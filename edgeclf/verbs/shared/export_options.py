@@ -66,7 +66,8 @@ LearnInt8 = Annotated[
     typer.Option(
         min=0.1,
         metavar="MINUTES",
-        help="Minutes of learning through Q/DQ if no other int8 step passes the accuracy gate: weights adapt to rounding.",
+        help="Minutes of learning through Q/DQ, so that weights adapt to rounding, if no other int8 step passes the "
+        "accuracy gate.",
         show_default="no learning",
     ),
 ]

@@ -59,8 +59,8 @@ def choose(
 ) -> Chosen:
     """Searches the ladder and decides. Without `auto` the first int8 step that passes is kept, whatever its speed.
 
-    `learning`: the step after all others of int8. Raises LadderFailed where nothing passes; the message names the layers
-    responsible.
+    `learning`: the step after all others of int8. Raises LadderFailed where nothing passes; the message names the
+    layers responsible.
     """
     int8 = search_int8(trials, network, progress, learning)
     responsible = responsible_layers(network, int8)

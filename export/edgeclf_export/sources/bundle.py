@@ -21,9 +21,9 @@ from edgeclf_runtime.session import open_session
 def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     """The classifier in an fp32 onnx bundle, ready for export without torch; `folder` receives its golden images.
 
-    Its golden outputs are the reference: new bundles are proven against PyTorch, not against the bundle. On other images,
-    which int8 is evaluated on, the bundle itself stands in for it: a proof showed that they agree. Raises UsageError for
-    another bundle, BundleError for a damaged one.
+    Its golden outputs are the reference: new bundles are proven against PyTorch, not against the bundle. On other
+    images, which int8 is evaluated on, the bundle itself stands in for it: a proof showed that they agree. Raises
+    UsageError for another bundle, BundleError for a damaged one.
     """
     manifest = bundle.manifest
     if manifest.task == "embed-text":

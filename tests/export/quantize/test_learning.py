@@ -1,4 +1,4 @@
-"""Learning through Q/DQ: the torch module computes what ONNX Runtime does, and what is learned is kept only if it passes."""
+"""Learning through Q/DQ: torch computes what ONNX Runtime does, and what is learned is kept only if it passes."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Session:
 def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progress) -> LearningState:
     """Trains `student` until the time is over; the divergence of its predictions from the teacher's falls.
 
-    Steps of Adam with a rate that falls to 0 in half a cosine. Returns what was done; a KeyboardInterrupt leaves that in
-    the session's file. Raises UsageError where that is to be resumed and is of something else.
+    Steps of Adam with a rate that falls to 0 in half a cosine. Returns what was done; a KeyboardInterrupt leaves that
+    in the session's file. Raises UsageError where that is to be resumed and is of something else.
     """
     import torch
 

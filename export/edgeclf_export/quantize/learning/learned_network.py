@@ -86,8 +86,8 @@ class Learning:
             raise BackendError(f"weights can't learn: {error}") from error
         images = self._images()
         self.progress.note(
-            f"learning through Q/DQ takes {options.minutes:g} minutes, on {len(images)} of {len(options.images)} images "
-            "that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
+            f"learning through Q/DQ takes {options.minutes:g} minutes, on {len(images)} of {len(options.images)} "
+            "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
         )
         self.progress.step("running the float network on the images to learn from")
         pixels = load_pixels(images, export_graph.exportable.pixels, "the images to learn from")

@@ -130,18 +130,19 @@ def _reference_of(model: Any) -> tuple[Any, tuple[str, ...]]:
         return model, ()
     unrounded = without_rounding(model)
     compared = (
-        "it is compared with itself in float (the same weights and ranges, nothing rounded); what its quantization cost "
-        "against the network that it was made from is not known"
+        "it is compared with itself in float (the same weights and ranges, nothing rounded); what its quantization "
+        "cost against the network that it was made from is not known"
         if unrounded is not None
         else "it can't be put into float, so it is compared with its own int8 logits, which says nothing about rounding"
     )
     limits = [
-        f"the file is quantized already ({in_words(operators)}), and taken as it is: it was not calibrated here, and passed no "
-        f"accuracy gate; {compared}"
+        f"the file is quantized already ({in_words(operators)}), and taken as it is: it was not calibrated here, and "
+        f"passed no accuracy gate; {compared}"
     ]
     if may_saturate(model):
         limits.append(
-            "its weights are in 8 bits, so a CPU without VNNI may give other logits: run `edgeclf verify` on each device"
+            "its weights are in 8 bits, so a CPU without VNNI may give other logits: run `edgeclf verify` on each "
+            "device"
         )
     return model if unrounded is None else unrounded, tuple(limits)
 
