@@ -127,8 +127,8 @@ def refuse_for_quantized(exportable: Exportable, options: ExportOptions) -> None
     if options.int8 != Int8Options(seed=options.int8.seed):
         raise UsageError(
             f"{exportable.backbone} is quantized already, so nothing is calibrated, gated or learned: leave out "
-            "--calib-data, --calib-images, --max-drop, --fallback and --learn-int8; --proof-data names images to compare "
-            "it on"
+            "--calib-data, --calib-images, --max-drop, --fallback and --learn-int8; --proof-data names images to "
+            "compare it on"
         )
 
 

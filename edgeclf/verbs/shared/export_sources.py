@@ -93,7 +93,7 @@ class Source:
         """Whether it is an ONNX file that is quantized already, which needs no images to calibrate on."""
         if self.kind != "file":
             return False
-        from edgeclf_export.sources.onnx_file.exportable import is_quantized_file
+        from edgeclf_export.sources.onnx_file.reading import is_quantized_file
 
         return is_quantized_file(Path(str(self.place)))
 

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeclf_export.exporter import export
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize.calibration_data import Int8Options
-from edgeclf_export.sources.onnx_file.exportable import is_quantized_file, load_onnx_classifier
+from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 from edgeclf_export.sources.onnx_file.quantized import without_rounding
+from edgeclf_export.sources.onnx_file.reading import is_quantized_file
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization

@@ -72,10 +72,10 @@ class Learning:
 
     @cached_property
     def network(self) -> LearnedNetwork:
-        """Learns now. Raises BackendError where the graph has an operator that can't be learned through."""
-        export_graph, options = self.teacher.export_graph, self.options
-        if export_graph.exportable.batch is not None:
-            raise BackendError(f"weights can't learn: the graph is fixed to batches of {export_graph.exportable.batch}")
+        """Learns now. Raises BackendError where the graph can't be learned through."""
+        export_graph = self.teacher.export_graph
+        if (batch := export_graph.exportable.batch) is not None:
+            raise BackendError(f"weights can't learn: the graph is fixed to batches of {batch}")
         float_graph = export_graph.onnx
         ranges = self.teacher.ranges("min-max")  # that cuts nothing off, so that every value has a slope
         quantized = ort_quantizer.quantize(float_graph, ranges)
@@ -85,16 +85,9 @@ class Learning:
         except NoTorchForm as error:
             raise BackendError(f"weights can't learn: {error}") from error
         images = self._images()
-        self.progress.note(
-            f"learning through Q/DQ takes {options.minutes:g} minutes, on {len(images)} of {len(options.images)} "
-            "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
-        )
-        self.progress.step("running the float network on the images to learn from")
-        pixels = load_pixels(images, export_graph.exportable.pixels, "the images to learn from")
-        inputs = to_input(pixels, export_graph.exportable.contract(export_graph.form).normalization)
-        lesson = Lesson(inputs, run_logits(float_graph, inputs))
+        lesson = self._lesson(images)
         key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
-        session = Session(options.minutes, options.seed, options.file, key, options.resume)
+        session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
         state = learn(student, lesson, session, self.progress)
         self.progress.note(
             f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} minutes"
@@ -102,6 +95,20 @@ class Learning:
         learned = self._better_biases(with_weights(start, state), ranges)
         exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
         return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
+
+    def _lesson(self, images: tuple[LabelledImage, ...]) -> Lesson:
+        """The images as the graph takes them, and what the float network predicts; announces what is to come."""
+        export_graph, options = self.teacher.export_graph, self.options
+        self.progress.note(
+            f"learning through Q/DQ takes {options.minutes:g} minutes, on {len(images)} of {len(options.images)} "
+            "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
+        )
+        self.progress.step("running the float network on the images to learn from")
+        contract = export_graph.exportable.contract(export_graph.form)
+        if contract.pixels is None:
+            raise ValueError("an encoder of texts has no images to learn from")
+        inputs = to_input(load_pixels(images, contract.pixels, "the images to learn from"), contract.normalization)
+        return Lesson(inputs, run_logits(export_graph.onnx, inputs))
 
     def _better_biases(self, learned: bytes, ranges: Ranges) -> bytes:
         """The learned graph with its biases corrected again, where that brings it closer to the teacher when quantized.
@@ -119,8 +126,8 @@ class Learning:
 
     def _images(self) -> tuple[LabelledImage, ...]:
         """All of them, or as many as fit into memory, class by class in turn."""
-        height, width = self.teacher.export_graph.exportable.pixels.crop_px
-        return choose(self.options.images, max(BATCH, _MOST_BYTES // (3 * height * width)), self.options.seed)
+        one = self.teacher.calibration.pixels[0].nbytes
+        return choose(self.options.images, max(BATCH, _MOST_BYTES // one), self.options.seed)
 
 
 def with_weights(float_graph: bytes, state: LearningState) -> bytes:

@@ -15,12 +15,7 @@ from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
 from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_onnx_graph
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
 from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
-from edgeclf_export.sources.onnx_file.quantized import (
-    in_words,
-    may_saturate,
-    quantized_operators,
-    without_rounding,
-)
+from edgeclf_export.sources.onnx_file.quantized import reference_of
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
@@ -115,44 +110,12 @@ def _read_network(
     cut = cut_at(model, choice.tensor, elem_type, choice.activation)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
-    reference, limits = _reference_of(single)
+    reference, limits = reference_of(single)
     session, own = _open_session(reference, path), _open_own_session(cut, path) if floats else None
     activation = None
     if choice.activation is not None:
         activation = _open_session(in_float32(whole) if floats else whole, path)
     return _Network(path, single, session, own, activation, entry, floats, choice.scores, limits), choice.note
-
-
-def _reference_of(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """What bundles of a model are compared with, and a sentence for each limit of one that is quantized already."""
-    operators = quantized_operators(model)
-    if not operators:
-        return model, ()
-    unrounded = without_rounding(model)
-    compared = (
-        "it is compared with itself in float (the same weights and ranges, nothing rounded); what its quantization "
-        "cost against the network that it was made from is not known"
-        if unrounded is not None
-        else "it can't be put into float, so it is compared with its own int8 logits, which says nothing about rounding"
-    )
-    limits = [
-        f"the file is quantized already ({in_words(operators)}), and taken as it is: it was not calibrated here, and "
-        f"passed no accuracy gate; {compared}"
-    ]
-    if may_saturate(model):
-        limits.append(
-            "its weights are in 8 bits, so a CPU without VNNI may give other logits: run `edgeclf verify` on each "
-            "device"
-        )
-    return model if unrounded is None else unrounded, tuple(limits)
-
-
-def is_quantized_file(path: Path) -> bool:
-    """Whether an ONNX file is quantized already; False where it can't be read, which loading it reports."""
-    try:
-        return bool(quantized_operators(parse_foreign(path)))
-    except DataError:
-        return False
 
 
 def _fitting_normalization(network: _Network, given: Normalization | None) -> Normalization:

@@ -53,6 +53,30 @@ def may_saturate(model: Any) -> bool:
     return any(np.abs(value.astype(np.int16)).max(initial=0) > _NEVER_SATURATES for value in _int8(weights))
 
 
+def reference_of(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """What bundles of a model are compared with, and a sentence for each limit of one that is quantized already."""
+    operators = quantized_operators(model)
+    if not operators:
+        return model, ()
+    unrounded = without_rounding(model)
+    compared = (
+        "it is compared with itself in float (the same weights and ranges, nothing rounded); what its quantization "
+        "cost against the network that it was made from is not known"
+        if unrounded is not None
+        else "it can't be put into float, so it is compared with its own int8 logits, which says nothing about rounding"
+    )
+    limits = [
+        f"the file is quantized already ({in_words(operators)}), and taken as it is: it was not calibrated here, and "
+        f"passed no accuracy gate; {compared}"
+    ]
+    if may_saturate(model):
+        limits.append(
+            "its weights are in 8 bits, so a CPU without VNNI may give other logits: run `edgeclf verify` on each "
+            "device"
+        )
+    return model if unrounded is None else unrounded, tuple(limits)
+
+
 def without_rounding(model: Any) -> Any | None:
     """The model in float: the same weights, values cut to the same ranges, none rounded. None: it can't be put so."""
     import onnx

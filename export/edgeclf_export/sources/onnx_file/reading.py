@@ -46,6 +46,14 @@ def parse_foreign(path: Path) -> Any:
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
 
 
+def is_quantized_file(path: Path) -> bool:
+    """Whether an ONNX file is quantized already; False where it can't be read, which loading it reports."""
+    try:
+        return bool(quantized_operators(parse_foreign(path)))
+    except DataError:
+        return False
+
+
 def _refuse_newer(model: Any, path: Path) -> None:
     import onnx
 
