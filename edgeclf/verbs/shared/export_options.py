@@ -97,7 +97,12 @@ def int8_options(
     from edgeclf_export.quantize.calibration_data import Int8Options
     from edgeclf_export.quantize.export_quantized import PRECISIONS
 
-    given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
+    given: dict[str, object] = {
+        "calib-data": calib_data,
+        "calib-images": calib_images,
+        "max-drop": max_drop,
+        "fallback": fallback or None,
+    }
     given |= {"learn-int8": learn_minutes}
     misplaced = [name for name, value in given.items() if value is not None]
     if precision not in PRECISIONS and misplaced:

@@ -128,7 +128,7 @@ def load_calibration_data(
     )
     pool = (*roles.calibration, *(data.split.of("train") if data is not None else ()))
     others = extra.of(without(pool, held_out | calibration.hashes))
-    source = f"validation images of {data.called}" if data is not None else f"half of {roles.source}"
+    source = f"validation images of {data.called}" if data is not None else f"images, half of {roles.source}"
     progress.note(what_can_be_shown(roles.evaluation, others, source, options.gate))
     images = [*roles.evaluation, *others]
     progress.step(f"running the reference on {len(images)} evaluation images")

@@ -44,9 +44,7 @@ def operators() -> dict[str, Operator]:
         "BatchNormalization": lambda x, a: functional.batch_norm(
             x[0], x[3], x[4], x[1], x[2], eps=a.get("epsilon", 1e-5)
         ),
-        "LayerNormalization": lambda x, a: functional.layer_norm(
-            x[0], x[0].shape[a.get("axis", -1) % x[0].dim() :], *x[1:3], eps=a.get("epsilon", 1e-5)
-        ),
+        "LayerNormalization": _layer_norm,
         "GlobalAveragePool": lambda x, a: x[0].mean(tuple(range(2, x[0].dim())), keepdim=True),
         "AveragePool": _average_pool,
         "MaxPool": _max_pool,
@@ -150,6 +148,13 @@ def _max_pool(x: Inputs, attributes: Attributes) -> Any:
     padded = _pads(x[0], attributes, value=-np.inf)
     strides = tuple(attributes.get("strides", (1,) * len(size)))
     return functional.max_pool2d(padded, size, strides, 0, 1, bool(attributes.get("ceil_mode")))
+
+
+def _layer_norm(x: Inputs, attributes: Attributes) -> Any:
+    from torch.nn import functional
+
+    shape = list(x[0].shape[attributes.get("axis", -1) % x[0].dim() :])
+    return functional.layer_norm(x[0], shape, x[1], x[2] if len(x) > 2 else None, attributes.get("epsilon", 1e-5))
 
 
 def _mean(x: Inputs, attributes: Attributes) -> Any:

@@ -64,7 +64,8 @@ class TorchGraph:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         tensors: dict[str, Any] = {self._entry: batch}
         for place, (node, attributes) in enumerate(self._nodes):
-            inputs = [tensors[name] if name in tensors else self._constants.get(name) for name in node.input]
+            inputs: list[Any] = [tensors[name] if name in tensors else self._constants.get(name) for name in node.input]
+            found: Any
             if node.op_type == "QuantizeLinear":
                 found = _rounded(*inputs)
             elif node.op_type == "DequantizeLinear":
