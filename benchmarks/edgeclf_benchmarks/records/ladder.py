@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--order", default="biases corrected in the first step", help="name of what is on PYTHONPATH")
     parser.add_argument("--hard", choices=list(NETWORKS), metavar="NAME", help="also the planted hard case")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of learning in the hard case; on a busy machine, more")
+    parser.add_argument(
+        "--minutes", type=float, default=3.0, help="of learning in the hard case; on a busy machine, more"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     figures = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
