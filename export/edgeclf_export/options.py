@@ -118,11 +118,12 @@ def refuse_int8_of_encoder(precision: str) -> None:
 
 
 def refuse_for_quantized(exportable: Exportable, options: ExportOptions) -> None:
-    """Raises UsageError for what does not fit a file that is quantized already: it is taken as it is, by onnx."""
-    if options.precision != "int8" or options.targets != ("onnx",):
+    """Raises UsageError for what does not fit a file that is quantized already: some targets take it as it is."""
+    if options.precision != "int8" or not all(TARGETS[target].takes_quantized for target in options.targets):
+        able = " or ".join(name for name, target in TARGETS.items() if target.takes_quantized)
         raise UsageError(
-            f"{exportable.backbone} is quantized already: give --precision int8 and --target onnx, which take it as it "
-            "is, or the float file that it was quantized from"
+            f"{exportable.backbone} is quantized already: give --precision int8 and --target {able}, which take it as "
+            "it is, or the float file that it was quantized from"
         )
     if options.int8 != Int8Options(seed=options.int8.seed):
         raise UsageError(

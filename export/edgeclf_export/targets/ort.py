@@ -61,5 +61,6 @@ TARGET = Target(
     build=build,
     quantizer=Quantizer(methods=("min-max", "percentile", "mse"), lower=("fp16",), write=_write_int8),
     audit=_audit,
+    takes_quantized=True,
     served=Served("onnxruntime", (MODEL,), "KIND_CPU", "On the CPU, as it was proven."),
 )

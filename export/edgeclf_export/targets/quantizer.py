@@ -39,7 +39,7 @@ class Recipe:
         parts = [methods.get(self.ranges, "ranges of least squared error")]
         parts += ["biases corrected"] if self.corrected else []
         parts += [f"{len(self.leave)} most sensitive layers in float"] if self.leave else []
-        parts += [f"weights learned through Q/DQ for {self.learned:g} minutes"] if self.learned else []
+        parts += [f"weights learned through Q/DQ for {self.learned:g} min"] if self.learned else []
         return ", ".join(parts)
 
 

@@ -24,7 +24,7 @@ from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import DataError, GateError, UsageError
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.progress import SILENT
 
@@ -120,6 +120,19 @@ def test_an_operator_without_a_torch_form_is_named(float_graph: bytes, quantized
         TorchGraph(model.SerializeToString(), float_graph)
 
 
+def test_a_torch_module_that_computes_other_logits_does_not_learn(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8]
+) -> None:
+    student = learned_network._student(quantized, float_graph, images)
+    assert len(student.parameters) == 12
+    other = onnx.load_from_string(float_graph)
+    for constant in other.graph.initializer:
+        if constant.data_type == onnx.TensorProto.FLOAT:
+            constant.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(constant), constant.name))
+    with pytest.raises(BackendError, match="torch computes other logits than the engine"):
+        learned_network._student(quantized, other.SerializeToString(), images)
+
+
 def test_learning_brings_rounded_predictions_closer_to_the_teachers(
     float_graph: bytes, quantized: bytes, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -187,9 +200,7 @@ def test_what_is_learned_once_is_quantized_for_every_target(
     for bundle in made:
         manifest = Bundle.open(bundle.path).manifest
         assert manifest.ladder is not None and manifest.ladder.chosen == "int8 min-max + learned"
-        assert (
-            manifest.calibration is not None and "learned through Q/DQ for 0.02 minutes" in manifest.calibration.method
-        )
+        assert manifest.calibration is not None and "learned through Q/DQ for 0.02 min" in manifest.calibration.method
     assert len(made) == 2 and only_learning == [1]
 
 

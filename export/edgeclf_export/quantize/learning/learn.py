@@ -61,7 +61,7 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
     if done is not None:
         done.restore(student, optimizer)
         steps, before = done.steps, done.seconds
-        progress.note(f"{session.file} is gone on with: {before / 60:.1f} of {session.minutes:g} minutes are done")
+        progress.note(f"{session.file}: learning goes on after {before / 60:.1f} of {session.minutes:g} min")
     whole, start, shown = 60 * session.minutes, session.clock(), 0
     progress.step("learning through Q/DQ", _REPORTS, seconds_left=max(whole - before, 0.0))
     used = before
@@ -80,7 +80,7 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
         state = LearningState.of(student, optimizer, steps, before + session.clock() - start)
         save_state(session.file, session.key, state)
         progress.warn(
-            f"interrupted after {state.seconds / 60:.1f} of {session.minutes:g} minutes of learning, which are kept in "
+            f"interrupted after {state.seconds / 60:.1f} of {session.minutes:g} min of learning, which are kept in "
             f"{session.file}: the same command with --resume goes on, without it learning starts anew"
         )
         raise

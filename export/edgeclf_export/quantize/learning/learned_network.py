@@ -27,6 +27,7 @@ from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.progress import Progress
 
+_ALIKE = 0.01  # mean KL divergence in nats; where a sum is rounded otherwise, next to nothing
 _MOST_BYTES = 2**30  # of pixels in memory: 7,100 images of 224 px, all of them at 64 px in most cases
 
 
@@ -80,17 +81,14 @@ class Learning:
         ranges = self.teacher.ranges("min-max")  # that cuts nothing off, so that every value has a slope
         quantized = ort_quantizer.quantize(float_graph, ranges)
         start = shifted(float_graph, bias_shifts(float_graph, quantized, self.teacher.inputs))
-        try:
-            student = TorchGraph(ort_quantizer.quantize(start, ranges), start)
-        except NoTorchForm as error:
-            raise BackendError(f"weights can't learn: {error}") from error
+        student = _student(ort_quantizer.quantize(start, ranges), start, self.teacher.inputs)
         images = self._images()
         lesson = self._lesson(images)
         key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
         session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
         state = learn(student, lesson, session, self.progress)
         self.progress.note(
-            f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} minutes"
+            f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} min"
         )
         learned = self._better_biases(with_weights(start, state), ranges)
         exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
@@ -100,7 +98,7 @@ class Learning:
         """The images as the graph takes them, and what the float network predicts; announces what is to come."""
         export_graph, options = self.teacher.export_graph, self.options
         self.progress.note(
-            f"learning through Q/DQ takes {options.minutes:g} minutes, on {len(images)} of {len(options.images)} "
+            f"learning through Q/DQ takes {options.minutes:g} min, on {len(images)} of {len(options.images)} "
             "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
         )
         self.progress.step("running the float network on the images to learn from")
@@ -128,6 +126,23 @@ class Learning:
         """All of them, or as many as fit into memory, class by class in turn."""
         one = self.teacher.calibration.pixels[0].nbytes
         return choose(self.options.images, max(BATCH, _MOST_BYTES // one), self.options.seed)
+
+
+def _student(quantized: bytes, float_graph: bytes, inputs: NDArray[np.generic]) -> TorchGraph:
+    """The Q/DQ graph as a torch module. Raises BackendError where torch computes something else, or can't."""
+    import torch
+
+    few = inputs[:BATCH]
+    try:
+        student = TorchGraph(quantized, float_graph)
+        with torch.no_grad():
+            found = student(torch.from_numpy(few)).numpy()
+    except (NoTorchForm, NotImplementedError) as error:
+        raise BackendError(f"weights can't learn: {error} has no form in torch here") from error
+    wanted = run_logits(quantized, few)
+    if (distance := divergence(wanted, found)) > _ALIKE:
+        raise BackendError(f"weights can't learn: torch computes other logits than the engine ({distance:.2g} nats)")
+    return student
 
 
 def with_weights(float_graph: bytes, state: LearningState) -> bytes:

@@ -41,7 +41,7 @@ class TorchGraph:
         self._functions = operators()
         unknown = {node.op_type for node in model.graph.node} - self._functions.keys() - {*_PAIR}
         if unknown:
-            raise NoTorchForm(f"{', '.join(sorted(unknown))} can't be learned through")
+            raise NoTorchForm(", ".join(sorted(unknown)))
         floats = {
             name: numpy_helper.to_array(item)
             for name, item in constants_of(onnx.load_from_string(float_graph).graph).items()
