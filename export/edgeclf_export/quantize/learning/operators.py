@@ -53,7 +53,7 @@ def operators() -> dict[str, Operator]:
         "Transpose": lambda x, a: x[0].permute(*a.get("perm", reversed(range(x[0].dim())))),
         "Reshape": _reshape,
         "Flatten": _flatten,
-        "Squeeze": lambda x, a: x[0].squeeze(_numbers(x[1]) if len(x) > 1 else ()),
+        "Squeeze": lambda x, a: x[0].squeeze(_numbers(x[1])) if len(x) > 1 else x[0].squeeze(),
         "Unsqueeze": _unsqueeze,
         "Concat": lambda x, a: torch.cat(tuple(x), a["axis"]),
         "Split": _split,
