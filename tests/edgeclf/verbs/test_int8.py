@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from clip_models import small_clip
 from PIL import Image
 
