@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from edgeclf_runtime.bundle.dataclass_json import to_json
@@ -16,6 +17,8 @@ def json_ready(value: Any) -> Any:
 
 
 def _valid(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        value = str(value)
     if isinstance(value, str):
         return value if _is_unicode(value) else inert(value)
     if isinstance(value, float):

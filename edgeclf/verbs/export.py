@@ -15,9 +15,11 @@ from edgeclf.verbs.shared.export_options import (
     CalibData,
     CalibImages,
     Fallback,
+    LearnInt8,
     MaxDrop,
     Opset,
     ProofData,
+    ResumeLearning,
     Seed,
     check_int8,
     int8_options,
@@ -39,6 +41,8 @@ def export(
     calib_images: CalibImages = None,
     max_drop: MaxDrop = None,
     fallback: Fallback = False,
+    learn_int8: LearnInt8 = None,
+    resume: ResumeLearning = False,
     labels: given.Labels = None,
     img_size: ImgSize = None,
     input_form: given.Form = "uint8-nhwc",
@@ -73,11 +77,12 @@ def export(
     photographs. If it differs, the exit code is 1, the bundle is kept aside as NAME.failed, and the message says where.
     Up to nine of the images, without their metadata, are stored in the bundle, so that a device can verify it, too.
 
-    int8 searches a ladder of methods: calibration ranges, bias correction, the most sensitive layers in float. Each
-    step is evaluated on validation images that never calibrate, and the first one whose top-1 accuracy is shown not to
-    drop by more than --max-drop is kept; the final figure comes from test images, once, counted. auto measures the
-    latency of what passes and of fp32 and keeps the fastest, the others as candidates that `edgeclf build` times on the
-    device.
+    int8 searches a ladder of methods: calibration ranges with corrected biases, the most sensitive layers in float,
+    and with --learn-int8 weights that learn to be rounded. Each step is evaluated on validation images that never
+    calibrate, and the first one whose top-1 accuracy is shown not to drop by more than --max-drop is kept; the final
+    figure comes from test images, once, counted. auto measures the latency of what passes and of fp32 and keeps the
+    fastest, the others as candidates that `edgeclf build` times on the device. An ONNX file that is quantized already
+    is taken as it is (--precision int8, target onnx).
 
     Your own weights may have been trained on images prepared in another way. What the checkpoint does not state (by
     timm's config in it or beside it) is taken from the published model, unless --mean, --std, --crop-pct, --crop-mode,
@@ -124,7 +129,16 @@ def export(
         opset=opset,
         proof_data=proof_data,
         force=force,
-        int8=int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
+        int8=int8_options(
+            precision,
+            calib_data,
+            calib_images,
+            max_drop,
+            fallback=fallback,
+            seed=seed,
+            learn_minutes=learn_int8,
+            resume=resume,
+        ),
         engine=given.engine_settings(opt_batch, max_batch, workspace, tf32, (*names_of(target), layout)),
     )
     check_layout(layout, options)
@@ -136,7 +150,7 @@ def export(
         finish(made, models, strict=strict, uses=(embed_words(halves), "pack {}"))
         return
     need("export", *NEEDED[described.kind])
-    check_int8(options, brings_images=described.kind == "run", is_bundle=described.kind == "bundle")
+    check_int8(options, brings_images=described.kind == "run" or described.is_quantized)
     if described.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, Bars() as progress:

@@ -15,9 +15,11 @@ from edgeclf.verbs.shared.export_options import (
     CalibData,
     CalibImages,
     Fallback,
+    LearnInt8,
     MaxDrop,
     Opset,
     ProofData,
+    ResumeLearning,
     Seed,
     check_int8,
     int8_options,
@@ -61,6 +63,8 @@ def zeroshot(
     calib_images: CalibImages = None,
     max_drop: MaxDrop = None,
     fallback: Fallback = False,
+    learn_int8: LearnInt8 = None,
+    resume: ResumeLearning = False,
     img_size: ImgSize = None,
     proof_data: ProofData = None,
     opset: Opset = 18,
@@ -112,7 +116,16 @@ def zeroshot(
         opset=opset,
         proof_data=proof_data,
         force=force,
-        int8=int8_options(precision, calib_data, calib_images, max_drop, fallback=fallback, seed=seed),
+        int8=int8_options(
+            precision,
+            calib_data,
+            calib_images,
+            max_drop,
+            fallback=fallback,
+            seed=seed,
+            learn_minutes=learn_int8,
+            resume=resume,
+        ),
     )
     plan_outputs(model, options)  # before anything is loaded
     need("clip", *NEEDED)

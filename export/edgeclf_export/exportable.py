@@ -68,6 +68,12 @@ class Exportable:
         For the manifest's provenance: the architecture, and where its weights come from.
     reference, run_reference
         What bundles are compared with, and its outputs: (N, H, W, 3) uint8 pixels -> (N, classes) float32 logits.
+    run_stand_in
+        What stands in for `run_reference` on images that int8 is evaluated on, where the reference's outputs are known
+        for the proof images alone; None: the reference itself runs on any images.
+    quantized
+        Of an ONNX file that is quantized already, and taken as it is: a sentence for each limit of what is known about
+        it. Empty: a float network.
     make_onnx
         (input form, opset) -> the classifier as one ONNX file (bytes), which all engines' models are made from.
     make_module
@@ -103,6 +109,8 @@ class Exportable:
     reference: Reference
     run_reference: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
+    run_stand_in: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    quantized: tuple[str, ...] = ()
     make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None
     builder: Builder | None = None
@@ -117,6 +125,10 @@ class Exportable:
     parent: Bundle | None = None
     notes: tuple[str, ...] = ()
     pixels_from: str = ""
+
+    def run_on_any(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The reference's logits, or its stand-in's, for images that need not be the proof's."""
+        return (self.run_stand_in or self.run_reference)(pixels)
 
     @property
     def answer(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

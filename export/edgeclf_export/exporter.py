@@ -14,7 +14,13 @@ from PIL import Image
 
 from edgeclf_export.exportable import AnyExportable, Exportable, TextExportable
 from edgeclf_export.failures import Failed, TargetsFailed
-from edgeclf_export.options import ExportOptions, fallback_outputs, plan_outputs, refuse_int8_of_encoder
+from edgeclf_export.options import (
+    ExportOptions,
+    fallback_outputs,
+    plan_outputs,
+    refuse_for_quantized,
+    refuse_int8_of_encoder,
+)
 from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
@@ -194,6 +200,9 @@ def export_each(
     """
     if isinstance(exportable, TextExportable) or not exportable.labels:
         refuse_int8_of_encoder(options.precision)
+    taken_as_it_is = isinstance(exportable, Exportable) and bool(exportable.quantized)
+    if isinstance(exportable, Exportable) and taken_as_it_is:
+        refuse_for_quantized(exportable, options)
     destinations = plan_outputs(exportable.name, options)
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
@@ -214,12 +223,13 @@ def export_each(
     if isinstance(exportable, Exportable) and exportable.labels:
         _refuse_equal_logits(exportable, reference_outputs)
     export_graph = ExportGraph(exportable, options.form, options.opset, options.engine)
-    if options.precision != "fp32":
+    if options.precision != "fp32" and not taken_as_it_is:
         checked = (TARGETS[name].checked_by or TARGETS[name] for name in options.targets)
         for target in {target.name: target for target in checked}.values():
             progress.step(f"checking {target.name} in fp32, of which {options.precision} is made")
             check_in_fp32(target, export_graph, images, reference_outputs, options.precision)
-    if options.precision in PRECISIONS and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
+    quantizes = options.precision in PRECISIONS and not taken_as_it_is
+    if quantizes and isinstance(exportable, Exportable) and isinstance(images, ProofImages):
         order = Order(options.precision, TARGETS, destinations, fallback_outputs(destinations, options), options.force)
         made = export_quantized(exportable, order, options.int8, export_graph, images, reference_outputs, progress)
         for place, manifest, proof in made:
@@ -293,7 +303,7 @@ def _engine(on_device: OnDevice, portable: Path, options: ExportOptions, progres
 
 def _proof_images(exportable: Exportable, options: ExportOptions) -> ProofImages:
     """Images to prove on. Int8 of a folder: its evaluation half, images like those that its ranges were measured on."""
-    from_calibration = options.precision in PRECISIONS and options.proof_data is None
+    from_calibration = options.precision in PRECISIONS and options.proof_data is None and not exportable.quantized
     if not from_calibration or exportable.proof_files:
         return proof_images_of(exportable, options.proof_data)
     roles = assign_images(exportable, options.int8)

@@ -61,6 +61,17 @@ Fallback = Annotated[
         "--fallback", help="Fall back to 16 bits if no int8 model passes the accuracy gate, instead of exit code 1."
     ),
 ]
+LearnInt8 = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        metavar="MINUTES",
+        help="Minutes of learning through Q/DQ, so that weights adapt to rounding, if no other int8 step passes the "
+        "accuracy gate.",
+        show_default="no learning",
+    ),
+]
+ResumeLearning = Annotated[bool, typer.Option("--resume", help="Resume an interrupted --learn-int8.")]
 
 
 def int8_options(
@@ -71,6 +82,8 @@ def int8_options(
     *,
     fallback: bool,
     seed: int,
+    learn_minutes: float | None = None,
+    resume: bool = False,
 ) -> Int8Options:
     """What was typed.
 
@@ -84,7 +97,13 @@ def int8_options(
     from edgeclf_export.quantize.calibration_data import Int8Options
     from edgeclf_export.quantize.export_quantized import PRECISIONS
 
-    given = {"calib-data": calib_data, "calib-images": calib_images, "max-drop": max_drop, "fallback": fallback or None}
+    given: dict[str, object] = {
+        "calib-data": calib_data,
+        "calib-images": calib_images,
+        "max-drop": max_drop,
+        "fallback": fallback or None,
+    }
+    given |= {"learn-int8": learn_minutes}
     misplaced = [name for name, value in given.items() if value is not None]
     if precision not in PRECISIONS and misplaced:
         raise UsageError(f"--{misplaced[0]} is for --precision int8 or auto")
@@ -92,6 +111,8 @@ def int8_options(
         raise UsageError(
             "--fallback is for --precision int8; auto keeps 16 or 32 bits by itself where no int8 model passes"
         )
+    if resume and learn_minutes is None:
+        raise UsageError("--resume goes on with an interrupted --learn-int8 MINUTES; give that, too")
     if calib_data is not None and not calib_data.is_dir():
         raise DataError(f"--calib-data wants a folder of images, and {calib_data} is none")
     plain = Int8Options()
@@ -101,13 +122,15 @@ def int8_options(
         gate=plain.gate if max_drop is None else _accuracy_gate(max_drop),
         fallback=fallback,
         seed=seed,
+        learn_minutes=learn_minutes,
+        resume=resume,
     )
 
 
-def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool = False) -> None:
+def check_int8(options: ExportOptions, *, brings_images: bool) -> None:
     """What int8 needs, before anything is loaded. `brings_images`: the source is a run, which knows its own.
 
-    Raises UsageError where nobody named images or the source is a bundle, BackendError where a package is missing.
+    Raises UsageError where nobody named images, BackendError where a package is missing.
     """
     from edgeclf_export.quantize.calibration_data import NO_IMAGES
     from edgeclf_export.quantize.export_quantized import PRECISIONS
@@ -115,15 +138,12 @@ def check_int8(options: ExportOptions, *, brings_images: bool, is_bundle: bool =
 
     if options.precision not in PRECISIONS:
         return
-    if is_bundle:
-        raise UsageError(
-            f"{options.precision} is evaluated on images that the reference predicts too, and a bundle has its "
-            "predictions for the golden images alone; export from the run, model or file that this one came from"
-        )
     if options.int8.calib_data is None and not brings_images:
         raise UsageError(NO_IMAGES)
     quantizers = (TARGETS[target].quantizer for target in options.targets)
-    need("int8", "onnxruntime", *(module for each in quantizers if each is not None for module in each.needs))
+    learning = ("torch",) if options.int8.learn_minutes is not None else ()
+    needed = (module for each in quantizers if each is not None for module in each.needs)
+    need("int8", "onnxruntime", *learning, *needed)
 
 
 def _accuracy_gate(text: str) -> AccuracyGate:

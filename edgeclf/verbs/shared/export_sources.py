@@ -88,6 +88,15 @@ class Source:
             return "file"
         return "bundle" if self.place.endswith(".tar") or Path(self.place, MANIFEST).is_file() else "run"
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it is an ONNX file that is quantized already, which needs no images to calibrate on."""
+        if self.kind != "file":
+            return False
+        from edgeclf_export.sources.onnx_file.reading import is_quantized_file
+
+        return is_quantized_file(Path(str(self.place)))
+
     def check(self, *, encoders: bool = False) -> None:
         """Raises UsageError for options that belong to another kind of source; `encoders`: of a CLIP model."""
         if encoders and (

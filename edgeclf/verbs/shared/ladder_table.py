@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, say, show, styled, verdict
-from edgeclf.wording import count, size
+from edgeclf.wording import size
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,10 +30,12 @@ def remarks(ladder: Ladder) -> list[Text]:
     for step in ladder.rungs:
         if step.problem is None and step.judged is not None and step.judged.verdict == "fail":
             lines.append(styled(f"{step.name} failed: {'; '.join(step.judged.reasons)}", "dim"))
+    if (evaluated := ladder.evaluated) is not None:
+        lines.append(styled(f"steps evaluated on {evaluated.worth} ({evaluated.source})", "dim"))
     if ladder.final is not None:
         lines.append(styled(f"on test images: {in_words(ladder.final)} ({ladder.final.source})"))
-    elif ladder.chosen and (figures := ladder.step(ladder.chosen).judged):
-        lines.append(styled(f"not evaluated on test images: the figures are on {figures.source}", "dim"))
+    elif ladder.chosen and evaluated is not None:
+        lines.append(styled("not evaluated on test images: the figures are on the images that chose the step", "dim"))
     if ladder.blame:
         worst = ", ".join(
             f"{sensitivity.node} ({sensitivity.operator}, KL {sensitivity.mean_kl:.1g})" for sensitivity in ladder.blame
@@ -67,8 +69,7 @@ def in_words(figures: GateEvaluation) -> str:
     name = "top-1" if figures.labelled else "agreement"
     return (
         f"{name} {figures.top1:.3f} (reference {figures.top1_reference:.3f}), {figures.change_points:+.2f} points, "
-        f"not below {figures.bound_points:+.2f} (95 %) on {count(figures.images, 'image')}, "
-        f"of which one is worth {100 / figures.images:.2g} points"
+        f"not below {figures.bound_points:+.2f} (95 %) on {figures.worth}"
     )
 
 

@@ -13,12 +13,16 @@ INPUT_NAME, OUTPUT_NAME = "images", "logits"
 TOKENS_NAME, EMBEDDINGS_NAME = "tokens", "embeddings"  # of encoders
 
 
-def finish_graph(model: Any) -> bytes:
-    """Slims an ONNX ModelProto and checks what bundles promise: opset, IR version, no external data, a valid graph."""
+def finish_graph(model: Any, *, slim: bool = True) -> bytes:
+    """Slims an ONNX ModelProto and checks what bundles promise: opset, IR version, no external data, a valid graph.
+
+    Without `slim` the nodes stay as they are: slimming would fold the int8 weights of Q/DQ into float ones.
+    """
     import onnx
     import onnxslim
 
-    model = onnxslim.slim(model)
+    if slim:
+        model = onnxslim.slim(model)
     _strip_docs(model)
     model.ir_version = min(model.ir_version, NEWEST_IR)
     model.producer_name, model.producer_version = "edgeclf", ""

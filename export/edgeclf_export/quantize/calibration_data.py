@@ -48,6 +48,10 @@ class Int8Options:
         The most that top-1 may fall.
     fallback
         Take 16 bits where no int8 step passes the gate, instead of failing.
+    learn_minutes
+        How long weights may learn through Q/DQ where no other int8 step passes; None: not at all.
+    resume
+        Go on with learning that was interrupted.
     floor
         Former name of `gate`, when it is made.
     """
@@ -57,6 +61,8 @@ class Int8Options:
     gate: AccuracyGate = AccuracyGate()
     fallback: bool = False
     seed: int = 0
+    learn_minutes: float | None = None
+    resume: bool = False
     floor: InitVar[AccuracyGate | None] = None
 
     def __post_init__(self, floor: AccuracyGate | None) -> None:
@@ -77,11 +83,15 @@ class Roles:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once."""
+    """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once.
+
+    `learning`: all images that weights may learn from; none of them evaluates or tests.
+    """
 
     calibration: CalibrationImages
     evaluation_set: EvaluationSet
     pixels: NDArray[np.uint8]
+    learning: tuple[LabelledImage, ...]
     open_test: Callable[[str], tuple[EvaluationSet, NDArray[np.uint8]]] | None
 
 
@@ -118,13 +128,13 @@ def load_calibration_data(
     )
     pool = (*roles.calibration, *(data.split.of("train") if data is not None else ()))
     others = extra.of(without(pool, held_out | calibration.hashes))
-    source = f"validation images of {data.called}" if data is not None else f"half of {roles.source}"
+    source = f"validation images of {data.called}" if data is not None else f"images, half of {roles.source}"
     progress.note(what_can_be_shown(roles.evaluation, others, source, options.gate))
     images = [*roles.evaluation, *others]
     progress.step(f"running the reference on {len(images)} evaluation images")
     pixels = load_pixels(images, exportable.pixels, "the evaluation images")
     temperature = exportable.training.temperature if exportable.training else None
-    logits = exportable.run_reference(pixels)
+    logits = exportable.run_on_any(pixels)
     evaluation_set = _evaluation_set(
         roles.evaluation, exportable.labels, logits[: len(roles.evaluation)], f"{source}, {SELECTED}", temperature
     )
@@ -137,18 +147,19 @@ def load_calibration_data(
             _groups(images),
             about(roles.evaluation, others, source, trained_on),
         )
+    learning = without(pool, held_out | {image.sha256 for image in others})
     if not roles.test or data is None:
-        return CalibrationData(calibration, evaluation_set, pixels, None)
+        return CalibrationData(calibration, evaluation_set, pixels, learning, None)
     count_use = data.count_use
 
     def open_test(digest: str) -> tuple[EvaluationSet, NDArray[np.uint8]]:
         source = count_use(digest)
         test_pixels = load_pixels(roles.test, exportable.pixels, "the test images")
         return _evaluation_set(
-            roles.test, exportable.labels, exportable.run_reference(test_pixels), source, evaluation_set.temperature
+            roles.test, exportable.labels, exportable.run_on_any(test_pixels), source, evaluation_set.temperature
         ), test_pixels
 
-    return CalibrationData(calibration, evaluation_set, pixels, open_test)
+    return CalibrationData(calibration, evaluation_set, pixels, learning, open_test)
 
 
 def assign_images(exportable: Exportable, options: Int8Options) -> Roles:

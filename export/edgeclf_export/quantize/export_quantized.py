@@ -15,8 +15,9 @@ from edgeclf_export.failures import Failed, TargetsFailed
 from edgeclf_export.proof.bundling import keep_aside
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
-from edgeclf_export.quantize.calibration_data import Int8Options, load_calibration_data
+from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options, load_calibration_data
 from edgeclf_export.quantize.chosen_bundle import write_bundle
+from edgeclf_export.quantize.learning.learned_network import Learning, LearningOptions
 from edgeclf_export.quantize.selection import LadderFailed, choose
 from edgeclf_export.quantize.trial import Trials
 from edgeclf_export.targets.target import ExportGraph, Target
@@ -66,6 +67,7 @@ def export_quantized(
     """
     calibration_data = load_calibration_data(exportable, options, progress)
     network = CalibratedNetwork(export_graph, calibration_data.calibration)
+    learning = _learning(network, calibration_data, options, next(iter(order.places.values())), progress)
     failed: list[Failed] = []
     made: list[str] = []
     for target, place in order.places.items():
@@ -88,6 +90,7 @@ def export_quantized(
                     auto=order.precision == "auto",
                     progress=progress,
                     time=time,
+                    learning=learning,
                 )
                 precision = chosen.trial.step.precision
                 if order.precision == "int8" and precision != "int8":
@@ -112,6 +115,20 @@ def export_quantized(
         yield destination, manifest, proof
     if failed:
         raise TargetsFailed(failed, made)
+
+
+def _learning(
+    network: CalibratedNetwork, data: CalibrationData, options: Int8Options, place: Path, progress: Progress
+) -> Learning | None:
+    """The step of learning, not begun; None: it is not wanted."""
+    if options.learn_minutes is None:
+        return None
+    file = place.with_name(f"{place.name}.learning.npz")
+    return Learning(
+        network,
+        LearningOptions(options.learn_minutes, data.learning, options.seed, file, options.resume),
+        progress,
+    )
 
 
 def _keep_nearest(

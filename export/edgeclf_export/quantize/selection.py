@@ -9,6 +9,7 @@ from edgeclf_export.quantize.accuracy_gate import evaluate_step
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options
 from edgeclf_export.quantize.ladder import best, float_step, lower_precision, responsible_layers, search_int8
+from edgeclf_export.quantize.learning.learned_network import Learning
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
@@ -54,12 +55,14 @@ def choose(
     auto: bool,
     progress: Progress,
     time: TimeCalls = time_calls,
+    learning: Learning | None = None,
 ) -> Chosen:
     """Searches the ladder and decides. Without `auto` the first int8 step that passes is kept, whatever its speed.
 
-    Raises LadderFailed where nothing passes; the message names the layers responsible.
+    `learning`: the step after all others of int8. Raises LadderFailed where nothing passes; the message names the
+    layers responsible.
     """
-    int8 = search_int8(trials, network, progress)
+    int8 = search_int8(trials, network, progress, learning)
     responsible = responsible_layers(network, int8)
     kept = best(int8)
     timed: Race | None = None
@@ -195,10 +198,14 @@ def _refusal(
     layers = ", ".join(sensitivity.node for sensitivity in responsible) or "none could be measured"
     # ranges of a few images are wrong for every layer: then no layer is responsible
     cause = calibration_data.calibration.too_few or f"The layers responsible: {layers}"
+    learned = any(trial.has_to_pass for trial in tried)
+    advice = (
+        "--fallback for 16 bits" if learned else "--learn-int8 MINUTES for weights that learn, --fallback for 16 bits"
+    )
     return (
         f"{trials.target.name}: none of {len(tried)} steps of the ladder passes the accuracy gate of {trials.gate}; "
-        f"nearest is {nearest.step.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give --fallback for 16 bits, or a "
-        "larger --max-drop"
+        f"nearest is {nearest.step.name}: {reasons}. {cause[0].upper()}{cause[1:]}. Give {advice}, or a larger "
+        "--max-drop"
     )
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import Layer, layers
-from edgeclf_export.quantize.activation_ranges import open_quietly
+from edgeclf_export.quantize.activation_ranges import run_logits
 from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.bundle.quantization_report import Sensitivity
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
 
-IMAGES = 32
+IMAGES, _BATCH = 32, 8
 _WEIGHT_LEVELS = 63  # as the quantizers take it: 7 bits with a sign
 _LEVELS = 255
 _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
@@ -30,10 +30,15 @@ def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[
     network = onnx.load_from_string(model)
     found = layers(network)
     pixels = pixels[:IMAGES]
-    wanted = _logits(network, pixels)
+    wanted = run_logits(model, pixels, _BATCH)
     total = max(1, sum(layer.macs for layer in found))
     sensitivities = [
-        Sensitivity(layer.node, layer.operator, _divergence(wanted, _logits(variant, pixels)), layer.macs / total)
+        Sensitivity(
+            layer.node,
+            layer.operator,
+            divergence(wanted, run_logits(variant.SerializeToString(), pixels, _BATCH)),
+            layer.macs / total,
+        )
         for layer in found
         if layer.weight is not None and (variant := quantize_alone(network, layer, ranges)) is not None
     ]
@@ -93,12 +98,7 @@ def _output_axis(node: Any) -> int:
     return _OUTPUT_AXIS[node.op_type]
 
 
-def _logits(model: Any, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    session = open_quietly(model.SerializeToString())
-    entry = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {entry: pixels[i : i + 8]})[0] for i in range(0, len(pixels), 8)])
-
-
-def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Mean Kullback-Leibler divergence of (N, classes) logits from those wanted, nats."""
     divergences = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
     return float(divergences.mean())

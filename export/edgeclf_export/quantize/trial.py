@@ -26,16 +26,22 @@ from edgeclf_runtime.metrics.energy import energies_of, fit_energy_threshold
 
 @dataclass(frozen=True)
 class Trial:
-    """A step, and the folder and manifest of its model; `manifest` None: the engine refused it."""
+    """A step, and the folder and manifest of its model; `manifest` None: the engine refused it.
+
+    `has_to_pass`: it is not usable where too few images leave its verdict open.
+    """
 
     step: Step
     folder: Path
     manifest: Manifest | None
+    has_to_pass: bool = False
 
     @property
     def is_usable(self) -> bool:
         """Whether a bundle may be made of it: it passes the gate, or too few images leave that open."""
         evaluation = self.step.judged
+        if self.has_to_pass:
+            return self.step.holds
         return self.step.problem is None and evaluation is not None and evaluation.verdict != "fail"
 
 

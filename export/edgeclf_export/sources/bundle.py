@@ -13,13 +13,16 @@ from edgeclf_runtime.backends.ort import MODEL
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.deploy.golden_items import pixels_digest
-from edgeclf_runtime.errors import BundleError, DataError, UsageError
+from edgeclf_runtime.deploy.verify import run_pixels
+from edgeclf_runtime.errors import BundleError, DataError, GateError, UsageError
+from edgeclf_runtime.session import open_session
 
 
 def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     """The classifier in an fp32 onnx bundle, ready for export without torch; `folder` receives its golden images.
 
-    Its golden outputs are the reference: new bundles are proven against PyTorch, not against the bundle. Raises
+    Its golden outputs are the reference: new bundles are proven against PyTorch, not against the bundle. On other
+    images, which int8 is evaluated on, the bundle itself stands in for it: a proof showed that they agree. Raises
     UsageError for another bundle, BundleError for a damaged one.
     """
     manifest = bundle.manifest
@@ -42,6 +45,7 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         normalization=normalization,
         reference=manifest.reference,
         run_reference=lambda batch: _golden_logits(bundle, batch),
+        run_stand_in=lambda batch: _own_logits(bundle, batch),
         make_onnx=lambda wanted, opset: _graph(bundle, form, wanted),
         batch=manifest.inputs[0].fixed_batch,
         scores=manifest.scores,
@@ -50,6 +54,18 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         proof_files=_write_images(bundle, folder),
         parent=bundle,
     )
+
+
+def _own_logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The bundle's own logits, as a device runs it. Raises GateError where its proof failed."""
+    proof = bundle.manifest.proof
+    if proof is not None and proof.verdict == "fail":
+        raise GateError(
+            f"{bundle.path} differs from its own reference, so nothing can be evaluated against it: "
+            f"{'; '.join(proof.reasons)}"
+        )
+    with open_session(bundle) as session:
+        return run_pixels(session, bundle.manifest, batch)
 
 
 def _graph(bundle: Bundle, form: str, wanted: str) -> bytes:

@@ -15,6 +15,9 @@ from edgeclf_runtime.bundle.manifest import Manifest, Precision
 
 
 def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
+    if precision == "int8":  # of a file that is quantized already
+        (folder / MODEL).write_bytes(export_graph.onnx)
+        return Built("int8", "int8", checks=getattr(export_graph.exportable, "quantized", ()))
     if precision == "fp32":
         (folder / MODEL).write_bytes(export_graph.onnx)
         return Built("fp32", "fp32")
@@ -58,5 +61,6 @@ TARGET = Target(
     build=build,
     quantizer=Quantizer(methods=("min-max", "percentile", "mse"), lower=("fp16",), write=_write_int8),
     audit=_audit,
+    takes_quantized=True,
     served=Served("onnxruntime", (MODEL,), "KIND_CPU", "On the CPU, as it was proven."),
 )

@@ -17,23 +17,30 @@ Ranges = Mapping[str, tuple[float, float]]  # of each float tensor of the ONNX g
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to quantize: how ranges are set, whether biases are corrected, which ONNX nodes stay in float."""
+    """One way to quantize: how ranges are set, whether biases are corrected, which ONNX nodes stay in float.
+
+    `learned`: the network's weights learned through Q/DQ before, for so many minutes; 0: they did not.
+    """
 
     ranges: str
     corrected: bool = False
     leave: tuple[str, ...] = ()
+    learned: float = 0.0
 
     @property
     def name(self) -> str:
         parts = [f"int8 {self.ranges}", *(["bias"] if self.corrected else [])]
-        return " + ".join([*parts, *([f"{len(self.leave)} float"] if self.leave else [])])
+        parts += [f"{len(self.leave)} float"] if self.leave else []
+        return " + ".join([*parts, *(["learned"] if self.learned else [])])
 
     @property
     def did(self) -> str:
         methods = {"min-max": "ranges from minimum to maximum", "percentile": "ranges that leave out the rarest values"}
         parts = [methods.get(self.ranges, "ranges of least squared error")]
         parts += ["biases corrected"] if self.corrected else []
-        return ", ".join([*parts, *([f"{len(self.leave)} most sensitive layers in float"] if self.leave else [])])
+        parts += [f"{len(self.leave)} most sensitive layers in float"] if self.leave else []
+        parts += [f"weights learned through Q/DQ for {self.learned:g} min"] if self.learned else []
+        return ", ".join(parts)
 
 
 class Network(Protocol):

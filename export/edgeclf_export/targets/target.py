@@ -124,6 +124,8 @@ class Target:
         How Triton serves its bundles; None: it does not.
     checked_by
         Which target's fp32 model is compared with the reference before other precisions are made; None: its own.
+    takes_quantized
+        `build` writes a graph that is quantized already, as "int8".
     """
 
     name: str
@@ -136,6 +138,7 @@ class Target:
     on_device: OnDevice | None = None
     served: Served | None = None
     checked_by: Target | None = None
+    takes_quantized: bool = False
 
     def shares(self, folder: Path, manifest: Manifest) -> dict[str, float] | None:
         """Share (0..1) of the MACs of convolutions and products by precision; None: this engine does not report it."""

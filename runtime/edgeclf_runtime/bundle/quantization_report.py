@@ -79,6 +79,12 @@ class GateEvaluation:
     images_needed: int | None = None
     temperature_fit: TemperatureFit | None = None
 
+    @property
+    def worth(self) -> str:
+        """How many images evaluated, and what a single one changes: "244 images, of which one is worth 0.41 points"."""
+        plural = "s" if self.images != 1 else ""
+        return f"{self.images:,} image{plural}, of which one is worth {100 / self.images:.2g} points"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -148,6 +154,11 @@ class Ladder:
 
     def step(self, name: str) -> Step:
         return next(step for step in self.rungs if step.name == name)
+
+    @property
+    def evaluated(self) -> GateEvaluation | None:
+        """An evaluation of a step, all of which are on the same images; None: the engine refused every step."""
+        return next((step.judged for step in self.rungs if step.judged is not None), None)
 
     @property
     def decisive(self) -> GateEvaluation | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from clip_models import small_clip
 from PIL import Image
 
@@ -37,6 +36,12 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "120%"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "nan"], 2, "--max-drop wants points above 0"),
         (["--precision", "int8", "--calib-data", ".", "--max-drop", "99"], 2, "to keep 99 % of it, give 99%"),
+        (
+            ["--precision", "int8", "--calib-data", ".", "--resume"],
+            2,
+            "--resume goes on with an interrupted --learn-int8",
+        ),
+        (["--precision", "fp16", "--learn-int8", "5"], 2, "--learn-int8 is for --precision int8 or auto"),
         (["--precision", "int8", "-t", "pytorch"], 2, "pytorch has no precision 'int8'"),
     ],
 )
@@ -45,13 +50,6 @@ def test_options_that_int8_can_not_use_are_refused_in_one_line(
 ) -> None:
     done = edgeclf(*MODEL, *options)
     assert done.returncode == code and message in done.stderr.decode()
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_int8_of_a_bundle_is_refused_because_it_holds_no_reference(edgeclf: Run, tmp_path: Path) -> None:
-    tiny.build(tmp_path / "net", "onnx")
-    done = edgeclf("export", "net", "-t", "onnx", "--precision", "int8", "--calib-data", ".")
-    assert done.returncode == 2 and b"export from the run, model or file that this one came from" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -204,6 +204,20 @@ def test_a_folder_proves_int8_on_the_half_kept_for_evaluation(trained: Exportabl
     assert evaluation is not None and evaluation.images >= made.proof.comparison.images
 
 
+def test_int8_of_a_bundle_is_evaluated_against_the_bundle_and_proven_against_pytorch(
+    trained: Exportable, tmp_path: Path
+) -> None:
+    (fp32,) = export(replace(trained, data=None), ExportOptions(("onnx",), output=tmp_path, name="patches"))
+    folder = trained.proof_files[0].parents[2]
+    int8 = Int8Options(calib_data=folder / "val", gate=AccuracyGate(5.0))
+    (made,) = export(fp32.path, ExportOptions(("onnx",), "int8", output=tmp_path, int8=int8))
+    parent, manifest = Bundle.open(fp32.path), Bundle.open(made.path).manifest
+    assert manifest.derived_from == parent.digest and manifest.reference == parent.manifest.reference
+    assert made.proof.images_source.startswith("golden images of patches-onnx-fp32")
+    evaluation = manifest.ladder.step(manifest.ladder.chosen).judged  # type: ignore[union-attr]
+    assert evaluation is not None and evaluation.labelled and evaluation.images == 120
+
+
 def test_an_encoder_is_refused_before_its_reference_is_run(trained: Exportable, tmp_path: Path) -> None:
     def run(pixels: Any) -> Any:
         raise AssertionError("run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from onnx import numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.graph.editing import cut_to
 from edgeclf_export.graph.layers import WEIGHTED, family, layers
+from edgeclf_export.graph.pieces import pieces
 from edgeclf_export.quantize import sensitivity
-from edgeclf_export.quantize.activation_ranges import Activations, least_squares, observe, open_quietly
+from edgeclf_export.quantize.activation_ranges import Activations, batched, least_squares, observe, open_quietly
 from edgeclf_export.quantize.bias_correction import correct_biases
 from edgeclf_export.targets import ort_quantizer, ov_quantizer
 from edgeclf_export.targets.tensorrt import quantizer as trt_quantizer
@@ -203,3 +206,28 @@ def _int8_weights(model: Any) -> dict[str, Any]:
             if item is not None:
                 found[item.name] = numpy_helper.to_array(item)
     return found
+
+
+def test_bias_correction_in_pieces_runs_the_whole_graph(
+    export_graph: bytes, seen: Activations, images: NDArray[np.uint8]
+) -> None:
+    quantized = onnx.load_from_string(ort_quantizer.quantize(export_graph, seen.ranges("min-max")))
+    ends = [node.name for node in quantized.graph.node if node.op_type in ("Conv", "Gemm")]
+    values: dict[str, Any] = {"images": images}
+    for piece in pieces(quantized, ends):
+        given = {name: values[name] for name in piece.inputs}
+        session = open_quietly(piece.model(given))
+        values |= dict(zip(piece.outputs, session.run(list(piece.outputs), given), strict=True))
+    last = quantized.graph.node[-1] if quantized.graph.node[-1].name in ends else piece.nodes[-1]
+    wanted = run(cut_to(quantized, [last.output[0]], onnx.TensorProto.FLOAT).SerializeToString(), images)
+    assert np.abs(values[last.output[0]] - wanted).max() < 0.02 * np.ptp(wanted)
+
+
+def test_a_graph_that_is_fixed_to_a_batch_gets_whole_batches() -> None:
+    inputs = np.arange(7)
+
+    def sizes(fixed: Any, count: int = 7) -> list[int]:
+        session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(shape=[fixed, 3])])
+        return [len(batch) for batch in batched(inputs[:count], session, 4)]
+
+    assert sizes("batch") == [4, 3] and sizes(3) == [3, 3] and sizes(3, count=2) == [3]

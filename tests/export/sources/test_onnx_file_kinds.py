@@ -433,33 +433,3 @@ def test_a_file_optimised_for_one_processor_is_refused(load: Load) -> None:
     model.graph.node.append(helper.make_node("Conv", ["seen", "kernel"], ["own"], domain="com.microsoft.nchwc"))
     with pytest.raises(DataError, match="was optimised by ONNX Runtime for the processor that wrote it"):
         load(model)
-
-
-class Noise:
-    """Calibration data of one batch."""
-
-    def __init__(self) -> None:
-        self.left = [{"input": np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)}]
-
-    def get_next(self) -> Any:
-        return self.left.pop() if self.left else None
-
-
-@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
-def test_a_quantized_file_is_refused_in_one_line(
-    form: str, load: Load, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    import_onnxruntime()
-    from onnxruntime import quantization
-
-    onnx.save(build(), tmp_path / "float.onnx")
-    places = str(tmp_path / "float.onnx"), str(tmp_path / "int8.onnx")
-    if form == "dynamic":
-        quantization.quantize_dynamic(*places)
-    else:
-        quantization.quantize_static(*places, Noise(), quant_format=quantization.QuantFormat[form])
-    capfd.readouterr()
-    with pytest.raises(DataError, match=r"theirs\.onnx: is quantized already \(\d+ \w+") as failure:
-        load(onnx.load(places[1]))
-    assert str(failure.value).endswith("with --precision int8 to quantize here")
-    assert capfd.readouterr() == ("", "")

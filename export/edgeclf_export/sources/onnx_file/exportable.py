@@ -15,6 +15,7 @@ from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
 from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_onnx_graph
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
 from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
+from edgeclf_export.sources.onnx_file.quantized import reference_of
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
@@ -59,10 +60,9 @@ def load_onnx_classifier(
     network, note = _read_network(path, pixels, labels, output)
     normalization = replace(_fitting_normalization(network, normalization), channels=channels)
     _check_logits(network, normalization, pixels, labels)
-    graph = ForeignGraph(
-        path, network.model, network.input, len(labels), len(network.session.get_outputs()[0].shape) == 2
-    )
-    notes = [note, _note_on_floats(network)]
+    flat = len(network.session.get_outputs()[0].shape) == 2
+    graph = ForeignGraph(path, network.model, network.input, len(labels), flat, bool(network.quantized))
+    notes = [note, _note_on_floats(network), *network.quantized]
     return Exportable(
         backbone=f"onnx/{path.name}",
         weights=f"file:{path.name} sha256:{hash_file(path)}",
@@ -74,6 +74,7 @@ def load_onnx_classifier(
         make_onnx=lambda form, opset: make_onnx_graph(graph, pixels, normalization, form),
         batch=network.input.batch,
         scores=network.scores,
+        quantized=network.quantized,
         notes=tuple(filter(None, notes)),
     )
 
@@ -83,7 +84,8 @@ class _Network:
     """A parsed ONNX model whose one output is its logits, (N, classes) or with sides of 1 behind.
 
     `session` runs `model`, in float32. `own` runs the file in its other float types, `floats`; None: there are none,
-    or ONNX Runtime lacks operators for them. `activation` runs the file with its last activation.
+    or ONNX Runtime lacks operators for them. `activation` runs the file with its last activation. Of a file that is
+    quantized already, `session` runs it without rounding where that is possible, and `quantized` lists its limits.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class _Network:
     input: NetworkInput
     floats: tuple[str, ...]
     scores: Literal["softmax", "sigmoid"]
+    quantized: tuple[str, ...] = ()
 
 
 def _read_network(
@@ -107,11 +110,12 @@ def _read_network(
     cut = cut_at(model, choice.tensor, elem_type, choice.activation)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
-    session, own = _open_session(single, path), _open_own_session(cut, path) if floats else None
+    reference, limits = reference_of(single)
+    session, own = _open_session(reference, path), _open_own_session(cut, path) if floats else None
     activation = None
     if choice.activation is not None:
         activation = _open_session(in_float32(whole) if floats else whole, path)
-    return _Network(path, single, session, own, activation, entry, floats, choice.scores), choice.note
+    return _Network(path, single, session, own, activation, entry, floats, choice.scores, limits), choice.note
 
 
 def _fitting_normalization(network: _Network, given: Normalization | None) -> Normalization:

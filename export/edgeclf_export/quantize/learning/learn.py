@@ -1,0 +1,101 @@
+"""The loop of learning through Q/DQ: the quantized network is taught by the float one, for some minutes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.quantize.learning.state import LearningState, load_state, save_state
+from edgeclf_runtime.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgeclf_export.quantize.learning.torch_graph import TorchGraph
+
+RATE, BATCH = 1e-4, 32
+_DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
+_REPORTS = 100  # parts of the time that are shown as progress
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from: (N, …) inputs as the graph takes them, and the float network's (N, classes) logits."""
+
+    inputs: NDArray[np.generic]
+    teacher: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Session:
+    """For how long, with which random seed, and the file that keeps what was learned if it is interrupted.
+
+    `key` names the network, the images and the options: a file of other ones is not gone on with.
+    """
+
+    minutes: float
+    seed: int
+    file: Path
+    key: str
+    resume: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+
+def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progress) -> LearningState:
+    """Trains `student` until the time is over; the divergence of its predictions from the teacher's falls.
+
+    Steps of Adam with a rate that falls to 0 in half a cosine. Returns what was done; a KeyboardInterrupt leaves that
+    in the session's file. Raises UsageError where that is to be resumed and is of something else.
+    """
+    import torch
+
+    optimizer = torch.optim.Adam(student.parameters.values(), RATE, betas=_DECAYS, eps=_EPSILON)
+    done = load_state(session.file, session.key) if session.resume else None
+    steps, before = 0, 0.0
+    if done is not None:
+        done.restore(student, optimizer)
+        steps, before = done.steps, done.seconds
+        progress.note(f"{session.file}: learning goes on after {before / 60:.1f} of {session.minutes:g} min")
+    whole, start, shown = 60 * session.minutes, session.clock(), 0
+    progress.step("learning through Q/DQ", _REPORTS, seconds_left=max(whole - before, 0.0))
+    used = before
+    try:
+        while used < whole:
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1 + np.cos(np.pi * used / whole)) / 2
+            _step(student, optimizer, lesson, np.random.default_rng([session.seed, steps]))
+            steps += 1
+            used = before + session.clock() - start
+            part = min(_REPORTS, int(_REPORTS * used / whole))
+            if part > shown:
+                progress.advance(part - shown)
+                shown = part
+    except KeyboardInterrupt:
+        state = LearningState.of(student, optimizer, steps, before + session.clock() - start)
+        save_state(session.file, session.key, state)
+        progress.warn(
+            f"interrupted after {state.seconds / 60:.1f} of {session.minutes:g} min of learning, which are kept in "
+            f"{session.file}: the same command with --resume goes on, without it learning starts anew"
+        )
+        raise
+    session.file.unlink(missing_ok=True)
+    return LearningState.of(student, optimizer, steps, used)
+
+
+def _step(student: TorchGraph, optimizer: torch.optim.Optimizer, lesson: Lesson, random: np.random.Generator) -> None:
+    import torch
+    from torch.nn import functional
+
+    chosen = random.choice(len(lesson.inputs), min(BATCH, len(lesson.inputs)), replace=False)
+    wanted = torch.from_numpy(lesson.teacher[chosen]).log_softmax(1)
+    found = student(torch.from_numpy(lesson.inputs[chosen])).log_softmax(1)
+    loss = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()

@@ -1,0 +1,157 @@
+"""The network whose weights learned to bear rounding: one float graph, which every target quantizes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.graph.editing import constants_of
+from edgeclf_export.quantize.activation_ranges import run_logits
+from edgeclf_export.quantize.bias_correction import bias_shifts, correct_biases, shifted
+from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
+from edgeclf_export.quantize.calibration import choose, digest, load_pixels
+from edgeclf_export.quantize.learning.learn import BATCH, Lesson, Session, learn
+from edgeclf_export.quantize.learning.state import LearningState
+from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
+from edgeclf_export.quantize.sensitivity import divergence
+from edgeclf_export.targets import ort_quantizer
+from edgeclf_export.targets.quantizer import Ranges
+from edgeclf_export.targets.target import ExportGraph
+from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.errors import BackendError
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.progress import Progress
+
+_ALIKE = 0.01  # mean KL divergence in nats; where a sum is rounded otherwise, next to nothing
+_MOST_BYTES = 2**30  # of pixels in memory: 7,100 images of 224 px, all of them at 64 px in most cases
+
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """How long the weights may learn, from which images, and the file that an interruption leaves."""
+
+    minutes: float
+    images: tuple[LabelledImage, ...]
+    seed: int
+    file: Path
+    resume: bool
+
+
+@dataclass(frozen=True)
+class LearnedNetwork:
+    """What quantizers take (`Network`): the learned weights, with the ranges of the float network, their teacher.
+
+    The ranges stay, since the weights learned within them.
+    """
+
+    teacher: CalibratedNetwork
+    export_graph: ExportGraph
+
+    @property
+    def inputs(self) -> NDArray[np.generic]:
+        return self.teacher.inputs
+
+    def ranges(self, method: str) -> Ranges:
+        return self.teacher.ranges(method)
+
+    def with_biases_corrected(self, quantized: bytes) -> bytes:
+        return correct_biases(self.teacher.export_graph.onnx, quantized, self.inputs)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Learning of one export: done at the first target that needs it, for all of them."""
+
+    teacher: CalibratedNetwork
+    options: LearningOptions
+    progress: Progress
+
+    @cached_property
+    def network(self) -> LearnedNetwork:
+        """Learns now. Raises BackendError where the graph can't be learned through."""
+        export_graph = self.teacher.export_graph
+        if (batch := export_graph.exportable.batch) is not None:
+            raise BackendError(f"weights can't learn: the graph is fixed to batches of {batch}")
+        float_graph = export_graph.onnx
+        ranges = self.teacher.ranges("min-max")  # that cuts nothing off, so that every value has a slope
+        quantized = ort_quantizer.quantize(float_graph, ranges)
+        start = shifted(float_graph, bias_shifts(float_graph, quantized, self.teacher.inputs))
+        student = _student(ort_quantizer.quantize(start, ranges), start, self.teacher.inputs)
+        images = self._images()
+        lesson = self._lesson(images)
+        key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
+        session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
+        state = learn(student, lesson, session, self.progress)
+        self.progress.note(
+            f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} min"
+        )
+        learned = self._better_biases(with_weights(start, state), ranges)
+        exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
+        return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
+
+    def _lesson(self, images: tuple[LabelledImage, ...]) -> Lesson:
+        """The images as the graph takes them, and what the float network predicts; announces what is to come."""
+        export_graph, options = self.teacher.export_graph, self.options
+        self.progress.note(
+            f"learning through Q/DQ takes {options.minutes:g} min, on {len(images)} of {len(options.images)} "
+            "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
+        )
+        self.progress.step("running the float network on the images to learn from")
+        contract = export_graph.exportable.contract(export_graph.form)
+        if contract.pixels is None:
+            raise ValueError("an encoder of texts has no images to learn from")
+        inputs = to_input(load_pixels(images, contract.pixels, "the images to learn from"), contract.normalization)
+        return Lesson(inputs, run_logits(export_graph.onnx, inputs))
+
+    def _better_biases(self, learned: bytes, ranges: Ranges) -> bytes:
+        """The learned graph with its biases corrected again, where that brings it closer to the teacher when quantized.
+
+        Biases learn with the weights, and may balance more than the means of channels: then correction takes that away.
+        """
+        teacher, inputs = self.teacher.export_graph.onnx, self.teacher.inputs
+        corrected = shifted(learned, bias_shifts(teacher, ort_quantizer.quantize(learned, ranges), inputs))
+        wanted = run_logits(teacher, inputs)
+
+        def distance(graph: bytes) -> float:
+            return divergence(wanted, run_logits(ort_quantizer.quantize(graph, ranges), inputs))
+
+        return min(learned, corrected, key=distance)
+
+    def _images(self) -> tuple[LabelledImage, ...]:
+        """All of them, or as many as fit into memory, class by class in turn."""
+        one = self.teacher.calibration.pixels[0].nbytes
+        return choose(self.options.images, max(BATCH, _MOST_BYTES // one), self.options.seed)
+
+
+def _student(quantized: bytes, float_graph: bytes, inputs: NDArray[np.generic]) -> TorchGraph:
+    """The Q/DQ graph as a torch module. Raises BackendError where torch computes something else, or can't."""
+    import torch
+
+    few = inputs[:BATCH]
+    try:
+        student = TorchGraph(quantized, float_graph)
+        with torch.no_grad():
+            found = student(torch.from_numpy(few)).numpy()
+    except (NoTorchForm, NotImplementedError) as error:
+        raise BackendError(f"weights can't learn: {error} has no form in torch here") from error
+    wanted = run_logits(quantized, few)
+    if (distance := divergence(wanted, found)) > _ALIKE:
+        raise BackendError(f"weights can't learn: torch computes other logits than the engine ({distance:.2g} nats)")
+    return student
+
+
+def with_weights(float_graph: bytes, state: LearningState) -> bytes:
+    """The float graph with the weights that were learned, under the same names."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load_from_string(float_graph)
+    constants = constants_of(model.graph)
+    for name, value in state.weights.items():
+        constants[name].CopyFrom(numpy_helper.from_array(value, name))
+    return bytes(model.SerializeToString())

@@ -1,0 +1,217 @@
+"""Learning through Q/DQ: torch computes what ONNX Runtime does, and what is learned is kept only if it passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from patches import PATCH_PIXELS
+
+from edgeclf_export.exportable import Exportable
+from edgeclf_export.quantize import ladder
+from edgeclf_export.quantize.activation_ranges import observe, run_logits
+from edgeclf_export.quantize.learning import learned_network
+from edgeclf_export.quantize.learning.learn import Lesson, Session, learn
+from edgeclf_export.quantize.learning.operators import operators
+from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
+from edgeclf_export.targets import ort_quantizer
+from edgeclf_runtime.backends.ort import import_onnxruntime
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.progress import SILENT
+
+Quantize = Callable[..., list[Any]]
+X = np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32)
+CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {  # operator -> attributes, and constants after X
+    "Clip": ({}, (np.float32(-0.3), np.float32(0.4))),
+    "HardSigmoid": ({"alpha": 1 / 6, "beta": 0.5}, ()),
+    "HardSwish": ({}, ()),
+    "Softmax": ({"axis": 1}, ()),
+    "LayerNormalization": ({"axis": -1}, (np.full(6, 1.5, np.float32), np.full(6, 0.1, np.float32))),
+    "BatchNormalization": ({}, tuple(np.arange(1, 5, dtype=np.float32) / 4 for _ in range(4))),
+    "Conv": ({"pads": [1, 0, 0, 1], "strides": [2, 1], "group": 2}, (X[:2, :2, :3, :3].repeat(2, 0), X[0, :, 0, 0])),
+    "AveragePool": ({"kernel_shape": [2, 2], "strides": [2, 2]}, ()),
+    "MaxPool": ({"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, ()),
+    "GlobalAveragePool": ({}, ()),
+    "ReduceMean": ({"keepdims": 0}, (np.array([2, -1]),)),
+    "Transpose": ({"perm": [0, 2, 3, 1]}, ()),
+    "Reshape": ({}, (np.array([0, -1, 3]),)),
+    "Flatten": ({"axis": 2}, ()),
+    "Unsqueeze": ({}, (np.array([0, 5]),)),
+    "Slice": ({}, (np.array([1, -3]), np.array([2**62, -1]), np.array([1, 3]), np.array([2, 1]))),
+    "Gather": ({"axis": 1}, (np.array([[3, -1], [0, 1]]),)),
+    "Pad": ({}, (np.array([0, 0, 1, 0, 0, 0, 0, 2]), np.float32(0.5))),
+    "Expand": ({}, (np.array([3, 1, 1, 1, 1]),)),
+    "Gelu": ({"approximate": "tanh"}, ()),
+}
+
+
+@pytest.mark.parametrize("operator", CASES)
+def test_an_operator_computes_what_onnx_runtime_does(operator: str) -> None:
+    attributes, constants = CASES[operator]
+    names = [f"c{place}" for place in range(len(constants))]
+    node = helper.make_node(operator, ["x", *names], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, X.shape)],
+        [helper.make_empty_tensor_value_info("y")],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, constants, strict=True)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    (wanted,) = import_onnxruntime().InferenceSession(model.SerializeToString()).run(None, {"x": X})
+    read = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    found = operators()[operator]([torch.from_numpy(X), *(torch.as_tensor(each) for each in constants)], read)
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def float_graph(trained: Exportable) -> bytes:
+    return trained.make_onnx("uint8-nhwc", 18)
+
+
+@pytest.fixture(scope="module")
+def images(patches: dict[str, tuple[LabelledImage, ...]]) -> NDArray[np.uint8]:
+    return np.stack([PATCH_PIXELS.load(image.path)[0] for image in patches["train"][::4]])
+
+
+@pytest.fixture(scope="module")
+def quantized(float_graph: bytes, images: NDArray[np.uint8]) -> bytes:
+    return ort_quantizer.quantize(float_graph, observe(float_graph, images).ranges("min-max"))
+
+
+def a_clock(*seconds: float | type[BaseException]) -> Callable[[], float]:
+    """Tells these times, one after the other, or is interrupted."""
+    times: Iterator[Any] = iter(seconds)
+
+    def clock() -> float:
+        now = next(times)
+        if isinstance(now, type):
+            raise now
+        return float(now)
+
+    return clock
+
+
+def test_the_torch_module_rounds_as_onnx_runtime_does_and_all_its_weights_learn(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8]
+) -> None:
+    student = TorchGraph(quantized, float_graph)
+    logits = student(torch.from_numpy(images))
+    wanted = run_logits(quantized, images)
+    assert np.abs(logits.detach().numpy() - wanted).max() < 0.02 * np.ptp(wanted)
+    logits.sum().backward()  # type: ignore[no-untyped-call]
+    assert len(student.parameters) == 12  # five convolutions and a product, with biases
+    assert all(each.grad is not None and each.grad.abs().max() > 0 for each in student.parameters.values())
+
+
+def test_an_operator_without_a_torch_form_is_named(float_graph: bytes, quantized: bytes) -> None:
+    model = onnx.load_from_string(quantized)
+    model.graph.node.append(helper.make_node("Celu", [model.graph.output[0].name], ["more"]))
+    with pytest.raises(NoTorchForm, match="Celu"):
+        TorchGraph(model.SerializeToString(), float_graph)
+
+
+def test_a_torch_module_that_computes_other_logits_does_not_learn(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8]
+) -> None:
+    student = learned_network._student(quantized, float_graph, images)
+    assert len(student.parameters) == 12
+    other = onnx.load_from_string(float_graph)
+    for constant in other.graph.initializer:
+        if constant.data_type == onnx.TensorProto.FLOAT:
+            constant.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(constant), constant.name))
+    with pytest.raises(BackendError, match="torch computes other logits than the engine"):
+        learned_network._student(quantized, other.SerializeToString(), images)
+
+
+def test_learning_brings_rounded_predictions_closer_to_the_teachers(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    student, lesson = TorchGraph(quantized, float_graph), Lesson(images, run_logits(float_graph, images))
+    batch = torch.from_numpy(images)
+    noise = np.random.default_rng(0)
+    student.load({name: value + 0.05 * noise.normal(size=value.shape) for name, value in student.weights().items()})
+    before = np.abs(student(batch).detach().numpy() - lesson.teacher).mean()
+    clock = a_clock(*range(60))
+    state = learn(student, lesson, Session(0.9, 0, tmp_path / "kept.npz", "key", clock=clock), SILENT)
+    assert np.abs(student(batch).detach().numpy() - lesson.teacher).mean() < 0.8 * before
+    assert state.steps == 54 and not (tmp_path / "kept.npz").exists()
+
+
+def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    lesson, file = Lesson(images, run_logits(float_graph, images)), tmp_path / "kept.npz"
+
+    def run(clock: Callable[[], float], *, resume: bool = False, key: str = "key") -> Any:
+        student = TorchGraph(quantized, float_graph)
+        return learn(student, lesson, Session(0.1, 0, file, key, resume, clock), SILENT)
+
+    whole = run(a_clock(0, 1, 2, 3, 4, 5, 6))
+    with pytest.raises(KeyboardInterrupt):
+        run(a_clock(0, 1, 2, KeyboardInterrupt, 3))
+    assert file.exists()
+    with pytest.raises(UsageError, match="was learned by another network"):
+        run(a_clock(0), resume=True, key="other")
+    resumed = run(a_clock(10, 11, 12, 13), resume=True)
+    assert resumed.steps == whole.steps == 6 and not file.exists()
+    for name, value in whole.weights.items():
+        np.testing.assert_allclose(resumed.weights[name], value, atol=1e-6)
+    file.write_bytes(b"damaged")
+    with pytest.raises(DataError, match="is damaged"):
+        run(a_clock(0), resume=True)
+
+
+@pytest.fixture
+def only_learning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A ladder without its other steps; the list counts how often weights learned."""
+    counted: list[int] = []
+    original = learned_network.learn
+
+    def counting(*arguments: Any) -> Any:
+        counted.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(learned_network, "learn", counting)
+    monkeypatch.setattr(ladder, "_recipes", lambda *_: iter(()))
+    return counted
+
+
+def test_what_is_learned_once_is_quantized_for_every_target(
+    only_learning: list[int], trained: Exportable, tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf")
+    from edgeclf_export.exporter import export
+    from edgeclf_export.options import ExportOptions
+    from edgeclf_export.quantize.calibration_data import Int8Options
+    from edgeclf_runtime.bundle.quantization_report import AccuracyGate
+
+    int8 = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02)
+    made = export(trained, ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8))
+    for bundle in made:
+        manifest = Bundle.open(bundle.path).manifest
+        assert manifest.ladder is not None and manifest.ladder.chosen == "int8 min-max + learned"
+        assert manifest.calibration is not None and "learned through Q/DQ for 0.02 min" in manifest.calibration.method
+    assert len(made) == 2 and only_learning == [1]
+
+
+def test_what_is_learned_is_not_kept_where_too_few_images_leave_it_open(
+    only_learning: list[int], quantize: Quantize
+) -> None:
+    with pytest.raises(GateError, match=r"none of 1 steps of the ladder passes the accuracy gate of 0\.5 points"):
+        quantize("onnx", points=0.5, learn_minutes=0.01)
+
+
+def test_without_need_nothing_is_learned(quantize: Quantize, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned_network, "learn", lambda *_: pytest.fail("learned"))
+    (made,) = quantize("onnx", learn_minutes=10)
+    assert made.ladder.chosen == "int8 min-max + bias"

@@ -1,0 +1,144 @@
+"""ONNX files that are quantized already: taken as they are, compared with themselves in float, their limits said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
+from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
+from edgeclf_export.sources.onnx_file.quantized import without_rounding
+from edgeclf_export.sources.onnx_file.reading import is_quantized_file
+from edgeclf_runtime.backends.ort import import_onnxruntime
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Normalization
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.pixels import Pixels
+
+FRUIT = ("apple", "pear", "plum")
+SIDE = 16
+
+
+def classifier() -> Any:
+    """A convolution with a bias, ReLU6 (which a quantizer folds into a range), pooling and a product."""
+    random = np.random.default_rng(0)
+    weights = {
+        "kernel": random.normal(size=(8, 3, 3, 3)).astype(np.float32),
+        "kernel_bias": random.normal(size=8).astype(np.float32),
+        "low": np.float32(0),
+        "high": np.float32(6),
+        "head": (4 * random.normal(size=(8, 3))).astype(np.float32),
+        "bias": random.normal(size=3).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "kernel", "kernel_bias"], ["seen"], name="conv"),
+        helper.make_node("Clip", ["seen", "low", "high"], ["kept"], name="clip"),
+        helper.make_node("GlobalAveragePool", ["kept"], ["pooled"], name="pool"),
+        helper.make_node("Flatten", ["pooled"], ["features"], name="flatten"),
+        helper.make_node("Gemm", ["features", "head", "bias"], ["logits"], name="gemm"),
+    ]
+    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    arrays = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "classifier", [entry], [output], arrays)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+class Images:
+    def __init__(self, batches: list[NDArray[np.float32]]) -> None:
+        self.left: Iterator[NDArray[np.float32]] = iter(batches)
+
+    def get_next(self) -> Any:
+        batch = next(self.left, None)
+        return None if batch is None else {"input": batch}
+
+
+INPUTS = np.random.default_rng(1).uniform(-1, 1, (8, 3, SIDE, SIDE)).astype(np.float32)
+
+
+@pytest.fixture(params=["QDQ", "QOperator"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return quantized(tmp_path, request.param)
+
+
+def quantized(folder: Path, form: str) -> Path:
+    import_onnxruntime()
+    from onnxruntime import quantization
+
+    onnx.save(classifier(), folder / "float.onnx")
+    place = folder / "mine.onnx"
+    if form == "dynamic":
+        quantization.quantize_dynamic(str(folder / "float.onnx"), str(place))
+    else:
+        quant_format = quantization.QuantFormat[form]
+        quantization.quantize_static(
+            str(folder / "float.onnx"), str(place), Images([INPUTS]), quant_format=quant_format, per_channel=True
+        )
+    return place
+
+
+def load(path: Path) -> Any:
+    pixels = Pixels("exact", (SIDE, SIDE), (SIDE, SIDE), "bilinear")
+    return load_onnx_classifier(
+        path, labels=FRUIT, pixels=pixels, normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    )
+
+
+def run(model: Any) -> Any:
+    return import_onnxruntime().InferenceSession(model.SerializeToString()).run(None, {"input": INPUTS})[0]
+
+
+def test_it_becomes_an_int8_bundle_as_it_is(file: Path, tmp_path: Path) -> None:
+    (made,) = export(load(file), ExportOptions(("onnx",), "int8", output=tmp_path / "out"))
+    bundle = Bundle.open(made.path)
+    manifest = bundle.manifest
+    assert made.proof.verdict != "fail" and made.proof.comparison.max_relative > 1e-6
+    assert (manifest.weights_precision, manifest.compute_precision) == ("int8", "int8")
+    assert manifest.shares == {"int8": 1.0} and manifest.ladder is None and manifest.calibration is None
+    assert "taken as it is" in manifest.checks[0] and "compared with itself in float" in manifest.checks[0]
+    assert "a CPU without VNNI" in manifest.checks[1]
+    theirs = {node.op_type for node in onnx.load(file).graph.node}
+    assert theirs <= {node.op_type for node in onnx.load_from_string(bundle.read("model.onnx")).graph.node}
+
+
+def test_without_rounding_it_is_the_network_that_it_was_made_from_ranges_and_relu_included(file: Path) -> None:
+    wanted, rounded, found = run(classifier()), run(onnx.load(file)), run(without_rounding(onnx.load(file)))
+    span = np.ptp(wanted)
+    assert np.abs(found - rounded).max() < 0.05 * span
+    assert np.abs(found - wanted).max() < 0.05 * span
+
+
+def test_other_precisions_targets_and_options_are_refused(file: Path, tmp_path: Path) -> None:
+    exportable = load(file)
+    for options in (
+        ExportOptions(("onnx",), "fp32", output=tmp_path / "out"),
+        ExportOptions(("openvino",), "int8", output=tmp_path / "out"),
+    ):
+        with pytest.raises(UsageError, match="quantized already: give --precision int8 and --target onnx"):
+            export(exportable, options)
+    with pytest.raises(UsageError, match="nothing is calibrated, gated or learned"):
+        export(exportable, ExportOptions(("onnx",), "int8", output=tmp_path / "out", int8=Int8Options(fallback=True)))
+
+
+def test_ranges_that_are_measured_for_each_image_are_refused(tmp_path: Path) -> None:
+    place = quantized(tmp_path, "dynamic")
+    with pytest.raises(DataError, match=r"mine\.onnx: is quantized already \(\d+ \w+.*measured for each image"):
+        load(place)
+    assert not is_quantized_file(place) and not is_quantized_file(tmp_path / "float.onnx")
+
+
+def test_operators_without_a_form_in_float_leave_the_file_as_its_own_reference(tmp_path: Path) -> None:
+    model = onnx.load(quantized(tmp_path, "QOperator"))
+    for node in model.graph.node:
+        if node.op_type == "QLinearGlobalAveragePool":
+            node.op_type, node.name = "QLinearSoftmax", "other"
+    assert without_rounding(model) is None
