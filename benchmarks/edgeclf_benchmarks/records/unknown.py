@@ -59,7 +59,7 @@ def figures_of(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_maps(bundle: str, data: Path, folder: Path) -> dict[str, Any]:
-    """Seconds for a map of 200 masks with its curves, and the areas under them beside a centre prior's."""
+    """Seconds of CPU for a map of 200 masks with its curves, and the areas under them beside a centre prior's."""
     images = [str(path) for path in sorted((data / "test").glob("*/*"))]
     chosen = images[:: len(images) // _EXPLAINED][:_EXPLAINED]
     start = _cpu_s()
@@ -71,7 +71,6 @@ def measure_maps(bundle: str, data: Path, folder: Path) -> dict[str, Any]:
         "images": len(why),
         "masks": 200,
         "cpu_seconds_an_image": round((_cpu_s() - middle - (middle - start)) / (len(why) - 1), 3),
-        "seconds_an_image": round(statistics.median(each["seconds"] for each in found), 3),
         **{
             f"{kind}_auc{suffix}": round(statistics.mean(each[curves][f"{kind}_auc"] for each in why), 4)
             for kind in ("deletion", "insertion")
