@@ -26,18 +26,14 @@ class Environment:
     def make(
         cls, folder: Path, python: Path, wheel: Path, checkout: Path, extra: str = "onnx", pins: Sequence[str] = ()
     ) -> Environment:
-        """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with pip's output.
+        """Installs `wheel[extra]` into a new environment of `python`. Raises RuntimeError with the installer's output.
 
-        The pip of this process installs; one of its own would take as long as all of the packages. Bytecode is left to
-        the first import: of all that is installed, the tests need the smaller part.
+        Bytecode is left to the first import: of all that is installed, the tests need the smaller part.
         """
         made = cls(folder)
         subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(folder / "bin" / "python")]
-        packages = [f"{wheel}[{extra}]", *pins, *TEST_NEEDS]
-        done = subprocess.run(
-            [*pip, "install", "--no-compile", "--quiet", *packages], capture_output=True, text=True, env=_clean()
-        )
+        command = [*_installer(folder / "bin" / "python"), f"{wheel}[{extra}]", *pins, *TEST_NEEDS]
+        done = subprocess.run(command, capture_output=True, text=True, env=_clean())
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         made._take_photographs()
@@ -61,6 +57,17 @@ class Environment:
                 )
             shutil.copytree(Path(found.origin).parent / images, packages / package / images)
             (packages / package / "__init__.py").write_text(_NO_PACKAGE)
+
+
+def _installer(python: Path) -> list[str]:
+    """The command that installs for `python`: uv where it is installed, with a tenth of pip's work, else pip.
+
+    It is that of this process: a pip of its own in each environment would take as long as all of the packages.
+    """
+    if importlib.util.find_spec("uv") is not None:
+        return [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    return [*pip, "install", "--no-compile", "--quiet"]
 
 
 def _clean() -> dict[str, str]:

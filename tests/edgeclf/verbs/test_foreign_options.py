@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeclf import cli
+from edgeclf.verbs.shared.export_sources import Preprocessing
 from edgeclf.verbs.shared.normalization import foreign_normalization
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.session import open_session
@@ -109,6 +110,10 @@ def test_only_what_a_file_does_not_state_has_to_be_given(
 ) -> None:
     assert cli.run(["export", "means.onnx", *options]) == 2
     assert missing in capsys.readouterr().err
+
+
+def test_what_is_not_typed_stays_as_the_backbone_has_it() -> None:
+    assert Preprocessing(None, None, None, None, None).settings() == {}
 
 
 def test_the_advice_is_the_same_normalisation() -> None:
