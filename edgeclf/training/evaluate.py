@@ -215,7 +215,9 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
         advice = f"name labelled images: edgeclf eval {run.path} DATA"
         if wanted is not None:
             advice = "export it, and choose the operating point of its bundle: edgeclf eval BUNDLE DATA"
-        raise UsageError(f"{run.path} was trained without labels, its own images have only its teacher's; {advice}")
+        raise UsageError(
+            f"{run.path} was trained without labels: those of its own images are its teacher's predictions; {advice}"
+        )
     strangers = options.unknown_images(progress)
     point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, progress=progress)
     held_out = HeldOut(run.data(), "own")

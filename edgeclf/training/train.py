@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeclf.data.split import split_faults
 from edgeclf.data.stats import data_normalization, measure
+from edgeclf.data.usable import Unreadable
 from edgeclf.training.adaptation.leakage import keep_adapted
 from edgeclf.training.cautions import warn_of_risks
 from edgeclf.training.config import TrainConfig, phases_of
@@ -82,7 +83,8 @@ def _train(
         seed=config.seed,
         value_range=config.value_range,
     )
-    usable, left_out = data, ()
+    usable: DataSplit = data
+    left_out: tuple[Unreadable, ...] = ()
     if not lessons.checked:
         usable, left_out = leave_out_unusable(
             data, config.value_range, strict=strict, processes=processes, progress=progress

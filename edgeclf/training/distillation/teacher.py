@@ -18,7 +18,7 @@ from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.backends.torch_module import with_normalization
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import to_input
-from edgeclf_runtime.bundle.teacher_info import TeacherInfo
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo, TeacherKind
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
@@ -111,7 +111,7 @@ def open_teacher(path: Path, device: torch.device) -> Iterator[Teacher]:
         )
     if manifest.scores == "margin":
         raise UsageError(f"{path}: {manifest.target} gives margins, no probabilities to learn from; give a network")
-    kind = "bundle" if manifest.prompts is None else "zero-shot bundle"
+    kind: TeacherKind = "bundle" if manifest.prompts is None else "zero-shot bundle"
     with open_session(bundle) as session:
         yield Teacher(
             path=path,

@@ -40,7 +40,8 @@ class TeacherInfo:
         )
 
     def __str__(self) -> str:
-        labels = ""
-        if self.unlabelled:
-            labels = f"; {'no labels' if self.without_labels else 'without labels'}: {self.unlabelled} training images"
-        return f"{self.kind} {self.name} ({self.sha256[:12]}), {self.accuracy}{labels}"
+        named = f"{self.kind} {self.name} ({self.sha256[:12]})"
+        if self.without_labels:
+            return f"{named}; none of the {self.unlabelled} training images had a label"
+        labels = f"; {self.unlabelled} training images had no label" if self.unlabelled else ""
+        return f"{named}, {self.accuracy}{labels}"
