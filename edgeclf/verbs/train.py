@@ -105,7 +105,7 @@ def train(
       edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
       edgeclf train photos/ -m mobilenetv3_large_100 --strategy linear-probe,two-phase,hog-svm --fraction 0.1,0.3,1
       edgeclf train photos/ -m mobilenetv3_small_100 --teacher runs/resnet50-two-phase --compare
-      edgeclf train -m mobilenetv3_small_100 --teacher bundles/ViT-B-32-openvino-fp32 --unlabelled scans/
+      edgeclf train -m mobilenetv3_small_100 --teacher bundles/ViT-B-32-zeroshot-onnx-fp32 --unlabelled scans/
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
       edgeclf train --finish runs/mobilenetv3_large_100-two-phase
       torchrun --nproc-per-node 4 -m edgeclf train photos/ -m resnet50
@@ -118,7 +118,10 @@ def train(
 
     need("train", *NEEDED)
     if sum((data is not None or unlabelled is not None, resume is not None, finish is not None)) != 1:
-        raise UsageError("give DATA to start a training, --resume RUN to continue one, or --finish RUN to end it")
+        raise UsageError(
+            "give DATA (or --unlabelled and a --teacher) to start a training, --resume RUN to continue one, or --finish "
+            "RUN to end it"
+        )
     shared = TrainConfig(
         model=model or "",
         weights=weights,

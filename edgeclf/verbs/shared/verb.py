@@ -8,9 +8,6 @@ from typing import Any
 from typer.core import TyperCommand
 
 from edgeclf.verbs.shared.renamed import with_new_names
-from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
-
-_HEADINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"train": TRAIN_HEADINGS}
 
 
 class Verb(TyperCommand):
@@ -30,7 +27,16 @@ class Verb(TyperCommand):
         parameters = {str(each.name): each for each in self.get_params(ctx)}
         arguments = [name for name, each in parameters.items() if each.param_type_name == "argument"]
         yield "Arguments", [parameters.pop(name) for name in arguments]
-        headings = _HEADINGS.get(str(self.name), {})
+        headings = _headings(str(self.name))
         for heading, names in headings.items():
             yield heading, [parameters.pop(name) for name in names]
         yield "Other" if headings else "Options", list(parameters.values())
+
+
+def _headings(verb: str) -> Mapping[str, tuple[str, ...]]:
+    """Heading -> parameters, for a verb with many options; its file is read only where its help is."""
+    if verb != "train":
+        return {}
+    from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
+
+    return TRAIN_HEADINGS
