@@ -163,7 +163,8 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
         kind="bundle",
         date=made.created_utc[:16].replace("T", " "),
         model=_taught(
-            f"{made.backbone.removeprefix('timm/')}, {manifest.target} {precision}", made.teacher and made.teacher.name
+            f"{made.backbone.removeprefix('timm/')}, {manifest.target} {precision}",
+            made.teacher.name if made.teacher else None,
         ),
         data=" ".join(filter(None, (f"run {made.run}" if made.run else "", (made.data_sha256 or "")[:12]))),
         top1=top1,

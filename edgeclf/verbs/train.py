@@ -119,8 +119,8 @@ def train(
     need("train", *NEEDED)
     if sum((data is not None or unlabelled is not None, resume is not None, finish is not None)) != 1:
         raise UsageError(
-            "give DATA (or --unlabelled and a --teacher) to start a training, --resume RUN to continue one, or --finish "
-            "RUN to end it"
+            "give DATA (or --unlabelled and a --teacher) to start a training, --resume RUN to continue one, or "
+            "--finish RUN to end it"
         )
     shared = TrainConfig(
         model=model or "",

@@ -62,8 +62,8 @@ def _round(side: int, seed: int, folder: Path) -> dict[str, Any]:
         trained = edgeclf("train", _SPLIT, *options, folder=folder)
         found[name] = _gain(trained) | {"command": " ".join(("edgeclf train", _SPLIT, *options))}
     name = f"without-labels-{seed}"
-    options = (*shared, *STRATEGIES["two-phase"], "--unlabelled", _SPLIT, "--name", name)
-    trained = edgeclf("train", *options, folder=folder)
+    alone = (*shared, *STRATEGIES["two-phase"], "--unlabelled", _SPLIT, "--name", name)
+    trained = edgeclf("train", *alone, folder=folder)
     report = edgeclf("eval", f"runs/{name}", _SPLIT, folder=folder)["report"]["evaluation"]
     interval = report["top1_interval"]
     found["without labels"] = {
@@ -71,7 +71,7 @@ def _round(side: int, seed: int, folder: Path) -> dict[str, Any]:
         "interval": [round(interval["low"], 4), round(interval["high"], 4)],
         "images": report["images"],
         "agreement_with_teacher": round(trained["outcome"]["scores"]["val_top1"], 4),
-        "command": " ".join(("edgeclf train", *options)),
+        "command": " ".join(("edgeclf train", *alone)),
     }
     return found
 

@@ -255,7 +255,7 @@ def test_a_signal_that_comes_up_in_a_finalizer_is_not_lost() -> None:
 def test_every_option_of_train_stands_under_one_heading() -> None:
     from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
 
-    whole: Any = typer.main.get_command(cli.app)
+    whole: Any = typer.main.get_command(cli.build_app("train"))
     command = whole.commands["train"]
     headed = [name for names in TRAIN_HEADINGS.values() for name in names]
     options = {each.name for each in command.params if each.param_type_name == "option"}
