@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgeclf.console import begin_documents, say, write_json_error
-from edgeclf.verbs.shared.renamed import Verb
+from edgeclf.verbs.shared.verb import Verb
 from edgeclf_runtime.errors import DataError, EdgeclfError, UsageError
 from edgeclf_runtime.machine.facts import package_version
 

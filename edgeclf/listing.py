@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from edgeclf.evaluation.report import REPORT
 from edgeclf.evaluation.test_set_usage import find_test_result
-from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT
+from edgeclf.training.run.run import CHECKPOINT, CONFIG, HISTORY, MODEL, SPLIT, TEACHER
 from edgeclf.wording import count
 from edgeclf_benchmarks.page.document import document
 from edgeclf_benchmarks.page.escaping import text
@@ -25,6 +25,7 @@ from edgeclf_runtime.images.decode import is_passed_over
 
 _DEEPEST = 4  # folders below the one that was named
 Evaluated = Mapping[str, tuple[float, str]]
+AGREEMENT = "agreement with its teacher"  # of a run without labels
 HEADINGS = ("", "kind", "date", "model", "data", "accuracy", "state")
 
 
@@ -120,14 +121,18 @@ def _run(path: Path, evaluated: Evaluated) -> Listed:
         state = f"ended early, by --finish after {count(epochs, 'epoch')}"
     if not outcome and not (path / CHECKPOINT).exists():
         state = "damaged: neither a result nor a checkpoint"
-    own = (outcome.get("scores") or {}).get("val_top1"), "validation, selected on it"
+    teacher = _read(path / TEACHER).get("info") or {}
+    own = (
+        (outcome.get("scores") or {}).get("val_top1"),
+        AGREEMENT if teacher.get("without_labels") else "validation, selected on it",
+    )
     top1, measured_on = evaluated.get(path.resolve().name, own)
     name = Path(str(split.get("root", ""))).name
     return Listed(
         path=str(path),
         kind="run",
         date=_date(path / (MODEL if outcome else CONFIG)),
-        model=str(config.get("model", "")),
+        model=_taught(str(config.get("model", "")), teacher.get("name")),
         data=" ".join(filter(None, (name, str(outcome.get("data_sha256", ""))[:12]))),
         top1=top1,
         measured_on=measured_on,
@@ -157,12 +162,19 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
         path=str(path),
         kind="bundle",
         date=made.created_utc[:16].replace("T", " "),
-        model=f"{made.backbone.removeprefix('timm/')}, {manifest.target} {precision}",
+        model=_taught(
+            f"{made.backbone.removeprefix('timm/')}, {manifest.target} {precision}",
+            made.teacher.name if made.teacher else None,
+        ),
         data=" ".join(filter(None, (f"run {made.run}" if made.run else "", (made.data_sha256 or "")[:12]))),
         top1=top1,
         measured_on=measured_on,
         state=proof + ("; to be built on the device" if manifest.state == "portable" else ""),
     )
+
+
+def _taught(model: str, teacher: str | None) -> str:
+    return f"{model}, taught by {teacher}" if teacher else model
 
 
 def _date(path: Path) -> str:

@@ -62,27 +62,23 @@ def _prose(command: Any) -> Iterator[str]:
 
 
 def _parameters(command: Any, context: Any, level: int) -> Iterator[str]:
-    rows: dict[str, list[str]] = {"Arguments": [], "Options": []}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None:  # else it is hidden
-            found = _EXTRA.search(record[1])
-            text, extra = _EXTRA.sub("", record[1]), found[1] if found else ""
-            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            names = re.sub(r"(?<=\S) <list\[\w+\]>$", "", record[0]).replace("|", "&#124;").replace("<", "&lt;")
-            default = re.sub(r"^default: (?:\((.*?)\)(?=;|$)|(.*))", r"\1\2", extra, flags=re.DOTALL)
-            cells = f"<code>{names}</code>", _cell(text), _cell(default)
-            rows[kind].append(f"| {' | '.join(cells)} |")
-    for kind, lines in rows.items():
-        if lines:
-            column = "default, limits" if kind == "Options" else ""
-            yield from (
-                f"{'#' * level} {kind}",
-                "",
-                f"| {kind[:-1].lower()} | meaning | {column} |",
-                "| --- | --- | --- |",
-            )
-            yield from (*lines, "")
+    """A table under each heading that the help has."""
+    sections = command.sections(context) if hasattr(command, "sections") else [("Options", command.get_params(context))]
+    for heading, parameters in sections:
+        records = [record for each in parameters if (record := each.get_help_record(context)) is not None]
+        if records:
+            kind, column = ("argument", "") if heading == "Arguments" else ("option", "default, limits")
+            yield from (f"{'#' * level} {heading}", "", f"| {kind} | meaning | {column} |", "| --- | --- | --- |")
+            yield from (*map(_row, records), "")
+
+
+def _row(record: tuple[str, str]) -> str:
+    """What click says of a parameter, as a row of a table."""
+    found = _EXTRA.search(record[1])
+    text, extra = _EXTRA.sub("", record[1]), found[1] if found else ""
+    names = re.sub(r"(?<=\S) <list\[\w+\]>$", "", record[0]).replace("|", "&#124;").replace("<", "&lt;")
+    default = re.sub(r"^default: (?:\((.*?)\)(?=;|$)|(.*))", r"\1\2", extra, flags=re.DOTALL)
+    return f"| <code>{names}</code> | {_cell(text)} | {_cell(default)} |"
 
 
 def _summary(command: Any) -> str:

@@ -54,6 +54,7 @@ def _facts(found: Inspection, evidence: Evidence) -> Iterator[str]:
         ("size", size(found.bytes)),
         ("made", f"{origin.created_utc} with " + ", ".join(f"{name} {each}" for name, each in origin.versions.items())),
         ("training run", origin.run or "none known"),
+        ("teacher", "none known" if origin.teacher is None else str(origin.teacher)),
         ("training time", NOT_MEASURED if seconds is None else f"{seconds:.0f} s"),
         ("training images", NOT_MEASURED if images is None else str(images)),
         ("training data, SHA-256 of its split", origin.data_sha256 or "not known"),

@@ -19,4 +19,5 @@ BatchNorm = Literal["auto", "freeze", "learn"]
 Logger = Literal["none", "tensorboard"]
 ImageCache = Literal["auto", "off", "on"]
 TrainingDevice = Literal["auto", "cpu", "cuda"]
-CurveSplit = Literal["val", "test"]  # that the points of a learning curve are evaluated on
+TeacherViews = Literal["auto", "stored", "consistent"]  # what a teacher sees: each image once, or every view of it
+CurveSplit = Literal["val", "test"]  # that the points of a learning curve, and --compare, are evaluated on

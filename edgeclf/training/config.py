@@ -20,6 +20,7 @@ from edgeclf.training.choices import (
     Schedule,
     Statistics,
     Strategy,
+    TeacherViews,
     TrainingDevice,
 )
 from edgeclf.training.inputs.augment import RECIPES, Switches
@@ -27,6 +28,7 @@ from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
 _FIRST_EPOCHS = 10
+_HEAD_TEMPERATURE, _NETWORK_TEMPERATURE = 1.0, 3.0  # docs/distillation.md has the figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,17 @@ class TrainConfig:
         where they fit into a quarter of the free memory, "on" as many as fit into half of it.
     ema
         Decay of an exponential moving average of the weights, which is then evaluated and kept; 0: none.
+    teacher
+        A run or a bundle with the same classes, whose logits are learnt from (Hinton et al., 2015, arXiv:1503.02531).
+    teacher_temperature
+        What both networks' logits are divided by; None: 1 for a head on frozen features, else 3.
+    teacher_share
+        Weight of the teacher's part of the loss; the labels have the rest.
+    teacher_views
+        "stored": the teacher's logits of each image as it is, computed once; "consistent": of every augmented and mixed
+        view, each time; "auto": consistent where images are mixed or cropped strongly, so that stored logits are wrong.
+    unlabelled
+        A folder of images that are trained on by the teacher's word alone.
     value_range
         Stored values of images of more than 8 bits that become black and white; None: all bits of the file.
     """
@@ -107,6 +120,11 @@ class TrainConfig:
     seed: int = 0
     value_range: tuple[float, float] | None = None
     logger: Logger = "none"
+    teacher: str | None = None
+    teacher_temperature: float | None = None
+    teacher_share: float = 0.9
+    teacher_views: TeacherViews = "auto"
+    unlabelled: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in choices_of(TrainConfig).items():
@@ -135,6 +153,23 @@ class TrainConfig:
             raise UsageError("layer decay is a factor in 0..1 for the strategy discriminative")
         if self.strategy == "linear-probe" and self.ema:
             raise UsageError("a linear probe trains too briefly for --ema; leave it out")
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        if not 0 < self.teacher_share <= 1:
+            raise UsageError(f"teacher share must lie above 0 and not above 1, found {self.teacher_share:g}")
+        if self.teacher_temperature is not None and not 0 < self.teacher_temperature < math.inf:
+            raise UsageError(f"teacher temperature must lie above 0, found {self.teacher_temperature:g}")
+        if self.unlabelled is None:
+            return
+        if self.teacher is None:
+            raise UsageError("images without labels need someone who knows them; give a --teacher beside --unlabelled")
+        for option, off in (("class_weights", "none"), ("sampler", "shuffle")):
+            if getattr(self, option) != off:
+                raise UsageError(
+                    f"--{_in_words(option).replace(' ', '-')} {getattr(self, option)} needs the class of every image; "
+                    "leave it out beside --unlabelled"
+                )
 
     @property
     def first_epochs(self) -> int:
@@ -149,6 +184,15 @@ class TrainConfig:
         if self.strategy in ("linear-probe", "discriminative"):
             return self.head_lr
         return self.head_lr / 10
+
+    @property
+    def consistent_views(self) -> bool:
+        """Whether the teacher sees every view that the network learns from, not each image once."""
+        if self.teacher is None or self.strategy == "linear-probe":
+            return False
+        if self.teacher_views == "auto":
+            return any(self.mixing) or RECIPES[self.augment].crop == "resized"
+        return self.teacher_views == "consistent"
 
     @property
     def from_scratch(self) -> bool:
@@ -187,6 +231,12 @@ class Phase:
     on_features: bool
     epochs: int
     lr: float
+
+    def distillation_temperature(self, config: TrainConfig) -> float:
+        """By which logits are divided before the teacher's are compared with the network's."""
+        if config.teacher_temperature is not None:
+            return config.teacher_temperature
+        return _HEAD_TEMPERATURE if self.on_features else _NETWORK_TEMPERATURE
 
 
 def phases_of(config: TrainConfig) -> tuple[Phase, ...]:

@@ -211,6 +211,13 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
 
 def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     folder, wanted = options.folder_for(run.path), options.wanted
+    if run.without_labels and (data is None or wanted is not None):
+        advice = f"name labelled images: edgeclf eval {run.path} DATA"
+        if wanted is not None:
+            advice = "export it, and choose the operating point of its bundle: edgeclf eval BUNDLE DATA"
+        raise UsageError(
+            f"{run.path} was trained without labels: those of its own images are its teacher's predictions; {advice}"
+        )
     strangers = options.unknown_images(progress)
     point = None if wanted is None else set_operating_point(run, wanted, per_class=options.per_class, progress=progress)
     held_out = HeldOut(run.data(), "own")

@@ -105,12 +105,12 @@ def _one_pass(
     torch.manual_seed(seed_of(config.seed, "lr-find", number))
     inputs.start()
     losses: list[float] = []
-    for rate, (images, labels) in zip(rates, batches, strict=False):
+    for rate, batch in zip(rates, batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
-        targets = soften(one_hot(labels, context.classes), config.label_smoothing)
+        targets = soften(one_hot(batch.labels, context.classes), config.label_smoothing)
         with context.autocast():
-            loss = classification_loss(inputs.logits(images), targets, focal_gamma=None)
+            loss = classification_loss(inputs.logits(batch.inputs), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

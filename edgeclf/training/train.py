@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.bit_depth import deep_images, highest_stored
-from edgeclf.data.split import copies_across_splits, split_faults
+from edgeclf.data.split import split_faults
 from edgeclf.data.stats import data_normalization, measure
-from edgeclf.training.adaptation.leakage import keep_adapted, seen_in_adaptation
+from edgeclf.data.usable import Unreadable
+from edgeclf.training.adaptation.leakage import keep_adapted
+from edgeclf.training.cautions import warn_of_risks
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.distributed import Processes
 from edgeclf.training.loop.context import TrainingContext
@@ -21,9 +21,11 @@ from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.trainer import Trainer
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
 from edgeclf.training.run.left_out import leave_out_unusable
+from edgeclf.training.run.outcome import Outcome
 from edgeclf.training.run.plot import draw_curves
-from edgeclf.training.run.run import CHECKPOINT, MODEL, WEIGHTS, Outcome, Run
+from edgeclf.training.run.run import CHECKPOINT, MODEL, WEIGHTS, Run
 from edgeclf.training.run.tensorboard import check_logger
+from edgeclf.training.teaching import Lessons, begin_lessons, describe_lessons, resume_lessons
 from edgeclf.training.waiting import waiting_share
 from edgeclf_export.sources.trained import load_for_training, rebuild
 from edgeclf_runtime.bundle.atomic_write import writing
@@ -33,12 +35,12 @@ from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import SILENT, Progress
 
-_SCRATCH_NEEDS, _GENTLE_LR, _LONG_WAIT, _SAMPLED = 100_000, 1e-4, 0.2, 16
+_LONG_WAIT = 0.2
 
 
 def train(
     config: TrainConfig,
-    data: DataSplit,
+    data: DataSplit | None,
     path: Path,
     progress: Progress = SILENT,
     processes: Processes = Processes(),
@@ -47,6 +49,7 @@ def train(
 ) -> Run:
     """Trains a backbone on the training images and keeps what validates best in the run folder `path`.
 
+    Without `data` a teacher's predictions for `config.unlabelled` take the place of labels (`TrainConfig.teacher`).
     Images that can't be used are left out, with a warning that counts them. Several processes call it with the same
     arguments, each with its own `processes`; the first one writes.
 
@@ -61,9 +64,17 @@ def train(
     """
     Run.check_free(path)
     check_logger(config.logger)
+    with begin_lessons(config, data, processes, progress) as lessons:
+        return _train(config, lessons, path, progress, processes, strict=strict)
+
+
+def _train(
+    config: TrainConfig, lessons: Lessons, path: Path, progress: Progress, processes: Processes, *, strict: bool
+) -> Run:
+    data = lessons.data
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
-    _warn(config, data, progress)
+    warn_of_risks(config, data, progress)
     architecture, module = load_for_training(
         config.model,
         config.weights,
@@ -72,19 +83,23 @@ def train(
         seed=config.seed,
         value_range=config.value_range,
     )
-    usable, left_out = leave_out_unusable(
-        data, config.value_range, strict=strict, processes=processes, progress=progress
-    )
+    usable: DataSplit = data
+    left_out: tuple[Unreadable, ...] = ()
+    if not lessons.checked:
+        usable, left_out = leave_out_unusable(
+            data, config.value_range, strict=strict, processes=processes, progress=progress
+        )
     if config.normalize == "data":
         measured = measure(usable, config.value_range)
         architecture = replace(architecture, normalization=data_normalization(measured, architecture.normalization))
-    context = TrainingContext(config, usable, architecture, module, choose_device(config.device, processes), processes)
+    device = choose_device(config.device, processes)
+    context = TrainingContext(config, usable, architecture, module, device, processes, lessons.distillation)
     run = Run(path)
     processes.wait()  # all have seen that the folder is free
     with _held(run, processes):  # whatever can be checked has been checked by here
         start = Checkpoint(0, 0, copy_state(module), {}, processes=processes.size)
         if processes.is_first:
-            Run.create(path, config, data, architecture, start, left_out)
+            Run.create(path, config, data, architecture, start, left_out, lessons.record, lessons.unlabelled)
             keep_adapted(run, config.weights)
         return _finish(Trainer(run, context, start, progress))
 
@@ -93,6 +108,7 @@ def resume(path: Path, progress: Progress = SILENT, processes: Processes = Proce
     """Ends an interrupted training, bit for bit as it would have ended on the same CPU with as many processes.
 
     Images that can't be used any more are left out (`strict`: raise DataError); then the result is not bit-identical.
+    Raises DataError where the run's teacher is gone, or has changed.
     """
     return _go_on(path, progress, processes, strict=strict, finish=False)
 
@@ -125,17 +141,22 @@ def _go_on(path: Path, progress: Progress, processes: Processes, *, strict: bool
         data, left_out = leave_out_unusable(
             run.data(), config.value_range, strict=strict, known=known, processes=processes, progress=progress
         )
-        context = TrainingContext(
-            config, data, architecture, module, choose_device(config.device, processes), processes
+        lessons = (  # a run that ends here learns nothing more
+            nullcontext(Lessons(data))
+            if finish
+            else resume_lessons(run, config, data, processes, progress, strict=strict)
         )
-        processes.wait()  # all have read the checkpoint
-        if processes.is_first:
-            run.write_history(checkpoint)
-            if left_out != known:
-                run.write_left_out(left_out)
-        if finish:
-            checkpoint.phase = len(phases_of(config))
-        return _finish(Trainer(run, context, checkpoint, progress), cut_short=finish)
+        with lessons as found:
+            device = choose_device(config.device, processes)
+            context = TrainingContext(config, data, architecture, module, device, processes, found.distillation)
+            processes.wait()  # all have read the checkpoint
+            if processes.is_first:
+                run.write_history(checkpoint)
+                if left_out != known:
+                    run.write_left_out(left_out)
+            if finish:
+                checkpoint.phase = len(phases_of(config))
+            return _finish(Trainer(run, context, checkpoint, progress), cut_short=finish)
 
 
 def _held(run: Run, processes: Processes) -> AbstractContextManager[None]:
@@ -168,6 +189,10 @@ def _introduce(trainer: Trainer) -> None:
         return
     learning, total = _count_parameters(trainer)
     together = f", in {processes.size} processes" if processes.size > 1 else ""
+    if (teacher := trainer.run.teacher()) is not None and context.distillation is not None:
+        trainer.progress.note(
+            describe_lessons(trainer.config, teacher.info, context.distillation.teacher.pixels.crop_px)
+        )
     trainer.progress.note(
         f"{trainer.run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
         f"{len(context.train)} training and {len(context.val)} validation images on {context.device}{together}"
@@ -181,29 +206,37 @@ def _introduce(trainer: Trainer) -> None:
 
 def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: bool) -> None:
     run, context, state = trainer.run, trainer.context, trainer.checkpoint
-    best = state.history[state.best_epoch - 1]
+    best, teacher = state.history[state.best_epoch - 1], run.teacher()
+    info = None if teacher is None else teacher.info
+    beside = 0 if context.distillation is not None or (more := run.unlabelled()) is None else len(more.images)
+    images = len(context.train) + beside
     with writing(run.path / WEIGHTS, force=True) as draft:
         save_tensors(state.best, draft)
     run.become_newest()
     with writing(run.path / "curves.png", force=True) as draft:
-        title = f"{run.name}: {run.config().model}, {len(context.train):,} training images"
+        title = f"{run.name}: {run.config().model}, {images:,} training images"
         draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)
-    fit = fit_temperature(logits, context.val.labels)
+    fit = None if run.without_labels else fit_temperature(logits, context.val.labels)
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
-        training_images=len(context.train),
+        training_images=images,
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
         waiting_share=waiting_share(state.history),
-        temperature=fit.temperature,
+        temperature=1.0 if fit is None else fit.temperature,
         temperature_fit=fit,
         cut_short=cut_short,
     )
     run.write_json(MODEL, to_json(outcome))
-    trainer.progress.note(str(fit))
-    if fit.caution is not None:
+    trainer.progress.note("temperature 1: there are no labels to fit it on" if fit is None else str(fit))
+    if fit is not None and fit.caution is not None:
         trainer.progress.warn(fit.caution)
+    if info is not None and info.top1 is not None and info.top1 < (own := best["val_top1"]):
+        trainer.progress.warn(
+            f"the teacher {info.name} is worse than its student: top-1 {info.top1:.3f} against {own:.3f} on the "
+            f"{info.images} validation images; a better teacher, or a lower --teacher-share, may help"
+        )
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
         trainer.progress.note(f"waiting for images took {share:.0%} of the time of the training steps{remedy}")
@@ -215,49 +248,3 @@ def _count_parameters(trainer: Trainer) -> tuple[int, int]:
     total = sum(p.numel() for p in network.module.parameters())
     head = sum(p.numel() for p in network.head_parameters)
     return (head if phases_of(trainer.config)[0].on_features else total), total
-
-
-def _warn(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
-    images = len(data.of("train"))
-    if config.from_scratch and images < _SCRATCH_NEEDS:
-        progress.warn(
-            f"training from scratch on {images} images: below {_SCRATCH_NEEDS:,} pretrained weights are mostly better"
-        )
-    whole_lr = config.peak_lr / 10 if config.strategy == "discriminative" else config.peak_lr
-    if not config.from_scratch and config.strategy != "linear-probe" and whole_lr > _GENTLE_LR:
-        progress.warn(
-            f"a rate of {whole_lr:g} for a pretrained backbone: above {_GENTLE_LR:g} it forgets its pretraining"
-        )
-    if config.class_weights != "none" and config.sampler == "weighted":
-        progress.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
-    for option, why in _without_effect(config):
-        progress.warn(f"{option} has no effect {why}")
-    if config.value_range is None:
-        trained = data.of("train")
-        sample = trained[:: max(1, len(trained) // _SAMPLED)]
-        deep = deep_images(highest_stored(image.path) for image in sample)
-        if deep.value_range is not None:
-            progress.warn(f"of {len(sample)} training images {deep}")
-    for sentence in (*config.switches.warnings(), *seen_in_adaptation(config.weights, data)):
-        progress.warn(sentence)
-    if copies := copies_across_splits(data):
-        progress.warn(
-            f"{copies} images lie in more than one split, so figures are optimistic; `edgeclf data check` lists them"
-        )
-
-
-def _without_effect(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    """Options that were given and change nothing, each with the reason."""
-    usual = TrainConfig(model="")
-    if config.strategy == "linear-probe":
-        why = "with --strategy linear-probe, which computes the features of each image once, without augmentation"
-        if config.mixup or config.cutmix:
-            yield "--mixup" if config.mixup else "--cutmix", why
-        if config.switches.any:
-            yield "an augmentation such as --rotate", why
-    if config.loss != "focal" and config.focal_gamma != usual.focal_gamma:
-        yield "--focal-gamma", "without --loss focal"
-    if config.optimizer != "sgd" and config.momentum != usual.momentum:
-        yield "--momentum", "without --optimizer sgd"
-    if config.schedule == "plateau" and config.warmup_epochs != usual.warmup_epochs:
-        yield "--warmup-epochs", "with --schedule plateau"

@@ -31,7 +31,7 @@ def runs(
       edgeclf runs
       edgeclf runs bundles/ -o bundles.html
     """
-    from edgeclf.listing import HEADINGS, list_folder, listing_page
+    from edgeclf.listing import AGREEMENT, HEADINGS, list_folder, listing_page
     from edgeclf_runtime.bundle.atomic_write import writing
 
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
@@ -56,4 +56,5 @@ def runs(
         say(f"no runs or bundles in {folder}", style="dim")
         suggest("edgeclf train DATA --model NAME")
     elif runs_there := [each for each in found if each.kind == "run" and each.state == "finished"]:
-        suggest(f"edgeclf eval {shell_word(runs_there[0].path)}")
+        data = " DATA" if runs_there[0].measured_on == AGREEMENT else ""
+        suggest(f"edgeclf eval {shell_word(runs_there[0].path)}{data}")

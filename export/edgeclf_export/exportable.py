@@ -16,6 +16,7 @@ from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_
 from edgeclf_runtime.backends.torch_module import Builder
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Prompts, Reference, Task, TensorSpec, Thresholds
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import LabelledData
 from edgeclf_runtime.images.pixels import Pixels
@@ -32,7 +33,7 @@ InputForm = Literal["uint8-nhwc", "float-nchw"]
 class Training:
     """What a bundle records about the training of its weights, and what was fitted on the validation images.
 
-    `test_uses` as in the manifest's provenance.
+    `test_uses` and `teacher` as in the manifest's provenance.
     """
 
     run: str
@@ -42,6 +43,7 @@ class Training:
     thresholds: Thresholds = Thresholds()
     temperature_fit: TemperatureFit | None = None
     test_uses: tuple[str, ...] = ()
+    teacher: TeacherInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,10 @@ def _training(entry: Entry) -> str:
     return f"{seconds:.0f} s" + ("" if images is None else f", {images} images")
 
 
+def _teacher(entry: Entry) -> str:
+    return NONE if entry.row.teacher is None else str(entry.row.teacher)
+
+
 def _memory(entry: Entry) -> str:
     return NONE if entry.row.peak_memory_mib is None else f"{entry.row.peak_memory_mib:.0f} MiB"
 
@@ -190,6 +194,7 @@ ACCURACY = (
     Column("unknown", _unknown),
     Column("accuracy on the others", _accuracy_on_known),
     Column("training", _training),
+    Column("teacher", _teacher, words=True),
 )
 COST = (
     Column("runs on", _target, words=True),

@@ -154,6 +154,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) ->
         bundle_bytes=sum(entry.bytes for entry in files.values()),
         model_bytes=sum(entry.bytes for path, entry in files.items() if not path.startswith(("golden/", MANIFEST))),
         training_seconds=manifest.provenance.training_seconds,
+        teacher=manifest.provenance.teacher,
         training_images=len(state.data.data.of("train")) if known and state.data is not None else None,
         calibration=manifest.calibration,
         proof=part.proof,

@@ -13,6 +13,7 @@ from edgeclf_benchmarks.measuring.timing import Latency, Stage
 from edgeclf_runtime.bundle.manifest import Calibration
 from edgeclf_runtime.bundle.parity import Parity
 from edgeclf_runtime.bundle.proof import Proof
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores
 from edgeclf_runtime.metrics.robustness import Robustness
@@ -56,6 +57,8 @@ class Row:
         On corrupted images; None: not measured (--corruptions), or the plain loop, which runs a bundle's weights.
     decided
         Predictions under the bundle's thresholds; None: it has none. All other figures ignore them.
+    teacher
+        What it was trained with beside labels; None: nothing, or a report of an earlier version.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Row:
     parity: Parity | None = None
     robustness: Robustness | None = None
     decided: Decided | None = None
+    teacher: TeacherInfo | None = None
 
     def latency(self, stage: Stage, batch: int, threads: int) -> Latency | None:
         """The figures of one stage at one batch size and number of threads; None: not measured."""

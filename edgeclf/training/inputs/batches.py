@@ -81,7 +81,7 @@ def plain_batches(images: TrainingImages, pixels: Pixels, batch_size: int) -> It
 
 
 class Augmented:
-    """What a DataLoader's workers index: (epoch, index) -> image and label.
+    """What a DataLoader's workers index: (epoch, index) -> image and index.
 
     `kept` holds images that are prepared already, by index.
     """
@@ -93,7 +93,7 @@ class Augmented:
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, index = key
         prepared = self.kept[index] if index in self.kept else self._prepare(index)
-        return self._augmenter.finish(prepared, epoch, index), int(self._images.labels[index])
+        return self._augmenter.finish(prepared, epoch, index), index
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 of the image before anything random happens to it, to be kept."""
@@ -180,7 +180,10 @@ class TrainingBatches:
         return len(self._order)
 
     def epoch(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """((N, H, W, 3) uint8, (N,) int64) tensors; N may be 0 in a last batch. Raises DataError for a bad file."""
+        """((N, H, W, 3) uint8, (N,) int64 numbers of the images); N may be 0 in a last batch.
+
+        Raises DataError for a bad file.
+        """
         self._order.epoch = epoch
         batches = iter(self._loader)
         while True:
@@ -218,5 +221,5 @@ def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, 
 
     if not samples:  # the last batch has fewer images than there are processes
         return torch.zeros((0, 1, 1, 3), dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
-    images, labels = zip(*samples, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.int64)
+    images, numbers = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(numbers, dtype=torch.int64)

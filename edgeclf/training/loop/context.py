@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.distillation.distillation import Distillation
+from edgeclf.training.distillation.views import resized
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import TrainingImages, plain_batches
 from edgeclf.training.loop.device import amp_type, free_cached, is_out_of_memory
@@ -17,6 +19,7 @@ from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import Architecture
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.pixels import Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +39,16 @@ class TrainingContext:
         module: torch.nn.Module,
         device: torch.device,
         processes: Processes = Processes(),
+        distillation: Distillation | None = None,
     ) -> None:
         import torch
 
         self.config, self.device, self.pixels = config, device, architecture.pixels
-        self.processes = processes
+        self.processes, self.distillation = processes, distillation
         self.classes = len(architecture.labels)
         self.train, self.val = TrainingImages.of(data, "train"), TrainingImages.of(data, "val")
+        if distillation is not None:
+            self.train = distillation.training_images(self.train)
         self._own_val = self.val.part(processes.share(len(self.val)))
         self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
         network_learns = config.strategy != "linear-probe"
@@ -88,6 +94,22 @@ class TrainingContext:
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, channels last in memory, as the exported graph does it."""
         return images.to(self.device, non_blocking=True).float().permute(0, 3, 1, 2) * self._scale + self._shift
+
+    @property
+    def view_pixels(self) -> Pixels:
+        """The geometry of augmented images: the network's own, unless a teacher sees the views in a larger size."""
+        if self.distillation is None or not self.config.consistent_views:
+            return self.pixels
+        return self.distillation.view_pixels(self.pixels)
+
+    def student_size(self, views: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) views -> the same in the size that the network takes."""
+        return resized(views, self.pixels.crop_px)
+
+    def taught_of(self, views: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) normalised, perhaps mixed -> (N, classes) logits of the teacher, which sees the same."""
+        assert self.distillation is not None  # nobody else asks
+        return self.distillation.of_views((views - self._shift) / self._scale)
 
     def autocast(self) -> Any:
         import torch

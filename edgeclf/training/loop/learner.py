@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.training.config import Phase
-from edgeclf.training.inputs.mixing import mix
 from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import free_cached, is_out_of_memory
-from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
 from edgeclf.training.loop.phases import Inputs
+from edgeclf.training.loop.targets import Batch, Objective, Targets
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state
 from edgeclf.training.seeds import seed_of
 from edgeclf.training.waiting import Awaited
@@ -55,13 +54,7 @@ class Learner:
             from timm.utils import ModelEmaV3
 
             self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
-        self._class_weights: torch.Tensor | None = None
-        self._mean_weight = 1.0
-        if config.class_weights == "balanced":
-            labels = context.train.labels
-            weights = balanced_weights(labels, context.classes)
-            self._class_weights = torch.from_numpy(weights).to(context.device)
-            self._mean_weight = mean_weight(weights, labels, evenly=config.sampler == "weighted")
+        self._objective = Objective(context, phase)
         self._micro_batches = 1
         self._steps_done = 0
 
@@ -85,9 +78,9 @@ class Learner:
         batches = Awaited(self._inputs.batches(epoch))
         total, count, step_loss = 0.0, 0.0, 0.0
         together, last = self._config.accumulate, len(self._inputs) - 1
-        for number, (batch, labels) in enumerate(batches):
+        for number, batch in enumerate(batches):
             summed = min(together, last + 1 - number // together * together)  # fewer at the end of an epoch
-            loss, images = self._backward(batch, labels, 1 / summed, seed_of(seed, number))
+            loss, images = self._backward(batch, 1 / summed, seed_of(seed, number))
             total, count, step_loss = total + loss * images, count + images, step_loss + loss / summed
             if (number + 1) % together == 0 or number == last:
                 step_loss = self._context.processes.sum_gradients(self._learning, step_loss)
@@ -99,25 +92,21 @@ class Learner:
         self._average_statistics()
         return Pass(total / count, time.perf_counter() - start, batches.waited_s)
 
-    def _backward(self, batch: torch.Tensor, labels: torch.Tensor, factor: float, seed: int) -> tuple[float, float]:
+    def _backward(self, batch: Batch, factor: float, seed: int) -> tuple[float, float]:
         """Adds `factor` times this batch's gradients; out of memory, goes on with smaller parts of it.
 
         The loss and the number of images come back, the loss this process's part of the mean over the images of all.
         """
-        targets = one_hot(labels, self._context.classes)
-        if not self._phase.on_features:
-            mixup, cutmix = self._config.mixing
-            batch, targets = mix(batch, targets, mixup=mixup, cutmix=cutmix, seed=seed)
-        targets = soften(targets, self._config.label_smoothing, self._class_weights)
-        (images,) = self._context.processes.totals(len(labels))
-        whole = images * self._mean_weight
+        inputs, targets = self._objective.prepare(batch, seed)
+        (images,) = self._context.processes.totals(len(inputs))
+        whole = images * self._objective.mean_weight
         while True:
             try:
-                return self._backward_parts(batch, targets, factor, whole), images
+                return self._backward_parts(inputs, targets, factor, whole), images
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(len(batch), error)
+                self._halve(len(inputs), error)
 
     def _halve(self, images: int, error: RuntimeError) -> None:
         """Frees memory to try half as many images at a time. Raises BackendError where two are too many."""
@@ -135,19 +124,14 @@ class Learner:
             + ("; batches summed before it in this step are lost" if self._config.accumulate > 1 else "")
         )
 
-    def _backward_parts(self, batch: torch.Tensor, targets: torch.Tensor, factor: float, whole: float) -> float:
-        size = math.ceil(len(batch) / self._micro_batches)
+    def _backward_parts(self, inputs: torch.Tensor, targets: Targets, factor: float, whole: float) -> float:
+        size = math.ceil(len(inputs) / self._micro_batches)
         total = 0.0
         if not size:
             return total
-        for part, wanted in zip(_split(batch, size), _split(targets, size), strict=True):
+        for part, wanted in zip(_split(inputs, size), targets.split(size), strict=True):
             with self._context.autocast():
-                loss = classification_loss(
-                    self._inputs.logits(part),
-                    wanted,
-                    focal_gamma=self._config.focal_gamma if self._config.loss == "focal" else None,
-                    whole=whole,
-                )
+                loss = self._objective.loss(self._inputs.logits(part), wanted, whole)
             self._scaler.scale(loss * factor).backward()
             total += float(loss.detach())
         return total
@@ -180,8 +164,7 @@ class Learner:
                 f"the loss is {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
         expected = math.log(self._context.classes)
-        plain = self._config.loss == "cross-entropy" and self._class_weights is None
-        if fresh and plain and abs(loss - expected) > 0.5 * expected:
+        if fresh and self._objective.starts_at_chance and abs(loss - expected) > 0.5 * expected:
             self._progress.warn(
                 f"the first loss is {loss:.2f}; a fresh head on {self._context.classes} classes gives {expected:.2f}"
             )

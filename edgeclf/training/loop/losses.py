@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def one_hot(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """(N,) class indices -> (N, classes) float targets."""
+    """(N,) class numbers -> (N, classes) float targets; a row of zeros where nobody knows the class (-1)."""
     import torch
 
-    return torch.nn.functional.one_hot(labels, classes).float()
+    found = torch.nn.functional.one_hot(labels.clamp(min=0), classes).float()
+    return found * (labels >= 0).unsqueeze(1)
 
 
 def soften(targets: torch.Tensor, smoothing: float, class_weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -46,6 +47,21 @@ def classification_loss(
     if focal_gamma is not None:
         terms = terms * (1.0 - log_p.exp()) ** focal_gamma
     return terms.sum() / (float(targets.sum()) if whole is None else whole)
+
+
+def distillation_loss(
+    logits: torch.Tensor, taught: torch.Tensor, weights: torch.Tensor, temperature: float, whole: float
+) -> torch.Tensor:
+    """T^2 KL(teacher || student) in nats, both softened by the temperature T (Hinton et al., 2015, arXiv:1503.02531).
+
+    (N, classes) logits of the student, (N, classes) probabilities of the teacher that T has softened already, and the
+    (N,) weights of the images; the sum is divided by `whole`. T^2 keeps gradients as large as those of the labels.
+    """
+    import torch
+
+    log_p = (logits.float() / temperature).log_softmax(dim=1)
+    divergence = (torch.xlogy(taught, taught) - taught * log_p).sum(dim=1)
+    return temperature**2 * (weights * divergence).sum() / whole
 
 
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.augment import Augmenter
-from edgeclf.training.inputs.batches import TrainingBatches, plain_batches
+from edgeclf.training.inputs.batches import TrainingBatches, TrainingImages, plain_batches
 from edgeclf.training.inputs.image_cache import cache_budget, decode_once
 from edgeclf.training.loop.context import EVALUATION_BATCH, TrainingContext
+from edgeclf.training.loop.targets import Batch
 from edgeclf.training.seeds import seed_of
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.progress import Progress
@@ -32,7 +33,7 @@ class Inputs(Protocol):
         """Puts the network into the mode that this phase trains it in."""
         ...
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's share of each batch; it may be empty in a last one."""
         ...
 
@@ -48,8 +49,8 @@ class ImageInputs:
         self._context = context
         self._batches = TrainingBatches(
             context.train,
-            context.pixels,
-            Augmenter(config.augment, config.switches, context.pixels, config.seed),
+            context.view_pixels,
+            Augmenter(config.augment, config.switches, context.view_pixels, config.seed),
             batch_size=config.batch_size,
             seed=config.seed,
             weighted=config.sampler == "weighted",
@@ -80,9 +81,11 @@ class ImageInputs:
                 if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                     part.eval()
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for images, labels in self._batches.epoch(epoch):
-            yield self._context.normalized(images), labels.to(self._context.device)
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        context = self._context
+        for images, chosen in self._batches.epoch(epoch):
+            labels = torch_labels(context.train, chosen).to(context.device)
+            yield Batch(context.normalized(images), labels, _stored(context, chosen, context.config.consistent_views))
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         return self._context.network(batch)
@@ -123,15 +126,16 @@ class FeatureInputs:
     def start(self) -> None:
         self._context.network.module.eval()
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         import torch
 
         seed = seed_of(self._context.config.seed, "head", epoch)
         order = torch.from_numpy(self._context.train.order(seed, self._context.config.sampler == "weighted"))
-        labels = torch.from_numpy(self._context.train.labels)
+        context, device = self._context, self._context.device
         for together in torch.split(order, self._size):
-            chosen = together[self._context.processes.share(len(together))]
-            yield self._features[chosen].to(self._context.device), labels[chosen].to(self._context.device)
+            chosen = together[context.processes.share(len(together))]
+            labels = torch_labels(context.train, chosen).to(device)
+            yield Batch(self._features[chosen].to(device), labels, _stored(context, chosen))
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         network = self._context.network
@@ -146,6 +150,20 @@ class FeatureInputs:
                 network.classify_features(self._val_features.to(self._context.device)).cpu().numpy()
             )
         return logits
+
+
+def torch_labels(images: TrainingImages, chosen: torch.Tensor) -> torch.Tensor:
+    """(N,) class numbers of the images with these numbers."""
+    import torch
+
+    return torch.from_numpy(images.labels)[chosen]
+
+
+def _stored(context: TrainingContext, chosen: torch.Tensor, sees_views: bool = False) -> torch.Tensor | None:
+    """The teacher's logits of the images with these numbers; None: there is no teacher, or it sees the views."""
+    if context.distillation is None or sees_views:
+        return None
+    return context.distillation.stored(chosen).to(context.device)
 
 
 def _counted(batches: Iterator[NDArray[np.uint8]], advance: Any) -> Iterator[NDArray[np.uint8]]:

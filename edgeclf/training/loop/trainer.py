@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ class Trainer:
         logger = self.config.logger if context.processes.is_first else "none"
         self._events = open_event_log(logger, run.path, checkpoint.history)
         self._saved_at = time.perf_counter()
+        distillation = context.distillation
+        taught_alone = distillation is not None and distillation.info.without_labels
+        self._measure = "agreement with the teacher" if taught_alone else "top-1"
 
     def run_all(self) -> None:
         """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds.
@@ -56,6 +60,7 @@ class Trainer:
 
     def _run_phase(self, phase: Phase) -> None:
         state, start = self.checkpoint, time.perf_counter()
+        self._prepare_teacher()
         inputs: Inputs
         if phase.on_features:
             self.progress.step("features", FeatureInputs.passes(self.context))
@@ -83,8 +88,20 @@ class Trainer:
             learner.store(state)
             if not phase.on_features or time.perf_counter() - self._saved_at > _SAVE_EVERY_S:
                 self._save()
-            self.progress.note(_epoch_line(record), record)
+            self.progress.note(_epoch_line(record, self._measure), record)
             start = time.perf_counter()
+
+    def _prepare_teacher(self) -> None:
+        """Has the teacher run over what this and later phases need of it, once."""
+        distillation, context = self.context.distillation, self.context
+        if distillation is None:
+            return
+        before, images = distillation.info, (context.train, context.val)
+        distillation.prepare(self.config, self.checkpoint.phase, images, context.processes, self.progress)
+        record = self.run.teacher()
+        if distillation.info != before and record is not None and context.processes.is_first:
+            self.run.write_teacher(replace(record, info=distillation.info))
+            self.progress.note(f"the teacher's accuracy: {distillation.info.accuracy}")
 
     def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
         state = self.checkpoint
@@ -101,9 +118,9 @@ class Trainer:
         self._saved_at = time.perf_counter()
 
 
-def _epoch_line(record: Mapping[str, Any]) -> str:
+def _epoch_line(record: Mapping[str, Any], measure: str) -> str:
     return (
         f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
-        f"validation: loss {record['val_loss']:.3f}  top-1 {record['val_top1']:.3f}  "
+        f"validation: loss {record['val_loss']:.3f}  {measure} {record['val_top1']:.3f}  "
         f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
     )

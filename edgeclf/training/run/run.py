@@ -16,47 +16,25 @@ from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
+from edgeclf.training.run.outcome import Outcome, RunTeacher
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.sources.trained import Architecture, exportable_from_training
 from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
-from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.file_lock import take
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
-from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG, SPLIT, NETWORK = "config.json", "split.json", "network.json"  # written when training starts
 LEFT_OUT = "left_out.json"  # images of the split that could not be used
+TEACHER, UNLABELLED = "teacher.json", "unlabelled.json"  # only with a teacher; images that it alone knows
 MODEL, WEIGHTS, HISTORY, CHECKPOINT = "model.json", "model.safetensors", "history.jsonl", "checkpoint"
 LOCK = ".lock"
 _LATER_NS = 1_000_000  # finer than that no file system is sure to keep apart
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The result of a training: `model.json`, written last.
-
-    `scores` holds the validation figures of the weights that were kept, `temperature` what was fitted on them, with its
-    evidence in `temperature_fit` (None in runs of earlier versions), `waiting_share` the share of the epochs of the
-    network, without validation, in which it waited for images. `cut_short`: `train --finish` ended it.
-    """
-
-    schema: int = 1
-    best_epoch: int
-    training_seconds: float
-    training_images: int
-    data_sha256: str
-    scores: dict[str, float]
-    waiting_share: float | None = None
-    temperature: float = 1.0
-    thresholds: Thresholds = Thresholds()
-    temperature_fit: TemperatureFit | None = None
-    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +52,8 @@ class Run:
         architecture: Architecture,
         start: Checkpoint,
         left_out: Sequence[Unreadable] = (),
+        teacher: RunTeacher | None = None,
+        unlabelled: DataSplit | None = None,
     ) -> Run:
         """A new folder with data and config; the config, which makes it a run that can be resumed, is written last.
 
@@ -83,6 +63,10 @@ class Run:
         run = cls(path)
         save_split(data, path / SPLIT, force=True)
         run.write_left_out(left_out)
+        if teacher is not None:
+            run.write_teacher(teacher)
+        if unlabelled is not None:
+            save_split(unlabelled, path / UNLABELLED, force=True)
         run.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
         run.write_json(CONFIG, to_json(config))
@@ -172,6 +156,24 @@ class Run:
     def write_left_out(self, left_out: Sequence[Unreadable]) -> None:
         self.write_json(LEFT_OUT, to_json(left_out))
 
+    def teacher(self) -> RunTeacher | None:
+        """None: it was trained without one."""
+        place = self.path / TEACHER
+        return from_json(RunTeacher, self.read_json(TEACHER), str(place)) if place.exists() else None
+
+    @property
+    def without_labels(self) -> bool:
+        """Whether the labels of its data are its teacher's predictions."""
+        teacher = self.teacher()
+        return teacher is not None and teacher.info.without_labels
+
+    def unlabelled(self) -> DataSplit | None:
+        """The images beside its data that had no labels, as a split of one class; None: there were none."""
+        return load_split(self.path / UNLABELLED) if (self.path / UNLABELLED).exists() else None
+
+    def write_teacher(self, teacher: RunTeacher) -> None:
+        self.write_json(TEACHER, to_json(teacher))
+
     def architecture(self) -> Architecture:
         return from_json(Architecture, self.read_json(NETWORK), str(self.path / NETWORK))
 
@@ -189,7 +191,7 @@ class Run:
 
     def exportable(self) -> Exportable:
         """The trained network as the exporter takes it. Raises DataError where training has not ended."""
-        outcome = self.outcome()
+        outcome, teacher = self.outcome(), self.teacher()
         training = Training(
             run=self.name,
             seconds=outcome.training_seconds,
@@ -198,6 +200,7 @@ class Run:
             thresholds=outcome.thresholds,
             temperature_fit=outcome.temperature_fit,
             test_uses=known_uses(self.path, outcome.data_sha256),
+            teacher=None if teacher is None else teacher.info,
         )
         data = self.usable_data()
         there = replace(data, images=tuple(image for image in data.images if image.path.is_file()))
@@ -219,6 +222,8 @@ class Run:
             )
             return str(made)
 
+        if self.without_labels:  # what its teacher predicted is no label
+            data = replace(data, images=tuple(replace(image, labels=None) for image in data.images))
         return LabelledData(data, f"run {self.name}", count_use)
 
     def history(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edgeclf.verbs.data import check, fetch, preview, split, stats
-from edgeclf.verbs.shared.renamed import Verb
+from edgeclf.verbs.shared.verb import Verb
 from edgeclf_runtime.errors import UsageError
 
 app = typer.Typer(

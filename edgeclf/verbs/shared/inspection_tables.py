@@ -61,6 +61,7 @@ def _properties(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         ("backbone", origin.backbone),
         ("weights", origin.weights),
         ("made", f"{origin.created_utc}" + (f" from run {origin.run}" if origin.run else "")),
+        ("teacher", "" if origin.teacher is None else str(origin.teacher)),
         ("with", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("reference", f"{manifest.reference.kind}: {manifest.reference.id}"),
         ("golden", _golden(manifest)),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from typer.core import TyperCommand
 
 from edgeclf.console import say
 
@@ -26,13 +23,6 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "serve": {"unproven": "allow-failed-proof"},
     "bench": {"spoilt-images": "corrupted-images"},
 }
-
-
-class Verb(TyperCommand):
-    """A command that takes the old names of its options, too."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_new_names(str(self.name), args))
 
 
 def with_new_names(verb: str, arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -22,9 +23,28 @@ from edgeclf.training.choices import (
     Schedule,
     Statistics,
     Strategy,
+    TeacherViews,
 )
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.lists import completed_from, each_of
+
+# heading in the help of `train` -> its parameters, in the order in which a reader needs them
+TRAIN_HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "Model": ("model", "weights", "img_size", "normalize", "batch_norm", "dropout"),
+    "Data": ("bit_depth", "window", "strict", "class_weights", "sampler"),
+    "Recipe": (
+        *("strategy", "epochs", "head_epochs", "batch_size", "lr", "head_lr", "layer_decay"),
+        *("loss", "focal_gamma", "label_smoothing", "optimizer", "momentum", "weight_decay"),
+        *("schedule", "warmup_epochs", "clip_grad", "grad_accum_steps", "ema", "patience", "select_metric", "seed"),
+    ),
+    "Augmentation": (
+        *("augment", "hflip", "vflip", "rotate", "shear", "color_jitter", "rand_augment", "mixup", "cutmix"),
+    ),
+    "Distillation": ("teacher", "unlabelled", "teacher_temperature", "teacher_share", "teacher_views", "compare"),
+    "Learning curve": ("fraction", "evaluate_on"),
+    "Hardware and speed": ("device", "amp", "workers", "image_cache", "channels_last"),
+    "Saving and resuming": ("name", "logger", "resume", "finish"),
+}
 
 APPROACHES = (*get_args(Strategy), "hog-svm")  # the last one is the classical baseline of a learning curve
 
@@ -69,9 +89,20 @@ StepImages = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(metavar="RATE", help="Peak learning rate; of the head for linear-probe.", show_default="by strategy"),
+    typer.Option(
+        metavar="RATE",
+        help="Peak learning rate of all layers; of the head for linear-probe and discriminative.",
+        show_default="by strategy",
+    ),
 ]
-HeadRate = Annotated[float, typer.Option(metavar="RATE", help="Learning rate of a head on frozen features.")]
+HeadRate = Annotated[
+    float,
+    typer.Option(
+        metavar="RATE",
+        help="Peak learning rate of a head on frozen features. Without --lr, also of discriminative's head; two-phase "
+        "and full then train all layers at a tenth of it.",
+    ),
+]
 Augment = Annotated[
     RecipeName, typer.Option(help="Augmentation recipe; `edgeclf data preview` shows what each does to images.")
 ]
@@ -155,7 +186,57 @@ Fraction = Annotated[
     ),
 ]
 EvaluateOn = Annotated[
-    CurveSplit, typer.Option("--evaluate-on", help="Split on which a learning curve's models are evaluated.")
+    CurveSplit,
+    typer.Option(
+        "--evaluate-on",
+        help="Split that the models of --fraction or --compare are evaluated on; each use of test is counted.",
+    ),
+]
+TeacherPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="RUN|BUNDLE",
+        help="Knowledge distillation: a run, bundle or zero-shot bundle to learn from. It has the same classes, in any "
+        "order, and sees images in its own size and normalization.",
+        autocompletion=completion.runs_and_bundles,
+    ),
+]
+TeacherTemperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="T",
+        help="Distillation temperature: divides the logits of teacher and student.",
+        show_default="1 for a head on frozen features, else 3",
+    ),
+]
+TeacherShare = Annotated[
+    float, typer.Option(metavar="F", help="Distillation weight in the loss; the labels have the rest.")
+]
+TeacherSees = Annotated[
+    TeacherViews,
+    typer.Option(
+        "--teacher-views",
+        help="What the teacher sees. stored: each image once, unaugmented; consistent: every augmented view, slower; "
+        "auto: consistent with MixUp, CutMix or --augment strong, where stored logits are wrong.",
+    ),
+]
+UnlabelledImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--unlabelled",
+        metavar="DIR",
+        help="Folder of images without labels, which the teacher alone teaches; without DATA, some are held out to "
+        "validate by agreement with the teacher.",
+    ),
+]
+CompareGain = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Train the same student without the teacher, too (same seed and steps), and print the paired gain with "
+        "its 95 % interval.",
+    ),
 ]
 LoggerName = Annotated[Logger, typer.Option(help="Additional logging; tensorboard writes event files into the run.")]
 RunName = Annotated[

@@ -13,6 +13,7 @@ from edgeclf_runtime.errors import BackendError, DataError, UsageError
 from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from edgeclf.training.choices import CurveSplit
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.from_paths import Trained
 
@@ -69,8 +70,13 @@ def refuse_changes(shared: TrainConfig, own: Mapping[str, Any], folder: Path) ->
         )
 
 
-def watched(work: Callable[[Progress], Trained], folder: Path, *, as_json: bool) -> None:
-    """Runs a training with its progress on stderr, then shows what came out; the first of several processes prints."""
+def watched(
+    work: Callable[[Progress], Trained], folder: Path, compared_on: CurveSplit | None = None, *, as_json: bool
+) -> None:
+    """Runs a training with its progress on stderr, then shows what came out; the first of several processes prints.
+
+    `compared_on`: what the student is compared on with the same one without its teacher; None: it is not.
+    """
     from edgeclf.training.distributed import this_process
 
     is_first = this_process().is_first
@@ -78,31 +84,40 @@ def watched(work: Callable[[Progress], Trained], folder: Path, *, as_json: bool)
         with Bars() as bars:
             trained = work(bars if is_first else SILENT)
     except (KeyboardInterrupt, BackendError, DataError):
-        _say_how_to_go_on(folder)
+        _say_how_to_go_on(folder, compared_on)
         raise
     if is_first:
         _show(trained, as_json=as_json)
 
 
-def _say_how_to_go_on(folder: Path) -> None:
+def _say_how_to_go_on(folder: Path, compared_on: CurveSplit | None) -> None:
     """After an interruption: the last finished epoch is on disk."""
     from edgeclf.training.run.run import Run
 
-    if not Run.is_at(folder) or Run(folder).finished:
+    if not Run.is_at(folder) or (Run(folder).finished and compared_on is None):
         return
-    say(f"go on with: edgeclf train --resume {shell_word(str(folder))}")
-    if Run(folder).history():
+    comparing = {None: "", "val": " --compare", "test": " --compare --evaluate-on test"}[compared_on]
+    say(f"go on with: edgeclf train --resume {shell_word(str(folder))}{comparing}")
+    if Run(folder).history() and not Run(folder).finished:
         say(f"or keep the best epoch so far: edgeclf train --finish {shell_word(str(folder))}")
 
 
 def _show(trained: Trained, *, as_json: bool) -> None:
-    outcome = trained.outcome
+    outcome, taught = trained.outcome, trained.teacher
     if as_json:
-        write_json("train", {"run": str(trained.run), "outcome": outcome, "epochs": trained.epochs})
+        fields = {"run": str(trained.run), "outcome": outcome, "epochs": trained.epochs}
+        write_json("train", {**fields, "teacher": taught, "gain": trained.gain})
     else:
         early = ", ended early" if outcome.cut_short else ""
         best = f"best epoch {outcome.best_epoch} of {len(trained.epochs)}{early}"
-        scores = f"top-1 {outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
-        show(styled(f"{trained.run}: {best}, validation {scores} (selected on these images)", "bold"))
+        figures = f"{outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
+        scores = f"validation top-1 {figures} (selected on these images)"
+        if taught is not None and taught.without_labels:
+            scores = f"agreement with the teacher on held-out images {figures} (selected on these images; no labels)"
+        show(styled(f"{trained.run}: {best}, {scores}", "bold"))
+        if taught is not None:
+            show(styled(f"teacher: {taught}"))
+        if trained.gain is not None:
+            show(styled(str(trained.gain), "bold"))
     say(f"wrote {trained.run}/: model.safetensors, config, split, history, curves.png", style="dim")
     suggest(f"edgeclf export {shell_word(str(trained.run))} --target onnx --target openvino")

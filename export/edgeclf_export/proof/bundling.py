@@ -191,6 +191,7 @@ def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golde
             training_seconds=training.seconds if training else None,
             data_sha256=training.data_sha256 if training else None,
             test_uses=training.test_uses if training else (),
+            teacher=training.teacher if training else None,
         ),
         temperature=training.temperature if training else 1.0,
         temperature_fit=training.temperature_fit if training else None,

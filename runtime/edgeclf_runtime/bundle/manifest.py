@@ -15,6 +15,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.golden import Golden, OwnOutputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Ladder
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.metrics.energy import EnergyThreshold
@@ -151,6 +152,7 @@ class Reference:
 class Provenance:
     """Where the model comes from. `weights` names a model hub's tag, a file with its hash, a package, or "random".
 
+    `teacher`: None where it was trained without one, or in bundles of before teachers were recorded.
     `test_uses`: ids of the uses of the test split of `data_sha256` that were known when the bundle was made.
     """
 
@@ -162,6 +164,7 @@ class Provenance:
     training_seconds: float | None = None
     data_sha256: str | None = None
     test_uses: tuple[str, ...] = ()
+    teacher: TeacherInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ class Manifest:
         A field that is added later has to be left out where it holds its default, or the proofs of older bundles would
         be of another manifest.
         """
-        content = to_json(replace(self, proof=None, built_on=None))
+        content = replace(self, proof=None, built_on=None)._content()
         del content["provenance"]["test_uses"]
         for part in (content, *content["candidates"]):
             if part["temperature_fit"] is None:
@@ -274,9 +277,16 @@ class Manifest:
         return _content_sha256(content)
 
     def to_bytes(self) -> bytes:
-        content = to_json(self)
+        content = self._content()
         content = {**content, _OWN_HASH: _content_sha256(content)}
         return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+    def _content(self) -> dict[str, Any]:
+        """As JSON; without a teacher nothing is said of one, so that versions that know of none read it."""
+        content: dict[str, Any] = to_json(self)
+        if self.provenance.teacher is None:
+            del content["provenance"]["teacher"]
+        return content
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, mean_of
 from edgeclf_runtime.metrics.percentiles import binomial_cdf
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -30,6 +34,27 @@ def change_bounds(lost: float, gained: float, images: float, z: float = Z_ONE_SI
     """
     change = (gained - lost) / images
     return _edge(lost, gained, images, z, -1.0, change), _edge(lost, gained, images, z, 1.0, change)
+
+
+def change_interval(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], groups: NDArray[np.intp] | None = None
+) -> Interval:
+    """Two-sided 95 % interval, in points, of the change of top-1 between predictions (N,) that were right or not.
+
+    Tango's; with `groups` (N,), a number per group, the bootstrap over groups, or Tango's over groups where all draws
+    agree.
+    """
+    images = len(before)
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    if groups is not None:
+        resampling = Resampling(images, groups)
+        if (found := resampling.interval(mean_of(100 * (after.astype(np.float64) - before)))) is not None:
+            return found
+        share = resampling.units / images  # as if a group were one image
+        low, high = change_bounds(lost * share, gained * share, resampling.units, Z_TWO_SIDED)
+        return Interval(100 * low, 100 * high, f"Tango over {resampling.units} groups of images")
+    low, high = change_bounds(lost, gained, images, Z_TWO_SIDED)
+    return Interval(100 * low, 100 * high, "Tango")
 
 
 def _edge(lost: float, gained: float, images: float, z: float, far: float, near: float) -> float:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.train import train
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import Progress
 
@@ -60,6 +61,14 @@ def config() -> Callable[..., TrainConfig]:
         return TrainConfig(**{**quick, "batch_size": 8, "workers": 0, "augment": "light", "device": "cpu", **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def teacher(data: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that knows the discs, at 40 px."""
+    quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 40, "workers": 0, "device": "cpu"}
+    quick |= {"strategy": "full", "epochs": 8, "lr": 3e-3, "batch_size": 8, "augment": "light", "label_smoothing": 0.0}
+    return train(TrainConfig(**quick), data, tmp_path_factory.mktemp("teacher") / "teacher").path
 
 
 class Recorder(Progress):

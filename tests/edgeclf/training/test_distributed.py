@@ -37,6 +37,10 @@ EXACT: dict[str, dict[str, Any]] = {
     "summed batches": {"strategy": "full", "accumulate": 2, "clip": 0.1, "schedule": "plateau", "loss": "focal"},
     "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
 }
+TAUGHT: dict[str, dict[str, Any]] = {
+    "taught": {"head_epochs": 2, "class_weights": "balanced"},
+    "taught by views": {"strategy": "full", "epochs": 1, "teacher_views": "consistent"},
+}
 # of imbalanced data: 8, 8 and 3 images of the classes
 WEIGHTED: dict[str, dict[str, Any]] = {
     "class weights": {"strategy": "full", "class_weights": "balanced"},
@@ -127,13 +131,23 @@ def lopsided(data: DataSplit) -> DataSplit:
 
 
 @pytest.fixture(scope="module")
-def two(data: DataSplit, lopsided: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of two processes for each of EXACT, WEIGHTED and of OWN_WAY."""
+def two(data: DataSplit, lopsided: DataSplit, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of two processes for each of EXACT, WEIGHTED and OWN_WAY, and with teachers."""
     folder = tmp_path_factory.mktemp("two")
     trainings = {name: (exact(**changes), data) for name, changes in EXACT.items()}
     trainings |= {name: (exact(**changes), lopsided) for name, changes in WEIGHTED.items()}
+    trainings |= {name: (replace(exact(**changes), teacher=str(teacher)), data) for name, changes in TAUGHT.items()}
     train_together({**trainings, "own way": (exact(**OWN_WAY), data)}, folder, 2)
     return folder
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_two_processes_learn_from_a_teacher_what_one_does(
+    name: str, two: Path, data: DataSplit, teacher: Path, tmp_path: Path
+) -> None:
+    run = Run.open(two / name)
+    assert_same(run, train(replace(exact(**TAUGHT[name]), teacher=str(teacher)), data, tmp_path / "alone"))
+    assert run.teacher() == Run.open(tmp_path / "alone").teacher()
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from edgeclf import cli
 from edgeclf_runtime.classifier import Classifier
@@ -248,3 +250,16 @@ def test_a_signal_that_comes_up_in_a_finalizer_is_not_lost() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 143 and done.stderr == "edgeclf: terminated\n"
+
+
+def test_every_option_of_train_stands_under_one_heading() -> None:
+    from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
+
+    whole: Any = typer.main.get_command(cli.build_app("train"))
+    command = whole.commands["train"]
+    headed = [name for names in TRAIN_HEADINGS.values() for name in names]
+    options = {each.name for each in command.params if each.param_type_name == "option"}
+    assert len(set(headed)) == len(headed)
+    assert options - set(headed) == {"config", "as_json"}
+    shown = command.get_help(command.make_context("train", [], resilient_parsing=True))
+    assert all(f"\n{heading}:\n" in shown for heading in (*TRAIN_HEADINGS, "Other"))

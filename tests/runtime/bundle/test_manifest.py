@@ -21,6 +21,7 @@ from edgeclf_runtime.bundle.manifest import (
     parse_manifest,
 )
 from edgeclf_runtime.bundle.proof import Comparison, Proof
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
 
@@ -203,10 +204,17 @@ def test_fields_that_were_added_later_leave_the_subject_of_older_proofs_as_it_wa
     assert used.subject == manifest.subject
     assert manifest.temperature_fit is None and replace(manifest, temperature=0.5).subject != manifest.subject
     content = to_json(replace(manifest, proof=None, built_on=None))
-    del content["provenance"]["test_uses"], content["temperature_fit"]
+    del content["provenance"]["test_uses"], content["provenance"]["teacher"], content["temperature_fit"]
     for each in content["candidates"]:
         del each["temperature_fit"], each["energy"]
     del content["thresholds"]["energy"]
     packed = json.dumps(content, sort_keys=True)
     assert "temperature_fit" not in packed and "test_uses" not in packed and "energy" not in packed
     assert manifest_module._content_sha256(content) == manifest.subject
+
+
+def test_a_manifest_says_who_taught_the_model_and_nothing_where_nobody_did(manifest: Manifest) -> None:
+    assert b"teacher" not in manifest.to_bytes()
+    info = TeacherInfo(name="big", kind="run", sha256="ab" * 32, top1=0.9, images=20)
+    taught = replace(manifest, provenance=replace(manifest.provenance, teacher=info))
+    assert parse_manifest(taught.to_bytes(), "manifest.json") == taught and taught.subject != manifest.subject

@@ -11,6 +11,7 @@ from edgeclf_runtime.metrics.paired import (
     Z_ONE_SIDED,
     Z_TWO_SIDED,
     change_bounds,
+    change_interval,
     change_verdict,
     images_to_settle,
     mcnemar_p,
@@ -86,3 +87,17 @@ def test_with_the_images_needed_it_is_settled_and_with_one_fewer_it_is_not(lost:
 
 def test_a_change_of_just_the_margin_is_never_settled() -> None:
     assert images_to_settle(10, 5, 1000, 0.005) is None
+
+
+def test_the_interval_of_a_change_is_tangos_and_wider_where_images_come_in_groups() -> None:
+    random = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 10)
+    before = random.random(400) < 0.7
+    after = before | (random.random(40) < 0.3)[group]
+    alone, grouped = change_interval(before, after), change_interval(before, after, group)
+    assert (alone.low / 100, alone.high / 100) == pytest.approx(
+        change_bounds(0, int((after & ~before).sum()), 400, Z_TWO_SIDED)
+    )
+    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
+    same = change_interval(before, before, group)
+    assert same.low < 0 < same.high and "40 groups" in same.method

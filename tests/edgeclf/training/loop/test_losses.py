@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from edgeclf.training.inputs.mixing import mix
-from edgeclf.training.loop.losses import balanced_weights, classification_loss, mean_weight, one_hot, soften
+from edgeclf.training.loop.losses import (
+    balanced_weights,
+    classification_loss,
+    distillation_loss,
+    mean_weight,
+    one_hot,
+    soften,
+)
 
 LOGITS = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(16) % 5
@@ -161,3 +168,33 @@ def test_balanced_weights_are_scikit_learns() -> None:
     labels = np.array([0] * 10 + [1] * 2 + [2] * 5)
     wanted = class_weight.compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert np.allclose(balanced_weights(labels, 3), wanted)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_distillation_loss_is_the_divergence_from_the_teacher_times_the_squared_temperature(
+    temperature: float,
+) -> None:
+    from scipy.special import rel_entr, softmax
+
+    teacher = 2 * torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
+    weights = torch.linspace(0.1, 1.0, 16)
+    taught = (teacher / temperature).softmax(dim=1)
+    found = distillation_loss(LOGITS, taught, weights, temperature, whole=16.0)
+    own = softmax(LOGITS.double().numpy() / temperature, axis=1)
+    divergence = rel_entr(softmax(teacher.double().numpy() / temperature, axis=1), own).sum(axis=1)
+    assert float(found) == pytest.approx(temperature**2 * float((weights.numpy() * divergence).sum()) / 16, rel=1e-5)
+    assert float(distillation_loss(teacher, taught, weights, temperature, 16.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_teacher_that_is_sure_gives_no_loss_that_is_not_a_number() -> None:
+    taught = torch.eye(5)[LABELS]
+    assert torch.isfinite(distillation_loss(LOGITS, taught, torch.ones(16), 1.0, 16.0))
+
+
+def test_an_image_that_nobody_labelled_costs_nothing_by_its_label() -> None:
+    targets = soften(one_hot(torch.tensor([1, -1]), 5), 0.1)
+    assert float(targets[1].abs().sum()) == 0.0
+    assert torch.allclose(
+        classification_loss(LOGITS[:2], targets, focal_gamma=None, whole=2.0),
+        classification_loss(LOGITS[:1], targets[:1], focal_gamma=None, whole=2.0),
+    )

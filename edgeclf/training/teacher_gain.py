@@ -1,0 +1,182 @@
+"""What a teacher brought: the same student trained without it, and the paired difference of the two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeclf.evaluation.inference import Predictions, predict
+from edgeclf.evaluation.test_set_usage import new_use, record_test_use
+from edgeclf.training.choices import CurveSplit
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.distributed import Processes
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_export.sources.weights import digest_state
+from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.metrics.intervals import Interval, number_groups
+from edgeclf_runtime.metrics.paired import change_interval
+from edgeclf_runtime.progress import SILENT, Progress
+
+GAIN = "teacher_gain.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherGain:
+    """The student with its teacher against the same without: the content of teacher_gain.json.
+
+    Attributes
+    ----------
+    run, without
+        The folders of the two runs.
+    split, images
+        What both were evaluated on; validation images have also selected the best epoch of each.
+    gained, lost
+        Images that only the taught student predicts right, and only the other one.
+    points, interval
+        The change of top-1 in points, with its paired 95 % interval.
+    test_use
+        Which use of the test split this was, counted from 1; None: validation images.
+    """
+
+    schema: int = 1
+    run: str
+    without: str
+    split: CurveSplit
+    images: int
+    top1: float
+    top1_without: float
+    gained: int
+    lost: int
+    points: float
+    interval: Interval
+    test_use: int | None = None
+
+    @property
+    def selected_here(self) -> bool:
+        return self.split == "val"
+
+    def __str__(self) -> str:
+        name = "validation" if self.selected_here else "test"
+        use = f"use no. {self.test_use} of this test split"
+        interval = f"[{self.interval.low:+.2f}, {self.interval.high:+.2f}]"
+        return (
+            f"the teacher brings {self.points:+.2f} points of top-1 {interval}: "
+            f"{self.top1:.3f} with it, {self.top1_without:.3f} without, on {self.images} {name} images "
+            f"({'both selected on these images' if self.selected_here else use})"
+        )
+
+
+def check_comparable(config: TrainConfig, *, labelled: bool) -> None:
+    """Raises UsageError where there is no teacher to leave out, or no label to learn from without it."""
+    if config.teacher is None:
+        raise UsageError("--compare shows what a teacher brings; give a --teacher")
+    if not labelled:
+        raise UsageError(
+            "without its teacher the student has no labels to learn from; give labelled images to --compare"
+        )
+
+
+def untaught_folder(run: Path) -> Path:
+    """Where the student without its teacher goes: beside the run."""
+    return run.with_name(f"{run.name}-no-teacher")
+
+
+def measure_teacher_gain(
+    run: Run,
+    split: CurveSplit = "val",
+    progress: Progress = SILENT,
+    processes: Processes = Processes(),
+    *,
+    strict: bool = False,
+) -> TeacherGain | None:
+    """Trains the run's student without its teacher, as far as that is not done, and compares the two.
+
+    It has the same seed, and as many steps: with unlabelled images, which it can't use, it has more epochs. The first
+    of several processes evaluates; the others return None. Raises as `train` does.
+    """
+    folder = untaught_folder(run.path)
+    check_comparable(run.config(), labelled=not run.without_labels)
+    progress.note(f"now the same student without its teacher: {folder}")
+    config = without_teacher(run)
+    if not Run.is_at(folder):
+        other = train(config, run.data(), folder, progress, processes, strict=strict)
+    elif Run(folder).config() != config or Run(folder).data().digest != run.data().digest:
+        raise UsageError(f"{folder} holds another run; move it away: the student without its teacher goes there")
+    else:
+        other = Run(folder) if Run(folder).finished else resume(folder, progress, processes, strict=strict)
+    processes.wait()
+    if not processes.is_first:
+        return None
+    gain = _compare(run, other, split, progress)
+    run.write_json(GAIN, to_json(gain))
+    return gain
+
+
+def without_teacher(run: Run) -> TrainConfig:
+    """The run's config without its teacher, its steps as many."""
+    config, usual, unlabelled = run.config(), TrainConfig(model=""), run.unlabelled()
+    labelled = len(run.usable_data().of("train"))
+    longer = 1.0 if unlabelled is None else 1 + len(unlabelled.images) / labelled
+    own = {name: getattr(usual, name) for name in ("teacher", "teacher_temperature", "teacher_share", "teacher_views")}
+    heads = config.head_epochs
+    if config.strategy == "two-phase" and unlabelled is not None:
+        heads = math.ceil(config.first_epochs * longer)
+    return replace(config, **own, unlabelled=None, epochs=math.ceil(config.epochs * longer), head_epochs=heads)
+
+
+def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> TeacherGain:
+    images = run.usable_data().of(split)
+    if not images:
+        raise DataError(f"{run.path} has no {split} images to compare on")
+    use = _count_use(run, other, len(images)) if split == "test" else None
+    taught, plain = (_right(each, images, progress) for each in (run, other))
+    both = [image for image in images if image.name in taught and image.name in plain]
+    if not both:
+        raise DataError(f"{run.path}: none of its {len(images)} {split} images can be read any more")
+    after = np.array([taught[image.name] for image in both])
+    before = np.array([plain[image.name] for image in both])
+    return TeacherGain(
+        run=str(run.path),
+        without=str(other.path),
+        split=split,
+        images=len(both),
+        top1=float(after.mean()),
+        top1_without=float(before.mean()),
+        gained=int((after & ~before).sum()),
+        lost=int((before & ~after).sum()),
+        points=100 * float(after.mean() - before.mean()),
+        interval=change_interval(before, after, number_groups([image.group for image in both])),
+        test_use=use,
+    )
+
+
+def _right(run: Run, images: tuple[LabelledImage, ...], progress: Progress) -> dict[str, bool]:
+    """Name of each image that can be read -> whether the run predicts it right."""
+    exportable = run.exportable()
+    found: Predictions = predict(
+        exportable.run_reference, exportable.pixels, len(exportable.labels), images, progress=progress
+    )
+    right = found.logits.argmax(axis=1) == class_numbers(found.images, exportable.labels)
+    return {image.name: bool(each) for image, each in zip(found.images, right, strict=True)}
+
+
+def _count_use(run: Run, other: Run, images: int) -> int:
+    """Records one use of the test split, of both runs; which one it is."""
+    use, numbers = new_use(), []
+    for each in (run, other):
+        made = record_test_use(
+            each.path,
+            subject=digest_state(each.weights()),
+            data_sha256=run.data().digest,
+            images=images,
+            verb="train",
+            use=use,
+        )
+        numbers.append(made.number)
+    return max(numbers)

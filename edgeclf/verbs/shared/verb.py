@@ -1,0 +1,42 @@
+"""A command as edgeclf has them: it takes the old names of its options, and lists many options under headings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from typer.core import TyperCommand
+
+from edgeclf.verbs.shared.renamed import with_new_names
+
+
+class Verb(TyperCommand):
+    """A command whose help has headings where it has many options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_new_names(str(self.name), args))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for heading, parameters in self.sections(ctx):
+            if rows := [row for each in parameters if (row := each.get_help_record(ctx)) is not None]:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+    def sections(self, ctx: Any) -> Iterator[tuple[str, list[Any]]]:
+        """The heading of each group of parameters, and those in it; what has no heading comes last."""
+        parameters = {str(each.name): each for each in self.get_params(ctx)}
+        arguments = [name for name, each in parameters.items() if each.param_type_name == "argument"]
+        yield "Arguments", [parameters.pop(name) for name in arguments]
+        headings = _headings(str(self.name))
+        for heading, names in headings.items():
+            yield heading, [parameters.pop(name) for name in names]
+        yield "Other" if headings else "Options", list(parameters.values())
+
+
+def _headings(verb: str) -> Mapping[str, tuple[str, ...]]:
+    """Heading -> parameters, for a verb with many options; its file is read only where its help is."""
+    if verb != "train":
+        return {}
+    from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
+
+    return TRAIN_HEADINGS

@@ -1,0 +1,47 @@
+"""What runs, bundles and reports record about the teacher of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TeacherKind = Literal["run", "bundle", "zero-shot bundle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherInfo:
+    """The model whose logits a network learnt from (knowledge distillation).
+
+    Attributes
+    ----------
+    sha256
+        Of a run's weights; the digest of a bundle.
+    top1, images
+        Its accuracy on so many validation images of the network that it taught; None: they had no labels.
+    unlabelled
+        Training images that only it said something about.
+    without_labels
+        Whether no image had a label: the validation figures of the training are agreement with the teacher.
+    """
+
+    name: str
+    kind: TeacherKind
+    sha256: str
+    top1: float | None = None
+    images: int = 0
+    unlabelled: int = 0
+    without_labels: bool = False
+
+    @property
+    def accuracy(self) -> str:
+        """ "top-1 0.812 on 750 validation images"."""
+        return (
+            "accuracy not known" if self.top1 is None else f"top-1 {self.top1:.3f} on {self.images} validation images"
+        )
+
+    def __str__(self) -> str:
+        named = f"{self.kind} {self.name} ({self.sha256[:12]})"
+        if self.without_labels:
+            return f"{named}; none of the {self.unlabelled} training images had a label"
+        labels = f"; {self.unlabelled} training images had no label" if self.unlabelled else ""
+        return f"{named}, {self.accuracy}{labels}"
