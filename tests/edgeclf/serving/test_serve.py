@@ -118,7 +118,7 @@ def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, st
     assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
     assert running.send("/predict", image_file()).status == 200
     printed = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
-    assert len(printed) == 2  # what it printed as it started
+    assert len(printed) == 3  # what it printed as it started
 
 
 def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> None:
