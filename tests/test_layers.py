@@ -79,6 +79,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
 }
 HEAVY = {
+    "ai_edge_litert",
+    "ai_edge_quantizer",
     "av",
     "cryptography",
     "h11",
@@ -106,7 +108,17 @@ HEAVY = {
     "torchvision",
     "uvicorn",
 }
-ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
+ENGINES = {
+    "ai_edge_litert",
+    "onnxruntime",
+    "open_clip",
+    "openvino",
+    "tensorrt",
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+}
 OPTIONAL = {*ENGINES, "cryptography", "cykooz_resizer", "pi_heif"}  # what the runtime may load on request
 
 

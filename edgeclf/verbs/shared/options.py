@@ -25,6 +25,7 @@ class Target(str, Enum):
 
     onnx = "onnx"
     openvino = "openvino"
+    litert = "litert"
     tensorrt = "tensorrt"
     pytorch = "pytorch"
 

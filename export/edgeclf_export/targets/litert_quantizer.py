@@ -1,0 +1,165 @@
+"""INT8 and fp16 weights of a .tflite by ai-edge-quantizer, in as few pieces for the delegate as the model in fp32.
+
+XNNPACK has no int8 hard-swish, GELU, softmax or attention product: quantized, each of them ends a piece and runs in a
+slow kernel. So what is quantized first is what XNNPACK has in int8, and where that breaks the graph nonetheless, the
+convolutions and products with weights alone. Seen at batch 1 on an x86 CPU, CPU time over fp32's: MobileNetV3-large
+0.8 x in place of 1.65 x with everything quantized, ViT-tiny 0.4 x in place of 2.6 x.
+
+Ranges go from the minimum to the maximum: the quantizer's own moving average clips, which cost a fifth of the top-1
+predictions where it was tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeclf_export.graph.editing import constants_of
+from edgeclf_export.graph.layers import layers
+from edgeclf_export.targets.litert_convert import float_model
+from edgeclf_export.targets.quantizer import Network
+from edgeclf_runtime.backends.engine import missing_engine
+from edgeclf_runtime.backends.litert import open_file, open_interpreter
+from edgeclf_runtime.backends.litert_graph import Pieces, constants, pieces
+from edgeclf_runtime.backends.native_output import STDERR, printed_aside
+from edgeclf_runtime.errors import BackendError, one_line
+
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
+IN_INT8 = (
+    *WEIGHTED,
+    *("ADD", "SUB", "MUL", "LOGISTIC", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D"),
+    *("CONCATENATION", "PAD", "RESHAPE", "TRANSPOSE"),
+)
+_EVERY = ".*"
+_SIGNATURE = "serving_default"
+
+
+def quantize(network: Network, *, leave: Collection[str] = ()) -> bytes:
+    """The model with int8 activations, and int8 weights with a scale a channel; logits stay float.
+
+    `leave`: ONNX nodes that stay in float. Raises BackendError where the delegate takes it in more pieces than fp32's.
+    """
+    model = float_model(network.export_graph)
+    ranges = network.export_graph.once("litert ranges", lambda: _ranges(model, network.inputs))
+    whole, left = _pieces_of(model), _left_in_float(model, network.export_graph.onnx, leave)
+    for operators in (IN_INT8, WEIGHTED):
+        made = _write(model, operators, left, ranges)
+        found = _pieces_of(made)
+        if found.count <= whole.count:
+            return made
+    raise BackendError(
+        f"in int8 XNNPACK runs this model in {found.count} steps ({found}), in fp32 in {whole.count}: each ends in "
+        "slow kernels and copies"
+    )
+
+
+def to_fp16(model: bytes) -> bytes:
+    """Weights stored in 16 bits; the delegate widens them once, as it opens the model."""
+    library = _import_quantizer()
+    types = library.qtyping
+    stored = types.TensorQuantizationConfig(num_bits=16, dtype=types.TensorDataType.FLOAT)
+    config = types.OpQuantizationConfig(
+        weight_tensor_config=stored, compute_precision=types.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    with _quiet():
+        quantizer = library.quantizer.Quantizer(model)
+        for operator in WEIGHTED:
+            quantizer.update_quantization_recipe(_EVERY, operator, config, "float_casting")
+        return _finished(quantizer, None)
+
+
+def _write(model: bytes, operators: Collection[str], left: Collection[str], ranges: dict[str, Any]) -> bytes:
+    library = _import_quantizer()
+    with _quiet():
+        quantizer = library.quantizer.Quantizer(model)
+        for operator in operators:
+            quantizer.add_static_config(_EVERY, operator, activation_num_bits=8, weight_num_bits=8)
+        for scope in left:
+            for operator in WEIGHTED:
+                quantizer.update_quantization_recipe(re.escape(scope), operator, algorithm_key="no_quantize")
+        quantizer.update_quantization_recipe(_EVERY, "OUTPUT", algorithm_key="no_quantize")
+        return _finished(quantizer, ranges)
+
+
+def _finished(quantizer: Any, ranges: dict[str, Any] | None) -> bytes:
+    try:
+        made = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        raise BackendError(f"ai-edge-quantizer can't quantize this model: {one_line(error)}") from error
+    return bytes(made.quantized_model)
+
+
+def _ranges(model: bytes, inputs: NDArray[np.generic]) -> dict[str, Any]:
+    """Of every float tensor over the calibration images, from minimum to maximum, as the quantizer takes them."""
+    library = _import_quantizer()
+    with _quiet():
+        everything = library.quantizer.Quantizer(model)
+        everything.add_static_config(_EVERY, "*", activation_num_bits=8, weight_num_bits=8)
+        update = library.qsv_utils.min_max_update
+        calibrator = library.calibrator.Calibrator(model, num_threads=1, qsv_update_func=update)
+        (name,) = calibrator._tfl_interpreter.get_signature_list()[_SIGNATURE]["inputs"]
+        images = [{name: inputs[i : i + 1]} for i in range(len(inputs))]
+        calibrator.calibrate({_SIGNATURE: images}, everything._recipe_manager)
+        found: dict[str, Any] = calibrator.get_model_qsvs()
+    return found
+
+
+def _left_in_float(model: bytes, graph: bytes, leave: Collection[str]) -> list[str]:
+    """The outputs of the operators that have the weights of these ONNX nodes: names differ, weights don't."""
+    import onnx
+
+    if not leave:
+        return []
+    network = onnx.load_from_string(graph)
+    stored = constants_of(network.graph)
+    wanted = [
+        onnx.numpy_helper.to_array(stored[layer.weight])
+        for layer in layers(network)
+        if layer.node in leave and layer.weight is not None
+    ]
+    found = [name for name, value in constants(open_file(model, "the model")) if any(_alike(value, w) for w in wanted)]
+    if not found:
+        raise BackendError(f"the layers {', '.join(leave)} are not found in the .tflite")
+    return found
+
+
+def _alike(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
+    """Whether these are the same weights: convolutions (O, I, H, W) are (O, H, W, I) or (1, H, W, C) there."""
+    layouts = [wanted, wanted.T]
+    if wanted.ndim == 4:
+        layouts = [wanted.transpose(0, 2, 3, 1), wanted.transpose(1, 2, 3, 0)]
+    return any(each.shape == found.shape and np.allclose(each, found, rtol=1e-3, atol=1e-6) for each in layouts)
+
+
+def _pieces_of(model: bytes) -> Pieces:
+    return pieces(open_interpreter(model, "the model"))
+
+
+def _import_quantizer() -> Any:
+    """The package, with its modules. Raises BackendError."""
+    try:
+        import ai_edge_quantizer
+        from ai_edge_quantizer import calibrator, qtyping, quantizer  # noqa: F401
+        from ai_edge_quantizer.utils import qsv_utils
+    except ImportError as error:
+        raise missing_engine("ai_edge_quantizer", "litert-export", error) from error
+    ai_edge_quantizer.qsv_utils = qsv_utils
+    return ai_edge_quantizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps its progress bars and remarks aside; errors are raised, not printed."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with printed_aside(STDERR):
+            yield
+    finally:
+        logging.disable(disabled)
