@@ -1,4 +1,4 @@
-"""A torch module as a .tflite of fp32, by litert-torch; what the converter prints is kept aside, its refusals are named."""
+"""A torch module as a .tflite in fp32, by litert-torch, whose remarks are kept aside and whose refusals are named."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeclf_runtime.backends.audit import Work
+from edgeclf_runtime.backends.native_output import STDOUT, printed_aside
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu, open_cuda
 from edgeclf_runtime.backends.tensorrt.library import Library, Messages
 from edgeclf_runtime.backends.tensorrt.macs import network_work
 from edgeclf_runtime.backends.tensorrt.parser_errors import refusals
-from edgeclf_runtime.backends.native_output import STDOUT, printed_aside
 from edgeclf_runtime.backends.tensorrt.timing_cache import read_timing_cache, timing_cache_path, write_timing_cache
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
