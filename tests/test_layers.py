@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("wording", "sheet"),
         ("console",),
         ("inspection", "image_steps"),
+        ("snippets",),
         ("data", "explanation"),
         ("evaluation",),
         ("baselines",),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
 _UNKNOWN = "for FILE.onnx or your own --weights"  # the weights of others state how their images are prepared
-Layout = Literal["bundle", "triton"]
+Layout = Literal["bundle", "triton", "android"]
 InputForm = Literal["uint8-nhwc", "float-nchw"]
 ChannelOrder = Literal["rgb", "bgr"]
 CropMode = Literal["center", "squash", "border"]
@@ -118,7 +118,12 @@ Tf32 = Annotated[
     typer.Option("--tf32/--no-tf32", help="TF32 computation of fp32 layers in TensorRT.", show_default="no-tf32"),
 ]
 LayoutName = Annotated[
-    Layout, typer.Option("--layout", help="Output layout; triton adds a Triton model repository beside the bundles.")
+    Layout,
+    typer.Option(
+        "--layout",
+        help="Output layout; triton adds a Triton model repository beside the bundles, android the assets and a test "
+        "for an app.",
+    ),
 ]
 
 

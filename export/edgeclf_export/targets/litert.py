@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeclf_export.targets import litert_quantizer
 from edgeclf_export.targets.litert_convert import float_model
+from edgeclf_export.targets.litert_metadata import with_metadata
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Work
@@ -18,16 +19,17 @@ from edgeclf_runtime.bundle.manifest import Manifest, Precision
 def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
     model = float_model(export_graph)
     if precision == "fp32":
-        return _written(model, folder, "fp32", "fp32")
-    return _written(litert_quantizer.to_fp16(model), folder, "fp16", "fp32")
+        return _written(model, export_graph, folder, "fp32", "fp32")
+    return _written(litert_quantizer.to_fp16(model), export_graph, folder, "fp16", "fp32")
 
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
-    return _written(litert_quantizer.quantize(network, leave=recipe.leave), folder, "int8", "int8")
+    model = litert_quantizer.quantize(network, leave=recipe.leave)
+    return _written(model, network.export_graph, folder, "int8", "int8")
 
 
-def _written(model: bytes, folder: Path, stored: Precision, computed: Precision) -> Built:
-    (folder / MODEL).write_bytes(model)
+def _written(model: bytes, export_graph: ExportGraph, folder: Path, stored: Precision, computed: Precision) -> Built:
+    (folder / MODEL).write_bytes(with_metadata(model, export_graph.exportable, export_graph.form))
     ran = f"run by {pieces(open_interpreter(model, MODEL))}"
     return Built(stored, computed, checks=(ran,), batch=1)
 

@@ -81,7 +81,8 @@ def _refusal(error: Exception, printed: list[str]) -> str:
     operator = f"the operator {named[1]}" if named else one_line(error, 200)
     place = re.search(r"in forward\n\s*(.+)", text)
     where = f", in `{place[1].strip()}`" if place and named else ""
-    return f"litert-torch can't convert this model: {operator}{where}; replace it in the network, or export to onnx instead"
+    advice = "replace it in the network, or export to onnx instead"
+    return f"litert-torch can't convert this model: {operator}{where}; {advice}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a LiteRT interpreter reports of its graph: operators, types, what the delegate took, what weights are stored in."""
+"""What a LiteRT interpreter reports of its graph: products and their types, stored weights, what the delegate took."""
 
 from __future__ import annotations
 

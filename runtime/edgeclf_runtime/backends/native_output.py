@@ -1,4 +1,4 @@
-"""Native code prints remarks straight to the process's outputs: stdout, where `--json` wants to be alone, and stderr."""
+"""Native code prints remarks straight to stdout, where `--json` wants to be alone, and to stderr: kept aside here."""
 
 from __future__ import annotations
 
