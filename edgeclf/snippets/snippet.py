@@ -90,9 +90,9 @@ def _size(pixels: Pixels) -> dict[str, str]:
         "SIZE_PYTHON": f"ratio = {better}(height / {height}, width / {width})\n"
         "    size = (round(width / ratio), round(height / ratio))",
         "SIZE_KOTLIN": f"val ratio = {better}(image.height / {height}.0, image.width / {width}.0)\n"
-        "        val (width, height) = Pair((image.width / ratio).roundToInt(), (image.height / ratio).roundToInt())",
+        "        val (width, height) = Pair(round(image.width / ratio).toInt(), round(image.height / ratio).toInt())",
         "SIZE_SWIFT": f"let ratio = {better}(h / {height}, w / {width})\n"
-        "        let (width, height) = ((w / ratio).rounded(), (h / ratio).rounded())",
+        "        let (width, height) = ((w / ratio).rounded(.toNearestOrEven), (h / ratio).rounded(.toNearestOrEven))",
     }
 
 

@@ -50,4 +50,5 @@ TARGET = Target(
         corrects_biases=False,
     ),
     audit=audited_work,
+    needs_module=True,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeclf_export.targets.target import ExportGraph
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.native_output import STDERR, STDOUT, printed_aside
-from edgeclf_runtime.errors import BackendError, UsageError, one_line
+from edgeclf_runtime.errors import BackendError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +28,8 @@ _OPERATOR = re.compile(r"(?:torch\.ops\.)?((?:aten|prims|stablehlo|tfl)\.\w+)")
 def float_model(export_graph: ExportGraph) -> bytes:
     """The classifier or encoder in fp32, for one item at a time; converted once for all precisions of an export.
 
-    Raises
-    ------
-    UsageError
-        It came without a torch module.
-    BackendError
-        The converter is missing, or refuses the module.
+    Raises BackendError where the converter is missing, or refuses the module; ValueError without a module, which the
+    exporter has refused before.
     """
     return export_graph.once("litert fp32", lambda: _convert(export_graph))
 
@@ -41,10 +37,7 @@ def float_model(export_graph: ExportGraph) -> bytes:
 def _convert(export_graph: ExportGraph) -> bytes:
     exportable = export_graph.exportable
     if exportable.make_module is None:
-        raise UsageError(
-            "the litert target is made from a torch module, and an ONNX file, a bundle of one or a text encoder has "
-            "none; export from the run, backbone or module that it came from, or choose onnx or openvino"
-        )
+        raise ValueError(f"{exportable.backbone} has no torch module")
     module = exportable.make_module(export_graph.form).eval()
     sample = _sample(exportable.contract(export_graph.form, 1).inputs[0])
     with _quiet() as printed:
@@ -79,8 +72,8 @@ def _refusal(error: Exception, printed: list[str]) -> str:
     text = f"{error}\n" + "\n".join(line for line in printed if "error" in line.lower())
     named = _OPERATOR.search(text)
     operator = f"the operator {named[1]}" if named else one_line(error, 200)
-    place = re.search(r"in forward\n\s*(.+)", text)
-    where = f", in `{place[1].strip()}`" if place and named else ""
+    lines = re.findall(r"in forward\n\s*(.+)", text)  # from the outermost module to the one that has the operator
+    where = f", in `{lines[-1].strip()}`" if lines and named else ""
     advice = "replace it in the network, or export to onnx instead"
     return f"litert-torch can't convert this model: {operator}{where}; {advice}"
 

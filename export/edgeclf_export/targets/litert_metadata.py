@@ -11,6 +11,8 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgeclf_runtime.errors import BackendError
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ def _with_tensor_names(model: bytes, contract: Contract, metadata: bytes) -> byt
     from ai_edge_litert import schema_py_generated as schema
 
     tree = schema.ModelT.InitFromPackedBuf(model, 0)
+    for stored in tree.buffers:
+        if stored.offset > 1:  # the quantizer keeps weights behind the flatbuffer, whose end moves here
+            stored.data = np.frombuffer(model, np.uint8, stored.size, stored.offset)
+            stored.offset = stored.size = 0
     (graph,) = tree.subgraphs
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise BackendError(f"wanted a .tflite with one input and one output, found {len(graph.inputs)} and others")

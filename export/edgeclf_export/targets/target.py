@@ -132,6 +132,8 @@ class Target:
         Its bundles are portable, and this is how they become engines. None: they run as they are.
     served
         How Triton serves its bundles; None: it does not.
+    needs_module
+        It is made from the torch module, which an ONNX file does not have.
     checked_by
         Which target's fp32 model is compared with the reference before other precisions are made; None: its own.
     takes_quantized
@@ -147,6 +149,7 @@ class Target:
     proves: str = ""
     on_device: OnDevice | None = None
     served: Served | None = None
+    needs_module: bool = False
     checked_by: Target | None = None
     takes_quantized: bool = False
 
