@@ -85,7 +85,7 @@ class EmulatedMachine:
 
 
 def set_up(folder: Path, wheel: Path, cpu: Cpu = CPUS["cortex-a76"]) -> EmulatedMachine:
-    """Unpacks Debian's aarch64 Python and installs `wheel[onnx,litert]` for it. Nothing of it runs while it is set up."""
+    """Unpacks Debian's aarch64 Python and installs `wheel[onnx,litert]`. Nothing of it runs while it is set up."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise SystemExit(f"not found: {', '.join(missing)}; apt install qemu-user-static mmdebstrap")
     folder = folder.resolve()

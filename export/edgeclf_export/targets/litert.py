@@ -24,7 +24,7 @@ def build(export_graph: ExportGraph, precision: str, folder: Path) -> Built:
 
 
 def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
-    model = litert_quantizer.quantize(network, leave=recipe.leave)
+    model = litert_quantizer.quantize(network, recipe.ranges, leave=recipe.leave)
     return _written(model, network.export_graph, folder, "int8", "int8")
 
 
@@ -43,7 +43,7 @@ TARGET = Target(
     precisions=("fp32", "fp16"),
     build=build,
     quantizer=Quantizer(
-        methods=("min-max",),
+        methods=litert_quantizer.METHODS,
         lower=("fp16",),
         write=_write_int8,
         needs=("ai_edge_quantizer", "litert_torch"),

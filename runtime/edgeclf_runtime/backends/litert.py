@@ -7,6 +7,7 @@ delegate does not take runs in LiteRT's own kernels, on the same CPU; how much t
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -74,14 +75,21 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> LitertEngine:
     return LitertEngine(first, lambda: _ready(library, model, options.threads_per_stream), facts)
 
 
-def open_interpreter(model: bytes, where: str, *, threads: int = 1) -> Interpreter:
-    """An interpreter that is ready to run. Raises BundleError where LiteRT refuses the model."""
+def open_interpreter(model: bytes, where: str, *, threads: int = 1, keep_tensors: bool = False) -> Interpreter:
+    """An interpreter that is ready to run. Raises BundleError where LiteRT refuses the model.
+
+    `keep_tensors`: every tensor can be read after a call, for memory and speed.
+    """
     library = import_litert()
-    return _or_bundle_error(lambda: _ready(library, model, threads), where)
+    return _or_bundle_error(lambda: _ready(library, model, threads, keep_tensors), where)
 
 
-def _ready(library: Any, model: bytes, threads: int) -> Interpreter:
-    interpreter: Interpreter = library.Interpreter(model_content=model, num_threads=threads)
+def _ready(library: Any, model: bytes, threads: int, keep_tensors: bool = False) -> Interpreter:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping tensors takes memory
+        interpreter: Interpreter = library.Interpreter(
+            model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_tensors
+        )
     interpreter.allocate_tensors()
     return left_to_parent(interpreter)
 

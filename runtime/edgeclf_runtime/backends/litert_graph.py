@@ -91,6 +91,14 @@ def count_stored(interpreter: Any) -> dict[str, int]:
     return counts
 
 
+def computed_tensors(interpreter: Any) -> Iterator[tuple[int, str]]:
+    """(index, name) of each float tensor that an operator gives."""
+    tensors = _tensors(interpreter)
+    for index in sorted({int(i) for operator in interpreter._get_ops_details() for i in operator["outputs"]}):
+        if _name(tensors[index]) == "float32":
+            yield index, tensors[index]["name"]
+
+
 def constants(interpreter: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """(name of the output, weights) of each product with float weights, of a model that no delegate took."""
     tensors = _tensors(interpreter)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
+import tiny_litert
 from litert_networks import converts, small_network
 from patches import LABELS, PATCH_PIXELS
 
@@ -22,7 +24,21 @@ from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.session import open_session
 
+pytest.importorskip("ai_edge_litert")
 HALF = Normalization((0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
+
+
+def test_ranges_are_those_of_every_image_and_percentiles_lie_within() -> None:
+    images = tiny.random_pixels(5)
+    images[3, 0, 0, 0], images[:, 0, 0, 1] = 255, 0
+    model = tiny_litert.linear(*tiny.linear_weights(0))
+    whole, inner = (litert_quantizer._ranges(model, images, method) for method in litert_quantizer.METHODS)
+    assert set(whole) == set(inner) == {"floats", "scaled", "rows", "logits"}
+    assert (whole["floats"]["min"].item(), whole["floats"]["max"].item()) == (images.min(), images.max())
+    logits = tiny.reference_logits("litert", images)
+    assert whole["logits"]["max"].item() == pytest.approx(logits.max(), rel=1e-4)
+    for name, ends in inner.items():
+        assert whole[name]["min"] <= ends["min"] and ends["max"] <= whole[name]["max"]
 
 
 @converts
@@ -54,7 +70,7 @@ def test_hard_swish_stays_in_float_and_the_graph_in_one_piece() -> None:
     network: Any = type("Network", (), {"export_graph": graph, "inputs": images})()
     total = sum(layer.macs for layer in found)
     for left in ((), (found[0].node,)):
-        interpreter = open_interpreter(litert_quantizer.quantize(network, leave=left), "int8")
+        interpreter = open_interpreter(litert_quantizer.quantize(network, "min-max", leave=left), "int8")
         assert (pieces(interpreter).count, pieces(interpreter).left) == (2, ("CAST",))
         wanted = 1.0 if not left else (total - found[0].macs) / total
         assert audit(products(interpreter)).share("int8") == pytest.approx(wanted)
