@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from patches import LABELS
 
+CONVERTS = (
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("litert_torch") is None, reason="pip install 'edgeclf[litert-export]'"),
+)
+
 
 def converts(test: Any) -> Any:
     """Slow, and left out without the extra litert-export, which no other extra brings."""
-    missing = find_spec("litert_torch") is None
-    return pytest.mark.slow(pytest.mark.skipif(missing, reason="pip install 'edgeclf[litert-export]'")(test))
+    for mark in CONVERTS:
+        test = mark(test)
+    return test
 
 
 def small_network(activation: Any) -> Any:

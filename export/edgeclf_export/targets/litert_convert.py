@@ -41,9 +41,10 @@ def _convert(export_graph: ExportGraph) -> bytes:
     module = exportable.make_module(export_graph.form).eval()
     sample = _sample(exportable.contract(export_graph.form, 1).inputs[0])
     with _quiet() as printed:
+        converter = _import_converter()
         try:
-            return bytes(_import_converter().convert(module, (sample,)).model_content())
-        except (RuntimeError, ValueError, TypeError, NotImplementedError, LookupError, AssertionError) as error:
+            return bytes(converter.convert(module, (sample,)).model_content())
+        except Exception as error:  # torch's, MLIR's and its own errors share no narrower base
             failure = error
     raise BackendError(_refusal(failure, printed)) from failure
 
@@ -96,7 +97,10 @@ def _quiet() -> Iterator[list[str]]:
 
 
 class _Aside(io.TextIOWrapper):
-    """The log in place of stderr. rich draws on `rich_proxied_file`, as it does on a stderr that it replaced itself."""
+    """The log in place of stderr. rich draws on `rich_proxied_file`, as it does on a stderr that it replaced itself.
+
+    It is never closed: handlers of logs that were made meanwhile keep it.
+    """
 
     def __init__(self, terminal: io.TextIOWrapper) -> None:
         super().__init__(os.fdopen(os.dup(STDERR), "wb", 0), encoding="utf-8", errors="replace", write_through=True)

@@ -56,8 +56,8 @@ def quantize(network: Network, method: str, *, leave: Collection[str] = ()) -> b
         if found.count <= whole.count:
             return made
     raise BackendError(
-        f"in int8 XNNPACK runs this model in {found.count} steps ({found}), in fp32 in {whole.count}: each ends in "
-        "slow kernels and copies"
+        f"in int8 LiteRT runs this model in {found.count} steps ({found}), in fp32 in {whole.count}: each step more is "
+        "a copy and a slow kernel"
     )
 
 

@@ -78,18 +78,20 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> LitertEngine:
 def open_interpreter(model: bytes, where: str, *, threads: int = 1, keep_tensors: bool = False) -> Interpreter:
     """An interpreter that is ready to run. Raises BundleError where LiteRT refuses the model.
 
-    `keep_tensors`: every tensor can be read after a call, for memory and speed.
+    `keep_tensors`: every tensor can be read after a call, which costs memory and speed, as LiteRT warns.
     """
     library = import_litert()
-    return _or_bundle_error(lambda: _ready(library, model, threads, keep_tensors), where)
-
-
-def _ready(library: Any, model: bytes, threads: int, keep_tensors: bool = False) -> Interpreter:
+    if not keep_tensors:
+        return _or_bundle_error(lambda: _ready(library, model, threads), where)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping tensors takes memory
-        interpreter: Interpreter = library.Interpreter(
-            model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_tensors
-        )
+        warnings.simplefilter("ignore")
+        return _or_bundle_error(lambda: _ready(library, model, threads, keep_tensors=True), where)
+
+
+def _ready(library: Any, model: bytes, threads: int, *, keep_tensors: bool = False) -> Interpreter:
+    interpreter: Interpreter = library.Interpreter(
+        model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_tensors
+    )
     interpreter.allocate_tensors()
     return left_to_parent(interpreter)
 

@@ -20,10 +20,11 @@ def printed_aside(*streams: int) -> Iterator[list[str]]:
     """
     lines: list[str] = []
     for output in (sys.stdout, sys.stderr):
-        output.flush()
+        if output is not None:  # of a process without a console
+            output.flush()
     with tempfile.TemporaryFile() as file:
-        kept = {stream: os.dup(stream) for stream in streams}
-        for stream in streams:
+        kept = {stream: os.dup(stream) for stream in streams if _is_open(stream)}
+        for stream in kept:
             os.dup2(file.fileno(), stream)
         try:
             yield lines
@@ -34,3 +35,11 @@ def printed_aside(*streams: int) -> Iterator[list[str]]:
                 os.close(copy)
             file.seek(0)
             lines += [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+
+
+def _is_open(stream: int) -> bool:
+    try:
+        os.fstat(stream)
+    except OSError:
+        return False
+    return True
