@@ -1,4 +1,4 @@
-"""`edgeclf export --layout triton|android`: bundles as another software takes them, in a folder beside them."""
+"""`edgeclf export --layout triton|android|ovms|deepstream`: bundles as other software takes them, beside them."""
 
 from __future__ import annotations
 
@@ -25,34 +25,48 @@ class Writer:
     Attributes
     ----------
     check
-        Raises UsageError, before any work, for a target and state that it does not take.
+        Raises UsageError, before any work, for a target, state and input form that it does not take.
     write
         (bundle, folder, largest batch, whether to replace) -> what was written.
     called, next
         What was written, in words, and what to type next with its folder for {}.
     """
 
-    check: Callable[[str, str], object]
+    check: Callable[[str, str, str], object]
     write: Callable[[Bundle, Path, int, bool], Path]
     called: str
     next: str
 
 
 def _writers() -> dict[str, Writer]:
-    from edgeclf_export.targets import android, triton
+    from edgeclf_export.targets import android, deepstream, ovms, triton
 
     return {
         "triton": Writer(
-            check=triton.check_served,
+            check=lambda target, state, _: triton.check_served(target, state),
             write=lambda bundle, folder, largest, force: triton.write_model(bundle, folder, largest, force=force),
             called="a model of a Triton repository",
             next="tritonserver --model-repository={}    (on the server)",
         ),
         "android": Writer(
-            check=lambda target, _: android.check_android(target),
+            check=lambda target, _, __: android.check_android(target),
             write=lambda bundle, folder, _, force: android.write_module(bundle, folder, force=force),
             called="assets and a test for an Android app, never run on a phone",
             next="cat {}/*/README.md",
+        ),
+        "ovms": Writer(
+            check=lambda target, _, __: ovms.check_ovms(target),
+            write=lambda bundle, folder, _, force: ovms.write_model(bundle, folder, force=force),
+            called="a model for OpenVINO Model Server, never run there",
+            next="ovms --config_path {}/config.json --rest_port 8000    (on the server)",
+        ),
+        "deepstream": Writer(
+            check=lambda target, _, form: deepstream.check_deepstream(target, form),
+            write=lambda bundle, folder, largest, force: deepstream.write_classifier(
+                bundle, folder, largest, force=force
+            ),
+            called="a classifier for DeepStream's nvinfer, never run there",
+            next="cat {}/*/config_infer.txt",
         ),
     }
 
@@ -66,7 +80,8 @@ def check_layout(layout: Layout, options: ExportOptions) -> None:
     writer = _writers()[layout]
     for target in options.targets:
         on_device = TARGETS[target].on_device
-        writer.check(target, "portable" if on_device is not None and on_device.why_not_here() else "built")
+        state = "portable" if on_device is not None and on_device.why_not_here() else "built"
+        writer.check(target, state, options.form)
 
 
 def lay_out(layout: Layout, made: Sequence[Exported], options: ExportOptions) -> list[Path]:
@@ -88,7 +103,9 @@ def lay_out_alone(
     from edgeclf_runtime.bundle.bundle import Bundle
 
     if layout == "bundle":
-        raise UsageError(f"{source} is a bundle already; give --target for another one, or --layout triton or android")
+        *first, last = _writers()
+        named = f"{', '.join(first)} or {last}"
+        raise UsageError(f"{source} is a bundle already; give --target for another one, or --layout {named}")
     largest = max_batch or BuildSettings().max_batch
     made = _writers()[layout].write(Bundle.open(source), output / layout, largest, force)
     if as_json:

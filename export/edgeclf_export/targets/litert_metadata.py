@@ -104,7 +104,8 @@ def _input(builder: Any, contract: Contract) -> int:
         return _tensor(builder, spec, "tokens, as the bundle's tokenizer gives them", _FEATURE, {}, [])
     # mean 0 and std 1: what Android's tools would do to the pixels beforehand is done in the model
     normalization = contract.normalization
-    mean, std = (0.0,), (1.0,)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     if normalization is not None and normalization.applied_by == "caller":
         mean, std = (tuple(255 * each for each in values) for values in (normalization.mean, normalization.std))
     options = _table(builder, {0: _floats(builder, mean), 1: _floats(builder, std)}, fields=2)
