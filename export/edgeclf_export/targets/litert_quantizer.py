@@ -11,6 +11,7 @@ fifth of the top-1 predictions where it was tried.
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Collection, Iterator
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import layers
 from edgeclf_export.targets.litert_convert import float_model
+from edgeclf_export.targets.litert_trial import try_pieces
 from edgeclf_export.targets.quantizer import Network
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.litert import open_file, open_interpreter
-from edgeclf_runtime.backends.litert_graph import Pieces, computed_tensors, constants, pieces
+from edgeclf_runtime.backends.litert_graph import computed_tensors, constants
 from edgeclf_runtime.backends.native_output import STDERR, printed_aside
 from edgeclf_runtime.errors import BackendError, one_line
 
@@ -45,16 +47,19 @@ def quantize(network: Network, method: str, *, leave: Collection[str] = ()) -> b
     """The model with int8 activations, and int8 weights with a scale a channel; logits stay float.
 
     `method`: of the ranges, "min-max" or "percentile"; `leave`: ONNX nodes that stay in float. Raises BackendError
-    where the delegate takes it in more pieces than fp32's.
+    where LiteRT crashes on it, or runs it in more pieces than in fp32.
     """
     model = float_model(network.export_graph)
     ranges = network.export_graph.once(f"litert {method}", lambda: _ranges(model, network.inputs, method))
-    whole, left = _pieces_of(model), _left_in_float(model, network.export_graph.onnx, leave)
+    left = _left_in_float(model, network.export_graph.onnx, leave)
+    whole = network.export_graph.once("litert pieces", lambda: try_pieces(model))
     for operators in (IN_INT8, WEIGHTED):
         made = _write(model, operators, left, ranges)
-        found = _pieces_of(made)
-        if found.count <= whole.count:
+        found = try_pieces(made)
+        if found is not None and whole is not None and found.count <= whole.count:
             return made
+    if found is None or whole is None:
+        raise BackendError("LiteRT crashes where it opens this model in int8; export fp16")
     raise BackendError(
         f"in int8 LiteRT runs this model in {found.count} steps ({found}), in fp32 in {whole.count}: each step more is "
         "a copy and a slow kernel"
@@ -86,7 +91,7 @@ def _write(model: bytes, operators: Collection[str], left: Collection[str], rang
             for operator in WEIGHTED:
                 quantizer.update_quantization_recipe(re.escape(scope), operator, algorithm_key="no_quantize")
         quantizer.update_quantization_recipe(_EVERY, "OUTPUT", algorithm_key="no_quantize")
-        return _finished(quantizer, ranges)
+        return _finished(quantizer, copy.deepcopy(ranges))  # it changes them
 
 
 def _finished(quantizer: Any, ranges: dict[str, Any] | None) -> bytes:
@@ -118,6 +123,10 @@ def _ranges(model: bytes, inputs: NDArray[np.generic], method: str) -> dict[str,
 
 
 def _ends(values: NDArray[np.float32], method: str) -> NDArray[np.float32]:
+    """Of the finite values: a pooling's padding is minus infinity, a range on which XNNPACK crashes (seen in 2.3)."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return np.zeros(2, np.float32)
     if method == "min-max":
         return np.array([values.min(), values.max()], np.float32)
     return np.quantile(values, (_RAREST, 1 - _RAREST)).astype(np.float32)
@@ -148,10 +157,6 @@ def _alike(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> bool:
     if wanted.ndim == 4:
         layouts = [wanted.transpose(0, 2, 3, 1), wanted.transpose(1, 2, 3, 0)]
     return any(each.shape == found.shape and np.allclose(each, found, rtol=1e-3, atol=1e-6) for each in layouts)
-
-
-def _pieces_of(model: bytes) -> Pieces:
-    return pieces(open_interpreter(model, "the model"))
 
 
 def _import_quantizer() -> Any:

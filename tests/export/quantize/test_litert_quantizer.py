@@ -41,6 +41,13 @@ def test_ranges_are_those_of_every_image_and_percentiles_lie_within() -> None:
         assert whole[name]["min"] <= ends["min"] and ends["max"] <= whole[name]["max"]
 
 
+@pytest.mark.parametrize("method", litert_quantizer.METHODS)
+def test_the_minus_infinity_that_pads_a_pooling_widens_no_range(method: str) -> None:
+    padded = np.array([-np.inf, 1, 2, -np.inf], np.float32)
+    assert litert_quantizer._ends(padded, method) == pytest.approx([1, 2], abs=1e-3)
+    assert np.array_equal(litert_quantizer._ends(padded[:1], method), [0, 0])
+
+
 @converts
 @pytest.mark.parametrize("precision", ["int8", "auto"])
 def test_a_run_becomes_int8_in_as_few_pieces_as_in_fp32(precision: str, quantize: Callable[..., list[Any]]) -> None:
