@@ -326,7 +326,7 @@ def _plant_in_exporter(fault: Fault, case: Case, stack: contextlib.ExitStack) ->
 
         def pretend_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
             return replace(
-                target.build(network.hub, "fp32", folder), weights_precision="int8", compute_precision="int8"
+                target.build(network.export_graph, "fp32", folder), weights_precision="int8", compute_precision="int8"
             )
 
         lying = replace(target, build=pretend)
