@@ -7,7 +7,7 @@ READY := .venv/.installed-from-pyproject
 # Two targets at a time keep two cores busy: a part of the tests each, the longest first. A part is a process, and its
 # first seconds go into imports: small folders share the one of test-rest.
 MAKEFLAGS += --jobs=2
-LOWEST_EXTRAS := all heif serve sign tensorboard video
+LOWEST_EXTRAS := all litert heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
 PARTS := tests/edgeclf/training tests/export test-rest tests/edgeclf/verbs tests/runtime tests/benchmarks
 TESTS := $(filter tests/%,$(PARTS))

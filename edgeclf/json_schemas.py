@@ -57,7 +57,7 @@ DOCUMENTS: dict[str, tuple[str | None, Mapping[str, Any]]] = {
             "source": _SOURCE,
             "bundles": [{**_BUNDLE_OF_EXPORT, "ladder": get_type_hints(Exported)["ladder"]}],
             "failed": tuple[Failed, ...],
-            "triton": tuple[str, ...],
+            **dict.fromkeys(("triton", "android", "ovms", "deepstream"), tuple[str, ...]),
         },
     ),
     "compare": (

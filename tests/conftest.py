@@ -28,10 +28,13 @@ else:
     collect_ignore_glob = ["*/test_any_*.py"]
 
 OPTIONAL = {
+    "ai_edge_litert",
+    "ai_edge_quantizer",
     "av",
     "cryptography",
     "hypothesis",
     "lazy_loader",
+    "litert_torch",
     "matplotlib",
     "onnx",
     "open_clip",

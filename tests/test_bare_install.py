@@ -2,7 +2,8 @@
 
 `newest` is what pip takes today. `jetpack6` is what the package registry offers Python 3.10, the one of JetPack 6, with
 the oldest command line that pyproject.toml allows. `lowest` has every lower bound of pyproject.toml, so that none
-promises too much. The last two need a Python 3.10; all of them need the package registry.
+promises too much. `litert` has LiteRT as its engine, not ONNX Runtime. The second and third need a Python 3.10; all of
+them need the package registry.
 """
 
 from __future__ import annotations
@@ -43,18 +44,25 @@ def lower_bounds(wheel: Path) -> list[str]:
 def pins(name: str, wheel: Path) -> list[str]:
     lowest = lower_bounds(wheel)
     command_line = [pin for pin in lowest if pin.partition("==")[0] in COMMAND_LINE]
-    return {"newest": [], "jetpack6": [*JETPACK6, *command_line], "lowest": lowest}[name]
+    return {"newest": [], "litert": [], "jetpack6": [*JETPACK6, *command_line], "lowest": lowest}[name]
 
 
-@pytest.fixture(scope="module", params=["newest", "jetpack6", "lowest"])
+@pytest.fixture(scope="module", params=["newest", "jetpack6", "lowest", "litert"])
 def bare(
     request: pytest.FixtureRequest, root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
     name: str = request.param
-    python = Path(sys.executable) if name == "newest" else find_interpreters().get("3.10")
+    python = Path(sys.executable) if name in ("newest", "litert") else find_interpreters().get("3.10")
     if python is None:
         pytest.skip("no Python 3.10 that starts")
-    return Environment.make(tmp_path_factory.mktemp(name), python, wheel, root, pins=pins(name, wheel))
+    extra = "litert" if name == "litert" else "onnx"
+    return Environment.make(tmp_path_factory.mktemp(name), python, wheel, root, extra, pins(name, wheel))
+
+
+@pytest.fixture
+def engine(bare: Environment) -> str:
+    """The target whose engine is installed there."""
+    return "litert" if bare.run("python", "-c", "import onnxruntime").returncode else "onnx"
 
 
 def test_torch_is_not_there(bare: Environment) -> None:
@@ -87,10 +95,10 @@ def test_the_help_of_a_verb_is_whole(bare: Environment) -> None:
     assert "\\[" not in result.stdout  # Typer before 0.22 with rich escapes for no reader
 
 
-def test_bench_runs_on_a_bundle(bare: Environment) -> None:
+def test_bench_runs_on_a_bundle(bare: Environment, engine: str) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests/support')\n"
-        "import tiny; from pathlib import Path; tiny.build(Path('b'), 'onnx')"
+        f"import tiny; from pathlib import Path; tiny.build(Path('b'), {engine!r})"
     )
     made = bare.run("python", "-c", code)
     assert made.returncode == 0, made.stderr
@@ -100,10 +108,10 @@ def test_bench_runs_on_a_bundle(bare: Environment) -> None:
     assert report["complete"] and report["rows"][0]["proof"]["verdict"] == "pass"
 
 
-def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> None:
+def test_bench_with_labelled_images_needs_nothing_more(bare: Environment, engine: str) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests/support'); import tiny; from pathlib import Path\n"
-        "tiny.build(Path('labelled'), 'onnx')\n"
+        f"tiny.build(Path('labelled'), {engine!r})\n"
         "for number, picture in enumerate(tiny.images(24)):\n"
         "    place = Path('views', tiny.LABELS[number % 3])\n"
         "    place.mkdir(parents=True, exist_ok=True)\n"
@@ -133,9 +141,14 @@ def test_bench_with_labelled_images_needs_nothing_more(bare: Environment) -> Non
     assert len(report["rows"][0]["robustness"]["entries"]) == 18
 
 
-def test_the_runtime_passes_its_tests(bare: Environment, whole: bool) -> None:
-    """All of them with the lowest versions: `make test` runs them with today's, and differs most from these."""
+def test_the_runtime_passes_its_tests(bare: Environment, engine: str, whole: bool) -> None:
+    """All of them with the lowest versions: `make test` runs them with today's, and differs most from these.
+
+    Those of its engine, where that is not ONNX Runtime, with which the others make their bundles.
+    """
     tests = runtime_tests(whole=whole or bare.folder.name.startswith("lowest"))
+    if engine != "onnx":
+        tests = ("tests/runtime", "-k", engine)
     result = bare.run("pytest", "-rs", "-p", "no:cacheprovider", *tests)
     print(result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("wording", "sheet"),
         ("console",),
         ("inspection", "image_steps"),
+        ("snippets",),
         ("data", "explanation"),
         ("evaluation",),
         ("baselines",),
@@ -82,6 +83,8 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
 }
 HEAVY = {
+    "ai_edge_litert",
+    "ai_edge_quantizer",
     "av",
     "cryptography",
     "h11",
@@ -109,7 +112,17 @@ HEAVY = {
     "torchvision",
     "uvicorn",
 }
-ENGINES = {"onnxruntime", "open_clip", "openvino", "tensorrt", "torch", "torchvision", "timm", "safetensors"}
+ENGINES = {
+    "ai_edge_litert",
+    "onnxruntime",
+    "open_clip",
+    "openvino",
+    "tensorrt",
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+}
 OPTIONAL = {*ENGINES, "cryptography", "cykooz_resizer", "pi_heif"}  # what the runtime may load on request
 
 

@@ -115,7 +115,7 @@ def test_the_base_install_is_small(metadata: Message) -> None:
     assert set(installed_by(metadata, "")) == {"numpy", "pillow", "rich", "typer"}
 
 
-@pytest.mark.parametrize("extra", ["onnx", "gpu", "openvino", "tensorrt"])
+@pytest.mark.parametrize("extra", ["onnx", "gpu", "openvino", "litert", "tensorrt"])
 def test_an_engine_extra_brings_only_its_engine(extra: str, metadata: Message) -> None:
     assert len(set(installed_by(metadata, extra)) - set(installed_by(metadata, ""))) == 1
 

@@ -99,13 +99,14 @@ def export(
       edgeclf export -m resnet50 -t openvino --precision int8 --calib-data photos/
       edgeclf export bundles/flowers-onnx-fp32 -t tensorrt
       edgeclf export -m mobilenetv3_large_100 -t onnx -t openvino --layout triton
+      edgeclf export runs/flowers -t litert --layout android
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --encoder image --encoder text
     """
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
     from edgeclf.verbs.shared.export_sources import NEEDED, Preprocessing, Source
-    from edgeclf.verbs.shared.triton_layout import check_layout, lay_out, lay_out_alone
+    from edgeclf.verbs.shared.layouts import check_layout, lay_out, lay_out_alone
     from edgeclf_export.exporter import export_each
     from edgeclf_export.options import ExportOptions, plan_outputs
 
@@ -146,8 +147,8 @@ def export(
         halves = names_of(encoder)
         made_of, made = export_encoders(str(model), pretrained, halves, options, img_size, seed)
         models = lay_out(layout, made, options)
-        show_bundles("export", made_of, made, models, form=input_form, as_json=as_json)
-        finish(made, models, strict=strict, uses=(embed_words(halves), "pack {}"))
+        show_bundles("export", made_of, made, models, layout=layout, form=input_form, as_json=as_json)
+        finish(made, models, layout=layout, strict=strict, uses=(embed_words(halves), "pack {}"))
         return
     need("export", *NEEDED[described.kind])
     check_int8(options, brings_images=described.kind == "run" or described.is_quantized)
@@ -158,5 +159,5 @@ def export(
         exportable = described.load(Path(folder))
         made, failure = collect(export_each(exportable, options, progress))
     models = lay_out(layout, made, options)
-    show_bundles("export", exportable, made, models, failure=failure, form=input_form, as_json=as_json)
-    finish(made, models, strict=strict)
+    show_bundles("export", exportable, made, models, layout=layout, failure=failure, form=input_form, as_json=as_json)
+    finish(made, models, layout=layout, strict=strict)

@@ -10,7 +10,7 @@ import typer
 
 from edgeclf.console import grid, inert, say, show, styled, suggest, write_json
 from edgeclf.verbs.shared.inspection_tables import show_inspection
-from edgeclf.verbs.shared.options import AsJson, BundlePath, Force, shell_word
+from edgeclf.verbs.shared.options import AsJson, BundlePath, Force, Language, shell_word
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ def inspect(
         typer.Option(
             metavar="FILE",
             help="Image whose preprocessing to show instead, step by step: shape, dtype, values.",
+        ),
+    ] = None,
+    snippet: Annotated[
+        Language | None,
+        typer.Option(
+            "--snippet",
+            help="Print a program that runs a litert bundle without edgeclf instead, with its pixel contract.",
         ),
     ] = None,
     report: Annotated[
@@ -53,17 +60,25 @@ def inspect(
       edgeclf inspect cats.tar --labels
       edgeclf inspect cats.tar --image photo.jpg
       edgeclf inspect bundles/cats-onnx --card --report benches/1.json -o cats.md
+      edgeclf inspect bundles/cats-litert-fp32 --snippet kotlin > Classifier.kt
     """
     from edgeclf.inspection import inspect_bundle
     from edgeclf_runtime.bundle.bundle import Bundle
 
     if image is not None and (card or labels):
         raise UsageError("give one of --image, --card and --labels")
+    if snippet is not None and (card or labels or image is not None or as_json):
+        raise UsageError("--snippet prints a program alone; leave out --image, --card, --labels and --json")
     if card and (as_json or labels):
         raise UsageError("give one of --card, --json and --labels")
     if not card and (report or output is not None):
         raise UsageError("--report and --output are for the model card; give --card, too")
     opened = Bundle.open(bundle)
+    if snippet is not None:
+        from edgeclf.snippets.snippet import snippet as write_snippet
+
+        print(write_snippet(opened, snippet), end="")
+        return
     if image is not None:
         _show_steps(opened.manifest, image, as_json=as_json)
         suggest(f"edgeclf predict {shell_word(bundle)} {shell_word(str(image))}")

@@ -23,7 +23,7 @@ class ExportOptions:
     Attributes
     ----------
     targets
-        Engines to make a bundle for: "onnx", "openvino", "tensorrt", "pytorch".
+        Engines to make a bundle for: "onnx", "openvino", "litert", "tensorrt", "pytorch".
     precision
         "fp32", "fp16", "bf16", "int8" (has to pass an accuracy gate), or "auto" (the fastest that passes it).
     output

@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends import hog_svm, ort, ov, reference, torch_module
+from edgeclf_runtime.backends import hog_svm, litert, ort, ov, reference, torch_module
 from edgeclf_runtime.backends.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
@@ -25,6 +25,7 @@ BACKENDS = {
     for backend in (
         ort.BACKEND,
         ov.BACKEND,
+        litert.BACKEND,
         trt.BACKEND,
         torch_module.BACKEND,
         hog_svm.BACKEND,

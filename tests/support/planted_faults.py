@@ -1,6 +1,7 @@
 """Faults planted in bundles whose hashes are right: which verb finds which? `docs/proof.md` has the table.
 
-    python tests/support/planted_faults.py                      # all: 10 minutes, writes the table in docs/proof.md
+    python tests/support/planted_faults.py                      # all: 10 minutes, writes the table in docs/proof.md;
+                                                                # those of litert where litert-export is installed
     python tests/support/planted_faults.py "other background" # writes that row alone
 
 A fault is planted twice: in the exporter, which shall not publish such a bundle, and in a finished bundle, which
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -40,6 +42,7 @@ from edgeclf_export.quantize.calibration import load_calibration
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources import modules
 from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_export.targets import litert_convert
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Built, ExportGraph
@@ -82,6 +85,7 @@ CASES = tuple(
     for target, precisions in {
         "onnx": ("fp32", "fp16", "int8"),
         "openvino": ("fp32", "fp16", "bf16", "int8"),
+        "litert": ("fp32", "fp16", "int8") if find_spec("litert_torch") else (),  # of the extra litert-export
         "pytorch": ("fp32", "fp16", "bf16"),
         "tensorrt": ("fp32", "fp16", "bf16", "int8"),
         "hog-svm": ("fp32",),
@@ -196,6 +200,14 @@ class Trained:
     data: LabelledData
     builder: torch_module.Builder
     made: dict[str, Exportable] = field(default_factory=dict)
+    tflite: dict[int, bytes] = field(default_factory=dict)
+
+    def converted(self, export_graph: ExportGraph) -> bytes:
+        """What LiteRT's converter makes of it, a quarter of a minute each; made once for all precisions and verbs."""
+        exportable = id(export_graph.exportable)
+        if exportable not in self.tflite:
+            self.tflite[exportable] = _sound_convert(export_graph)
+        return self.tflite[exportable]
 
     def exportable(self, fault: Fault | None = None) -> Exportable:
         """The network with the fault in its graph and weights, and none in its reference. Made once for all targets."""
@@ -210,7 +222,13 @@ class Trained:
         sound = self.exportable()
         module, normalization = fault.network(self.module, HALF)
         faulty = self._as(module, normalization)
-        return replace(sound, make_onnx=faulty.make_onnx, state=faulty.state, normalization=normalization)
+        return replace(
+            sound,
+            make_onnx=faulty.make_onnx,
+            make_module=faulty.make_module,
+            state=faulty.state,
+            normalization=normalization,
+        )
 
     def _as(self, module: Any, normalization: Normalization) -> Exportable:
         made = exportable_from_module(
@@ -283,6 +301,7 @@ def export_case(trained: Trained, case: Case, output: Path, fault: Fault | None 
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.tensorrt.target.import_rtx", lambda: None))
+        stack.enter_context(mock.patch.object(litert_convert, "_convert", trained.converted))
         if fault is not None:
             _plant_in_exporter(fault, case, stack)
         (made, *_) = export(trained.exportable(fault), options)
@@ -307,7 +326,7 @@ def _plant_in_exporter(fault: Fault, case: Case, stack: contextlib.ExitStack) ->
 
         def pretend_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
             return replace(
-                target.build(network.hub, "fp32", folder), weights_precision="int8", compute_precision="int8"
+                target.build(network.export_graph, "fp32", folder), weights_precision="int8", compute_precision="int8"
             )
 
         lying = replace(target, build=pretend)
@@ -322,6 +341,7 @@ def _quantizer(case: Case) -> Quantizer:
     return quantizer
 
 
+_sound_convert = litert_convert._convert
 _sound_wrapper = torch_module.with_normalization
 
 
@@ -345,6 +365,7 @@ def make_faulty(trained: Trained, case: Case, sound: Path, fault: Fault, place: 
         return tiny.reseal(place)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("edgeclf_export.targets.tensorrt.target.import_rtx", lambda: None))
+        stack.enter_context(mock.patch.object(litert_convert, "_convert", trained.converted))
         if fault.wrapper:  # of a finished bundle this is a graph with another mean
             fault = replace(fault, name="mean of 0.45", network=_mean((0.45, 0.45, 0.45)))
         with tempfile.TemporaryDirectory() as scratch:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny_litert
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,11 +28,12 @@ from edgeclf_runtime.images.pixels import Pixels
 
 LABELS = ("leaf", "pagoda", "sky")
 SIDE = 8
-TARGETS = ("reference", "onnx", "openvino", "pytorch", "hog-svm")
+TARGETS = ("reference", "onnx", "openvino", "litert", "pytorch", "hog-svm")
 _WEIGHTS_FILES = {
     "reference": "model.npz",
     "onnx": "model.onnx",
     "openvino": "model.bin",
+    "litert": "model.tflite",
     "pytorch": "model.safetensors",
     "hog-svm": "model.npz",
     "tensorrt": "model.onnx",
@@ -43,10 +45,11 @@ def build(
 ) -> Bundle:
     """A sealed bundle of `target` in the new `folder`: 3 classes, 8x8 pixels (pytorch 32, hog-svm 64), 8 golden images.
 
-    `changes` replaces fields of the manifest. Logits of reference, onnx and openvino are the same linear function. A
-    tensorrt bundle is portable.
+    `changes` replaces fields of the manifest. Logits of reference, onnx, openvino and litert are the same linear
+    function. A tensorrt bundle is portable, and one of litert takes one image at a time.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    batch = _batch(target, batch)
     pixels = Pixels("shorter", (side(target), side(target)), (side(target), side(target)))
     manifest = replace(_manifest(target, batch), pixels=pixels, **changes)
     for name, data in _model_files(target, batch, seed).items():
@@ -59,6 +62,10 @@ def build(
         manifest = replace(manifest, own=record_own_outputs(folder, manifest, outputs, {}, "fp32"))
     seal(folder, manifest)
     return Bundle.open(folder)
+
+
+def _batch(target: str, batch: str | int) -> str | int:
+    return 1 if target == "litert" and batch == "batch" else batch
 
 
 def side(target: str) -> int:
@@ -82,7 +89,7 @@ def replace_weights(folder: Path, seed: int) -> Bundle:
     """Plants other weights, with right hashes: a fault of the engine's side that no checksum finds."""
     target = parse_manifest((folder / MANIFEST).read_bytes(), str(folder)).target
     name = weights_file(target)
-    (folder / name).write_bytes(_model_files(target, "batch", seed)[name])
+    (folder / name).write_bytes(_model_files(target, _batch(target, "batch"), seed)[name])
     return reseal(folder)
 
 
@@ -228,6 +235,8 @@ def _model_files(target: str, batch: str | int, seed: int) -> dict[str, bytes]:
         return {"model.onnx": onnx_linear(*linear_weights(seed), batch).SerializeToString()}
     if target == "openvino":
         return _openvino_files(batch, seed)
+    if target == "litert":
+        return {"model.tflite": tiny_litert.linear(*linear_weights(seed), int(batch))}
     if target == "hog-svm":
         return {"model.npz": _svm(seed).to_bytes()}
     return _torch_files(seed)

@@ -6,7 +6,7 @@
 
 QEMU's user mode runs Debian's own aarch64 Python with aarch64 wheels such as a board installs. What is emulated is the
 processor, instruction by instruction; the kernel is the host's. So nothing here is about speed, CUDA or TensorRT.
-Needs `apt install qemu-user-static mmdebstrap`, network and about 250 MB; not root, if the system lets users unshare.
+Needs `apt install qemu-user-static mmdebstrap`, network and about 350 MB; not root, if the system lets users unshare.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class EmulatedMachine:
 
 
 def set_up(folder: Path, wheel: Path, cpu: Cpu = CPUS["cortex-a76"]) -> EmulatedMachine:
-    """Unpacks Debian's aarch64 Python and installs `wheel[onnx]` for it. Nothing of it runs while it is set up."""
+    """Unpacks Debian's aarch64 Python and installs `wheel[onnx,litert]`. Nothing of it runs while it is set up."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise SystemExit(f"not found: {', '.join(missing)}; apt install qemu-user-static mmdebstrap")
     folder = folder.resolve()
@@ -121,7 +121,8 @@ def _install(site: Path, wheel: Path) -> None:
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in _GLIBC] + ["--platform=manylinux2014_aarch64"]
     target = ["--target", str(site), "--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    _run("pip", [sys.executable, "-m", "pip", "install", *quiet, *target, *platforms, f"{wheel}[onnx]"])
+    wanted = f"{wheel}[onnx,litert]"
+    _run("pip", [sys.executable, "-m", "pip", "install", *quiet, *target, *platforms, wanted])
 
 
 def _run(name: str, command: list[str]) -> None:

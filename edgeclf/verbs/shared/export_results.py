@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from edgeclf.console import grid, say, show, styled, suggest, verdict, write_json
 from edgeclf.verbs.shared.ladder_table import show_ladder, warn_inconclusive
+from edgeclf.verbs.shared.layouts import laid_out, suggest_layout
 from edgeclf.verbs.shared.options import shell_word
 from edgeclf.wording import size
 from edgeclf_runtime.errors import GateError
 
 if TYPE_CHECKING:
+    from edgeclf.verbs.shared.source_options import Layout
     from edgeclf_export.exportable import AnyExportable, Contract
     from edgeclf_export.exporter import Exported
     from edgeclf_export.failures import TargetsFailed
@@ -37,11 +39,12 @@ def show_bundles(
     made: Sequence[Exported],
     models: Sequence[Path] = (),
     *,
+    layout: Layout = "bundle",
     failure: TargetsFailed | None = None,
     form: str = "uint8-nhwc",
     as_json: bool,
 ) -> None:
-    """The bundles, their pixel contract and ladders, and the models that were laid out for Triton, or all as JSON.
+    """The bundles, their pixel contract and ladders, and what was laid out for other software, or all as JSON.
 
     `form`: the chosen input form. Raises `failure` when all is shown.
     """
@@ -66,8 +69,8 @@ def show_bundles(
         source = {"backbone": exportable.backbone, "weights": exportable.weights, "classes": len(labels)}
         source |= {"pixels": contract.pixels, "normalization": contract.normalization, "pixels_from": pixels_from}
         failed = [] if failure is None else failure.failed
-        triton = [str(model) for model in models]
-        write_json(verb, {"source": source, "bundles": bundles, "failed": failed, "triton": triton})
+        made_of_them = laid_out(layout, models)
+        write_json(verb, {"source": source, "bundles": bundles, "failed": failed, **made_of_them})
     else:
         _show_all(exportable, contract, made, failure, pixels_from)
     if failure is not None:
@@ -134,6 +137,7 @@ def finish(
     made: Sequence[Exported],
     models: Sequence[Path] = (),
     *,
+    layout: Layout = "bundle",
     strict: bool,
     uses: Sequence[str] = ("predict {} IMAGE", "pack {}"),
 ) -> None:
@@ -155,7 +159,7 @@ def finish(
             "the accuracy gate of int8 is not shown to pass, and --strict wants that; evaluate on more images"
         )
     if models:
-        suggest_triton(models)
+        suggest_layout(layout, models)
         return
     commands = []
     if built := [b for b in made if b.state == "built"]:
@@ -165,14 +169,6 @@ def finish(
         if b.state == "portable" and not _has_engine(made):
             commands += _on_the_device(b.path)
     suggest(*commands)
-
-
-def suggest_triton(models: Sequence[Path]) -> None:
-    """How a server takes the repository."""
-    for model in models:
-        say(f"wrote {model}, a model of a Triton repository", style="dim")
-    repository = shell_word(str(models[0].parent.resolve()))
-    suggest(f"tritonserver --model-repository={repository}    (on the server)")
 
 
 def _say_state(b: Exported, made: Sequence[Exported]) -> None:

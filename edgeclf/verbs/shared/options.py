@@ -18,6 +18,7 @@ PixelMode = Literal["exact", "fast"]  # the runtime's own names, repeated so tha
 SplitOrAll = Literal["test", "val", "train", "all"]
 OwnPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 ClassCoverage = Literal["all", "present"]
+Language = Literal["kotlin", "swift", "python", "c++"]
 
 
 class Target(str, Enum):
@@ -25,6 +26,7 @@ class Target(str, Enum):
 
     onnx = "onnx"
     openvino = "openvino"
+    litert = "litert"
     tensorrt = "tensorrt"
     pytorch = "pytorch"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.backends.tensorrt.builder import BuildSettings
 
 _UNKNOWN = "for FILE.onnx or your own --weights"  # the weights of others state how their images are prepared
-Layout = Literal["bundle", "triton"]
+Layout = Literal["bundle", "triton", "android", "ovms", "deepstream"]
 InputForm = Literal["uint8-nhwc", "float-nchw"]
 ChannelOrder = Literal["rgb", "bgr"]
 CropMode = Literal["center", "squash", "border"]
@@ -118,7 +118,12 @@ Tf32 = Annotated[
     typer.Option("--tf32/--no-tf32", help="TF32 computation of fp32 layers in TensorRT.", show_default="no-tf32"),
 ]
 LayoutName = Annotated[
-    Layout, typer.Option("--layout", help="Output layout; triton adds a Triton model repository beside the bundles.")
+    Layout,
+    typer.Option(
+        "--layout",
+        help="Output layout; triton and ovms add a model repository for that server beside the bundles, deepstream a "
+        "classifier for nvinfer, android the assets and a test for an app.",
+    ),
 ]
 
 
@@ -135,6 +140,6 @@ def engine_settings(
     wanted = f"--target {' or '.join(takers)}"
     if not set(takers) & set(used_by) and (misplaced := [name for name in given if name != "max_batch"]):
         raise UsageError(f"--{misplaced[0].removesuffix('_mib').replace('_', '-')} is for {wanted}")
-    if given and not {*takers, "triton"} & set(used_by):
-        raise UsageError(f"--max-batch is for {wanted} and --layout triton; other bundles take any batch")
+    if given and not {*takers, "triton", "deepstream"} & set(used_by):
+        raise UsageError(f"--max-batch is for {wanted} and --layout triton or deepstream; other bundles take any batch")
     return BuildSettings(**given)  # type: ignore[arg-type]

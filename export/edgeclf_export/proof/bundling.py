@@ -34,7 +34,7 @@ from edgeclf_runtime.session import BACKENDS, Session, open_session
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is only tried, and never published
 _VERSIONED = dict.fromkeys(
     (
-        *("edgeclf", "torch", "timm", "torchvision", "open_clip_torch", "onnx"),
+        *("edgeclf", "torch", "timm", "torchvision", "open_clip_torch", "onnx", "litert_torch", "ai_edge_quantizer"),
         *(backend.module for backend in BACKENDS.values()),
         *("numpy", "pillow"),
     )

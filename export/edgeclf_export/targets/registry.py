@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeclf_export.targets import ort, ov, torch_module
+from edgeclf_export.targets import litert, ort, ov, torch_module
 from edgeclf_export.targets.tensorrt import target as trt
 
-TARGETS = {target.name: target for target in (ort.TARGET, ov.TARGET, trt.TARGET, torch_module.TARGET)}
+TARGETS = {target.name: target for target in (ort.TARGET, ov.TARGET, litert.TARGET, trt.TARGET, torch_module.TARGET)}

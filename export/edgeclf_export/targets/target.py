@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeclf_export.exportable import AnyExportable
 from edgeclf_runtime.backends.audit import Work, audit
@@ -20,6 +20,8 @@ from edgeclf_runtime.session import Session, open_session
 if TYPE_CHECKING:
     from edgeclf_export.targets.quantizer import Quantizer
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ExportGraph:
@@ -29,10 +31,18 @@ class ExportGraph:
     form: str
     opset: int
     settings: BuildSettings = BuildSettings()
+    _made: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def onnx(self) -> bytes:
         return self.exportable.make_onnx(self.form, self.opset)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` returned at the first call: a target's own work that every precision of it starts from."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,8 @@ class Target:
         Its bundles are portable, and this is how they become engines. None: they run as they are.
     served
         How Triton serves its bundles; None: it does not.
+    needs_module
+        It is made from the torch module, which an ONNX file does not have.
     checked_by
         Which target's fp32 model is compared with the reference before other precisions are made; None: its own.
     takes_quantized
@@ -137,6 +149,7 @@ class Target:
     proves: str = ""
     on_device: OnDevice | None = None
     served: Served | None = None
+    needs_module: bool = False
     checked_by: Target | None = None
     takes_quantized: bool = False
 

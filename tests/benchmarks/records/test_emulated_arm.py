@@ -27,10 +27,11 @@ def photograph(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "litert"])
 def test_a_bundle_passes_on_aarch64_and_predicts_as_here(
-    arm: EmulatedMachine, photograph: Path, tmp_path: Path
+    target: str, arm: EmulatedMachine, photograph: Path, tmp_path: Path
 ) -> None:
-    bundle = tiny.build(tmp_path / "bundle", "onnx")
+    bundle = tiny.build(tmp_path / "bundle", target)
     found = compare(arm, bundle.path, photograph)
     assert found["machine"]["architecture"] == "aarch64"
     assert found["machine"]["cpu"] == arm.cpu.part

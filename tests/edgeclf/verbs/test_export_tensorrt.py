@@ -168,8 +168,11 @@ def refused(capsys: Captured, folder: Path) -> Refused:
         (["-t", "onnx", "--opt-batch", "2"], "--opt-batch is for --target tensorrt"),
         (["-t", "onnx", "--workspace", "64"], "--workspace is for --target tensorrt"),
         (["-t", "onnx", "--no-tf32"], "--tf32 is for --target tensorrt"),
-        (["-t", "onnx", "--max-batch", "2"], "--max-batch is for --target tensorrt and --layout triton"),
-        (["-t", "onnx", "--layout", "savant"], "--layout takes no 'savant'; choose one of bundle, triton"),
+        (["-t", "onnx", "--max-batch", "2"], "--max-batch is for --target tensorrt and --layout triton or deepstream"),
+        (
+            ["-t", "onnx", "--layout", "savant"],
+            "choose one of bundle, triton, android, ovms, deepstream",
+        ),
         (["-t", "pytorch", "--layout", "triton"], "for onnx, openvino, tensorrt, not for pytorch"),
         (["-t", "onnx", "-t", "tensorrt", "--layout", "triton"], "a portable bundle has none"),
     ],
@@ -181,7 +184,7 @@ def test_invalid_options_for_a_model_are_refused(options: list[str], message: st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "is a bundle already; give --target for another one, or --layout triton"),
+        ([], "is a bundle already; give --target for another one, or --layout triton, android, ovms or deepstream"),
         (["-t", "tensorrt", "--labels", "l.txt"], "--labels is not for a bundle, which brings its own"),
         (["-t", "tensorrt", "--img-size", "64"], "--img-size is not for a bundle"),
         (["-t", "tensorrt", "--window", "0,9"], "--window is not for a bundle"),

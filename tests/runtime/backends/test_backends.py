@@ -73,7 +73,7 @@ def test_onnx_runtimes_telemetry_is_off_before_it_is_imported(shared_bundle: Sha
         assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
+@pytest.mark.parametrize("target", ["onnx", "openvino", "litert", "pytorch"])
 def test_a_missing_engine_names_the_line_that_installs_it(
     target: str, shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

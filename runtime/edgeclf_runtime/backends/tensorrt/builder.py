@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeclf_runtime.backends.audit import Work
+from edgeclf_runtime.backends.native_output import STDOUT, printed_aside
 from edgeclf_runtime.backends.tensorrt.cuda import Gpu, open_cuda
 from edgeclf_runtime.backends.tensorrt.library import Library, Messages
 from edgeclf_runtime.backends.tensorrt.macs import network_work
 from edgeclf_runtime.backends.tensorrt.parser_errors import refusals
-from edgeclf_runtime.backends.tensorrt.stdout import printed_aside
 from edgeclf_runtime.backends.tensorrt.timing_cache import read_timing_cache, timing_cache_path, write_timing_cache
 from edgeclf_runtime.bundle.external_data import refuse_external_data
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
@@ -99,7 +99,7 @@ def build_plan(onnx: bytes, where: str, settings: BuildSettings, library: Librar
         if cache is not None:
             read_timing_cache(config, cache)
         start = time.perf_counter()
-        with printed_aside() as printed:
+        with printed_aside(STDOUT) as printed:
             plan = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
         if plan is None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_models import small_clip
+from litert_networks import CONVERTS
 
 from edgeclf_export.exportable import AnyExportable
 from edgeclf_export.exporter import export
@@ -64,7 +65,7 @@ def test_texts_get_open_clips_embeddings(target: str, make: Make) -> None:
     assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch"])
+@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch", pytest.param("litert", marks=CONVERTS)])
 def test_images_get_open_clips_embeddings(target: str, make: Make, photographs: list[Path]) -> None:
     import torch
 

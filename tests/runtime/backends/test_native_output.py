@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from edgeclf_runtime.backends.tensorrt.stdout import printed_aside
+from edgeclf_runtime.backends.native_output import STDOUT, printed_aside
 
 Captured = pytest.CaptureFixture[str]
 
@@ -18,7 +18,7 @@ def native_print(text: str) -> None:
 
 def test_native_lines_are_kept_and_pythons_come_through_before_and_after(capfd: Captured) -> None:
     print("before")
-    with printed_aside() as lines:
+    with printed_aside(STDOUT) as lines:
         native_print("a remark")
         native_print("  another  ")
     print("after")
@@ -27,7 +27,7 @@ def test_native_lines_are_kept_and_pythons_come_through_before_and_after(capfd: 
 
 
 def test_the_output_is_back_after_an_error(capfd: Captured) -> None:
-    with pytest.raises(ValueError), printed_aside() as lines:
+    with pytest.raises(ValueError), printed_aside(STDOUT) as lines:
         native_print("a remark")
         raise ValueError
     print("after")

@@ -1,0 +1,122 @@
+"""A short, whole program in the language of a device, with one bundle's model, pixel contract and scores in it."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import Literal, get_args
+
+from edgeclf.inspection import describe_normalization, describe_pixels
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.pixels import Pixels
+
+Language = Literal["kotlin", "swift", "python", "c++"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+_FILES: dict[Language, str] = {"kotlin": "kt", "swift": "swift", "python": "py", "c++": "cc"}
+_SUFFIX = ".tflite"
+_PLACE = re.compile(r"@([A-Z_]+)@")
+
+
+def snippet(bundle: Bundle, language: Language) -> str:
+    """The program. Raises UsageError for a bundle without a .tflite that takes pixels and gives logits."""
+    manifest = bundle.manifest
+    models = [path for path in manifest.files if path.endswith(_SUFFIX) and "/" not in path]
+    if not models:
+        raise UsageError(
+            f"snippets show how a phone or board runs a .tflite, and {bundle.path} is a bundle for {manifest.target}; "
+            "export it with -t litert, or use edgeclf_runtime.Classifier"
+        )
+    pixels = manifest.pixels
+    if manifest.task != "classify" or pixels is None or manifest.inputs[0].dtype != "uint8":
+        raise UsageError(
+            f"snippets are for classifiers that take uint8 pixels, and {bundle.path} is another: task "
+            f"{manifest.task}, input {manifest.inputs[0].dtype}; leave --input out when you export"
+        )
+    text = files("edgeclf.snippets").joinpath(f"classify.{_FILES[language]}.txt").read_text(encoding="utf-8")
+    values = {**_model(bundle, models[0]), **_pixels(pixels), **_SCORES[manifest.scores]}
+    text = _PLACE.sub(lambda place: values[place[1]], text)
+    return _PLACE.sub(lambda place: values[place[1]], text)  # the scores of C++ have a place of their own
+
+
+def _model(bundle: Bundle, model: str) -> dict[str, str]:
+    manifest = bundle.manifest
+    return {
+        "NAME": _plain(bundle.name),
+        "MODEL": model,
+        "MODEL_SHA": f"SHA-256 of the model {manifest.files[model].sha256[:12]}",
+        "STEM": model.removesuffix(_SUFFIX),
+        "CLASSES": str(len(manifest.labels)),
+        "TEMPERATURE": f"{manifest.temperature:.9g}" if manifest.temperature % 1 else f"{manifest.temperature:.1f}",
+        "NORMALISATION": describe_normalization(manifest.normalization),
+    }
+
+
+def _pixels(pixels: Pixels) -> dict[str, str]:
+    (height, width), (red, green, blue) = pixels.crop_px, pixels.padding
+    return {
+        "HEIGHT": str(height),
+        "WIDTH": str(width),
+        "PIXELS": describe_pixels(pixels),
+        "INTERPOLATION": pixels.interpolation.upper(),
+        "INTERPOLATION_WORD": f"Pillow's {pixels.interpolation}",
+        "FILTER": "false" if pixels.interpolation == "nearest" else "true",
+        "PADDING": f"({red}, {green}, {blue})",
+        **{f"PADDING_{name}": f"{level / 255:.6g}" for name, level in zip("RGB", pixels.padding, strict=True)},
+        **_size(pixels),
+    }
+
+
+def _size(pixels: Pixels) -> dict[str, str]:
+    """The width and height after the resize, in each language; one of Pixels' rules each, with its own rounding."""
+    height, width = pixels.resize_px
+    if pixels.resize == "exact":
+        return {
+            "SIZE_PYTHON": f"size = ({width}, {height})",
+            "SIZE_KOTLIN": f"val (width, height) = Pair({width}, {height})",
+            "SIZE_SWIFT": f"let (width, height) = ({width}.0, {height}.0)",
+        }
+    if pixels.resize == "shorter":
+        return {
+            "SIZE_PYTHON": "short = min(width, height)\n"
+            f"    size = (width * {height} // short, height * {height} // short)",
+            "SIZE_KOTLIN": "val short = min(image.width, image.height)\n"
+            f"        val (width, height) = Pair(image.width * {height} / short, image.height * {height} / short)",
+            "SIZE_SWIFT": f"let scale = {height} / min(w, h)\n"
+            "        let (width, height) = ((w * scale).rounded(.down), (h * scale).rounded(.down))",
+        }
+    better = "max" if pixels.resize == "fit" else "min"
+    return {
+        "SIZE_PYTHON": f"ratio = {better}(height / {height}, width / {width})\n"
+        "    size = (round(width / ratio), round(height / ratio))",
+        "SIZE_KOTLIN": f"val ratio = {better}(image.height / {height}.0, image.width / {width}.0)\n"
+        "        val (width, height) = Pair(round(image.width / ratio).toInt(), round(image.height / ratio).toInt())",
+        "SIZE_SWIFT": f"let ratio = {better}(h / {height}, w / {width})\n"
+        "        let (width, height) = ((w / ratio).rounded(.toNearestOrEven), (h / ratio).rounded(.toNearestOrEven))",
+    }
+
+
+def _plain(name: str) -> str:
+    """Printable on one line: a folder's name stands in a comment."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+_SCORES = {
+    "softmax": {
+        "SCORES_PYTHON": "np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()",
+        "SCORES_KOTLIN": "val powers = logits.map { exp(it - logits.max()) }\n"
+        "        val scores = powers.map { it / powers.sum() }",
+        "SCORES_SWIFT": "let powers = logits.map { exp($0 - logits.max()!) }\n"
+        "        let scores = powers.map { $0 / powers.reduce(0, +) }",
+        "SCORES_CC": "const float highest = *std::max_element(scores.begin(), scores.end());\n"
+        "  float sum = 0;\n"
+        "  for (float& each : scores) sum += each = std::exp((each - highest) / @TEMPERATURE@f);\n"
+        "  for (float& each : scores) each /= sum;",
+    },
+    "sigmoid": {
+        "SCORES_PYTHON": "1 / (1 + np.exp(-logits))",
+        "SCORES_KOTLIN": "val scores = logits.map { 1 / (1 + exp(-it)) }",
+        "SCORES_SWIFT": "let scores = logits.map { 1 / (1 + exp(-$0)) }",
+        "SCORES_CC": "for (float& each : scores) each = 1 / (1 + std::exp(-each / @TEMPERATURE@f));",
+    },
+}
