@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import say, suggest
+from edgeclf.verbs.shared.options import shell_word
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -99,7 +100,7 @@ class Monitor:
             say_collected(self._collector, self._place)
         if self._summary is not None and self._summary.write():
             say(f"wrote {self._summary.path}", style="dim")
-            suggest(f"edgeclf drift {bundle} {self._summary.path}")
+            suggest(f"edgeclf drift {shell_word(bundle)} {shell_word(str(self._summary.path))}")
 
 
 @contextmanager
@@ -160,10 +161,11 @@ def open_collector(
 
 
 def say_collected(collector: Collector, folder: Path) -> None:
+    """How many images were kept, and what to do with them."""
     alike = f"; {collector.alike:,} looked like one of them and were not" if collector.alike else ""
     say(f"collected {count(collector.kept, 'image')} in {folder}{alike}", style="dim")
     if collector.kept:
-        suggest(f"edgeclf data add {folder} --sheet")
+        suggest(f"edgeclf data add {shell_word(str(folder))} --sheet")
 
 
 def _counter(bundle: Bundle, path: Path, wanted: Monitoring, threshold: float | None) -> PredictionCounter:

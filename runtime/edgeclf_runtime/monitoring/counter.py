@@ -80,12 +80,16 @@ class PredictionCounter:
 
 
 class SummaryFile:
-    """Writes a counter's summary to a file, every minute and at the end. A full disk is reported once."""
+    """Writes a counter's summary to a file: at once, every minute, and at the end. A full disk is reported once.
+
+    Raises DataError where it can't be written at once.
+    """
 
     def __init__(self, counter: PredictionCounter, path: Path, report: Callable[[str], object]) -> None:
         self._counter, self.path, self._report = counter, path, report
         self._due = time.monotonic() + _WRITTEN_EVERY_S
         self._failed = False
+        self._write()
 
     def count(self, pixels: NDArray[np.uint8] | None, prediction: Prediction) -> None:
         self._counter.count(pixels, prediction)
@@ -96,8 +100,7 @@ class SummaryFile:
     def write(self) -> bool:
         """Whether it could be written."""
         try:
-            with writing(self.path, force=True) as draft:
-                draft.write_bytes(self._counter.summary().to_bytes())
+            self._write()
         except DataError as error:
             if not self._failed:
                 self._report(f"{error}; predictions go on, and it is tried again")
@@ -105,3 +108,7 @@ class SummaryFile:
             return False
         self._failed = False
         return True
+
+    def _write(self) -> None:
+        with writing(self.path, force=True) as draft:
+            draft.write_bytes(self._counter.summary().to_bytes())

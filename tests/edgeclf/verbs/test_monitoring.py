@@ -58,6 +58,8 @@ def test_summaries_of_another_bundle_and_bundles_without_one_are_refused(
     assert old.returncode == 3 and b"edgeclf export RUN" in old.stderr and not old.stdout
     edgeclf("predict", watched, photos, "--summary", "day.json")
     assert edgeclf("predict", watched, photos, "--summary", "day.json").returncode == 2  # it exists
+    nowhere = edgeclf("predict", watched, photos, "--summary", photos / "red.png" / "day.json")
+    assert nowhere.returncode == 3 and not nowhere.stdout  # before anything is predicted
     changed = json.loads((tmp_path / "day.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**changed, "bundle": "0" * 64}))
     other = edgeclf("drift", watched, "other.json")

@@ -111,7 +111,7 @@ def test_a_summary_goes_on_where_it_stopped_and_survives_a_disk_that_is_full(
     file.count(None, Prediction("gone.png", None, (), "No such file or directory"))
     assert file.write() and read_summary(tmp_path / "week.json") == counter.summary()
     assert (counter.summary().images, counter.summary().errors) == (30, 1)
-    monkeypatch.setattr("edgeclf_runtime.bundle.atomic_write.tempfile.mkdtemp", full)
+    monkeypatch.setattr("tempfile.mkdtemp", full)
     assert [file.write(), file.write()] == [False, False] and len(reported) == 1
     assert "No space left" in reported[0]
 
