@@ -82,6 +82,7 @@ _VERBS = {
     "predict": ("predict", ON_A_DEVICE),
     "verify": ("verify", ON_A_DEVICE),
     "eval": ("evaluate", ON_A_DEVICE),
+    "drift": ("drift", ON_A_DEVICE),
     "explain": ("explain", ON_A_DEVICE),
     "bench": ("bench", ON_A_DEVICE),
     "compare": ("compare", ON_A_DEVICE),

@@ -191,7 +191,8 @@ def _proof_images(data: DataSplit, pixels: Pixels) -> ProofImages:
     loaded = strictly(prepare_images(chosen, lambda image: image.load(pixels)), _ADVICE)
     source = f"{data.name}: {count} of {len(images)} {split} images"
     files = tuple(image.path for image in chosen)
-    return ProofImages(files, np.stack([found for _, found in loaded]), source, pixels)
+    validation = tuple(image.path for image in data.of("val"))
+    return ProofImages(files, np.stack([found for _, found in loaded]), source, pixels, validation)
 
 
 def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

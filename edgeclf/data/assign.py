@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,20 @@ def join_clusters(ties: Sequence[Iterable[str | None]]) -> list[list[int]]:
     ties
         For each image what it may share with others, such as its content's hash and its group; None ties nothing.
     """
-    parents = list(range(len(ties)))
+
+    def pairs() -> Iterator[tuple[int, int]]:
+        owners: dict[tuple[int, str], int] = {}
+        for index, names in enumerate(ties):
+            for kind, name in enumerate(names):
+                if name is not None:
+                    yield owners.setdefault((kind, name), index), index
+
+    return join_pairs(len(ties), pairs())
+
+
+def join_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Indices 0..count-1, joined by chains of pairs (union-find). The first of a cluster is its smallest."""
+    parents = list(range(count))
 
     def find(index: int) -> int:
         while parents[index] != index:
@@ -28,14 +41,11 @@ def join_clusters(ties: Sequence[Iterable[str | None]]) -> list[list[int]]:
             index = parents[index]
         return index
 
-    owners: dict[tuple[int, str], int] = {}
-    for index, names in enumerate(ties):
-        for kind, name in enumerate(names):
-            if name is not None:
-                one, other = find(index), find(owners.setdefault((kind, name), index))
-                parents[max(one, other)] = min(one, other)
+    for one, other in pairs:
+        one, other = find(one), find(other)
+        parents[max(one, other)] = min(one, other)
     clusters: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(ties)):
+    for index in range(count):
         clusters[find(index)].append(index)
     return list(clusters.values())
 

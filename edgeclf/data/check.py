@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
-from edgeclf.data.likeness import Likeness, describe, find_alike
+from edgeclf.data.likeness import find_alike
 from edgeclf.data.split import read_source
 from edgeclf_runtime.errors import ImageChanged, ImageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import Decoded, decode
 from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.likeness import Likeness, describe
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.predict import prepare_images
 from edgeclf_runtime.images.threads import in_threads

@@ -1,7 +1,4 @@
-"""Images that look the same: a perceptual hash finds candidates among all pairs, small grey copies confirm them.
-
-The hash is the signs of the 63 lowest frequencies of a 32x32 grey copy's cosine transform (DCT). It survives another
-file format, size, brightness and contrast; a mirrored image has the same signs but for odd horizontal frequencies.
+"""Images that look the same: perceptual hashes find candidates among all pairs, small grey copies confirm them.
 
 Hashes that differ in few bits are found as multi-index hashing does (Norouzi, Punjani, Fleet: Fast Search in Hamming
 Space with Multi-Index Hashing, CVPR 2012): where 10 bits differ, one of four bands differs in 2 at most.
@@ -14,31 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-MOST_BITS = 10  # of 63; unrelated images differ in about 31
-LEAST_CORRELATION = 0.95
+from edgeclf_runtime.images.likeness import (
+    FLAT_LEVELS,
+    LEAST_CORRELATION,
+    MIRROR,
+    MOST_BITS,
+    SIDE,
+    Hashes,
+    Likeness,
+    standardised,
+)
+
 _MOST_CANDIDATES = 200_000
 _TILE = 1024
 _PAIRS_AT_A_TIME = 1 << 20
-_FLAT_LEVELS = 2.0
-_SIDE, _LOW = 32, 8
 _BAND_DIFFERS = 2  # bits at most, in one band of a pair
 
 # How many bands, and the bits of each. The time of few grows with the square of the images, that of large with their
 # number; it misses pairs with 3 bits and more in each of its bands: 9 % of those that differ in 9 bits, 21 % in 10.
 _FEW, _LARGE, _MOST_OF_FEW = (4, 16), (3, 21), 30_000
 
-Hashes = NDArray[np.uint64]
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """What is kept of an image: 63 signs as bits, and 16x16 grey levels, a byte each."""
-
-    bits: int
-    thumbnail: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +46,6 @@ class Alike:
     mirrored: bool
 
 
-def describe(image: Image.Image) -> Likeness:
-    """The likeness of an RGB image of any size."""
-    grey = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
-    frequencies = _COSINES @ grey @ _COSINES.T
-    halves = grey.reshape(_SIDE // 2, 2, _SIDE // 2, 2).mean(axis=(1, 3))
-    return Likeness(_packed(frequencies.ravel()[1:] >= 0), np.rint(halves).astype(np.uint8).tobytes())
-
-
 def find_alike(likenesses: list[Likeness]) -> tuple[list[Alike], bool]:
     """Pairs that look the same, closest first; True where there were too many candidates to check them all.
 
@@ -68,7 +54,7 @@ def find_alike(likenesses: list[Likeness]) -> tuple[list[Alike], bool]:
     if len(likenesses) < 2:
         return [], False
     thumbnails = np.frombuffer(b"".join(each.thumbnail for each in likenesses), np.uint8).reshape(len(likenesses), -1)
-    kept = np.flatnonzero(_deviations(thumbnails) >= _FLAT_LEVELS)
+    kept = np.flatnonzero(_deviations(thumbnails) >= FLAT_LEVELS)
     hashes = np.array([each.bits for each in likenesses], dtype=np.uint64)[kept]
     found: list[Alike] = []
     candidates = 0
@@ -83,7 +69,7 @@ def find_alike(likenesses: list[Likeness]) -> tuple[list[Alike], bool]:
 
 def _close(hashes: Hashes, mirrored: bool) -> Iterator[tuple[Indices, Indices, Indices]]:
     """Pairs (first < second) whose hashes differ in few bits, each once, with the number of those bits."""
-    turned = hashes ^ _MIRROR if mirrored else hashes
+    turned = hashes ^ MIRROR if mirrored else hashes
     bands, width = _FEW if len(hashes) <= _MOST_OF_FEW else _LARGE
     for band in range(bands):
         for first, second in _close_in_band(_bits(turned, band, width), _bits(hashes, band, width), width):
@@ -134,20 +120,13 @@ def _confirmed(
         part = slice(start, start + _TILE)
         others = thumbnails[second[part]]
         if mirrored:
-            side = _SIDE // 2
-            others = others.reshape(-1, side, side)[:, :, ::-1].reshape(-1, side * side)
-        correlations = (_standardised(thumbnails[first[part]]) * _standardised(others)).mean(axis=1)
+            others = others.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(-1, SIDE * SIDE)
+        correlations = (standardised(thumbnails[first[part]]) * standardised(others)).mean(axis=1)
         for i in np.flatnonzero(correlations >= LEAST_CORRELATION):
             place = start + int(i)
             yield Alike(
                 int(first[place]), int(second[place]), int(bits[place]), round(float(correlations[i]), 4), mirrored
             )
-
-
-def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    values = thumbnails.astype(np.float32)
-    values -= values.mean(axis=1, keepdims=True)
-    return np.asarray(values / values.std(axis=1, keepdims=True))
 
 
 def _closest(found: list[Alike]) -> list[Alike]:
@@ -156,17 +135,6 @@ def _closest(found: list[Alike]) -> list[Alike]:
     for each in found:
         pairs.setdefault((each.first, each.second), each)
     return sorted(pairs.values(), key=lambda each: (-each.correlation, each.first, each.second))
-
-
-def _cosines() -> NDArray[np.float32]:
-    """(8, 32): the lowest rows of the orthonormal DCT-II matrix."""
-    frequency, position = np.mgrid[:_LOW, :_SIDE]
-    return np.asarray(np.cos(np.pi * frequency * (2 * position + 1) / (2 * _SIDE)), dtype=np.float32)
-
-
-def _packed(signs: NDArray[np.bool_]) -> int:
-    """63 signs as one number, the first in its lowest bit."""
-    return int.from_bytes(np.packbits(signs, bitorder="little").tobytes(), "little")
 
 
 def _popcounts(width: int) -> NDArray[np.uint8]:
@@ -183,6 +151,4 @@ def _deviations(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([thumbnails[start : start + _TILE].std(axis=1) for start in parts])
 
 
-_COSINES = _cosines()
-_MIRROR = np.uint64(_packed(np.tile([False, True], _LOW * _LOW // 2)[1:]))
 _POPCOUNT = _popcounts(_LARGE[1])

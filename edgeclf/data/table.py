@@ -15,17 +15,21 @@ from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split
 _NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")
 
 
-def read_table(table: Path) -> list[LabelledImage]:
+def read_table(table: Path, *, skip_unlabelled: bool = False) -> list[LabelledImage]:
     """The images of a CSV, in its order. Other columns than the four are ignored.
+
+    `skip_unlabelled`: rows without a label are passed over, since nobody has filled them in yet.
 
     Raises DataError with the line's number: columns missing, cells empty, files missing or outside, rows repeated.
     """
     images: list[LabelledImage] = []
     lines: dict[str, int] = {}  # path -> the line that named it first
     missing = []
-    for line, row in _rows(table):
+    for line, row in read_rows(table):
         where = f"{table}, line {line}"
-        relative = _relative_path(_with_slashes(row["path"], table.parent), where)
+        if skip_unlabelled and not row["label"].strip():
+            continue
+        relative = path_in(row, table, where)
         if relative in lines:
             raise DataError(f"{where}: {relative!r} is named in line {lines[relative]} already; keep one of them")
         lines[relative] = line
@@ -48,8 +52,8 @@ def read_table(table: Path) -> list[LabelledImage]:
     return images
 
 
-def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Line number and cells by the column's name."""
+def read_rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and cells by the column's name, in lower case; all columns, in their order."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
@@ -93,6 +97,11 @@ def _with_slashes(text: str, folder: Path) -> str:
     if "\\" not in text or os.path.lexists(folder / text):
         return text
     return text.replace("\\", "/")
+
+
+def path_in(row: Mapping[str, str], table: Path, where: str) -> str:
+    """The path in a row, from the folder of the table. Raises DataError, with `where`, for one that leaves it."""
+    return _relative_path(_with_slashes(row["path"], table.parent), where)
 
 
 def _relative_path(text: str, where: str) -> str:

@@ -103,15 +103,25 @@ def predict_with_bundle(
     *,
     options: SessionOptions = SessionOptions(),
     batch_size: int = 16,
+    observe: Callable[[NDArray[np.uint8]], object] | None = None,
     progress: Progress = SILENT,
 ) -> Predictions:
-    """The bundle's logits for the images. Raises BundleError for one that is no classifier."""
+    """The bundle's logits for the images. Raises BundleError for one that is no classifier.
+
+    `observe` gets the (N, H, W, 3) pixels of each batch, in order.
+    """
     manifest = bundle.manifest
     if manifest.task != "classify" or manifest.pixels is None:
         raise BundleError(f"{bundle.path}: its task is {manifest.task}; only classifiers are evaluated")
     with open_session(bundle, options) as session:
+
+        def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if observe is not None:
+                observe(batch)
+            return session(to_input(batch, manifest.normalization))
+
         found = predict(
-            lambda batch: session(to_input(batch, manifest.normalization)),
+            infer,
             manifest.pixels,
             len(manifest.labels),
             images,

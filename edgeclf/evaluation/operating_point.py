@@ -16,6 +16,8 @@ from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import class_numbers
+from edgeclf_runtime.monitoring.image_statistics import image_statistics
+from edgeclf_runtime.monitoring.summary import VALIDATION, ValidationCounter
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -32,7 +34,8 @@ def with_operating_point(
 ) -> tuple[Bundle, OperatingPoint]:
     """The new bundle, NAME-precision0.95 for example, and what its thresholds give on validation.
 
-    The engine's files, and so the proof, are the old bundle's; `derived_from` names it.
+    The engine's files, and so the proof, are the old bundle's; `derived_from` names it. It keeps a summary of the
+    validation images, for `edgeclf drift`, which bundles of earlier versions lack.
 
     Raises UsageError where the data has no validation images or the new bundle exists, GateError where no threshold
     reaches what is wanted; as `evaluate_bundle` otherwise.
@@ -42,7 +45,15 @@ def with_operating_point(
     images = images_of(data, "val")
     match_labels(manifest.labels, data.classes, bundle.name, data.root)
     with writing(destination, force=force) as draft:
-        predictions = predict_with_bundle(bundle, images, options=options, batch_size=batch_size, progress=progress)
+        looks: list[dict[str, float]] = []
+        predictions = predict_with_bundle(
+            bundle,
+            images,
+            options=options,
+            batch_size=batch_size,
+            observe=lambda batch: looks.extend(map(image_statistics, batch)),
+            progress=progress,
+        )
         labels = class_numbers(predictions.images, manifest.labels)
         point = fit_operating_point(
             predictions.logits,
@@ -62,6 +73,9 @@ def with_operating_point(
             provenance=replace(manifest.provenance, test_uses=_uses_until_now(bundle)),
         )
         record_predictions_again(draft, manifest)
+        counter = ValidationCounter(manifest)
+        counter.add(looks, predictions.logits)
+        (draft / VALIDATION).write_bytes(counter.summary().to_bytes())
         for each in manifest.candidates:
             record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))
         seal(draft, manifest)

@@ -1,4 +1,4 @@
-"""The routes of a service: the Open Inference Protocol under /v2, /predict for image files, /metrics, and a page."""
+"""The routes of a service: /v2 is the Open Inference Protocol, /predict takes image files; metrics, summary, a page."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def build_app(service: Service, *, page: bool = True) -> Starlette:
         Route("/v2/health/ready", routes.ready, methods=["GET"]),
         Route("/predict", routes.counted("predict", routes.predict), methods=["POST"]),
         Route("/metrics", routes.metrics, methods=["GET"]),
+        Route("/summary", routes.summary, methods=["GET"]),
     ]
     if page:
         listed += [
@@ -136,9 +137,19 @@ class _Routes:
         text, kind = self._service.metrics.text()
         return Response(text, headers={"Content-Type": kind})
 
+    async def summary(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        found = self._service.monitor.summary()
+        if found is None:
+            reason = "the bundle keeps no summary of its validation images; `edgeclf export` makes one that does"
+            return _json({"error": reason}, 404)
+        return Response(found.to_bytes(), headers={"Content-Type": "application/json"})
+
     async def no_route(self, request: Request, error: Any) -> Response:
         place, headers = repr(request.url.path[:_LONGEST_NAME]), dict(error.headers or {})
-        message = f"nothing is at {place}; there are /predict, /metrics and /v2, with the model {self._service.name!r}"
+        there = f"/predict, /metrics, /summary and /v2, with the model {self._service.name!r}"
+        message = f"nothing is at {place}; there are {there}"
         if error.status_code == 405:
             allowed = " or ".join(sorted(headers.get("Allow", "").split(", ")))
             message = f"{place} takes {allowed}, found {request.method[:_LONGEST_NAME]}"

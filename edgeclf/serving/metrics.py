@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from edgeclf_runtime.monitoring.summary import Summary
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+else:
+    Collector = object  # a protocol in all but name: loading it would load prometheus_client
 
 _REQUEST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_UNITS = {"confidence": "", "energy": "_nats"}  # of all others: levels of 0..255
 _BATCH_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -39,6 +49,10 @@ class Metrics:
         )
         Info("edgeclf_bundle", "What is served.", registry=self._registry).info(dict(about))
 
+    def count_predictions(self, summary: Callable[[], Summary | None]) -> None:
+        """From now on the predictions that `summary` counts are among the metrics."""
+        self._registry.register(_PredictionMetrics(summary))
+
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
@@ -52,3 +66,29 @@ class Metrics:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class _PredictionMetrics(Collector):
+    """A summary in the families of Prometheus, drawn up each time they are asked for."""
+
+    def __init__(self, summary: Callable[[], Summary | None]) -> None:
+        self._summary = summary
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        summary = self._summary()
+        if summary is None:
+            return
+        answers = CounterMetricFamily("edgeclf_answers", "Images by their most probable class.", labels=["label"])
+        for label, images in summary.answers.items():
+            answers.add_metric([label], images)
+        yield answers
+        yield CounterMetricFamily("edgeclf_unknown", 'Predictions that are "unknown".', value=summary.unknown)
+        for name, histogram in summary.histograms.items():
+            unit = _UNITS.get(name, "_levels")
+            bounds = [*map(str, histogram.edges), "+Inf"]
+            buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+            yield HistogramMetricFamily(
+                f"edgeclf_{name}{unit}", f"Images by their {name}.", buckets=buckets, sum_value=histogram.total
+            )

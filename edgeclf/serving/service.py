@@ -16,6 +16,7 @@ from edgeclf.serving.batcher import Batcher
 from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
+from edgeclf.serving.monitor import ServiceMonitor
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.capacity import usable_cores
@@ -23,6 +24,7 @@ from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.monitoring.collector import Collector
 
 T = TypeVar("T")
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
@@ -32,7 +34,12 @@ class Service:
     """A classifier that serves the requests of one event loop. Nothing that takes long runs in that loop."""
 
     def __init__(
-        self, classifier: Classifier, name: str, limits: ServiceLimits, threshold: float | None = None
+        self,
+        classifier: Classifier,
+        name: str,
+        limits: ServiceLimits,
+        threshold: float | None = None,
+        collector: Collector | None = None,
     ) -> None:
         if classifier.bundle.manifest.pixels is None:
             raise BundleError(f"{classifier.bundle.path}: its manifest does not describe its pixels; export it again")
@@ -44,7 +51,9 @@ class Service:
         self._pixels: Pixels = classifier.bundle.manifest.pixels
         self._image_limits = Limits(limits.max_megapixels, limits.max_megabytes)
         self._room = Room(limits)
+        self.monitor = ServiceMonitor(classifier, threshold, collector)
         self.metrics = Metrics({"name": name, "digest": classifier.bundle.digest, "target": self.manifest.target})
+        self.metrics.count_predictions(self.monitor.summary)
         self.metrics.waiting.set_function(lambda: self._room.requests)
         self._threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="edgeclf-serve")
         self._batcher = Batcher(
@@ -71,6 +80,7 @@ class Service:
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         request = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
         outputs = await self._outputs(request.batch)
+        await self._in_thread(self.monitor.count_tensors, request.batch, outputs)
         return await self._in_thread(render_response, self.name, self.manifest, request, outputs)
 
     async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
@@ -82,10 +92,12 @@ class Service:
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         pixels, notes = await self._in_thread(self._load, body)
+        looks = await self._in_thread(self.monitor.looks_of, pixels)
         outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
         prediction = self.classifier.decide(source, outputs[0], notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
+        self.monitor.count(looks, prediction, body)
         return prediction
 
     async def explain(self, chunks: AsyncIterator[bytes], label: str | None) -> bytes:
@@ -146,4 +158,5 @@ class Service:
     def close(self) -> None:
         """Ends the threads; the classifier is the caller's."""
         self._batcher.close()
+        self.monitor.close()
         self._threads.shutdown(cancel_futures=True)

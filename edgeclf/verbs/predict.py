@@ -9,6 +9,15 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import Bars
+from edgeclf.verbs.shared.monitoring import (
+    Collect,
+    CollectImages,
+    CollectMegabytes,
+    CollectWith,
+    Monitoring,
+    SummaryPath,
+    monitored,
+)
 from edgeclf.verbs.shared.opening import (
     check_threshold,
     for_many,
@@ -94,6 +103,11 @@ def predict(
     timeout: StreamTimeout = 10.0,
     max_megapixels: MaxMegapixels = 64,
     max_megabytes: MaxMegabytes = 64,
+    summary: SummaryPath = None,
+    collect: Collect = None,
+    collect_images: CollectImages = 1000,
+    collect_megabytes: CollectMegabytes = 500,
+    collect_with: CollectWith = None,
     csv: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +132,7 @@ def predict(
       edgeclf predict bundles/cats-onnx photos/ --csv predictions.csv
       find . -name '*.jpg' -print0 | edgeclf predict bundles/cats-onnx - -0 --top 1
       edgeclf predict bundles/cats-onnx inbox/ --watch --json
+      edgeclf predict bundles/cats-onnx inbox/ --watch --summary week.json --collect to-label/
       edgeclf predict bundles/cats-onnx --source /dev/video0 --top 1
     """
     from PIL import Image
@@ -129,6 +144,8 @@ def predict(
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
     mode, at_a_time = pixels, _batch_size(batch_size)
+    lasting = watch or source is not None
+    kept = Monitoring(collect, collect_images, collect_megabytes, collect_with, summary, lasting, force)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
@@ -145,6 +162,7 @@ def predict(
             mode=mode,
             rebuild_if_stale=rebuild_if_stale,
             unproven=allow_failed_proof,
+            kept=kept,
             every=every,
             timeout_s=timeout,
             at_a_time=at_a_time,
@@ -163,14 +181,18 @@ def predict(
         check_threshold(threshold, classifier.bundle.manifest.scores)
         proof = require_no_failed_proof(classifier, unproven=allow_failed_proof)
         say_remarks(classifier.session.facts)
+        monitor = stack.enter_context(monitored(classifier, kept, options, limits, threshold))
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
         try:
             size = at_a_time or fastest_batch_here(classifier)
-            predictions = predict_groups(classifier, groups, run, batch_size=size, top=top, threshold=threshold)
+            predictions = predict_groups(
+                classifier, groups, run, batch_size=size, top=top, threshold=threshold, observe=monitor.observe
+            )
             scrolls = watch or sys.stdout.isatty()  # predictions that scroll by are progress enough
             for prediction in predictions if scrolls else Bars().track(predictions, total, "predict"):
                 run.write(prediction)
+                monitor.offer(prediction, prediction.source)
             run.totals.finished = True
         except KeyboardInterrupt:
             if not watch:

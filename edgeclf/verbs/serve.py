@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
 from edgeclf.console import say, write_json
+from edgeclf.verbs.shared.monitoring import (
+    Collect,
+    CollectImages,
+    CollectMegabytes,
+    CollectWith,
+    Monitoring,
+    open_collector,
+    say_collected,
+)
 from edgeclf.verbs.shared.opening import (
     check_threshold,
     open_bundle,
@@ -85,6 +95,10 @@ def serve(
     page: Annotated[
         bool, typer.Option(help="Serve a page at / to try images on, and the maps that it shows (/explain).")
     ] = True,
+    collect: Collect = None,
+    collect_images: CollectImages = 1000,
+    collect_megabytes: CollectMegabytes = 500,
+    collect_with: CollectWith = None,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     compute_precision: ComputePrecision = None,
@@ -96,10 +110,10 @@ def serve(
 
     Open its URL in a browser to try it: drop an image, or take a photograph. POST /predict takes an image file as its
     body. /v2 is the Open Inference Protocol (KServe v2), /v2/health/live and
-    /v2/health/ready are for probes, /metrics for Prometheus. Each request leaves a JSON line on standard error;
-    --no-request-log leaves it out. There is no password and no TLS: beyond one machine, put a proxy in front. SIGTERM
-    or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest verification of this
-    bundle on this machine failed; --allow-failed-proof overrides that. It needs the extra "serve".
+    /v2/health/ready are for probes, /metrics for Prometheus, /summary for `edgeclf drift`. Each request leaves a JSON
+    line on standard error; --no-request-log leaves it out. There is no password and no TLS: beyond one machine, put a
+    proxy in front. SIGTERM or Ctrl-C lets running requests finish and ends with exit code 0. Exit code 1: the latest
+    verification of this bundle on this machine failed; --allow-failed-proof overrides that. It needs the extra "serve".
 
     \b
     Examples:
@@ -113,6 +127,7 @@ def serve(
     from edgeclf.serving.server import is_loopback, listen, run_service, url_of
     from edgeclf.serving.service import Service
     from edgeclf_runtime.classifier import Classifier
+    from edgeclf_runtime.images.limits import Limits
 
     need("serve", "starlette", "uvicorn", "prometheus_client")
     if name is not None and (not name or "/" in name):
@@ -122,13 +137,16 @@ def serve(
     limits = ServiceLimits(
         max_batch, max_delay_ms / 1000, max_queue, max_megabytes, max_megapixels, timeout, max_connections
     )
-    with listen(host, port) as listening:
+    kept = Monitoring(collect, collect_images, collect_megabytes, collect_with)
+    with listen(host, port) as listening, ExitStack() as stack:
         opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
         with Classifier.open(opened, options) as classifier:
             require_no_failed_proof(classifier, unproven=allow_failed_proof)
             say_remarks(classifier.session.facts)
             check_threshold(threshold, opened.manifest.scores)
-            service = Service(classifier, name or opened.name, limits, threshold)
+            image_limits = Limits(max_megapixels, max_megabytes)
+            collector = open_collector(stack, classifier, kept, options, image_limits, threshold)
+            service = Service(classifier, name or opened.name, limits, threshold, collector)
             try:
                 service.warm_up()
                 url = url_of(listening)
@@ -143,4 +161,6 @@ def serve(
                 run_service(service, listening, log_requests=request_log, page=page)
             finally:
                 service.close()
+                if collector is not None and collect is not None:
+                    say_collected(collector, collect)
     say("stopped", style="dim")

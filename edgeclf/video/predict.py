@@ -6,8 +6,11 @@ import json
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeclf.console import document
 from edgeclf.video.video import Frame
@@ -20,12 +23,16 @@ _REMEMBERED = 10_000  # latencies; a stream may have no end
 
 @dataclass(frozen=True, slots=True)
 class PredictedFrame:
-    """The prediction for a frame. `latency_ms`: from the end of decoding to the prediction."""
+    """The prediction for a frame, and its (H, W, 3) RGB pixels.
+
+    `latency_ms`: from the end of decoding to the prediction.
+    """
 
     prediction: Prediction
     number: int
     time_s: float | None
     latency_ms: float
+    pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,7 @@ def predict_frames(
     batch_size: int,
     top: int,
     threshold: float | None,
+    observe: Callable[..., object] | None = None,
 ) -> Iterator[PredictedFrame]:
     """The prediction for each frame, in order.
 
@@ -102,24 +110,30 @@ def predict_frames(
     """
     waiting: deque[Frame] = deque()
 
-    def pixels() -> Iterator[object]:
+    def pixels() -> Iterator[NDArray[np.uint8]]:
         for frame in frames:
             waiting.append(frame)
             yield frame.pixels
 
     if ahead:
-        predictions = classifier.predict(pixels(), batch_size=batch_size, top=top, threshold=threshold)  # type: ignore[arg-type]
+        predictions = classifier.predict(
+            pixels(),
+            batch_size=batch_size,
+            top=top,
+            threshold=threshold,
+            observe=observe,
+        )
     else:
         predictions = (
             prediction
             for array in pixels()
-            for prediction in classifier.predict(array, top=top, threshold=threshold)  # type: ignore[arg-type]
+            for prediction in classifier.predict(array, top=top, threshold=threshold, observe=observe)
         )
     for prediction in predictions:
         frame = waiting.popleft()
         latency_ms = 1000 * (time.monotonic() - frame.arrived)
         named = replace(prediction, source=f"{name}#{frame.number}")
-        yield PredictedFrame(named, frame.number, frame.time_s, round(latency_ms, 3))
+        yield PredictedFrame(named, frame.number, frame.time_s, round(latency_ms, 3), frame.pixels)
 
 
 def print_frame(predicted: PredictedFrame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 import numpy as np
@@ -105,6 +105,7 @@ class Classifier:
         batch_size: int = 1,
         top: int = 5,
         threshold: float | None = None,
+        observe: Callable[[NDArray[np.uint8] | None, Prediction], object] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the order of `images`; images that can't be read give a prediction with an error.
 
@@ -123,6 +124,9 @@ class Classifier:
         threshold
             Score (a probability, or a margin) below which the label is "unknown", in place of all thresholds of the
             bundle, that of its energy included; None: those.
+        observe
+            Called with the (H, W, 3) uint8 pixels that the model saw (None: they can't be read) and the prediction,
+            before it is yielded: `PredictionCounter.count`, for example.
 
         Yields
         ------
@@ -152,14 +156,23 @@ class Classifier:
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
         found = self._pipeline.run(images, self.logits, channels=channels, batch_size=batch_size)
-        return (self._predict(image, logits, top, threshold) for image, logits in found)
+        return self._predictions(found, top, threshold, observe)
 
-    def _predict(
-        self, image: Loaded, logits: NDArray[np.floating] | None, top: int, threshold: float | None
-    ) -> Prediction:
-        if logits is None:
-            return Prediction(image.name, None, (), image.error)
-        return self.decide(image.name, logits, image.notes, top, threshold)
+    def _predictions(
+        self,
+        found: Iterator[tuple[Loaded, NDArray[np.floating] | None]],
+        top: int,
+        threshold: float | None,
+        observe: Callable[[NDArray[np.uint8] | None, Prediction], object] | None,
+    ) -> Iterator[Prediction]:
+        for image, logits in found:
+            if logits is None:
+                prediction = Prediction(image.name, None, (), image.error)
+            else:
+                prediction = self.decide(image.name, logits, image.notes, top, threshold)
+            if observe is not None:
+                observe(image.pixels, prediction)
+            yield prediction
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) of the model's output: logits, or margins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from edgeclf.training.loop.device import amp_type, free_cached, is_out_of_memory
 from edgeclf.training.loop.network import Network
 from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import Architecture
+from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.pixels import Pixels
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 _CACHED_PIXELS_BYTES = 1 << 30
 EVALUATION_BATCH = 32
+
+
+def normalizer(normalization: Normalization, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 on the device, channels last in memory, as the exported graph does."""
+    import torch
+
+    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
+    scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
+    shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
+    return lambda images: images.to(device, non_blocking=True).float().permute(0, 3, 1, 2) * scale + shift
 
 
 class TrainingContext:
@@ -61,10 +72,7 @@ class TrainingContext:
             self.network.sync_batch_norm()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        normalization = architecture.normalization
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
-        self._scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
-        self._shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
+        self._normalize = normalizer(architecture.normalization, device)
         self._amp = amp_type(config.amp, device)
         self._val_pixels: list[NDArray[np.uint8]] | None = None
         self._check()
@@ -93,7 +101,7 @@ class TrainingContext:
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 -> (N, 3, H, W) float32, channels last in memory, as the exported graph does it."""
-        return images.to(self.device, non_blocking=True).float().permute(0, 3, 1, 2) * self._scale + self._shift
+        return self._normalize(images)
 
     @property
     def view_pixels(self) -> Pixels:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from edgeclf.verbs.data import check, fetch, preview, split, stats
+from edgeclf.verbs.data import add, apply, check, fetch, preview, review, split, stats
 from edgeclf.verbs.shared.verb import Verb
 from edgeclf_runtime.errors import UsageError
 
 app = typer.Typer(
     rich_markup_mode=None,
-    help="Check, split, measure or fetch a data set.\n\n"
+    help="Check, split, measure, review, extend or fetch a data set.\n\n"
     "A data set is a folder with one subfolder per class, folders train, val and test of those, or a CSV file with the "
     "columns path,label[,split][,group].",
 )
 app.command("check", cls=Verb)(check.check)
 app.command("split", cls=Verb)(split.split)
 app.command("stats", cls=Verb)(stats.stats)
+app.command("review", cls=Verb)(review.review)
+app.command("apply", cls=Verb)(apply.apply)
+app.command("add", cls=Verb)(add.add)
 app.command("preview", cls=Verb)(preview.preview)
 app.command("fetch", cls=Verb)(fetch.fetch)
 

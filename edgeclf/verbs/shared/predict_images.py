@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 
@@ -75,12 +75,19 @@ def find_groups(
 
 
 def predict_groups(
-    classifier: Classifier, groups: Iterable[Images], run: Run, *, batch_size: int, top: int, threshold: float | None
+    classifier: Classifier,
+    groups: Iterable[Images],
+    run: Run,
+    *,
+    batch_size: int,
+    top: int,
+    threshold: float | None,
+    observe: Callable[..., object] | None = None,
 ) -> Iterator[Prediction]:
     """The predictions of one group after the other; standard output is flushed after each group."""
     for group in groups:
         run.note(group)
-        yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold)
+        yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold, observe=observe)
         sys.stdout.flush()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edgeclf.console import say, suggest
+from edgeclf.verbs.shared.monitoring import Monitoring, monitored
 from edgeclf.verbs.shared.opening import check_threshold, open_bundle, require_no_failed_proof, say_remarks
 from edgeclf.verbs.shared.options import need
 from edgeclf.wording import count
@@ -40,6 +42,7 @@ def open_and_predict_stream(
     mode: PixelMode,
     rebuild_if_stale: bool,
     unproven: bool,
+    kept: Monitoring,
     at_a_time: int | None,
     **how: Any,
 ) -> None:
@@ -51,13 +54,14 @@ def open_and_predict_stream(
     need("video", "av")
     found = find_source(place)
     opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier:
+    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
         check_threshold(how["threshold"], classifier.bundle.manifest.scores)
         proof = require_no_failed_proof(classifier, unproven=unproven)
         say_remarks(classifier.session.facts)
         size = at_a_time or fastest_batch_here(classifier)
         newest = found.live if frames is None else frames == "newest"
-        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how))
+        monitor = stack.enter_context(monitored(classifier, kept, options, limits, how["threshold"]))
+        predict_stream(classifier, found, StreamOptions(newest=newest, batch_size=size, **how), monitor)
         next_step = next_step_of(classifier, proof)
     if next_step is not None:
         suggest(next_step)

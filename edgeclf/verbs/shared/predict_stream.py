@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from edgeclf.console import Bars, say
+from edgeclf.verbs.shared.monitoring import Monitor
 from edgeclf.verbs.shared.prediction_writers import Predictions, TextPredictions, Totals, csv_predictions
 from edgeclf.video.feed import Feed
 from edgeclf.video.predict import Pace, PredictedFrame, StreamTotals, predict_frames, print_frame, print_totals
@@ -36,7 +37,7 @@ class StreamOptions:
     csv: str | None
 
 
-def predict_stream(classifier: Classifier, source: StreamSource, options: StreamOptions) -> None:
+def predict_stream(classifier: Classifier, source: StreamSource, options: StreamOptions, monitor: Monitor) -> None:
     """Predicts a stream to its end and reports the pace. Raises DataError where it breaks off."""
     with ExitStack() as stack:
         video = Video(source, every=options.every, timeout_s=options.timeout_s, plays=options.newest)
@@ -51,10 +52,12 @@ def predict_stream(classifier: Classifier, source: StreamSource, options: Stream
             batch_size=options.batch_size,
             top=options.top,
             threshold=options.threshold,
+            observe=monitor.observe,
         )
         try:
             for predicted in _shown(frames, pace, feed, video):
                 _write(predicted, writers, options)
+                monitor.offer(predicted.prediction, predicted.pixels)
         except KeyboardInterrupt:
             if not source.live:
                 raise

@@ -29,6 +29,8 @@ from edgeclf_runtime.deploy.verify import prove, run_pixels, verify
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version
+from edgeclf_runtime.monitoring.image_statistics import image_statistics
+from edgeclf_runtime.monitoring.summary import VALIDATION, ValidationCounter
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is only tried, and never published
@@ -116,9 +118,12 @@ def prove_and_seal(
     """
     seal(draft, manifest)
     with open_bundle(Bundle.open(draft)) as session:
+        outputs = run_pixels(session, manifest, images.batch)
+        if isinstance(images, ProofImages) and manifest.task == "classify":
+            _keep_summary(draft, manifest, images, outputs, session)
         proof = prove(
             manifest,
-            run_pixels(session, manifest, images.batch),
+            outputs,
             reference=reference_outputs,
             decoding=[],
             images_source=images.source,
@@ -134,6 +139,22 @@ def prove_and_seal(
     if proves and proof.verdict != "fail":
         proof = replace(proof, reasons=(*proof.reasons, proves))
     return seal_proven(draft, manifest, proof), proof
+
+
+def _keep_summary(
+    draft: Path, manifest: Manifest, images: ProofImages, outputs: NDArray[np.float32], session: Session
+) -> None:
+    """How the validation images look and are predicted, for `edgeclf drift` to compare with."""
+    summary = images.summary
+    if images.validation:
+        counter = ValidationCounter(manifest)
+        counter.add(map(image_statistics, images.pixels), outputs)
+        for batch in images.more_validation():
+            counter.add(map(image_statistics, batch), run_pixels(session, manifest, batch))
+        summary = counter.summary().to_bytes()
+    if summary is not None:
+        (draft / VALIDATION).parent.mkdir(exist_ok=True)
+        (draft / VALIDATION).write_bytes(summary)
 
 
 def _and_verified(proof: Proof, verified: Proof) -> Proof:

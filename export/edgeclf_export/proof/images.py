@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import find_images
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.installing import pip_install
+from edgeclf_runtime.monitoring.summary import VALIDATION
 
 # Colour and grey, PNG and JPEG, landscape and square; public domain, CC0 or CC-BY (see each package's notes).
 _SHIPPED = {
@@ -24,16 +27,23 @@ _SHIPPED = {
 }
 _FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
 GOLDEN_IMAGES = 9  # as many as are shipped
+_MOST_VALIDATION, _BATCH = 1000, 32
 
 
 @dataclass(frozen=True)
 class ProofImages:
-    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 `pixels` by its `contract`."""
+    """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 `pixels` by its `contract`.
+
+    `validation`: the training's validation images that they were chosen from, so that the bundle keeps a summary of how
+    it predicts them; (): they are others. `summary`: what its parent kept.
+    """
 
     files: tuple[Path, ...]
     pixels: NDArray[np.uint8]
     source: str
     contract: Pixels
+    validation: tuple[Path, ...] = ()
+    summary: bytes | None = None
 
     @property
     def batch(self) -> NDArray[np.uint8]:
@@ -43,6 +53,21 @@ class ProofImages:
     @property
     def sha256(self) -> str:
         return pixels_digest(self.pixels)
+
+    def more_validation(self) -> Iterator[NDArray[np.uint8]]:
+        """(N, H, W, 3) batches of validation images beside these, 1,000 in all at most; none that can't be read."""
+        others = sorted(set(self.validation) - set(self.files))
+        chosen = [others[i] for i in _spread(len(others), max(0, _MOST_VALIDATION - len(self.files)))] if others else []
+        loaded = in_threads(self._load, chosen)
+        readable = (pixels for pixels in loaded if pixels is not None)
+        while batch := list(islice(readable, _BATCH)):
+            yield np.stack(batch)
+
+    def _load(self, file: Path) -> NDArray[np.uint8] | None:
+        try:
+            return self.contract.load(file)[0]
+        except ImageError:
+            return None
 
     @property
     def golden(self) -> tuple[int, ...]:
@@ -99,13 +124,16 @@ def proof_images_of(exportable: Exportable, folder: Path | None) -> ProofImages:
     Raises UsageError for images that there are no reference outputs for, and as `load_proof_images` does.
     """
     if exportable.parent is None:
-        return load_proof_images(exportable.pixels, folder, exportable.proof_files)
+        images = load_proof_images(exportable.pixels, folder, exportable.proof_files)
+        return replace(images, validation=() if folder is not None else exportable.proof_files)
     if folder is not None:
         raise UsageError(
             "a bundle is proven on its golden images, for which it holds PyTorch's outputs; leave --proof-data out"
         )
     called = f"golden images of {exportable.parent.name}"
-    return load_proof_images(exportable.pixels, files=exportable.proof_files, called=called)
+    images = load_proof_images(exportable.pixels, files=exportable.proof_files, called=called)
+    kept = VALIDATION in exportable.parent.manifest.files
+    return replace(images, summary=exportable.parent.read(VALIDATION) if kept else None)
 
 
 def _spread(total: int, most: int) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ from tiny import images, shipped
 
 from edgeclf.data.check import Checked, check_source
 from edgeclf.data.findings import Finding, find_faults
-from edgeclf.data.likeness import describe, find_alike
+from edgeclf.data.likeness import find_alike
 from edgeclf.data.split import open_data
 from edgeclf.data.split_file import save_split
+from edgeclf_runtime.images.likeness import describe
 
 MakeFolder = Callable[[dict[str, int]], Path]
 SPLIT = {"train/cat": 3, "train/dog": 3, "test/cat": 2, "test/dog": 2}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgeclf.data import likeness
-from edgeclf.data.likeness import MOST_BITS, Likeness, find_alike
+from edgeclf.data.likeness import find_alike
+from edgeclf_runtime.images.likeness import MIRROR, MOST_BITS, Likeness
 
 
 def _nearly_alike(count: int) -> list[Likeness]:
@@ -18,7 +19,7 @@ def _nearly_alike(count: int) -> list[Likeness]:
     for number in range(count):
         bits = int(rng.integers(0, 1 << 63))
         flipped = sum(1 << int(place) for place in rng.choice(63, number % 15, replace=False))
-        other = bits ^ flipped ^ (int(likeness._MIRROR) if number % 2 else 0)
+        other = bits ^ flipped ^ (int(MIRROR) if number % 2 else 0)
         made += [Likeness(bits, flat), Likeness(other, flat)]
     return made
 
@@ -29,7 +30,7 @@ def _all_pairs(given: list[Likeness]) -> dict[tuple[int, int, bool], int]:
     for first in range(len(given)):
         for second in range(first + 1, len(given)):
             for mirrored in (False, True):
-                turned = given[first].bits ^ (int(likeness._MIRROR) if mirrored else 0)
+                turned = given[first].bits ^ (int(MIRROR) if mirrored else 0)
                 bits = (turned ^ given[second].bits).bit_count()
                 if bits <= MOST_BITS:
                     found[first, second, mirrored] = bits

@@ -1,0 +1,240 @@
+"""New labelled images into an existing data set: into train and val, never into test, and no copy of a test image."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from edgeclf.data.assign import chance, join_pairs
+from edgeclf.data.likeness import find_alike
+from edgeclf.data.sources import read_dataset, some
+from edgeclf.data.split import hash_images
+from edgeclf.data.split_file import save_split
+from edgeclf.data.table import read_rows, read_table
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.errors import DataError, GateError, ImageError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.images.likeness import Likeness, describe
+from edgeclf_runtime.images.memory_budget import BUDGET
+from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.progress import SILENT, Progress
+
+Refused = Literal["like a test image", "in a group of test images", "there already", "unreadable"]
+LABELS = "labels.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdded:
+    """An image that is left out, why, and the image of the data that it looks like, if that is why."""
+
+    name: str
+    why: Refused
+    like: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Images as they will lie in the data set, where each comes from, and those that are left out."""
+
+    data: DataSplit
+    added: tuple[LabelledImage, ...]
+    origins: tuple[Path, ...]
+    left_out: tuple[NotAdded, ...]
+
+
+def read_new(folder: Path) -> DataSplit:
+    """The labelled images to add: `labels.csv` in the folder, else a folder a class, a CSV or a split file.
+
+    Raises UsageError where they have no labels yet.
+    """
+    table = folder / LABELS if folder.is_dir() else folder
+    if folder.is_dir() and table.is_file():
+        return _labelled_rows(table)
+    try:
+        return read_dataset(folder, fewest_classes=1)
+    except DataError as error:
+        if folder.is_dir() and not any(place.is_dir() for place in folder.iterdir()):
+            raise UsageError(
+                f"the images in {folder} have no labels yet: `edgeclf data add {folder} --sheet` writes {LABELS} to "
+                "fill in; or sort them into a folder a class"
+            ) from error
+        raise
+
+
+def _labelled_rows(table: Path) -> DataSplit:
+    """The rows of labels.csv that have a label. Raises UsageError where none has."""
+    if not any(row["label"].strip() for _, row in read_rows(table)):
+        raise UsageError(f"{table}: no row has a label yet; write the right class into the column label")
+    images = tuple(read_table(table, skip_unlabelled=True))
+    return DataSplit(root=table.parent, classes=tuple(sorted({image.label for image in images})), images=images)
+
+
+def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) -> Addition:
+    """Which of the new images go where.
+
+    An image that looks like one of train or val goes to its split; look-alikes among the new ones stay together; the
+    others go to val by a hash of their bytes, in the share that val has now.
+
+    Raises
+    ------
+    UsageError
+        The data has no splits.
+    DataError
+        A class that the data does not have.
+    GateError
+        Nothing is left to add.
+    """
+    if not data.of("test"):
+        raise UsageError(
+            f"{data.root} has no test split to keep apart: `edgeclf data split` makes one, then add to that split file"
+        )
+    if strange := sorted({image.label for image in new.images} - set(data.classes)):
+        raise DataError(
+            f"{new.root}: the data has no class {some(map(repr, strange))}; correct the label, or split anew with them"
+        )
+    new, data = hash_images(new), hash_images(data, progress)
+    fresh, left_out, ties = _compared(new, data, progress)
+    if not fresh:
+        raise GateError(f"none of {len(new.images)} images can be added: {some(_sentence(each) for each in left_out)}")
+    splits = _splits(fresh, ties, data)
+    added, taken = [], {image.name for image in data.images}
+    for image, split in zip(fresh, splits, strict=True):
+        name = _free_name(image, split, data, taken)
+        taken.add(name)
+        added.append(replace(image, path=data.root / name, name=name, split=split))
+    extended = replace(data, images=(*data.images, *added))
+    return Addition(extended, tuple(added), tuple(image.path for image in fresh), tuple(left_out))
+
+
+def _sentence(each: NotAdded) -> str:
+    return f"{each.name} is {each.why}" + (f" ({each.like})" if each.like else "")
+
+
+def _compared(
+    new: DataSplit, data: DataSplit, progress: Progress
+) -> tuple[list[LabelledImage], list[NotAdded], list[tuple[str, Split | None]]]:
+    """(images to add, those left out, for each to add its cluster and the split that it is tied to)."""
+    images = [*data.images, *new.images]
+    found = list(progress.track(in_threads(_likeness, [each.path for each in images]), len(images), "compare"))
+    readable = [place for place, likeness in enumerate(found) if likeness is not None]
+    pairs, _ = find_alike([likeness for likeness in found if likeness is not None])
+    ties = [(readable[pair.first], readable[pair.second]) for pair in pairs]
+    ties += _shared([image.sha256 for image in images])
+    clusters = join_pairs(
+        len(images),
+        [tie for tie in (*ties, *_shared([image.group for image in images])) if min(tie) >= len(data.images)],
+    )
+    groups = {image.group: image for image in data.images if image.group is not None}
+    cluster_of = {place: str(cluster[0]) for cluster in clusters for place in cluster}
+    twins: dict[int, list[int]] = {}
+    for first, second in ties:
+        if first < len(data.images) <= second:
+            twins.setdefault(second, []).append(first)
+    fresh, left_out, marks = [], [], []
+    for place in range(len(data.images), len(images)):
+        image, like = images[place], [data.images[twin] for twin in twins.get(place, [])]
+        of_group = None if image.group is None else groups.get(image.group)
+        tested = next((each for each in like if each.split == "test"), None)
+        same = next((each for each in like if each.sha256 == image.sha256), None)
+        if found[place] is None:
+            left_out.append(NotAdded(image.name, "unreadable"))
+        elif tested is not None:
+            left_out.append(NotAdded(image.name, "like a test image", tested.name))
+        elif of_group is not None and of_group.split == "test":
+            left_out.append(NotAdded(image.name, "in a group of test images", of_group.name))
+        elif same is not None:
+            left_out.append(NotAdded(image.name, "there already", same.name))
+        else:
+            fresh.append(image)
+            tied = of_group or next(iter(like), None)
+            marks.append((cluster_of[place], tied.split if tied else None))
+    return fresh, left_out, marks
+
+
+def _likeness(path: Path) -> Likeness | None:
+    try:
+        with BUDGET.share() as reserve:
+            return describe(decode(path, reserve=reserve).image)
+    except ImageError:
+        return None
+
+
+def _shared(names: Sequence[str | None]) -> Iterator[tuple[int, int]]:
+    """Pairs of places with the same name: the hash of their bytes, say, for images of one colour are never alike."""
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name is not None and (known := first.setdefault(name, place)) != place:
+            yield known, place
+
+
+def _splits(fresh: Sequence[LabelledImage], ties: Sequence[tuple[str, Split | None]], data: DataSplit) -> list[Split]:
+    val, train = len(data.of("val")), len(data.of("train"))
+    share = val / (val + train) if val + train else 0.0
+    tied = {cluster: split for cluster, split in ties if split is not None}
+    first: dict[str, str] = {}
+    for image, (cluster, _) in zip(fresh, ties, strict=True):
+        first.setdefault(cluster, image.sha256)
+    drawn: dict[str, Split] = {
+        cluster: "val" if int.from_bytes(chance(0, sha256)[:8], "big") / 2**64 < share else "train"
+        for cluster, sha256 in first.items()
+    }
+    return [tied.get(cluster) or drawn[cluster] for cluster, _ in ties]
+
+
+def _free_name(image: LabelledImage, split: Split, data: DataSplit, taken: set[str]) -> str:
+    """Beside images of its class and split, where there are any: a later `data split` finds it there."""
+    beside_ = [each for each in data.images if each.label == image.label and each.split == split]
+    beside_ = beside_ or [each for each in data.images if each.label == image.label]
+    folder = PurePosixPath(beside_[0].name).parent
+    stem, suffix = Path(image.name).stem, Path(image.name).suffix
+    name = str(folder / f"{stem}{suffix}")
+    if name in taken or (data.root / name).exists():
+        name = str(folder / f"{stem}-{image.sha256[:12]}{suffix}")
+    if name in taken or (data.root / name).exists():
+        raise DataError(f"{data.root / name} is there already; move it away, or rename {image.path}")
+    return name
+
+
+def write_addition(addition: Addition, source: Path, output: Path | None, *, force: bool = False) -> Path | None:
+    """Copies the images beside those of the data, and writes the new split file or table; None: a folder needs none.
+
+    The old file stays as it is, and so does the meaning of it.
+    """
+    place = None if source.is_dir() else (output or _added(source))
+    if place is not None and place.exists() and not force:
+        raise UsageError(f"{place} exists; give --force to replace it, or another --output")
+    for image, origin in zip(addition.added, addition.origins, strict=True):
+        with writing(image.path) as draft:
+            shutil.copyfile(origin, draft)
+    if place is None:
+        return None
+    if place.suffix.lower() == ".json":
+        save_split(addition.data, place, force)
+        return place
+    if place.parent.resolve() != source.parent.resolve():
+        raise UsageError(f"the new table lies beside {source}, as its paths need; choose {source.parent / place.name}")
+    with writing(place, force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(_rows(addition, source))
+    return place
+
+
+def _rows(addition: Addition, table: Path) -> Iterator[list[str]]:
+    columns: list[str] = []
+    for _, row in read_rows(table):
+        if not columns:
+            columns = list(row)
+            yield columns
+        yield list(row.values())
+    for image in addition.added:
+        cells = {"path": image.name, "label": image.label, "split": image.split or "", "group": image.group or ""}
+        yield [cells.get(column, "") for column in columns]
+
+
+def _added(source: Path) -> Path:
+    return source.with_name(f"{source.stem}-added{source.suffix}")

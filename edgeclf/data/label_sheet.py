@@ -1,0 +1,80 @@
+"""Collected images as a sheet to label: thumbnails on a page, and a table with a column for the right class."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeclf.console import csv_text
+from edgeclf.data.add import LABELS
+from edgeclf.data.image_cards import CARDS_STYLE, image_cards
+from edgeclf_benchmarks.page.document import document, section
+from edgeclf_benchmarks.page.escaping import text
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.decode import find_images
+from edgeclf_runtime.images.labelled import LabelledImage
+
+PAGE = "labels.html"
+COLUMNS = ("path", "label", "predicted", "score", "why")
+_HOW = (
+    f'Write what each image shows into the column "label" of {LABELS}, in the row of its path. Rows without a label '
+    "are passed over. The predicted class is often wrong here: that is why the image was kept."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToLabel:
+    """An image without a label; what was predicted, if a file beside it says so."""
+
+    image: LabelledImage
+    predicted: str = ""
+    score: float | None = None
+    why: str = ""
+
+
+def write_sheet(folder: Path, *, force: bool = False) -> int:
+    """Writes the table and the page into the folder; returns how many images they list.
+
+    Raises UsageError where there is a table already, DataError where there are no images.
+    """
+    listed = [_to_label(folder, path) for path in find_images(folder)[0]]
+    if not listed:
+        raise DataError(f"no images found in {folder}; `edgeclf predict --collect {folder}` keeps some")
+    with writing(folder / LABELS, force=force) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows(_row(each) for each in listed)
+    with writing(folder / PAGE, force=True) as draft:
+        draft.write_text(_page(folder, listed), encoding="utf-8")
+    return len(listed)
+
+
+def _to_label(folder: Path, path: Path) -> ToLabel:
+    image = LabelledImage(path, path.relative_to(folder).as_posix())
+    try:
+        about: Any = json.loads(path.with_suffix(".json").read_bytes())
+        best = about["prediction"]["scores"][0]
+        return ToLabel(image, str(best["label"]), float(best["probability"]), str(about["why"]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return ToLabel(image)
+
+
+def _row(each: ToLabel) -> tuple[str, ...]:
+    score = "" if each.score is None else f"{each.score:.4f}"
+    return (each.image.name, "", csv_text(each.predicted), score, csv_text(each.why))
+
+
+def _page(folder: Path, listed: list[ToLabel]) -> str:
+    cards = image_cards([each.image for each in listed], [_lines(each) for each in listed])
+    body = section("Images", f"<p>{text(_HOW)}</p>{cards}")
+    title, about = f"To label: {folder.resolve().name}", f"{len(listed):,} images"
+    return document(title, body, over="edgeclf data add --sheet", about=about, style=CARDS_STYLE)
+
+
+def _lines(each: ToLabel) -> tuple[str, ...]:
+    predicted = () if each.score is None else (f"{text(each.predicted)} {each.score:.2f}", text(each.why))
+    return (*predicted, f'<span class="dim">{text(each.image.name)}</span>')

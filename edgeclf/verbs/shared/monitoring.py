@@ -1,0 +1,193 @@
+"""The options of `predict` and `serve` about what a device sees: images collected, predictions counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeclf.console import say, suggest
+from edgeclf.verbs.shared.options import shell_word
+from edgeclf.wording import count
+from edgeclf_runtime.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgeclf_runtime.backends.engine import SessionOptions
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.bundle.decision import Prediction
+    from edgeclf_runtime.classifier import Classifier
+    from edgeclf_runtime.images.limits import Limits
+    from edgeclf_runtime.monitoring.collector import Collector
+    from edgeclf_runtime.monitoring.counter import PredictionCounter, SummaryFile
+
+Collect = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for images worth a label: unknown ones, and those near a threshold or between two classes; each "
+        "once, without metadata, with the prediction beside it.",
+        show_default="none are kept",
+    ),
+]
+CollectImages = Annotated[
+    int, typer.Option("--collect-images", min=1, metavar="N", help="Largest number of images in --collect's folder.")
+]
+CollectMegabytes = Annotated[
+    float, typer.Option("--collect-megabytes", min=0.1, metavar="N", help="Largest size of --collect's folder.")
+]
+CollectWith = Annotated[
+    str | None,
+    typer.Option(
+        "--collect-with",
+        metavar="BUNDLE",
+        help="Second bundle of the same classes: images that it predicts otherwise are collected, too. Each image then "
+        "costs both.",
+        show_default=False,
+    ),
+]
+SummaryPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary",
+        metavar="FILE",
+        help="JSON file that counts predictions, confidences, energies and how images look, for `edgeclf drift`. With "
+        "--watch and --source it is written every minute, and an existing one goes on.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What shall be kept: the options above. `goes_on`: an existing summary grows."""
+
+    collect: Path | None = None
+    images: int = 1000
+    megabytes: float = 500.0
+    other: str | None = None
+    summary: Path | None = None
+    goes_on: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.other is not None and self.collect is None:
+            raise UsageError("--collect-with is for --collect DIR; name the folder")
+
+
+class Monitor:
+    """Takes what a run predicts."""
+
+    def __init__(self, collector: Collector | None, summary: SummaryFile | None, place: Path | None) -> None:
+        self._collector, self._summary, self._place = collector, summary, place
+
+    @property
+    def observe(self) -> Any:
+        """What counts the pixels and the prediction of each image; None: nothing is counted."""
+        return None if self._summary is None else self._summary.count
+
+    def offer(self, prediction: Prediction, source: Any) -> None:
+        """The image of a prediction: its path, its bytes or its (H, W, 3) RGB pixels."""
+        if self._collector is not None:
+            self._collector.offer(prediction, source)
+
+    def close(self, bundle: str) -> None:
+        """Writes the summary, and says what was kept."""
+        if self._collector is not None and self._place is not None:
+            say_collected(self._collector, self._place)
+        if self._summary is not None and self._summary.write():
+            say(f"wrote {self._summary.path}", style="dim")
+            suggest(f"edgeclf drift {shell_word(bundle)} {shell_word(str(self._summary.path))}")
+
+
+@contextmanager
+def monitored(
+    classifier: Classifier,
+    wanted: Monitoring,
+    options: SessionOptions,
+    limits: Limits,
+    threshold: float | None,
+) -> Iterator[Monitor]:
+    """A monitor that is closed when the block ends, however it does. Raises as what it opens."""
+    with ExitStack() as stack:
+        counter = None
+        if wanted.summary is not None:
+            counter = _counter(classifier.bundle, wanted.summary, wanted, threshold)
+        collector = open_collector(stack, classifier, wanted, options, limits, threshold)
+        monitor = Monitor(collector, None if counter is None else _file(counter, wanted.summary), wanted.collect)
+        try:
+            yield monitor
+        finally:
+            monitor.close(str(classifier.bundle.path))
+
+
+def open_collector(
+    stack: ExitStack,
+    classifier: Classifier,
+    wanted: Monitoring,
+    options: SessionOptions,
+    limits: Limits,
+    threshold: float | None,
+) -> Collector | None:
+    """The collector that was asked for, and the second bundle until the stack ends; None: none was."""
+    from edgeclf_runtime.bundle.bundle import Bundle
+    from edgeclf_runtime.classifier import Classifier as Opened
+    from edgeclf_runtime.monitoring.collector import CollectLimits, Collector
+
+    if wanted.collect is None:
+        return None
+    predict_other = None
+    if wanted.other is not None:
+        second = Bundle.open(wanted.other)
+        if set(second.manifest.labels) != set(classifier.labels):
+            raise DataError(f"--collect-with: {second.path} has other classes than {classifier.bundle.path}")
+        other = stack.enter_context(Opened.open(second, options, limits=limits))
+
+        def predict_other(source: Any) -> Prediction:
+            return next(iter(other.predict(source, top=2)))
+
+    return Collector(
+        wanted.collect,
+        classifier.bundle,
+        limits=CollectLimits(wanted.images, wanted.megabytes),
+        image_limits=limits,
+        threshold=threshold,
+        other=predict_other,
+        report=lambda sentence: say(f"edgeclf: {sentence}", style="yellow"),
+    )
+
+
+def say_collected(collector: Collector, folder: Path) -> None:
+    """How many images were kept, and what to do with them."""
+    alike = f"; {collector.alike:,} looked like one of them and were not" if collector.alike else ""
+    say(f"collected {count(collector.kept, 'image')} in {folder}{alike}", style="dim")
+    if collector.kept:
+        suggest(f"edgeclf data add {shell_word(str(folder))} --sheet")
+
+
+def _counter(bundle: Bundle, path: Path, wanted: Monitoring, threshold: float | None) -> PredictionCounter:
+    from edgeclf_runtime.monitoring.counter import PredictionCounter
+    from edgeclf_runtime.monitoring.summary import read_summary
+
+    so_far = None
+    if path.exists() and not wanted.force:
+        if not wanted.goes_on:
+            raise UsageError(f"{path} exists; give --force to replace it, or another --summary file")
+        so_far = read_summary(path)
+    try:
+        return PredictionCounter(bundle, threshold, so_far)
+    except DataError as error:
+        if so_far is None:
+            raise
+        raise UsageError(f"{path} can't go on: {error}; name another --summary file, or give --force") from error
+
+
+def _file(counter: PredictionCounter, path: Path | None) -> SummaryFile:
+    from edgeclf_runtime.monitoring.counter import SummaryFile
+
+    if path is None:
+        raise ValueError("a counter without a file")
+    return SummaryFile(counter, path, lambda sentence: say(f"edgeclf: {sentence}", style="yellow"))
