@@ -20,7 +20,7 @@ from edgeclf.data.split import hash_images
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.inference import predict
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.loop.context import normalizer
+from edgeclf.training.loop.context import Normalizer
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.network import Network
 from edgeclf.training.seeds import seed_of
@@ -111,7 +111,7 @@ def features_of(
     )
     device = choose_device(config.device)
     network = Network.of(module.to(device).eval(), len(classes), 0.0, seed_of(config.seed, "head"))
-    normalized = normalizer(architecture.normalization, device)
+    normalized = Normalizer(architecture.normalization, device)
 
     def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,14 +29,23 @@ _CACHED_PIXELS_BYTES = 1 << 30
 EVALUATION_BATCH = 32
 
 
-def normalizer(normalization: Normalization, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+class Normalizer:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 on the device, channels last in memory, as the exported graph does."""
-    import torch
 
-    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
-    scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
-    shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
-    return lambda images: images.to(device, non_blocking=True).float().permute(0, 3, 1, 2) * scale + shift
+    def __init__(self, normalization: Normalization, device: torch.device) -> None:
+        import torch
+
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalization.mean, normalization.std))
+        self._scale = (1.0 / (255.0 * std)).float().view(1, 3, 1, 1).to(device)
+        self._shift = (-mean / std).float().view(1, 3, 1, 1).to(device)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        images = images.to(self._scale.device, non_blocking=True)
+        return images.float().permute(0, 3, 1, 2) * self._scale + self._shift
+
+    def undo(self, normalized: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) normalised -> (N, 3, H, W) float32 levels of 0 to 255."""
+        return (normalized - self._shift) / self._scale
 
 
 class TrainingContext:
@@ -72,7 +81,7 @@ class TrainingContext:
             self.network.sync_batch_norm()
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.module.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self._normalize = normalizer(architecture.normalization, device)
+        self._normalize = Normalizer(architecture.normalization, device)
         self._amp = amp_type(config.amp, device)
         self._val_pixels: list[NDArray[np.uint8]] | None = None
         self._check()
@@ -117,7 +126,7 @@ class TrainingContext:
     def taught_of(self, views: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised, perhaps mixed -> (N, classes) logits of the teacher, which sees the same."""
         assert self.distillation is not None  # nobody else asks
-        return self.distillation.of_views((views - self._shift) / self._scale)
+        return self.distillation.of_views(self._normalize.undo(views))
 
     def autocast(self) -> Any:
         import torch
