@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from build import ProjectBuilder
+
 from edgeclf_runtime.session import BACKENDS
 
 # Python and the newest manylinux tag of a JetPack: 6 is Ubuntu 22.04 with glibc 2.35, 7 is Ubuntu 24.04 with glibc 2.39

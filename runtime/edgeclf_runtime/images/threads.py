@@ -19,6 +19,7 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     threads = usable_cores()
     waiting: deque[Future[list[R]]] = deque()
     executor = ThreadPoolExecutor(threads, thread_name_prefix="edgeclf-data")
+    wait = True
     try:
         for start in range(0, len(items), _CHUNK):
             waiting.append(executor.submit(_work_on, work, items[start : start + _CHUNK]))
@@ -26,8 +27,13 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    except GeneratorExit:
+        # perhaps of the garbage collector, in a thread that is just being started: it holds a lock of `threading` that
+        # joining a thread needs, too (seen to hang)
+        wait = False
+        raise
     finally:
-        executor.shutdown(cancel_futures=True)
+        executor.shutdown(wait=wait, cancel_futures=True)
 
 
 def _work_on(work: Callable[[T], R], chunk: Sequence[T]) -> list[R]:

@@ -97,7 +97,7 @@ def test_the_manifest_records_where_everything_comes_from(make: Callable[..., Ma
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, tensorrt, pytorch"),
+        ({"targets": ("tpu",)}, "no target 'tpu'; choose one of onnx, openvino, litert, tensorrt, pytorch"),
         ({"targets": ("onnx",), "precision": "bf16"}, "onnx has no precision 'bf16'; choose one of fp32, fp16"),
         ({"targets": ("onnx", "openvino"), "precision": "bf16"}, "onnx has no precision 'bf16'"),
         ({"targets": ("tensorrt",), "precision": "int4"}, "tensorrt has no precision 'int4'; choose one of fp32, fp16"),
