@@ -19,8 +19,8 @@ from edgeclf_export.quantize import ladder
 from edgeclf_export.quantize.activation_ranges import observe, run_logits
 from edgeclf_export.quantize.learning import learned_network
 from edgeclf_export.quantize.learning.learn import Lesson, Session, learn
-from edgeclf_export.quantize.learning.operators import operators
-from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
+from edgeclf_export.quantize.learning.operators import NoTorchForm, operators
+from edgeclf_export.quantize.learning.torch_graph import TorchGraph
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle

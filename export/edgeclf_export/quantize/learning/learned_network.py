@@ -16,8 +16,9 @@ from edgeclf_export.quantize.bias_correction import bias_shifts, correct_biases,
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration import choose, digest, load_pixels
 from edgeclf_export.quantize.learning.learn import BATCH, Lesson, Session, learn
+from edgeclf_export.quantize.learning.operators import NoTorchForm
 from edgeclf_export.quantize.learning.state import LearningState
-from edgeclf_export.quantize.learning.torch_graph import NoTorchForm, TorchGraph
+from edgeclf_export.quantize.learning.torch_graph import TorchGraph
 from edgeclf_export.quantize.sensitivity import divergence
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Ranges
@@ -137,7 +138,7 @@ def _student(quantized: bytes, float_graph: bytes, inputs: NDArray[np.generic]) 
         student = TorchGraph(quantized, float_graph)
         with torch.no_grad():
             found = student(torch.from_numpy(few)).numpy()
-    except (NoTorchForm, NotImplementedError) as error:
+    except NoTorchForm as error:
         raise BackendError(f"weights can't learn: {error} has no form in torch here") from error
     wanted = run_logits(quantized, few)
     if (distance := divergence(wanted, found)) > _ALIKE:

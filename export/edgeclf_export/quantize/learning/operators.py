@@ -16,6 +16,10 @@ Attributes = Mapping[str, Any]
 Operator = Callable[[Inputs, Attributes], Any]
 
 
+class NoTorchForm(Exception):
+    """What the graph holds and no function here computes: an operator, or a use of one."""
+
+
 def operators() -> dict[str, Operator]:
     """Each operator's function by its name. Those of Q/DQ are not among them."""
     import torch
@@ -94,7 +98,7 @@ def _pads(tensor: Any, attributes: Attributes, value: float = 0.0) -> Any:
     spatial = tensor.dim() - 2
     pads = list(attributes.get("pads", [0] * 2 * spatial))
     if _text(attributes.get("auto_pad", b"NOTSET")) in ("SAME_UPPER", "SAME_LOWER"):
-        raise NotImplementedError("auto_pad")
+        raise NoTorchForm("auto_pad")
     if not any(pads):
         return tensor
     ends = [amount for place in reversed(range(spatial)) for amount in (pads[place], pads[place + spatial])]
@@ -130,7 +134,7 @@ def _average_pool(x: Inputs, attributes: Attributes) -> Any:
     from torch.nn import functional
 
     if any(attributes.get("pads", ())) and not attributes.get("count_include_pad"):
-        raise NotImplementedError("average pooling that does not count its padding")
+        raise NoTorchForm("average pooling that does not count its padding")
     size = tuple(attributes["kernel_shape"])
     return functional.avg_pool2d(
         _pads(x[0], attributes),
@@ -194,7 +198,7 @@ def _slice(x: Inputs, _: Attributes) -> Any:
     axes = _numbers(x[3]) if len(x) > 3 and x[3] is not None else tuple(range(len(starts)))
     steps = _numbers(x[4]) if len(x) > 4 else (1,) * len(starts)
     if min(steps) < 1:
-        raise NotImplementedError("slices that run backwards")
+        raise NoTorchForm("slices that run backwards")
     places = [slice(None)] * x[0].dim()
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = x[0].shape[axis]  # ONNX takes the largest integer for "to the end", which torch warns of
@@ -210,7 +214,7 @@ def _gather(x: Inputs, attributes: Attributes) -> Any:
 
 def _pad(x: Inputs, attributes: Attributes) -> Any:
     if _text(attributes.get("mode", b"constant")) != "constant" or len(x) > 3:
-        raise NotImplementedError("padding other than with one value on all axes")
+        raise NoTorchForm("padding other than with one value on all axes")
     from torch.nn import functional
 
     amounts, axes = _numbers(x[1]), x[0].dim()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.graph.editing import constants_of
-from edgeclf_export.quantize.learning.operators import operators
+from edgeclf_export.quantize.learning.operators import NoTorchForm, operators
 
 if TYPE_CHECKING:
     import torch
@@ -22,14 +22,11 @@ _QUANTIZED = "_quantized"  # what ONNX Runtime's quantizer adds to a constant's 
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
-class NoTorchForm(Exception):
-    """An operator of the graph has no torch function here."""
-
-
 class TorchGraph:
     """The graph with its weights and biases, `parameters`, by the names that they have in the float graph.
 
-    Called with a batch as the graph takes it: (N, …) -> (N, classes) logits. Raises NoTorchForm where it is made.
+    Called with a batch as the graph takes it: (N, …) -> (N, classes) logits. Raises NoTorchForm where it is made, or,
+    for a use of an operator, where it is called.
     """
 
     def __init__(self, quantized: bytes, float_graph: bytes) -> None:
