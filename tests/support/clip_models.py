@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -27,7 +29,8 @@ def small_clip(*, siglip: bool = False, seed: int = 0) -> Path:
     config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 1  # an export costs seconds a layer
     torch.manual_seed(seed)
     model: Any = (CustomTextCLIP if siglip else CLIP)(**{k: v for k, v in config.items() if k != "custom_text"})
-    folder = Path(mkdtemp(prefix="edgeclf-clip-")) / "small"
+    atexit.register(shutil.rmtree, scratch := mkdtemp(prefix="edgeclf-clip-"), ignore_errors=True)
+    folder = Path(scratch) / "small"
     folder.mkdir()
     document = {"model_cfg": config, "preprocess_cfg": preprocess_config()}
     (folder / "open_clip_config.json").write_text(json.dumps(document))

@@ -1,22 +1,36 @@
 """Commands whose disk is full, read-only, or no folder at all: one line, exit code 3, nothing half-written.
 
-Full and read-only disks are small tmpfs mounts at the output's folder, so this part needs Linux and root.
+Full and read-only disks are small tmpfs mounts, at the output's folder, at the folder for temporary files, or where the
+bundle lies beside which a proof is written; so this part needs Linux and root.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeclf_benchmarks.records.fault_commands import BUNDLE, DATA, OUT, Work, leftovers, remove, works
+from edgeclf_benchmarks.records.fault_commands import (
+    BUNDLE,
+    CLIP,
+    DATA,
+    ENCODER,
+    KEY,
+    OUT,
+    Work,
+    leftovers,
+    remove,
+    works,
+)
 from edgeclf_benchmarks.records.fault_process import Ended, Server
 
 _SIZES_KB = (4, 16, 48, 96, 192, 384, 768, 1536, 3072)  # each fills up at another file
 _DATA_ERROR = 3
+_TEMPORARY, _TEMPORARY_KB = "tmp", (12, 64, 384)
 
 
 @dataclass(slots=True)
@@ -45,7 +59,15 @@ def writers() -> tuple[Work, ...]:
         other("data check", "check", "data", "check", DATA, "--report"),
         other("data preview", "preview.png", "data", "preview", DATA, "-o"),
         other("lr-find", "lr.png", "lr-find", DATA, *small, "--batch-size", "8", "-o"),
+        other("pack --sign", "signed.tar", "pack", BUNDLE, "--sign", KEY, "-o"),
+        other("explain", "why", "explain", BUNDLE, f"{DATA}/red/0.png", "--masks", "8", "-o"),
+        other("embed", "rows.npz", "embed", ENCODER, DATA, "-o"),
+        Work("zeroshot", _zeroshot(), f"{OUT}/small-onnx-fp32", lambda _: None, 0),
     )
+
+
+def _zeroshot() -> tuple[str, ...]:
+    return ("zeroshot", "red,green,blue", "-m", CLIP, "--pretrained", "random", "--name", "small", "-o", OUT)
 
 
 def try_disks(server: Server, work: Work) -> Disks:
@@ -67,12 +89,53 @@ def try_disks(server: Server, work: Work) -> Disks:
     folder.mkdir()
     for stream in ("stdout", "stderr") if work.kills else ():
         _try_streams(server, work, found, stream)
+    _try_temporary(server, work, found)
     print(f"{work.name}: {found}", file=sys.stderr)
     return found
 
 
-def _try(server: Server, work: Work, found: Disks, what: str) -> None:
-    ended = server.run(work.arguments)
+def try_beside(server: Server, command: str) -> Disks:
+    """Runs `command` on a bundle whose disk is full, or read-only: proofs would go beside it, and it does without."""
+    found, folder = Disks(), server.folder / "device"
+    for what in ("full disk", "read-only disk"):
+        with _mounted(folder, 4096):
+            shutil.copytree(server.folder / BUNDLE, folder / "net")
+            if what == "full disk":
+                _fill(folder)
+            else:
+                subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+            before = {path.name for path in folder.iterdir()}
+            ended = server.run((command, "device/net"))
+            if ended.code or "Traceback" in ended.stderr:
+                found.faults.append(f"{what} of the bundle: exit code {ended.code}: {ended.stderr[-300:]}")
+            elif left := sorted(path for path in folder.rglob("*.json") if not path.stat().st_size):
+                found.faults.append(f"{what} of the bundle: {left[0].name} is empty")
+            elif stray := {path.name for path in folder.iterdir()} - before - {"net.proofs"}:
+                found.faults.append(f"{what} of the bundle: left {', '.join(sorted(stray))}")
+            else:
+                found.whole += 1
+    folder.rmdir()
+    return found
+
+
+def _fill(folder: Path) -> None:
+    with (folder / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def _try_temporary(server: Server, work: Work, found: Disks) -> None:
+    """A folder for temporary files that soon is full; one that takes nothing Python passes over."""
+    folder = server.folder / _TEMPORARY
+    for size in _TEMPORARY_KB:
+        with _mounted(folder, size):
+            _try(server, work, found, f"temporary folder of {size} KB", {"TMPDIR": str(folder)})
+        remove(server.folder / work.output)
+    folder.rmdir()
+
+
+def _try(server: Server, work: Work, found: Disks, what: str, environment: Mapping[str, str] | None = None) -> None:
+    ended = server.run(work.arguments, environment=environment)
     place = server.folder / work.output
     try:
         if ended.code == 0:

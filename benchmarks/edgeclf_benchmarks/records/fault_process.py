@@ -38,15 +38,26 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], folder: Path, logs: Path) -> None:
         self._process, self.folder, self._logs, self._count = process, folder, logs, 0
 
-    def start(self, arguments: Sequence[str], streams: Mapping[str, str] | None = None) -> Command:
+    def start(
+        self,
+        arguments: Sequence[str],
+        streams: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Command:
         """`streams`: files for stdout and stderr in place of those that are read when it ends."""
         self._count += 1
         paths = {name: str(self._logs / f"{self._count}.{name}") for name in ("stdout", "stderr")} | dict(streams or {})
-        pid = self.ask({"arguments": list(arguments), "folder": str(self.folder), **paths})["pid"]
+        request = {"arguments": list(arguments), "folder": str(self.folder), "environment": dict(environment or {})}
+        pid = self.ask({**request, **paths})["pid"]
         return Command(self, pid, Path(paths["stdout"]), Path(paths["stderr"]), time.monotonic())
 
-    def run(self, arguments: Sequence[str], streams: Mapping[str, str] | None = None) -> Ended:
-        return self.start(arguments, streams).wait()
+    def run(
+        self,
+        arguments: Sequence[str],
+        streams: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:
+        return self.start(arguments, streams, environment).wait()
 
     def must(self, *arguments: str) -> Ended:
         """As `run`, for what has to work before a fault is tried."""

@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import sys
+import tempfile
 from typing import Any
 
 from edgeclf_runtime.backends.ort import import_onnxruntime
@@ -77,6 +78,8 @@ def _become_edgeclf(request: dict[str, Any]) -> None:
     code: Any = 70
     try:
         os.chdir(request["folder"])
+        os.environ.update(request["environment"])
+        tempfile.tempdir = None  # to be looked up again, in that environment
         for number, path in enumerate((os.devnull, request["stdout"], request["stderr"])):
             opened = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(opened, number)

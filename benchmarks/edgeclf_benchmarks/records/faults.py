@@ -19,14 +19,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.records.fault_commands import prepare, works
-from edgeclf_benchmarks.records.fault_disks import try_disks, writers
+from edgeclf_benchmarks.records.fault_commands import works
+from edgeclf_benchmarks.records.fault_disks import try_beside, try_disks, writers
+from edgeclf_benchmarks.records.fault_inputs import prepare
 from edgeclf_benchmarks.records.fault_kills import kill_often
 from edgeclf_benchmarks.records.fault_process import Server, serving
 from edgeclf_benchmarks.records.fault_races import race, read_while_replaced
 from edgeclf_benchmarks.records.record import write_record
 
 _RACED = ("export onnx", "pack", "train", "adapt")
+_WRITES_BESIDE = ("verify", "build")
 Rows = list[dict[str, Any]]
 
 
@@ -53,7 +55,8 @@ def disks(server: Server, seed: int, share: float) -> Rows:
     """A row a command."""
     if not hasattr(os, "geteuid") or os.geteuid():
         raise SystemExit("the part disks mounts file systems, which takes Linux and root")
-    return [{"command": work.name, **asdict(try_disks(server, work))} for work in writers()]
+    rows = [{"command": work.name, **asdict(try_disks(server, work))} for work in writers()]
+    return [*rows, *({"command": f"{name} beside", **asdict(try_beside(server, name))} for name in _WRITES_BESIDE)]
 
 
 def races(server: Server, seed: int, share: float) -> Rows:

@@ -15,6 +15,7 @@ from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.errors import BackendError, one_line
 
 _TYPES = {"uint8": "int8", "int8": "int8", "float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_ROOM = 2**20  # bytes, more than a profile takes
 _PRODUCTS = ("Gemm", "MatMul")
 _INPUTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
 
@@ -24,29 +25,36 @@ def audited_work(model: bytes) -> Iterator[Work]:
 
     Weights' shapes are from the optimised graph, since the profile leaves out prepacked ones.
     """
-    import onnx
-
     onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory() as scratch:
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # errors are raised; it would warn that the saved graph is for this machine
-        settings.optimized_model_filepath = str(Path(scratch, "optimized.onnx"))
-        settings.enable_profiling = True
-        settings.profile_file_prefix = str(Path(scratch, "profile"))
         try:
-            session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+            events, graph = _profiled(onnxruntime, model, Path(scratch))
         except Exception as error:  # onnxruntime's own exceptions share no narrower base
+            # a full disk is worded ill by the engine, or leaves half a profile; this raises OSError of it
+            Path(scratch, "room").write_bytes(model + bytes(_ROOM))
             raise BackendError(f"onnxruntime can't take this model ({one_line(error)}); export fp32") from error
-        entry = session.get_inputs()[0]
-        session.run(None, {entry.name: _blank(entry)})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        graph = onnx.load(settings.optimized_model_filepath).graph
     constants = {item.name: list(item.dims) for item in graph.initializer}
     nodes = {node.name: node for node in graph.node}
     for event in events:
         details, name = event.get("args", {}), event.get("name", "").removesuffix("_kernel_time")
         if event.get("cat") == "Node" and name != event["name"] and "output_type_shape" in details:
             yield from _work(name, details, nodes.get(name), constants)
+
+
+def _profiled(onnxruntime: Any, model: bytes, scratch: Path) -> tuple[list[dict[str, Any]], Any]:
+    """The events of one inference, and the optimised graph; both pass through files in `scratch`."""
+    import onnx
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # errors are raised; it would warn that the saved graph is for this machine
+    settings.optimized_model_filepath = str(scratch / "optimized.onnx")
+    settings.enable_profiling = True
+    settings.profile_file_prefix = str(scratch / "profile")
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    session.run(None, {entry.name: _blank(entry)})
+    events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return events, onnx.load(settings.optimized_model_filepath).graph
 
 
 def _work(name: str, details: dict[str, Any], node: Any, constants: dict[str, list[int]]) -> Iterator[Work]:

@@ -144,7 +144,8 @@ class Collector:
             return
         moment = now_utc().replace(":", "").replace("-", "")[:15]
         name = f"{moment}-{hashlib.sha256(data).hexdigest()[:8]}"
-        if self._write({f"{name}{'.jpg' if is_jpeg else '.png'}": data, f"{name}.json": about}):
+        # the image comes last: where power is cut between the two, no image lacks its prediction
+        if self._write({f"{name}.json": about, f"{name}{'.jpg' if is_jpeg else '.png'}": data}):
             self._known.add(likeness)
             self.kept += 1
             self._there += 1

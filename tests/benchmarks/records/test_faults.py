@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_benchmarks.records.fault_commands import prepare_images, works
+from edgeclf_benchmarks.records.fault_commands import works
 from edgeclf_benchmarks.records.fault_disks import try_disks
+from edgeclf_benchmarks.records.fault_inputs import prepare_images
 from edgeclf_benchmarks.records.fault_kills import kill_often
 from edgeclf_benchmarks.records.fault_process import Server, serving
 from edgeclf_benchmarks.records.fault_races import race
@@ -60,8 +61,9 @@ def test_a_full_disk_a_read_only_one_and_a_parent_that_is_a_file_are_one_line_ea
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeclf_benchmarks.records.fault_disks._SIZES_KB", (4,))
+    monkeypatch.setattr("edgeclf_benchmarks.records.fault_disks._TEMPORARY_KB", (12,))
     found = try_disks(server, SPLIT)
-    assert (found.refused, found.whole, found.faults) == (3, 0, [])
+    assert (found.refused, found.whole, found.faults) == (3, 1, [])  # it needs no temporary files
 
 
 @pytest.mark.parametrize(
