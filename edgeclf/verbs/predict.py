@@ -43,7 +43,13 @@ from edgeclf.verbs.shared.options import (
     Threads,
 )
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
-from edgeclf.verbs.shared.predict_results import close_run, fastest_batch_here, next_step_of, open_and_predict_stream
+from edgeclf.verbs.shared.predict_results import (
+    batch_size_here,
+    close_run,
+    next_step_of,
+    open_and_predict_stream,
+    parse_batch_size,
+)
 from edgeclf.verbs.shared.stream_options import Every, Frames, Source, StreamTimeout
 from edgeclf_runtime.errors import UsageError
 
@@ -64,14 +70,15 @@ def predict(
         ),
     ] = None,
     batch_size: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--batch-size",
             "-b",
             metavar="N|auto",
             help="Images per inference call; auto: the fastest of several sizes, measured first.",
+            show_default="auto, and 1 for few images, pipes and streams",
         ),
-    ] = "1",
+    ] = None,
     device: Device = OWN_DEVICE,
     threads: Threads = None,
     streams: Streams = None,
@@ -143,8 +150,8 @@ def predict(
 
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
-    mode, at_a_time = pixels, _batch_size(batch_size)
-    lasting = watch or source is not None
+    mode, lasting = pixels, watch or source is not None
+    at_a_time = parse_batch_size(batch_size)
     kept = Monitoring(collect, collect_images, collect_megabytes, collect_with, summary, lasting, force)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
@@ -185,7 +192,7 @@ def predict(
         writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
         run = Run(writers)
         try:
-            size = at_a_time or fastest_batch_here(classifier)
+            size = batch_size_here(classifier, at_a_time, total)
             predictions = predict_groups(
                 classifier, groups, run, batch_size=size, top=top, threshold=threshold, observe=monitor.observe
             )
@@ -203,12 +210,3 @@ def predict(
         next_step = next_step_of(classifier, proof)
     say_passed_over(images or (), run.totals.others, verbose=verbose)
     close_run(run.totals, csv, next_step=next_step, forgiving=watch)
-
-
-def _batch_size(given: str) -> int | None:
-    """A number; None for "auto"."""
-    if given == "auto":
-        return None
-    if not (given.isascii() and given.isdecimal() and int(given)):
-        raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
-    return int(given)

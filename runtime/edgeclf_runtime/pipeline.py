@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.pixels import PixelMode, Pixels
 from edgeclf_runtime.images.sources import ImageSource, is_source, not_a_source
+from edgeclf_runtime.images.threads import in_each_thread
 from edgeclf_runtime.session import Session
 
 _GROUPS_AHEAD = 2  # for each worker: none waits for the caller, and memory stays flat
 
+T = TypeVar("T")
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
@@ -142,6 +144,12 @@ class ImagePipeline:
         except ImageError as error:
             return Loaded(name, None, str(error))
         return Loaded(name, pixels, notes=notes)
+
+    def in_each_worker(self, work: Callable[[], T]) -> list[T]:
+        """What `work()` returns in each thread that infers, none of which begins before all are there."""
+        if self._session.streams == 1:
+            return [work()]
+        return in_each_thread(self._workers, self._worker_count, work)
 
     def close(self) -> None:
         """Ends the workers; what another thread's `run` still waits for ends with a UsageError."""

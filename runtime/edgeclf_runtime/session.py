@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends import hog_svm, litert, ort, ov, reference, torch_module
-from edgeclf_runtime.backends.engine import OWN_DEVICE, Engine, SessionOptions, StreamingEngine
+from edgeclf_runtime.backends.engine import OWN_DEVICE, CompilingEngine, Engine, SessionOptions, StreamingEngine
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -53,6 +53,8 @@ class Session:
         What the engine computes in, read back from it.
     facts
         Engine, version, device and threads, for proofs and reports.
+    compile_s
+        About what a size of batches that it has not had costs in each stream, in seconds.
     streams
         How many calls at the same time the engine is tuned for.
     threads
@@ -68,6 +70,7 @@ class Session:
         self._process = os.getpid()
         self.compute_precision = engine.compute_precision
         self.streams, self.threads = options.stream_count, options.thread_count
+        self.compile_s = engine.compile_s if isinstance(engine, CompilingEngine) else 0.0
         self.facts = engine.facts if self.streams == 1 else {**engine.facts, "streams": str(self.streams)}
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -105,8 +108,11 @@ class Session:
         return self._engine
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
-        return len(shape) == len(self._item) + 1 and all(
-            wanted == found or isinstance(wanted, str) for wanted, found in zip(self._item, shape[1:], strict=True)
+        return shape[1:] == self._item or (
+            len(shape) == len(self._item) + 1
+            and all(
+                wanted == found or isinstance(wanted, str) for wanted, found in zip(self._item, shape[1:], strict=True)
+            )
         )
 
     def _in_chunks(self, engine: Engine, batch: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
-"""Many images at the same time: every engine's streams, the pixels of the fast mode, batches of the fastest size."""
+"""Many images at the same time: every engine's streams, the pixels of the fast mode."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import threading
@@ -20,14 +19,14 @@ from edgeclf_runtime.backends import ov
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
-from edgeclf_runtime.deploy import batch_size as batching
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import BackendError, UsageError
 from edgeclf_runtime.images import simd_resize
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.pixels import Interpolation, Pixels, mode_facts
-from edgeclf_runtime.session import Session, open_session
+from edgeclf_runtime.images.threads import in_each_thread
+from edgeclf_runtime.session import open_session
 
 Shared = Callable[[str], Bundle]
 MANY = SessionOptions(threads=2, hint="throughput")
@@ -146,7 +145,7 @@ def test_openvino_proves_what_it_runs_for_one_image_and_for_several(shared_bundl
     with open_session(bundle) as session:
         engine: Any = session.check_usable()
         together, alone = session(batch), np.concatenate([session(batch[i : i + 1]) for i in range(9)])
-        assert engine.model(1) is not engine.model(None)
+        assert engine.model(1) is not engine.model(9)
     assert np.allclose(together, alone, atol=1e-4)
 
 
@@ -215,33 +214,20 @@ def test_fast_pixels_have_a_proof_of_their_own(bundle: Bundle) -> None:
         assert classifier.facts["pixels"] == "fast"
 
 
-def test_a_busy_moment_does_not_change_the_batch_that_is_taken(
-    monkeypatch: pytest.MonkeyPatch, shared_bundle: Shared
-) -> None:
-    rates = {1: 100.0, 2: 150.0, 4: 196.0, 8: 200.0, 16: 180.0}
-
-    def rate(session: Session, pool: Any, batch: Any) -> float:
-        slow_moment = next(calls) in (3, 7)  # of the batch of 8 in one round, of 4 in another
-        return rates[len(batch)] * (0.1 if slow_moment else 1)
-
-    calls = itertools.count()
-
-    monkeypatch.setattr(batching, "_images_per_s", rate)
-    bundle = shared_bundle("reference")
-    with open_session(bundle) as session:
-        assert batching.fastest_batch(session, bundle.manifest) == 4
-
-
 def test_each_thread_of_a_pool_does_its_share_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):
-            assert len(set(batching.in_each_thread(pool, 4, threading.get_ident))) == 4
+            assert len(set(in_each_thread(pool, 4, threading.get_ident))) == 4
 
 
-def test_a_batch_size_is_found_by_measuring_all_streams(shared_bundle: Shared) -> None:
-    bundle = shared_bundle("reference")
-    with open_session(bundle, MANY) as session:
-        assert batching.fastest_batch(session, bundle.manifest) in batching.SIZES
+def test_batches_of_any_size_need_few_compiled_shapes_and_give_what_single_images_give(shared_bundle: Shared) -> None:
+    batch = tiny.random_pixels(12)
+    with open_session(shared_bundle("openvino")) as session:
+        alone = np.concatenate([session(batch[i : i + 1]) for i in range(12)])
+        for count in (4, 3, 1, 2, 8, 6, 12, 11, 5):
+            assert np.allclose(session(batch[:count]), alone[:count], atol=1e-4), count
+        engine: Any = session.check_usable()
+        assert set(engine._compiled) <= {1, 4, 8, 12}
 
 
 def test_reading_a_folder_twice_gives_the_same_predictions_in_the_same_order(

@@ -14,7 +14,7 @@ from typing import Literal
 from edgeclf_benchmarks.measuring.contenders import Contender, Opened
 from edgeclf_benchmarks.measuring.timing import FEWEST_WARM_UP, call_ms
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.deploy.batch_size import in_each_thread
+from edgeclf_runtime.images.threads import in_each_thread
 from edgeclf_runtime.metrics.percentiles import percentile_bound
 
 ScenarioName = Literal["single-stream", "multi-stream", "offline"]

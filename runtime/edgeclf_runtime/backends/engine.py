@@ -113,6 +113,16 @@ class StreamingEngine(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class CompilingEngine(Engine, Protocol):
+    """An engine that compiles the model again for a size of batches that it has not had, in each of its streams."""
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds that compiling for one image took."""
+        ...
+
+
 def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence[str | int]) -> None:
     """Raises BundleError where the graph has another input or output than the manifest states. Names fit any number."""
     fits = len(found) == len(wanted) and all(

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 MODEL, WEIGHTS = "model.xml", "model.bin"
 HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "mixed": "f32"}
 _MOST_COPIES_MB = 512  # of a bundle whose threads have a model each; those of a larger one share it
+_MOST_SIZES = 3  # of batches: each is compiled, and takes memory
 _STORED = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "f64": "fp64", "i8": "int8", "u8": "int8"}
 _FIRST_ARRAY = threading.Lock()
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 class OvEngine:
-    """A model compiled for one item, and on demand for any number: a fixed shape runs faster (2 to 21 % were seen).
+    """A model compiled for one item, and on demand for the first sizes of batches: fixed shapes are faster (2 to 21 %).
+
+    Fewer than such a size are padded, or run one by one; what is larger than all of them runs in a shape left open.
 
     Requests are not shared between threads: a busy one gave wrong outputs (seen in 2026.4). Nor is the model, unless
     `shared`: threads that each decode and infer run 7 to 10 % more images with models of their own.
@@ -47,8 +51,11 @@ class OvEngine:
         facts: dict[str, str],
         *,
         shared: bool,
+        compile_s: float,
     ) -> None:
         self._compile_for = compile_for
+        self.compile_s = compile_s
+        self._sizes: list[int] = []  # of batches, that have a shape of their own; ascending
         self._shared = shared
         self._compiled: dict[int | None, openvino.CompiledModel] = {1: single}
         self._lock = threading.Lock()
@@ -57,7 +64,16 @@ class OvEngine:
         self.facts = facts
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        size = 1 if len(batch) == 1 else None
+        count = len(batch)
+        size = 1 if count == 1 else self._size_for(count)
+        if size is None or size == count:
+            return self._infer(size, batch)
+        if 2 * count < size:
+            return np.concatenate([self._infer(1, batch[place : place + 1]) for place in range(count)])
+        padding = np.repeat(batch[-1:], size - count, axis=0)
+        return self._infer(size, np.concatenate([batch, padding]))[:count]
+
+    def _infer(self, size: int | None, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         requests: dict[Any, Any] = self._local.__dict__  # of this thread
         if size not in requests:
             requests[size] = left_to_parent(self.model(size).create_infer_request())
@@ -65,8 +81,15 @@ class OvEngine:
         output: NDArray[np.float32] = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
         return output
 
+    def _size_for(self, count: int) -> int | None:
+        """The least size with a shape of its own that takes `count` items; None: there is none, nor will be."""
+        with self._lock:
+            if count > max(self._sizes, default=0) and len(self._sizes) < _MOST_SIZES:
+                self._sizes.append(count)
+            return next((size for size in self._sizes if size >= count), None)
+
     def model(self, size: int | None) -> openvino.CompiledModel:
-        """For batches of `size`, None: of any; one for all threads if they share it, else another for each call."""
+        """For batches of `size` (None: of any); one for all threads if they share it, else another for each call."""
         if not self._shared:
             opened = self._compiled.pop(size, None)  # the first caller takes the one that the engine was opened with
             return self._compile_for(size) if opened is None else opened
@@ -108,7 +131,9 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         except RuntimeError as error:
             raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({one_line(error)})") from error
 
+    start = time.perf_counter()
     compiled = compile_for(1)
+    compile_s = time.perf_counter() - start
     got = read_precision(compiled)
     if precision in ("int8", "mixed") and got == "fp32":
         got = precision  # the hint is about what is not quantized; the share of int8 layers is audited at export
@@ -118,7 +143,8 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
         "device": str(compiled.get_property("EXECUTION_DEVICES")[0]),
         "threads": str(options.thread_count),
     }
-    return OvEngine(compiled, compile_for, got, facts, shared=not alone or options.stream_count == 1)
+    shared = not alone or options.stream_count == 1
+    return OvEngine(compiled, compile_for, got, facts, shared=shared, compile_s=compile_s)
 
 
 def _check_shapes(bundle: Bundle, network: openvino.Model) -> None:

@@ -89,13 +89,22 @@ def decide(
     if not math.isfinite(scores.sum()):
         return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
     thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
-    labels, order = manifest.labels, np.argsort(-scores, kind="stable")[:top]
+    labels, order = manifest.labels, _best(scores, top)
     best = int(order[0])
     energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
     unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy)
     listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
     label = labels[best] if unknown_by is None else UNKNOWN
     return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy)
+
+
+def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
+    """The `top` highest of (classes,) scores, highest first, of equal ones the first class first; no sort of all."""
+    if top >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, -top)[-top]
+    places = np.flatnonzero(scores >= least)
+    return places[np.argsort(-scores[places], kind="stable")[:top]]
 
 
 def _unknown_by(thresholds: Thresholds, best: int, score: float, energy: float | None) -> UnknownBy | None:

@@ -1,60 +1,98 @@
-"""Which batch size gives the most images a second: measured on this engine with all of its streams busy."""
+"""Which batch size gives the most images a second here: measured on the engine with all of its streams busy."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from threading import Barrier
-from typing import TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.bundle.proof import TOLERANCES, compare, deviations
+from edgeclf_runtime.deploy.golden_items import golden_batch
 from edgeclf_runtime.deploy.latency import one_input
 from edgeclf_runtime.session import Session
 
-T = TypeVar("T")
-SIZES = (1, 2, 4, 8, 16)
+SIZES = (1, 4, 8)
+_GAIN = (1.06, 1.06)  # that a size has to bring over the one before; 4 where 8 is in doubt
+_HOPED = 0.15  # of the time; a trial has to cost less than that saves
 _ROUNDS, _SECONDS_A_ROUND = 3, 0.05  # sizes take turns: a moment when the machine is busy is not held against one
-_NEAR = 0.97  # of the most: a smaller batch is done sooner and takes less memory
 
 
-def fastest_batch(session: Session, manifest: Manifest) -> int:
-    """The smallest of SIZES that comes near the most images a second; less than two seconds for edge classifiers."""
-    image = one_input(manifest)
-    batches = {size: np.repeat(image, size, axis=0) for size in SIZES}
-    with ThreadPoolExecutor(session.streams) as pool:
-        for batch in batches.values():
-            in_each_thread(pool, session.streams, partial(session, batch))  # compiles for the shape
-        rounds = [{size: _images_per_s(session, pool, batches[size]) for size in SIZES} for _ in range(_ROUNDS)]
-    found = {size: median(each[size] for each in rounds) for size in SIZES}
-    return min(size for size, rate in found.items() if rate >= _NEAR * max(found.values()))
+class Workers(Protocol):
+    """`ImagePipeline`: its threads are those that will infer, and each may keep a compiled model."""
+
+    def in_each_worker(self, work: Callable[[], Any]) -> list[Any]: ...
 
 
-def in_each_thread(pool: ThreadPoolExecutor, threads: int, work: Callable[[], T]) -> list[T]:
-    """What `work()` returns in each thread of a pool of so many, none of which begins before all are there.
+@dataclass(frozen=True, slots=True)
+class BatchChoice:
+    """A batch size, and why.
 
-    An engine may keep a compiled network for each thread (OpenVINO's does). Without this, one thread could take all
-    the warm-up, and the others would compile while they are timed.
+    Attributes
+    ----------
+    size
+        Images per inference call.
+    gain
+        Images a second over those of batches of one; 1: it is one, or nothing was measured.
+    refused
+        Why a faster size was not taken, in words, or None.
     """
-    all_there = Barrier(threads)
 
-    def once(_: int) -> T:
-        all_there.wait()
-        return work()
-
-    try:
-        return list(pool.map(once, range(threads)))
-    except BaseException:  # such as a thread that can't be started: the others must not wait for it
-        all_there.abort()
-        raise
+    size: int = 1
+    gain: float = 1.0
+    refused: str | None = None
 
 
-def _images_per_s(session: Session, pool: ThreadPoolExecutor, batch: NDArray[np.generic]) -> float:
+def choose_batch_size(session: Session, bundle: Bundle, workers: Workers, images: int | None = None) -> BatchChoice:
+    """The batch size for so many `images` (None: very many), of SIZES.
+
+    A larger size is tried only where what it may save on these images is more than its trial costs, and taken only
+    where it is clearly faster and gives what batches of one give on the golden images, within the tolerances of its
+    precision.
+    """
+    choice, image = BatchChoice(), one_input(bundle.manifest)
+    if bundle.manifest.inputs[0].fixed_batch is not None:
+        return choice
+    images_per_s = partial(_images_per_s, session, workers)
+    workers.in_each_worker(partial(session, image))
+    alone_s = 1 / images_per_s(image)
+    for size, least in zip(SIZES[1:], _GAIN, strict=True):
+        trial_s = session.streams * session.compile_s + 2 * _ROUNDS * _SECONDS_A_ROUND
+        if images is not None and _HOPED * images * alone_s / choice.gain < trial_s:
+            break
+        before, batch = np.repeat(image, choice.size, axis=0), np.repeat(image, size, axis=0)
+        workers.in_each_worker(partial(session, batch))  # compiles for the shape
+        gains = [images_per_s(batch) / images_per_s(before) for _ in range(_ROUNDS)]
+        if (gain := median(gains)) < least:
+            break
+        if refused := _difference(session, bundle, size):
+            return BatchChoice(choice.size, choice.gain, refused)
+        choice = BatchChoice(size, choice.gain * gain)
+    return choice
+
+
+def _difference(session: Session, bundle: Bundle, size: int) -> str | None:
+    """In words, how golden images in batches of `size` come out otherwise than one by one; None: they don't."""
+    manifest = bundle.manifest
+    if manifest.task != "classify" or not manifest.golden.images:
+        return None
+    pixels = to_input(golden_batch(bundle), manifest.normalization)
+    pixels = np.concatenate([pixels] * -(-size // len(pixels)))[: max(size, len(pixels))]
+    tolerances = TOLERANCES["fp32" if manifest.compute_precision in ("int8", "mixed") else manifest.compute_precision]
+    one_by_one = np.concatenate([session(pixels[place : place + 1]) for place in range(len(pixels))])
+    together = np.concatenate([session(pixels[start : start + size]) for start in range(0, len(pixels), size)])
+    faults = deviations(compare(one_by_one, together, tolerances), tolerances, "golden images", "outputs")
+    return f"in batches of {size} {faults[0]}" if faults else None
+
+
+def _images_per_s(session: Session, workers: Workers, batch: NDArray[np.generic]) -> float:
     def infer_for_a_while() -> int:
         calls, end = 0, time.perf_counter() + _SECONDS_A_ROUND
         while not calls or time.perf_counter() < end:
@@ -63,5 +101,5 @@ def _images_per_s(session: Session, pool: ThreadPoolExecutor, batch: NDArray[np.
         return calls
 
     start = time.perf_counter()
-    calls = sum(in_each_thread(pool, session.streams, infer_for_a_while))
+    calls = sum(workers.in_each_worker(infer_for_a_while))
     return calls * len(batch) / (time.perf_counter() - start)

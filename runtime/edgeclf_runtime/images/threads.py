@@ -1,10 +1,11 @@
-"""Work on many files by threads, in order and a bounded way ahead: decoding and hashing let go of Python's lock."""
+"""Work by threads: on many files, in order and a bounded way ahead (decoding frees Python's lock); and in each once."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 from edgeclf_runtime.capacity import usable_cores
@@ -38,3 +39,22 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 def _work_on(work: Callable[[T], R], chunk: Sequence[T]) -> list[R]:
     return [work(item) for item in chunk]
+
+
+def in_each_thread(pool: ThreadPoolExecutor, threads: int, work: Callable[[], T]) -> list[T]:
+    """What `work()` returns in each thread of a pool of so many, none of which begins before all are there.
+
+    An engine may keep a compiled network for each thread (OpenVINO's does). Without this, one thread could take all
+    the warm-up, and the others would compile while they are timed.
+    """
+    all_there = Barrier(threads)
+
+    def once(_: int) -> T:
+        all_there.wait()
+        return work()
+
+    try:
+        return list(pool.map(once, range(threads)))
+    except BaseException:  # such as a thread that can't be started: the others must not wait for it
+        all_there.abort()
+        raise
