@@ -28,8 +28,10 @@ GivenBatchSize = int | Literal["auto"] | None
 
 def parse_batch_size(given: str | None) -> GivenBatchSize:
     """--batch-size as a number or "auto"; None: not given. Raises UsageError."""
-    if given is None or given == "auto":
-        return given
+    if given is None:
+        return None
+    if given == "auto":
+        return "auto"
     if not (given.isascii() and given.isdecimal() and int(given)):
         raise UsageError(f"--batch-size is a number from 1, or auto, found {given!r}")
     return int(given)

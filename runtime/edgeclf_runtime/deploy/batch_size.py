@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from edgeclf_runtime.deploy.golden_items import golden_batch
 from edgeclf_runtime.deploy.latency import one_input
 from edgeclf_runtime.session import Session
 
+T = TypeVar("T")
 SIZES = (1, 4, 8)
 _GAIN = (1.06, 1.06)  # that a size has to bring over the one before; 4 where 8 is in doubt
 _HOPED = 0.15  # of the time; a trial has to cost less than that saves
@@ -28,7 +29,7 @@ _ROUNDS, _SECONDS_A_ROUND = 3, 0.05  # sizes take turns: a moment when the machi
 class Workers(Protocol):
     """`ImagePipeline`: its threads are those that will infer, and each may keep a compiled model."""
 
-    def in_each_worker(self, work: Callable[[], Any]) -> list[Any]: ...
+    def in_each_worker(self, work: Callable[[], T]) -> list[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
