@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeclf.evaluation.inference import Predictions, predict
 from edgeclf.evaluation.test_set_usage import new_use, record_test_use
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes
+from edgeclf.training.run.evaluate import right_predictions
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
 from edgeclf_runtime.metrics.intervals import Interval, number_groups
 from edgeclf_runtime.metrics.paired import change_interval
 from edgeclf_runtime.progress import SILENT, Progress
@@ -135,7 +134,7 @@ def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> Tea
     if not images:
         raise DataError(f"{run.path} has no {split} images to compare on")
     use = _count_use(run, other, len(images)) if split == "test" else None
-    taught, plain = (_right(each, images, progress) for each in (run, other))
+    taught, plain = (right_predictions(each, images, progress) for each in (run, other))
     both = [image for image in images if image.name in taught and image.name in plain]
     if not both:
         raise DataError(f"{run.path}: none of its {len(images)} {split} images can be read any more")
@@ -154,16 +153,6 @@ def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> Tea
         interval=change_interval(before, after, number_groups([image.group for image in both])),
         test_use=use,
     )
-
-
-def _right(run: Run, images: tuple[LabelledImage, ...], progress: Progress) -> dict[str, bool]:
-    """Name of each image that can be read -> whether the run predicts it right."""
-    exportable = run.exportable()
-    found: Predictions = predict(
-        exportable.run_reference, exportable.pixels, len(exportable.labels), images, progress=progress
-    )
-    right = found.logits.argmax(axis=1) == class_numbers(found.images, exportable.labels)
-    return {image.name: bool(each) for image, each in zip(found.images, right, strict=True)}
 
 
 def _count_use(run: Run, other: Run, images: int) -> int:

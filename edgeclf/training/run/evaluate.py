@@ -104,6 +104,14 @@ def set_operating_point(
     return point
 
 
+def right_predictions(run: Run, images: Sequence[LabelledImage], progress: Progress = SILENT) -> dict[str, bool]:
+    """Name of each image that can be read -> whether the run predicts it right. Counts no use of test images."""
+    exportable = run.exportable()
+    found = _predict(exportable, images, 16, progress)
+    right = found.logits.argmax(axis=1) == class_numbers(found.images, exportable.labels)
+    return {image.name: bool(each) for image, each in zip(found.images, right, strict=True)}
+
+
 def _predict(
     exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, progress: Progress
 ) -> Predictions:

@@ -1,0 +1,167 @@
+"""One change of the training recipe at a time: with it and without, on the same images and seeds.
+
+    python -m edgeclf_benchmarks.records.recipe cifar10=FOLDER photo-patches digits --change lr --keep trials -o FILE
+
+EfficientNet-Lite0 with ImageNet weights, two-phase. Each data set is a folder of images, or one that comes with an
+installed package. The change is chosen on validation images, paired image by image over all seeds, and wins a case
+where it is better there. With --test the same figures follow on test images, whose use is counted in each run; they
+choose nothing. Runs are kept in --keep: what has ended is not trained again, and after Ctrl-C the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeclf.evaluation.inference import count_test_images
+from edgeclf.training.run.evaluate import right_predictions
+from edgeclf.training.run.run import Run
+from edgeclf_benchmarks.records.commands import edgeclf
+from edgeclf_benchmarks.records.record import write_record
+from edgeclf_benchmarks.records.training import BACKBONE
+from edgeclf_export.sources.weights import digest_state
+from edgeclf_runtime.images.labelled import Split
+from edgeclf_runtime.metrics.intervals import number_groups
+from edgeclf_runtime.metrics.paired import change_interval
+
+CHANGES = {  # name -> (options without it, options with it)
+    "lr": (("--lr", "1e-4"), ("--lr", "3e-4")),
+    "ema": (("--lr", "3e-4"), ("--lr", "3e-4", "--ema", "0.99")),
+    "light": (("--lr", "3e-4"), ("--lr", "3e-4", "--augment", "light")),
+    "head": (("--lr", "3e-4"), ("--lr", "3e-4", "--head-epochs", "30")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One change on one data set, in one size of images, for so many epochs."""
+
+    change: str
+    data: str
+    side_px: int
+    epochs: int
+
+    def options(self, seed: int, own: Sequence[str]) -> tuple[str, ...]:
+        sizes = ("--img-size", str(self.side_px), "--epochs", str(self.epochs), "--seed", str(seed))
+        return (*BACKBONE, "--strategy", "two-phase", *sizes, *own)
+
+
+def measure(case: Case, split: Path, seeds: int, folder: Path, *, test: bool) -> dict[str, Any]:
+    """Trains what is missing of a case; its figures."""
+    without, changed = (
+        [_trained(case.options(seed, own), split, f"{case.data}-{case.side_px}-{case.epochs}-{seed}", own, folder)
+         for seed in range(seeds)]
+        for own in CHANGES[case.change]
+    )  # fmt: skip
+    splits: tuple[Split, ...] = ("val", "test") if test else ("val",)
+    return {
+        "change": " ".join(CHANGES[case.change][1]),
+        "without": " ".join(CHANGES[case.change][0]),
+        "data": case.data,
+        "img_size_px": case.side_px,
+        "epochs": case.epochs,
+        "training_images": len(without[0].usable_data().of("train")),
+        **{name: _compared(without, changed, name) for name in splits},
+        "training_seconds": [[round(run.outcome().training_seconds) for run in runs] for runs in (without, changed)],
+        "command": " ".join(("edgeclf train", split.name, *case.options(0, CHANGES[case.change][1]))),
+    }
+
+
+def _trained(options: Sequence[str], split: Path, name: str, own: Sequence[str], folder: Path) -> Run:
+    """The run of these options, which is trained, or gone on with, unless it has ended."""
+    run = Run(folder / "runs" / "-".join((name, *(word.removeprefix("--") for word in own))))
+    if not run.finished:
+        if Run.is_at(run.path):
+            edgeclf("train", "--resume", str(run.path), folder=folder)
+        else:
+            edgeclf("train", str(split), *options, "--name", run.path.name, folder=folder)
+    return run
+
+
+def _compared(without: Sequence[Run], changed: Sequence[Run], split: Split) -> dict[str, Any]:
+    """The change of top-1 over all seeds; the predictions of one image in several seeds count as a group."""
+    before, after = ([_right(run, split) for run in runs] for runs in (without, changed))
+    names = [name for one in before for name in one]
+    was = np.array([found for one in before for found in one.values()])
+    now = np.array([one[name] for one, other in zip(after, before, strict=True) for name in other])
+    interval = change_interval(was, now, number_groups(names))
+    return {
+        "images": len(before[0]),
+        "top1_without": [round(float(np.mean(list(one.values()))), 4) for one in before],
+        "top1": [round(float(np.mean(list(one.values()))), 4) for one in after],
+        "points": round(100 * float(now.mean() - was.mean()), 2),
+        "interval": [round(interval.low, 2), round(interval.high, 2)],
+        "method": interval.method,
+    }
+
+
+def _right(run: Run, split: Split) -> dict[str, bool]:
+    """Name of each image of the split -> whether the run predicts it right; a use of test images is counted."""
+    data = run.usable_data()
+    images = data.of(split)
+    count_test_images(
+        run.path, images, subject=digest_state(run.weights()), data_sha256=run.data().digest, verb="records"
+    )
+    return right_predictions(run, images)
+
+
+def _splits(sets: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and split of each data set: NAME=FOLDER, or the name of one of `edgeclf data fetch`."""
+    for word in sets:
+        name, own, source = word.partition("=")
+        place = folder / f"{name}.json"
+        if not place.exists():
+            if not own:
+                source = edgeclf("data", "fetch", name, str(folder / name), "--force", folder=folder)["source"]
+            edgeclf("data", "split", str(Path(source).resolve()), "-o", str(place), folder=folder)
+        yield name, place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER|NAME")
+    parser.add_argument("--change", action="append", choices=tuple(CHANGES), required=True)
+    parser.add_argument("--img-size", type=int, action="append", required=True, metavar="PX")
+    parser.add_argument("--epochs", type=int, action="append", required=True)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--test", action="store_true", help="also on test images, after the choice")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further case after so long")
+    parser.add_argument("--keep", type=Path, required=True, metavar="FOLDER", help="for the runs")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    given.keep.mkdir(parents=True, exist_ok=True)
+    folder, start = given.keep.resolve(), time.monotonic()
+    splits = dict(_splits(given.sets, folder))
+    cases = [
+        Case(change, data, side, epochs)
+        for change in given.change
+        for epochs in given.epochs
+        for side in given.img_size
+        for data in splits
+    ]
+    found: list[dict[str, Any]] = []
+    for number, case in enumerate(cases):
+        if time.monotonic() - start > 60 * given.minutes:
+            break
+        found.append(measure(case, splits[case.data], given.seeds, folder, test=given.test))
+        figures = {
+            "network": " ".join(BACKBONE),
+            "seeds": given.seeds,
+            "cases": found,
+            "not_run": [
+                f"{each.change}: {each.data}, {each.side_px} px, {each.epochs} epochs" for each in cases[number + 1 :]
+            ],
+            "load_average": [round(each, 1) for each in os.getloadavg()],
+        }
+        write_record(given.output, "edgeclf_benchmarks.records.recipe", figures)
+
+
+if __name__ == "__main__":
+    main()
