@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from edgeclf.training.learning_curve.from_paths import learning_curve as learning_curve
     from edgeclf.training.learning_curve.from_paths import resume_learning_curve as resume_learning_curve
     from edgeclf.training.run.run import Run as Run
+    from edgeclf.training.search.from_paths import resume_search as resume_search
+    from edgeclf.training.search.from_paths import search as search
+    from edgeclf.training.search.state import Search as Search
     from edgeclf_runtime.progress import Progress as Progress
 else:
     __getattr__, __dir__ = offer(
@@ -44,6 +47,7 @@ else:
             "LearningCurve": "edgeclf.training.learning_curve.curve",
             "Progress": "edgeclf_runtime.progress",
             "Run": "edgeclf.training.run.run",
+            "Search": "edgeclf.training.search.state",
             "Switches": "edgeclf.training.inputs.augment",
             "TrainConfig": "edgeclf.training.config",
             "Trained": "edgeclf.training.from_paths",
@@ -53,7 +57,9 @@ else:
             "finish_training": "edgeclf.training.from_paths",
             "learning_curve": "edgeclf.training.learning_curve.from_paths",
             "resume_learning_curve": "edgeclf.training.learning_curve.from_paths",
+            "resume_search": "edgeclf.training.search.from_paths",
             "resume_training": "edgeclf.training.from_paths",
+            "search": "edgeclf.training.search.from_paths",
             "train": "edgeclf.training.from_paths",
         },
     )

@@ -70,6 +70,7 @@ MAKING, ON_A_DEVICE, THIS_MACHINE = "Make a bundle", "Use a bundle", "Overview"
 _GROUP = "data"
 # verb -> module in edgeclf.verbs, with a function of its name, and heading; in the order of --help
 _VERBS = {
+    "search": ("search", MAKING),
     "train": ("train", MAKING),
     "adapt": ("adapt", MAKING),
     "lr-find": ("lr_find", MAKING),

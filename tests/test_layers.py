@@ -78,9 +78,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("adaptation",),
         ("teaching", "cautions"),
         ("train", "lr_find", "small_clip", "label_review"),
-        ("teacher_gain",),
+        ("teacher_gain", "kept_runs"),
         ("from_paths", "evaluate"),
         ("learning_curve",),
+        ("search",),
     ),
 }
 HEAVY = {

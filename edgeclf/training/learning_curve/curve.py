@@ -17,10 +17,10 @@ from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.report import evaluate_bundle
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.kept_runs import kept_run
 from edgeclf.training.run.evaluate import evaluate_run
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
-from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
@@ -229,10 +229,7 @@ def _network(
     plan: Plan, strategy: str, fraction: float, subset: DataSplit, folder: Path, progress: Progress
 ) -> tuple[Path, float, EvaluationReport]:
     place = folder / f"{strategy}-{fraction:g}"
-    if not Run.is_at(place):
-        run = train(plan.training(strategy), subset, place, progress)
-    else:  # an interrupted one; or one that ended and was not evaluated yet
-        run = Run(place) if Run(place).finished else resume(place, progress)
+    run = kept_run(plan.training(strategy), subset, place, progress)
     return place, run.outcome().training_seconds, evaluate_run(run, run.data(), plan.judged_on)
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from edgeclf.cli import run as cli_run
 from edgeclf.data.split import open_data
+from edgeclf.training import kept_runs
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.learning_curve import curve as learning_curve
 from edgeclf.training.learning_curve.curve import (
     BASELINE,
     LearningCurve,
@@ -99,13 +99,13 @@ def test_an_interrupted_curve_keeps_its_points_and_goes_on(
     with pytest.raises(UsageError, match=r"holds a learning curve; go on with --resume"):
         start_curve(plan, data, tmp_path / "curve")
     trained: list[Path] = []
-    train = learning_curve.train
+    train = kept_runs.train
 
     def watched(config: TrainConfig, subset: DataSplit, path: Path, *rest: Any) -> Run:
         trained.append(path)
         return train(config, subset, path, *rest)
 
-    monkeypatch.setattr(learning_curve, "train", watched)
+    monkeypatch.setattr(kept_runs, "train", watched)
     curve = resume_curve(tmp_path / "curve")
     assert curve.complete and curve.points[:2] == begun.points
     assert [path.name for path in trained] == ["linear-probe-1", "full-1"]  # full-0.5 went on from its checkpoint
