@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgeclf_export.sources.names import resolve_backbone
+from edgeclf_export.sources.published import quiet_hub
 from edgeclf_export.sources.trained import require_weights
 from edgeclf_export.sources.weights import PACKAGES
+from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import DataError, UsageError
 
 PACKAGED = "packages"  # in place of weights: those of the package that carries a backbone's
@@ -55,6 +57,8 @@ def candidates_of(models: Sequence[str], weights: str = "hub") -> tuple[Candidat
     if not models:
         names = _installed() if weights == PACKAGED else EDGE_FAMILIES
         return tuple(_candidate(name, weights) for name in names)
+    quiet_hub()
+    guard_torchvision()
     found = []
     for word in models:
         name, own, where = word.partition("=")
