@@ -166,13 +166,19 @@ def _refuse_changes(given: Mapping[str, object]) -> None:
 
 def _watched(work: Callable[[Progress], Search], folder: Path, *, as_json: bool) -> None:
     """Runs a search with its progress on stderr, then shows it; an interrupted one says how to go on."""
+    from edgeclf.training.run.run import Run
     from edgeclf.training.search.state import is_search
 
     with Bars() as bars:
         try:
             found = work(bars)
         except (KeyboardInterrupt, EdgeclfError) as error:
-            if is_search(folder) and not isinstance(error, (UsageError, GateError)):
+            trained = any(Run.is_at(place) for place in folder.glob("*"))
+            if (
+                is_search(folder)
+                and not isinstance(error, UsageError)
+                and (trained or not isinstance(error, GateError))
+            ):
                 say(f"what was measured is kept; go on with: {_resume(folder)}")
             raise
     _show(found, folder, as_json=as_json)

@@ -32,6 +32,7 @@ from edgeclf.training.search.state import (
     load_search,
     write,
 )
+from edgeclf.wording import count
 from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -156,7 +157,7 @@ class _Searching:
             raise GateError(
                 f"no candidate takes {most:g} ms or less: the fastest, {timed[0].name}, takes "
                 f"{timed[0].milliseconds:.2f} ms for one image of {timed[0].img_px} px with {self.plan.target} in "
-                f"{self.plan.threads} threads here; raise --max-ms, lower --img-size, or name smaller --models"
+                f"{count(self.plan.threads, 'thread')} here; raise --max-ms, lower --img-size, or name smaller --models"
             )
         return fast
 
@@ -176,7 +177,7 @@ class _Searching:
             order = sorted(names, key=lambda name: -self._result(name).probes[number].accuracy)  # of equals, the faster
             kept = most if number == len(subsets) - 1 else max(most, math.ceil(len(names) / 2))
             for name in order[kept:]:
-                self._update(name, left_out=f"less accurate than {kept} others after a probe on {images:,} images")
+                self._update(name, left_out=f"not among the best {kept} after a probe on {images:,} images")
             names = order[:kept]
         return names
 
@@ -199,7 +200,8 @@ class _Searching:
         groups = number_groups([image.group for image in self.data.of("val")])
         for name in finalists:
             points = 100 * float(right[name].mean() - right[best].mean())
-            self._update(name, behind=points, behind_interval=change_interval(right[best], right[name], groups))
+            interval = None if name == best else change_interval(right[best], right[name], groups)
+            self._update(name, behind=points, behind_interval=interval)
         self._write(replace(self.search, complete=True, created_utc=now_utc()))
 
     def _rounds(self, candidates: int) -> tuple[DataSplit, ...]:

@@ -89,7 +89,8 @@ class Result:
     probes, tuned
         Linear probes, the one on fewest images first, and the fine-tuning of a finalist.
     behind, behind_interval
-        Of a finalist: points of top-1 that it has more than the most accurate one (so 0 or less), paired by image.
+        Of a finalist: points of top-1 that it has more than the most accurate one (so 0 or less), paired by image, and
+        their 95 % interval; None: it is the most accurate one, or not all finalists are fine-tuned yet.
     """
 
     model: str

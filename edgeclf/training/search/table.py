@@ -52,6 +52,8 @@ def _accuracy(score: Score) -> str:
 
 
 def _behind(each: Result) -> str:
-    if each.behind is None or each.behind_interval is None:
+    if each.behind is None:
         return _NONE
+    if each.behind_interval is None:
+        return "the best"
     return f"{each.behind:+.2f} [{each.behind_interval.low:+.2f}, {each.behind_interval.high:+.2f}]"

@@ -73,7 +73,7 @@ def test_what_is_too_slow_is_never_trained_and_the_best_probe_is_fine_tuned(
     best = max(TWO, key=lambda name: by_name[name].probes[0].accuracy)  # of equals the first, which is faster
     assert [each.name for each in found.finalists] == [best] and found.best.behind == 0.0
     (other,) = set(TWO) - {best}
-    assert by_name[other].left_out == "less accurate than 1 others after a probe on 24 images"
+    assert by_name[other].left_out == "not among the best 1 after a probe on 24 images"
     tuned = by_name[best].tuned
     assert tuned is not None and tuned.interval == wilson(tuned.accuracy * 6, 6)
     run = Run.open(tmp_path / "s" / tuned.path)
@@ -115,9 +115,7 @@ def test_many_candidates_begin_with_a_quarter_of_the_images_and_half_of_them_go_
 
     def trained(self: Any, name: str, strategy: str, epochs: int, images: DataSplit) -> Score:
         accuracy, count = int(name[-1]) / 10, len(images.of("train"))
-        return Score(
-            strategy=strategy, images=count, accuracy=accuracy, interval=None, training_seconds=1.0, path=name
-        )
+        return Score(strategy=strategy, images=count, accuracy=accuracy, interval=None, training_seconds=1.0, path=name)
 
     monkeypatch.setattr(searching._Searching, "_trained", trained)
     monkeypatch.setattr(searching._Searching, "compare", lambda self, finalists: None)
@@ -127,7 +125,7 @@ def test_many_candidates_begin_with_a_quarter_of_the_images_and_half_of_them_go_
     assert [len(each) for each in rounds] == [1, 1, 2, 2, 2]
     assert rounds[4][0] < 12 and rounds[4][1] == 24
     assert [each.name for each in found.finalists] == ["net4", "net3"]
-    assert found.candidates[0].left_out == f"less accurate than 3 others after a probe on {rounds[0][0]} images"
+    assert found.candidates[0].left_out == f"not among the best 3 after a probe on {rounds[0][0]} images"
 
 
 def test_no_candidate_that_is_fast_enough_fails_the_gate_and_names_the_fastest(
@@ -195,6 +193,7 @@ def test_table_and_plot_show_every_candidate_and_names_as_text(tmp_path: Path) -
     rows = {row[0]: row for row in results_table(search).rows}
     assert list(rows) == ["large", "small<b>", "probed", "slow", "absent"]
     assert rows["small<b>"][2] == "2.00 [1.90, 2.10]" and rows["small<b>"][5] == "-1.00 [-3.00, +1.00]"
+    assert rows["large"][5] == "the best" and rows["probed"][5] == "–"
     assert rows["slow"][3:7] == ("–",) * 4 and rows["slow"][7] == "30.00 ms, above 10 ms"
     draw_search(search, tmp_path / "search.png")
     with Image.open(tmp_path / "search.png") as plot:
@@ -230,7 +229,7 @@ def made_search() -> Search:
             Result(model="absent", weights="hub", left_out="no weights"),
             Result(model="slow", weights="hub", img_px=32, latency=timed(30.0), left_out="30.00 ms, above 10 ms"),
             replace(small, behind=-1.0, behind_interval=behind),
-            replace(large, behind=0.0, behind_interval=Interval(0.0, 0.0, "Tango")),
+            replace(large, behind=0.0, behind_interval=None),
             replace(large, model="probed", tuned=None, left_out="less accurate"),
         ),
         machine={"cpu": "one"},
