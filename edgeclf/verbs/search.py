@@ -114,14 +114,12 @@ def search(
     if (data is None) == (resume is None):
         raise UsageError("give DATA to start a search, or --resume DIR to continue one")
     if resume is not None:
-        _refuse_changes({
-            "models": models, "max-ms": max_ms, "threads": threads, "img-size": img_size, "name": name,
-            "batch-size": None if batch_size == 32 else batch_size, "workers": workers, "bit-depth": bit_depth,
-            "window": window, "seed": seed or None, "epochs": None if epochs == 3 else epochs,
-            "probe-epochs": None if probe_epochs == 10 else probe_epochs,
-            "finalists": None if finalists == 3 else finalists, "weights": None if weights == "hub" else weights,
-            "target": None if target is Target.onnx else target, "device": None if device == "auto" else device,
-        })  # fmt: skip
+        usual = {"models": (models, None), "weights": (weights, "hub"), "max-ms": (max_ms, None), "name": (name, None)}
+        usual |= {"target": (target, Target.onnx), "threads": (threads, None), "img-size": (img_size, None)}
+        usual |= {"epochs": (epochs, 3), "probe-epochs": (probe_epochs, 10), "finalists": (finalists, 3)}
+        usual |= {"batch-size": (batch_size, 32), "device": (device, "auto"), "workers": (workers, None)}
+        usual |= {"bit-depth": (bit_depth, None), "window": (window, None), "seed": (seed, 0)}
+        _refuse_changes(usual)
         _watched(lambda progress: resume_search(resume, minutes=minutes, progress=progress), resume, as_json=as_json)
         return
     if name is not None and (not name or "/" in name or name.startswith(".")):
@@ -158,9 +156,9 @@ def search(
     )
 
 
-def _refuse_changes(given: Mapping[str, object]) -> None:
-    """Raises UsageError where an option beside --resume would change the search: it continues as it began."""
-    if changed := [option for option, value in given.items() if value is not None]:
+def _refuse_changes(given: Mapping[str, tuple[object, object]]) -> None:
+    """Raises UsageError where an option, (value, default), would change the search that --resume continues."""
+    if changed := [option for option, (value, default) in given.items() if value != default]:
         raise UsageError(f"--resume keeps the search's own options; leave out --{changed[0]}, or start a new search")
 
 
@@ -173,12 +171,8 @@ def _watched(work: Callable[[Progress], Search], folder: Path, *, as_json: bool)
         try:
             found = work(bars)
         except (KeyboardInterrupt, EdgeclfError) as error:
-            trained = any(Run.is_at(place) for place in folder.glob("*"))
-            if (
-                is_search(folder)
-                and not isinstance(error, UsageError)
-                and (trained or not isinstance(error, GateError))
-            ):
+            hopeless = isinstance(error, GateError) and not any(Run.is_at(place) for place in folder.glob("*"))
+            if is_search(folder) and not isinstance(error, UsageError) and not hopeless:
                 say(f"what was measured is kept; go on with: {_resume(folder)}")
             raise
     _show(found, folder, as_json=as_json)

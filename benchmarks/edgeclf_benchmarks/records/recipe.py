@@ -11,7 +11,10 @@ choose nothing. Runs are kept in --keep: what has ended is not trained again, an
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf.evaluation.inference import count_test_images
-from edgeclf.training.run.evaluate import right_predictions
-from edgeclf.training.run.run import Run
 from edgeclf_benchmarks.records.commands import edgeclf
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.training import BACKBONE
-from edgeclf_export.sources.weights import digest_state
-from edgeclf_runtime.images.labelled import Split
 from edgeclf_runtime.metrics.intervals import number_groups
 from edgeclf_runtime.metrics.paired import change_interval
 
@@ -37,6 +35,24 @@ CHANGES = {  # name -> (options without it, options with it)
     "light": (("--lr", "3e-4"), ("--lr", "3e-4", "--augment", "light")),
     "head": (("--lr", "3e-4"), ("--lr", "3e-4", "--head-epochs", "30")),
 }
+
+Right = dict[str, bool]  # name of an image -> whether it is predicted right
+_PREDICT = """
+import json, sys
+from edgeclf import Run
+from edgeclf.evaluation.inference import count_test_images
+from edgeclf.training.run.evaluate import right_predictions
+from edgeclf_export.sources.weights import digest_state
+
+found = []
+for path in sys.argv[2:]:
+    run = Run.open(path)
+    images = run.usable_data().of(sys.argv[1])
+    subject = digest_state(run.weights())
+    count_test_images(run.path, images, subject=subject, data_sha256=run.data().digest, verb="eval")
+    found.append(right_predictions(run, images))
+print(json.dumps(found))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +76,40 @@ def measure(case: Case, split: Path, seeds: int, folder: Path, *, test: bool) ->
          for seed in range(seeds)]
         for own in CHANGES[case.change]
     )  # fmt: skip
-    splits: tuple[Split, ...] = ("val", "test") if test else ("val",)
+    splits = ("val", "test") if test else ("val",)
     return {
         "change": " ".join(CHANGES[case.change][1]),
         "without": " ".join(CHANGES[case.change][0]),
         "data": case.data,
         "img_size_px": case.side_px,
         "epochs": case.epochs,
-        "training_images": len(without[0].usable_data().of("train")),
-        **{name: _compared(without, changed, name) for name in splits},
-        "training_seconds": [[round(run.outcome().training_seconds) for run in runs] for runs in (without, changed)],
+        **{name: _compared(_right(without, name), _right(changed, name)) for name in splits},
         "command": " ".join(("edgeclf train", split.name, *case.options(0, CHANGES[case.change][1]))),
     }
 
 
-def _trained(options: Sequence[str], split: Path, name: str, own: Sequence[str], folder: Path) -> Run:
+def _trained(options: Sequence[str], split: Path, name: str, own: Sequence[str], folder: Path) -> Path:
     """The run of these options, which is trained, or gone on with, unless it has ended."""
-    run = Run(folder / "runs" / "-".join((name, *(word.removeprefix("--") for word in own))))
-    if not run.finished:
-        if Run.is_at(run.path):
-            edgeclf("train", "--resume", str(run.path), folder=folder)
-        else:
-            edgeclf("train", str(split), *options, "--name", run.path.name, folder=folder)
+    run = folder / "runs" / "-".join((name, *(word.removeprefix("--") for word in own)))
+    if (run / "config.json").exists():
+        if not (run / "model.json").exists():
+            edgeclf("train", "--resume", str(run), folder=folder)
+    else:
+        edgeclf("train", str(split), *options, "--name", run.name, folder=folder)
     return run
 
 
-def _compared(without: Sequence[Run], changed: Sequence[Run], split: Split) -> dict[str, Any]:
+def _right(runs: Sequence[Path], split: str) -> list[Right]:
+    """Of each run, for the images of the split; a use of test images is counted."""
+    done = subprocess.run([sys.executable, "-c", _PREDICT, split, *map(str, runs)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: list[Right] = json.loads(done.stdout)
+    return found
+
+
+def _compared(before: Sequence[Right], after: Sequence[Right]) -> dict[str, Any]:
     """The change of top-1 over all seeds; the predictions of one image in several seeds count as a group."""
-    before, after = ([_right(run, split) for run in runs] for runs in (without, changed))
     names = [name for one in before for name in one]
     was = np.array([found for one in before for found in one.values()])
     now = np.array([one[name] for one, other in zip(after, before, strict=True) for name in other])
@@ -100,16 +122,6 @@ def _compared(without: Sequence[Run], changed: Sequence[Run], split: Split) -> d
         "interval": [round(interval.low, 2), round(interval.high, 2)],
         "method": interval.method,
     }
-
-
-def _right(run: Run, split: Split) -> dict[str, bool]:
-    """Name of each image of the split -> whether the run predicts it right; a use of test images is counted."""
-    data = run.usable_data()
-    images = data.of(split)
-    count_test_images(
-        run.path, images, subject=digest_state(run.weights()), data_sha256=run.data().digest, verb="records"
-    )
-    return right_predictions(run, images)
 
 
 def _splits(sets: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:

@@ -30,13 +30,14 @@ from edgeclf.training.search.state import (
     is_search,
     load_plan,
     load_search,
+    new_search,
     write,
 )
 from edgeclf.wording import count
 from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.machine.facts import machine_facts, now_utc
+from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.metrics.intervals import Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.metrics.paired import change_interval
 from edgeclf_runtime.progress import SILENT, Progress
@@ -67,7 +68,7 @@ def start_search(
     if not data.of("val"):
         raise DataError(f"{data.root} has no validation images to compare on; make a split that has some")
     save_split(data, folder / SPLIT, force=True)
-    write(folder, _new(plan, data, missing))
+    write(folder, new_search(plan, data, missing))
     write(folder, plan)
     return resume_search(folder, progress, minutes=minutes, timing=timing)
 
@@ -101,7 +102,7 @@ class _Searching:
 
     def __init__(self, plan: SearchPlan, data: DataSplit, folder: Path, progress: Progress, deadline: float) -> None:
         self.plan, self.data, self.folder, self.progress = plan, data, folder, progress
-        self.search = load_search(folder) if (folder / SEARCH).is_file() else _new(plan, data, {})
+        self.search = load_search(folder) if (folder / SEARCH).is_file() else new_search(plan, data, {})
         self._deadline = deadline
 
     def _update(self, name: str, **changes: object) -> None:
@@ -252,21 +253,3 @@ class _Searching:
 
     def _time_is_over(self) -> bool:
         return time.monotonic() > self._deadline
-
-
-def _new(plan: SearchPlan, data: DataSplit, missing: Mapping[str, str]) -> Search:
-    return Search(
-        created_utc=now_utc(),
-        data=data.name,
-        data_sha256=data.digest,
-        validation_images=len(data.of("val")),
-        target=plan.target,
-        threads=plan.threads,
-        max_ms=plan.max_ms,
-        busy_share=None,
-        complete=False,
-        candidates=tuple(
-            Result(model=each.model, weights=each.weights, left_out=missing.get(each.name)) for each in plan.candidates
-        ),
-        machine=machine_facts(),
-    )

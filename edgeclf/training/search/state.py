@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from edgeclf.training.search.candidates import Candidate
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.intervals import Interval
 
 PLAN, SPLIT, SEARCH, PLOT = "search-plan.json", "split.json", "search.json", "search.png"
@@ -158,6 +161,25 @@ class Search:
             and each.behind_interval.high >= 0
         ]
         return min(near, key=lambda each: each.milliseconds, default=None)
+
+
+def new_search(plan: SearchPlan, data: DataSplit, missing: Mapping[str, str]) -> Search:
+    """Nothing measured yet; `missing`: names of candidates without weights, each with the reason."""
+    return Search(
+        created_utc=now_utc(),
+        data=data.name,
+        data_sha256=data.digest,
+        validation_images=len(data.of("val")),
+        target=plan.target,
+        threads=plan.threads,
+        max_ms=plan.max_ms,
+        busy_share=None,
+        complete=False,
+        candidates=tuple(
+            Result(model=each.model, weights=each.weights, left_out=missing.get(each.name)) for each in plan.candidates
+        ),
+        machine=machine_facts(),
+    )
 
 
 def is_search(folder: Path) -> bool:
