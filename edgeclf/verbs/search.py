@@ -23,12 +23,13 @@ from edgeclf.verbs.shared.options import (
     shell_word,
 )
 from edgeclf.verbs.shared.training_options import StepImages
-from edgeclf.verbs.shared.value_range import BitDepth, Window, value_range_of
+from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf.verbs.train import NEEDED
 from edgeclf_runtime.errors import EdgeclfError, GateError, UsageError
 from edgeclf_runtime.progress import Progress
 
 if TYPE_CHECKING:
+    from edgeclf.training.config import TrainConfig
     from edgeclf.training.search.state import Result, Search
 
 
@@ -114,7 +115,8 @@ def search(
     if (data is None) == (resume is None):
         raise UsageError("give DATA to start a search, or --resume DIR to continue one")
     if resume is not None:
-        usual = {"models": (models, None), "weights": (weights, "hub"), "max-ms": (max_ms, None), "name": (name, None)}
+        usual: dict[str, tuple[object, object]] = {"models": (models, None), "weights": (weights, "hub")}
+        usual |= {"max-ms": (max_ms, None), "name": (name, None)}
         usual |= {"target": (target, Target.onnx), "threads": (threads, None), "img-size": (img_size, None)}
         usual |= {"epochs": (epochs, 3), "probe-epochs": (probe_epochs, 10), "finalists": (finalists, 3)}
         usual |= {"batch-size": (batch_size, 32), "device": (device, "auto"), "workers": (workers, None)}
@@ -209,11 +211,13 @@ def _show(found: Search, folder: Path, *, as_json: bool) -> None:
             f"{as_good.name} is {times:.1f} x as fast as {best.name} and not shown to be less accurate "
             f"({as_good.behind:+.2f} points [{low:+.2f}, {high:+.2f}])"
         )
-    size = load_plan(folder).training.img_size
-    suggest(*(_train(each, folder, size) for each in (best, as_good) if each is not None))
+    training = load_plan(folder).training
+    suggest(*(_train(each, folder, training) for each in (best, as_good) if each is not None))
 
 
-def _train(result: Result, folder: Path, img_size: int | None) -> str:
+def _train(result: Result, folder: Path, training: TrainConfig) -> str:
+    """The command that trains a backbone longer, on the same split."""
     weights = "" if result.weights == "hub" else f" --weights {shell_word(result.weights)}"
-    size = "" if img_size is None else f" --img-size {img_size}"
-    return f"edgeclf train {shell_word(str(folder / 'split.json'))} --model {result.model}{weights}{size}"
+    size = "" if training.img_size is None else f" --img-size {training.img_size}"
+    more = weights + size + options_for(training.value_range)
+    return f"edgeclf train {shell_word(str(folder / 'split.json'))} --model {result.model}{more}"

@@ -22,7 +22,7 @@ from edgeclf_export.targets.registry import TARGETS
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.capacity import usable_cores
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.errors import BackendError, GateError, UsageError, one_line
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.percentiles import median_interval
 from edgeclf_runtime.progress import SILENT, Progress
@@ -36,10 +36,14 @@ _IMAGES = 8
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Latency by name of candidate, the side of its images by name, and which share of the cores others kept busy."""
+    """By name of candidate: its latency, the side of its images, or why it can't be exported.
+
+    `busy_share`: which share of the cores others kept busy meanwhile; None where the system does not report it.
+    """
 
     timed: dict[str, Timed]
     img_px: dict[str, int]
+    refused: dict[str, str]
     busy_share: float | None
 
 
@@ -64,18 +68,24 @@ def time_candidates(
 ) -> Latencies:
     """The latency of each candidate with a head for the data's classes, as its trained network will have it.
 
-    Exports lie in `folder` until all are timed: one that was interrupted begins with the next. Raises as `export_each`.
+    Exports lie in `folder` until all are timed: one that was interrupted begins with the next. Raises GateError where
+    none can be exported, and BackendError and DataError as an export does.
     """
-    bundles: list[Bundle] = []
+    bundles: dict[str, Bundle] = {}
+    refused: dict[str, str] = {}
     for number, each in enumerate(candidates):
         progress.step(f"exporting {each.name} to {target} ({number + 1} of {len(candidates)})")
-        bundles.append(_exported(each, training, data, target, folder / _EXPORTS))
+        try:
+            bundles[each.name] = _exported(each, training, data, target, folder / _EXPORTS)
+        except (GateError, UsageError) as error:
+            refused[each.name] = f"no export to {target}: {one_line(error)}"
+    if not bundles:
+        raise GateError(next(iter(refused.values()), "there is no candidate to export"))
     files = [image.path.read_bytes() for image in data.of("val")[:_IMAGES]]
-    taken, busy = _measure(bundles, files, threads, progress)
-    names = [each.name for each in candidates]
-    sides = {name: pixels_of(bundle).crop_px[0] for name, bundle in zip(names, bundles, strict=True)}
+    taken, busy = _measure(tuple(bundles.values()), files, threads, progress)
+    sides = {name: pixels_of(bundle).crop_px[0] for name, bundle in bundles.items()}
     shutil.rmtree(folder / _EXPORTS)
-    return Latencies(dict(zip(names, taken, strict=True)), sides, busy)
+    return Latencies(dict(zip(bundles, taken, strict=True)), sides, refused, busy)
 
 
 def _exported(candidate: Candidate, config: TrainConfig, data: DataSplit, target: str, folder: Path) -> Bundle:

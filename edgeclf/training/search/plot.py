@@ -31,7 +31,9 @@ def draw_search(search: Search, path: Path) -> None:
                 axes.errorbar(
                     [each.milliseconds for each, _ in points],
                     [score.accuracy for _, score in points],
-                    xerr=_whiskers([(each.milliseconds, each.latency and each.latency.interval) for each, _ in points]),
+                    xerr=_whiskers(
+                        [(each.milliseconds, each.latency.interval if each.latency else None) for each, _ in points]
+                    ),
                     yerr=_whiskers([(score.accuracy, score.interval) for _, score in points]),
                     fmt=mark,
                     color=colour,

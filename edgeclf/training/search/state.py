@@ -120,6 +120,10 @@ class Result:
         """Its latency; of one that was not timed: infinite."""
         return float("inf") if self.latency is None else self.latency.median_ms
 
+    @property
+    def latency_interval(self) -> Interval | None:
+        return None if self.latency is None else self.latency.interval
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,18 @@ from edgeclf.cli import run as cli_run
 from edgeclf.training import kept_runs
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
-from edgeclf.training.search import search as searching
 from edgeclf.training.search.candidates import EDGE_FAMILIES, Candidate, candidates_of
 from edgeclf.training.search.latency import Latencies, require_engine
 from edgeclf.training.search.plot import draw_search
 from edgeclf.training.search.search import resume_search, start_search
 from edgeclf.training.search.state import SEARCH, Result, Score, Search, SearchPlan, Timed, load_search
+from edgeclf.training.search.steps import Steps
 from edgeclf.training.search.table import results_table
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.intervals import wilson
 
 Make = Callable[..., TrainConfig]
-Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
 TWO = ("test_resnet", "test_efficientnet")
 MS = {"test_resnet": 2.0, "test_efficientnet": 3.0, "slow": 30.0}
 
@@ -43,7 +41,7 @@ class Clock:
         names = tuple(each.name for each in candidates)
         self.asked.append(names)
         timed = {name: Timed(MS.get(name, 1.0), wilson(1, 2)) for name in names}
-        return Latencies(timed, dict.fromkeys(names, 32), 0.0)
+        return Latencies(timed, dict.fromkeys(names, 32), {}, 0.0)
 
 
 @pytest.fixture
@@ -117,8 +115,8 @@ def test_many_candidates_begin_with_a_quarter_of_the_images_and_half_of_them_go_
         accuracy, count = int(name[-1]) / 10, len(images.of("train"))
         return Score(strategy=strategy, images=count, accuracy=accuracy, interval=None, training_seconds=1.0, path=name)
 
-    monkeypatch.setattr(searching._Searching, "_trained", trained)
-    monkeypatch.setattr(searching._Searching, "compare", lambda self, finalists: None)
+    monkeypatch.setattr(Steps, "_trained", trained)
+    monkeypatch.setattr(Steps, "compare", lambda self: None)
     five = replace(plan, candidates=tuple(Candidate(f"net{number}", "random") for number in range(5)), finalists=2)
     found = start_search(five, data, tmp_path / "s", {}, timing=Clock())
     rounds = [[score.images for score in each.probes] for each in found.candidates]
@@ -126,6 +124,27 @@ def test_many_candidates_begin_with_a_quarter_of_the_images_and_half_of_them_go_
     assert rounds[4][0] < 12 and rounds[4][1] == 24
     assert [each.name for each in found.finalists] == ["net4", "net3"]
     assert found.candidates[0].left_out == f"not among the best 3 after a probe on {rounds[0][0]} images"
+
+
+def test_a_backbone_that_can_not_be_trained_is_left_out_and_the_others_go_on(
+    plan: SearchPlan, data: DataSplit, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(self: Any, name: str, strategy: str, epochs: int, images: DataSplit) -> Score:
+        if name == "test_resnet" or strategy == "two-phase":
+            raise UsageError("this backbone has no head")
+        return Score(strategy=strategy, images=24, accuracy=0.5, interval=None, training_seconds=1.0, path=name)
+
+    monkeypatch.setattr(Steps, "_trained", trained)
+    watcher = recorder()
+    with pytest.raises(GateError, match="no candidate could be trained: test_resnet: linear-probe failed"):
+        start_search(plan, data, tmp_path / "s", {}, watcher, timing=Clock())
+    first, second, _ = load_search(tmp_path / "s").candidates
+    assert (
+        not first.probes
+        and len(second.probes) == 1
+        and second.left_out == ("two-phase failed: this backbone has no head")
+    )
+    assert sum("is left out: this backbone has no head" in warning for warning in watcher.warnings) == 2
 
 
 def test_no_candidate_that_is_fast_enough_fails_the_gate_and_names_the_fastest(
@@ -236,21 +255,24 @@ def made_search() -> Search:
     )
 
 
-def test_search_times_trains_and_says_how_to_go_on(edgeclf: Edgeclf, discs: Path, tmp_path: Path) -> None:
+def test_search_times_trains_and_says_how_to_go_on(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     command = ["search", str(discs), "--models", ",".join(TWO), "--weights", "random", "-t", "pytorch"]
     command += ["--img-size", "32", "--epochs", "1", "--probe-epochs", "1", "--finalists", "1", "--workers", "0"]
-    done = edgeclf(*command, "--threads", "1", "--name", "mine", "--json")
-    assert done.returncode == 0, done.stderr.decode()
-    document = json.loads(done.stdout)
+    assert cli_run([*command, "--threads", "1", "--name", "mine", "--json"]) == 0
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
     assert document["verb"] == "search" and document["search"]["complete"] and document["folder"] == "runs/mine"
     for each in document["search"]["candidates"]:
         assert each["latency"]["median_ms"] > 0 and each["img_px"] == 32 and len(each["probes"]) == 1
     names = {path.name for path in (tmp_path / "runs" / "mine").iterdir()}
     assert {SEARCH, "search.png", "split.json", "search-plan.json"} <= names and "exports" not in names
     wanted = f"edgeclf train runs/mine/split.json --model {document['best']} --weights random --img-size 32"
-    assert wanted in done.stderr.decode()
-    again = edgeclf("search", "--resume", "runs/mine")
-    assert again.returncode == 0 and b"test images were not used" in again.stdout
+    assert wanted in printed.err
+    assert cli_run(["search", "--resume", "runs/mine"]) == 0
+    assert "test images were not used" in " ".join(capsys.readouterr().out.split())
 
 
 def test_wrong_arguments_get_one_line_each(
