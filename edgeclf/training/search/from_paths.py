@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.from_paths import default_folder
-from edgeclf.training.search.candidates import candidates_of, without_weights
+from edgeclf.training.search.candidates import PACKAGED, candidates_of, without_weights
 from edgeclf.training.search.latency import require_engine
 from edgeclf.training.search.plot import draw_search
 from edgeclf.training.search.search import resume_search as resume
@@ -74,7 +74,8 @@ def search(
     progress.step("looking for weights")
     missing = without_weights(candidates, training.img_size, training.seed)
     if missing and (models or len(missing) == len(candidates)):
-        raise DataError(next(iter(missing.values())))
+        packages = "" if models else f"; --weights {PACKAGED} compares the backbones that installed packages carry"
+        raise DataError(next(iter(missing.values())) + packages)
     for name, reason in missing.items():
         progress.warn(f"{name} is left out: {reason}")
     plan = SearchPlan(
