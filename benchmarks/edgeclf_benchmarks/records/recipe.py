@@ -1,6 +1,6 @@
 """One change of the training recipe at a time: with it and without, on the same images and seeds.
 
-    python -m edgeclf_benchmarks.records.recipe digits cifar10=DIR --change lr --img-size 64 --epochs 3 --keep DIR -o FILE
+    python -m edgeclf_benchmarks.records.recipe digits C=DIR --change lr --img-size 64 --epochs 3 --keep DIR -o FILE
 
 EfficientNet-Lite0 with ImageNet weights, two-phase. Each data set is a folder of images, or one that comes with an
 installed package. The change is chosen on validation images, paired image by image over all seeds, and wins a case
