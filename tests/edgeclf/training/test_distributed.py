@@ -38,14 +38,15 @@ EXACT: dict[str, dict[str, Any]] = {
     "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
 }
 TAUGHT: dict[str, dict[str, Any]] = {
-    "taught": {"head_epochs": 2, "class_weights": "balanced"},
+    "taught": {"head_epochs": 1, "epochs": 1, "class_weights": "balanced"},
     "taught by views": {"strategy": "full", "epochs": 1, "teacher_views": "consistent"},
 }
 # of imbalanced data: 8, 8 and 3 images of the classes
 WEIGHTED: dict[str, dict[str, Any]] = {
-    "class weights": {"strategy": "full", "class_weights": "balanced"},
+    "class weights": {"strategy": "full", "epochs": 1, "class_weights": "balanced"},
     "summed batches, class weights": {
         "strategy": "full",
+        "epochs": 1,
         "accumulate": 2,
         "class_weights": "balanced",
         "loss": "focal",
@@ -195,9 +196,7 @@ def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: 
     assert_same(Run.open(two / "plain"), run)
 
 
-def start_together(
-    folder: Path, source: Path, *options: str, forked: bool = False
-) -> subprocess.Popen[str] | Started:
+def start_together(folder: Path, source: Path, *options: str, forked: bool = False) -> subprocess.Popen[str] | Started:
     """A long training in two processes, given back once its second epoch has ended; `forked`: by FORKED."""
     command = ["train", str(source), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
     command += ["--strategy", "full", "--epochs", "5000", "--batch-size", "8", "--name", "long", *options]

@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import start_edgeclf
 
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
@@ -256,21 +256,22 @@ def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Pa
     assert read_report(place).row("wrong").latencies == ()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_a_report_that_is_marked_incomplete(
     number: signal.Signals, code: int, bundle: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "r.json"
-    command = [sys.executable, "-m", "edgeclf", "bench", str(bundle), "--threads", "1", "-o", str(place)]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if b"round 1" in line:
-            process.send_signal(number)
-            break
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == code, rest
-    assert b"incomplete" in rest and b"Traceback" not in rest
+    process = start_edgeclf(["bench", str(bundle), "--threads", "1", "-o", str(place)], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (process.stderr.exists() and "round 1" in process.stderr.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(1)
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert "incomplete" in printed and "Traceback" not in printed
     report = read_report(place)
     assert not report.complete
     assert report.rows[0].proof is not None and report.rows[0].cold_start is not None
