@@ -41,7 +41,7 @@ def config(**changes: object) -> TrainConfig:
     return replace(chosen, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("targets", [("onnx",), pytest.param(("openvino", "pytorch"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("targets", [("onnx", "openvino"), pytest.param(("pytorch",), marks=pytest.mark.slow)])
 def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(
     targets: tuple[str, ...], colours: DataSplit, tmp_path: Path
 ) -> None:
