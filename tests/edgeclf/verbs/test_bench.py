@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_reports import made_report
 from warm_process import start_edgeclf
 
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
+from edgeclf.verbs.shared.bench_tables import show_report
 from edgeclf_benchmarks.measuring import bench, report_builder, rounds
 from edgeclf_benchmarks.measuring.machine_state import Conditions, read_conditions
 from edgeclf_benchmarks.measuring.report import read_report
+from edgeclf_benchmarks.measuring.timing import PERCENTILES
 from edgeclf_runtime.bundle.manifest import Provenance
 
 Make = Callable[..., Path]
@@ -247,6 +250,18 @@ def test_a_stale_engine_is_built_again_with_rebuild_if_stale(
     assert read_report(place).rows[0].name == "stale"
     assert run(["bench", str(stale), "--rebuild-if-stale", *QUICK, "-o", str(place), "--force"]) == 0
     assert read_report(place).rows[0].name == "fresh"
+
+
+def test_percentiles_that_have_too_few_calls_are_named_below_the_table_and_no_line_where_all_have_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = made_report({"onnx": (5.0, 30)})
+    (row,) = report.rows
+    enough = tuple(replace(each, **{f"{name}_ms": 5.0 for name in PERCENTILES}) for each in row.latencies)
+    few = tuple(replace(each, p99_ms=None) for each in enough)
+    for latencies, shown in ((enough, False), (few, True)):
+        show_report(replace(report, rows=(replace(row, latencies=latencies),)))
+        assert ("too few calls for p99 of every row" in capsys.readouterr().out) == shown
 
 
 def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Path, tmp_path: Path) -> None:
