@@ -18,6 +18,7 @@ from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.evaluation_report import Subject
 from edgeclf.evaluation.inference import Predictions, match_labels, predict_with_bundle
 from edgeclf.evaluation.operating_point import with_operating_point
+from edgeclf.evaluation.plots import draw_plots
 from edgeclf.evaluation.report import evaluate_bundle, evaluate_predictions, write_evaluation_report
 from edgeclf.evaluation.test_set_usage import LEDGER
 from edgeclf.evaluation.thresholds import Wanted
@@ -197,6 +198,12 @@ def test_the_report_and_every_plot_are_written_whole(linear: Bundle, views: Data
             assert len(set(plot.convert("L").resize((64, 64)).tobytes())) > 8
     with pytest.raises(UsageError, match="exists"):
         write_evaluation_report(report, views, tmp_path / "report")
+
+
+def test_only_plots_that_apply_are_drawn(linear: Bundle, views: DataSplit, tmp_path: Path) -> None:
+    report = evaluate_bundle(linear, views, "all")
+    margins = replace(report, curves=(), evaluation=replace(report.evaluation, reliability=()), worst=())
+    assert draw_plots(margins, views, tmp_path) == ["confusion.png"]
 
 
 @pytest.mark.usefixtures("without_plots")

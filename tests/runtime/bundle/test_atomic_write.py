@@ -103,6 +103,22 @@ def test_what_appears_meanwhile_is_not_overwritten(
     assert names(tmp_path) == ["out"]
 
 
+def test_what_another_process_writes_at_the_last_moment_is_replaced_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, other = writer._rename, iter(["somebody else's"])
+
+    def late(*arguments: Any) -> bool:
+        for text in other:
+            (tmp_path / "out").write_text(text)
+        return rename(*arguments)
+
+    monkeypatch.setattr(writer, "_rename", late)
+    with writing(tmp_path / "out", force=True) as draft:
+        draft.write_text("mine")
+    assert (tmp_path / "out").read_text() == "mine" and names(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_nothing_is_left_when_the_block_raises(error: type[BaseException], tmp_path: Path) -> None:
     with pytest.raises(error), writing(tmp_path / "out") as draft:
