@@ -48,7 +48,7 @@ def document(verb: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_json(verb: str, fields: Mapping[str, Any]) -> None:
     """Prints one versioned document on stdout, plain ASCII."""
-    print(json.dumps(document(verb, fields), indent=1, allow_nan=False))
+    print(json.dumps(document(verb, fields), indent=1, allow_nan=False), flush=True)  # `serve` goes on after it
 
 
 def begin_documents() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from chromium import Chromium, find_chromium
+from warm_process import start_script
 
 from edgeclf.cli import build_app
 
@@ -21,10 +20,16 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings_handlers.python")
     folder = tmp_path_factory.mktemp("docs")
-    command = [sys.executable, root / "docs/site/build.py", "--pages", folder / "pages", "--site", folder / "site"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    script = root / "docs/site/build.py"
+    started = start_script(
+        "import runpy, sys; sys.argv = sys.argv[1:]; sys.path[0] = sys.argv.pop(0);"
+        "runpy.run_path(sys.argv[0], run_name='__main__')",
+        *map(str, (script.parent, script, "--pages", folder / "pages", "--site", folder / "site")),
+        cwd=root,
+    )
+    _, printed = started.communicate(timeout=300)
+    assert started.returncode == 0, printed
+    assert "WARNING" not in printed
     return folder / "site"
 
 

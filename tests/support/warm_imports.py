@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
 import pkgutil
 
 import typer.main
@@ -17,6 +18,7 @@ from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError
 
+os.fsync = lambda _: None  # as the fixture no_power_cut in tests/conftest.py
 with contextlib.suppress(BackendError):
     import_onnxruntime()  # without its telemetry, and so without a thread
 with contextlib.suppress(ImportError):

@@ -35,7 +35,7 @@ def _start() -> None:
 
 
 class Started:
-    """A running process, as subprocess.Popen with text in pipes shows it."""
+    """A running process, as subprocess.Popen with text in pipes shows it; `stdout` and `stderr` are files."""
 
     def __init__(
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: bytes = b"", *, alone: bool = False
@@ -44,7 +44,7 @@ class Started:
         self._folder = TemporaryDirectory(ignore_cleanup_errors=True)
         streams = [Path(self._folder.name, name) for name in ("stdin", "stdout", "stderr")]
         streams[0].write_bytes(stdin)
-        self._output = streams[1:]
+        self.stdout, self.stderr = streams[1:]
         arguments = (list(command), str(cwd), dict(env), list(map(str, streams)), alone)
         self._process = _CONTEXT.Process(target=_main, args=arguments)
         self._process.start()
@@ -64,6 +64,16 @@ class Started:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float) -> int:
+        """The exit code, once the process has ended."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
     def read(self, timeout: float) -> tuple[bytes, bytes]:
         """What was written to stdout and stderr, once the process has ended."""
         self._process.join(timeout)
@@ -71,7 +81,7 @@ class Started:
         if not ended:
             self._process.kill()
             self._process.join()
-        stdout, stderr = (path.read_bytes() if path.exists() else b"" for path in self._output)
+        stdout, stderr = (path.read_bytes() if path.exists() else b"" for path in (self.stdout, self.stderr))
         self._folder.cleanup()
         if not ended:
             raise subprocess.TimeoutExpired(self._process.name, timeout, stdout, stderr)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from warm_process import run_edgeclf
 
 from edgeclf.data import downloads
 from edgeclf.data.fetched import Fetched
@@ -140,13 +141,18 @@ def test_groups_come_from_paths(edgeclf: Edgeclf, folder: Path, tmp_path: Path) 
         (["split", "split.json"], "is a split already"),
         (["check", "nowhere"], "no such file or folder"),
         (["stats", "nowhere.json"], "no such split manifest"),
-        (["stats", "FOLDER", "-m", "no_such_model_at_all"], "no_such_model_at_all"),
         (["fetch", "no-such-set"], "no data set 'no-such-set'"),
     ],
 )
 def test_usage_errors_are_one_line(edgeclf: Edgeclf, folder: Path, arguments: list[str], message: str) -> None:
     shown = edgeclf("data", *(str(folder) if each == "FOLDER" else each for each in arguments))
     assert shown.code == 2 and message in only_line(shown.err)
+
+
+def test_an_unknown_model_is_a_usage_error_of_one_line(folder: Path, tmp_path: Path) -> None:
+    command = ["data", "stats", str(folder), "-m", "no_such_model_at_all"]
+    done = run_edgeclf(command, cwd=tmp_path, env=os.environ)  # this process would import timm for it
+    assert done.returncode == 2 and "no_such_model_at_all" in only_line(done.stderr.decode())
 
 
 def test_imbalance_is_warned_of_when_splitting(edgeclf: Edgeclf, make_folder: MakeFolder, tmp_path: Path) -> None:

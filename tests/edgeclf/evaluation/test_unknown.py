@@ -40,6 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_an_operating_point_for_unknown_images_is_kept_in_the_bundle_measured_and_honoured(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

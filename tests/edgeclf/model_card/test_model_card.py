@@ -60,9 +60,14 @@ def test_figures_are_those_of_the_reports_and_of_this_bundle_only(bundle: Path, 
 
 
 def test_what_eval_wrote_is_quoted_with_its_use_of_the_test_split(
-    bundle: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path,
+    classes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr("edgeclf.evaluation.plots.draw_plots", lambda *_: [])
     assert run(["eval", str(bundle), str(classes), "--split", "all", "-o", str(tmp_path / "e")]) == 0
     capsys.readouterr()
     assert run(["inspect", str(bundle), "--card", "--report", str(tmp_path / "e" / "report.json")]) == 0

@@ -5,13 +5,9 @@ from __future__ import annotations
 import errno
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +18,7 @@ import numpy as np
 import pytest
 import tiny
 from numpy.typing import NDArray
+from warm_process import Started, start_edgeclf
 
 from edgeclf_runtime.bundle.bundle import Bundle
 
@@ -39,12 +36,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that listens. `errors` is where its standard error goes."""
+    """A service that listens; its standard error goes into the file `errors`."""
 
-    process: subprocess.Popen[bytes]
+    process: Started
     port: int
     model: str
-    errors: Path
+
+    @property
+    def errors(self) -> Path:
+        return self.process.stderr
 
     def send(self, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """GET, or POST of `body`; a header's name is written with _ for -."""
@@ -105,22 +105,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[Running] = []
 
     def begin(bundle: Bundle, *options: str) -> Running:
-        descriptor, errors = tempfile.mkstemp(dir=tmp_path, suffix=".stderr")
-        command = [sys.executable, "-m", "edgeclf", "serve", str(bundle.path), "--port", "0", "--json", *options]
-        environment = {**os.environ, "NO_COLOR": "1"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=descriptor, env=environment)
-        os.close(descriptor)
-        assert process.stdout is not None
-        guard = threading.Timer(60, process.kill)
-        guard.start()
-        about = b""
-        while not about.endswith(b"\n}\n"):
-            line = process.stdout.readline()
-            assert line, Path(errors).read_text()
-            about += line
-        guard.cancel()
+        command = ["serve", str(bundle.path), "--port", "0", "--json", *options]
+        process = start_edgeclf(command, cwd=tmp_path, NO_COLOR="1")
+        about, deadline = "", time.monotonic() + 60
+        while not about.endswith("\n}\n"):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate(1)
+            time.sleep(0.01)
+            about = process.stdout.read_text() if process.stdout.exists() else ""
         found = json.loads(about)
-        running.append(Running(process, urlsplit(found["url"]).port or 0, found["model"], Path(errors)))
+        running.append(Running(process, urlsplit(found["url"]).port or 0, found["model"]))
         return running[-1]
 
     yield begin

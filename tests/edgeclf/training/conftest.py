@@ -30,6 +30,19 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plot takes as long as the training of a tiny network: drawn in tests that use the fixture `plots` alone."""
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr("edgeclf.training.train.draw_curves", lambda history, path, **_: path.touch())
+        monkeypatch.setattr("edgeclf.evaluation.plots.draw_plots", lambda *_: [])
+
+
+@pytest.fixture
+def plots() -> None:
+    """What this test trains and evaluates in its own process has its plots."""
+
+
 @pytest.fixture(scope="session")
 def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 images of 48x48 pixels in class folders."""

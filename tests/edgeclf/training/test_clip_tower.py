@@ -41,13 +41,16 @@ def config(**changes: object) -> TrainConfig:
     return replace(chosen, **changes)  # type: ignore[arg-type]
 
 
-def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(colours: DataSplit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("targets", [("onnx", "openvino"), pytest.param(("pytorch",), marks=pytest.mark.slow)])
+def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(
+    targets: tuple[str, ...], colours: DataSplit, tmp_path: Path
+) -> None:
     run = train(config(), colours, tmp_path / "probe")
     assert run.outcome().scores["val_top1"] == 1.0
     assert run.architecture().builder.library == "open_clip"
     assert run.architecture().weights.startswith("clip:file:open_clip_model.safetensors sha256:")
     exportable = Run.open(tmp_path / "probe").exportable()
-    for exported in export(exportable, ExportOptions(("onnx", "openvino", "pytorch"), output=tmp_path)):
+    for exported in export(exportable, ExportOptions(targets, output=tmp_path)):
         assert exported.proof.verdict != "fail"
         manifest = Bundle.open(exported.path).manifest
         assert manifest.labels == ("blue", "red") and manifest.prompts is None

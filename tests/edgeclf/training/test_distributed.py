@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from warm_process import start_script
+from warm_process import Started, start_script
 
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.training.config import TrainConfig
@@ -38,14 +38,15 @@ EXACT: dict[str, dict[str, Any]] = {
     "discriminative": {"strategy": "discriminative", "optimizer": "sgd", "label_smoothing": 0.0, "amp": "bf16"},
 }
 TAUGHT: dict[str, dict[str, Any]] = {
-    "taught": {"head_epochs": 2, "class_weights": "balanced"},
+    "taught": {"head_epochs": 1, "epochs": 1, "class_weights": "balanced"},
     "taught by views": {"strategy": "full", "epochs": 1, "teacher_views": "consistent"},
 }
 # of imbalanced data: 8, 8 and 3 images of the classes
 WEIGHTED: dict[str, dict[str, Any]] = {
-    "class weights": {"strategy": "full", "class_weights": "balanced"},
+    "class weights": {"strategy": "full", "epochs": 1, "class_weights": "balanced"},
     "summed batches, class weights": {
         "strategy": "full",
+        "epochs": 1,
         "accumulate": 2,
         "class_weights": "balanced",
         "loss": "focal",
@@ -59,9 +60,11 @@ from pathlib import Path
 from edgeclf.data.split_file import load_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import joined
-from edgeclf.training.train import resume, train
+import edgeclf.training.train as training
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.progress import SILENT, Progress
+
+training.draw_curves = lambda history, path, **_: path.touch()  # the plot takes longer than the training
 
 class Once(Progress):
     def note(self, sentence, figures=None):
@@ -72,14 +75,30 @@ folder = Path(sys.argv[1])
 with joined() as processes:
     for name, (split, wanted) in json.loads((folder / "configs.json").read_text()).items():
         data, config = load_split(folder / split), from_json(TrainConfig, wanted, name)
-        train(config, data, folder / name, SILENT, processes)
+        training.train(config, data, folder / name, SILENT, processes)
         if name in ("plain", "own way"):
             try:
-                train(config, data, folder / f"stopped {name}", Once(), processes)
+                training.train(config, data, folder / f"stopped {name}", Once(), processes)
             except KeyboardInterrupt:
                 processes.wait()
     if name == "own way":
-        resume(folder / f"stopped {name}", SILENT, processes)
+        training.resume(folder / f"stopped {name}", SILENT, processes)
+"""
+
+
+# torchrun's command line with processes that are forked: each would import torch for three seconds
+FORKED = """
+import sys
+from torch.distributed.run import main
+main(["--standalone", "--nproc-per-node", "2", "--start-method", "fork", "--run-path", *sys.argv[1:]])
+"""
+RANK = """
+import os, sys
+from pathlib import Path
+from edgeclf.cli import main
+Path("rank-" + os.environ["RANK"]).write_text(str(os.getpid()))
+sys.argv[0] = "edgeclf"
+main()
 """
 
 
@@ -177,11 +196,16 @@ def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: 
     assert_same(Run.open(two / "plain"), run)
 
 
-def start_together(folder: Path, source: Path, *options: str) -> subprocess.Popen[str]:
-    """A long training in two processes, given back once its second epoch has ended."""
-    command = ["-m", "edgeclf", "train", str(source), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
+def start_together(folder: Path, source: Path, *options: str, forked: bool = False) -> subprocess.Popen[str] | Started:
+    """A long training in two processes, given back once its second epoch has ended; `forked`: by FORKED."""
+    command = ["train", str(source), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
     command += ["--strategy", "full", "--epochs", "5000", "--batch-size", "8", "--name", "long", *options]
-    started = torchrun(*command, folder=folder, stdout=subprocess.PIPE)
+    started: subprocess.Popen[str] | Started
+    if forked:
+        (folder / "rank.py").write_text(RANK)
+        started = start_script(FORKED, str(folder / "rank.py"), *command, cwd=folder)
+    else:
+        started = torchrun("-m", "edgeclf", *command, folder=folder, stdout=subprocess.PIPE)
     history = folder / "runs" / "long" / "history.jsonl"
     deadline = time.monotonic() + 120
     while not (history.exists() and history.read_text().count("\n") >= 2):
@@ -212,12 +236,16 @@ def assert_goes_on(folder: Path, stderr: str) -> None:
     assert len(resume(run.path).history()) == kept + 1
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("rank", "forked"),
+    [(0, True), pytest.param(0, False, marks=pytest.mark.slow), pytest.param(1, False, marks=pytest.mark.slow)],
+)
 def test_a_process_that_dies_ends_the_training_with_one_line_and_a_checkpoint(
-    rank: int, discs: Path, tmp_path: Path
+    rank: int, forked: bool, discs: Path, tmp_path: Path
 ) -> None:
-    started = start_together(tmp_path, discs, "--workers", "0")
-    os.kill(process_of_rank(rank, started.pid), signal.SIGKILL)
+    started = start_together(tmp_path, discs, "--workers", "0", forked=forked)
+    process = int((tmp_path / f"rank-{rank}").read_text()) if forked else process_of_rank(rank, started.pid)
+    os.kill(process, signal.SIGKILL)
     stdout, stderr = started.communicate(timeout=90)
     assert started.returncode != 0 and stdout == ""
     (line,) = own_lines(stderr)

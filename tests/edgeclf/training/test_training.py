@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from warm_process import start_script
 
 from edgeclf.cli import run as cli_run
@@ -29,6 +30,12 @@ from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
 Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def test_the_curves_of_a_run_are_drawn(config: Make, data: DataSplit, plots: None, tmp_path: Path) -> None:
+    run = train(config(head_epochs=1, epochs=1), data, tmp_path / "run")
+    with Image.open(run.path / "curves.png") as drawn:
+        assert drawn.size == (1100, 440)
 
 
 @pytest.mark.parametrize("strategy", ["linear-probe", "two-phase", "discriminative", "full"])
@@ -72,29 +79,32 @@ def test_a_linear_probe_leaves_the_backbone_as_it_was(config: Make, data: DataSp
 def test_two_trainings_with_one_seed_are_one_and_with_another_are_not(
     config: Make, data: DataSplit, tmp_path: Path
 ) -> None:
-    first = train(config(), data, tmp_path / "a").weights()
-    second = train(config(), data, tmp_path / "b").weights()
-    third = train(config(seed=1), data, tmp_path / "c").weights()
+    short = config(head_epochs=1, epochs=1)
+    first = train(short, data, tmp_path / "a").weights()
+    second = train(short, data, tmp_path / "b").weights()
+    third = train(replace(short, seed=1), data, tmp_path / "c").weights()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
-@pytest.mark.parametrize("stop_after", [1, 4])  # in the head's phase, and in the network's
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "schedule": "onecycle", "ema": 0.9, "augment": "strong"}])
 def test_an_interrupted_training_goes_on_bit_for_bit(
-    stop_after: int, changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
+    changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:
-    whole = train(config(**changes), data, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(config(**changes), data, tmp_path / "parts", recorder(stop_after=stop_after))
-    assert not Run(tmp_path / "parts").finished
-    parts = resume(tmp_path / "parts")
-    wanted, found = whole.weights(), parts.weights()
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    figures = ("phase", "epoch", "lr", "train_loss", "val_loss", "val_top1")
-    assert [[line[f] for f in figures] for line in parts.history()] == [
-        [line[f] for f in figures] for line in whole.history()
-    ]
+    chosen = config(head_epochs=2, **changes)
+    whole = train(chosen, data, tmp_path / "whole")
+    for stop_after in (1, 3):  # in the head's phase, and in the network's
+        place = tmp_path / f"parts-{stop_after}"
+        with pytest.raises(KeyboardInterrupt):
+            train(chosen, data, place, recorder(stop_after=stop_after))
+        assert not Run(place).finished
+        parts = resume(place)
+        wanted, found = whole.weights(), parts.weights()
+        assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+        figures = ("phase", "epoch", "lr", "train_loss", "val_loss", "val_top1")
+        assert [[line[f] for f in figures] for line in parts.history()] == [
+            [line[f] for f in figures] for line in whole.history()
+        ]
 
 
 def test_kill_9_leaves_a_run_that_resumes_to_the_same_weights(config: Make, data: DataSplit, tmp_path: Path) -> None:
@@ -196,7 +206,7 @@ def test_a_run_exports_to_a_bundle_that_knows_where_it_comes_from(
     from edgeclf_export.options import ExportOptions
     from edgeclf_runtime.bundle.bundle import Bundle
 
-    run = train(config(strategy="full", epochs=3), data, tmp_path / "run")
+    run = train(config(strategy="full", epochs=1), data, tmp_path / "run")
     exported = list(export(run.exportable(), ExportOptions(output=tmp_path / "bundles")))
     manifest = Bundle.open(exported[0].path).manifest
     assert exported[0].proof.verdict != "fail" and exported[0].proof.images_source.startswith("the run's validation")
@@ -218,7 +228,7 @@ def test_the_datas_own_statistics_reach_the_graph(config: Make, data: DataSplit,
         {"loss": "focal"},
         {"class_weights": "balanced"},
         {"sampler": "weighted"},
-        {"schedule": "plateau"},
+        {"schedule": "plateau", "epochs": 2},
         {"layer_decay": 0.7, "strategy": "discriminative"},
         {"accumulate": 2},
         {"amp": "bf16"},
@@ -228,7 +238,7 @@ def test_the_datas_own_statistics_reach_the_graph(config: Make, data: DataSplit,
     ],
 )
 def test_every_option_trains(changes: dict[str, Any], config: Make, data: DataSplit, tmp_path: Path) -> None:
-    run = train(config(**{"strategy": "full", **changes}), data, tmp_path / "run")
+    run = train(config(**{"strategy": "full", "epochs": 1, **changes}), data, tmp_path / "run")
     assert run.finished and all(np.isfinite(line["train_loss"]) for line in run.history())
 
 
@@ -298,14 +308,20 @@ def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(config: Make, data:
         train(config(device="cuda"), data, tmp_path / "run")
 
 
-def test_train_trains_resumes_and_prints_json(edgeclf: Edgeclf, discs: Path) -> None:
+def test_train_trains_resumes_and_prints_json(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe", "--epochs", "2", "--name", "discs", "--json"]
-    document = json.loads(edgeclf(*command).stdout)
+    command += ["--workers", "0"]
+    assert cli_run(command) == 0
+    document = json.loads(capsys.readouterr().out)
     assert document["schema"] == 1 and len(document["epochs"]) == 2
-    again = edgeclf(*command)
-    assert again.returncode == 2 and again.stderr.strip().count(b"\n") == 0
-    assert b"holds a run whose training has ended; choose another --name" in again.stderr
+    assert cli_run(command) == 2
+    again = capsys.readouterr().err
+    assert again.strip().count("\n") == 0
+    assert "holds a run whose training has ended; choose another --name" in again
 
 
 def test_pretrained_batch_norm_keeps_its_statistics_on_little_data(

@@ -10,6 +10,12 @@ from colours import photos as photos
 from colours import picture, png
 
 
+@pytest.fixture(autouse=True)
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is evaluated in this process has no plots: tests/edgeclf/evaluation looks at them."""
+    monkeypatch.setattr("edgeclf.evaluation.plots.draw_plots", lambda *_: [])
+
+
 @pytest.fixture
 def red() -> bytes:
     """A red picture as PNG."""

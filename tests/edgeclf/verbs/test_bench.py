@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_reports import made_report
+from warm_process import start_edgeclf
 
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
+from edgeclf.verbs.shared.bench_tables import show_report
 from edgeclf_benchmarks.measuring import bench, report_builder, rounds
 from edgeclf_benchmarks.measuring.machine_state import Conditions, read_conditions
 from edgeclf_benchmarks.measuring.report import read_report
+from edgeclf_benchmarks.measuring.timing import PERCENTILES
 from edgeclf_runtime.bundle.manifest import Provenance
 
 Make = Callable[..., Path]
@@ -249,6 +252,18 @@ def test_a_stale_engine_is_built_again_with_rebuild_if_stale(
     assert read_report(place).rows[0].name == "fresh"
 
 
+def test_percentiles_that_have_too_few_calls_are_named_below_the_table_and_no_line_where_all_have_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = made_report({"onnx": (5.0, 30)})
+    (row,) = report.rows
+    enough = tuple(replace(each, **{f"{name}_ms": 5.0 for name in PERCENTILES}) for each in row.latencies)
+    few = tuple(replace(each, p99_ms=None) for each in enough)
+    for latencies, shown in ((enough, False), (few, True)):
+        show_report(replace(report, rows=(replace(row, latencies=latencies),)))
+        assert ("too few calls for p99 of every row" in capsys.readouterr().out) == shown
+
+
 def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Path, tmp_path: Path) -> None:
     wrong = make_bundle(tmp_path / "wrong", wrong=True)
     place = tmp_path / "r.json"
@@ -256,21 +271,22 @@ def test_a_bundle_that_fails_its_proof_ends_with_1(make_bundle: Make, bundle: Pa
     assert read_report(place).row("wrong").latencies == ()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_a_report_that_is_marked_incomplete(
     number: signal.Signals, code: int, bundle: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "r.json"
-    command = [sys.executable, "-m", "edgeclf", "bench", str(bundle), "--threads", "1", "-o", str(place)]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if b"round 1" in line:
-            process.send_signal(number)
-            break
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == code, rest
-    assert b"incomplete" in rest and b"Traceback" not in rest
+    process = start_edgeclf(["bench", str(bundle), "--threads", "1", "-o", str(place)], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (process.stderr.exists() and "round 1" in process.stderr.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(1)
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert "incomplete" in printed and "Traceback" not in printed
     report = read_report(place)
     assert not report.complete
     assert report.rows[0].proof is not None and report.rows[0].cold_start is not None

@@ -12,6 +12,7 @@ import pytest
 from clip_models import small_clip
 from PIL import Image
 
+from edgeclf.cli import run
 from edgeclf.verbs.shared.export_results import _show_table
 from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
 from edgeclf_export.exporter import Exported
@@ -46,11 +47,17 @@ MODEL = ("export", "-m", "test_resnet", "--weights", "random")
     ],
 )
 def test_options_that_int8_can_not_use_are_refused_in_one_line(
-    options: list[str], code: int, message: str, edgeclf: Run
+    options: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = edgeclf(*MODEL, *options)
-    assert done.returncode == code and message in done.stderr.decode()
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    assert run([*MODEL, *options]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 @pytest.mark.parametrize("part", ["image", "text"])

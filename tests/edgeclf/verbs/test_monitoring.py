@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageEnhance
 
+from edgeclf.cli import run
 from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Thresholds
@@ -20,13 +21,14 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture
-def watched(bundle: Path, classes: Path, edgeclf: Run) -> Path:
+def watched(bundle: Path, classes: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The bundle with thresholds, and so with a summary of the validation images, which it had not before."""
     images = [("red", n) for n in range(10)] + [("green", n) for n in range(10)] + [("blue", n) for n in range(10)]
     rows = "".join(f"{label}/{n}.png,{label},{'train' if n == 0 else 'val'}\n" for label, n in images)
     (classes / "data.csv").write_text("path,label,split\n" + rows)
-    made = edgeclf("eval", bundle, classes / "data.csv", "--split", "val", "--operating-point", "precision=0.5")
-    assert made.returncode == 0, made.stderr
+    monkeypatch.chdir(bundle.parent)
+    options = ["--split", "val", "--operating-point", "precision=0.5"]
+    assert run(["eval", str(bundle), str(classes / "data.csv"), *options]) == 0
     return bundle.with_name("colours-precision0.5")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from warm_process import run_edgeclf
 
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import Thresholds
@@ -373,7 +374,6 @@ def test_off_a_terminal_nothing_is_coloured_or_animated(
 ) -> None:
     images = [str(photos)] if verb == ["predict"] else []
     plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-    command = [sys.executable, "-m", "edgeclf", *verb, str(bundle), *images]
-    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=plain, timeout=60)
+    done = run_edgeclf([*verb, str(bundle), *images], cwd=tmp_path, env=plain)
     assert done.returncode == 0
     assert b"\x1b" not in done.stdout + done.stderr and b"\r" not in done.stdout + done.stderr

@@ -15,16 +15,20 @@ from edgeclf.verbs.shared.renamed import RENAMED, with_new_names
 PAIRS = [(verb, old, new) for verb, names in RENAMED.items() for old, new in names.items()]
 
 
-def options_of(verb: str) -> set[str]:
-    command: Any = typer.main.get_command(build_app())
-    return {option for parameter in command.commands[verb].params for option in parameter.opts}
+@pytest.fixture(scope="module")
+def app() -> Any:
+    return typer.main.get_command(build_app())
+
+
+def options_of(app: Any, verb: str) -> set[str]:
+    return {option for parameter in app.commands[verb].params for option in parameter.opts}
 
 
 @pytest.mark.parametrize(("verb", "old", "new"), PAIRS)
 def test_an_old_name_is_the_new_one_and_no_help_lists_it(
-    verb: str, old: str, new: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, old: str, new: str, app: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert f"--{new}" in options_of(verb) and f"--{old}" not in options_of(verb)
+    assert f"--{new}" in options_of(app, verb) and f"--{old}" not in options_of(app, verb)
     assert with_new_names(verb, [f"--{old}", "1", f"--{old}=2", "--", f"--{old}"]) == [
         *(f"--{new}", "1", f"--{new}=2", "--", f"--{old}")
     ]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,22 @@ def test_what_appears_meanwhile_is_not_overwritten(
         (tmp_path / "out").write_text("somebody else's")
     assert (tmp_path / "out").read_text() == "somebody else's"
     assert names(tmp_path) == ["out"]
+
+
+def test_what_another_process_writes_at_the_last_moment_is_replaced_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, other = writer._rename, iter(["somebody else's"])
+
+    def late(*arguments: Any) -> bool:
+        for text in other:
+            (tmp_path / "out").write_text(text)
+        return rename(*arguments)
+
+    monkeypatch.setattr(writer, "_rename", late)
+    with writing(tmp_path / "out", force=True) as draft:
+        draft.write_text("mine")
+    assert (tmp_path / "out").read_text() == "mine" and names(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

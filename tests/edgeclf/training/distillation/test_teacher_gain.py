@@ -80,16 +80,15 @@ def test_a_comparison_of_nothing_is_refused(
 def test_the_command_names_the_teacher_wherever_the_model_goes(
     discs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     network = ["-m", "test_resnet", "--weights", "random", "--img-size", "32", "--workers", "0", "--name", "taught"]
     options = ["--strategy", "linear-probe", "--epochs", "1", "--teacher", str(teacher), "--json"]
     assert cli_run(["train", str(discs), *network, *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["teacher"]["name"] == "teacher" and found["gain"] is None
-    assert cli_run(["export", "runs/taught", "-t", "onnx", "-o", "bundles"]) == 0
+    assert cli_run(["export", "runs/taught", "-t", "pytorch", "-o", "bundles"]) == 0
     capsys.readouterr()
-    bundle = "bundles/taught-onnx-fp32"
+    bundle = "bundles/taught-pytorch-fp32"
     for verb in (["inspect", bundle], ["inspect", bundle, "--card"], ["runs", "."]):
         assert cli_run(verb) == 0
         shown = capsys.readouterr().out

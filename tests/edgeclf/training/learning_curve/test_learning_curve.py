@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,7 +36,6 @@ from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.intervals import Interval, wilson
 
 Make = Callable[..., TrainConfig]
-Edgeclf = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COUNTS = {0.5: 12, 1.0: 24}
 
 
@@ -201,19 +199,23 @@ def test_page_and_plot_hold_every_point_and_show_names_as_text(tmp_path: Path) -
     assert set(re.findall(r'(?:src|href)="([^":]*)', page)) == {"data"}
 
 
-def test_train_draws_a_curve_and_resumes_it(edgeclf: Edgeclf, discs: Path, tmp_path: Path) -> None:
+def test_train_draws_a_curve_and_resumes_it(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("skimage")
+    monkeypatch.chdir(tmp_path)
     command = ["train", str(discs), "-m", "test_resnet", "--weights", "random"]
     command += ["--img-size", "32", "--strategy", "linear-probe,hog-svm", "--epochs", "2", "--workers", "0"]
-    done = edgeclf(*command, "--fraction", "0.5,1", "--json")
-    document = json.loads(done.stdout)
+    assert cli_run([*command, "--fraction", "0.5,1", "--json"]) == 0
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
     assert document["schema"] == 1 and document["verb"] == "train" and document["curve"]["complete"]
     folder = tmp_path / "runs" / "test_resnet-curve"
     assert document["folder"] == "runs/test_resnet-curve" and len(document["curve"]["points"]) == 4
     assert {"curve.png", "curve.html", "curve.json", "plan.json", "linear-probe-0.5"} <= {
         p.name for p in folder.iterdir()
     }
-    assert "edgeclf export runs/test_resnet-curve/linear-probe-" in done.stderr.decode()
+    assert "edgeclf export runs/test_resnet-curve/linear-probe-" in printed.err
 
 
 def test_train_refuses_options_that_a_curve_does_not_take(

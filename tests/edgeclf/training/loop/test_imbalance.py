@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgeclf_runtime.images.data_split import DataSplit
 
 COLOURS = ((200, 60, 50), (60, 60, 200), (60, 190, 70))
 LOPSIDED = [(60, 2), (15, 1), (80, 2, 2)]  # 30:1, 15:1, three classes at 40:1
+OPTIONS: list[dict[str, Any]] = [{"label_smoothing": 0.0}, {"loss": "focal"}, {"batch_size": 8}]
 Train = Callable[..., Run]
 
 
@@ -48,8 +50,13 @@ def learn(tmp_path: Path) -> Train:
     return start
 
 
-@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.0}, {"loss": "focal"}, {"batch_size": 8}], ids=str)
-@pytest.mark.parametrize("counts", LOPSIDED)
+@pytest.mark.parametrize(
+    ("counts", "options"),
+    [(counts, {}) for counts in LOPSIDED]
+    + [(LOPSIDED[0], options) for options in OPTIONS]
+    + [pytest.param(*each, marks=pytest.mark.slow) for each in product(LOPSIDED[1:], OPTIONS)],
+    ids=str,
+)
 def test_balanced_weights_teach_every_class(counts: tuple[int, ...], options: dict[str, Any], learn: Train) -> None:
     assert learn(counts, **options).history()[-1]["val_top1"] == 1.0
 

@@ -12,6 +12,7 @@ import torch
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.loop.network import Network
 from edgeclf.training.train import train
+from edgeclf_export.sources.backbones import head_layers
 from edgeclf_runtime.backends.torch_module import Builder, build_module
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -66,6 +67,12 @@ def test_the_architectures_own_dropout_in_front_of_the_head_is_off() -> None:
     module.train()
     dropouts = [part.p for part in network.module.modules() if isinstance(part, torch.nn.Dropout)]
     assert dropouts == [0.0]
+
+
+@pytest.mark.parametrize(("model", "head"), [("shufflenet_v2_x0_5", "fc"), ("mobilenet_v2", "classifier.1")])
+def test_the_head_of_a_torchvision_network_is_found_among_its_weights(model: str, head: str) -> None:
+    weights = build_module(Builder("torchvision", model, {"num_classes": 3})).state_dict()
+    assert head_layers("torchvision", model, weights) == [head]
 
 
 def test_a_head_that_is_not_linear_trains_whole_and_is_refused_as_a_probe(
