@@ -96,7 +96,8 @@ def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) 
         )
     if strange := sorted({image.label for image in new.images} - set(data.classes)):
         raise DataError(
-            f"{new.root}: the data has no class {some(map(repr, strange))}; correct the label, or split anew with them"
+            f"{new.root}: the data has no class {some(map(repr, strange))}, and none is added: correct the label; "
+            "or, for a new class, give its images a folder in the data and split anew with `edgeclf data split`"
         )
     new, data = hash_images(new), hash_images(data, progress)
     fresh, left_out, ties = _compared(new, data, progress)
@@ -225,12 +226,14 @@ def write_addition(addition: Addition, source: Path, output: Path | None, *, for
 
 
 def _rows(addition: Addition, table: Path) -> Iterator[list[str]]:
+    """The table's own rows and one an image; with a column of groups, where it had none and these have some."""
     columns: list[str] = []
     for _, row in read_rows(table):
         if not columns:
-            columns = list(row)
+            with_groups = "group" not in row and any(image.group for image in addition.added)
+            columns = [*row, *(["group"] if with_groups else [])]
             yield columns
-        yield list(row.values())
+        yield [row.get(column, "") for column in columns]
     for image in addition.added:
         cells = {"path": image.name, "label": image.label, "split": image.split or "", "group": image.group or ""}
         yield [cells.get(column, "") for column in columns]

@@ -54,6 +54,8 @@ class UnknownEvaluation:
         Of the energy: how often an unknown image has less of it than a known one. 1: always; 0.5: chance.
     auroc_of_score
         Of the highest probability in its place, for comparison.
+    auroc_of_features, auroc_of_features_interval
+        Of the similarity of the features with the nearest class mean; None: the subject gives no features.
     missed
         The share of unknown images that get a class all the same; None: the subject has no thresholds.
     false_alarms
@@ -70,6 +72,8 @@ class UnknownEvaluation:
     false_alarms: float | None
     false_alarms_interval: Interval | None
     unreadable: tuple[Unreadable, ...] = ()
+    auroc_of_features: float | None = None
+    auroc_of_features_interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.test_set_usage import TestUse, carried_uses, record_test_use
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.features import read_class_means
 from edgeclf_runtime.bundle.manifest import Manifest, to_input
 from edgeclf_runtime.errors import BundleError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -33,6 +34,7 @@ class Predictions:
     """Logits (N, C) in the order of the model's classes for the images that could be read, and those images.
 
     `seconds` of wall time, decoding included; `engine` and `compute_precision` as the session reports them.
+    `similarities` (N,): of features with the nearest class mean; None: the model gives no features.
     """
 
     logits: NDArray[np.float32]
@@ -41,6 +43,7 @@ class Predictions:
     seconds: float = 0.0
     compute_precision: str = "fp32"
     engine: tuple[tuple[str, str], ...] = ()
+    similarities: NDArray[np.float64] | None = None
 
 
 def check_split(split: str) -> None:
@@ -114,21 +117,26 @@ def predict_with_bundle(
     if manifest.task != "classify" or manifest.pixels is None:
         raise BundleError(f"{bundle.path}: its task is {manifest.task}; only classifiers are evaluated")
     with open_session(bundle, options) as session:
+        classes, means = len(manifest.labels), read_class_means(bundle) if manifest.features is not None else None
 
         def infer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
             if observe is not None:
                 observe(batch)
-            return session(to_input(batch, manifest.normalization))
+            inputs = to_input(batch, manifest.normalization)
+            if means is None:
+                return session(inputs)
+            logits, features = session.with_features(inputs)
+            return np.column_stack([logits, means.similarities(features)])  # in one run, a column more
 
-        found = predict(
-            infer,
-            manifest.pixels,
-            len(manifest.labels),
-            images,
-            batch_size=batch_size,
-            progress=progress,
+        columns = classes + (means is not None)
+        found = predict(infer, manifest.pixels, columns, images, batch_size=batch_size, progress=progress)
+        return replace(
+            found,
+            logits=np.ascontiguousarray(found.logits[:, :classes]),
+            similarities=None if means is None else found.logits[:, classes].astype(np.float64),
+            compute_precision=session.compute_precision,
+            engine=tuple(session.facts.items()),
         )
-        return replace(found, compute_precision=session.compute_precision, engine=tuple(session.facts.items()))
 
 
 def predict(

@@ -62,6 +62,7 @@ def with_operating_point(
             scores=manifest.scores,
             temperature=manifest.temperature,
             per_class=per_class,
+            similarities=predictions.similarities,
         )
         point.check()
         bundle.copy_files(draft)
@@ -74,7 +75,7 @@ def with_operating_point(
         )
         record_predictions_again(draft, manifest)
         counter = ValidationCounter(manifest)
-        counter.add(looks, predictions.logits)
+        counter.add(looks, predictions.logits, predictions.similarities)
         (draft / VALIDATION).write_bytes(counter.summary().to_bytes())
         for each in manifest.candidates:
             record_predictions_again(draft / FOLDER / each.folder, with_candidate(manifest, each))

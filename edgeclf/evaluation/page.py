@@ -107,6 +107,7 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
         yield from row("right of the others", report.right_of_answered)
     if (strangers := report.unknown) is not None:
         yield from row("AUROC of unknown images", strangers.auroc, strangers.auroc_interval)
+        yield from row("the same by features", strangers.auroc_of_features, strangers.auroc_of_features_interval)
         yield from row("the same by probability", strangers.auroc_of_score)
         yield from row("unknown images missed", strangers.missed, strangers.missed_interval)
         yield from row("false alarms", strangers.false_alarms, strangers.false_alarms_interval)

@@ -138,7 +138,7 @@ def evaluate_predictions(
         groups=groups,
     )
     energies = None if subject.scores == "margin" else energies_of(predictions.logits, subject.scores)
-    known = passes(found, subject.thresholds, energies)
+    known = passes(found, subject.thresholds, energies, predictions.similarities)
     right = found.argmax(axis=1) == labels
     return EvaluationReport(
         created_utc=now_utc(),

@@ -13,6 +13,7 @@ from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.metrics.energy import energies_of, fit_energy_threshold
 from edgeclf_runtime.metrics.intervals import Interval, wilson
 from edgeclf_runtime.metrics.metrics import Scores, to_scores
+from edgeclf_runtime.metrics.similarity import fit_both_thresholds
 
 _SLACK = 0.1  # below the least confidence seen, as a share of the spread of confidences or of itself
 
@@ -22,7 +23,7 @@ class Wanted:
     """What an operating point is to reach, 0..1.
 
     Precision (of the predictions made) or recall (of all images); or "unknown", the share of images of the known
-    classes that may be taken for unknown, by their energy.
+    classes that may be taken for unknown, by their energy, or by energy and features together.
     """
 
     figure: str
@@ -118,8 +119,8 @@ class OperatingPoint:
     def added_to(self, thresholds: Thresholds) -> Thresholds:
         """Thresholds of one kind, beside those of the other kind that were there: of the score, or of the energy."""
         if self.wanted.figure == "unknown":
-            return replace(thresholds, energy=self.thresholds.energy)
-        return replace(self.thresholds, energy=thresholds.energy)
+            return replace(thresholds, energy=self.thresholds.energy, features=self.thresholds.features)
+        return replace(self.thresholds, energy=thresholds.energy, features=thresholds.features)
 
     def check(self) -> None:
         """Raises GateError where one threshold for all classes was wanted and none reaches the figure."""
@@ -138,9 +139,11 @@ def fit_operating_point(
     scores: Scores,
     temperature: float,
     per_class: bool = False,
+    similarities: NDArray[np.float64] | None = None,
 ) -> OperatingPoint:
-    """Thresholds of the scores, or of the energy, for (N, C) logits of validation images.
+    """Thresholds of the scores, or of what is unknown, for (N, C) logits of validation images.
 
+    Of the energy alone, or of energy and (N,) `similarities` together where the model gives features.
     Raises UsageError for an energy of margins or one a class, DataError where energies tell nothing.
     """
     found = to_scores(logits, scores, temperature)
@@ -151,9 +154,13 @@ def fit_operating_point(
     if scores == "margin":
         raise UsageError("its scores are margins, which have no energy; choose precision=P or recall=P")
     energies = energies_of(logits, scores)
-    energy = fit_energy_threshold(energies, wanted.share)
     right = found.argmax(axis=1) == labels
-    return _describe(Thresholds(energy=energy), energies >= energy.below, right, wanted, ())
+    if similarities is None:
+        energy = fit_energy_threshold(energies, wanted.share)
+        return _describe(Thresholds(energy=energy), energies >= energy.below, right, wanted, ())
+    energy, features = fit_both_thresholds(energies, similarities, wanted.share)
+    known = (energies >= energy.below) & (similarities >= features.below)
+    return _describe(Thresholds(energy=energy, features=features), known, right, wanted, ())
 
 
 def fit_thresholds(

@@ -1,4 +1,4 @@
-"""How well a classifier tells images of none of its classes from those of its classes, by their energy."""
+"""How well a classifier tells images of none of its classes from those of its classes: by energy, and by features."""
 
 from __future__ import annotations
 
@@ -60,7 +60,14 @@ def evaluate_unknown(
     every = Resampling(len(of_unknown), number_groups([*[None] * len(unknown.logits), *groups]))
     area, interval = _auroc(-np.concatenate(energies), of_unknown, every)
     by_score, _ = _auroc(-np.concatenate([each.max(axis=1) for each in scores]), of_unknown, None)
-    passed = [passes(each, subject.thresholds, energy) for each, energy in zip(scores, energies, strict=True)]
+    alike = [each.similarities for each in (unknown, known)]
+    by_features = interval_of_features = None
+    if alike[0] is not None and alike[1] is not None:
+        by_features, interval_of_features = _auroc(-np.concatenate([alike[0], alike[1]]), of_unknown, every)
+    passed = [
+        passes(each, subject.thresholds, energy, similar)
+        for each, energy, similar in zip(scores, energies, alike, strict=True)
+    ]
     missed, answered = (None if each is None else int(each.sum()) for each in passed)
     return UnknownEvaluation(
         images=len(unknown.logits),
@@ -68,6 +75,8 @@ def evaluate_unknown(
         auroc=area,
         auroc_interval=interval,
         auroc_of_score=by_score,
+        auroc_of_features=by_features,
+        auroc_of_features_interval=interval_of_features,
         missed=None if missed is None else missed / len(unknown.logits),
         missed_interval=None if missed is None else wilson(missed, len(unknown.logits)),
         false_alarms=None if answered is None else 1 - answered / len(known.logits),

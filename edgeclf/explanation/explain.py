@@ -192,8 +192,8 @@ def _explain_one(
     except ImageError as error:
         progress.advance(images_per_map(options.perturbation))
         return ExplainedImage(Prediction(str(image), None, (), str(error)))
-    logits = classifier.logits(pixels[np.newaxis])[0]
-    prediction = classifier.decide(str(image), logits, notes, 5, None)
+    outputs = classifier.outputs(pixels[np.newaxis])[0]
+    prediction = classifier.decide(str(image), outputs, notes, 5, None)
     if prediction.error is not None:
         raise DataError(f"{image}: {prediction.error}")
     label = options.label or prediction.scores[0].label

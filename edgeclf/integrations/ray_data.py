@@ -44,9 +44,9 @@ _COLUMNS = ("bytes", "image", "path")  # of read_binary_files, of read_images, o
 class ClassifyWithBundle:
     """Batches of a Ray data set -> the same rows with predictions in place of the images.
 
-    Adds `label` ("unknown" below the threshold, "" where there is an error), `unknown_by` ("score" or "energy", ""
-    where the label is a class), `labels` and `scores` (the `top` best), and `error` ("" where there is none). A bad
-    image costs its own row.
+    Adds `label` ("unknown" below the threshold, "" where there is an error), `unknown_by` ("score", "energy" or
+    "features", "" where the label is a class), `labels` and `scores` (the `top` best), and `error` ("" where there is
+    none). A bad image costs its own row.
 
     Parameters
     ----------

@@ -61,8 +61,15 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
             "unknown_below": thresholds.unknown_below if threshold is None else threshold,
             "unknown_below_per_class": per_class,
             "unknown_below_energy": None if threshold is not None or energy is None else energy.below,
+            **_of_features(manifest, threshold),
         },
     }
+
+
+def _of_features(manifest: Manifest, threshold: float | None) -> dict[str, Any]:
+    """Of a bundle with a threshold of features, which the protocol's outputs don't show: that it is there."""
+    found = manifest.thresholds.features
+    return {} if found is None or threshold is not None else {"unknown_below_similarity": found.below}
 
 
 def _described(spec: TensorSpec, datatype: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self._room.requests)
         self._threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="edgeclf-serve")
         self._batcher = Batcher(
-            classifier.session,
+            classifier.outputs_of,
             max_batch=limits.max_batch,
             max_delay_s=limits.max_delay_s,
             expected=lambda: self._room.requests,
@@ -68,7 +68,7 @@ class Service:
         """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
-            self.classifier.logits(np.repeat(grey, count, axis=0))
+            self.classifier.outputs(np.repeat(grey, count, axis=0))
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
@@ -81,7 +81,8 @@ class Service:
         request = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
         outputs = await self._outputs(request.batch)
         await self._in_thread(self.monitor.count_tensors, request.batch, outputs)
-        return await self._in_thread(render_response, self.name, self.manifest, request, outputs)
+        logits = np.ascontiguousarray(outputs[:, : len(self.manifest.labels)])
+        return await self._in_thread(render_response, self.name, self.manifest, request, logits)
 
     async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
         """The prediction for one image file. Raises ImageError where it is none."""

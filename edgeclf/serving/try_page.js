@@ -1,6 +1,11 @@
 "use strict";
 const at = (id) => document.getElementById(id);
 const margins = document.body.dataset.scores === "margin";
+const WHY_UNKNOWN = {
+  score: () => "No class is sure enough.",
+  energy: ({energy}) => "Like no class that it knows: energy " + energy.toFixed(2) + ".",
+  features: ({similarity}) => "Looks like no class that it knows: similarity of features " + similarity.toFixed(3) + ".",
+};
 let file = null, shown = 0, place = "";
 
 function say(text, failed = false) {
@@ -48,8 +53,7 @@ async function predict(chosen) {
     const unknown = prediction.unknown_by;
     at("label").textContent = unknown ? "unknown" : prediction.label;
     at("unknown").hidden = !unknown;
-    at("unknown").textContent = unknown === "energy" ?
-      "Like no class that it knows: energy " + prediction.energy.toFixed(2) + "." : "No class is sure enough.";
+    at("unknown").textContent = unknown ? WHY_UNKNOWN[unknown](prediction) : "";
     bars(prediction.scores);
     at("latency").textContent = [took.toFixed(0) + " ms, there and back", ...prediction.notes].join("; ");
     at("why").disabled = false;

@@ -67,8 +67,9 @@ def evaluate(
         typer.Option(
             metavar="FIGURE=P",
             help="Operating point to choose decision thresholds for, on validation images, such as precision=0.95, "
-            "recall=0.9, or unknown=0.01: images like no class are unknown, by their energy, and so may be that share "
-            "of images of the classes. The thresholds are stored in the run, or in a new bundle.",
+            "recall=0.9, or unknown=0.01: images like no class are unknown, by their energy (and their features, where "
+            "the bundle gives them), and so may be that share of images of the classes. The thresholds are stored in "
+            "the run, or in a new bundle.",
         ),
     ] = None,
     per_class: Annotated[
@@ -79,7 +80,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="Images of none of the classes: how well they are told apart from those evaluated (AUROC of the "
-            "energy), and how many are missed at the thresholds.",
+            "energy, and of features that the bundle has), and how many are missed at the thresholds.",
         ),
     ] = None,
     explain: Annotated[

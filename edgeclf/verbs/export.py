@@ -15,8 +15,10 @@ from edgeclf.verbs.shared.export_options import (
     CalibData,
     CalibImages,
     Fallback,
+    Features,
     LearnInt8,
     MaxDrop,
+    NearestImages,
     Opset,
     ProofData,
     ResumeLearning,
@@ -43,6 +45,8 @@ def export(
     fallback: Fallback = False,
     learn_int8: LearnInt8 = None,
     resume: ResumeLearning = False,
+    features: Features = False,
+    nearest_images: NearestImages = 0,
     labels: given.Labels = None,
     img_size: ImgSize = None,
     input_form: given.Form = "uint8-nhwc",
@@ -94,6 +98,7 @@ def export(
     \b
     Examples:
       edgeclf export runs/flowers -t onnx -t openvino
+      edgeclf export runs/flowers --features --nearest-images 2000
       edgeclf export --target tensorrt --precision fp16
       edgeclf export runs/flowers -t openvino --precision auto --max-drop 0.5
       edgeclf export -m resnet50 -t openvino --precision int8 --calib-data photos/
@@ -114,6 +119,11 @@ def export(
     described = Source(source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window)
     encoders = bool(encoder) or pretrained is not None
     described.check(encoders=encoders)
+    if features and described.kind != "run":
+        raise UsageError(
+            "--features takes class means of the images that a run was trained on; export that run (edgeclf runs lists "
+            "them)"
+        )
     if described.kind == "bundle" and target is None:
         needless = {"precision": precision != "fp32", "workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
         if misplaced := [option for option, value in needless.items() if value not in (None, False)]:
@@ -140,6 +150,8 @@ def export(
             learn_minutes=learn_int8,
             resume=resume,
         ),
+        features=features,
+        nearest_images=nearest_images,
         engine=given.engine_settings(opt_batch, max_batch, workspace, tf32, (*names_of(target), layout)),
     )
     check_layout(layout, options)

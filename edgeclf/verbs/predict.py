@@ -69,6 +69,15 @@ def predict(
             show_default="as the bundle says",
         ),
     ] = None,
+    nearest: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of training images to list that look most like each image; the bundle has to keep them "
+            "(export --features --nearest-images).",
+        ),
+    ] = 0,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -157,6 +166,10 @@ def predict(
     reads_stdin = stdin or null or "-" in (images or [])
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both write to standard output; give --csv a file")
+    if nearest and (source is not None or csv is not None):
+        raise UsageError("--nearest is shown as text and in --json; leave out --source and --csv")
+    if nearest and top == 1 and not as_json:
+        raise UsageError("--nearest needs more than the one line an image of --top 1; leave it out, or give --json")
     if source is not None:
         if named or reads_stdin or watch:
             raise UsageError("--source takes one stream and nothing else; leave out images, --stdin and --watch")
@@ -194,7 +207,14 @@ def predict(
         try:
             size = batch_size_here(classifier, at_a_time, total)
             predictions = predict_groups(
-                classifier, groups, run, batch_size=size, top=top, threshold=threshold, observe=monitor.observe
+                classifier,
+                groups,
+                run,
+                batch_size=size,
+                top=top,
+                threshold=threshold,
+                nearest=nearest,
+                observe=monitor.observe,
             )
             scrolls = watch or sys.stdout.isatty()  # predictions that scroll by are progress enough
             for prediction in predictions if scrolls else Bars().track(predictions, total, "predict"):

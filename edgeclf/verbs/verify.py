@@ -159,6 +159,10 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
     about = "two best classes nearly equal" if classifies else "another one's embedding is as close"
     agreement = "top-1 agreement" if classifies else "nearest is itself"
     row(compared.flips == 0, agreement, compared.in_words, f"all {item}s but near ties: {about}")
+    if manifest.features is not None:
+        fine = not any(reason.startswith("features: ") for reason in proof.reasons)
+        found = "the reference's, and its own of where it was made" if fine else "others"
+        row(fine, "features", found, "close to both; int8: cosine with the reference's from 0.8")
     if manifest.own is not None and manifest.own.predictions is not None:
         same = not any(reason.startswith("predictions: ") for reason in proof.reasons)
         found = "as where it was made" if same else "others from the same logits"

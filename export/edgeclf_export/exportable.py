@@ -76,6 +76,9 @@ class Exportable:
     quantized
         Of an ONNX file that is quantized already, and taken as it is: a sentence for each limit of what is known about
         it. Empty: a float network.
+    run_features
+        The reference's features, which its head takes: (N, H, W, 3) uint8 pixels -> (N, width) float32; raises
+        UsageError for one without a linear head. None: the classifier came without its module.
     make_onnx
         (input form, opset) -> the classifier as one ONNX file (bytes), which all engines' models are made from.
     make_module
@@ -112,6 +115,7 @@ class Exportable:
     run_reference: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_onnx: Callable[[str, int], bytes]
     run_stand_in: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    run_features: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
     quantized: tuple[str, ...] = ()
     make_module: Callable[[str], torch.nn.Module] | None = None
     batch: int | None = None

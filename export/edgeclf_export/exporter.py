@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +22,7 @@ from edgeclf_export.options import (
     refuse_int8_of_encoder,
 )
 from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_aside
+from edgeclf_export.proof.features import feature_data
 from edgeclf_export.proof.images import ProofImages, load_proof_images, proof_images_of
 from edgeclf_export.proof.texts import ProofTexts, load_proof_texts
 from edgeclf_export.quantize.calibration_data import assign_images
@@ -216,6 +217,8 @@ def export_each(
         _check_pixels(exportable, images)
         progress.step("running the reference")
         reference_outputs = exportable.run_reference(images.batch)
+        if options.features:
+            images = replace(images, features=feature_data(exportable, images.pixels, options.nearest_images))
     if broken := int((~np.isfinite(reference_outputs)).any(axis=1).sum()):
         raise GateError(
             f"{exportable.backbone} itself gives NaN or infinite outputs for {broken} of {len(reference_outputs)} "

@@ -42,6 +42,10 @@ class ExportOptions:
         Build settings of TensorRT engines.
     int8
         For the precisions "int8" and "auto": the calibration images, and the accuracy gate that has to be passed.
+    features
+        Of a run: features before the head as a second output, and the class means of its training images.
+    nearest_images
+        How many training images' features the bundle keeps, for `predict --nearest`; 0: none.
 
     Raises
     ------
@@ -65,6 +69,8 @@ class ExportOptions:
     force: bool = False
     engine: BuildSettings = BuildSettings()
     int8: Int8Options = Int8Options()
+    features: bool = False
+    nearest_images: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str):
@@ -78,6 +84,13 @@ class ExportOptions:
             choices = TARGETS[target].precisions + (PRECISIONS if TARGETS[target].quantizer else ())
             if self.precision not in choices:
                 raise UsageError(f"{target} has no precision {self.precision!r}; choose one of {', '.join(choices)}")
+            if self.features and TARGETS[target].add_features is None:
+                able = ", ".join(name for name, each in TARGETS.items() if each.add_features is not None)
+                raise UsageError(
+                    f"--features: {target} bundles give logits alone; choose one of {able}, or leave it out"
+                )
+        if self.nearest_images and not self.features:
+            raise UsageError("--nearest-images goes with --features, which makes what it keeps")
         if self.form not in get_args(InputForm):
             raise UsageError(f"no input form {self.form!r}; choose one of {', '.join(get_args(InputForm))}")
         if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:

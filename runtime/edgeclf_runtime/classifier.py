@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.decision import Prediction, decide, scores_of
+from edgeclf_runtime.bundle.features import FeatureIndex, read_class_means, read_index
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
@@ -52,6 +55,9 @@ class Classifier:
             raise BundleError(f"{bundle.path}: its task is {bundle.manifest.task}, not classify")
         self.bundle = bundle
         self.session = session
+        self._classes = len(bundle.manifest.labels)
+        self._means = read_class_means(bundle) if bundle.manifest.thresholds.features is not None else None
+        self._index: FeatureIndex | None = None  # read when nearest images are first asked for
         self._mode: PixelMode = mode
         self._pipeline = ImagePipeline(bundle.manifest.pixels, session, limits, mode)
 
@@ -109,6 +115,7 @@ class Classifier:
         batch_size: int = 1,
         top: int = 5,
         threshold: float | None = None,
+        nearest: int = 0,
         observe: Callable[[NDArray[np.uint8] | None, Prediction], object] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the order of `images`; images that can't be read give a prediction with an error.
@@ -127,7 +134,9 @@ class Classifier:
             How many classes a prediction lists.
         threshold
             Score (a probability, or a margin) below which the label is "unknown", in place of all thresholds of the
-            bundle, that of its energy included; None: those.
+            bundle, those of energy and features included; None: those.
+        nearest
+            How many training images a prediction lists whose features are nearest; the bundle has to keep them.
         observe
             Called with the (H, W, 3) uint8 pixels that the model saw (None: they can't be read) and the prediction,
             before it is yielded: `PredictionCounter.count`, for example.
@@ -141,6 +150,8 @@ class Classifier:
         ------
         UsageError
             An option is not valid, or something given is no image at all (a tensor, None, a number, …).
+        BundleError
+            `nearest` was given, and the bundle keeps no training images.
         BackendError
             The engine failed.
 
@@ -155,25 +166,34 @@ class Classifier:
         """
         if top < 1:
             raise UsageError(f"top must be at least 1, found {top}")
+        if nearest < 0:
+            raise UsageError(f"nearest must be at least 0, found {nearest}")
+        if nearest and self._index is None:
+            self._index = read_index(self.bundle)
         margins = self.bundle.manifest.scores == "margin"
         if threshold is not None and not (np.isfinite(threshold) and (margins or 0 <= threshold <= 1)):
             kind = "margin" if margins else "probability of 0..1"
             raise UsageError(f"a threshold is a {kind}, found {threshold}")
-        found = self._pipeline.run(images, self.logits, channels=channels, batch_size=batch_size)
-        return self._predictions(found, top, threshold, observe)
+        infer = partial(self.outputs, features=nearest > 0)
+        found = self._pipeline.run(images, infer, channels=channels, batch_size=batch_size)
+        return self._predictions(found, top, threshold, nearest, observe)
 
     def _predictions(
         self,
         found: Iterator[tuple[Loaded, NDArray[np.floating] | None]],
         top: int,
         threshold: float | None,
+        nearest: int,
         observe: Callable[[NDArray[np.uint8] | None, Prediction], object] | None,
     ) -> Iterator[Prediction]:
-        for image, logits in found:
-            if logits is None:
+        for image, row in found:
+            if row is None:
                 prediction = Prediction(image.name, None, (), image.error)
             else:
-                prediction = self.decide(image.name, logits, image.notes, top, threshold)
+                prediction = self.decide(image.name, row, image.notes, top, threshold)
+                if nearest and self._index is not None and prediction.error is None:
+                    found_near = self._index.nearest(row[self._classes :], nearest)
+                    prediction = replace(prediction, nearest=found_near)
             if observe is not None:
                 observe(image.pixels, prediction)
             yield prediction
@@ -192,15 +212,32 @@ class Classifier:
         """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) of the model's output: logits, or margins."""
         return self.session(to_input(pixels, self.bundle.manifest.normalization))
 
+    def outputs(self, pixels: NDArray[np.uint8], *, features: bool = False) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 -> rows that `decide` takes: logits (N, classes), or (N, classes + width) with features.
+
+        Features come in the same run, where the bundle has a threshold of them or the caller wants `features`.
+        """
+        return self.outputs_of(to_input(pixels, self.bundle.manifest.normalization), features=features)
+
+    def outputs_of(self, batch: NDArray[np.generic], *, features: bool = False) -> NDArray[np.float32]:
+        """As `outputs`, for a batch of the graph's own input."""
+        if self._means is None and not features:
+            return self.session(batch)
+        return np.concatenate(self.session.with_features(batch), axis=1)
+
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(N, H, W, 3) uint8 from the bundle's Pixels -> (N, classes) scores: probabilities, or margins."""
         return scores_of(self.logits(pixels), self.bundle.manifest)
 
     def decide(
-        self, name: str, logits: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
+        self, name: str, row: NDArray[np.floating], notes: tuple[str, ...], top: int, threshold: float | None
     ) -> Prediction:
-        """The prediction for the image `name` from its (classes,) row of `logits`."""
-        return decide(self.bundle.manifest, name, logits, notes, top=top, threshold=threshold)
+        """The prediction for the image `name` from its row of `outputs`; of `logits`, features play no part in it."""
+        logits, features = row[: self._classes], row[self._classes :]
+        similarity = None
+        if self._means is not None and len(features):
+            similarity = float(self._means.similarities(features[np.newaxis])[0])
+        return decide(self.bundle.manifest, name, logits, notes, top=top, threshold=threshold, similarity=similarity)
 
     def close(self) -> None:
         """Frees workers and engine; what another thread's `predict` still waits for ends with a UsageError."""

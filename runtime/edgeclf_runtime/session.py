@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 
@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends import hog_svm, litert, ort, ov, reference, torch_module
-from edgeclf_runtime.backends.engine import OWN_DEVICE, CompilingEngine, Engine, SessionOptions, StreamingEngine
+from edgeclf_runtime.backends.engine import (
+    OWN_DEVICE,
+    CompilingEngine,
+    Engine,
+    FeatureEngine,
+    SessionOptions,
+    StreamingEngine,
+)
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -64,6 +71,7 @@ class Session:
     def __init__(self, bundle: Bundle, engine: Engine, options: SessionOptions = SessionOptions()) -> None:
         self._engine: Engine | None = left_to_parent(engine)
         self._input, self._output = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
+        self._gives_features, self._name = len(bundle.manifest.outputs) > 1, bundle.name
         self._dtype = np.dtype(self._input.dtype)
         self._item = self._input.shape[1:]
         self._largest = self._input.fixed_batch
@@ -78,7 +86,23 @@ class Session:
         engine, batch = self.check_usable(), self._checked(batch)
         if self._largest is None and len(batch):
             return _as_float32(engine.infer(batch))
-        return self._in_chunks(engine, batch)
+        return self._in_chunks(engine.infer, batch)
+
+    def with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As the call: the logits, and of the same run the (N, width) float32 features that the head took.
+
+        Raises UsageError for a bundle without features.
+        """
+        engine, batch = self.check_usable(), self._checked(batch)
+        if not self._gives_features or not isinstance(engine, FeatureEngine):
+            raise UsageError(f"{self._name} gives no features; make one that does: edgeclf export RUN --features")
+        classes = int(self._output.shape[-1])
+
+        def infer(piece: NDArray[np.generic]) -> NDArray[np.float32]:
+            return np.concatenate([_as_float32(each) for each in engine.infer_with_features(piece)], axis=1)
+
+        rows = infer(batch) if self._largest is None and len(batch) else self._in_chunks(infer, batch)
+        return rows[:, :classes], rows[:, classes:]
 
     def stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """The output of each batch, in order. An engine that can works on several at once and takes some ahead."""
@@ -115,14 +139,16 @@ class Session:
             )
         )
 
-    def _in_chunks(self, engine: Engine, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    def _in_chunks(
+        self, infer: Callable[[NDArray[np.generic]], NDArray[np.float32]], batch: NDArray[np.generic]
+    ) -> NDArray[np.float32]:
         """Batches of the size that the graph was fixed to, the last one padded; no images give an empty result."""
         size = self._largest or 1
         outputs = []
         for start in range(0, len(batch), size):
             chunk = batch[start : start + size]
             padding = np.repeat(chunk[-1:], size - len(chunk), axis=0)
-            outputs.append(_as_float32(engine.infer(np.concatenate([chunk, padding])))[: len(chunk)])
+            outputs.append(_as_float32(infer(np.concatenate([chunk, padding])))[: len(chunk)])
         if not outputs:
             return np.empty((0, *(d for d in self._output.shape[1:] if isinstance(d, int))), dtype=np.float32)
         return np.concatenate(outputs)

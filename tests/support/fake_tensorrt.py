@@ -245,12 +245,13 @@ class _Context:
 
     def _compute(self) -> None:
         session, cudart = self._engine.session, self._engine.trt.cudart
-        entry, output = session.get_inputs()[0].name, session.get_outputs()[0].name
+        entry, outputs = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
         size = int(np.prod(self._shape))
         batch = cudart.view(self._addresses[entry], size, "device").reshape(self._shape).copy()
-        (computed,) = session.run([output], {entry: batch})
-        computed = np.ascontiguousarray(-computed if self._engine.trt.wrong else computed)
-        np.copyto(cudart.view(self._addresses[output], computed.nbytes, "device"), computed.view(np.uint8).reshape(-1))
+        for output, values in zip(outputs, session.run(outputs, {entry: batch}), strict=True):
+            computed = np.ascontiguousarray(-values if self._engine.trt.wrong else values)
+            place = cudart.view(self._addresses[output], computed.nbytes, "device")
+            np.copyto(place, computed.view(np.uint8).reshape(-1))
 
 
 def _session(onnx: bytes) -> Any:

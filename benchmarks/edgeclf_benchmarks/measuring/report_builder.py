@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,7 +191,8 @@ def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided
     own = np.array([places[state.data.classes[number]] for number in labels], dtype=np.intp)
     energies = None if manifest.scores == "margin" else energies_of(part.outputs, manifest.scores)
     scores = to_scores(part.outputs, manifest.scores, manifest.temperature)
-    return decided(scores, own, manifest.thresholds, energies)
+    thresholds = replace(manifest.thresholds, features=None)  # nothing but logits is measured here
+    return decided(scores, own, thresholds, energies)
 
 
 def _predictions(evaluated: RowPredictions) -> Predictions:

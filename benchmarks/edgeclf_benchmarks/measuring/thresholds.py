@@ -30,11 +30,15 @@ class Decided:
 
 
 def passes(
-    found: NDArray[np.float64], thresholds: Thresholds, energies: NDArray[np.float64] | None = None
+    found: NDArray[np.float64],
+    thresholds: Thresholds,
+    energies: NDArray[np.float64] | None = None,
+    similarities: NDArray[np.float64] | None = None,
 ) -> NDArray[np.bool_] | None:
     """(N,) where the thresholds let the best class of scores (N, C) pass; None without thresholds.
 
-    `energies` (N,): None where the scores are margins, which have none.
+    `energies` (N,): None where the scores are margins, which have none. `similarities` (N,): None where features are
+    not known.
     """
     if not thresholds.given:
         return None
@@ -45,6 +49,8 @@ def passes(
         known &= best >= np.array(thresholds.per_class)[found.argmax(axis=1)]
     if thresholds.energy is not None and energies is not None:
         known &= energies >= thresholds.energy.below
+    if thresholds.features is not None and similarities is not None:
+        known &= similarities >= thresholds.features.below
     return known
 
 

@@ -79,6 +79,12 @@ def add(
     if as_json:
         added = [{"path": each.name, "label": each.label, "split": each.split} for each in addition.added]
         write_json("data add", {"path": str(place), "added": added, "left_out": addition.left_out})
+    if data.is_dir() and (lost := sum(image.group is not None for image in addition.added)):
+        say(
+            f"warning: a folder holds no groups, so those of {count(lost, 'image')} are lost; add to a split file or a "
+            "CSV to keep them",
+            style="yellow",
+        )
     _end(addition, place)
 
 

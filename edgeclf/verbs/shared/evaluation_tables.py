@@ -49,6 +49,8 @@ def show_evaluation(report: EvaluationReport) -> None:
             f"{count(strangers.images, 'image')} of no class, by energy; by probability {strangers.auroc_of_score:.3f}"
         )
         row("unknown AUROC", strangers.auroc, strangers.auroc_interval, than)
+        if strangers.auroc_of_features is not None:
+            row("by features", strangers.auroc_of_features, strangers.auroc_of_features_interval, "with class means")
         if strangers.missed is not None:
             row("unknown missed", strangers.missed, strangers.missed_interval, "get a class all the same")
             row("false alarms", strangers.false_alarms, strangers.false_alarms_interval, "unknown, but of a class")

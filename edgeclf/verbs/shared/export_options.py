@@ -71,6 +71,24 @@ LearnInt8 = Annotated[
         show_default="no learning",
     ),
 ]
+Features = Annotated[
+    bool,
+    typer.Option(
+        "--features",
+        help="Give the features before the head as a second output, and keep the class means of the training images: "
+        'a second rule for "unknown". For runs.',
+    ),
+]
+NearestImages = Annotated[
+    int,
+    typer.Option(
+        "--nearest-images",
+        min=0,
+        max=100_000,
+        metavar="N",
+        help="Number of training images whose features the bundle keeps, for predict --nearest; with --features.",
+    ),
+]
 ResumeLearning = Annotated[bool, typer.Option("--resume", help="Resume an interrupted --learn-int8.")]
 
 

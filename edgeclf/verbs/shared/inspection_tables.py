@@ -65,6 +65,7 @@ def _properties(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         ("with", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("reference", f"{manifest.reference.kind}: {manifest.reference.id}"),
         ("golden", _golden(manifest)),
+        ("features", _features(manifest)),
         ("identity", found.digest),
     ]
     rows += [("checked", check) for check in manifest.checks]
@@ -80,6 +81,17 @@ def _properties(manifest: Manifest, found: Inspection) -> list[tuple[str, str]]:
         built_on = [manifest.built_on.get(key, "") for key in _BUILT_ON]
         rows.append(("built on", ", ".join(filter(None, built_on))))
     return [(name, value) for name, value in rows if value]
+
+
+def _features(manifest: Manifest) -> str:
+    """What the bundle can compare features with; empty where it gives none."""
+    info = manifest.features
+    if info is None:
+        return ""
+    kept = ""
+    if info.index is not None:
+        kept = f"; an index of training images for predict --nearest, {size(manifest.files[info.index].bytes)}"
+    return f"class means of {count(info.images, 'training image')}{kept}"
 
 
 def _audited(manifest: Manifest) -> str:

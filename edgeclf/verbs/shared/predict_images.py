@@ -82,12 +82,15 @@ def predict_groups(
     batch_size: int,
     top: int,
     threshold: float | None,
+    nearest: int = 0,
     observe: Callable[..., object] | None = None,
 ) -> Iterator[Prediction]:
     """The predictions of one group after the other; standard output is flushed after each group."""
     for group in groups:
         run.note(group)
-        yield from classifier.predict(group.paths, batch_size=batch_size, top=top, threshold=threshold, observe=observe)
+        yield from classifier.predict(
+            group.paths, batch_size=batch_size, top=top, threshold=threshold, nearest=nearest, observe=observe
+        )
         sys.stdout.flush()
 
 

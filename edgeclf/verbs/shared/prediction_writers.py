@@ -63,7 +63,7 @@ class TextPredictions:
         if prediction.notes:
             name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
         if self._top == 1:
-            if unknown and prediction.unknown_by == "energy":
+            if unknown and prediction.unknown_by != "score":
                 name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
             self._print(self._row(prediction.scores[0], prediction.label, unknown, bars=False) + Text("  ") + name)
             return
@@ -74,6 +74,9 @@ class TextPredictions:
             row = self._row(score, score.label, unknown, bars=not self._are_margins)
             row.stylize("bold" if place == 0 and not unknown else "dim" if place else "")
             self._print(Text("  ") + row)
+        for each in prediction.nearest:
+            near = f"  near {each.similarity:.3f}  {inert(each.label)}  {inert(each.path)}"
+            self._print(Text(near, style="dim"))
 
     def _row(self, score: Score, label: str, unknown: bool, *, bars: bool) -> Any:
         from rich.cells import cell_len
@@ -150,6 +153,8 @@ def why_unknown(prediction: Prediction) -> str:
     """By which rule a prediction is "unknown", in words."""
     if prediction.unknown_by == "energy":
         return f"like no class that it knows (energy {prediction.energy:.3g})"
+    if prediction.unknown_by == "features":
+        return f"looks like no class that it knows (similarity of features {prediction.similarity:.3g})"
     return "no class is sure enough"
 
 

@@ -9,7 +9,7 @@ from edgeclf_runtime.errors import DataError
 
 NEWEST_OPSET, NEWEST_IR = 20, 10  # what ONNX Runtime 1.18 and TensorRT 10.3 read: the oldest devices served
 OLDEST_OPSET = 18
-INPUT_NAME, OUTPUT_NAME = "images", "logits"
+INPUT_NAME, OUTPUT_NAME, FEATURES_NAME = "images", "logits", "features"
 TOKENS_NAME, EMBEDDINGS_NAME = "tokens", "embeddings"  # of encoders
 
 

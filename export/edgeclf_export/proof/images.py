@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.proof.features import FeatureData
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import find_images
@@ -35,7 +36,7 @@ class ProofImages:
     """Images that a bundle is proven on: their files, and their (N, H, W, 3) uint8 `pixels` by its `contract`.
 
     `validation`: the training's validation images that they were chosen from, so that the bundle keeps a summary of how
-    it predicts them; (): they are others. `summary`: what its parent kept.
+    it predicts them; (): they are others. `summary`: what its parent kept. `features`: with --features.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +45,7 @@ class ProofImages:
     contract: Pixels
     validation: tuple[Path, ...] = ()
     summary: bytes | None = None
+    features: FeatureData | None = None
 
     @property
     def batch(self) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.proof.bundling import prove_and_seal, write_golden
+from edgeclf_export.proof.bundling import prove_and_seal, with_second_output, write_golden
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.selection import Chosen
 from edgeclf_export.quantize.trial import Trial, Trials
@@ -23,6 +23,8 @@ from edgeclf_runtime.deploy.candidates import FOLDER
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.machine.facts import machine_facts
 
+_NO_CANDIDATES = "no other precisions go along for `edgeclf build` to time: class means are of this model's features"
+
 
 def write_bundle(
     draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, reference_outputs: NDArray[np.float32]
@@ -33,8 +35,12 @@ def write_bundle(
     if manifest is None:
         raise ValueError(f"{chosen.trial.step.name} has no model")
     _copy(chosen.trial.folder, draft)
+    candidates = chosen.candidates
+    if images.features is not None and candidates:
+        candidates = ()
+        manifest = replace(manifest, checks=(*manifest.checks, _NO_CANDIDATES))
     owns: dict[str, OwnOutputs] = {}
-    for trial in chosen.candidates:
+    for trial in candidates:
         place = draft / FOLDER / trial.folder.name
         _copy(trial.folder, place)
         owns[trial.step.name] = _own_outputs(trials, trial, place, images)
@@ -53,9 +59,10 @@ def write_bundle(
                 trials.tolerances(trial, images.batch, reference_outputs),
                 owns[trial.step.name],
             )
-            for trial in chosen.candidates
+            for trial in candidates
         ),
     )
+    manifest = with_second_output(draft, manifest, trials.target, images)
     return prove_and_seal(draft, manifest, images, reference_outputs, trials.target.open, trials.target.proves)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.graph.features import without_features
 from edgeclf_runtime.backends import ort
 from edgeclf_runtime.backends.ort import MODEL
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -73,7 +74,7 @@ def _graph(bundle: Bundle, form: str, wanted: str) -> bytes:
         raise UsageError(f"the graph of {bundle.path} takes {form}; give --input {form}, or export from its origin")
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
-    return model
+    return without_features(model)
 
 
 def _write_images(bundle: Bundle, folder: Path) -> tuple[Path, ...]:

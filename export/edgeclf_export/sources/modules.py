@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_graph
-from edgeclf_runtime.backends.torch_module import Builder, with_normalization
+from edgeclf_runtime.backends.torch_module import Builder, head_of, with_normalization
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.errors import DataError, UsageError, one_line
@@ -59,6 +59,8 @@ def exportable_from_module(
     output = OUTPUT_NAME if embedding_width is None else EMBEDDINGS_NAME
     _check_output(module, pixels, embedding_width or len(labels), output)
 
+    prepare = reference_input or normalized_by_torchvision(normalization)
+
     def make_module(form: str) -> torch.nn.Module:
         return _whole(deploy(module), normalization, form)
 
@@ -69,7 +71,8 @@ def exportable_from_module(
         pixels=pixels,
         normalization=normalization,
         reference=reference,
-        run_reference=lambda batch: _run(module, reference_input or normalized_by_torchvision(normalization), batch),
+        run_reference=lambda batch: _run(module, prepare, batch),
+        run_features=lambda batch: _run_features(module, prepare, batch),
         make_onnx=lambda form, opset: _to_onnx(make_module(form), pixels, form, opset, output),
         make_module=make_module,
         builder=builder,
@@ -125,6 +128,18 @@ def _run(
         for start in range(0, len(pixels), batch_size):
             outputs.append(module(prepare(pixels[start : start + batch_size])).float().numpy())
     return np.concatenate(outputs)
+
+
+def _run_features(module: torch.nn.Module, prepare: ReferenceInput, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the module's head takes, (N, width)."""
+    taken: list[NDArray[np.float32]] = []
+    head = head_of(module, prepare(pixels[:1]))
+    hook = head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].float().numpy().copy()))
+    try:
+        _run(module, prepare, pixels)
+    finally:
+        hook.remove()
+    return np.concatenate(taken)
 
 
 def _whole(module: torch.nn.Module, normalization: Normalization, form: str) -> torch.nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgeclf_export.graph.features import with_features
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.ort_audit import audited_work
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
@@ -55,6 +56,10 @@ def _audit(folder: Path, _: Manifest) -> Iterable[Work]:
     return audited_work((folder / MODEL).read_bytes())
 
 
+def add_features(folder: Path, width: int) -> None:
+    (folder / MODEL).write_bytes(with_features((folder / MODEL).read_bytes(), width))
+
+
 TARGET = Target(
     name="onnx",
     precisions=("fp32", "fp16"),
@@ -62,5 +67,6 @@ TARGET = Target(
     quantizer=Quantizer(methods=("min-max", "percentile", "mse"), lower=("fp16",), write=_write_int8),
     audit=_audit,
     takes_quantized=True,
+    add_features=add_features,
     served=Served("onnxruntime", (MODEL,), "KIND_CPU", "On the CPU, as it was proven."),
 )

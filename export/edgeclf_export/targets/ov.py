@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeclf_export.targets import ov_quantizer
 from edgeclf_export.targets.ov_audit import audited_work
-from edgeclf_export.targets.ov_graph import read
+from edgeclf_export.targets.ov_graph import read, with_features
 from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.target import Built, ExportGraph, Served, Target
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -56,6 +56,13 @@ def _write_int8(network: Network, recipe: Recipe, folder: Path) -> Built:
     return Built("int8", "int8")
 
 
+def add_features(folder: Path, _: int) -> None:
+    xml, weights = ((folder / name).read_bytes() for name in (MODEL, WEIGHTS))
+    network = openvino_core().read_model(model=xml, weights=weights)  # not from the files: they are written anew
+    with_features(network)
+    save(network, folder, compress=False)
+
+
 TARGET = Target(
     name="openvino",
     precisions=("fp32", "fp16", "bf16"),
@@ -64,6 +71,7 @@ TARGET = Target(
         methods=ov_quantizer.METHODS, lower=("bf16", "fp16"), write=_write_int8, needs=("nncf", "openvino")
     ),
     audit=audited_work,
+    add_features=add_features,
     served=Served(
         "openvino",
         (MODEL, WEIGHTS),

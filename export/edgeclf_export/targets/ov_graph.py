@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeclf_export.graph.onnx_graph import FEATURES_NAME
 from edgeclf_runtime.backends.ov import openvino_core
+from edgeclf_runtime.errors import UsageError
+
+_AFTER_THE_HEAD = ("Add", "Convert", "Reshape", "Squeeze", "FakeQuantize")
+_OF_WEIGHTS = ("Convert", "Multiply", "Subtract", "FakeQuantize", "Reshape", "Transpose")
 
 
 def read(onnx: bytes) -> Any:
@@ -51,3 +56,31 @@ def _transpose_after_normalising(network: Any) -> None:
     for entry in shift.output(0).get_target_inputs():
         entry.replace_source_output(turned.output(0))
     network.validate_nodes_and_infer_types()
+
+
+def with_features(network: Any) -> None:
+    """Gives the network a second output: what its last product takes, before it is quantized.
+
+    Raises UsageError where the network does not end in a product.
+    """
+    port = network.output(0).get_node().input_value(0)
+    while (node := port.get_node()).get_type_name() != "MatMul":
+        entries = [entry for entry in node.input_values() if not _is_constant(entry.get_node())]
+        if node.get_type_name() not in _AFTER_THE_HEAD or len(entries) != 1:
+            raise UsageError(
+                "it does not end in a linear layer, so it has no features before its head; leave --features out"
+            )
+        (port,) = entries
+    features = node.input_value(0)
+    while features.get_node().get_type_name() == "FakeQuantize":
+        features = features.get_node().input_value(0)
+    (added,) = network.add_outputs([features])
+    added.get_tensor().add_names({FEATURES_NAME})
+    network.validate_nodes_and_infer_types()
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether it follows from constants alone, as weights do that are stored in fewer bits."""
+    if node.get_type_name() == "Constant":
+        return True
+    return node.get_type_name() in _OF_WEIGHTS and all(_is_constant(each.get_node()) for each in node.input_values())

@@ -138,6 +138,9 @@ class Target:
         Which target's fp32 model is compared with the reference before other precisions are made; None: its own.
     takes_quantized
         `build` writes a graph that is quantized already, as "int8".
+    add_features
+        (folder, width) gives the finished model in the folder its features as a second output, in its place. None: its
+        models give logits alone.
     """
 
     name: str
@@ -152,6 +155,7 @@ class Target:
     needs_module: bool = False
     checked_by: Target | None = None
     takes_quantized: bool = False
+    add_features: Callable[[Path, int], None] | None = None
 
     def shares(self, folder: Path, manifest: Manifest) -> dict[str, float] | None:
         """Share (0..1) of the MACs of convolutions and products by precision; None: this engine does not report it."""

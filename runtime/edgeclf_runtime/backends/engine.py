@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.bundle.manifest import TensorSpec
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.installing import pip_install
@@ -123,6 +124,15 @@ class CompilingEngine(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class FeatureEngine(Engine, Protocol):
+    """An engine that also gives the features, of bundles whose graph has them as its second output."""
+
+    def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `infer`: the outputs, and the (N, width) features of the same run."""
+        ...
+
+
 def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence[str | int]) -> None:
     """Raises BundleError where the graph has another input or output than the manifest states. Names fit any number."""
     fits = len(found) == len(wanted) and all(
@@ -132,6 +142,16 @@ def check_shape(where: str, what: str, found: Sequence[object], wanted: Sequence
     if not fits:
         shapes = " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in (wanted, found))
         raise BundleError(f"{where}: the manifest and the graph have another {what}, {shapes}; export the bundle again")
+
+
+def check_outputs(where: str, found: Sequence[Sequence[object]], wanted: Sequence[TensorSpec]) -> None:
+    """As `check_shape`, for all outputs that the manifest states; the graph may have more."""
+    if len(found) < len(wanted):
+        raise BundleError(
+            f"{where}: the manifest states {len(wanted)} outputs, the graph has {len(found)}; export the bundle again"
+        )
+    for shape, spec in zip(found, wanted, strict=False):
+        check_shape(where, "output", shape, spec.shape)
 
 
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
-from edgeclf_runtime.backends.engine import SessionOptions, check_shape
+from edgeclf_runtime.backends.engine import SessionOptions, check_outputs, check_shape
 from edgeclf_runtime.bundle import external_data
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
@@ -38,7 +38,7 @@ class OrtEngine:
     def __init__(self, session: InferenceSession, version: str, options: SessionOptions, precision: str) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
-        self._outputs = [session.get_outputs()[0].name]
+        self._outputs = [output.name for output in session.get_outputs()]
         self.compute_precision = precision
         self.facts = {
             "engine": "onnxruntime",
@@ -48,8 +48,12 @@ class OrtEngine:
         }
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = self._session.run(self._outputs, {self._input: batch})[0]
+        output: NDArray[np.float32] = self._session.run(self._outputs[:1], {self._input: batch})[0]
         return output
+
+    def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, features = self._session.run(self._outputs[:2], {self._input: batch})
+        return logits, features
 
     def close(self) -> None:
         del self._session
@@ -86,7 +90,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     _check_provider(session, provider, requested)
     manifest = bundle.manifest
     check_shape(f"{bundle.path}/{MODEL}", "input", session.get_inputs()[0].shape, manifest.inputs[0].shape)
-    check_shape(f"{bundle.path}/{MODEL}", "output", session.get_outputs()[0].shape, manifest.outputs[0].shape)
+    check_outputs(f"{bundle.path}/{MODEL}", [output.shape for output in session.get_outputs()], manifest.outputs)
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
 

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
-from edgeclf_runtime.backends.engine import SessionOptions, check_shape
+from edgeclf_runtime.backends.engine import SessionOptions, check_outputs, check_shape
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import TensorSpec
 from edgeclf_runtime.errors import BackendError, BundleError, one_line
 from edgeclf_runtime.machine.signal_stack import signal_stack_kept
 
@@ -64,22 +65,31 @@ class OvEngine:
         self.facts = facts
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        return self._outputs(batch, 1)[0]
+
+    def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, features = self._outputs(batch, 2)
+        return logits, features
+
+    def _outputs(self, batch: NDArray[np.generic], wanted: int) -> list[NDArray[np.float32]]:
+        """The first `wanted` outputs, by a model of a fixed size where there is one."""
         count = len(batch)
         size = 1 if count == 1 else self._size_for(count)
         if size is None or size == count:
-            return self._infer(size, batch)
+            return self._infer(size, batch, wanted)
         if 2 * count < size:
-            return np.concatenate([self._infer(1, batch[place : place + 1]) for place in range(count)])
+            alone = [self._infer(1, batch[place : place + 1], wanted) for place in range(count)]
+            return [np.concatenate(column) for column in zip(*alone, strict=True)]
         padding = np.repeat(batch[-1:], size - count, axis=0)
-        return self._infer(size, np.concatenate([batch, padding]))[:count]
+        return [each[:count] for each in self._infer(size, np.concatenate([batch, padding]), wanted)]
 
-    def _infer(self, size: int | None, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    def _infer(self, size: int | None, batch: NDArray[np.generic], wanted: int) -> list[NDArray[np.float32]]:
         requests: dict[Any, Any] = self._local.__dict__  # of this thread
         if size not in requests:
             requests[size] = left_to_parent(self.model(size).create_infer_request())
         # share_inputs: no copy of the batch, which outlives the call; outputs are copied and so the caller's own
-        output: NDArray[np.float32] = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)[0]
-        return output
+        outputs = requests[size].infer({0: np.ascontiguousarray(batch)}, share_inputs=True)
+        return [outputs[place] for place in range(wanted)]
 
     def _size_for(self, count: int) -> int | None:
         """The least size with a shape of its own that takes `count` items; None: there is none, nor will be."""
@@ -148,13 +158,16 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
 
 
 def _check_shapes(bundle: Bundle, network: openvino.Model) -> None:
-    for what, found, wanted in (
-        ("input", network.input(0), bundle.manifest.inputs[0]),
-        ("output", network.output(0), bundle.manifest.outputs[0]),
-    ):
-        if found.partial_shape.rank.is_static:
-            sizes = [size.get_length() if size.is_static else "?" for size in found.partial_shape]
-            check_shape(f"{bundle.path}/{MODEL}", what, sizes, wanted.shape)
+    where, manifest = f"{bundle.path}/{MODEL}", bundle.manifest
+    check_shape(where, "input", _sizes(network.input(0), manifest.inputs[0]), manifest.inputs[0].shape)
+    found = [_sizes(output, spec) for output, spec in zip(network.outputs, manifest.outputs, strict=False)]
+    check_outputs(where, found, manifest.outputs)
+
+
+def _sizes(tensor: Any, stated: TensorSpec) -> Sequence[str | int]:
+    """Its dimensions, "?" for one that varies; where even their number is open, what the manifest states."""
+    shape = tensor.partial_shape
+    return [size.get_length() if size.is_static else "?" for size in shape] if shape.rank.is_static else stated.shape
 
 
 def _read_network(core: openvino.Core, bundle: Bundle) -> openvino.Model:

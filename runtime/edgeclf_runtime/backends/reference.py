@@ -27,8 +27,11 @@ class LinearEngine:
         self.facts = {"engine": "numpy", "engine_version": np.__version__, "device": "cpu"}
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        flat = batch.reshape(len(batch), -1).astype(np.float32) / np.float32(255)
-        return np.asarray(flat @ self._weight + self._bias, dtype=np.float32)
+        return self.infer_with_features(batch)[0]
+
+    def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        features = batch.reshape(len(batch), -1).astype(np.float32) / np.float32(255)
+        return np.asarray(features @ self._weight + self._bias, dtype=np.float32), features
 
     def close(self) -> None:
         pass

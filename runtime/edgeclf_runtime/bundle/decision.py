@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
+from edgeclf_runtime.bundle.neighbour import Neighbour
 from edgeclf_runtime.metrics.energy import energies_of
 
 UNKNOWN = "unknown"
-UnknownBy = Literal["score", "energy"]
+UnknownBy = Literal["score", "energy", "features"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,14 @@ class Prediction:
         What the decoder had to decide, such as "12 frames: the first is used".
     unknown_by
         Why the label is "unknown": "score", no class is sure enough; "energy", the image is like none that validation
-        had; None: it is not.
+        had, by its logits; "features", it looks like none that training had; None: it is not.
     energy
         How much the logits speak for any class, in nats, high for what is known; None for margins and errors.
+    similarity
+        How much the features look like those of the nearest class: a cosine with its mean; None where the bundle has no
+        threshold of it.
+    nearest
+        The training images whose features are nearest, nearest first; empty where they were not asked for.
 
     Examples
     --------
@@ -69,6 +75,8 @@ class Prediction:
     notes: tuple[str, ...] = ()
     unknown_by: UnknownBy | None = None
     energy: float | None = None
+    similarity: float | None = None
+    nearest: tuple[Neighbour, ...] = ()
 
 
 def decide(
@@ -79,9 +87,11 @@ def decide(
     *,
     top: int = 5,
     threshold: float | None = None,
+    similarity: float | None = None,
 ) -> Prediction:
     """The prediction for the image `name` from its (classes,) row of the model's output.
 
+    `similarity`: of its features with the nearest class mean; None: they are not known, and no rule regards them.
     `threshold`: the score below which the label is "unknown", in place of all thresholds of the manifest; None: those.
     """
     row = logits[np.newaxis]
@@ -92,10 +102,10 @@ def decide(
     labels, order = manifest.labels, _best(scores, top)
     best = int(order[0])
     energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
-    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy)
+    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy, similarity)
     listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
     label = labels[best] if unknown_by is None else UNKNOWN
-    return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy)
+    return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy, similarity=similarity)
 
 
 def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
@@ -107,8 +117,12 @@ def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
     return places[np.argsort(-scores[places], kind="stable")[:top]]
 
 
-def _unknown_by(thresholds: Thresholds, best: int, score: float, energy: float | None) -> UnknownBy | None:
-    """The rule that finds an image unknown; energy first, since it says more: like no class, not between two."""
+def _unknown_by(
+    thresholds: Thresholds, best: int, score: float, energy: float | None, similarity: float | None
+) -> UnknownBy | None:
+    """The rule that finds an image unknown; those that say more come first: like no class, not between two."""
+    if thresholds.features is not None and similarity is not None and similarity < thresholds.features.below:
+        return "features"
     if thresholds.energy is not None and energy is not None and energy < thresholds.energy.below:
         return "energy"
     least = [] if thresholds.unknown_below is None else [thresholds.unknown_below]

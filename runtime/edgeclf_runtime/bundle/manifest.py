@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
+from edgeclf_runtime.bundle.feature_info import FeatureInfo
 from edgeclf_runtime.bundle.golden import Golden, OwnOutputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import Ladder
@@ -19,6 +20,7 @@ from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.metrics.energy import EnergyThreshold
+from edgeclf_runtime.metrics.similarity import SimilarityThreshold
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.portable_paths import stays_inside
 
@@ -103,17 +105,19 @@ def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> N
 class Thresholds:
     """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes.
 
-    `energy` applies apart from both: it finds images that are like none of any class.
+    `energy` and `features` apart from both: they find images that are like none of any class, by the logits and by how
+    similar the features are to a class's.
     """
 
     unknown_below: float | None = None
     per_class: tuple[float, ...] | None = None
     energy: EnergyThreshold | None = None
+    features: SimilarityThreshold | None = None
 
     @property
     def given(self) -> bool:
         """Whether a prediction can be "unknown" at all."""
-        return any(each is not None for each in (self.unknown_below, self.per_class, self.energy))
+        return any(each is not None for each in (self.unknown_below, self.per_class, self.energy, self.features))
 
     def __str__(self) -> str:
         """ "unknown below 0.62 and 0.31 to 0.88 by class and energy 2.1 (…)"; empty where there are none."""
@@ -122,6 +126,8 @@ class Thresholds:
             parts.append(f"{min(self.per_class):.3g} to {max(self.per_class):.3g} by class")
         if self.energy is not None:
             parts.append(str(self.energy))
+        if self.features is not None:
+            parts.append(str(self.features))
         return f"unknown below {' and '.join(parts)}" if parts else ""
 
 
@@ -209,6 +215,7 @@ class Manifest:
 
     `checks`: a sentence for each thing that was tried on it beside the proof, or could not be. `own`: None in bundles
     that were made before they kept their own outputs. `temperature_fit`: None where no images fitted a temperature.
+    `features`: of a bundle whose second output are features; None: it has one output.
     """
 
     schema: int = SCHEMA
@@ -240,6 +247,7 @@ class Manifest:
     own: OwnOutputs | None = None
     built_on: dict[str, str] | None = None
     derived_from: str | None = None
+    features: FeatureInfo | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -282,10 +290,15 @@ class Manifest:
         return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
     def _content(self) -> dict[str, Any]:
-        """As JSON; without a teacher nothing is said of one, so that versions that know of none read it."""
+        """As JSON; without a teacher or features nothing is said of them, so that versions without them read it."""
         content: dict[str, Any] = to_json(self)
-        if self.provenance.teacher is None:
-            del content["provenance"]["teacher"]
+        for part, name in (
+            (content["provenance"], "teacher"),
+            (content, "features"),
+            (content["thresholds"], "features"),
+        ):
+            if part[name] is None:
+                del part[name]
         return content
 
 

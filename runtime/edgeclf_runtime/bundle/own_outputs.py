@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
+from edgeclf_runtime.bundle.features import golden_similarities
 from edgeclf_runtime.bundle.golden import OwnOutputs
 from edgeclf_runtime.bundle.manifest import Manifest, ScoreKind, Thresholds
 from edgeclf_runtime.bundle.own_check import check_own, own_tolerances
@@ -83,7 +84,7 @@ def compare_with_own(
     if own is None:
         return None
     outputs = _own_outputs(bundle, own, reference.shape)
-    differs = tuple(_differences(own, machine, compute_precision))
+    differs = tuple(machine_differences(own, machine, compute_precision))
     tolerances = own_tolerances(manifest.weights_precision, {own.compute_precision, compute_precision}, bool(differs))
     return check_own(reference, outputs, found, tolerances, differs, classifies=manifest.task == "classify")
 
@@ -105,7 +106,7 @@ def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
             f"{bundle.path}: {len(kept.predictions)} predictions for {len(outputs)} outputs; export again"
         )
     faults = list(_rule_faults(manifest, kept))
-    found = _predictions(manifest, outputs)
+    found = _predictions(manifest, outputs, bundle.read_array)
     changed = [i for i, (now, then) in enumerate(zip(found, kept.predictions, strict=True)) if not _alike(now, then)]
     if changed:
         now, then = found[changed[0]], kept.predictions[changed[0]]
@@ -116,15 +117,8 @@ def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def _own_outputs(bundle: Bundle, own: OwnOutputs, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    outputs = bundle.read_array(own.outputs)
-    if outputs.shape != shape:
-        raise BundleError(f"{bundle.path}: own outputs {outputs.shape} beside the reference's {shape}; export it again")
-    return outputs
-
-
-def _differences(own: OwnOutputs, machine: Mapping[str, str], compute_precision: str) -> Iterator[str]:
-    """In words, what could make this machine round otherwise than the one that made the bundle."""
+def machine_differences(own: OwnOutputs, machine: Mapping[str, str], compute_precision: str) -> Iterator[str]:
+    """In words, what could make `machine` round otherwise than the one that made the bundle."""
     for key in _ROUNDING:
         then, now = own.machine.get(key, ""), machine.get(key, "")
         if then == now:
@@ -137,6 +131,13 @@ def _differences(own: OwnOutputs, machine: Mapping[str, str], compute_precision:
         yield f"computes in {compute_precision}, made with {own.compute_precision}"
 
 
+def _own_outputs(bundle: Bundle, own: OwnOutputs, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    outputs = bundle.read_array(own.outputs)
+    if outputs.shape != shape:
+        raise BundleError(f"{bundle.path}: own outputs {outputs.shape} beside the reference's {shape}; export it again")
+    return outputs
+
+
 def _other_features(then: set[str], now: set[str]) -> str:
     lacks, has = sorted(then - now), sorted(now - then)
     parts = [f"lacks {' '.join(lacks)}"] if lacks else []
@@ -146,13 +147,24 @@ def _other_features(then: set[str], now: set[str]) -> str:
 
 def _write_predictions(folder: Path, manifest: Manifest, outputs: NDArray[np.float32]) -> None:
     kept = GoldenPredictions(
-        manifest.labels, manifest.scores, manifest.temperature, manifest.thresholds, _predictions(manifest, outputs)
+        manifest.labels,
+        manifest.scores,
+        manifest.temperature,
+        manifest.thresholds,
+        _predictions(manifest, outputs, lambda path: np.load(folder / path, allow_pickle=False)),
     )
     (folder / PREDICTIONS).write_text(json.dumps(to_json(kept), ensure_ascii=True, separators=(",", ":")) + "\n")
 
 
-def _predictions(manifest: Manifest, outputs: NDArray[np.float32]) -> tuple[Shown, ...]:
-    return tuple(_shown(decide(manifest, str(i), row, top=_LISTED)) for i, row in enumerate(outputs))
+def _predictions(
+    manifest: Manifest, outputs: NDArray[np.float32], read: Callable[[str], NDArray[np.float32]]
+) -> tuple[Shown, ...]:
+    """From logits, and from the bundle's .npy files where a rule regards features."""
+    similar = golden_similarities(manifest, read)
+    return tuple(
+        _shown(decide(manifest, "", row, top=_LISTED, similarity=None if similar is None else similar[place]))
+        for place, row in enumerate(outputs)
+    )
 
 
 def _shown(prediction: Prediction) -> Shown:
@@ -184,6 +196,8 @@ def _rule_faults(manifest: Manifest, kept: GoldenPredictions) -> Iterator[str]:
         yield "the thresholds of single classes are others than they were"
     if now.energy != then.energy:
         yield f"the threshold of the energy is {now.energy or 'none'}, was {then.energy or 'none'}"
+    if now.features != then.features:
+        yield f"the threshold of the features is {now.features or 'none'}, was {then.features or 'none'}"
 
 
 def _other_labels(now: tuple[str, ...], then: tuple[str, ...]) -> str:

@@ -39,6 +39,16 @@ def _golden_pixels(bundle: Bundle, golden: GoldenImage) -> NDArray[np.uint8]:
     return pixels
 
 
+def in_chunks(batch: NDArray[Any], size: int = 8) -> list[NDArray[Any]]:
+    """A batch in pieces of at most `size`; some go alone, half of a small set.
+
+    An engine may run another program for one item than for several.
+    """
+    alone = min(len(batch) // 2, size)
+    chunks = [batch[place : place + 1] for place in range(alone)]
+    return chunks + ([batch[start : start + size] for start in range(alone, len(batch), size)] or [batch])
+
+
 def fast_batch(bundle: Bundle, exact: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, H, W, 3) uint8: the golden images as the mode "fast" reads them."""
     pixels = bundle.manifest.pixels

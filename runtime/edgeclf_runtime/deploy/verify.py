@@ -29,7 +29,15 @@ from edgeclf_runtime.bundle.proof import (
     compare_embeddings,
     verdict_of,
 )
-from edgeclf_runtime.deploy.golden_items import decoding_faults, fast_batch, golden_batch, pixels_digest, probe_faults
+from edgeclf_runtime.deploy.golden_features import feature_faults, write_own_features
+from edgeclf_runtime.deploy.golden_items import (
+    decoding_faults,
+    fast_batch,
+    golden_batch,
+    in_chunks,
+    pixels_digest,
+    probe_faults,
+)
 from edgeclf_runtime.deploy.tolerances import tolerances_of
 from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.images.pixels import PixelMode, mode_facts
@@ -108,6 +116,7 @@ def verify(
             )
         machine = {**machine_facts(), **session.facts}
         own = compare_with_own(bundle, reference, outputs, machine, session.compute_precision)
+        of_features = tuple(feature_faults(bundle, session, batch, machine))
         seen, tolerances, notes = batch, *tolerances_of(manifest)
         if mode == "fast":
             seen, tolerances = fast_batch(bundle, batch), coarser(tolerances, FAST_PIXELS)
@@ -124,6 +133,7 @@ def verify(
             own=own,
         )
     faults = (
+        *(f"features: {fault}" for fault in of_features),
         *(f"stored: {fault}" for fault in stored_faults(bundle)),
         *(f"decoding: {fault}" for fault in (() if mode == "fast" else probe_faults(bundle))),
         *(f"predictions: {fault}" for fault in prediction_faults(bundle)),
@@ -150,6 +160,7 @@ def keep_own_outputs(folder: Path, manifest: Manifest, options: SessionOptions) 
     with open_session(bundle, options) as session:
         outputs = run_pixels(session, manifest, batch)
         machine = {**machine_facts(), **session.facts}
+        write_own_features(folder, manifest, session, batch)
         own = record_own_outputs(folder, manifest, outputs, machine, session.compute_precision)
     manifest = replace(manifest, own=own)
     seal(folder, manifest)
@@ -251,11 +262,6 @@ def _by_accuracy_gate(
 def run_pixels(
     session: Session, manifest: Manifest, batch: NDArray[Any], *, batch_size: int = 8
 ) -> NDArray[np.float32]:
-    """(N, H, W, 3) uint8 pixels, or (N, context) tokens -> outputs, in batches of `batch_size`.
-
-    Some go alone, half of a small set: an engine may run another program for one item than for several.
-    """
-    alone = min(len(batch) // 2, batch_size)
-    chunks = [batch[place : place + 1] for place in range(alone)]
-    chunks += [batch[start : start + batch_size] for start in range(alone, len(batch), batch_size)] or [batch]
-    return np.concatenate(list(session.stream(to_input(chunk, manifest.normalization) for chunk in chunks)))
+    """(N, H, W, 3) uint8 pixels, or (N, context) tokens -> outputs, in batches of `batch_size` and some alone."""
+    inputs = (to_input(chunk, manifest.normalization) for chunk in in_chunks(batch, batch_size))
+    return np.concatenate(list(session.stream(inputs)))

@@ -36,7 +36,7 @@ class EnergyThreshold:
     images: int
 
     def __str__(self) -> str:
-        alarms = f"{self.false_alarms:.3g}" if self.false_alarms < 0.001 else f"{self.false_alarms:.1%}"
+        alarms = in_words(self.false_alarms)
         return f"energy {self.below:.3g} (false alarms {alarms}, on {self.images:,} validation images)"
 
 
@@ -73,8 +73,26 @@ def fit_energy_threshold(energies: NDArray[np.float64], false_alarms: float) -> 
             "the energies of all images are the same, as those of probabilities are: the model's output has no logits, "
             "and no energy can tell what is unknown; choose precision=P instead"
         )
-    allowed = math.floor(false_alarms * len(ordered) + 1e-9)
-    # of equal energies either all lie below the threshold or none
-    allowed = int(np.searchsorted(ordered, ordered[allowed], "left")) if allowed < len(ordered) else len(ordered) - 1
-    below = float(ordered[allowed - 1] + ordered[allowed]) / 2 if allowed else float(ordered[0]) - _SLACK * spread
-    return EnergyThreshold(below, false_alarms, len(ordered))
+    return EnergyThreshold(least_of(energies, allowed_below(len(ordered), false_alarms)), false_alarms, len(ordered))
+
+
+def allowed_below(images: int, share: float) -> int:
+    """How many of the images are at most that share of them."""
+    return math.floor(share * images + 1e-9)
+
+
+def least_of(values: NDArray[np.float64], allowed: int) -> float:
+    """The highest threshold with at most `allowed` of (N,) values below it, half-way between two of them.
+
+    Of equal values either all lie below it or none. With none below it lies a tenth of their spread under the least.
+    """
+    ordered = np.sort(values)
+    allowed = int(np.searchsorted(ordered, ordered[min(allowed, len(ordered) - 1)], "left"))
+    if allowed:
+        return float(ordered[allowed - 1] + ordered[allowed]) / 2
+    return float(ordered[0]) - _SLACK * float(ordered[-1] - ordered[0])
+
+
+def in_words(share: float) -> str:
+    """ "1.0%"; of a very small one the number."""
+    return f"{share:.3g}" if share < 0.001 else f"{share:.1%}"

@@ -106,10 +106,16 @@ class ValidationCounter:
         self._unknown = 0
         self._values: dict[str, list[float]] = {}
 
-    def add(self, looks: Iterable[Mapping[str, float]], logits: NDArray[np.floating]) -> None:
-        """How N images look (`image_statistics`), and their (N, classes) logits."""
-        for each, row in zip(looks, logits, strict=True):
-            prediction = decide(self._manifest, "", row, top=1)
+    def add(
+        self,
+        looks: Iterable[Mapping[str, float]],
+        logits: NDArray[np.floating],
+        similarities: NDArray[np.floating] | None = None,
+    ) -> None:
+        """How N images look (`image_statistics`), their (N, classes) logits, and (N,) similarities if there are any."""
+        known = [None] * len(logits) if similarities is None else similarities.tolist()
+        for each, row, similarity in zip(looks, logits, known, strict=True):
+            prediction = decide(self._manifest, "", row, top=1, similarity=similarity)
             if prediction.scores:
                 self._answers[prediction.scores[0].label] += 1
                 self._unknown += prediction.label == UNKNOWN

@@ -89,11 +89,22 @@ def test_a_folder_with_splits_and_a_table_take_new_images_and_groups_of_test_sta
     assert len(written) == 26 and sum(row["note"] == "kept" for row in written) == 24
     assert next(row["group"] for row in written if row["path"] == "val/dog/1.png") == "val-dog"
 
+    with (root / "bare.csv").open("w", newline="") as file:  # as all.csv, but with no column of groups
+        names = ("path", "label", "split")
+        csv.writer(file).writerows([names, *([row[name] for name in names] for row in written[:24])])
+    (inbox / "two.csv").write_text("path,label,group\n0.png,cat,film 7\n2.png,dog,\n")
+    assert edgeclf("data", "add", inbox / "two.csv", root / "bare.csv").code == 0
+    with (root / "bare-added.csv").open() as file:
+        assert [row["group"] for row in csv.DictReader(file)] == [""] * 24 + ["film 7", ""]
+
     more = tmp_path / "more" / "cat"
     more.mkdir(parents=True)
     noise(3000).save(more / "a.png")
     assert edgeclf("data", "add", tmp_path / "more", root).code == 0
     assert (root / "train/cat/a.png").exists() or (root / "val/cat/a.png").exists()
+    noise(4000).save(tmp_path / "film.png")
+    (tmp_path / "film.csv").write_text("path,label,group\nfilm.png,cat,film 8\n")
+    assert "a folder holds no groups" in edgeclf("data", "add", tmp_path / "film.csv", root).err
 
 
 def test_a_sheet_lists_what_was_collected_and_unlabelled_images_are_refused(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from videos import write_video
 
 from edgeclf.cli import run
@@ -62,6 +63,21 @@ def test_frames_are_resized_fast_on_demand_and_the_proof_that_lacks_is_that_mode
     labels = [each["prediction"]["label"] for each in documents(done)[:-1]]
     assert done.returncode == 0 and labels == [COLOURS[i % 3] for i in range(12)]
     assert b"verify" in done.stderr and b"--pixels fast" in done.stderr
+
+
+def test_frames_worth_a_label_are_collected_once_each(
+    bundle: Bundle, video: Path, tmp_path: Path, edgeclf: Run
+) -> None:
+    done = edgeclf("predict", bundle.path, "--source", video, "--threshold", "1", "--collect", "kept", "--json")
+    assert done.returncode == 0 and b"collected" in done.stderr
+    kept = sorted((tmp_path / "kept").glob("*.json"))
+    images = sorted((tmp_path / "kept").glob("*.jpg"))
+    assert [each.stem for each in kept] == [each.stem for each in images]
+    assert 1 <= len(kept) <= 3  # twelve frames of three pictures
+    about = json.loads(kept[0].read_text())
+    assert (about["why"], about["prediction"]["unknown_by"]) == ("unknown", "score")
+    with Image.open(images[0]) as image:
+        assert image.size == (64, 48)  # the frame, not what the model saw of it
 
 
 def test_after_a_failed_verify_no_frame_is_predicted_unless_unproven_is_given(

@@ -83,6 +83,11 @@ def _largest_batch(bundle: Bundle) -> int:
     return info.batch[2]
 
 
+def _add_features(folder: Path, width: int) -> None:
+    ort.add_features(folder, width)
+    check_graph((folder / MODEL).read_bytes())  # TensorRT takes the second output, too
+
+
 TARGET = Target(
     name="tensorrt",
     precisions=("fp32", "fp16", "bf16"),
@@ -99,5 +104,6 @@ TARGET = Target(
         beside=(ENGINE_INFO,),
         largest_batch=_largest_batch,
     ),
+    add_features=_add_features,
     checked_by=ort.TARGET,  # the proof runs the graph in ONNX Runtime anyway, and a build takes seconds
 )

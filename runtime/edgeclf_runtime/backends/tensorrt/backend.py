@@ -7,7 +7,7 @@ Its authors had no GPU to run it on: see `__init__.py` beside it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -41,10 +41,12 @@ _DTYPES = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16", "INT32": "in
 class TrtEngine:
     """A loaded engine. `infer` is called by one thread at a time; others wait, for the GPU is one."""
 
-    def __init__(self, cuda: Cuda, library: Library, loaded: LoadedPlan, largest: int, precision: str) -> None:
+    def __init__(
+        self, cuda: Cuda, library: Library, loaded: LoadedPlan, largest: int, precision: str, outputs: Sequence[str]
+    ) -> None:
         self._cuda, self._library = cuda, library
         self._loaded: LoadedPlan | None = loaded
-        self._entry, self._output = read_tensors(library, loaded.engine)
+        self._entry, self._outputs = read_tensors(library, loaded.engine, outputs)
         self._largest = largest
         self._slots: list[ExecutionSlot] = []
         self._lock = threading.Lock()
@@ -52,13 +54,21 @@ class TrtEngine:
         self.facts: dict[str, str] = {}
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """The engine's input and output."""
-        return self._entry, self._output
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The engine's input, and its outputs in the manifest's order."""
+        return self._entry, *self._outputs
 
     def infer(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        return self._infer(batch)[0]
+
+    def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, features = self._infer(batch)
+        return logits, features
+
+    def _infer(self, batch: NDArray[np.generic]) -> list[NDArray[np.float32]]:
         pieces = [batch[start : start + self._largest] for start in range(0, len(batch), self._largest)]
-        return np.concatenate(self._through_slots(pieces)).astype(np.float32, copy=False)
+        columns = zip(*self._through_slots(pieces), strict=True)
+        return [np.concatenate(column).astype(np.float32, copy=False) for column in columns]
 
     def infer_stream(self, batches: Iterable[NDArray[np.generic]]) -> Iterator[NDArray[np.float32]]:
         """The output of each batch, in order; one is copied while another is computed. Takes a few batches ahead."""
@@ -66,16 +76,16 @@ class TrtEngine:
         while group := list(islice(waiting, _GROUP)):
             small = [batch for batch in group if len(batch) <= self._largest]
             if len(small) == len(group):
-                yield from (output.astype(np.float32, copy=False) for output in self._through_slots(group))
+                yield from (outputs[0].astype(np.float32, copy=False) for outputs in self._through_slots(group))
             else:
                 yield from map(self.infer, group)
 
-    def _through_slots(self, pieces: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """One output a piece, in order. No slot has work left when this returns or raises."""
+    def _through_slots(self, pieces: list[NDArray[np.generic]]) -> list[tuple[NDArray[np.generic], ...]]:
+        """The outputs of each piece, in order. No slot has work left when this returns or raises."""
         with self._lock:
             self._cuda.use_gpu()
             self._open_slots(min(SLOTS, len(pieces)))
-            outputs: list[NDArray[np.generic]] = []
+            outputs: list[tuple[NDArray[np.generic], ...]] = []
             try:
                 for place, piece in enumerate(pieces):
                     slot = self._slots[place % SLOTS]
@@ -94,7 +104,7 @@ class TrtEngine:
             raise BackendError("the TensorRT engine is closed; open the bundle again")
         while len(self._slots) < wanted:
             self._slots.append(
-                ExecutionSlot(self._cuda, self._library, self._loaded.engine, self._entry, self._output, self._largest)
+                ExecutionSlot(self._cuda, self._library, self._loaded.engine, self._entry, self._outputs, self._largest)
             )
 
     def _drain(self) -> None:
@@ -127,7 +137,9 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     if refused := [difference.sentence for difference in found if difference.kind == "error"]:
         raise BackendError(stale_sentence(bundle, refused))
     loaded = load_plan(plan, where, library, lean_runtime=info.settings.version_compatible)
-    opened = TrtEngine(cuda, library, loaded, info.batch[2], bundle.manifest.compute_precision)
+    manifest = bundle.manifest
+    names = [output.name for output in manifest.outputs]
+    opened = TrtEngine(cuda, library, loaded, info.batch[2], manifest.compute_precision, names)
     try:
         _check_tensors(bundle, opened, where)
     except EdgeclfError:
@@ -149,8 +161,11 @@ def stale_sentence(bundle: Bundle, reasons: list[str]) -> str:
     )
 
 
-def read_tensors(library: Library, engine: Any) -> tuple[Tensor, Tensor]:
-    """The one input and the first output of an engine."""
+def read_tensors(library: Library, engine: Any, outputs: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The one input of an engine, and its outputs of these names, in this order; a single one may have any name.
+
+    TensorRT lists tensors in an order of its own, so that several are told apart by their names.
+    """
     trt = library.module
     found: dict[bool, list[Tensor]] = {True: [], False: []}
     for index in range(engine.num_io_tensors):
@@ -163,12 +178,19 @@ def read_tensors(library: Library, engine: Any) -> tuple[Tensor, Tensor]:
         found[is_input].append(Tensor(name, np.dtype(_DTYPES[kind]), item))
     if len(found[True]) != 1 or not found[False]:
         raise BundleError(f"the engine has {len(found[True])} inputs and {len(found[False])} outputs, wanted one input")
-    return found[True][0], found[False][0]
+    if len(outputs) == 1:
+        return found[True][0], (found[False][0],)
+    named = {tensor.name: tensor for tensor in found[False]}
+    if missing := [name for name in outputs if name not in named]:
+        raise BundleError(
+            f"the engine has no output {missing[0]!r}, it has {', '.join(named)}; export the bundle again"
+        )
+    return found[True][0], tuple(named[name] for name in outputs)
 
 
 def _check_tensors(bundle: Bundle, opened: TrtEngine, where: str) -> None:
     """Raises BundleError where the engine has other tensors than the manifest promises."""
-    for spec, tensor in zip((bundle.manifest.inputs[0], bundle.manifest.outputs[0]), opened.tensors, strict=True):
+    for spec, tensor in zip((bundle.manifest.inputs[0], *bundle.manifest.outputs), opened.tensors, strict=True):
         if tensor.dtype != np.dtype(spec.dtype) or tensor.item != tuple(spec.shape[1:]):
             raise BundleError(
                 f"{where}: {tensor.name} is {tensor.dtype} of {tensor.item} an image, the manifest says "

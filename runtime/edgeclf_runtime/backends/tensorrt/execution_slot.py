@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -42,16 +43,18 @@ class _Shape:
 class ExecutionSlot:
     """Carries one batch at a time: `submit`, then `collect`. Not for several threads at once."""
 
-    def __init__(self, cuda: Cuda, library: Library, engine: Any, entry: Tensor, output: Tensor, largest: int) -> None:
+    def __init__(
+        self, cuda: Cuda, library: Library, engine: Any, entry: Tensor, outputs: Sequence[Tensor], largest: int
+    ) -> None:
         self._cuda, self._library, self._engine = cuda, library, engine
-        self._entry, self._output, self._largest = entry, output, largest
+        self._entry, self._outputs, self._largest = entry, tuple(outputs), largest
         self._shapes: OrderedDict[int, _Shape] = OrderedDict()
         self._pending: int | None = None
         with ExitStack() as undo:  # what was allocated before an allocation that fails
             self._stream = cuda.create_stream()
             undo.callback(cuda.destroy_stream, self._stream)
             self._device, self._host = {}, {}
-            for tensor in (entry, output):
+            for tensor in (entry, *outputs):
                 size = tensor.bytes_of(largest)
                 self._device[tensor.name] = cuda.allocate(size)
                 undo.callback(cuda.free, self._device[tensor.name])
@@ -63,22 +66,21 @@ class ExecutionSlot:
         """Starts the work on `batch`, at most the largest one, and returns while the GPU computes."""
         size = len(batch)
         shape = self._shape(size)
-        entry, output, stream = self._entry, self._output, self._stream
+        entry, stream = self._entry, self._stream
         _pinned(self._host[entry.name], entry, size)[...] = batch
         self._pending = size
-        bytes_in, bytes_out = entry.bytes_of(size), output.bytes_of(size)
-        self._cuda.copy_to_device(self._device[entry.name], self._host[entry.name], bytes_in, stream)
+        self._cuda.copy_to_device(self._device[entry.name], self._host[entry.name], entry.bytes_of(size), stream)
         self._run(shape)
-        self._cuda.copy_to_host(self._host[output.name], self._device[output.name], bytes_out, stream)
+        for output in self._outputs:
+            self._cuda.copy_to_host(self._host[output.name], self._device[output.name], output.bytes_of(size), stream)
 
-    def collect(self) -> NDArray[Any]:
-        """Waits for what was submitted; a new array that the caller owns."""
+    def collect(self) -> tuple[NDArray[Any], ...]:
+        """Waits for what was submitted; a new array an output, which the caller owns."""
         if self._pending is None:
             raise BackendError("nothing was submitted to this execution slot")
         size, self._pending = self._pending, None
         self._cuda.synchronize(self._stream)
-        output: NDArray[Any] = _pinned(self._host[self._output.name], self._output, size).copy()
-        return output
+        return tuple(_pinned(self._host[output.name], output, size).copy() for output in self._outputs)
 
     def drain(self) -> None:
         """Forgets what was submitted, once the GPU is done with it: after an error the slot can be used again."""
