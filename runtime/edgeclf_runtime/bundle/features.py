@@ -73,8 +73,8 @@ def read_class_means(bundle: Bundle) -> ClassMeans:
 
 def read_index(bundle: Bundle) -> FeatureIndex:
     """The training images that the bundle keeps. Raises BundleError where it keeps none, or they don't fit."""
-    info = feature_info(bundle)
-    if info.index is None or info.index_names is None:
+    info = bundle.manifest.features
+    if info is None or info.index is None or info.index_names is None:
         raise BundleError(
             f"{bundle.path} keeps no training images to compare with; make a bundle that does: {MAKES_INDEX}"
         )
