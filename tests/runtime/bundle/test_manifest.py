@@ -207,7 +207,7 @@ def test_fields_that_were_added_later_leave_the_subject_of_older_proofs_as_it_wa
     del content["provenance"]["test_uses"], content["provenance"]["teacher"], content["temperature_fit"]
     for each in content["candidates"]:
         del each["temperature_fit"], each["energy"]
-    del content["thresholds"]["energy"]
+    del content["thresholds"]["energy"], content["thresholds"]["features"], content["features"]
     packed = json.dumps(content, sort_keys=True)
     assert "temperature_fit" not in packed and "test_uses" not in packed and "energy" not in packed
     assert manifest_module._content_sha256(content) == manifest.subject
