@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_features
 from PIL import Image
 
 from edgeclf.cli import run
@@ -74,6 +75,35 @@ def test_an_operating_point_for_unknown_images_is_kept_in_the_bundle_measured_an
     assert "false alarms 34.0%" in capfd.readouterr().out
     assert run(["verify", "linear-unknown0.34", "--json"]) == 0
     check_explained(report, here / "evals" / "linear-unknown0.34-test")
+
+
+def test_features_are_a_second_rule_within_the_same_share_of_false_alarms(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny_features.build(here / "featured", below=None)
+    command = ["eval", "featured", "views", "--operating-point", "unknown=0.34", "--unknown", "grey", "--json"]
+    assert run([*command, "--split", "val"]) == 0
+    report = json.loads(capfd.readouterr().out)["report"]
+    thresholds = Bundle.open("featured-unknown0.34").manifest.thresholds
+    assert thresholds.energy is not None
+    assert thresholds.features is not None
+    assert report["unknown"]["false_alarms"] <= 0.34 == thresholds.features.false_alarms
+    assert report["unknown"]["auroc_of_features"] == pytest.approx(1 / 12)  # grey is like a photograph, black is not
+    assert report["unknown"]["auroc_of_features_interval"]["high"] >= report["unknown"]["auroc_of_features"]
+    with Classifier.open("featured-unknown0.34") as classifier:
+        found = [each.unknown_by for each in classifier.predict(here / "grey")]
+    assert report["unknown"]["missed"] == pytest.approx(found.count(None) / 12)
+    assert run(["verify", "featured-unknown0.34"]) == 0
+    assert "the reference's, and its own" in capfd.readouterr().out
+    assert run(["predict", "featured-unknown0.34", "grey/3.png", "--nearest", "2"]) == 0
+    shown = capfd.readouterr().out
+    assert shown.count("  near ") == 2
+    assert "train/" in shown
+    assert run(["predict", "featured-unknown0.34", "grey/3.png", "--nearest", "2", "--top", "1"]) == 2
+    assert run(["predict", "linear", "grey/3.png", "--nearest", "2"]) == 3
+    assert "edgeclf export RUN --features --nearest-images 2000" in capfd.readouterr().err
+    assert run(["inspect", "featured-unknown0.34"]) == 0
+    assert "class means of 3 training images; an index" in capfd.readouterr().out
 
 
 def check_explained(report: Any, folder: Path) -> None:
