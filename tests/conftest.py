@@ -51,7 +51,7 @@ OPTIONAL = {
     "torchvision",
     "uvicorn",
 }
-NEED_TORCH = {"edgeclf_runtime.backends.torch_module", "edgeclf_runtime.backends.torchvision_guard"}
+NEED_TORCH = {f"edgeclf_runtime.backends.{name}" for name in ("torch_head", "torch_module", "torchvision_guard")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -89,6 +89,8 @@ class ExportOptions:
                 raise UsageError(
                     f"--features: {target} bundles give logits alone; choose one of {able}, or leave it out"
                 )
+        if self.features and self.proof_data is not None:
+            raise UsageError("--features takes its thresholds from the run's validation images; leave --proof-data out")
         if self.nearest_images and not self.features:
             raise UsageError("--nearest-images goes with --features, which makes what it keeps")
         if self.form not in get_args(InputForm):

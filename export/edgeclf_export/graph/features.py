@@ -62,7 +62,9 @@ def _features_of(graph: Any) -> str:
         if node.op_type not in _BETWEEN or len(entries) != 1:
             break
         name = entries[0]
-    raise UsageError("it does not end in a linear layer, so it has no features before its head; leave --features out")
+    raise UsageError(
+        "this network does not end in a linear layer, so it has no features before its head; leave --features out"
+    )
 
 
 def _is_constant(name: str, makers: dict[str, Any], constants: dict[str, Any]) -> bool:

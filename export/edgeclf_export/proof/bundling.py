@@ -12,29 +12,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_export.exportable import TextExportable
-from edgeclf_export.proof.features import thresholds_of_both, with_features_output, write_class_means
+from edgeclf_export.proof.features import with_features_output, write_class_means
 from edgeclf_export.proof.image_metadata import without_metadata
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.proof.probes import write_probes
 from edgeclf_export.proof.texts import ProofTexts, write_golden_texts, write_tokenizer
+from edgeclf_export.proof.validation import learn_from_validation
 from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Audit, check_audit
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.feature_info import CLASS_MEANS
 from edgeclf_runtime.bundle.golden import Golden, GoldenImage
 from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Thresholds
 from edgeclf_runtime.bundle.own_outputs import record_own_outputs
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof, coarser
-from edgeclf_runtime.deploy.golden_features import run_with_features, write_own_features
+from edgeclf_runtime.deploy.golden_features import write_own_features
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.deploy.verify import prove, run_pixels, verify
 from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version
-from edgeclf_runtime.metrics.similarity import ClassMeans
-from edgeclf_runtime.monitoring.image_statistics import image_statistics
-from edgeclf_runtime.monitoring.summary import VALIDATION, ValidationCounter
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is only tried, and never published
@@ -104,15 +101,9 @@ def build_bundle(
     shares = target.shares(draft, manifest)
     warning = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
     manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([warning] if warning else [])))
-    manifest = with_second_output(draft, manifest, target, images)
+    if isinstance(images, ProofImages) and images.features is not None:
+        manifest = with_features_output(draft, manifest, target, images.features, images.golden)
     return prove_and_seal(draft, manifest, images, reference_outputs, target.open, target.proves)
-
-
-def with_second_output(draft: Path, manifest: Manifest, target: Target, images: ProofImages | ProofTexts) -> Manifest:
-    """Gives the finished model in `draft` its features, where they were asked for; else the manifest as it is."""
-    if isinstance(images, ProofTexts) or images.features is None:
-        return manifest
-    return with_features_output(draft, manifest, target, images.features, images.golden)
 
 
 def prove_and_seal(
@@ -135,7 +126,7 @@ def prove_and_seal(
             manifest = write_class_means(draft, manifest, features, session)
         outputs = run_pixels(session, manifest, images.batch)
         if isinstance(images, ProofImages) and manifest.task == "classify":
-            manifest = _learn_from_validation(draft, manifest, images, outputs, session)
+            manifest = learn_from_validation(draft, manifest, images, outputs, session)
         proof = prove(
             manifest,
             outputs,
@@ -157,45 +148,6 @@ def prove_and_seal(
     if proves and proof.verdict != "fail":
         proof = replace(proof, reasons=(*proof.reasons, proves))
     return seal_proven(draft, manifest, proof), proof
-
-
-def _learn_from_validation(
-    draft: Path, manifest: Manifest, images: ProofImages, outputs: NDArray[np.float32], session: Session
-) -> Manifest:
-    """Keeps how the validation images look and are predicted, for `edgeclf drift` to compare with.
-
-    Of a bundle with features the thresholds of what is unknown are chosen on them, too: the manifest with these.
-    """
-    if not images.validation:
-        _write_summary(draft, images.summary)
-        return manifest
-    looks, logits, features = [*map(image_statistics, images.pixels)], [outputs], []
-    if manifest.features is not None:
-        features.append(run_with_features(session, manifest, images.batch)[1])
-    for batch in images.more_validation():
-        looks += map(image_statistics, batch)
-        if manifest.features is None:
-            logits.append(run_pixels(session, manifest, batch))
-        else:
-            rows, of_same_run = run_with_features(session, manifest, batch)
-            logits.append(rows)
-            features.append(of_same_run)
-    similarities = None
-    if features:
-        means = ClassMeans(np.load(draft / CLASS_MEANS, allow_pickle=False))
-        both = thresholds_of_both(manifest, means, np.concatenate(logits), np.concatenate(features))
-        manifest = replace(manifest, thresholds=both)
-        similarities = means.similarities(np.concatenate(features))
-    counter = ValidationCounter(manifest)
-    counter.add(looks, np.concatenate(logits), similarities)
-    _write_summary(draft, counter.summary().to_bytes())
-    return manifest
-
-
-def _write_summary(draft: Path, summary: bytes | None) -> None:
-    if summary is not None:
-        (draft / VALIDATION).parent.mkdir(exist_ok=True)
-        (draft / VALIDATION).write_bytes(summary)
 
 
 def _and_verified(proof: Proof, verified: Proof) -> Proof:

@@ -19,7 +19,7 @@ from edgeclf_runtime.bundle.feature_info import CLASS_MEANS, REFERENCE_FEATURES,
 from edgeclf_runtime.bundle.features import IndexedImage, write_index
 from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec, Thresholds
 from edgeclf_runtime.deploy.golden_features import run_with_features
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import prepare_images, strictly
@@ -67,6 +67,9 @@ def feature_data(exportable: Exportable, pixels: NDArray[np.uint8], nearest_imag
         )
     if exportable.scores != "softmax":
         raise UsageError("--features: its images may have several classes, and features one nearest mean; leave it out")
+    shown = {image.label for image in exportable.data.split.of("train")}
+    if lacking := [label for label in exportable.labels if label not in shown]:
+        raise DataError(f"--features: no training image shows {lacking[0]!r}, so it has no class mean; leave it out")
     training = _spread_over_classes(exportable.data.split.of("train"), exportable.labels, nearest_images)
     return FeatureData(exportable.run_features(pixels), training, exportable.pixels, nearest_images)
 

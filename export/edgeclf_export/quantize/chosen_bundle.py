@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.proof.bundling import prove_and_seal, with_second_output, write_golden
+from edgeclf_export.proof.bundling import prove_and_seal, write_golden
+from edgeclf_export.proof.features import with_features_output
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.selection import Chosen
 from edgeclf_export.quantize.trial import Trial, Trials
@@ -62,7 +63,8 @@ def write_bundle(
             for trial in candidates
         ),
     )
-    manifest = with_second_output(draft, manifest, trials.target, images)
+    if images.features is not None:
+        manifest = with_features_output(draft, manifest, trials.target, images.features, images.golden)
     return prove_and_seal(draft, manifest, images, reference_outputs, trials.target.open, trials.target.proves)
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.graph.onnx_graph import EMBEDDINGS_NAME, INPUT_NAME, OUTPUT_NAME, finish_graph
-from edgeclf_runtime.backends.torch_module import Builder, head_of, with_normalization
+from edgeclf_runtime.backends.torch_head import head_of, run_with_features
+from edgeclf_runtime.backends.torch_module import Builder, with_normalization
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.errors import DataError, UsageError, one_line
@@ -119,7 +120,10 @@ def normalized_by_torchvision(normalization: Normalization) -> ReferenceInput:
 
 
 def _run(
-    module: torch.nn.Module, prepare: ReferenceInput, pixels: NDArray[np.uint8], batch_size: int = 8
+    module: Callable[[torch.Tensor], torch.Tensor],
+    prepare: ReferenceInput,
+    pixels: NDArray[np.uint8],
+    batch_size: int = 8,
 ) -> NDArray[np.float32]:
     import torch
 
@@ -132,14 +136,12 @@ def _run(
 
 def _run_features(module: torch.nn.Module, prepare: ReferenceInput, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the module's head takes, (N, width)."""
-    taken: list[NDArray[np.float32]] = []
     head = head_of(module, prepare(pixels[:1]))
-    hook = head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].float().numpy().copy()))
-    try:
-        _run(module, prepare, pixels)
-    finally:
-        hook.remove()
-    return np.concatenate(taken)
+
+    def features(batch: torch.Tensor) -> torch.Tensor:
+        return run_with_features(module, head, batch)[1]
+
+    return _run(features, prepare, pixels)
 
 
 def _whole(module: torch.nn.Module, normalization: Normalization, form: str) -> torch.nn.Module:

@@ -67,9 +67,7 @@ def with_features(network: Any) -> None:
     while (node := port.get_node()).get_type_name() != "MatMul":
         entries = [entry for entry in node.input_values() if not _is_constant(entry.get_node())]
         if node.get_type_name() not in _AFTER_THE_HEAD or len(entries) != 1:
-            raise UsageError(
-                "it does not end in a linear layer, so it has no features before its head; leave --features out"
-            )
+            raise UsageError("this network does not end in a linear layer, so it has no features; leave --features out")
         (port,) = entries
     features = node.input_value(0)
     while features.get_node().get_type_name() == "FakeQuantize":

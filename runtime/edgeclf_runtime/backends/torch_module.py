@@ -1,13 +1,13 @@
 """PyTorch backend: the reference that other targets are compared with. Builder name, JSON and safetensors; no pickle.
 
-Only this file and `torchvision_guard.py` import torch in the runtime, and only when a pytorch bundle is opened.
+Only this file and its neighbours `torch_head.py` and `torchvision_guard.py` import torch in the runtime, and only when a
+pytorch bundle is opened.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.backend import Backend, Installed
 from edgeclf_runtime.backends.engine import SessionOptions, missing_engine
+from edgeclf_runtime.backends.torch_head import head_of, run_with_features
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.bundle.manifest import Normalization
-from edgeclf_runtime.errors import BackendError, BundleError, DataError, UsageError, one_line
+from edgeclf_runtime.errors import BackendError, BundleError, DataError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,6 @@ class TorchEngine:
         self._module = module
         self._head: torch.nn.Module | None = None  # looked for when features are asked for
         self._device = torch.device(options.device)
-        self._one_at_a_time = threading.Lock()  # a hook hears of every thread's run
         self.compute_precision = precision
         self.facts = {
             "engine": "torch",
@@ -74,18 +74,12 @@ class TorchEngine:
             return output
 
     def infer_with_features(self, batch: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        taken: list[torch.Tensor] = []
         with self._torch.inference_mode():
             tensor = self._torch.from_numpy(batch if batch.flags.writeable else batch.copy()).to(self._device)
-            with self._one_at_a_time:
-                if self._head is None:
-                    self._head = head_of(self._module, tensor)
-                hook = self._head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
-                try:
-                    logits = self._module(tensor)
-                finally:
-                    hook.remove()
-            return logits.float().cpu().numpy(), taken[0].float().cpu().numpy()
+            if self._head is None:
+                self._head = head_of(self._module, tensor)
+            logits, features = run_with_features(self._module, self._head, tensor)
+            return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
     def close(self) -> None:
         del self._module
@@ -113,29 +107,6 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     precision = bundle.manifest.compute_precision
     whole = with_normalization(module, bundle.manifest.normalization, precision).to(options.device)
     return TorchEngine(whole, precision, options)
-
-
-def head_of(module: torch.nn.Module, sample: torch.Tensor) -> torch.nn.Module:
-    """The linear layer whose output is the module's own: what it takes are the features.
-
-    `sample` is run once. Raises UsageError where the module ends otherwise.
-    """
-    import torch
-
-    last: list[tuple[torch.nn.Module, torch.Tensor]] = []
-    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-    hooks = [layer.register_forward_hook(lambda layer, _, output: last.append((layer, output))) for layer in layers]
-    try:
-        with torch.inference_mode():
-            output = module(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not last or last[-1][1] is not output:
-        raise UsageError(
-            "it does not end in a linear layer, so it has no features before its head; leave --features out"
-        )
-    return last[-1][0]
 
 
 def count_weights(bundle: Bundle) -> dict[str, int]:
