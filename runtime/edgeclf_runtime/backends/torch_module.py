@@ -1,7 +1,7 @@
 """PyTorch backend: the reference that other targets are compared with. Builder name, JSON and safetensors; no pickle.
 
-In the runtime only this file, `torch_head.py` and `torchvision_guard.py` import torch, and only when a pytorch bundle is
-opened.
+In the runtime only this file and two beside it, `torch_head.py` and `torchvision_guard.py`, import torch, and only when
+a pytorch bundle is opened.
 """
 
 from __future__ import annotations
