@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def test_features_come_with_the_logits_of_the_same_run_and_the_bundle_verifies(f
     assert tiny.close_to(features, tiny_features.reference_features(target, batch))
     proof = verify(featured, SessionOptions(threads=1))
     assert (proof.verdict, proof.reasons) == ("pass", ())
+
+
+def test_threads_get_the_features_of_their_own_images(featured: Bundle) -> None:
+    target = featured.manifest.target
+    batches = [tiny.random_pixels(2, target, seed) for seed in range(12)]
+    with open_session(featured, SessionOptions(threads=1)) as session, ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(session.with_features, batches))
+    for batch, (logits, features) in zip(batches, found, strict=True):
+        assert tiny.close_to(logits, tiny.reference_logits(target, batch))
+        assert tiny.close_to(features, tiny_features.reference_features(target, batch))
 
 
 def test_a_graph_fixed_to_a_batch_is_filled_up_for_features_too(tmp_path: Path) -> None:
