@@ -89,6 +89,11 @@ class ExportOptions:
                 raise UsageError(
                     f"--features: {target} bundles give logits alone; choose one of {able}, or leave it out"
                 )
+        if self.features and self.precision == "auto":
+            raise UsageError(
+                "--features: auto keeps several models for the device to choose from, and class means are of one model's "
+                "features; give --precision fp32, fp16 or int8"
+            )
         if self.features and self.proof_data is not None:
             raise UsageError("--features takes its thresholds from the run's validation images; leave --proof-data out")
         if self.nearest_images and not self.features:

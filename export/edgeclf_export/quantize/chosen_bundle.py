@@ -24,8 +24,6 @@ from edgeclf_runtime.deploy.candidates import FOLDER
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.machine.facts import machine_facts
 
-_NO_CANDIDATES = "no other precisions go along for `edgeclf build` to time: class means are of this model's features"
-
 
 def write_bundle(
     draft: Path, chosen: Chosen, trials: Trials, images: ProofImages, reference_outputs: NDArray[np.float32]
@@ -36,12 +34,8 @@ def write_bundle(
     if manifest is None:
         raise ValueError(f"{chosen.trial.step.name} has no model")
     _copy(chosen.trial.folder, draft)
-    candidates = chosen.candidates
-    if images.features is not None and candidates:
-        candidates = ()
-        manifest = replace(manifest, checks=(*manifest.checks, _NO_CANDIDATES))
     owns: dict[str, OwnOutputs] = {}
-    for trial in candidates:
+    for trial in chosen.candidates:
         place = draft / FOLDER / trial.folder.name
         _copy(trial.folder, place)
         owns[trial.step.name] = _own_outputs(trials, trial, place, images)
@@ -60,7 +54,7 @@ def write_bundle(
                 trials.tolerances(trial, images.batch, reference_outputs),
                 owns[trial.step.name],
             )
-            for trial in candidates
+            for trial in chosen.candidates
         ),
     )
     if images.features is not None:

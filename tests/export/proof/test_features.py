@@ -130,6 +130,8 @@ def test_a_second_output_that_is_another_tensor_fails_the_export(
 def test_what_has_no_features_is_refused_before_anything_is_made(run: Exportable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="litert bundles give logits alone"):
         ExportOptions(("litert",), features=True)
+    with pytest.raises(UsageError, match="auto keeps several models"):
+        ExportOptions(precision="auto", features=True)
     with pytest.raises(UsageError, match="--features"):
         ExportOptions(nearest_images=5)
     with pytest.raises(UsageError, match="the run that it was trained in"):
