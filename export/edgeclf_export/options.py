@@ -91,8 +91,8 @@ class ExportOptions:
                 )
         if self.features and self.precision == "auto":
             raise UsageError(
-                "--features: auto keeps several models for the device to choose from, and class means are of one model's "
-                "features; give --precision fp32, fp16 or int8"
+                "--features: auto keeps several models for the device to choose from, and class means are of one; give "
+                "--precision fp32, fp16 or int8"
             )
         if self.features and self.proof_data is not None:
             raise UsageError("--features takes its thresholds from the run's validation images; leave --proof-data out")
