@@ -18,7 +18,7 @@ from edgeclf_runtime.backends.engine import OWN_DEVICE, CompilingEngine, Engine,
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BackendError, UsageError
+from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 
 BACKENDS = {
     backend.name: backend
@@ -170,6 +170,11 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
     wanted = options.compute_precision or bundle.manifest.compute_precision
     if engine.compute_precision != wanted:
         engine.close()
+        if backend.computes_as_stored and options.compute_precision is None:
+            raise BundleError(
+                f"{bundle.path}: its manifest says {wanted}, its model computes in {engine.compute_precision}; it is not "
+                "the model that was proven: export it again"
+            )
         raise BackendError(
             f"requested {wanted} of {bundle.manifest.target}, it computes in {engine.compute_precision} on this "
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"
