@@ -7,7 +7,8 @@ network; a network without one has random weights, and then what int8 costs it s
 at another size than the one here. A network that the record holds is not measured again.
 
 The accuracy gate lets any change of top-1 pass, so that latencies are known: what int8 changed stands in the record. A
-target that fails nonetheless (its confidences moved, its proof fails) is there with its sentence.
+bundle that is refused nonetheless (its confidences moved, its proof fails) is measured as it was kept aside, and the
+sentence with which it was refused stands beside it.
 
 The bundles' calls are taken in turn and counted in processor seconds of one thread, so that other work on the machine
 lengthens none of them by much; a ratio, to ONNX Runtime's fp32, is the median of those within a turn.
@@ -85,13 +86,14 @@ def _source(network: str, weights: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _export(source: Sequence[str], target: str, folder: Path) -> dict[str, Any]:
-    """The path of the bundle or the sentence with which it was refused, the CPU seconds, and what int8 changed."""
+    """The path of the bundle, the CPU seconds, and what int8 changed, or the sentence with which it was refused."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     document = gated("export", *source, "-t", target, folder=folder)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = {"export_cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)}
     if "refused" in document:
-        return spent | document
+        aside = next((folder / "bundles").glob(f"*-{target}-*.failed"), None)
+        return {**spent, **document, **({} if aside is None else {"path": str(aside)})}
     (bundle,) = document["bundles"]
     return {**spent, "path": bundle["path"], **_changes(bundle["ladder"])}
 
@@ -153,7 +155,7 @@ def main() -> None:
             few = some_images(given.images, folder / "images")
             figures[network] = found = measure(network, given.weights, few, folder)
         for name, each in found["bundles"].items():
-            print(f"{network}, {name}: {each.get('ratio', each.get('refused'))}")
+            print(f"{network}, {name}: {each.get('ratio')} x, {each.get('refused', '')}")
         write_record(given.output, "edgeclf_benchmarks.records.litert", figures)
 
 
