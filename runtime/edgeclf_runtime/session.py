@@ -18,7 +18,7 @@ from edgeclf_runtime.backends.engine import OWN_DEVICE, CompilingEngine, Engine,
 from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BackendError, BundleError, UsageError
+from edgeclf_runtime.errors import BackendError, UsageError
 
 BACKENDS = {
     backend.name: backend
@@ -171,7 +171,7 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
     if engine.compute_precision != wanted:
         engine.close()
         if backend.computes_as_stored and not options.compute_precision:
-            raise BundleError(
+            raise BackendError(
                 f"{bundle.path}: its manifest says {wanted}, its model computes in {engine.compute_precision}; it is "
                 "not the model that was proven: export it again"
             )

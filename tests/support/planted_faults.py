@@ -55,7 +55,7 @@ from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Reference, 
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.deploy.verify import verify
-from edgeclf_runtime.errors import BundleError, GateError
+from edgeclf_runtime.errors import BackendError, GateError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers
@@ -417,7 +417,7 @@ def verify_case(bundle: Bundle) -> Proof:
 def found_by_verify(bundle: Bundle, fault: Fault) -> bool:
     try:
         proof = verify_case(bundle)
-    except BundleError:  # an engine that reads back what it computes in does not even open it
+    except BackendError:  # an engine that reads back what it computes in does not even open it
         return True
     return bool(proof.notes) if fault.lenient else proof.verdict == "fail"
 
@@ -430,7 +430,7 @@ def found_by_bench(bundle: Bundle, fault: Fault) -> bool:
     with tempfile.TemporaryDirectory() as proofs, mock.patch.object(Bundle, "sidecar", Path(proofs)):
         try:
             _prove(state, SILENT)
-        except (GateError, BundleError):
+        except (GateError, BackendError):
             return True
     proof = parts[0].proof
     return bool(fault.lenient and proof and proof.notes)

@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ SIDES = {  # pixels
     "vit_tiny_patch16_224": 224,
     "convnext_atto": 160,
 }
+_WORDS = {"random": "random", "a run of edgeclf train": "trained"}
 _EVERYTHING_PASSES = "1%"
 _TURNS, _WARM_UP = 100, 10
 
@@ -138,6 +139,33 @@ def _changes(ladder: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Two lines of Markdown for each network: of each engine the time, the size, and how far logits are off."""
+    head = ("network", "", "ONNX Runtime", "OpenVINO", "LiteRT", "in one piece", "export, CPU s")
+    lines = [_row(head), _row(["---"] * len(head))]
+    for network, found in figures.items():
+        about = f"{network}, {found['img_size_px']} px, {_WORDS.get(found['weights'], 'pretrained')} weights"
+        for precision in PRECISIONS:
+            each = [found["bundles"][f"{target} {precision}"] for target in TARGETS]
+            steps = each[-1].get("engine", {}).get("delegate", "–").removeprefix("XNNPACK, in ")
+            seconds = ", ".join(f"{one['export_cpu_s']:.0f}" for one in each)
+            lines.append(_row([about, precision, *map(_cell, each), steps, seconds]))
+            about = ""
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(found: Mapping[str, Any]) -> str:
+    if "ratio" not in found:
+        return "refused"
+    off = found.get("max_logit_difference_of_range")
+    parts = [f"{found['ratio']:.2f} x", f"{found['model_mb']:.1f} MB", "" if off is None else f"{off:.0e}"]
+    return ", ".join(filter(None, [*parts, "refused" if "refused" in found else ""]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER")
@@ -155,8 +183,9 @@ def main() -> None:
             few = some_images(given.images, folder / "images")
             figures[network] = found = measure(network, given.weights, few, folder)
         for name, each in found["bundles"].items():
-            print(f"{network}, {name}: {each.get('ratio')} x, {each.get('refused', '')}")
+            print(f"{network}, {name}: {_cell(each)}, {each.get('refused', '')}", file=sys.stderr)
         write_record(given.output, "edgeclf_benchmarks.records.litert", figures)
+    print("\n".join(table(figures)))
 
 
 if __name__ == "__main__":

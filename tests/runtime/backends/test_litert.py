@@ -14,7 +14,7 @@ import tiny
 from edgeclf_runtime.backends.litert import open_file, open_interpreter
 from edgeclf_runtime.backends.litert_graph import computed_precision, count_stored, pieces, products
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BundleError
+from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.session import open_session
 
 pytest.importorskip("ai_edge_litert")
@@ -84,7 +84,7 @@ def test_a_truncated_model_is_refused(model: bytes, tmp_path: Path) -> None:
 
 def test_a_model_in_another_precision_than_the_manifest_says_is_not_opened(tmp_path: Path) -> None:
     bundle = tiny.reseal(tiny.build(tmp_path / "b", "litert").path, compute_precision="int8", weights_precision="int8")
-    with pytest.raises(BundleError, match="its manifest says int8, its model computes in fp32"):
+    with pytest.raises(BackendError, match="its manifest says int8, its model computes in fp32"):
         open_session(bundle)
 
 
