@@ -180,7 +180,9 @@ def main() -> None:
         "CUDA and TensorRT were not there and are not measured",
         "emulator": f"{QEMU} {found[1] if found else 'of unknown version'}",
         "system": f"Debian {SUITE}, Python {PYTHON}, aarch64 wheels from the package index",
-        "processors": {},
+        "processors": json.loads(arguments.output.read_bytes())["figures"]["processors"]
+        if arguments.output.exists()
+        else {},
     }
     for name in arguments.cpu:
         with tempfile.TemporaryDirectory() as folder:
