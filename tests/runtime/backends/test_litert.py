@@ -88,6 +88,14 @@ def test_a_model_in_another_precision_than_the_manifest_says_is_not_opened(tmp_p
         open_session(bundle)
 
 
+def test_a_model_that_stops_while_it_runs_is_refused_in_one_line(tmp_path: Path) -> None:
+    with open_session(tiny.build(tmp_path / "b", "litert")) as session:
+        engine: Any = session.check_usable()
+        engine._input += 10**6  # as a damaged file may name a tensor that is not there
+        with pytest.raises(BackendError, match="LiteRT can't run the model"):
+            session(tiny.random_pixels(1))
+
+
 def test_opening_prints_nothing(shared_bundle: Shared, capfd: Any) -> None:
     with open_session(shared_bundle("litert")) as session:
         session(tiny.random_pixels(2))
