@@ -141,14 +141,14 @@ def _changes(ladder: dict[str, Any] | None) -> dict[str, Any]:
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Two lines of Markdown for each network: of each engine the time, the size, and how far logits are off."""
-    head = ("network", "", "ONNX Runtime", "OpenVINO", "LiteRT", "in one piece", "export, CPU s")
+    head = ("network", "", "ONNX Runtime", "OpenVINO", "LiteRT", "which runs it in", "`export`, CPU s")
     lines = [_row(head), _row(["---"] * len(head))]
     for network, found in figures.items():
         about = f"{network}, {found['img_size_px']} px, {_WORDS.get(found['weights'], 'pretrained')} weights"
         for precision in PRECISIONS:
             each = [found["bundles"][f"{target} {precision}"] for target in TARGETS]
             steps = each[-1].get("engine", {}).get("delegate", "–").removeprefix("XNNPACK, in ")
-            seconds = ", ".join(f"{one['export_cpu_s']:.0f}" for one in each)
+            seconds = ", ".join(f"{one['export_cpu_s']:.0f}" if "export_cpu_s" in one else "–" for one in each)
             lines.append(_row([about, precision, *map(_cell, each), steps, seconds]))
             about = ""
     return lines
