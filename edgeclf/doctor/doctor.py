@@ -15,6 +15,7 @@ from edgeclf.doctor.engine_probe import probe_engines
 from edgeclf_runtime.backends.backend import Backend
 from edgeclf_runtime.backends.engine import is_of_nvidia
 from edgeclf_runtime.capacity import usable_cores
+from edgeclf_runtime.installing import no_wheel
 from edgeclf_runtime.machine import facts as machine
 from edgeclf_runtime.machine.jetson import PowerState, power_state
 from edgeclf_runtime.session import BACKENDS
@@ -102,7 +103,7 @@ def diagnose() -> Diagnosis:
 def _backend_state(backend: Backend, probe: dict[str, Any] | None) -> BackendState:
     name, install = backend.name, backend.install_line(jetson=machine.jetson() is not None)
     if probe is None:
-        return BackendState(name, "missing", None, backend.oldest, advice=install)
+        return BackendState(name, "missing", None, backend.oldest, detail=no_wheel(backend.extra), advice=install)
     version = machine.package_version(backend.module) or probe.get("version")
     if "error" in probe:
         again = f"pip install --force-reinstall {backend.module}"

@@ -53,7 +53,7 @@ def _model(bundle: Bundle, model: str) -> dict[str, str]:
 
 
 def _pixels(pixels: Pixels) -> dict[str, str]:
-    (height, width), (red, green, blue) = pixels.crop_px, pixels.padding
+    height, width = pixels.crop_px
     return {
         "HEIGHT": str(height),
         "WIDTH": str(width),
@@ -61,10 +61,16 @@ def _pixels(pixels: Pixels) -> dict[str, str]:
         "INTERPOLATION": pixels.interpolation.upper(),
         "INTERPOLATION_WORD": f"Pillow's {pixels.interpolation}",
         "FILTER": "false" if pixels.interpolation == "nearest" else "true",
-        "PADDING": f"({red}, {green}, {blue})",
-        **{f"PADDING_{name}": f"{level / 255:.6g}" for name, level in zip("RGB", pixels.padding, strict=True)},
+        **_colour("PADDING", pixels.padding),
+        **_colour("BACKGROUND", pixels.background),
         **_size(pixels),
     }
+
+
+def _colour(name: str, levels: tuple[int, int, int]) -> dict[str, str]:
+    """As a triple of 0 to 255, and each channel as 0 to 1."""
+    channels = {f"{name}_{channel}": f"{level / 255:.6g}" for channel, level in zip("RGB", levels, strict=True)}
+    return {name: f"({', '.join(map(str, levels))})", **channels}
 
 
 def _size(pixels: Pixels) -> dict[str, str]:
@@ -104,10 +110,14 @@ def _plain(name: str) -> str:
 _SCORES = {
     "softmax": {
         "SCORES_PYTHON": "np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()",
-        "SCORES_KOTLIN": "val powers = logits.map { exp(it - logits.max()) }\n"
-        "        val scores = powers.map { it / powers.sum() }",
-        "SCORES_SWIFT": "let powers = logits.map { exp($0 - logits.max()!) }\n"
-        "        let scores = powers.map { $0 / powers.reduce(0, +) }",
+        "SCORES_KOTLIN": "val highest = logits.max()\n"
+        "        val powers = logits.map { exp(it - highest) }\n"
+        "        val sum = powers.sum()\n"
+        "        val scores = powers.map { it / sum }",
+        "SCORES_SWIFT": "let highest = logits.max()!\n"
+        "        let powers = logits.map { exp($0 - highest) }\n"
+        "        let sum = powers.reduce(0, +)\n"
+        "        let scores = powers.map { $0 / sum }",
         "SCORES_CC": "const float highest = *std::max_element(scores.begin(), scores.end());\n"
         "  float sum = 0;\n"
         "  for (float& each : scores) sum += each = std::exp((each - highest) / @TEMPERATURE@f);\n"

@@ -196,6 +196,11 @@ def open_session(bundle: Bundle | str | os.PathLike[str], options: SessionOption
     wanted = options.compute_precision or bundle.manifest.compute_precision
     if engine.compute_precision != wanted:
         engine.close()
+        if backend.computes_as_stored and not options.compute_precision:
+            raise BackendError(
+                f"{bundle.path}: its manifest says {wanted}, its model computes in {engine.compute_precision}; it is "
+                "not the model that was proven: export it again"
+            )
         raise BackendError(
             f"requested {wanted} of {bundle.manifest.target}, it computes in {engine.compute_precision} on this "
             f"machine; give --compute-precision {engine.compute_precision} to accept that, and run `edgeclf verify`"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeclf_runtime import installing
+from edgeclf_runtime.backends.engine import missing_engine
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +34,25 @@ def test_the_line_names_the_place_that_edgeclf_came_from(
     recorded = None if url is None else json.dumps({"url": url})
     monkeypatch.setattr(installing, "distribution", lambda name: SimpleNamespace(read_text=lambda file: recorded))
     assert installing.pip_install("onnx") == f"pip install '{named}'"
+
+
+@pytest.mark.parametrize(
+    ("extra", "system", "machine", "python", "without"),
+    [
+        ("litert", "Linux", "aarch64", (3, 14), False),
+        ("litert", "Linux", "armv7l", (3, 11), True),
+        ("litert", "Linux", "x86_64", (3, 15), True),
+        ("litert-export", "Linux", "aarch64", (3, 11), True),
+        ("onnx", "Plan9", "mips", (3, 15), False),
+    ],
+)
+def test_a_machine_without_a_wheel_is_told_so_beside_the_line(
+    extra: str, system: str, machine: str, python: tuple[int, int], without: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing.platform, "system", lambda: system)
+    monkeypatch.setattr(installing.platform, "machine", lambda: machine)
+    monkeypatch.setattr(installing.sys, "version_info", (*python, 0))
+    named = f"no wheel for Python {python[0]}.{python[1]} on {system} {machine}, only for 3.10 to 3.14 on Linux x86_64"
+    said = str(missing_engine("the_engine", extra, ImportError("gone")))
+    assert (named in said) == without
+    assert f"[{extra}]'" in said

@@ -2,21 +2,30 @@
 
 python -m edgeclf_benchmarks.records.footprint --image PHOTO --bundles BUNDLE... -o benchmarks/results/footprint.json
 python -m edgeclf_benchmarks.records.footprint --install WHEEL --extras onnx all -o benchmarks/results/install.json
+
+--aarch64 also weighs the wheels that an aarch64 board with Python 3.11 would install: they can be unpacked anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from edgeclf_benchmarks.records.emulated_arm import install_for_aarch64
 from edgeclf_benchmarks.records.record import spread, write_record
+
+_OF_PIP = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 
 
 def run_process(command: list[str]) -> tuple[float, float]:
@@ -57,14 +66,46 @@ def measure_install(wheel: Path, extra: str) -> dict[str, Any]:
         python = str(Path(folder, "bin", "python"))
         subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]"], check=True)
         seconds = time.perf_counter() - start
-        listing = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True)
-        installed = [line for line in listing.stdout.decode().split() if not line.startswith(("pip=", "setuptools="))]
+        (site,) = Path(folder, "lib").glob("python3*/site-packages")
         return {
             "extra": extra,
+            "architecture": platform.machine(),
             "seconds": round(seconds, 1),
             "megabytes": round((_bytes_under(Path(folder)) - before) / 1e6, 1),
-            "distributions": len(installed),
+            **_parts(site),
         }
+
+
+def weigh_aarch64(wheel: Path, extra: str) -> dict[str, Any]:
+    """MB of the same on an aarch64 board: its wheels are unpacked, and compiled as pip would do there."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder)
+        install_for_aarch64(site, f"{wheel}[{extra}]")
+        compileall.compile_dir(site, quiet=2)
+        megabytes = round(_bytes_under(site) / 1e6, 1)
+        return {"extra": extra, "architecture": "aarch64", "megabytes": megabytes, **_parts(site)}
+
+
+def _parts(site: Path) -> dict[str, Any]:
+    """What takes it: compiled Python (`pip install --no-compile` leaves it out), and each distribution of 1 MB."""
+    sizes: dict[str, int] = {}
+    for each in distributions(path=[str(site)]):
+        paths = {Path(str(each.locate_file(file))) for file in each.files or ()}
+        paths |= {path for file in paths if file.suffix == ".py" for path in _compiled(file)}
+        sizes[each.name] = sum(path.lstat().st_size for path in paths if path.is_file())
+    ours = {name: size for name, size in sizes.items() if name not in ("pip", "setuptools")}
+    compiled = sum(path.stat().st_size for path in site.rglob("*.pyc") if path.parts[len(site.parts)] not in _OF_PIP)
+    return {
+        "distributions": len(ours),
+        "compiled_python_megabytes": round(compiled / 1e6, 1),
+        "by_distribution": {
+            name: round(size / 1e6, 1) for name, size in sorted(ours.items(), key=lambda pair: -pair[1]) if size >= 1e6
+        },
+    }
+
+
+def _compiled(file: Path) -> Iterator[Path]:
+    return (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc")
 
 
 def _bytes_under(folder: Path) -> int:
@@ -77,11 +118,14 @@ def main() -> None:
     parser.add_argument("--image", metavar="PHOTO")
     parser.add_argument("--install", type=Path, metavar="WHEEL")
     parser.add_argument("--extras", nargs="*", default=["onnx", "all"])
+    parser.add_argument("--aarch64", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.install is not None:
-        figures: Any = [measure_install(arguments.install.resolve(), extra) for extra in arguments.extras]
+        measures = (measure_install, weigh_aarch64) if arguments.aarch64 else (measure_install,)
+        wheel = arguments.install.resolve()
+        figures: Any = [measure(wheel, extra) for extra in arguments.extras for measure in measures]
     else:
         edgeclf = [sys.executable, "-m", "edgeclf"]
         commands = {"edgeclf --help": [*edgeclf, "--help"]}

@@ -48,7 +48,7 @@ _IMAGES = 128  # half of them calibrate, half evaluate; their content does not c
 
 def measure_latency(network: str, data: Path, folder: Path, options: list[str]) -> dict[str, Any]:
     """Rows of one `edgeclf bench`: PyTorch, and fp32 and int8 of both engines; what `auto` chose of ONNX Runtime's."""
-    calibration = _some_images(data, folder / "images")
+    calibration = some_images(data, folder / "images")
     source = ("-m", network, "--weights", "random", "-o", "bundles")
     int8 = ("--calib-data", str(calibration), "--max-drop", _EVERYTHING_PASSES)
     made = edgeclf("export", *source, *_targets("pytorch", *TARGETS), folder=folder)["bundles"]
@@ -180,7 +180,7 @@ def _times_faster(row: dict[str, Any]) -> float | None:
     return round(1 / found[0], 2) if found else None
 
 
-def _some_images(data: Path, folder: Path) -> Path:
+def some_images(data: Path, folder: Path) -> Path:
     """Copies of a few images, in one folder: they calibrate."""
     folder.mkdir()
     found = sorted(path for path in data.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))

@@ -1,6 +1,7 @@
 """Which tests passed on which Python: the runtime in a fresh environment of each, the workstation where it is set up.
 
 python -m edgeclf_benchmarks.records.pythons --wheel WHEEL -o benchmarks/results/pythons.json
+python -m edgeclf_benchmarks.records.pythons --wheel WHEEL --litert -o benchmarks/results/pythons.json
 python -m edgeclf_benchmarks.records.pythons --workstation PYTHON -o benchmarks/results/pythons.json
 
 Run in a checkout. What a record holds of other Pythons stays there; each entry has its own date.
@@ -25,6 +26,7 @@ from edgeclf_benchmarks.records.record import write_record
 from edgeclf_runtime.machine.facts import now_utc
 
 RUNTIME_TESTS = ("tests/runtime",)
+LITERT_TESTS = ("tests/runtime", "-k", "litert")
 WORKSTATION_TESTS = (
     "tests/runtime",
     "tests/export",
@@ -35,17 +37,17 @@ WORKSTATION_TESTS = (
 _EXTRA = "onnx,openvino"
 _VERSIONS = (
     "import json, platform\nfrom importlib.metadata import version, PackageNotFoundError\nfound = {}\n"
-    "for name in ('numpy', 'pillow', 'onnxruntime', 'openvino', 'torch', 'torchvision', 'timm'):\n"
+    "for name in ('numpy', 'pillow', 'onnxruntime', 'openvino', 'ai-edge-litert', 'torch', 'torchvision', 'timm'):\n"
     "    try: found[name] = version(name)\n    except PackageNotFoundError: pass\n"
     "print(json.dumps([platform.python_version(), found]))"
 )
 
 
-def runtime_on(python: Path, wheel: Path) -> dict[str, Any]:
-    """The runtime's tests with today's versions of both engines, in a fresh environment of that Python."""
+def runtime_on(python: Path, wheel: Path, extra: str = _EXTRA, tests: Sequence[str] = RUNTIME_TESTS) -> dict[str, Any]:
+    """The runtime's tests with today's versions of those engines, in a fresh environment of that Python."""
     with tempfile.TemporaryDirectory(prefix="edgeclf-python-") as folder:
-        Environment.make(Path(folder), python, wheel, Path.cwd(), extra=_EXTRA)
-        return _tested(Path(folder, "bin", "python"), RUNTIME_TESTS, Path(folder))
+        Environment.make(Path(folder), python, wheel, Path.cwd(), extra)
+        return _tested(Path(folder, "bin", "python"), tests, Path(folder))
 
 
 def workstation_on(python: Path, tests: Sequence[str]) -> dict[str, Any]:
@@ -88,10 +90,10 @@ def _environment() -> dict[str, str]:
 
 def table(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """A line of Markdown for each supported Python: what passed, and when."""
-    lines = ["| Python | runtime | workstation |", "| --- | --- | --- |"]
+    lines = ["| Python | runtime | with LiteRT alone | workstation |", "| --- | --- | --- | --- |"]
     for minor in SUPPORTED:
-        cells = [_cell(figures.get(minor, {}).get(part)) for part in ("runtime", "workstation")]
-        lines.append(f"| {minor} | {cells[0]} | {cells[1]} |")
+        cells = [_cell(figures.get(minor, {}).get(part)) for part in ("runtime", "litert", "workstation")]
+        lines.append(f"| {minor} | {' | '.join(cells)} |")
     return lines
 
 
@@ -106,6 +108,7 @@ def _cell(found: Mapping[str, Any] | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help="tests the runtime of this wheel on every Python that is found")
+    parser.add_argument("--litert", action="store_true", help="its tests with LiteRT alone, not those of other engines")
     parser.add_argument("--only", nargs="*", default=SUPPORTED, metavar="3.X", help="of those Pythons, these")
     parser.add_argument("--workstation", type=Path, metavar="PYTHON", help="of an environment with the workstation")
     parser.add_argument("--tests", nargs="*", default=WORKSTATION_TESTS, help="what is tested of the workstation")
@@ -113,9 +116,12 @@ def main() -> None:
     arguments = parser.parse_args()
     figures: dict[str, Any] = json.loads(arguments.output.read_bytes())["figures"] if arguments.output.exists() else {}
     if arguments.wheel is not None:
+        part, extra, tests = (
+            ("litert", "litert", LITERT_TESTS) if arguments.litert else ("runtime", _EXTRA, RUNTIME_TESTS)
+        )
         for minor, python in find_interpreters().items():
             if minor in arguments.only:
-                figures.setdefault(minor, {})["runtime"] = runtime_on(python, arguments.wheel.resolve())
+                figures.setdefault(minor, {})[part] = runtime_on(python, arguments.wheel.resolve(), extra, tests)
     if arguments.workstation is not None:
         found = workstation_on(arguments.workstation, arguments.tests)
         figures.setdefault(".".join(found["python"].split(".")[:2]), {})["workstation"] = found

@@ -111,15 +111,19 @@ def _ranges(model: bytes, inputs: NDArray[np.generic], method: str) -> dict[str,
     (entry,) = interpreter.get_input_details()
     tensors = {int(index): name for index, name in computed_tensors(interpreter)}
     found: dict[str, NDArray[np.float32]] = {}
+    ranks: dict[str, int] = {}  # the quantizer broadcasts a range against constants beside the tensor: of its rank
     for place in range(len(inputs)):
         interpreter.set_tensor(entry["index"], inputs[place : place + 1])
         interpreter.invoke()
         for index, name in tensors.items():
-            seen = _ends(interpreter.get_tensor(index), method)
+            values = interpreter.get_tensor(index)
+            ranks[name], seen = values.ndim, _ends(values, method)
             before = found.get(name, seen)
             found[name] = np.array([min(before[0], seen[0]), max(before[1], seen[1])], np.float32)
-    shape = (1, 1, 1, 1)
-    return {name: {"min": ends[0].reshape(shape), "max": ends[1].reshape(shape)} for name, ends in found.items()}
+    return {
+        name: {"min": ends[0].reshape((1,) * ranks[name]), "max": ends[1].reshape((1,) * ranks[name])}
+        for name, ends in found.items()
+    }
 
 
 def _ends(values: NDArray[np.float32], method: str) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.bundle.manifest import TensorSpec
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
-from edgeclf_runtime.installing import pip_install
+from edgeclf_runtime.installing import no_wheel, pip_install
 
 OWN_DEVICE = "own"
 MOST_THREADS = 512  # an engine given 100,000 takes all memory before it refuses
@@ -157,4 +157,6 @@ def check_outputs(where: str, found: Sequence[Sequence[object]], wanted: Sequenc
 def missing_engine(package: str, extra: str, error: ImportError) -> BackendError:
     """The error for an engine that can't be imported, with the line that installs it."""
     why = " ".join(str(error).split())  # a loader's message may be of several lines, all of them the cause
-    return BackendError(f"{package} can't be imported ({why}); install it with: {pip_install(extra)}")
+    without = no_wheel(extra)
+    but = f"; but {without}" if without else ""
+    return BackendError(f"{package} can't be imported ({why}); install it with: {pip_install(extra)}{but}")

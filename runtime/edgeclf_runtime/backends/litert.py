@@ -21,7 +21,7 @@ from edgeclf_runtime.backends.forked import left_to_parent
 from edgeclf_runtime.backends.litert_graph import computed_precision, count_stored, pieces
 from edgeclf_runtime.backends.native_output import STDERR, printed_aside
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BundleError, one_line
+from edgeclf_runtime.errors import BackendError, BundleError, one_line
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
@@ -50,6 +50,8 @@ class LitertEngine:
             interpreter.set_tensor(self._input, batch)
             interpreter.invoke()
             output: NDArray[np.float32] = interpreter.get_tensor(self._output)  # a copy
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"LiteRT can't run the model ({one_line(error)})") from error
         finally:
             self._idle.append(interpreter)
         return output

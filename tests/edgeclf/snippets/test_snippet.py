@@ -44,7 +44,7 @@ TfLiteStatus TfLiteTensorCopyToBuffer(const TfLiteTensor*, void*, size_t);
 GEOMETRIES = {
     "shorter": Pixels("shorter", (10, 10), (8, 8), "bicubic"),
     "cover": Pixels("cover", (9, 9), (8, 8), "bilinear"),
-    "fit": Pixels("fit", (8, 8), (8, 8), "lanczos", padding=(9, 99, 199)),
+    "fit": Pixels("fit", (8, 8), (8, 8), "lanczos", padding=(9, 99, 199), background=(250, 50, 150)),
     "exact": Pixels("exact", (8, 8), (8, 8), "nearest"),
 }
 needs_litert = pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="needs LiteRT")
@@ -58,7 +58,8 @@ def test_pythons_program_prints_what_edgeclf_predicts(rule: str, scores: str, tm
     bundle = tiny.build(tmp_path / "b", "litert")
     bundle = tiny.reseal(bundle.path, pixels=GEOMETRIES[rule], scores=scores, temperature=1.5)
     photo = tmp_path / "photo.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 23, 3), dtype=np.uint8)).save(photo)
+    channels = 4 if rule == "fit" else 3  # with transparent pixels, which show the background
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 23, channels), dtype=np.uint8)).save(photo)
     (tmp_path / "classify.py").write_text(snippet(bundle, "python"))
     (tmp_path / "labels.txt").write_text("\n".join(tiny.LABELS) + "\n")
     shutil.copy(bundle.path / "model.tflite", tmp_path)

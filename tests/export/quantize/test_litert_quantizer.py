@@ -41,6 +41,13 @@ def test_ranges_are_those_of_every_image_and_percentiles_lie_within() -> None:
         assert whole[name]["min"] <= ends["min"] and ends["max"] <= whole[name]["max"]
 
 
+def test_a_range_has_the_rank_of_its_tensor() -> None:
+    """Or the quantizer refuses networks that join a tensor and a constant, as ViTs do with their class token."""
+    ranges = litert_quantizer._ranges(tiny_litert.linear(*tiny.linear_weights(0)), tiny.random_pixels(1), "min-max")
+    found = {name: (ends["min"].ndim, ends["max"].ndim) for name, ends in ranges.items()}
+    assert found == {"floats": (4, 4), "scaled": (4, 4), "rows": (2, 2), "logits": (2, 2)}
+
+
 @pytest.mark.parametrize("method", litert_quantizer.METHODS)
 def test_the_minus_infinity_that_pads_a_pooling_widens_no_range(method: str) -> None:
     padded = np.array([-np.inf, 1, 2, -np.inf], np.float32)

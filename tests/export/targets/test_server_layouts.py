@@ -15,6 +15,7 @@ from edgeclf_export.targets import deepstream, ovms
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, TensorSpec
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.session import open_session
 
 
 def test_ovms_gets_a_version_folder_and_the_precision_that_was_proven(tmp_path: Path) -> None:
@@ -30,6 +31,23 @@ def test_ovms_gets_a_version_folder_and_the_precision_that_was_proven(tmp_path: 
     hints = {each["config"]["name"]: each["config"]["plugin_config"]["INFERENCE_PRECISION_HINT"] for each in entries}
     assert hints == {"first": "f32", "second": "bf16"}
     assert all((tmp_path / "ovms" / each["config"]["base_path"] / "1").is_dir() for each in entries)
+
+
+def test_openvino_takes_the_entry_as_the_server_would_and_gives_the_bundles_logits(tmp_path: Path) -> None:
+    """Device and plugin_config are handed to OpenVINO as they stand; name and base_path are TensorFlow Serving's."""
+    openvino = pytest.importorskip("openvino")
+    bundle = tiny.build(tmp_path / "b", "openvino")
+    ovms.write_model(bundle, tmp_path / "ovms")
+    (entry,) = json.loads((tmp_path / "ovms/config.json").read_text())["model_config_list"]
+    served = entry["config"]
+    assert set(served) == {"name", "base_path", "target_device", "plugin_config"}
+    model = tmp_path / "ovms" / served["base_path"] / "1/model.xml"
+    compiled = openvino.Core().compile_model(model, served["target_device"], served["plugin_config"])
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert compiled.get_property("PERFORMANCE_HINT") == "LATENCY"
+    pixels = tiny.random_pixels(2)
+    with open_session(bundle) as session:
+        assert np.allclose(compiled(pixels)[0], session(pixels), atol=1e-5)
 
 
 def test_ovms_refuses_other_engines_and_a_strangers_config(tmp_path: Path) -> None:

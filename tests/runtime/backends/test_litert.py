@@ -14,7 +14,7 @@ import tiny
 from edgeclf_runtime.backends.litert import open_file, open_interpreter
 from edgeclf_runtime.backends.litert_graph import computed_precision, count_stored, pieces, products
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.errors import BundleError
+from edgeclf_runtime.errors import BackendError, BundleError
 from edgeclf_runtime.session import open_session
 
 pytest.importorskip("ai_edge_litert")
@@ -80,6 +80,20 @@ def test_a_truncated_model_is_refused(model: bytes, tmp_path: Path) -> None:
     (bundle.path / "model.tflite").write_bytes(model[: len(model) // 2])
     with pytest.raises(BundleError, match="LiteRT can't load it"):
         open_session(tiny.reseal(bundle.path))
+
+
+def test_a_model_in_another_precision_than_the_manifest_says_is_not_opened(tmp_path: Path) -> None:
+    bundle = tiny.reseal(tiny.build(tmp_path / "b", "litert").path, compute_precision="int8", weights_precision="int8")
+    with pytest.raises(BackendError, match="its manifest says int8, its model computes in fp32"):
+        open_session(bundle)
+
+
+def test_a_model_that_stops_while_it_runs_is_refused_in_one_line(tmp_path: Path) -> None:
+    with open_session(tiny.build(tmp_path / "b", "litert")) as session:
+        engine: Any = session.check_usable()
+        engine._input += 10**6  # as a damaged file may name a tensor that is not there
+        with pytest.raises(BackendError, match="LiteRT can't run the model"):
+            session(tiny.random_pixels(1))
 
 
 def test_opening_prints_nothing(shared_bundle: Shared, capfd: Any) -> None:
