@@ -22,6 +22,7 @@ from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.file_lock import wait_for
 from edgeclf_runtime.machine.facts import now_utc
+from edgeclf_runtime.machine.state_folder import state_folder
 
 LEDGER = "test-uses.jsonl"  # not .json: that is what proofs are called in a bundle's sidecar
 RESULTS = "test-results.jsonl"
@@ -143,8 +144,7 @@ def carried_uses(manifest: Manifest, data_sha256: str) -> tuple[str, ...]:
 
 def machine_ledger() -> Path:
     """Where this machine's uses of all splits are kept."""
-    root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return root / "edgeclf" / LEDGER
+    return state_folder() / LEDGER
 
 
 def _machines_ledger(stack: ExitStack) -> BinaryIO | None:

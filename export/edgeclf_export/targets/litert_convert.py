@@ -1,4 +1,4 @@
-"""A torch module as a .tflite in fp32, by litert-torch, whose remarks are kept aside and whose refusals are named."""
+"""A torch module as a .tflite in fp32, by litert-torch, whose remarks go to a log and whose refusals are named."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf_export.targets.target import ExportGraph
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.native_output import STDERR, STDOUT, printed_aside
-from edgeclf_runtime.errors import BackendError, one_line
+from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.errors import BackendError, DataError, one_line
+from edgeclf_runtime.machine.state_folder import state_folder
 
 if TYPE_CHECKING:
     import torch
 
     from edgeclf_runtime.bundle.manifest import TensorSpec
 
+LOG = "litert-converter.log"
 _OPERATOR = re.compile(r"(?:torch\.ops\.)?((?:aten|prims|stablehlo|tfl)\.\w+)")
 
 
@@ -40,13 +44,27 @@ def _convert(export_graph: ExportGraph) -> bytes:
         raise ValueError(f"{exportable.backbone} has no torch module")
     module = exportable.make_module(export_graph.form).eval()
     sample = _sample(exportable.contract(export_graph.form, 1).inputs[0])
+    failure = None
     with _quiet() as printed:
         converter = _import_converter()
         try:
-            return bytes(converter.convert(module, (sample,)).model_content())
+            converted = bytes(converter.convert(module, (sample,)).model_content())
         except Exception as error:  # torch's, MLIR's and its own errors share no narrower base
             failure = error
-    raise BackendError(_refusal(failure, printed)) from failure
+    log = _write_log(printed if failure is None else [*printed, str(failure)])
+    if failure is not None:
+        raise BackendError(_refusal(failure, printed) + ("" if log is None else f"; its log: {log}")) from failure
+    return converted
+
+
+def _write_log(printed: list[str]) -> Path | None:
+    """What the converter printed last, in this machine's state folder; None where that can't be written."""
+    try:
+        with writing(state_folder() / LOG, force=True) as draft:
+            draft.write_text("".join(f"{line.rstrip()}\n" for line in printed), encoding="utf-8")
+    except (DataError, OSError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    return state_folder() / LOG
 
 
 def _sample(spec: TensorSpec) -> torch.Tensor:

@@ -76,14 +76,20 @@ def test_a_module_becomes_a_proven_bundle(precision: str, tmp_path: Path, capfd:
 
 
 @converts
-def test_an_operator_without_a_way_is_named(tmp_path: Path) -> None:
+def test_an_operator_without_a_way_is_named_and_what_the_converter_printed_is_in_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    output = tmp_path / "bundles"
 
     class Strange(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.special.bessel_j0(images).mean((2, 3))
 
-    options = ExportOptions(("litert",), output=tmp_path)
-    with pytest.raises(BackendError, match=r"the operator aten\.special_bessel_j0, in `return torch"):
+    options = ExportOptions(("litert",), output=output)
+    with pytest.raises(BackendError, match=r"the operator aten\.special_bessel_j0, in `return torch.*its log: "):
         export_module(Strange(), PATCH_PIXELS, ("r", "g", "b"), options, normalization=HALF)
-    assert not list(tmp_path.iterdir())
+    assert not list(output.iterdir())
+    assert "bessel_j0" in (tmp_path / "state" / "edgeclf" / "litert-converter.log").read_text()
