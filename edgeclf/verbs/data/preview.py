@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from edgeclf.console import say, suggest
-from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
 from edgeclf.verbs.shared.options import Force, StrictImages, names_of, need, shell_word
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf.wording import count
@@ -29,6 +29,7 @@ class Recipe(str, Enum):
 
 def preview(
     source: Source,
+    multi_label: MultiLabel = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="PNG file for the preview.")] = Path(
         "preview.png"
     ),
@@ -70,7 +71,7 @@ def preview(
     resized = round(img_size / 0.875)
     value_range = value_range_of(bit_depth, window)
     pixels = Pixels("shorter", (resized, resized), (img_size, img_size), "bicubic", value_range=value_range)
-    data = open_data(source, seed)
+    data = open_data(source, seed, several_labels=several_labels_of(multi_label))
     left_out = draw_preview(data, pixels, output, recipes=recipes, seed=seed, strict=strict, force=force)
     if left_out:
         named = some([f"{each.path} ({each.error})" for each in left_out], "; ")
