@@ -76,7 +76,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("distillation",),
         ("loop",),
         ("adaptation",),
-        ("teaching", "cautions"),
+        ("teaching", "cautions", "task"),
         ("train", "lr_find", "small_clip", "label_review"),
         ("teacher_gain", "kept_runs"),
         ("from_paths", "evaluate"),

@@ -28,6 +28,7 @@ from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
 _FIRST_EPOCHS = 10
+_SMOOTHING = 0.1
 _HEAD_TEMPERATURE, _NETWORK_TEMPERATURE = 1.0, 3.0  # docs/distillation.md has the figures
 
 
@@ -49,10 +50,18 @@ class TrainConfig:
         Passes of the head over the features in the first phase of two-phase; None: 10.
     lr, head_lr
         Peak learning rates; None: what suits the strategy.
+    loss
+        "cross-entropy": of the classes, or of each label by itself where images may have several; "focal" is for one
+        label an image, "asymmetric" for several.
+    label_smoothing
+        None: 0.1, and 0 where images may have several labels: spread over rare ones it would hide them.
     momentum, focal_gamma, warmup_epochs
         Of SGD; of the focal loss; epochs in which the cosine schedule rises to its peak.
     drop
         Dropout in front of the head.
+    select
+        The validation figure that the best epoch is chosen by; "auto": macro-F1, or mAP where images may have several
+        labels.
     patience
         Epochs without a better `select` figure after which training stops; 0: never.
     batch_norm
@@ -97,7 +106,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     warmup_epochs: float = 0.5
     loss: Loss = "cross-entropy"
-    label_smoothing: float = 0.1
+    label_smoothing: float | None = None
     focal_gamma: float = 2.0
     class_weights: ClassWeights = "none"
     sampler: Sampler = "shuffle"
@@ -109,7 +118,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    select: Metric = "macro-f1"
+    select: Metric = "auto"
     amp: Amp = "auto"
     channels_last: bool = True
     normalize: Statistics = "backbone"
@@ -141,8 +150,8 @@ class TrainConfig:
         if self.head_epochs is not None and self.strategy != "two-phase":
             raise UsageError(f"head epochs are for the strategy two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) < highest:
-                raise UsageError(f"{_in_words(name)} must lie in 0..1, found {getattr(self, name)}")
+            if (found := getattr(self, name)) is not None and not 0 <= found < highest:
+                raise UsageError(f"{_in_words(name)} must lie in 0..1, found {found}")
         for name in ("lr", "head_lr"):
             if (rate := getattr(self, name)) is not None and not 0 < rate < math.inf:
                 raise UsageError(f"{name.replace('_', ' ')} must lie above 0, found {rate}")
@@ -170,6 +179,17 @@ class TrainConfig:
                     f"--{_in_words(option).replace(' ', '-')} {getattr(self, option)} needs the class of every image; "
                     "leave it out beside --unlabelled"
                 )
+
+    def smoothing(self, multi_label: bool) -> float:
+        """The label smoothing for images of one label each, or of several."""
+        if self.label_smoothing is not None:
+            return self.label_smoothing
+        return 0.0 if multi_label else _SMOOTHING
+
+    def selected_by(self, multi_label: bool) -> str:
+        """The figure of an epoch's record that the best one is chosen by."""
+        chosen = ("map" if multi_label else "macro-f1") if self.select == "auto" else self.select
+        return {"map": "val_map", "macro-f1": "val_macro_f1", "top-1": "val_top1"}[chosen]
 
     @property
     def first_epochs(self) -> int:

@@ -108,7 +108,7 @@ def _one_pass(
     for rate, batch in zip(rates, batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
-        targets = soften(one_hot(batch.labels, context.classes), config.label_smoothing)
+        targets = soften(one_hot(batch.labels, context.classes), config.smoothing(multi_label=False))
         with context.autocast():
             loss = classification_loss(inputs.logits(batch.inputs), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)
