@@ -189,8 +189,10 @@ def write_evaluation_report(
         drawn = [*draw_plots(report, data, draft), *pictures]
         for name, content in pictures.items():
             (draft / name).write_bytes(content)
-        several = isinstance(report, MultiLabelReport)
-        page = multilabel_page(report, draft) if several else evaluation_page(report, draft)
+        if isinstance(report, MultiLabelReport):
+            page = multilabel_page(report, draft)
+        else:
+            page = evaluation_page(report, draft)
         (draft / PAGE).write_text(page, encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def check(
     source: Source,
-    multi_label: MultiLabel = False,
     report: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Folder for check.html and pairs.png, which show near-duplicates side by side."
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,

@@ -29,7 +29,6 @@ class Recipe(str, Enum):
 
 def preview(
     source: Source,
-    multi_label: MultiLabel = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="PNG file for the preview.")] = Path(
         "preview.png"
     ),
@@ -44,6 +43,7 @@ def preview(
     img_size: Annotated[
         int, typer.Option("--img-size", "--imgsz", min=8, metavar="PX", help="Side length of the images, in pixels.")
     ] = 128,
+    multi_label: MultiLabel = False,
     bit_depth: BitDepth = None,
     window: Window = None,
     seed: Annotated[

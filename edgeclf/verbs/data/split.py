@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 def split(
     source: Source,
-    multi_label: MultiLabel = False,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the split.")] = Path(
         "split.json"
     ),
@@ -37,6 +36,7 @@ def split(
             show_default="the CSV's group column",
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,

@@ -17,7 +17,6 @@ from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, valu
 
 def stats(
     source: Source,
-    multi_label: MultiLabel = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -29,6 +28,7 @@ def stats(
             autocompletion=completion.models,
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     bit_depth: BitDepth = None,
     window: Window = None,
     strict: StrictImages = False,
