@@ -16,6 +16,7 @@ from edgeclf.cli import run as cli_run
 from edgeclf.data.split_file import save_split
 from edgeclf.evaluation.label_thresholds import BEST_F1, fit_label_thresholds
 from edgeclf.evaluation.thresholds import Wanted, parse_wanted
+from edgeclf.listing import list_folder
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.evaluate import evaluate
 from edgeclf.training.evaluate_options import EvaluateOptions
@@ -42,6 +43,7 @@ def test_labels_are_learnt_and_the_run_knows_its_task(run: Run, tags: DataSplit)
     thresholds = run.outcome().thresholds.per_class
     assert thresholds is not None and all(0 < each < 1 for each in thresholds)
     assert (run.path / "curves.png").stat().st_size > 1000
+    assert list_folder(run.path)[0].accuracy == f"mAP {best:.3f} (validation, selected on it)"
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])  # in the head's phase, and in the network's
