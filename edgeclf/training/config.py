@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
 
 from edgeclf.training.choices import (
     Amp,
@@ -22,13 +21,13 @@ from edgeclf.training.choices import (
     Strategy,
     TeacherViews,
     TrainingDevice,
+    choices_of,
 )
 from edgeclf.training.inputs.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
 _FIRST_EPOCHS = 10
-_SMOOTHING = 0.1
 _HEAD_TEMPERATURE, _NETWORK_TEMPERATURE = 1.0, 3.0  # docs/distillation.md has the figures
 
 
@@ -180,17 +179,6 @@ class TrainConfig:
                     "leave it out beside --unlabelled"
                 )
 
-    def smoothing(self, multi_label: bool) -> float:
-        """The label smoothing for images of one label each, or of several."""
-        if self.label_smoothing is not None:
-            return self.label_smoothing
-        return 0.0 if multi_label else _SMOOTHING
-
-    def selected_by(self, multi_label: bool) -> str:
-        """The figure of an epoch's record that the best one is chosen by."""
-        chosen = ("map" if multi_label else "macro-f1") if self.select == "auto" else self.select
-        return {"map": "val_map", "macro-f1": "val_macro_f1", "top-1": "val_top1"}[chosen]
-
     @property
     def first_epochs(self) -> int:
         """Passes of two-phase's first phase."""
@@ -235,12 +223,6 @@ class TrainConfig:
 def _in_words(name: str) -> str:
     """A field by the name of its option."""
     return {"drop": "dropout", "clip": "clip grad", "select": "select metric"}.get(name, name.replace("_", " "))
-
-
-def choices_of(config: type) -> dict[str, tuple[str, ...]]:
-    """What each field of a config that is a named choice may be."""
-    kinds = get_type_hints(config)
-    return {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,22 @@ from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import all_labels
 from edgeclf_runtime.progress import Progress
 
+_SMOOTHING = 0.1
+_SELECTING = {"map": "val_map", "macro-f1": "val_macro_f1", "top-1": "val_top1"}
+
+
+def smoothing(config: TrainConfig, *, multi_label: bool) -> float:
+    """The label smoothing for images of one label each, or of several."""
+    if config.label_smoothing is not None:
+        return config.label_smoothing
+    return 0.0 if multi_label else _SMOOTHING
+
+
+def selecting_figure(config: TrainConfig, *, multi_label: bool) -> str:
+    """The figure of an epoch's record that the best one is chosen by."""
+    usual = "map" if multi_label else "macro-f1"
+    return _SELECTING[usual if config.select == "auto" else config.select]
+
 
 def check_task(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
     """Warns of labels that nothing validates. Raises UsageError for options that don't go with the data's task."""

@@ -10,6 +10,7 @@ from edgeclf.training.inputs.mixing import mix
 from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.label_losses import asymmetric_loss, binary_loss, mean_decision_weight, positive_weights
 from edgeclf.training.loop.targets import Batch, Targets
+from edgeclf.training.task import smoothing
 
 if TYPE_CHECKING:
     import torch
@@ -45,5 +46,10 @@ class LabelObjective:
         """The sum over the images, divided by `whole`."""
         if self._config.loss == "asymmetric":
             return asymmetric_loss(logits, targets.labels, whole=whole)
-        smoothing = self._config.smoothing(multi_label=True)
-        return binary_loss(logits, targets.labels, smoothing=smoothing, positive_weights=self._weights, whole=whole)
+        return binary_loss(
+            logits,
+            targets.labels,
+            smoothing=smoothing(self._config, multi_label=True),
+            positive_weights=self._weights,
+            whole=whole,
+        )

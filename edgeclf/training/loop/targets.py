@@ -18,6 +18,7 @@ from edgeclf.training.loop.losses import (
     one_hot,
     soften,
 )
+from edgeclf.training.task import smoothing
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +96,7 @@ class Objective:
         if views and batch.taught is None:
             taught = self._probabilities(self._context.taught_of(inputs))
             inputs = self._context.student_size(inputs)
-        softened = soften(labels, self._config.smoothing(multi_label=False), self._class_weights)
+        softened = soften(labels, smoothing(self._config, multi_label=False), self._class_weights)
         if self._context.distillation is None:
             return inputs, Targets(softened)
         return inputs, Targets(softened, taught, self._teacher_weights(labels, softened))

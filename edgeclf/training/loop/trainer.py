@@ -19,6 +19,7 @@ from edgeclf.training.run.checkpoint import Checkpoint
 from edgeclf.training.run.figures import figures_of
 from edgeclf.training.run.run import Run
 from edgeclf.training.run.tensorboard import open_event_log
+from edgeclf.training.task import selecting_figure
 from edgeclf_runtime.progress import Progress
 
 _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
@@ -106,7 +107,7 @@ class Trainer:
 
     def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
         state = self.checkpoint
-        score = scores[self.config.selected_by(self.context.train.multi_label)]
+        score = scores[selecting_figure(self.config, multi_label=self.context.train.multi_label)]
         state.stale_epochs = 0 if score > state.best_score else state.stale_epochs + 1
         # few validation images give many epochs the same figure: of these the one with the lower loss is better
         if score > state.best_score or (score == state.best_score and scores["val_loss"] < state.best_loss):
