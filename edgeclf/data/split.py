@@ -87,7 +87,7 @@ def split_dataset(
 def split_faults(images: Sequence[LabelledImage]) -> tuple[str, ...]:
     """What makes splits useless: nothing to train on, or classes in val or test that train lacks."""
     labels = {split: set(all_labels(image for image in images if image.split == split)) for split in SPLITS}
-    if not labels["train"]:
+    if all(image.split != "train" for image in images):
         return ("no training images: only " + " and ".join(sorted({image.split or "none" for image in images})),)
     faults = []
     for split in SPLITS[1:]:

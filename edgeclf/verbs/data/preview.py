@@ -77,4 +77,7 @@ def preview(
         named = some([f"{each.path} ({each.error})" for each in left_out], "; ")
         say(f"warning: {count(len(left_out), 'image')} can't be used and left out: {named}", style="yellow")
     say(f"wrote {output}: {', '.join(recipes)}", style="dim")
+    if multi_label:
+        suggest(f"edgeclf data split {shell_word(str(source))} --multi-label -o split.json")
+        return
     suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}{options_for(value_range)}")

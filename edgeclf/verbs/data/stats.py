@@ -68,4 +68,7 @@ def stats(
         suggest(f"edgeclf data stats {shell_word(str(source))} {found.deep.remedy}")
         return
     shown = options_for(value_range)
+    if multi_label:
+        suggest(f"edgeclf data split {shell_word(str(source))} --multi-label -o split.json")
+        return
     suggest(f"edgeclf train {shell_word(str(source))} --model {model or 'NAME'} --normalize {advice.normalize}{shown}")
