@@ -34,7 +34,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plot takes as long as the training of a tiny network: drawn in tests that use the fixture `plots` alone."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("edgeclf.training.train.draw_curves", lambda history, path, **_: path.touch())
+        monkeypatch.setattr("edgeclf.training.result.draw_curves", lambda history, path, **_: path.touch())
         monkeypatch.setattr("edgeclf.evaluation.plots.draw_plots", lambda *_: [])
 
 

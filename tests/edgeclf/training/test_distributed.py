@@ -70,11 +70,12 @@ from pathlib import Path
 from edgeclf.data.split_file import load_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import joined
+import edgeclf.training.result as result
 import edgeclf.training.train as training
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.progress import SILENT, Progress
 
-training.draw_curves = lambda history, path, **_: path.touch()  # the plot takes longer than the training
+result.draw_curves = lambda history, path, **_: path.touch()  # the plot takes longer than the training
 
 class Once(Progress):
     def note(self, sentence, figures=None):

@@ -59,7 +59,9 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     assert found.outcome().thresholds == whole.outcome().thresholds
 
 
-def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_run(run: Run, tmp_path: Path) -> None:
+def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_run(
+    run: Run, tmp_path: Path, plots: None
+) -> None:
     options = EvaluateOptions(split="val", operating_point="recall=0.8", output=tmp_path / "report")
     found = evaluate(run.path, options=options)
     figures, images = found.report.evaluation, run.data().of("val")  # type: ignore[union-attr]
