@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from edgeclf.explanation.explain import ExplainOptions as ExplainOptions
     from edgeclf.explanation.explain import explain as explain
     from edgeclf.training.config import TrainConfig as TrainConfig
-    from edgeclf.training.evaluate import Evaluated as Evaluated
-    from edgeclf.training.evaluate import EvaluateOptions as EvaluateOptions
     from edgeclf.training.evaluate import evaluate as evaluate
+    from edgeclf.training.evaluate_options import Evaluated as Evaluated
+    from edgeclf.training.evaluate_options import EvaluateOptions as EvaluateOptions
     from edgeclf.training.from_paths import Trained as Trained
     from edgeclf.training.from_paths import finish_training as finish_training
     from edgeclf.training.from_paths import resume_training as resume_training
@@ -40,8 +40,8 @@ else:
             "Baseline": "edgeclf.baselines.baseline",
             "BaselineOptions": "edgeclf.baselines.baseline",
             "BenchImages": "edgeclf.evaluation.bench_images",
-            "EvaluateOptions": "edgeclf.training.evaluate",
-            "Evaluated": "edgeclf.training.evaluate",
+            "EvaluateOptions": "edgeclf.training.evaluate_options",
+            "Evaluated": "edgeclf.training.evaluate_options",
             "ExplainOptions": "edgeclf.explanation.explain",
             "Explained": "edgeclf.explanation.explain",
             "LearningCurve": "edgeclf.training.learning_curve.curve",

@@ -42,6 +42,8 @@ class Listed:
     top1, measured_on
         Accuracy as a share and what it is of: what `edgeclf eval` found, the validation images that selected a run, or
         the test images on which `edgeclf baseline`, or the search for an int8 model, evaluated the bundle.
+    mean_average_precision
+        In the place of the accuracy where images have several labels.
     state
         A run: finished, or the epochs that it has; a bundle: its newest proof, and what it needs before it runs.
     """
@@ -54,9 +56,12 @@ class Listed:
     top1: float | None
     measured_on: str
     state: str
+    mean_average_precision: float | None = None
 
     @property
     def accuracy(self) -> str:
+        if self.mean_average_precision is not None:
+            return f"mAP {self.mean_average_precision:.3f} ({self.measured_on})"
         return "n/a" if self.top1 is None else f"{self.top1:.3f} ({self.measured_on})"
 
     @property
@@ -71,8 +76,10 @@ def list_folder(folder: Path) -> list[Listed]:
     Their accuracy is that of the newest `edgeclf eval` whose report lies there, too; else what made them measured.
     """
     places = list(_places(folder))
-    evaluated = _evaluations(path for kind, path in places if kind == "evaluation")
-    found = [_run(path, evaluated) for kind, path in places if kind == "run"]
+    reports = [_read(path) for kind, path in places if kind == "evaluation"]
+    evaluated = _evaluations(reports, "evaluation", "top1")
+    labels = _evaluations(reports, "multi-label evaluation", "mean_average_precision")
+    found = [_run(path, evaluated, labels) for kind, path in places if kind == "run"]
     found += [_bundle(path, evaluated) for kind, path in places if kind == "bundle"]
     return sorted(found, key=lambda each: (each.date, each.path), reverse=True)
 
@@ -92,15 +99,15 @@ def _places(folder: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = [] if deep else sorted(each for each in folders if not is_passed_over(each))
 
 
-def _evaluations(paths: Iterable[Path]) -> dict[str, tuple[float, str]]:
-    """Digest of a bundle, or name of a run -> top-1, and which images it is of; the newest counts."""
-    reports = [found for path in paths if (found := _read(path)).get("kind") == "evaluation"]
+def _evaluations(reports: Iterable[Mapping[str, Any]], kind: str, figure: str) -> dict[str, tuple[float, str]]:
+    """Digest of a bundle, or name of a run -> that figure, and which images it is of; the newest counts."""
     newest: dict[str, tuple[float, str]] = {}
-    for report in sorted(reports, key=lambda each: str(each.get("created_utc"))):
+    of_kind = [report for report in reports if report.get("kind") == kind]
+    for report in sorted(of_kind, key=lambda each: str(each.get("created_utc"))):
         subject, figures = report.get("subject", {}), report.get("evaluation", {})
         key = subject.get("name") if subject.get("kind") == "run" else subject.get("digest")
-        if isinstance(top1 := figures.get("top1"), float):
-            newest[str(key)] = (top1, f"{figures.get('images')} {report.get('split')} images of {report.get('data')}")
+        if isinstance(value := figures.get(figure), float):
+            newest[str(key)] = (value, f"{figures.get('images')} {report.get('split')} images of {report.get('data')}")
     return newest
 
 
@@ -112,7 +119,7 @@ def _is_bundle(path: Path) -> bool:
     return True
 
 
-def _run(path: Path, evaluated: Evaluated) -> Listed:
+def _run(path: Path, evaluated: Evaluated, labels: Evaluated) -> Listed:
     config, outcome, split = (_read(path / name) for name in (CONFIG, MODEL, SPLIT))
     history = path / HISTORY
     epochs = sum(1 for line in history.read_text().splitlines() if line) if history.is_file() else 0
@@ -122,11 +129,12 @@ def _run(path: Path, evaluated: Evaluated) -> Listed:
     if not outcome and not (path / CHECKPOINT).exists():
         state = "damaged: neither a result nor a checkpoint"
     teacher = _read(path / TEACHER).get("info") or {}
-    own = (
-        (outcome.get("scores") or {}).get("val_top1"),
-        AGREEMENT if teacher.get("without_labels") else "validation, selected on it",
+    scores, run = outcome.get("scores") or {}, path.resolve().name
+    where = AGREEMENT if teacher.get("without_labels") else "validation, selected on it"
+    several = bool(split.get("multi_label"))
+    figure, measured_on = (labels if several else evaluated).get(
+        run, (scores.get("val_map" if several else "val_top1"), where)
     )
-    top1, measured_on = evaluated.get(path.resolve().name, own)
     name = Path(str(split.get("root", ""))).name
     return Listed(
         path=str(path),
@@ -134,9 +142,10 @@ def _run(path: Path, evaluated: Evaluated) -> Listed:
         date=_date(path / (MODEL if outcome else CONFIG)),
         model=_taught(str(config.get("model", "")), teacher.get("name")),
         data=" ".join(filter(None, (name, str(outcome.get("data_sha256", ""))[:12]))),
-        top1=top1,
+        top1=None if several else figure,
         measured_on=measured_on,
         state=state,
+        mean_average_precision=figure if several else None,
     )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgeclf.data.assign import chance, join_pairs
+from edgeclf.data.hashed import hash_images
 from edgeclf.data.likeness import find_alike
 from edgeclf.data.sources import read_dataset, some
-from edgeclf.data.split import hash_images
 from edgeclf.data.split_file import save_split
 from edgeclf.data.table import read_rows, read_table
 from edgeclf_runtime.bundle.atomic_write import writing
@@ -71,8 +71,8 @@ def _labelled_rows(table: Path) -> DataSplit:
     """The rows of labels.csv that have a label. Raises UsageError where none has."""
     if not any(row["label"].strip() for _, row in read_rows(table)):
         raise UsageError(f"{table}: no row has a label yet; write the right class into the column label")
-    images = tuple(read_table(table, skip_unlabelled=True))
-    return DataSplit(root=table.parent, classes=tuple(sorted({image.label for image in images})), images=images)
+    rows = read_table(table, skip_unlabelled=True)
+    return DataSplit(root=table.parent, classes=rows.classes, images=rows.images)
 
 
 def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) -> Addition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,21 +52,19 @@ def join_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 def allot(
     clusters: Sequence[list[int]],
-    labels: Sequence[str],
     paths: Sequence[str],
-    fractions: tuple[float, float, float],
     seed: int,
-    *,
-    grouped: bool,
+    deal: Callable[[Sequence[list[int]]], list[int]],
 ) -> list[Split]:
     """The split of every image. Chance comes from a hash of seed and path: equal on every machine and Python.
 
-    Where clusters are images and their copies, they are dealt out class by class with largest remainders, which is
-    exact; where they are groups of any size and several classes, greedily.
+    `deal`: clusters in random order -> the number of each one's split. Where clusters are images of one class and their
+    copies, `deal_by_class` is exact; where they are groups of any size and several classes, `deal_greedily` is close;
+    `deal_iteratively` takes images of several labels.
     """
     order = sorted(clusters, key=lambda cluster: chance(seed, paths[cluster[0]]))
-    dealt = (_deal_greedily if grouped else _deal_by_class)(order, labels, fractions)
-    splits: list[Split] = ["train"] * len(labels)
+    dealt = deal(order)
+    splits: list[Split] = ["train"] * len(paths)
     for cluster, place in zip(order, dealt, strict=True):
         for index in cluster:
             splits[index] = SPLITS[place]
@@ -92,7 +90,7 @@ def chance(seed: int, path: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{path}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _deal_by_class(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
+def deal_by_class(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
     """The index of each cluster's split: in a class's random order first train, then val, last test."""
     members: dict[str, list[int]] = defaultdict(list)
     for position, cluster in enumerate(order):
@@ -105,7 +103,7 @@ def _deal_by_class(order: Sequence[list[int]], labels: Sequence[str], fractions:
     return dealt
 
 
-def _deal_greedily(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
+def deal_greedily(order: Sequence[list[int]], labels: Sequence[str], fractions: Sequence[float]) -> list[int]:
     """Largest clusters first, each to the split where the chi-square distance to the wanted counts grows least.
 
     The rule of scikit-learn's StratifiedGroupKFold, with shares of unequal size.

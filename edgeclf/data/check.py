@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.likeness import find_alike
+from edgeclf.data.several_labels import SeveralLabels
 from edgeclf.data.split import read_source
 from edgeclf_runtime.errors import ImageChanged, ImageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -41,7 +42,7 @@ class Pair:
     @property
     def disagrees(self) -> bool:
         """True where the two have different labels."""
-        return self.first.label != self.second.label
+        return set(self.first.labels or ()) != set(self.second.labels or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,9 @@ _MOST_ASPECT = 4.0
 _SIZE_FACTOR = 4.0
 
 
-def check_source(source: Path, *, progress: Progress = SILENT) -> Checked:
+def check_source(source: Path, *, several_labels: SeveralLabels = "known", progress: Progress = SILENT) -> Checked:
     """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
-    data = read_source(source)
+    data = read_source(source, several_labels=several_labels, progress=progress)
     changed = _changed(data, progress) if source.suffix.lower() == ".json" else ()
     return check_dataset(data, changed, progress=progress)
 

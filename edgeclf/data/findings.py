@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeclf.data.balance import MOST_IMBALANCE, balance_warnings, count_labels, few_to_evaluate
 from edgeclf.data.check import Checked, Remark
+from edgeclf.data.co_occurrence import inseparable_labels, label_statistics
 from edgeclf.data.sources import some
 from edgeclf.data.split import leaking_groups, split_faults
 from edgeclf.wording import count
 from edgeclf_runtime.images.data_split import FRACTIONS
 from edgeclf_runtime.images.formats import MODERN_KINDS
-from edgeclf_runtime.images.labelled import SPLITS, LabelledImage
+from edgeclf_runtime.images.labelled import SPLITS, all_labels
 
 Verdict = Literal["pass", "warning", "fault", "leak"]  # a fault ends in exit code 3, a leak in 1
 
@@ -37,6 +38,7 @@ def find_faults(checked: Checked) -> tuple[Finding, ...]:
         *(_across_splits(checked) if has_splits else []),
         *_within(checked, has_splits),
         *_classes(checked, has_splits),
+        *(_together(checked) if checked.data.multi_label else []),
         _remarks("sizes", "warning", checked.odd, "none is unusual"),
         *([Finding("bit depth", "warning", str(checked.deep))] if checked.deep.value_range is not None else []),
     )
@@ -46,7 +48,8 @@ def _files(checked: Checked) -> Finding:
     data = checked.data
     counted = {split: sum(image.split == split for image in data.images) for split in SPLITS}
     parts = ", ".join(f"{found:,} {split}" for split, found in counted.items() if found)
-    text = f"{len(data.images):,} images in {len(data.classes)} classes" + (f": {parts}" if parts else "")
+    kinds = f"of {len(data.classes)} labels" if data.multi_label else f"in {len(data.classes)} classes"
+    text = f"{len(data.images):,} images {kinds}" + (f": {parts}" if parts else "")
     return Finding("files", "pass", text)
 
 
@@ -93,7 +96,7 @@ def _within(checked: Checked, has_splits: bool) -> list[Finding]:
 def _classes(checked: Checked, has_splits: bool) -> list[Finding]:
     data = checked.data
     faults = split_faults(data.images) if has_splits else ()
-    trained = [image.label for image in data.images if image.split in ("train", None)]
+    trained = all_labels(image for image in data.images if image.split in ("train", None))
     found = [Finding("classes", "fault", text) for text in faults]
     found += [Finding("classes", "warning", text) for text in balance_warnings(count_labels(trained, data.classes))]
     if few := _few_to_evaluate(checked, has_splits):
@@ -105,18 +108,26 @@ def _few_to_evaluate(checked: Checked, has_splits: bool) -> str | None:
     """On classes of which the test images are few, or would be where there are no splits yet."""
     images, classes = checked.data.images, checked.data.classes
     if not has_splits:
-        shares = {name: round(FRACTIONS[2] * images) for name, images in count_labels(_labels(images), classes).items()}
+        shares = {
+            name: round(FRACTIONS[2] * images) for name, images in count_labels(all_labels(images), classes).items()
+        }
         return few_to_evaluate(shares, "test", f", {100 * FRACTIONS[2]:.0f} % of all")
     tests = [image for image in images if image.split == "test"]
-    return few_to_evaluate(count_labels(_labels(tests), classes), "test") if tests else None
+    return few_to_evaluate(count_labels(all_labels(tests), classes), "test") if tests else None
 
 
-def _labels(images: Sequence[LabelledImage]) -> Iterator[str]:
-    return (image.label for image in images)
+def _together(checked: Checked) -> list[Finding]:
+    """How many labels images have, and which can't be told apart by what the training images show."""
+    data = checked.data
+    trained = [image for image in data.images if image.split in ("train", None)]
+    found = [Finding("labels an image", "pass", str(label_statistics(data.images, data.classes)))]
+    if trained and (bound := inseparable_labels(label_statistics(trained, data.classes))):
+        found.append(Finding("labels an image", "warning", bound))
+    return found
 
 
 def _smallest(checked: Checked) -> str:
-    counts = count_labels(_labels(checked.data.images), checked.data.classes)
+    counts = count_labels(all_labels(checked.data.images), checked.data.classes)
     name = min(counts, key=lambda each: counts[each])
     return f"the smallest, {name!r}, has {count(counts[name], 'image')}"
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeclf.data.hashed import hash_images
+from edgeclf.data.several_labels import SeveralLabels
 from edgeclf.data.sources import read_dataset, some
-from edgeclf.data.split import hash_images, split_dataset
+from edgeclf.data.split import split_dataset
 from edgeclf.data.split_file import load_split
 from edgeclf_benchmarks.measuring.predictions import Origin
 from edgeclf_runtime.errors import DataError
@@ -39,6 +41,7 @@ def open_held_out(
     trained_on: Collection[str] = (),
     known: Mapping[str, Split] | None = None,
     labels: Sequence[str] | None = None,
+    several_labels: SeveralLabels = "refused",
     progress: Progress = SILENT,
 ) -> HeldOut:
     """The images of a folder, a CSV or a split manifest to evaluate on; training images are not needed.
@@ -54,6 +57,9 @@ def open_held_out(
     labels
         The model's classes, where the images may lack some of them; None: they are those that have images.
 
+    several_labels
+        Whether images may have several labels, or must.
+
     Raises
     ------
     DataError
@@ -62,10 +68,12 @@ def open_held_out(
         The source has one group in several splits.
     """
     if source.suffix.lower() == ".json":
-        data = load_split(source)
+        data = load_split(source, several_labels=several_labels)
         data = replace(data, classes=_allowed(data.classes, labels, source))
         return HeldOut(data, "own" if data.digest in trained_on else "given")
-    data = read_dataset(source, fewest_classes=2 if labels is None else 1)
+    data = read_dataset(
+        source, fewest_classes=2 if labels is None else 1, several_labels=several_labels, progress=progress
+    )
     data = hash_images(replace(data, classes=_allowed(data.classes, labels, source), seed=seed), progress)
     if known and not data.has_splits and all(image.sha256 in known for image in data.images):
         return HeldOut(_with_splits(data, lambda image: known[image.sha256]), "own")

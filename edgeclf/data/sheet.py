@@ -131,11 +131,11 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _whole(image: LabelledImage) -> str:
-    return f"{image.split + ' · ' if image.split else ''}{image.label} · {image.name}"
+    return f"{image.split + ' · ' if image.split else ''}{image.label_text} · {image.name}"
 
 
 def _side(image: LabelledImage) -> str:
-    return f"{image.split + ' ' if image.split else ''}{image.label}  {image.path.name}"
+    return f"{image.split + ' ' if image.split else ''}{image.label_text}  {image.path.name}"
 
 
 def _how_alike(pair: Pair) -> str:

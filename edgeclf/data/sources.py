@@ -8,42 +8,52 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from edgeclf.data.hashed import hash_images
+from edgeclf.data.several_labels import SeveralLabels, check_several_labels, merge_copies
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import is_passed_over
 from edgeclf_runtime.images.formats import EXTENSIONS
-from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.images.labelled import LabelledImage, Split, all_labels
+from edgeclf_runtime.progress import SILENT, Progress
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _MOST_NAMED = 3
 _SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def read_dataset(source: Path, *, fewest_classes: int = 2) -> DataSplit:
-    """The labelled images of a folder or a CSV, in a fixed order; no image is opened.
+def read_dataset(
+    source: Path, *, fewest_classes: int = 2, several_labels: SeveralLabels = "refused", progress: Progress = SILENT
+) -> DataSplit:
+    """The labelled images of a folder or a CSV, in a fixed order; no image is decoded.
+
+    Files are read, to be hashed, only where several labels an image are wanted of folders: those with the same bytes
+    are one image.
 
     Raises
     ------
     UsageError
-        `source` is not there.
+        `source` is not there; it has several labels an image where they are refused, or one where several are wanted.
     DataError
         It holds no data set: no images, fewer classes than wanted, an empty class, classes that hardly differ, …
     """
     from edgeclf.data.table import read_table
 
     if source.is_dir():
-        images, passed_over = _read_folder(source)
+        data = _folder_data(source)
     elif not os.path.lexists(source):
         raise UsageError(f"{source}: no such file or folder; name an image folder, a CSV or a split manifest")
     elif source.suffix.lower() == ".csv":
-        images, passed_over = read_table(source), 0
+        rows = read_table(source)
+        check_several_labels(rows.multi_label, several_labels, str(source))
+        data = DataSplit(root=source.parent, classes=rows.classes, images=rows.images, multi_label=rows.multi_label)
     else:
         advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "give a folder or a CSV"
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
-    root = source if source.is_dir() else source.parent
-    classes = tuple(sorted({image.label for image in images}))
-    _check_classes(classes, source, fewest_classes)
-    return DataSplit(root=root, classes=classes, images=tuple(images), passed_over=passed_over)
+    _check_classes(data.classes, source, fewest_classes)
+    if source.is_dir() and several_labels == "wanted":
+        return merge_copies(hash_images(data, progress))
+    return data
 
 
 def parse_split(name: str) -> Split | None:
@@ -56,6 +66,12 @@ def some(names: Iterable[str], separator: str = ", ") -> str:
     listed = list(names)
     rest = len(listed) - _MOST_NAMED
     return separator.join(listed[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _folder_data(source: Path) -> DataSplit:
+    images, passed_over = _read_folder(source)
+    classes = tuple(sorted(set(all_labels(images))))
+    return DataSplit(root=source, classes=classes, images=tuple(images), passed_over=passed_over)
 
 
 def _read_folder(source: Path) -> tuple[list[LabelledImage], int]:
@@ -171,6 +187,8 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 
 def _check_classes(classes: Sequence[str], source: Path, fewest: int) -> None:
+    if not classes:
+        raise DataError(f"{source}: no image has any label; write them into its column labels, such as cat|dog")
     if len(classes) < fewest:
         raise DataError(f"{source}: one class only, {classes[0]!r}; a classifier needs at least two")
     alike: dict[str, str] = {}

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from edgeclf.data.assign import allot, join_clusters
+from edgeclf.data.assign import allot, deal_by_class, deal_greedily, join_clusters
 from edgeclf.data.balance import count_labels
+from edgeclf.data.hashed import hash_images
+from edgeclf.data.several_labels import SeveralLabels
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split_file import load_split
+from edgeclf.data.stratify import deal_iteratively
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import FRACTIONS, DataSplit, Fractions
-from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, hash_image
-from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, all_labels
 from edgeclf_runtime.progress import SILENT, Progress
 
 
 def open_data(
-    source: Path, seed: int = 0, fractions: Fractions = FRACTIONS, *, progress: Progress = SILENT
+    source: Path,
+    seed: int = 0,
+    fractions: Fractions = FRACTIONS,
+    *,
+    several_labels: SeveralLabels = "refused",
+    progress: Progress = SILENT,
 ) -> DataSplit:
     """The split in a .json file as it is; else the folder or CSV `source`, split here and now."""
-    if source.suffix.lower() == ".json":
-        return load_split(source)
-    return split_dataset(read_dataset(source), fractions, seed, progress=progress)
+    data = read_source(source, several_labels=several_labels, progress=progress)
+    return data if source.suffix.lower() == ".json" else split_dataset(data, fractions, seed, progress=progress)
 
 
-def read_source(source: Path) -> DataSplit:
+def read_source(source: Path, *, several_labels: SeveralLabels = "refused", progress: Progress = SILENT) -> DataSplit:
     """The images of a folder, a CSV or a split file, as they are, without splitting them."""
-    return load_split(source) if source.suffix.lower() == ".json" else read_dataset(source)
+    if source.suffix.lower() == ".json":
+        return load_split(source, several_labels=several_labels)
+    return read_dataset(source, several_labels=several_labels, progress=progress)
 
 
 def copies_across_splits(data: DataSplit) -> int:
@@ -50,8 +59,8 @@ def split_dataset(
 ) -> DataSplit:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
 
-    Images of one group stay together, and so do files with the same bytes. Splits that the source has are kept; where
-    it has no val, val is taken from train.
+    Data with several labels an image are stratified iteratively, label by label. Images of one group stay together, and
+    so do files with the same bytes. Splits that the source has are kept; where it has no val, val is taken from train.
 
     Parameters
     ----------
@@ -75,24 +84,14 @@ def split_dataset(
     return replace(data, images=images, seed=seed, fractions=fractions)
 
 
-def hash_images(data: DataSplit, progress: Progress = SILENT) -> DataSplit:
-    """The same with the SHA-256 of those that have none yet. Raises DataError for a file that can't be read."""
-    if all(image.sha256 for image in data.images):
-        return data
-    hashes = progress.track(in_threads(hash_image, [image.path for image in data.images]), len(data.images), "hash")
-    return replace(
-        data, images=tuple(replace(image, sha256=each) for image, each in zip(data.images, hashes, strict=True))
-    )
-
-
 def split_faults(images: Sequence[LabelledImage]) -> tuple[str, ...]:
     """What makes splits useless: nothing to train on, or classes in val or test that train lacks."""
-    trained = {image.label for image in images if image.split == "train"}
-    if not trained:
+    labels = {split: set(all_labels(image for image in images if image.split == split)) for split in SPLITS}
+    if all(image.split != "train" for image in images):
         return ("no training images: only " + " and ".join(sorted({image.split or "none" for image in images})),)
     faults = []
     for split in SPLITS[1:]:
-        if unknown := sorted({image.label for image in images if image.split == split} - trained):
+        if unknown := sorted(labels[split] - labels["train"]):
             faults.append(f"{split} has classes that train lacks: {some(map(repr, unknown))}")
     return tuple(faults)
 
@@ -133,18 +132,25 @@ def _allotted(
     data: DataSplit, images: Sequence[LabelledImage], fractions: Fractions, seed: int
 ) -> tuple[LabelledImage, ...]:
     clusters = join_clusters([(image.sha256, image.group) for image in images])
-    labels, names = [image.label for image in images], [image.name for image in images]
     grouped = any(image.group is not None for image in images)
-    _check_counts(data, labels if grouped else [labels[cluster[0]] for cluster in clusters], fractions)
-    splits = allot(clusters, labels, names, fractions, seed, grouped=grouped)
+    _check_counts(data, images if grouped else [images[cluster[0]] for cluster in clusters], fractions)
+    deal: Callable[[Sequence[list[int]]], list[int]]
+    if data.multi_label:
+        several = [image.labels or () for image in images]
+        deal = partial(deal_iteratively, labels=several, fractions=fractions)
+    else:
+        labels = [image.label for image in images]
+        deal = partial(deal_greedily if grouped else deal_by_class, labels=labels, fractions=fractions)
+    splits = allot(clusters, [image.name for image in images], seed, deal)
     return tuple(replace(image, split=split) for image, split in zip(images, splits, strict=True))
 
 
-def _check_counts(data: DataSplit, labels: Sequence[str], fractions: Fractions) -> None:
+def _check_counts(data: DataSplit, images: Iterable[LabelledImage], fractions: Fractions) -> None:
     wanted = sum(share > 0 for share in fractions)
-    for label, found in count_labels(labels, data.classes).items():
+    kind = "label" if data.multi_label else "class"
+    for label, found in count_labels(all_labels(images), data.classes).items():
         if found < wanted:
             raise DataError(
-                f"{data.root}: class {label!r} has {count(found, 'different image')}, too few for one in each of "
-                f"{wanted} splits; add images, or leave the class out"
+                f"{data.root}: {kind} {label!r} has {count(found, 'different image')}, too few for one in each of "
+                f"{wanted} splits; add images, or leave the {kind} out"
             )

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeclf.data.several_labels import SeveralLabels, check_several_labels
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.data_split import DataSplit, Fractions, split_row
+from edgeclf_runtime.images.data_split import DataSplit, Fractions
 from edgeclf_runtime.images.labelled import LabelledImage, Split
 
 SCHEMA = 1
@@ -21,11 +22,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """Of an image: with one `label`, or in a file that is `multi_label` with any number of `labels`."""
+
     path: str
-    label: str
     split: Split
     sha256: str
     group: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+
+    def labels_in(self, multi_label: bool) -> tuple[str, ...]:
+        if (self.labels is None) == multi_label or (self.label is None) != multi_label:
+            raise ValueError(f"{self.path!r} wants the field {'labels' if multi_label else 'label'}, and no other")
+        return self.labels or () if self.label is None else (self.label,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,7 @@ class _File:
     seed: int
     fractions: Fractions
     items: tuple[_Row, ...]
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -54,30 +64,49 @@ def save_split(data: DataSplit, path: Path, force: bool = False) -> None:
         "classes": data.classes,
         "seed": data.seed,
         "fractions": data.fractions,
-        "items": [split_row(image) for image in data.images],
+        **({"multi_label": True} if data.multi_label else {}),
+        "items": [data.row(image) for image in data.images],
     }
     with writing(path, force=force) as draft:
         draft.write_bytes((json.dumps(content, indent=1) + "\n").encode())
 
 
-def load_split(path: Path, root: Path | None = None) -> DataSplit:
+def load_split(
+    path: Path, root: Path | None = None, *, several_labels: SeveralLabels = "refused", called: str | None = None
+) -> DataSplit:
     """The split in a file. `root`: the folder of the images where it is no longer the one that is noted there.
 
-    Raises UsageError where the file is missing, DataError for a damaged or newer one and for images that moved.
+    Raises UsageError where the file is missing, or where it has several labels an image and they are refused, with the
+    name `called`; DataError for a damaged or newer one and for images that moved.
     """
     with _collector_paused():
         file = from_json(_File, _content(path), str(path))
+        check_several_labels(file.multi_label, several_labels, called or str(path))
         place = (path.parent.resolve() / file.root if root is None else root).resolve()
         if not place.is_dir():
             raise DataError(
                 f"{path}: its images were in {place}, which is no longer a folder; move them back, or split again"
             )
-        images = tuple(
-            LabelledImage(place / row.path, row.path, (row.label,), row.sha256, row.group, row.split)
-            for row in file.items
-        )
         try:
-            return DataSplit(root=place, classes=file.classes, images=images, seed=file.seed, fractions=file.fractions)
+            images = tuple(
+                LabelledImage(
+                    place / row.path,
+                    row.path,
+                    row.labels_in(file.multi_label),
+                    row.sha256,
+                    row.group,
+                    row.split,
+                )
+                for row in file.items
+            )
+            return DataSplit(
+                root=place,
+                classes=file.classes,
+                images=images,
+                seed=file.seed,
+                fractions=file.fractions,
+                multi_label=file.multi_label,
+            )
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
 

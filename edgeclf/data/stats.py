@@ -14,12 +14,13 @@ from PIL import Image
 
 from edgeclf.data.balance import count_labels
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
+from edgeclf.data.co_occurrence import LabelStatistics, label_statistics
 from edgeclf.data.usable import Unreadable, leave_out, refuse_unusable
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.installing import pip_install
@@ -43,7 +44,8 @@ class Spread:
 class Statistics:
     """What `measure` found. Mean and std are those of R, G, B in 0..1, each image weighing the same.
 
-    `left_out`: images that can't be used, and count for nothing in the other figures.
+    `left_out`: images that can't be used, and count for nothing in the other figures. `labels`: None where each image
+    has one label.
     """
 
     images: int
@@ -57,6 +59,7 @@ class Statistics:
     counts: dict[str, int]
     deep: DeepImages
     left_out: tuple[Unreadable, ...] = ()
+    labels: LabelStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,10 @@ def measure(
         height_px=_spread(heights),
         megapixels=_spread([width * height / 1e6 for width, height in zip(widths, heights, strict=True)]),
         grey_share=grey / len(images),
-        counts=count_labels((image.label for image in images), data.classes),
+        counts=count_labels(all_labels(images), data.classes),
         deep=deep_images(highest) if value_range is None else DeepImages(0, 0),
         left_out=tuple(unusable),
+        labels=label_statistics(images, data.classes) if data.multi_label else None,
     )
 
 

@@ -1,22 +1,33 @@
-"""A CSV of labelled images: `path,label[,split][,group]`, with paths from the folder that the CSV lies in."""
+"""A CSV of labelled images: `path`, labels and perhaps `split` and `group`, with paths from the CSV's own folder."""
 
 from __future__ import annotations
 
 import csv
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.sources import parse_split, some
+from edgeclf.data.table_labels import NAMED, OPTIONAL, LabelColumns, label_columns, refuse_columns
 from edgeclf_runtime.errors import DataError
-from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, all_labels
 
-_NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")
+_NEEDED = ("path", "label")
 
 
-def read_table(table: Path, *, skip_unlabelled: bool = False) -> list[LabelledImage]:
-    """The images of a CSV, in its order. Other columns than the four are ignored.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The images of a CSV, in its order, and their classes; `multi_label`: with any number of labels each."""
+
+    images: tuple[LabelledImage, ...]
+    classes: tuple[str, ...]
+    multi_label: bool
+
+
+def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
+    """The images of a CSV. Beside a column `label` or `labels`, columns of other names are ignored.
 
     `skip_unlabelled`: rows without a label are passed over, since nobody has filled them in yet.
 
@@ -25,8 +36,10 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> list[LabelledIm
     images: list[LabelledImage] = []
     lines: dict[str, int] = {}  # path -> the line that named it first
     missing = []
-    for line, row in read_rows(table):
+    columns: LabelColumns | None = None
+    for line, row in read_rows(table, several=True):
         where = f"{table}, line {line}"
+        columns = columns or label_columns(row, table)
         if skip_unlabelled and not row["label"].strip():
             continue
         relative = path_in(row, table, where)
@@ -39,26 +52,29 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> list[LabelledIm
             LabelledImage(
                 table.parent / relative,
                 Path(relative).as_posix(),
-                (_wanted(row, "label", where),),
+                columns.read(row, where),
                 group=row.get("group") or None,
                 split=_split(row.get("split"), where),
             )
         )
     if missing:
         raise DataError(f"{table} names files that can't be used: {some(missing)}")
-    if not images:
+    if not images or columns is None:
         raise DataError(f"{table}: no rows, so no images")
     _check_splits(images, table)
-    return images
+    return Rows(tuple(images), columns.classes or tuple(sorted(set(all_labels(images)))), columns.multi_label)
 
 
-def read_rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Line number and cells by the column's name, in lower case; all columns, in their order."""
+def read_rows(table: Path, *, several: bool = False) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and cells by the column's name, those that mean something in lower case; all columns, in their order.
+
+    `several`: the labels may be written in another way than in a column `label`.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
-            columns = [name.strip().lower() for name in next(reader, [])]
-            _check_columns(columns, table)
+            columns = [_column(name) for name in next(reader, [])]
+            _check_columns(columns, table, several=several)
             for cells in reader:
                 if not cells:
                     continue
@@ -76,20 +92,19 @@ def read_rows(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         raise DataError(f"{table}: {error.strerror}") from error
 
 
-def _check_columns(columns: list[str], table: Path) -> None:
-    if lacking := [name for name in _NEEDED if name not in columns]:
-        found = ", ".join(map(repr, columns)) or "none"
-        raise DataError(f"{table}: no column {' and '.join(lacking)}; wanted path,label[,split][,group], found {found}")
-    for name in (*_NEEDED, *_OPTIONAL):
+def _column(name: str) -> str:
+    name = name.strip()
+    return name.lower() if name.lower() in NAMED else name
+
+
+def _check_columns(columns: Sequence[str], table: Path, *, several: bool) -> None:
+    lacking = [name for name in _NEEDED if name not in columns]
+    elsewhere = several and lacking == ["label"] and bool(set(columns) - {"path", *OPTIONAL})
+    if lacking and not elsewhere:
+        refuse_columns(lacking, columns, table)
+    for name in columns if elsewhere and "labels" not in columns else NAMED:
         if columns.count(name) > 1:
             raise DataError(f"{table}: two columns {name!r}")
-
-
-def _wanted(row: Mapping[str, str], column: str, where: str) -> str:
-    text = row[column].strip()
-    if not text:
-        raise DataError(f"{where}: no {column}")
-    return text
 
 
 def _with_slashes(text: str, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from edgeclf.evaluation.evaluation_report import EvaluationReport, Mistake
+    from edgeclf.evaluation.multilabel_report import MultiLabelReport
     from edgeclf_runtime.images.data_split import DataSplit
 
 _BLUE, _ORANGE, _RED = "#2b6cb0", "#dd8a2f", "#b3261e"
@@ -31,19 +33,23 @@ _COLUMNS = 6
 _THUMBNAIL_PX = 160
 
 
-def draw_plots(report: EvaluationReport, data: DataSplit, folder: Path) -> list[str]:
+def draw_plots(report: EvaluationReport | MultiLabelReport, data: DataSplit, folder: Path) -> list[str]:
     """Writes the plots that apply as PNG into `folder`; returns their names."""
     try:
         import matplotlib
     except ImportError as error:
         raise missing_engine("matplotlib", "baseline", error) from error
-    figures: dict[str, Callable[[], Figure]] = {"confusion.png": lambda: draw_confusion(report)}
+    from edgeclf.evaluation.evaluation_report import EvaluationReport
+
+    figures: dict[str, Callable[[], Figure]] = {}
+    if isinstance(report, EvaluationReport):
+        figures["confusion.png"] = partial(draw_confusion, report)
     if report.curves:
-        figures["curves.png"] = lambda: draw_curves(report)
-    if report.evaluation.reliability:
-        figures["reliability.png"] = lambda: draw_reliability(report)
+        figures["curves.png"] = partial(draw_curves, report)
+    if isinstance(report, EvaluationReport) and report.evaluation.reliability:
+        figures["reliability.png"] = partial(draw_reliability, report)
     if report.worst:
-        figures["errors.png"] = lambda: draw_errors(report, data)
+        figures["errors.png"] = partial(draw_errors, report, data)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # shown as a box
         for name, draw in figures.items():
@@ -79,7 +85,7 @@ def draw_confusion(report: EvaluationReport) -> Figure:
     return figure
 
 
-def draw_curves(report: EvaluationReport) -> Figure:
+def draw_curves(report: EvaluationReport | MultiLabelReport) -> Figure:
     """ROC and precision-recall of each class against the rest, one legend for both."""
     figure = _figure((11.0, 4.6))
     roc, precision = figure.subplots(1, 2)
@@ -130,8 +136,10 @@ def draw_reliability(report: EvaluationReport) -> Figure:
     return figure
 
 
-def draw_errors(report: EvaluationReport, data: DataSplit) -> Figure:
+def draw_errors(report: EvaluationReport | MultiLabelReport, data: DataSplit) -> Figure:
     """The wrong predictions with most confidence, most confident first."""
+    from edgeclf.evaluation.evaluation_report import EvaluationReport
+
     worst = report.worst
     columns = min(_COLUMNS, len(worst))
     rows = math.ceil(len(worst) / columns)
@@ -139,10 +147,11 @@ def draw_errors(report: EvaluationReport, data: DataSplit) -> Figure:
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axes in grid:
         axes.set_axis_off()
-    margin = report.evaluation.scores == "margin"
+    margin = report.subject.scores == "margin"
     for axes, mistake in zip(grid, worst, strict=False):
         _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
     unit = "margin over the right class" if margin else "probability"
+    unit = unit if isinstance(report, EvaluationReport) else "how far beyond the threshold"
     figure.suptitle(
         f"{_title(report)}: surest wrong predictions ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
     )
@@ -189,7 +198,7 @@ def _percent() -> Any:
     return PercentFormatter(1.0)
 
 
-def _title(report: EvaluationReport, figure: str = "") -> str:
+def _title(report: EvaluationReport | MultiLabelReport, figure: str = "") -> str:
     about = f"{inert(report.subject.name)} on {report.evaluation.images:,} {report.split} images"
     return f"{about}: {figure}" if figure else about
 

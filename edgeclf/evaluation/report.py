@@ -20,6 +20,7 @@ from edgeclf.evaluation.inference import (
     match_labels,
     predict_with_bundle,
 )
+from edgeclf.evaluation.multilabel_report import MultiLabelReport
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.evaluation.unknown import check_unknown, evaluate_unknown
 from edgeclf.wording import json_ready
@@ -167,7 +168,7 @@ def evaluate_predictions(
 
 
 def write_evaluation_report(
-    report: EvaluationReport,
+    report: EvaluationReport | MultiLabelReport,
     data: DataSplit,
     folder: Path,
     *,
@@ -178,6 +179,7 @@ def write_evaluation_report(
 
     `pictures`: those of explained mistakes.
     """
+    from edgeclf.evaluation.multilabel_page import multilabel_page
     from edgeclf.evaluation.page import evaluation_page
     from edgeclf.evaluation.plots import draw_plots
 
@@ -187,13 +189,18 @@ def write_evaluation_report(
         drawn = [*draw_plots(report, data, draft), *pictures]
         for name, content in pictures.items():
             (draft / name).write_bytes(content)
-        (draft / PAGE).write_text(evaluation_page(report, draft), encoding="utf-8")
+        if isinstance(report, MultiLabelReport):
+            page = multilabel_page(report, draft)
+        else:
+            page = evaluation_page(report, draft)
+        (draft / PAGE).write_text(page, encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 
 
-def report_document(report: EvaluationReport) -> dict[str, Any]:
+def report_document(report: EvaluationReport | MultiLabelReport) -> dict[str, Any]:
     """The report as JSON, its schema first."""
-    return {"schema": SCHEMA, "kind": "evaluation", **json_ready(report)}
+    kind = "multi-label evaluation" if isinstance(report, MultiLabelReport) else "evaluation"
+    return {"schema": SCHEMA, "kind": kind, **json_ready(report)}
 
 
 def _worst(

@@ -23,15 +23,16 @@ class Wanted:
     """What an operating point is to reach, 0..1.
 
     Precision (of the predictions made) or recall (of all images); or "unknown", the share of images of the known
-    classes that may be taken for unknown, by their energy, or by energy and features together.
+    classes that may be taken for unknown, by their energy, or by energy and features together. "f1", of each of
+    several labels an image: the highest.
     """
 
     figure: str
     share: float
 
     def __post_init__(self) -> None:
-        if self.figure not in ("precision", "recall", "unknown"):
-            raise UsageError(f"an operating point is for precision, recall or unknown, found {self.figure!r}")
+        if self.figure not in ("precision", "recall", "unknown", "f1"):
+            raise UsageError(f"an operating point is for precision, recall, unknown or f1, found {self.figure!r}")
         if self.figure == "unknown" and not 0 < self.share < 0.5:
             raise UsageError(
                 f"unknown=P is the share of images of known classes that may be taken for unknown, such as 0.01: above "
@@ -41,17 +42,21 @@ class Wanted:
             raise UsageError(f"a wanted {self.figure} must lie above 0 and be at most 1, found {self.share:g}")
 
     def __str__(self) -> str:
-        return f"{self.figure}={self.share:g}"
+        return self.figure if self.figure == "f1" else f"{self.figure}={self.share:g}"
 
 
 def parse_wanted(text: str) -> Wanted:
     """ "precision=0.95" -> Wanted. Raises UsageError."""
     figure, _, share = text.partition("=")
+    if text.strip() == "f1":
+        return Wanted("f1", 1.0)
     try:
+        if figure.strip() == "f1":
+            raise ValueError("the highest has no number")
         return Wanted(figure.strip(), float(share))
     except ValueError:
         raise UsageError(
-            f"wanted an operating point such as precision=0.95, recall=0.9 or unknown=0.01, found {text!r}"
+            f"wanted an operating point such as precision=0.95, recall=0.9, unknown=0.01 or f1, found {text!r}"
         ) from None
 
 
@@ -146,6 +151,8 @@ def fit_operating_point(
     Of the energy alone, or of energy and (N,) `similarities` together where the model gives features.
     Raises UsageError for an energy of margins or one a class, DataError where energies tell nothing.
     """
+    if wanted.figure == "f1":
+        raise UsageError("--operating-point f1 is for several labels an image; choose precision=P or recall=P")
     found = to_scores(logits, scores, temperature)
     if wanted.figure != "unknown":
         return fit_thresholds(found, labels, wanted, per_class=per_class)
@@ -178,13 +185,13 @@ def fit_thresholds(
     predicted = scores.argmax(axis=1)
     confidence, right = scores.max(axis=1), predicted == labels
     if not per_class:
-        threshold, reached = _threshold(confidence, right, len(labels), wanted)
+        threshold, reached = threshold_for(confidence, right, len(labels), wanted)
         missed = () if reached else (-1,)
         return _describe(Thresholds(unknown_below=threshold), confidence >= threshold, right, wanted, missed)
     least, lacking = [], []
     for number in range(scores.shape[1]):
         here = predicted == number
-        threshold, reached = _threshold(confidence[here], right[here], int((labels == number).sum()), wanted)
+        threshold, reached = threshold_for(confidence[here], right[here], int((labels == number).sum()), wanted)
         least.append(threshold)
         if not reached:
             lacking.append(number)
@@ -192,7 +199,7 @@ def fit_thresholds(
     return _describe(Thresholds(per_class=tuple(least)), known, right, wanted, tuple(lacking))
 
 
-def _threshold(
+def threshold_for(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], images: int, wanted: Wanted
 ) -> tuple[float, bool]:
     """(threshold, whether it reaches what is wanted) for predictions, of `images` that should have been found.
@@ -204,7 +211,10 @@ def _threshold(
     order = np.argsort(-confidence, kind="stable")
     ranked, hits = confidence[order], np.cumsum(right[order])
     ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # equal confidences pass together
-    if wanted.figure == "precision":
+    if wanted.figure == "f1":
+        fine = ends[[int(np.argmax(hits[ends] / (ends + 1 + images)))]]
+        last = int(fine[0])
+    elif wanted.figure == "precision":
         fine = ends[hits[ends] / (ends + 1) >= wanted.share]
         last = int(fine[-1]) if len(fine) else -1
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
+from edgeclf.evaluation.multilabel_report import MultiLabelReport
 from edgeclf.wording import count
 from edgeclf_runtime.metrics.intervals import wilson
 from edgeclf_runtime.metrics.metrics import ClassFigures
@@ -16,7 +17,7 @@ _ORIGINS = {
 }
 
 
-def images_in_words(report: EvaluationReport) -> str:
+def images_in_words(report: EvaluationReport | MultiLabelReport) -> str:
     """Which images of the data these are, how many, of which classes, and what of the model was selected on them."""
     figures = report.evaluation
     tried = figures.images + len(report.unreadable)
@@ -31,14 +32,16 @@ def images_in_words(report: EvaluationReport) -> str:
     return f"{found}; {_classes(report)}{_selected(report)}"
 
 
-def _classes(report: EvaluationReport) -> str:
+def _classes(report: EvaluationReport | MultiLabelReport) -> str:
+    if isinstance(report, MultiLabelReport):
+        return f"{len(report.evaluation.classes):,} labels, {report.evaluation.without_label:,} images without any"
     classes = f"{len(report.evaluation.classes):,}"
     if report.classes_present is None:
         return f"{classes} classes"
     return f"{report.classes_present:,} of {classes} classes present, predictions among all {classes}"
 
 
-def _selected(report: EvaluationReport) -> str:
+def _selected(report: EvaluationReport | MultiLabelReport) -> str:
     if not report.selected_on:
         return ""
     these = report.selected_on == report.evaluation.images

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
 
 from edgeclf.training.choices import (
     Amp,
@@ -22,6 +21,7 @@ from edgeclf.training.choices import (
     Strategy,
     TeacherViews,
     TrainingDevice,
+    choices_of,
 )
 from edgeclf.training.inputs.augment import RECIPES, Switches
 from edgeclf_runtime.errors import UsageError
@@ -49,10 +49,18 @@ class TrainConfig:
         Passes of the head over the features in the first phase of two-phase; None: 10.
     lr, head_lr
         Peak learning rates; None: what suits the strategy.
+    loss
+        "cross-entropy": of the classes, or of each label by itself where images may have several; "focal" is for one
+        label an image, "asymmetric" for several.
+    label_smoothing
+        None: 0.1, and 0 where images may have several labels: spread over rare ones it would hide them.
     momentum, focal_gamma, warmup_epochs
         Of SGD; of the focal loss; epochs in which the cosine schedule rises to its peak.
     drop
         Dropout in front of the head.
+    select
+        The validation figure that the best epoch is chosen by; "auto": macro-F1, or mAP where images may have several
+        labels.
     patience
         Epochs without a better `select` figure after which training stops; 0: never.
     batch_norm
@@ -97,7 +105,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     warmup_epochs: float = 0.5
     loss: Loss = "cross-entropy"
-    label_smoothing: float = 0.1
+    label_smoothing: float | None = None
     focal_gamma: float = 2.0
     class_weights: ClassWeights = "none"
     sampler: Sampler = "shuffle"
@@ -109,7 +117,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.0
     patience: int = 0
-    select: Metric = "macro-f1"
+    select: Metric = "auto"
     amp: Amp = "auto"
     channels_last: bool = True
     normalize: Statistics = "backbone"
@@ -141,8 +149,8 @@ class TrainConfig:
         if self.head_epochs is not None and self.strategy != "two-phase":
             raise UsageError(f"head epochs are for the strategy two-phase; with {self.strategy} give epochs")
         for name, highest in (("label_smoothing", 1.0), ("drop", 1.0), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) < highest:
-                raise UsageError(f"{_in_words(name)} must lie in 0..1, found {getattr(self, name)}")
+            if (found := getattr(self, name)) is not None and not 0 <= found < highest:
+                raise UsageError(f"{_in_words(name)} must lie in 0..1, found {found}")
         for name in ("lr", "head_lr"):
             if (rate := getattr(self, name)) is not None and not 0 < rate < math.inf:
                 raise UsageError(f"{name.replace('_', ' ')} must lie above 0, found {rate}")
@@ -215,12 +223,6 @@ class TrainConfig:
 def _in_words(name: str) -> str:
     """A field by the name of its option."""
     return {"drop": "dropout", "clip": "clip grad", "select": "select metric"}.get(name, name.replace("_", " "))
-
-
-def choices_of(config: type) -> dict[str, tuple[str, ...]]:
-    """What each field of a config that is a named choice may be."""
-    kinds = get_type_hints(config)
-    return {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
 
 
 @dataclass(frozen=True, slots=True)

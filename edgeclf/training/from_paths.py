@@ -95,7 +95,7 @@ def train(
             if compare is not None:
                 Run.check_free(untaught_folder(place))
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
-        images = None if data is None else open_data(Path(data), seed=config.seed)
+        images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
         return trainings.train(config, images, place, progress, processes, strict=strict)
 
     return _together(start, progress, compare, strict=strict)

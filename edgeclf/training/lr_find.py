@@ -20,6 +20,7 @@ from edgeclf.training.loop.phases import ImageInputs
 from edgeclf.training.run.checkpoint import copy_state
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.seeds import seed_of
+from edgeclf.training.task import smoothing
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.images.data_split import DataSplit
@@ -108,7 +109,7 @@ def _one_pass(
     for rate, batch in zip(rates, batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
-        targets = soften(one_hot(batch.labels, context.classes), config.label_smoothing)
+        targets = soften(one_hot(batch.labels, context.classes), smoothing(config, multi_label=False))
         with context.autocast():
             loss = classification_loss(inputs.logits(batch.inputs), targets, focal_gamma=None)
         optimizer.zero_grad(set_to_none=True)

@@ -6,9 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeclf.data.split import split_faults
 from edgeclf.data.stats import data_normalization, measure
 from edgeclf.data.usable import Unreadable
@@ -19,23 +16,17 @@ from edgeclf.training.distributed import Processes
 from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.trainer import Trainer
-from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint, save_tensors
+from edgeclf.training.result import write_outcome
+from edgeclf.training.run.checkpoint import Checkpoint, copy_state, load_checkpoint
 from edgeclf.training.run.left_out import leave_out_unusable
-from edgeclf.training.run.outcome import Outcome
-from edgeclf.training.run.plot import draw_curves
-from edgeclf.training.run.run import CHECKPOINT, MODEL, WEIGHTS, Run
+from edgeclf.training.run.run import CHECKPOINT, Run
 from edgeclf.training.run.tensorboard import check_logger
+from edgeclf.training.task import check_task
 from edgeclf.training.teaching import Lessons, begin_lessons, describe_lessons, resume_lessons
-from edgeclf.training.waiting import waiting_share
 from edgeclf_export.sources.trained import load_for_training, rebuild
-from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import SILENT, Progress
-
-_LONG_WAIT = 0.2
 
 
 def train(
@@ -74,6 +65,7 @@ def _train(
     data = lessons.data
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
+    check_task(config, data, progress)
     warn_of_risks(config, data, progress)
     architecture, module = load_for_training(
         config.model,
@@ -175,7 +167,7 @@ def _finish(trainer: Trainer, *, cut_short: bool = False) -> Run:
         diverged = error
     logits = trainer.best_val_logits()
     if trainer.context.processes.is_first:
-        _write_outcome(trainer, logits, cut_short=cut_short)
+        write_outcome(trainer, logits, cut_short=cut_short)
     trainer.context.processes.wait()  # whoever leaves with an error sooner ends the one that writes
     if diverged is not None:
         run, best = trainer.run, trainer.checkpoint.best_epoch
@@ -202,44 +194,6 @@ def _introduce(trainer: Trainer) -> None:
             "BatchNorm normalises each process's images by themselves, as it can't be synchronised on a cpu; its "
             "statistics are averaged after each epoch"
         )
-
-
-def _write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: bool) -> None:
-    run, context, state = trainer.run, trainer.context, trainer.checkpoint
-    best, teacher = state.history[state.best_epoch - 1], run.teacher()
-    info = None if teacher is None else teacher.info
-    beside = 0 if context.distillation is not None or (more := run.unlabelled()) is None else len(more.images)
-    images = len(context.train) + beside
-    with writing(run.path / WEIGHTS, force=True) as draft:
-        save_tensors(state.best, draft)
-    run.become_newest()
-    with writing(run.path / "curves.png", force=True) as draft:
-        title = f"{run.name}: {run.config().model}, {images:,} training images"
-        draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)
-    fit = None if run.without_labels else fit_temperature(logits, context.val.labels)
-    outcome = Outcome(
-        best_epoch=state.best_epoch,
-        training_seconds=round(state.seconds, 1),
-        training_images=images,
-        data_sha256=run.data().digest,
-        scores={name: value for name, value in best.items() if name.startswith("val_")},
-        waiting_share=waiting_share(state.history),
-        temperature=1.0 if fit is None else fit.temperature,
-        temperature_fit=fit,
-        cut_short=cut_short,
-    )
-    run.write_json(MODEL, to_json(outcome))
-    trainer.progress.note("temperature 1: there are no labels to fit it on" if fit is None else str(fit))
-    if fit is not None and fit.caution is not None:
-        trainer.progress.warn(fit.caution)
-    if info is not None and info.top1 is not None and info.top1 < (own := best["val_top1"]):
-        trainer.progress.warn(
-            f"the teacher {info.name} is worse than its student: top-1 {info.top1:.3f} against {own:.3f} on the "
-            f"{info.images} validation images; a better teacher, or a lower --teacher-share, may help"
-        )
-    if (share := outcome.waiting_share) is not None:
-        remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
-        trainer.progress.note(f"waiting for images took {share:.0%} of the time of the training steps{remedy}")
 
 
 def _count_parameters(trainer: Trainer) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import typer
 from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.evaluation_tables import NONE, show_evaluation
+from edgeclf.verbs.shared.label_tables import show_label_evaluation
 from edgeclf.verbs.shared.opening import say_loudly, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
@@ -29,8 +30,9 @@ from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError
 
 if TYPE_CHECKING:
+    from edgeclf.evaluation.label_thresholds import LabelThresholds
     from edgeclf.evaluation.thresholds import OperatingPoint
-    from edgeclf.training.evaluate import Evaluated
+    from edgeclf.training.evaluate_options import Evaluated
 
 
 def evaluate(
@@ -65,11 +67,12 @@ def evaluate(
     operating_point: Annotated[
         str | None,
         typer.Option(
-            metavar="FIGURE=P",
+            metavar="FIGURE[=P]",
             help="Operating point to choose decision thresholds for, on validation images, such as precision=0.95, "
             "recall=0.9, or unknown=0.01: images like no class are unknown, by their energy (and their features, where "
-            "the bundle gives them), and so may be that share of images of the classes. The thresholds are stored in "
-            "the run, or in a new bundle.",
+            "the bundle gives them), and so may be that share of images of the classes. Where images have several "
+            "labels, each gets a threshold, also for f1, the highest. The thresholds are stored in the run, or in a new "
+            "bundle.",
         ),
     ] = None,
     per_class: Annotated[
@@ -96,6 +99,7 @@ def evaluate(
 
     Measures accuracy, F1, AUC and calibration, with intervals. Writes report.json, report.html and plots: confusion
     matrix, ROC and precision-recall curves, reliability diagram, and the wrong predictions of highest confidence.
+    Of a run with several labels an image: mAP, F1, exact match and Hamming loss, and a table of its labels.
     Classes are matched by name. Every use of the test images is counted beside the bundle, and shown.
 
     \b
@@ -107,9 +111,11 @@ def evaluate(
       edgeclf eval bundles/cats-hog-svm-fp32 photos/ --operating-point recall=0.9
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
+    from edgeclf.evaluation.label_thresholds import LabelThresholds
+    from edgeclf.evaluation.multilabel_report import MultiLabelReport
     from edgeclf.evaluation.report import report_document
-    from edgeclf.training.evaluate import EvaluateOptions
     from edgeclf.training.evaluate import evaluate as evaluate_subject
+    from edgeclf.training.evaluate_options import EvaluateOptions
 
     options = EvaluateOptions(
         split=split,
@@ -126,13 +132,17 @@ def evaluate(
         force=force,
     )
     found = evaluate_subject(subject, data, options, progress=Bars(), warn=say_loudly)
-    if found.operating_point is not None:
+    if isinstance(found.operating_point, LabelThresholds):
+        _say_label_thresholds(found.operating_point, str(found.subject))
+    elif found.operating_point is not None:
         _say_point(found.operating_point, str(found.subject))
     if found.unusable:
         say(f"{count(found.unusable, 'image')} of its split could not be used in its training; left out here, too")
     if as_json:
         written = [str(path) for path in found.written]
         write_json("eval", {"report": report_document(found.report), "written": written})
+    elif isinstance(found.report, MultiLabelReport):
+        show_label_evaluation(found.report)
     else:
         show_evaluation(found.report)
     if found.warning is not None:
@@ -152,7 +162,19 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
         say(f"warning: no threshold reaches it for {len(point.missed)} of the classes", style="yellow")
 
 
+def _say_label_thresholds(chosen: LabelThresholds, kept_in: str) -> None:
+    least, most = min(chosen.values), max(chosen.values)
+    say(
+        f"thresholds for {chosen.wanted} of each label on {count(chosen.images, 'validation image')} (selected on "
+        f"these): {least:.3f} to {most:.3f}; stored in {kept_in}"
+    )
+    for caution in chosen.cautions:
+        say(f"warning: {caution}", style="yellow")
+
+
 def _finish(found: Evaluated) -> None:
+    from edgeclf.evaluation.evaluation_report import EvaluationReport
+
     report, subject = found.report, str(found.subject)
     if report.test_use is not None:
         say(str(report.test_use), style="bold")
@@ -164,7 +186,7 @@ def _finish(found: Evaluated) -> None:
         )
     plots = [path.name for path in found.written if not path.name.startswith("mistake-")]
     say(f"wrote {found.folder}: {', '.join(plots)}", style="dim")
-    strangers = report.unknown
+    strangers = report.unknown if isinstance(report, EvaluationReport) else None
     if strangers is not None and strangers.missed is None:
         say(
             "it has no thresholds, so nothing is unknown to it; --operating-point unknown=0.01 chooses one",
@@ -173,7 +195,8 @@ def _finish(found: Evaluated) -> None:
     for each in (*report.unreadable, *(strangers.unreadable if strangers else ())):
         say(f"edgeclf: {each.path}: {each.error}", style="red")
     verb = "export" if report.subject.kind == "run" else "inspect"
-    suggest(f"edgeclf {verb} {shell_word(subject)}")
+    if isinstance(report, EvaluationReport):  # nothing exports the others yet
+        suggest(f"edgeclf {verb} {shell_word(subject)}")
     if report.unreadable:
         total = count(report.evaluation.images + len(report.unreadable), "image")
         raise DataError(f"{len(report.unreadable)} of {total} could not be read and are not in the figures above")

@@ -13,8 +13,7 @@ from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable
 from edgeclf.training.adaptation.unlabelled import Unlabelled
 from edgeclf.training.adaptation.vicreg import COVARIANCE, INVARIANCE, VARIANCE
-from edgeclf.training.choices import AdaptAmp, TrainingDevice
-from edgeclf.training.config import choices_of
+from edgeclf.training.choices import AdaptAmp, TrainingDevice, choices_of
 from edgeclf.training.run.checkpoint import Checkpoint, save_checkpoint
 from edgeclf.training.run.run import CHECKPOINT, NETWORK, SPLIT, Run
 from edgeclf_export.sources.adapted import WEIGHTS, Adapted

@@ -57,7 +57,7 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
         There is no image, or none that can be read.
     """
     if source.suffix.lower() == ".json":
-        split = load_split(source)
+        split = load_split(source, several_labels="known")  # labels don't matter here
         root, passed_over = split.root, 0
         paths = [image.path for image in split.of("train")]
     elif source.is_dir():

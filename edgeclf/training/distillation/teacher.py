@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.data.several_labels import check_several_labels
 from edgeclf.data.sources import some
 from edgeclf.training.run.run import Run
 from edgeclf_export.sources.trained import rebuild
@@ -127,6 +128,8 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
     import torch
 
     outcome, architecture, weights = run.outcome(), run.architecture(), run.weights()
+    data = run.data()
+    check_several_labels(data.multi_label, "refused", str(run.path))
     module = with_normalization(rebuild(architecture, weights), architecture.normalization).eval()
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -141,6 +144,6 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
         labels=architecture.labels,
         pixels=architecture.pixels,
         infer=infer,
-        trained_on=frozenset(image.sha256 for image in run.data().of("train")),
+        trained_on=frozenset(image.sha256 for image in data.of("train")),
         data_sha256=outcome.data_sha256,
     )

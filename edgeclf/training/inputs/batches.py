@@ -21,7 +21,7 @@ from edgeclf_runtime.backends.forked import guard_forks
 from edgeclf_runtime.errors import BackendError, DataError, ImageError, one_line
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
-from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers, label_targets
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.threads import in_threads
@@ -37,10 +37,13 @@ START = "fork" if sys.platform == "linux" else "spawn"
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of one split, with the number of each one's class."""
+    """The images of one split, with the number of each one's class.
+
+    Where images may have several labels, `labels` holds targets in place of numbers: (N, classes) of 0 and 1, float32.
+    """
 
     images: tuple[LabelledImage, ...]
-    labels: NDArray[np.intp]
+    labels: NDArray[Any]
 
     @classmethod
     def of(cls, data: DataSplit, split: Split) -> TrainingImages:
@@ -48,21 +51,33 @@ class TrainingImages:
         images = data.of(split)
         if not images:
             raise DataError(f"no {split} images in {data.root}; split the data with `edgeclf data split`")
-        return cls(images, class_numbers(images, data.classes))
+        return cls(images, (label_targets if data.multi_label else class_numbers)(images, data.classes))
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def multi_label(self) -> bool:
+        return self.labels.ndim == 2
 
     def part(self, share: slice) -> TrainingImages:
         return TrainingImages(self.images[share], self.labels[share])
 
     def order(self, seed: int, weighted: bool) -> NDArray[np.int64]:
-        """Indices in a random order; weighted: drawn with replacement so that every class is as frequent."""
+        """Indices in a random order; weighted: drawn with replacement so that every class is as frequent.
+
+        Of several labels the rarest one counts, and having none counts as a label.
+        """
         random = np.random.default_rng(seed)
         if not weighted:
             return random.permutation(len(self))
-        weights = 1.0 / np.bincount(self.labels)[self.labels]
+        weights = self._rarest_shares() if self.multi_label else 1.0 / np.bincount(self.labels)[self.labels]
         return random.choice(len(self), len(self), p=weights / weights.sum())
+
+    def _rarest_shares(self) -> NDArray[np.float64]:
+        """(N,) one over the images with an image's rarest label."""
+        held = np.column_stack([self.labels, ~self.labels.any(axis=1)])
+        return np.asarray((held / np.maximum(held.sum(axis=0), 1)).max(axis=1), dtype=np.float64)
 
     def load(self, index: int, pixels: Pixels) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 as the device sees it. Raises DataError that names the file."""

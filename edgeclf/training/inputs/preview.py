@@ -21,7 +21,7 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, ImageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels, label_targets
 from edgeclf_runtime.images.pixels import Pixels
 
 _GAP_PX, _TITLE_PX, _LINE_PX, _LINES, _CHARACTER_PX = 6, 22, 12, 4, 6
@@ -53,7 +53,7 @@ def draw_preview(
     labelled = data.of("train")
     if not labelled:
         raise DataError(f"{data.root}: no training images to show")
-    images, labels, unusable = _choose(labelled, pixels, images_shown)
+    images, chosen, unusable = _choose(labelled, pixels, images_shown)
     if unusable and (strict or not images):
         refuse_unusable(data, unusable)
     height, width = pixels.crop_px
@@ -65,9 +65,9 @@ def draw_preview(
         pen.text((2, top + 3), f"{recipe}: {RECIPES[recipe].contents}", fill="black", font=heading)
         augmenter = Augmenter(recipe, switches, pixels, seed)
         plain = recipe == "none" and not switches.any
-        made = [] if plain else _samples(augmenter, recipe, images, labels, samples, seed)
+        made = [] if plain else _samples(augmenter, recipe, images, chosen, samples, seed)
         for number, image in enumerate(images):
-            shown = [(pixels.apply(image), labels[number]), *(each[number] for each in made)]
+            shown = [(pixels.apply(image), chosen[number].label_text), *(each[number] for each in made)]
             for place, (array, caption) in enumerate(shown):
                 left = (number * (samples + 1) + place) * column
                 sheet.paste(Image.fromarray(array), (left, top + _TITLE_PX))
@@ -81,11 +81,11 @@ def draw_preview(
 
 def _choose(
     labelled: Sequence[LabelledImage], pixels: Pixels, most: int
-) -> tuple[list[Image.Image], list[str], tuple[Unreadable, ...]]:
-    """Images from all over the data with their labels, and those that can't be used and gave way to the next one."""
+) -> tuple[list[Image.Image], list[LabelledImage], tuple[Unreadable, ...]]:
+    """Images from all over the data, what is known of them, and those that can't be used and gave way to the next."""
     count = min(most, len(labelled))
     starts = [number * len(labelled) // count for number in range(count + 1)]
-    images, labels, unusable = [], [], []
+    images, chosen, unusable = [], [], []
     for start, end in pairwise(starts):
         for image in labelled[start:end]:
             try:
@@ -93,16 +93,16 @@ def _choose(
             except ImageError as error:
                 unusable.append(Unreadable(image.name, str(error)))
                 continue
-            labels.append(image.label)
+            chosen.append(image)
             break
-    return images, labels, tuple(unusable)
+    return images, chosen, tuple(unusable)
 
 
 def _samples(
     augmenter: Augmenter,
     recipe: RecipeName,
     images: Sequence[Image.Image],
-    labels: Sequence[str],
+    chosen: Sequence[LabelledImage],
     samples: int,
     seed: int,
 ) -> list[list[Shown]]:
@@ -112,24 +112,34 @@ def _samples(
     if not (mixup or cutmix) or len(images) < 2:
         return [[(image, "") for image in each] for each in drawn]
     names = (("MixUp", mixup, 0.0), ("CutMix", 0.0, cutmix))  # in turns: training draws one of them for each batch
-    return [list(_mixed(each, labels, *names[place % 2], seed + place)) for place, each in enumerate(drawn)]
+    return [list(_mixed(each, chosen, *names[place % 2], seed + place)) for place, each in enumerate(drawn)]
 
 
 def _mixed(
-    batch: Sequence[NDArray[np.uint8]], labels: Sequence[str], name: str, mixup: float, cutmix: float, seed: int
+    batch: Sequence[NDArray[np.uint8]],
+    chosen: Sequence[LabelledImage],
+    name: str,
+    mixup: float,
+    cutmix: float,
+    seed: int,
 ) -> Iterator[Shown]:
-    """The batch as training mixes it, with the share of each class."""
+    """The batch as training mixes it, with the share of each label."""
     import torch
 
-    classes = list(dict.fromkeys(labels))
-    targets: Any = torch.eye(len(classes))[[classes.index(label) for label in labels]]
+    classes = list(dict.fromkeys(all_labels(chosen)))
+    targets: Any = torch.from_numpy(label_targets(chosen, classes))
     pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
     tries = (mix(pixels, targets, mixup=mixup, cutmix=cutmix, seed=100 * seed + number) for number in range(_TRIES))
-    mixed, shares = min(tries, key=lambda found: float(found[1].max()))  # draws where there is something to see
+    mixed, shares = min(tries, key=_surest)  # draws where there is something to see
     shown = mixed.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     for image, share in zip(shown, shares.tolist(), strict=True):
         parts = [f"{part:.0%} {label}" for label, part in zip(classes, share, strict=True) if part > 0.005]
-        yield image, f"{name}: {', '.join(parts)}"
+        yield image, f"{name}: {', '.join(parts) or 'no label'}"
+
+
+def _surest(mixed: tuple[Any, Any]) -> float:
+    """The largest share of a label in images and targets (N, labels); there may be no label at all."""
+    return max((share for row in mixed[1].tolist() for share in row), default=0.0)
 
 
 def _folded(caption: str, width_px: int) -> list[str]:

@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeclf.training.config import Phase
 from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import free_cached, is_out_of_memory
+from edgeclf.training.loop.label_objective import LabelObjective
 from edgeclf.training.loop.optimizer import make_optimizer, make_schedule
 from edgeclf.training.loop.phases import Inputs
+from edgeclf.training.loop.scores import score
 from edgeclf.training.loop.targets import Batch, Objective, Targets
 from edgeclf.training.run.checkpoint import Checkpoint, copy_state
 from edgeclf.training.seeds import seed_of
@@ -54,7 +53,7 @@ class Learner:
             from timm.utils import ModelEmaV3
 
             self._ema = ModelEmaV3(network.module, decay=config.ema, use_warmup=True)
-        self._objective = Objective(context, phase)
+        self._objective = (LabelObjective if context.train.multi_label else Objective)(context, phase)
         self._micro_batches = 1
         self._steps_done = 0
 
@@ -163,8 +162,8 @@ class Learner:
             raise GateError(
                 f"the loss is {loss} in epoch {epoch + 1} of the phase '{self._phase.name}'; try {self._remedies()}"
             )
-        expected = math.log(self._context.classes)
-        if fresh and self._objective.starts_at_chance and abs(loss - expected) > 0.5 * expected:
+        expected = self._objective.chance_loss
+        if fresh and expected is not None and abs(loss - expected) > 0.5 * expected:
             self._progress.warn(
                 f"the first loss is {loss:.2f}; a fresh head on {self._context.classes} classes gives {expected:.2f}"
             )
@@ -179,7 +178,7 @@ class Learner:
         if self._ema is not None:
             own = copy_state(self._context.network.module)
             self._context.network.module.load_state_dict(self._ema.module.state_dict())
-        scores = score(self._inputs.val_logits(), self._context.val.labels)
+        scores = score(self._inputs.val_logits(), self._context.val)
         if own is not None:
             self._context.network.module.load_state_dict(own)
         if not math.isfinite(scores["val_loss"]):
@@ -207,20 +206,6 @@ class Learner:
             self._scaler.load_state_dict(state.scaler)
         if self._ema is not None and state.ema is not None:
             self._ema.module.load_state_dict(state.ema)
-
-
-def score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Cross-entropy in nats, top-1, and macro-F1 over the classes that have images, of (N, classes) logits."""
-    from sklearn.metrics import f1_score
-
-    from edgeclf_runtime.metrics.logits import log_softmax
-
-    log_p, predicted = log_softmax(logits.astype(np.float64)), logits.argmax(axis=1)
-    return {
-        "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
-        "val_top1": float((predicted == labels).mean()),
-        "val_macro_f1": float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)),
-    }
 
 
 def _split(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from edgeclf.training.loop.losses import (
     one_hot,
     soften,
 )
+from edgeclf.training.task import smoothing
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One process's share of a step: inputs of the network (or of its head), labels (N,), and stored logits.
+
+    Labels are targets (N, classes) where images may have several.
 
     `taught` (N, classes) is None where there is no teacher, or where it sees the views themselves.
     """
@@ -36,8 +40,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """(N, classes) soft labels, each row summing to its image's weight; with a teacher its probabilities, and their
-    weights (N,), which are 1 for an image without a label."""
+    """(N, classes) soft labels, each row summing to its image's weight where it has one label; with a teacher its
+    probabilities, and their weights (N,), which are 1 for an image without a label."""
 
     labels: torch.Tensor
     taught: torch.Tensor | None = None
@@ -72,9 +76,10 @@ class Objective:
             self.mean_weight = mean_weight(weights, labels, evenly=context.config.sampler == "weighted")
 
     @property
-    def starts_at_chance(self) -> bool:
-        """Whether an untrained head has the loss of a guess among all classes."""
-        return self._config.loss == "cross-entropy" and self._class_weights is None and self._config.teacher is None
+    def chance_loss(self) -> float | None:
+        """The loss of an untrained head, which guesses among all classes; None: it is another for each batch."""
+        plain = self._config.loss == "cross-entropy" and self._class_weights is None and self._config.teacher is None
+        return math.log(self._context.classes) if plain else None
 
     def prepare(self, batch: Batch, seed: int) -> tuple[torch.Tensor, Targets]:
         """(inputs, their targets): images are mixed here, and shown to a teacher that sees every view."""
@@ -91,7 +96,7 @@ class Objective:
         if views and batch.taught is None:
             taught = self._probabilities(self._context.taught_of(inputs))
             inputs = self._context.student_size(inputs)
-        softened = soften(labels, self._config.label_smoothing, self._class_weights)
+        softened = soften(labels, smoothing(self._config, multi_label=False), self._class_weights)
         if self._context.distillation is None:
             return inputs, Targets(softened)
         return inputs, Targets(softened, taught, self._teacher_weights(labels, softened))

@@ -16,8 +16,10 @@ from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.learner import Learner
 from edgeclf.training.loop.phases import FeatureInputs, ImageInputs, Inputs
 from edgeclf.training.run.checkpoint import Checkpoint
+from edgeclf.training.run.figures import figures_of
 from edgeclf.training.run.run import Run
 from edgeclf.training.run.tensorboard import open_event_log
+from edgeclf.training.task import selecting_figure
 from edgeclf_runtime.progress import Progress
 
 _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
@@ -34,7 +36,7 @@ class Trainer:
         self._saved_at = time.perf_counter()
         distillation = context.distillation
         taught_alone = distillation is not None and distillation.info.without_labels
-        self._measure = "agreement with the teacher" if taught_alone else "top-1"
+        self._renamed = {"top-1": "agreement with the teacher"} if taught_alone else {}
 
     def run_all(self) -> None:
         """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds.
@@ -88,7 +90,7 @@ class Trainer:
             learner.store(state)
             if not phase.on_features or time.perf_counter() - self._saved_at > _SAVE_EVERY_S:
                 self._save()
-            self.progress.note(_epoch_line(record, self._measure), record)
+            self.progress.note(_epoch_line(record, self._renamed), record)
             start = time.perf_counter()
 
     def _prepare_teacher(self) -> None:
@@ -105,7 +107,7 @@ class Trainer:
 
     def _keep_best(self, scores: dict[str, float], learner: Learner) -> None:
         state = self.checkpoint
-        score = scores["val_macro_f1" if self.config.select == "macro-f1" else "val_top1"]
+        score = scores[selecting_figure(self.config, multi_label=self.context.train.multi_label)]
         state.stale_epochs = 0 if score > state.best_score else state.stale_epochs + 1
         # few validation images give many epochs the same figure: of these the one with the lower loss is better
         if score > state.best_score or (score == state.best_score and scores["val_loss"] < state.best_loss):
@@ -118,9 +120,9 @@ class Trainer:
         self._saved_at = time.perf_counter()
 
 
-def _epoch_line(record: Mapping[str, Any], measure: str) -> str:
+def _epoch_line(record: Mapping[str, Any], renamed: Mapping[str, str]) -> str:
+    figures = "  ".join(f"{renamed.get(name, name)} {value:.3f}" for name, value in figures_of(record).items())
     return (
         f"{record['phase']:>8} {record['epoch']:3d}  lr {record['lr']:.1e}  loss {record['train_loss']:.3f}  "
-        f"validation: loss {record['val_loss']:.3f}  {measure} {record['val_top1']:.3f}  "
-        f"macro-F1 {record['val_macro_f1']:.3f}  {record['seconds']:.1f} s"
+        f"validation: loss {record['val_loss']:.3f}  {figures}  {record['seconds']:.1f} s"
     )

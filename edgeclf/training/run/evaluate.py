@@ -45,7 +45,7 @@ def evaluate_run(
     check_unknown(unknown, (*data.images, *run.data().images), "softmax")
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
-    predictions = _predict(exportable, images, batch_size, progress)
+    predictions = predict_with_run(exportable, images, batch_size, progress)
     subject = Subject(
         kind="run",
         name=run.name,
@@ -70,7 +70,7 @@ def evaluate_run(
         origin=origin or ("own" if own else "given"),
         chosen=there.count("val"),
         present=present,
-        unknown=_predict(exportable, unknown, batch_size, progress) if unknown else None,
+        unknown=predict_with_run(exportable, unknown, batch_size, progress) if unknown else None,
     )
 
 
@@ -94,7 +94,7 @@ def set_operating_point(
     """
     outcome = run.outcome()
     exportable = run.exportable()
-    predictions = _predict(exportable, run.usable_data().of("val"), 16, progress)
+    predictions = predict_with_run(exportable, run.usable_data().of("val"), 16, progress)
     labels = class_numbers(predictions.images, exportable.labels)
     point = fit_operating_point(
         predictions.logits, labels, wanted, scores="softmax", temperature=outcome.temperature, per_class=per_class
@@ -107,14 +107,15 @@ def set_operating_point(
 def right_predictions(run: Run, images: Sequence[LabelledImage], progress: Progress = SILENT) -> dict[str, bool]:
     """Name of each image that can be read -> whether the run predicts it right. Counts no use of test images."""
     exportable = run.exportable()
-    found = _predict(exportable, images, 16, progress)
+    found = predict_with_run(exportable, images, 16, progress)
     right = found.logits.argmax(axis=1) == class_numbers(found.images, exportable.labels)
     return {image.name: bool(each) for image, each in zip(found.images, right, strict=True)}
 
 
-def _predict(
+def predict_with_run(
     exportable: Exportable, images: Sequence[LabelledImage], batch_size: int, progress: Progress
 ) -> Predictions:
+    """The logits of a run's own network."""
     classes = len(exportable.labels)
     return predict(
         exportable.run_reference, exportable.pixels, classes, images, batch_size=batch_size, progress=progress

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeclf.training.run.figures import figures_of
+
 
 def draw_curves(history: list[dict[str, Any]], path: Path, *, title: str = "", best_epoch: int | None = None) -> None:
     """Losses on the left, validation figures on the right; lines at the epoch that was kept, and where phases start."""
@@ -16,8 +18,8 @@ def draw_curves(history: list[dict[str, Any]], path: Path, *, title: str = "", b
     losses.plot(epochs, [line["train_loss"] for line in history], marker="o", label="training (smoothed, augmented)")
     losses.plot(epochs, [line["val_loss"] for line in history], marker="o", label="validation")
     losses.set(xlabel="epoch", ylabel="loss (nats)")
-    figures.plot(epochs, [line["val_top1"] for line in history], marker="o", label="top-1")
-    figures.plot(epochs, [line["val_macro_f1"] for line in history], marker="o", label="macro-F1")
+    for name in figures_of(history[0]) if history else ():
+        figures.plot(epochs, [figures_of(line)[name] for line in history], marker="o", label=name)
     figures.set(xlabel="epoch", ylabel="validation", ylim=(0, 1.02))
     changes = [i + 0.5 for i in range(1, len(history)) if history[i]["phase"] != history[i - 1]["phase"]]
     for axes in (losses, figures):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeclf.data.several_labels import SeveralLabels, check_several_labels
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import Unreadable, leave_out
 from edgeclf.evaluation.test_set_usage import known_uses, new_use, record_test_use
@@ -142,7 +143,7 @@ class Run:
 
     def data(self) -> DataSplit:
         """The split as it was given, images that can't be used included: its digest identifies it."""
-        return load_split(self.path / SPLIT)
+        return load_split(self.path / SPLIT, several_labels="known")
 
     def usable_data(self) -> DataSplit:
         """The split without the images that were left out."""
@@ -189,9 +190,14 @@ class Run:
     def weights(self) -> dict[str, torch.Tensor]:
         return read_state(self.path / WEIGHTS)
 
-    def exportable(self) -> Exportable:
-        """The trained network as the exporter takes it. Raises DataError where training has not ended."""
+    def exportable(self, *, several_labels: SeveralLabels = "refused") -> Exportable:
+        """The trained network as the exporter takes it.
+
+        Raises DataError where training has not ended, UsageError where its images have several labels and that is
+        refused.
+        """
         outcome, teacher = self.outcome(), self.teacher()
+        check_several_labels(self.data().multi_label, several_labels, str(self.path))
         training = Training(
             run=self.name,
             seconds=outcome.training_seconds,

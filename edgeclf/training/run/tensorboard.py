@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeclf.training.run.figures import FIGURES
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
 
 FOLDER = "tensorboard"
-_NAMES = {"train_loss": "loss/train", "val_loss": "loss/val", "val_top1": "val/top-1", "val_macro_f1": "val/macro-F1"}
-_NAMES |= {"lr": "lr", "images_per_s": "images_per_s"}
+_NAMES = {"train_loss": "loss/train", "val_loss": "loss/val", "lr": "lr", "images_per_s": "images_per_s"}
+_NAMES |= {key: f"val/{name}" for key, name in FIGURES.items()}
 
 
 class EventLog(Protocol):
@@ -38,7 +39,8 @@ class TensorBoardLog:
 
     def add(self, record: dict[str, Any], step: int) -> None:
         for key, name in _NAMES.items():
-            self._writer.add_scalar(name, record[key], step)
+            if key in record:
+                self._writer.add_scalar(name, record[key], step)
         self._writer.flush()
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import Bars, say, suggest, write_json
-from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
 from edgeclf.verbs.shared.data_tables import show_check
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
@@ -17,6 +17,7 @@ from edgeclf_runtime.errors import DataError, GateError
 if TYPE_CHECKING:
     from edgeclf.data.check import Checked, Pair
     from edgeclf.data.findings import Finding
+    from edgeclf_runtime.images.data_split import DataSplit
     from edgeclf_runtime.images.labelled import LabelledImage
 
 
@@ -28,6 +29,7 @@ def check(
             metavar="DIR", help="Folder for check.html and pairs.png, which show near-duplicates side by side."
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -41,13 +43,14 @@ def check(
     \b
     Examples:
       edgeclf data check photos/
+      edgeclf data check tags.csv
       edgeclf data check split.json --report checked --json > check.json
     """
     from edgeclf.data.check import check_source
     from edgeclf.data.findings import find_faults
     from edgeclf.data.sheet import write_report
 
-    checked = check_source(source, progress=Bars())
+    checked = check_source(source, several_labels=several_labels_of(multi_label), progress=Bars())
     findings = find_faults(checked)
     if report is not None:
         write_report(report, f"Data check of {source}", checked, findings, force=force)
@@ -58,23 +61,26 @@ def check(
     say_passed_over([source], checked.data.passed_over, verbose=verbose)
     if report is not None:
         say(f"wrote {report / 'check.html'}", style="dim")
-    _end(source, checked, findings, report)
+    _end(source, checked, findings, report, multi_label)
 
 
 def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> dict[str, Any]:
     from edgeclf.data.balance import count_labels
+    from edgeclf.data.co_occurrence import label_statistics
+    from edgeclf_runtime.images.labelled import all_labels
 
     data = checked.data
     return {
         "source": str(source),
         "images": len(data.images),
         "passed_over": data.passed_over,
-        "classes": count_labels((image.label for image in data.images), data.classes),
+        "classes": count_labels(all_labels(data.images), data.classes),
+        "labels": label_statistics(data.images, data.classes) if data.multi_label else None,
         "findings": findings,
-        "leaks": list(map(_pair, checked.leaks)),
-        "conflicts": list(map(_pair, checked.conflicts)),
-        "copies": [list(map(_place, copies)) for copies in checked.copies],
-        "look_alikes": list(map(_pair, checked.alike)),
+        "leaks": [_pair(each, data) for each in checked.leaks],
+        "conflicts": [_pair(each, data) for each in checked.conflicts],
+        "copies": [[_place(each, data) for each in copies] for copies in checked.copies],
+        "look_alikes": [_pair(each, data) for each in checked.alike],
         "deep": checked.deep,
         "look_alikes_cut": checked.alike_cut,
         "unreadable": checked.unreadable,
@@ -83,16 +89,17 @@ def _fields(source: Path, checked: Checked, findings: tuple[Finding, ...]) -> di
     }
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Pair, data: DataSplit) -> dict[str, Any]:
     measures = {name: getattr(pair, name) for name in ("same_pixels", "bits", "correlation", "mirrored")}
-    return {"first": _place(pair.first), "second": _place(pair.second), **measures}
+    return {"first": _place(pair.first, data), "second": _place(pair.second, data), **measures}
 
 
-def _place(image: LabelledImage) -> dict[str, str | None]:
-    return {"path": image.name, "label": image.label, "split": image.split}
+def _place(image: LabelledImage, data: DataSplit) -> dict[str, Any]:
+    labels = {"labels": image.labels} if data.multi_label else {"label": image.label}
+    return {"path": image.name, **labels, "split": image.split}
 
 
-def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None) -> None:
+def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: Path | None, multi_label: bool) -> None:
     """Raises GateError for a leak, DataError for another fault; else prints what to type next."""
     found = {verdict: [each.text for each in findings if each.verdict == verdict] for verdict in ("leak", "fault")}
     if found["leak"]:
@@ -100,7 +107,7 @@ def _end(source: Path, checked: Checked, findings: tuple[Finding, ...], report: 
     if found["fault"]:
         left_out = " (`edgeclf train` leaves out what can't be used)" if checked.unreadable or checked.changed else ""
         raise DataError(f"{source}: {'; '.join(found['fault'])}{left_out}")
-    shown = shell_word(str(source))
+    shown = shell_word(str(source)) + (" --multi-label" if multi_label else "")
     deep = f" {checked.deep.remedy}" if checked.deep.value_range is not None else ""
     commands, data = [], shown
     if report is None and checked.alike:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from edgeclf.console import say, suggest
-from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
 from edgeclf.verbs.shared.options import Force, StrictImages, names_of, need, shell_word
 from edgeclf.verbs.shared.value_range import BitDepth, Window, options_for, value_range_of
 from edgeclf.wording import count
@@ -43,6 +43,7 @@ def preview(
     img_size: Annotated[
         int, typer.Option("--img-size", "--imgsz", min=8, metavar="PX", help="Side length of the images, in pixels.")
     ] = 128,
+    multi_label: MultiLabel = False,
     bit_depth: BitDepth = None,
     window: Window = None,
     seed: Annotated[
@@ -70,10 +71,13 @@ def preview(
     resized = round(img_size / 0.875)
     value_range = value_range_of(bit_depth, window)
     pixels = Pixels("shorter", (resized, resized), (img_size, img_size), "bicubic", value_range=value_range)
-    data = open_data(source, seed)
+    data = open_data(source, seed, several_labels=several_labels_of(multi_label))
     left_out = draw_preview(data, pixels, output, recipes=recipes, seed=seed, strict=strict, force=force)
     if left_out:
         named = some([f"{each.path} ({each.error})" for each in left_out], "; ")
         say(f"warning: {count(len(left_out), 'image')} can't be used and left out: {named}", style="yellow")
     say(f"wrote {output}: {', '.join(recipes)}", style="dim")
+    if multi_label:
+        suggest(f"edgeclf data split {shell_word(str(source))} --multi-label -o split.json")
+        return
     suggest(f"edgeclf train {shell_word(str(source))} --model NAME --augment {recipes[-1]}{options_for(value_range)}")

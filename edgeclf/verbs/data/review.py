@@ -91,16 +91,18 @@ def review(
 
 def _opened(source: Path, model: str | None, weights: str, img_size: int | None) -> tuple[Path, DataSplit, TrainConfig]:
     """Where the labels are kept, the images, and the backbone to compare them with."""
+    from edgeclf.data.several_labels import check_several_labels
     from edgeclf.data.split import read_source
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.run.run import SPLIT, Run
 
     if Run.is_at(source):
         run = Run.open(source)
-        config = run.config()
+        config, data = run.config(), run.usable_data()
+        check_several_labels(data.multi_label, "refused", str(source))
         if model is not None:
             config = replace(config, model=model, weights=weights, img_size=img_size)
-        return source / SPLIT, run.usable_data(), config
+        return source / SPLIT, data, config
     data = read_source(source)
     if model is None:
         raise UsageError(

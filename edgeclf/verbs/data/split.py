@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeclf.console import Bars, say, suggest, write_json
-from edgeclf.verbs.data.source import Source
-from edgeclf.verbs.shared.data_tables import show_split, split_counts
+from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
+from edgeclf.verbs.shared.data_tables import SPLIT_NAMES, show_split, split_counts, without_label
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
 from edgeclf_runtime.errors import UsageError
@@ -36,6 +36,7 @@ def split(
             show_default="the CSV's group column",
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -44,12 +45,14 @@ def split(
 
     The split lists every image with its hash, and is made before any pixels are read.
 
-    It is stratified by class; groups and identical files stay together; the same data and seed give the same split on
-    any machine. Splits that the source already has are kept; without a val split, it is taken out of train.
+    It is stratified by class, or iteratively by label where images have several; groups and identical files stay
+    together; the same data and seed give the same split on any machine. Splits that the source already has are kept;
+    without a val split, it is taken out of train.
 
     \b
     Examples:
       edgeclf data split photos/ -o split.json
+      edgeclf data split tags/ --multi-label -o split.json
       edgeclf data split xrays.csv --fractions 0.6,0.2,0.2 --group-by '(patient[0-9]+)'
     """
     from edgeclf.data.groups import group_rule
@@ -60,12 +63,19 @@ def split(
     if source.suffix.lower() == ".json":
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
-    data = read_dataset(source)
+    data = read_dataset(source, several_labels=several_labels_of(multi_label), progress=Bars())
     split = split_dataset(data, _shares(fractions), seed, group_of=rule, progress=Bars())
     save_split(split, output, force)
     if as_json:
-        counts = {name: split_counts(split, name) for name in ("train", "val", "test")}
-        fields = {"path": str(output), "digest": split.digest, "seed": seed, "fractions": split.fractions}
+        counts = {name: split_counts(split, name) for name in SPLIT_NAMES}
+        fields: dict[str, Any] = {
+            "path": str(output),
+            "digest": split.digest,
+            "seed": seed,
+            "fractions": split.fractions,
+        }
+        if split.multi_label:
+            fields["without_label"] = {name: without_label(split, name) for name in SPLIT_NAMES}
         write_json("data split", {**fields, "passed_over": data.passed_over, "counts": counts})
     else:
         show_split(split)

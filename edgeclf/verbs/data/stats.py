@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import Bars, say, suggest, write_json
-from edgeclf.verbs.data.source import Source
+from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.data_tables import show_stats
 from edgeclf.verbs.shared.options import AsJson, StrictImages, shell_word
@@ -28,6 +28,7 @@ def stats(
             autocompletion=completion.models,
         ),
     ] = None,
+    multi_label: MultiLabel = False,
     bit_depth: BitDepth = None,
     window: Window = None,
     strict: StrictImages = False,
@@ -36,7 +37,8 @@ def stats(
     """Measure channel statistics, image sizes and class counts.
 
     Advises whether to normalize images with the statistics of the backbone or of the data. If there are splits, only
-    the training split is read. Images that cannot be read are left out and counted.
+    the training split is read. Images that cannot be read are left out and counted. Where images have several labels,
+    it shows which go together, which are rare, and how many images have none.
 
     \b
     Example:
@@ -47,7 +49,8 @@ def stats(
 
     backbone = IMAGENET if model is None else backbone_statistics(model)
     value_range = value_range_of(bit_depth, window)
-    found = measure(read_source(source), value_range, strict=strict, progress=Bars())
+    data = read_source(source, several_labels=several_labels_of(multi_label), progress=Bars())
+    found = measure(data, value_range, strict=strict, progress=Bars())
     advice = advise(found, backbone)
     if as_json:
         write_json("data stats", {"source": str(source), "model": model, "statistics": found, "advice": advice})
@@ -65,4 +68,7 @@ def stats(
         suggest(f"edgeclf data stats {shell_word(str(source))} {found.deep.remedy}")
         return
     shown = options_for(value_range)
+    if multi_label:
+        suggest(f"edgeclf data split {shell_word(str(source))} --multi-label -o split.json")
+        return
     suggest(f"edgeclf train {shell_word(str(source))} --model {model or 'NAME'} --normalize {advice.normalize}{shown}")

@@ -124,9 +124,18 @@ Mixup = Annotated[
 Cutmix = Annotated[
     float | None, typer.Option(metavar="A", help="CutMix alpha; 0 turns it off.", show_default="as the recipe")
 ]
-LossName = Annotated[Loss, typer.Option(help="Loss function.")]
+LossName = Annotated[
+    Loss,
+    typer.Option(
+        help="Loss function. cross-entropy: of the classes, or of each label where images have several; focal: for one "
+        "label an image; asymmetric: for several."
+    ),
+]
 FocalGamma = Annotated[float, typer.Option(metavar="G", help="Focal-loss gamma.")]
-LabelSmoothing = Annotated[float, typer.Option(metavar="F", help="Label-smoothing factor.")]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(metavar="F", help="Label-smoothing factor.", show_default="0.1; 0 where images have several labels"),
+]
 Weighting = Annotated[ClassWeights, typer.Option(help="Class weights in the loss; balanced: by inverse frequency.")]
 SamplerName = Annotated[Sampler, typer.Option(help="Sampling of training images; weighted: every class equally often.")]
 OptimizerName = Annotated[Optimizer, typer.Option(help="Optimizer.")]
@@ -154,7 +163,12 @@ Patience = Annotated[
     typer.Option(min=0, metavar="N", help="Epochs without improvement before training stops early; 0: never."),
 ]
 SelectMetric = Annotated[
-    Metric, typer.Option("--select-metric", help="Validation metric that selects the best epoch; ties: lower loss.")
+    Metric,
+    typer.Option(
+        "--select-metric",
+        help="Validation metric that selects the best epoch; ties: lower loss. auto: macro-F1, or mAP where images "
+        "have several labels.",
+    ),
 ]
 Normalize = Annotated[
     Statistics, typer.Option(help="Source of the mean and standard deviation that images are normalized with.")

@@ -103,6 +103,9 @@ def _say_how_to_go_on(folder: Path, compared_on: CurveSplit | None) -> None:
 
 
 def _show(trained: Trained, *, as_json: bool) -> None:
+    from edgeclf.training.run.figures import figures_of
+    from edgeclf.training.run.run import Run
+
     outcome, taught = trained.outcome, trained.teacher
     if as_json:
         fields = {"run": str(trained.run), "outcome": outcome, "epochs": trained.epochs}
@@ -110,9 +113,10 @@ def _show(trained: Trained, *, as_json: bool) -> None:
     else:
         early = ", ended early" if outcome.cut_short else ""
         best = f"best epoch {outcome.best_epoch} of {len(trained.epochs)}{early}"
-        figures = f"{outcome.scores['val_top1']:.3f}, macro-F1 {outcome.scores['val_macro_f1']:.3f}"
-        scores = f"validation top-1 {figures} (selected on these images)"
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in figures_of(outcome.scores).items())
+        scores = f"validation {figures} (selected on these images)"
         if taught is not None and taught.without_labels:
+            figures = figures.removeprefix("top-1 ")
             scores = f"agreement with the teacher on held-out images {figures} (selected on these images; no labels)"
         show(styled(f"{trained.run}: {best}, {scores}", "bold"))
         if taught is not None:
@@ -120,4 +124,6 @@ def _show(trained: Trained, *, as_json: bool) -> None:
         if trained.gain is not None:
             show(styled(str(trained.gain), "bold"))
     say(f"wrote {trained.run}/: model.safetensors, config, split, history, curves.png", style="dim")
-    suggest(f"edgeclf export {shell_word(str(trained.run))} --target onnx --target openvino")
+    shown = shell_word(str(trained.run))
+    several = Run(trained.run).data().multi_label  # which nothing exports yet
+    suggest(f"edgeclf eval {shown}" if several else f"edgeclf export {shown} --target onnx --target openvino")

@@ -28,6 +28,8 @@ class DataSplit:
         Names, sorted; where a model's are given, in its order.
     seed, fractions
         What the split was drawn with.
+    multi_label
+        Whether an image may have several labels, or none; else each has exactly one.
     passed_over
         Files under the root that are no images.
     """
@@ -37,6 +39,7 @@ class DataSplit:
     images: tuple[LabelledImage, ...]
     seed: int = 0
     fractions: Fractions = FRACTIONS
+    multi_label: bool = False
     passed_over: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -45,8 +48,11 @@ class DataSplit:
             raise ValueError("a class is listed twice")
         for image in self.images:
             _check_name(image.name)
-            if unknown := set(image.labels or ()) - known:
+            labels = image.labels or ()
+            if unknown := set(labels) - known:
                 raise ValueError(f"the class {min(unknown)!r} of {image.name!r} is none of its classes")
+            if len(set(labels)) != len(labels):
+                raise ValueError(f"a label of {image.name!r} is listed twice")
         if len({image.name for image in self.images}) != len(self.images):
             raise ValueError("an image is listed twice")
 
@@ -62,8 +68,19 @@ class DataSplit:
     @property
     def digest(self) -> str:
         """SHA-256 of names, labels, splits, hashes and groups. The root and the order don't matter."""
-        canonical = json.dumps([split_row(image) for image in sorted(self.images, key=lambda image: image.name)])
+        canonical = json.dumps([self.row(image) for image in sorted(self.images, key=lambda image: image.name)])
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def row(self, image: LabelledImage) -> dict[str, Any]:
+        """An image as split files hold it; digests are taken of that, so it never changes for images of one class."""
+        labels = {"labels": sorted(image.labels or ())} if self.multi_label else {"label": image.label}
+        return {
+            "path": image.name,
+            **labels,
+            "split": image.split,
+            "sha256": image.sha256,
+            "group": image.group,
+        }
 
     def of(self, split: Split) -> tuple[LabelledImage, ...]:
         return tuple(image for image in self.images if image.split == split)
@@ -84,17 +101,6 @@ class LabelledData:
     split: DataSplit
     called: str
     count_use: Callable[[str], str]
-
-
-def split_row(image: LabelledImage) -> dict[str, Any]:
-    """An image as split files hold it; digests are taken of that, so it never changes for images of one class."""
-    return {
-        "path": image.name,
-        "label": image.label,
-        "split": image.split,
-        "sha256": image.sha256,
-        "group": image.group,
-    }
 
 
 def _check_name(name: str) -> None:

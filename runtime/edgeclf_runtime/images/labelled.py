@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,11 @@ class LabelledImage:
             )
         return self.labels[0]
 
+    @property
+    def label_text(self) -> str:
+        """Its labels as people read them: "cat", "cat + dog", "no label"."""
+        return " + ".join(self.labels or ()) or "no label"
+
     def read(self) -> bytes:
         """The bytes of the file. Raises ImageChanged, without the path, where it is gone or not the one hashed."""
         try:
@@ -86,6 +91,20 @@ def class_numbers(images: Sequence[LabelledImage], classes: Sequence[str]) -> ND
     """(N,) the number of each image's class in `classes`."""
     places = {label: number for number, label in enumerate(classes)}
     return np.array([places[image.label] for image in images], dtype=np.intp)
+
+
+def label_targets(images: Sequence[LabelledImage], classes: Sequence[str]) -> NDArray[np.float32]:
+    """(N, classes) 1 where an image has the label, else 0; for images of several labels, of one, or of none."""
+    places = {label: number for number, label in enumerate(classes)}
+    targets = np.zeros((len(images), len(classes)), dtype=np.float32)
+    for row, image in zip(targets, images, strict=True):
+        row[[places[label] for label in image.labels or ()]] = 1
+    return targets
+
+
+def all_labels(images: Iterable[LabelledImage]) -> Iterator[str]:
+    """Each label of each image, one after the other."""
+    return (label for image in images for label in image.labels or ())
 
 
 def hash_image(path: Path) -> str:

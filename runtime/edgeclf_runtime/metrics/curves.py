@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.metrics.auc import one_vs_rest
+
 MOST_POINTS = 100
 MOST_CLASSES = 10
 
@@ -38,7 +40,7 @@ def _given(column: Sequence[float | None]) -> list[float]:
 
 def curves_of(
     scores: NDArray[np.float64],
-    labels: NDArray[np.integer],
+    labels: NDArray[np.generic],
     classes: Sequence[str],
     areas: Sequence[float | None],
     most: int = MOST_CLASSES,
@@ -46,12 +48,14 @@ def curves_of(
     """The curves for scores (N, C), at most `most` classes: those with the smallest of the `areas` under the ROC.
 
     A class without images, or with all of them, has none. ROC: false positive rate, true positive rate. The other:
-    recall, precision. `share` is the class's part of the images, the precision of blind guessing.
+    recall, precision. `labels` as `one_vs_rest` takes them. `share` is the class's part of the images, the precision of
+    blind guessing.
     """
     known = [(area, number) for number, area in enumerate(areas) if area is not None]
+    owns = one_vs_rest(labels, scores.shape[1])
     found = []
     for area, number in sorted(sorted(known)[:most], key=lambda each: each[1]):
-        own, column = labels == number, scores[:, number]
+        own, column = owns[:, number], scores[:, number]
         hits, misses = _counts_by_threshold(own, column)
         recall, precision = hits / hits[-1], hits / (hits + misses)
         false, true = np.concatenate([[0.0], misses / misses[-1]]), np.concatenate([[0.0], recall])

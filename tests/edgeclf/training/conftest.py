@@ -34,7 +34,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plot takes as long as the training of a tiny network: drawn in tests that use the fixture `plots` alone."""
     if "plots" not in request.fixturenames:
-        monkeypatch.setattr("edgeclf.training.train.draw_curves", lambda history, path, **_: path.touch())
+        monkeypatch.setattr("edgeclf.training.result.draw_curves", lambda history, path, **_: path.touch())
         monkeypatch.setattr("edgeclf.evaluation.plots.draw_plots", lambda *_: [])
 
 
@@ -61,6 +61,23 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(discs: Path) -> DataSplit:
     return open_data(discs, seed=0)
+
+
+@pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
+    """40 images of 48x48 pixels with discs of any of the three colours, or of none."""
+    folder = tmp_path_factory.mktemp("tags")
+    random = np.random.default_rng(0)
+    rows = ["path,labels"]
+    for number in range(40):
+        image = Image.fromarray(random.integers(90, 160, (48, 48, 3), dtype=np.uint8))
+        shown = [name for place, name in enumerate(COLOURS) if number >> place & 1]
+        for name, (x, y) in zip(shown, random.permutation([(2, 2), (25, 5), (12, 26)]), strict=False):
+            ImageDraw.Draw(image).ellipse((x, y, x + 20, y + 20), fill=COLOURS[name])
+        image.save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'|'.join(shown)}")
+    (folder / "tags.csv").write_text("\n".join(rows) + "\n")
+    return open_data(folder / "tags.csv", seed=0, several_labels="known")
 
 
 @pytest.fixture

@@ -52,6 +52,16 @@ WEIGHTED: dict[str, dict[str, Any]] = {
         "loss": "focal",
     },
 }
+# where images have several labels
+LABELLED: dict[str, dict[str, Any]] = {
+    "labels, class weights": {
+        "head_epochs": 2,
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+        "sampler": "weighted",
+    },
+    "labels, asymmetric": {"strategy": "full", "loss": "asymmetric", "accumulate": 2},
+}
 # and what two processes do in their own way, but again and again alike
 OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0.5, "ema": 0.9, "augment": "strong"}
 SCRIPT = """
@@ -60,11 +70,12 @@ from pathlib import Path
 from edgeclf.data.split_file import load_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import joined
+import edgeclf.training.result as result
 import edgeclf.training.train as training
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.progress import SILENT, Progress
 
-training.draw_curves = lambda history, path, **_: path.touch()  # the plot takes longer than the training
+result.draw_curves = lambda history, path, **_: path.touch()  # the plot takes longer than the training
 
 class Once(Progress):
     def note(self, sentence, figures=None):
@@ -74,7 +85,7 @@ class Once(Progress):
 folder = Path(sys.argv[1])
 with joined() as processes:
     for name, (split, wanted) in json.loads((folder / "configs.json").read_text()).items():
-        data, config = load_split(folder / split), from_json(TrainConfig, wanted, name)
+        data, config = load_split(folder / split, several_labels="known"), from_json(TrainConfig, wanted, name)
         training.train(config, data, folder / name, SILENT, processes)
         if name in ("plain", "own way"):
             try:
@@ -134,10 +145,10 @@ def train_together(trainings: dict[str, tuple[TrainConfig, DataSplit]], folder: 
     assert [each.returncode for each in started] == [0] * processes, errors
 
 
-def assert_same(several: Run, alone: Run, atol: float = 2e-5) -> None:
-    for figure, near in (("lr", 1e-9), ("train_loss", 1e-4), ("val_loss", 1e-4), ("val_top1", 1e-9)):
-        found, wanted = ([line[figure] for line in run.history()] for run in (several, alone))
-        assert found == pytest.approx(wanted, rel=near, abs=near), figure
+def assert_same(several: Run, alone: Run, atol: float = 2e-5, figure: str = "val_top1") -> None:
+    for name, near in (("lr", 1e-9), ("train_loss", 1e-4), ("val_loss", 1e-4), (figure, 1e-9)):
+        found, wanted = ([line[name] for line in run.history()] for run in (several, alone))
+        assert found == pytest.approx(wanted, rel=near, abs=near), name
     found, wanted = several.weights(), alone.weights()
     assert max(float((found[name].float() - wanted[name].float()).abs().max()) for name in wanted) < atol
 
@@ -150,11 +161,14 @@ def lopsided(data: DataSplit) -> DataSplit:
 
 
 @pytest.fixture(scope="module")
-def two(data: DataSplit, lopsided: DataSplit, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of two processes for each of EXACT, WEIGHTED and OWN_WAY, and with teachers."""
+def two(
+    data: DataSplit, lopsided: DataSplit, tags: DataSplit, teacher: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The runs of two processes for each of EXACT, WEIGHTED, LABELLED and OWN_WAY, and with teachers."""
     folder = tmp_path_factory.mktemp("two")
     trainings = {name: (exact(**changes), data) for name, changes in EXACT.items()}
     trainings |= {name: (exact(**changes), lopsided) for name, changes in WEIGHTED.items()}
+    trainings |= {name: (exact(**changes), tags) for name, changes in LABELLED.items()}
     trainings |= {name: (replace(exact(**changes), teacher=str(teacher)), data) for name, changes in TAUGHT.items()}
     train_together({**trainings, "own way": (exact(**OWN_WAY), data)}, folder, 2)
     return folder
@@ -180,6 +194,11 @@ def test_two_processes_weigh_rare_classes_as_one_does(
 ) -> None:
     """Whichever of the rare images each of them has in a batch."""
     assert_same(Run.open(two / name), train(exact(**WEIGHTED[name]), lopsided, tmp_path / "alone"))
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_two_processes_learn_several_labels_as_one_does(name: str, two: Path, tags: DataSplit, tmp_path: Path) -> None:
+    assert_same(Run.open(two / name), train(exact(**LABELLED[name]), tags, tmp_path / "alone"), figure="val_map")
 
 
 def test_two_processes_go_on_bit_for_bit(two: Path) -> None:

@@ -13,6 +13,7 @@ from edgeclf.data.split import open_data
 from edgeclf.training.inputs.augment import Augmenter, Switches
 from edgeclf.training.inputs.preview import _samples, draw_preview
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
 
 PIXELS = Pixels("shorter", (32, 32), (32, 32), "bicubic")
@@ -22,7 +23,8 @@ COLOURS = {"red": (220, 0, 0), "green": (0, 220, 0)}
 def test_mixed_images_show_both_classes_and_the_share_of_each() -> None:
     images = [Image.new("RGB", (40, 40), colour) for colour in COLOURS.values()]
     augmenter = Augmenter("strong", Switches(), PIXELS, 0)
-    mixup, cutmix = _samples(augmenter, "strong", images, list(COLOURS), 2, 0)
+    labelled = [LabelledImage(Path(name), name, (name,)) for name in COLOURS]
+    mixup, cutmix = _samples(augmenter, "strong", images, labelled, 2, 0)
     for name, made in (("MixUp", mixup), ("CutMix", cutmix)):
         for _, caption in made:
             assert caption.startswith(f"{name}: ") and "% red" in caption and "% green" in caption

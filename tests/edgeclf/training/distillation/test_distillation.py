@@ -186,7 +186,8 @@ def test_labels_that_only_the_teacher_gave_are_not_evaluated_on(
     config: Make, teacher: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
     from edgeclf.listing import list_folder
-    from edgeclf.training.evaluate import EvaluateOptions, evaluate
+    from edgeclf.training.evaluate import evaluate
+    from edgeclf.training.evaluate_options import EvaluateOptions
 
     chosen = config(teacher=str(teacher), unlabelled=str(unlabelled), strategy="linear-probe", epochs=1)
     run = train(chosen, None, tmp_path / "run")

@@ -1,0 +1,143 @@
+"""Several labels an image from a split to a report: learnt, resumed bit for bit, evaluated; and what does not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score
+
+from edgeclf.cli import run as cli_run
+from edgeclf.data.split_file import save_split
+from edgeclf.evaluation.label_thresholds import BEST_F1, fit_label_thresholds
+from edgeclf.evaluation.thresholds import Wanted, parse_wanted
+from edgeclf.listing import list_folder
+from edgeclf.training.config import TrainConfig
+from edgeclf.training.evaluate import evaluate
+from edgeclf.training.evaluate_options import EvaluateOptions
+from edgeclf.training.run.run import Run
+from edgeclf.training.train import resume, train
+from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.images.data_split import DataSplit
+
+Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def run(tags: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that knows the colours."""
+    quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "workers": 0, "device": "cpu"}
+    quick |= {"strategy": "full", "epochs": 8, "lr": 3e-3, "batch_size": 8, "augment": "light", "drop": 0.0}
+    return train(TrainConfig(**quick), tags, tmp_path_factory.mktemp("labels") / "run")
+
+
+def test_labels_are_learnt_and_the_run_knows_its_task(run: Run, tags: DataSplit) -> None:
+    best = run.outcome().scores["val_map"]
+    assert best == max(line["val_map"] for line in run.history()) and best >= 0.9
+    assert run.data().digest == tags.digest and run.data().multi_label
+    thresholds = run.outcome().thresholds.per_class
+    assert thresholds is not None and all(0 < each < 1 for each in thresholds)
+    assert (run.path / "curves.png").stat().st_size > 1000
+    assert list_folder(run.path)[0].accuracy == f"mAP {best:.3f} (validation, selected on it)"
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])  # in the head's phase, and in the network's
+def test_an_interrupted_training_goes_on_bit_for_bit(
+    stop_after: int, config: Make, tags: DataSplit, recorder: Any, tmp_path: Path
+) -> None:
+    changes = {"class_weights": "balanced", "augment": "strong", "select": "macro-f1"}
+    whole = train(config(**changes), tags, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config(**changes), tags, tmp_path / "parts", recorder(stop_after=stop_after))
+    found = resume(tmp_path / "parts")
+    assert all(torch.equal(tensor, found.weights()[name]) for name, tensor in whole.weights().items())
+    assert found.outcome().thresholds == whole.outcome().thresholds
+
+
+def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_run(
+    run: Run, tmp_path: Path, plots: None
+) -> None:
+    options = EvaluateOptions(split="val", operating_point="recall=0.8", output=tmp_path / "report")
+    found = evaluate(run.path, options=options)
+    figures, images = found.report.evaluation, run.data().of("val")  # type: ignore[union-attr]
+    exportable = run.exportable(several_labels="known")
+    logits = exportable.run_reference(np.stack([image.load(exportable.pixels) for image in images]))
+    targets = np.array([[label in (image.labels or ()) for label in exportable.labels] for image in images])
+    thresholds = run.outcome().thresholds.per_class
+    predicted = 1 / (1 + np.exp(-logits.astype(np.float64))) >= np.array(thresholds)
+    assert figures.mean_average_precision == pytest.approx(average_precision_score(targets, logits))
+    assert figures.macro_f1 == pytest.approx(f1_score(targets, predicted, average="macro"))
+    assert all(each.recall is not None and each.recall >= 0.8 for each in figures.per_label)
+    assert found.report.selected_on == len(images)
+    document = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert document["kind"] == "multi-label evaluation" and len(document["curves"]) == 3
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "mAP" in page and "Hamming loss" in page and page.count("<img") >= 1
+
+
+def test_thresholds_reach_what_is_wanted_of_each_label() -> None:
+    p = np.array([[0.9, 0.6], [0.8, 0.5], [0.7, 0.4], [0.2, 0.3], [0.1, 0.2]])
+    targets = np.array([[1, 0], [0, 0], [1, 0], [0, 0], [0, 0]], dtype=np.float32)
+    for wanted, value in ((BEST_F1, 0.45), (Wanted("precision", 0.9), 0.85), (Wanted("recall", 0.6), 0.45)):
+        found = fit_label_thresholds(p, targets, ("a", "never"), wanted)
+        assert found.values == (pytest.approx(value), 0.5) and found.unseen == ("never",)
+    below = fit_label_thresholds(p, 1 - targets, ("a", "b"), Wanted("precision", 0.9))
+    assert below.missed == ("a",) and below.values[0] > 0.9 and below.few == (("a", 3), ("b", 5))
+    assert str(parse_wanted("f1")) == "f1"
+    with pytest.raises(UsageError, match=r"or f1, found 'f1=0\.9'"):
+        parse_wanted("f1=0.9")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "focal"}, "--loss focal is for one label an image, and these have several"),
+        ({"select": "top-1"}, "--select-metric top-1 is for one label an image"),
+        ({"loss": "asymmetric", "label_smoothing": 0.1}, "--label-smoothing 0.1 beside --loss asymmetric"),
+        ({"loss": "asymmetric", "class_weights": "balanced"}, "--class-weights balanced beside --loss asymmetric"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_one_sentence(
+    changes: dict[str, Any], message: str, config: Make, tags: DataSplit, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(config(**changes), tags, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"loss": "asymmetric"}, {"select": "map"}])
+def test_options_for_several_labels_are_refused_for_one(
+    changes: dict[str, Any], config: Make, data: DataSplit, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is for several labels an image, and these have one"):
+        train(config(**changes), data, tmp_path / "run")
+
+
+def test_what_does_not_know_several_labels_yet_says_so(
+    run: Run, tags: DataSplit, discs: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_split(tags, tmp_path / "split.json")
+    split, labels = str(tmp_path / "split.json"), str(run.path)
+    yet = "does not know several labels an image yet"
+    quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
+    for message, *arguments in (
+        (yet, "export", labels, "-o", str(tmp_path / "bundles")),
+        (yet, "baseline", split, "-o", str(tmp_path / "hog")),
+        (yet, "lr-find", split, *quick),
+        (yet, "data", "review", labels),
+        (yet, "eval", labels, "--explain"),
+        (yet, "eval", labels, "--operating-point", "unknown=0.01"),
+        (yet, "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
+        (yet, "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
+        (yet, "train", split, *quick, "--fraction", "0.5,1", "--name", "curve"),
+        ("has one label an image", "eval", labels, str(discs), "-o", str(tmp_path / "mixed")),
+        ("has several labels an image", "eval", str(teacher), split, "-o", str(tmp_path / "mixed")),
+    ):
+        code, shown = cli_run(arguments), capsys.readouterr()
+        assert (code, shown.out) == (2, ""), (arguments, shown.err)
+        assert message in shown.err and len(shown.err.strip().splitlines()) == 1, (arguments, shown.err)
