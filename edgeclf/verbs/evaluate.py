@@ -71,8 +71,8 @@ def evaluate(
             help="Operating point to choose decision thresholds for, on validation images, such as precision=0.95, "
             "recall=0.9, or unknown=0.01: images like no class are unknown, by their energy (and their features, where "
             "the bundle gives them), and so may be that share of images of the classes. Where images have several "
-            "labels, each gets a threshold, also for f1, the highest. The thresholds are stored in the run, or in a new "
-            "bundle.",
+            "labels, each gets a threshold, also for f1, the highest. The thresholds are stored in the run, or in a "
+            "new bundle.",
         ),
     ] = None,
     per_class: Annotated[
