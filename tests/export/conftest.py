@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import pytest
+from one_export import PLACES, TO_ONNX, remember_exports
+from patch_network import patches as patches
+from patch_network import trained as trained
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_runtime.backends.tensorrt.library import Library, import_rtx
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import BackendError
@@ -24,6 +29,40 @@ TINY_PIXELS = Pixels("shorter", (36, 36), (32, 32), "bilinear")
 TINY_NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 Make = Callable[..., Mapping[str, Path]]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """For a test of this folder and the fixtures that are made for it, three things cost less.
+
+    The same network goes from torch to ONNX once. An engine has one thread unless a test asks for more: those of a
+    second one would spin between calls, as torch's would from then on. Proofs take small photographs.
+    """
+    if Path(__file__).parent not in item.path.parents:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        remember_exports(patch)
+        patch.setattr("edgeclf_runtime.backends.engine.usable_cores", lambda: 1)
+        patch.setattr("edgeclf_export.proof.images.shipped_photographs", small_photographs)
+        return (yield)
+
+
+@cache
+def small_photographs() -> tuple[Path, ...]:
+    """The shipped photographs in 80 pixels: a proof reads, writes and decodes its golden images several times."""
+    folder = Path(mkdtemp(prefix="edgeclf-photographs-"))
+    for path in (files := shipped_photographs()):
+        with Image.open(path) as image:
+            factor = 80 / min(image.size)
+            image.resize([round(factor * side) for side in image.size]).save(folder / path.name)
+    return tuple(folder / path.name for path in files)
+
+
+@pytest.fixture
+def real_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch exports whatever this test asks for, though it may have done so before."""
+    for place in PLACES:
+        monkeypatch.setattr(place, "to_onnx", TO_ONNX)
 
 
 @pytest.fixture(scope="session")
@@ -136,8 +175,6 @@ def make(tmp_path_factory: pytest.TempPathFactory, load: Callable[[str], Exporta
 
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
-    from edgeclf_export.proof.images import shipped_photographs
-
     return list(shipped_photographs())
 
 

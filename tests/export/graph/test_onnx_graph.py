@@ -133,7 +133,7 @@ def test_float_nchw_serves_consumers_that_normalise_themselves(make: Callable[..
         assert np.abs(logits - wanted).max() < 1e-4 * np.ptp(wanted)
 
 
-def test_the_same_export_twice_gives_the_same_bytes(load: Callable[[str], Exportable]) -> None:
+def test_the_same_export_twice_gives_the_same_bytes(load: Callable[[str], Exportable], real_export: None) -> None:
     from edgeclf_export.sources.backbones import load_backbone
 
     again = load_backbone("test_resnet", "random", labels=load("test_resnet").labels, img_size=64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edgeclf_runtime.bundle.manifest import Manifest, parse_manifest
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 
 Load = Callable[[str], Exportable]
+Make = Callable[..., Mapping[str, Path]]
 
 
 def prepare(exportable: Exportable, folder: Path, precision: str = "fp32", **options: Any) -> Exported:
@@ -33,11 +35,11 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 @pytest.fixture
-def parent(load: Load, tmp_path: Path) -> Bundle:
+def parent(make: Make, tmp_path: Path) -> Bundle:
     """An onnx bundle with a temperature of its own."""
-    (exported,) = export(load("test_resnet"), ExportOptions(("onnx",), output=tmp_path / "parents", name="pears"))
-    seal(exported.path, replace(manifest_of(exported.path), temperature=1.25))
-    return Bundle.open(exported.path)
+    folder = shutil.copytree(make("test_resnet")["onnx"], tmp_path / "parents" / "pears-onnx-fp32")
+    seal(folder, replace(manifest_of(folder), temperature=1.25))
+    return Bundle.open(folder)
 
 
 def child_of(parent: Bundle, folder: Path, **options: Any) -> Exported:
@@ -112,8 +114,8 @@ def test_golden_images_that_decode_differently_here_are_refused(
 
 @pytest.mark.parametrize(("target", "precision"), [("openvino", "fp32"), ("onnx", "fp16"), ("pytorch", "fp32")])
 def test_bundles_of_another_kind_are_refused_as_a_source(
-    target: str, precision: str, load: Load, tmp_path: Path
+    target: str, precision: str, make: Make, tmp_path: Path
 ) -> None:
-    (exported,) = export(load("test_resnet"), ExportOptions((target,), precision, output=tmp_path))
+    bundle = Bundle.open(make("test_resnet", precision)[target])
     with pytest.raises(UsageError, match=f"a bundle for {target} in {precision}; others are made from an onnx bundle"):
-        load_bundle_classifier(Bundle.open(exported.path), tmp_path)
+        load_bundle_classifier(bundle, tmp_path)

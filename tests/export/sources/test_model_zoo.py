@@ -20,7 +20,7 @@ def test_the_record_holds_every_backbone_once_and_in_order() -> None:
     assert len(RECORDED) == len(CLASSICS) + len(EDGE)
 
 
-@pytest.mark.parametrize("name", ["timm/lcnet_050", "timm/mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["timm/lcnet_050", pytest.param("timm/mobilenetv3_small_050", marks=pytest.mark.slow)])
 def test_measuring_again_gives_the_record(name: str) -> None:
     assert measure_backbone(name) == RECORDED[name]
 

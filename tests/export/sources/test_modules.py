@@ -12,6 +12,7 @@ import pytest
 from edgeclf_export.exporter import export_module
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.sources.modules import exportable_from_module
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, Reference, to_input
 from edgeclf_runtime.classifier import Classifier
@@ -40,7 +41,7 @@ def test_it_becomes_proven_bundles(net: Any, export: Export, photographs: list[P
         bundle = Bundle.open(exported.path)
         assert bundle.manifest.labels == fruit and bundle.manifest.provenance.backbone == "orchard"
         assert verify(bundle).verdict == "pass"
-        with Classifier.open(bundle) as classifier:
+        with Classifier.open(bundle, SessionOptions(threads=2)) as classifier:
             (prediction,) = classifier.predict(photographs[:1])
         assert prediction.label in fruit
 

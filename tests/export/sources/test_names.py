@@ -92,7 +92,5 @@ def test_the_tag_decides_the_pixel_contract() -> None:
 
 
 def test_a_backbone_without_classes_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="vit_base_patch16_siglip_224 gives features, not classes; choose a backbone with"
-    ):
-        load_backbone("vit_base_patch16_siglip_224", "random")
+    with pytest.raises(UsageError, match=r"convnextv2_atto\.fcmae gives features, not classes; choose a backbone with"):
+        load_backbone("convnextv2_atto.fcmae", "random")

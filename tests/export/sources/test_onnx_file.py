@@ -111,7 +111,7 @@ def own_logits(model: Any, images: NDArray[np.uint8], mean: Any, std: Any) -> ND
         {"layout": "NHWC"},
         {"batch": 1, "reshape": (1, 6)},
         {"batch": 4},
-        {"batch": 4, "layout": "NHWC"},
+        pytest.param({"batch": 4, "layout": "NHWC"}, marks=pytest.mark.slow),
         {"input_name": "images"},  # our own names
         {"input_name": "logits"},
         {"opset": 11, "ir_version": 6},

@@ -216,16 +216,24 @@ def test_the_proof_of_bf16_rounds_the_result_of_every_node() -> None:
     assert run(widened(model), x).tolist() == [[0.0, 2.0, 4.0, 0.0]]
 
 
-@pytest.mark.parametrize("name", HALVES)
-def test_trained_weights_keep_their_logits_within_the_tolerances(name: str, lite0: Exportable) -> None:
-    pixels = load_proof_images(lite0.pixels).pixels
-    export_graph = lite0.make_onnx("uint8-nhwc", 18)
-    model = cast_graph(export_graph, name)
-    logits = run(widened(model) if name == "bf16" else model, pixels)
-    compared = compare(run(export_graph, pixels), logits, TOLERANCES[name])
-    assert verdict_of(compared, TOLERANCES[name])[0] == "pass"
+def assert_within_tolerances(exportable: Exportable, precision: str) -> None:
+    pixels = load_proof_images(exportable.pixels).pixels
+    export_graph = exportable.make_onnx("uint8-nhwc", 18)
+    model = cast_graph(export_graph, precision)
+    logits = run(widened(model) if precision == "bf16" else model, pixels)
+    compared = compare(run(export_graph, pixels), logits, TOLERANCES[precision])
+    assert verdict_of(compared, TOLERANCES[precision])[0] == "pass"
     assert compared.agreement == 1.0
     assert compared.max_relative > 1e-4  # or nothing was cast
+
+
+def test_trained_weights_keep_their_logits_within_the_tolerances(trained: Exportable, precision: str) -> None:
+    assert_within_tolerances(trained, precision)
+
+
+@pytest.mark.slow
+def test_imagenets_weights_keep_their_logits_within_the_tolerances(lite0: Exportable, precision: str) -> None:
+    assert_within_tolerances(lite0, precision)
 
 
 def test_the_file_that_is_written_is_the_cast_graph(

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.exporter import Exported, export, export_module
+from edgeclf_export.exporter import Exported, export
 from edgeclf_export.graph import casting
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.targets.tensorrt import target as trt
@@ -148,23 +148,49 @@ def test_a_faulty_cast_fails_the_export(
 def test_an_operator_that_tensorrt_lacks_is_refused_with_its_node_and_an_alternative(
     fruit: tuple[str, ...], tmp_path: Path
 ) -> None:
-    import torch
-
-    class Folding(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            folded: torch.Tensor = torch.nn.functional.fold(images.flatten(2)[:, :, :49].repeat(1, 3, 1), (9, 9), 3)
-            return folded.flatten(1)[:, :5]
-
     with pytest.raises(BackendError) as refused:
-        export_module(
-            Folding(),
-            Pixels("exact", (32, 32), (32, 32)),
-            fruit,
-            ExportOptions(("tensorrt",), output=tmp_path),
-            normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        )
+        prepare(as_exportable(folding_model(), (32, 32), fruit, tmp_path), tmp_path / "out")
     message = str(refused.value)
     assert "Col2Im" in message and "instead: ConvTranspose or DepthToSpace" in message and "\n" not in message
+
+
+def folding_model() -> bytes:
+    """(N, 3, 32, 32) floats -> 5 logits: as torch exports a `fold` of overlapping patches."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    arrays = {"rows": [0, 3, -1], "start": [0], "patches": [49], "classes": [5], "last": [2], "second": [1]}
+    arrays |= {"sides": [9, 9], "block": [3, 3]}
+    nodes = [
+        helper.make_node("Reshape", ["input", "rows"], ["flat"]),
+        helper.make_node("Slice", ["flat", "start", "patches", "last"], ["some"]),
+        helper.make_node("Concat", ["some", "some", "some"], ["columns"], axis=1),
+        helper.make_node("Col2Im", ["columns", "sides", "block"], ["folded"], name="the_fold"),
+        helper.make_node("Flatten", ["folded"], ["values"]),
+        helper.make_node("Slice", ["values", "start", "classes", "second"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "folding",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 5])],
+        [numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def as_exportable(model: bytes, sides: tuple[int, int], labels: tuple[str, ...], folder: Path) -> Exportable:
+    """An ONNX file as the exporter takes it."""
+    from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
+
+    path = folder / "theirs.onnx"
+    path.write_bytes(model)
+    return load_onnx_classifier(
+        path,
+        labels=labels,
+        pixels=Pixels("exact", sides, sides),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    )
 
 
 def test_float_input_is_prepared_as_well(load: Load, without_rtx: None, tmp_path: Path) -> None:
@@ -174,17 +200,7 @@ def test_float_input_is_prepared_as_well(load: Load, without_rtx: None, tmp_path
 
 
 def test_an_onnx_file_with_a_fixed_batch_keeps_it(rtx: Library, fruit: tuple[str, ...], tmp_path: Path) -> None:
-    from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
-
-    path = tmp_path / "fixed.onnx"
-    path.write_bytes(fixed_batch_model())
-    exportable = load_onnx_classifier(
-        path,
-        labels=fruit,
-        pixels=Pixels("exact", (16, 16), (16, 16)),
-        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    )
-    exported = prepare(exportable, tmp_path / "out", "fp16")
+    exported = prepare(as_exportable(fixed_batch_model(), (16, 16), fruit, tmp_path), tmp_path / "out", "fp16")
     assert manifest_of(exported.path).inputs[0].shape == (2, 16, 16, 3)
     assert "parsed and built" in exported.checks[1]
 
