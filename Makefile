@@ -33,6 +33,9 @@ demo: $(READY)
 
 test: $(PARTS)
 
+# The networks of the tests are so small that a second OpenMP thread only spins.
+$(PARTS) test-all test-bare test-pythons test-lowest: export OMP_NUM_THREADS := 1
+
 $(TESTS): $(READY)
 	$(PYTHON) -m pytest $@
 
