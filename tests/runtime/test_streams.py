@@ -55,28 +55,29 @@ def test_streams_share_the_threads() -> None:
 
 def test_two_groups_are_in_the_engine_at_the_same_time(shared_bundle: Shared) -> None:
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
-        both_are_here = threading.Barrier(2, timeout=30)
-        logits = classifier.logits
+        both_are_here, waited = threading.Barrier(2, timeout=30), []
+        outputs = classifier.outputs
 
-        def logits_of_both(pixels: Any) -> Any:
-            both_are_here.wait()
-            return logits(pixels)
+        def outputs_of_both(pixels: Any, **options: Any) -> Any:
+            waited.append(both_are_here.wait())
+            return outputs(pixels, **options)
 
-        classifier.logits = logits_of_both  # type: ignore[method-assign]
+        classifier.outputs = outputs_of_both  # type: ignore[method-assign]
         assert len(list(classifier.predict([np.asarray(p) for p in tiny.images(4)]))) == 4
+    assert sorted(waited) == [0, 0, 1, 1]
 
 
 def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -> None:
     threads = []
 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
-        logits = classifier.logits
+        outputs = classifier.outputs
 
-        def logits_and_thread(pixels: Any) -> Any:
+        def outputs_and_thread(pixels: Any, **options: Any) -> Any:
             threads.append(threading.current_thread())
-            return logits(pixels)
+            return outputs(pixels, **options)
 
-        classifier.logits = logits_and_thread  # type: ignore[method-assign]
+        classifier.outputs = outputs_and_thread  # type: ignore[method-assign]
         image = np.asarray(tiny.images(1)[0])
         alone, (together, _) = list(classifier.predict(image)), list(classifier.predict([image, image]))
     assert alone[0].scores == together.scores
@@ -84,11 +85,11 @@ def test_a_lone_image_is_inferred_in_the_callers_thread(shared_bundle: Shared) -
 
 
 def test_an_engine_that_fails_ends_the_prediction_with_its_error(shared_bundle: Shared) -> None:
-    def broken(pixels: Any) -> Any:
+    def broken(pixels: Any, **options: Any) -> Any:
         raise BackendError("out of memory")
 
     with Classifier.open(shared_bundle("reference"), MANY) as classifier:
-        classifier.logits = broken  # type: ignore[method-assign]
+        classifier.outputs = broken  # type: ignore[method-assign]
         with pytest.raises(BackendError, match="out of memory"):
             list(classifier.predict([np.asarray(p) for p in tiny.images(12)]))
 
