@@ -151,7 +151,7 @@ def test_images_that_are_labelled_and_of_no_class_at_once_are_refused_before_tes
         (["--unknown", "empty"], 3, "no images found in empty"),
         (["--operating-point", "unknown=0.7"], 2, "above 0 and below 0.5, found 0.7"),
         (["--operating-point", "unknown=0.1", "--per-class"], 2, "leave out --per-class"),
-        (["--operating-point", "strange=0.1"], 2, "precision, recall or unknown, found 'strange'"),
+        (["--operating-point", "strange=0.1"], 2, "precision, recall, unknown or f1, found 'strange'"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_in_a_line(
