@@ -41,6 +41,11 @@ def source_of(table: Path) -> Path:
     if not table.is_file():
         raise UsageError(f"{table}: no such table; `edgeclf data review` writes one")
     about = table.with_name(ABOUT)
+    if not about.is_file():
+        raise DataError(
+            f"{table}: no {ABOUT} lies beside it, which says what data a table of `edgeclf data review` is about; "
+            "give --data"
+        )
     try:
         content = json.loads(about.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:

@@ -187,7 +187,7 @@ def _introduce(trainer: Trainer) -> None:
         )
     trainer.progress.note(
         f"{trainer.run.architecture().backbone}: {total:,} parameters, {learning:,} of them learn in the first phase; "
-        f"{len(context.train)} training and {len(context.val)} validation images on {context.device}{together}"
+        f"{len(context.train):,} training and {len(context.val):,} validation images on {context.device}{together}"
     )
     if processes.size > 1 and context.learns_batch_norm and not context.syncs_batch_norm:
         trainer.progress.note(

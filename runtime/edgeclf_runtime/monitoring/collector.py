@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -30,6 +32,7 @@ from edgeclf_runtime.monitoring.worth import Why, why_worth_a_label
 SCHEMA = 1
 _JPEG, _QUALITY = b"\xff\xd8\xff", 95
 _RETRY_AFTER_S = 60.0
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,27 @@ class Collector:
     def _begin(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            probe = self._folder / f".{os.getpid()}.partial"
-            probe.touch()
-            probe.unlink()
             entries = [entry for entry in os.scandir(self._folder) if entry.is_file()]
             self._bytes = sum(entry.stat().st_size for entry in entries)
         except OSError as error:
             raise DataError(f"--collect: {self._folder} can't be written: {error.strerror}") from error
+        self._probe()
         names = {entry.name for entry in entries}
         beside = [name for name in names if name.endswith(".json")]
         self._there = sum(Path(name).suffix in (".jpg", ".png") for name in names)
         for likeness in filter(None, (_likeness_in(self._folder / name) for name in beside)):
             self._known.add(likeness)
+
+    def _probe(self) -> None:
+        """A folder that no file can be written into is a slip; a full disk is none: a device has to start with it."""
+        probe = self._folder / f".{os.getpid()}.partial"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise DataError(f"--collect: {self._folder} can't be written: {error.strerror}") from error
+            self._rest(error)
 
     def offer(self, prediction: Prediction, source: ImageSource) -> None:
         """Keeps the image of a prediction where it is worth a label. Raises nothing for a disk that is full."""
@@ -183,13 +195,15 @@ class Collector:
                 os.replace(draft, place)
         except OSError as error:
             for path in done:
-                path.unlink(missing_ok=True)
-            self._rests_until = time.monotonic() + _RETRY_AFTER_S
-            self._say(
-                f"{self._folder} can't be written ({error.strerror}), so no images are collected; predictions go on"
-            )
+                with contextlib.suppress(OSError):  # a disk that became read-only lets nothing be removed
+                    path.unlink(missing_ok=True)
+            self._rest(error)
             return False
         return True
+
+    def _rest(self, error: OSError) -> None:
+        self._rests_until = time.monotonic() + _RETRY_AFTER_S
+        self._say(f"{self._folder} can't be written ({error.strerror}), so no images are collected; predictions go on")
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._reported:

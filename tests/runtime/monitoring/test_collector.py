@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -124,6 +125,37 @@ def test_a_full_disk_is_reported_once_and_nothing_half_written_stays(
     assert list((tmp_path / "kept").iterdir()) == [] and collector.kept == 0
     monkeypatch.undo()
     collector.offer(TORN, shapes(9))
+    assert collector.kept == 1
+
+
+def test_a_disk_that_becomes_read_only_is_reported_and_ends_nothing(
+    opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    collector = Collector(tmp_path / "kept", opened, report=said.append)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    collector.offer(TORN, shapes(0))
+    assert collector.kept == 0 and len(said) == 1 and "Read-only" in said[0]
+
+
+def test_collecting_begins_on_a_full_disk_and_goes_on_once_there_is_room(
+    opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "touch", full)
+    collector = Collector(tmp_path / "kept", opened, report=said.append)
+    assert len(said) == 1 and "predictions go on" in said[0]
+    collector._rests_until = 0  # the minute is over
+    collector.offer(TORN, shapes(0))
     assert collector.kept == 1
 
 
