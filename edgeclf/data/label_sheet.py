@@ -76,5 +76,7 @@ def _page(folder: Path, listed: list[ToLabel]) -> str:
 
 
 def _lines(each: ToLabel) -> tuple[str, ...]:
-    predicted = () if each.score is None else (f"{text(each.predicted)} {each.score:.2f}", text(each.why))
+    predicted = (
+        () if each.score is None else (f"predicted {text(each.predicted)} {each.score:.2f}", f"kept: {text(each.why)}")
+    )
     return (*predicted, f'<span class="dim">{text(each.image.name)}</span>')

@@ -79,7 +79,7 @@ def _page(source: Path, suspects: Sequence[LabelSuspect], about: str) -> str:
 def _lines(number: int, suspect: LabelSuspect) -> tuple[str, ...]:
     place = " · ".join(part for part in (suspect.image.split, suspect.image.name) if part)
     return (
-        f"<b>{number}</b> {text(suspect.image.label)} {suspect.score_given:.1%}",
+        f"<b>{number}</b> · label <b>{text(suspect.image.label)}</b> {suspect.score_given:.1%}",
         f"likely <b>{text(suspect.likely)}</b> {suspect.score_likely:.1%}",
         f'<span class="dim">{text(place)}</span>',
     )

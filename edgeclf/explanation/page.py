@@ -65,7 +65,7 @@ def _words(each: ExplainedImage) -> Iterator[str]:
     explanation = each.explanation
     assert explanation is not None
     unknown = f"; predicted {UNKNOWN}" if each.prediction.label == UNKNOWN else ""
-    yield text(f"{explanation.label} {explanation.score:.3f}{unknown}")
+    yield text(f"class {explanation.label}, score {explanation.score:.3f}{unknown}")
     if not explanation.is_useful:
         yield '<span class="inconclusive">No better than the centre prior: this map says little.</span>'
 

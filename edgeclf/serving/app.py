@@ -121,7 +121,7 @@ class _Routes:
     async def page(self, request: Request) -> Response:
         from starlette.responses import HTMLResponse
 
-        page, policy = try_page(self._service.manifest, self._service.name)
+        page, policy = try_page(self._service.manifest, self._service.name, collects=self._service.monitor.collects)
         return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
 
     async def explain(self, request: Request) -> Response:

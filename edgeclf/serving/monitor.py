@@ -31,6 +31,11 @@ class ServiceMonitor:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-collect")
         self._room = threading.BoundedSemaphore(_MOST_WAITING)
 
+    @property
+    def collects(self) -> bool:
+        """Whether images that are sent may be kept: whoever sends one should know."""
+        return self._collector is not None
+
     def summary(self) -> Summary | None:
         """What was counted until now; None where nothing is."""
         return None if self._counter is None else self._counter.summary()

@@ -10,13 +10,20 @@ from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.style import STYLE
 from edgeclf_runtime.bundle.manifest import Manifest
 
+_GOES_NO_FURTHER = "Images go to this service only"
+_STAYS = ", which keeps those that are worth a label"
 
-def try_page(manifest: Manifest, name: str) -> tuple[str, str]:
-    """The page for the model `name`, and the Content-Security-Policy that lets run what stands in it, and no more."""
+
+def try_page(manifest: Manifest, name: str, *, collects: bool = False) -> tuple[str, str]:
+    """The page for the model `name`, and the Content-Security-Policy that lets run what stands in it, and no more.
+
+    `collects`: the service may keep an image that is sent to it, and the page says so.
+    """
     body, style, script = (
         (files(__package__) / f"try_page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
     )
     thresholds = f"; {manifest.thresholds}" if manifest.thresholds.given else ""
+    body = body.replace("{privacy}", _GOES_NO_FURTHER + (_STAYS if collects else "") + ".")
     about = text(f"{len(manifest.labels):,} classes, {manifest.target}{thresholds}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -14,8 +14,13 @@ function say(text, failed = false) {
 }
 
 async function post(path, body) {
-  const reply = await fetch(path, {method: "POST", body, headers: {"Content-Type": "application/octet-stream"}});
-  if (!reply.ok) throw new Error((await reply.json()).error);
+  const headers = {"Content-Type": "application/octet-stream"};
+  const reply = await fetch(path, {method: "POST", body, headers}).catch(() => null);
+  if (!reply) throw new Error("The service doesn't answer; is it still running?");
+  if (!reply.ok) {
+    const {error} = await reply.json().catch(() => ({})); // a proxy in front answers with pages
+    throw new Error(error || "The service answers with status " + reply.status + ".");
+  }
   return reply;
 }
 

@@ -88,6 +88,13 @@ def test_a_map_is_a_picture_and_bad_requests_for_one_are_refused(start: Start, t
     assert running.send("/predict", image).status == 200
 
 
+def test_the_page_says_where_images_go_and_whether_they_are_kept(start: Start, tmp_path: Path) -> None:
+    bundle = tiny.build(tmp_path / "tiny")
+    assert b"go to this service only." in start(bundle).send("/").body
+    keeping = start(bundle, "--collect", str(tmp_path / "kept")).send("/").body
+    assert b"go to this service only, which keeps those that are worth a label." in keeping
+
+
 def test_without_the_page_there_are_neither_page_nor_maps(start: Start, tmp_path: Path) -> None:
     running = start(tiny.build(tmp_path / "tiny"), "--no-page")
     assert running.send("/").status == 404
