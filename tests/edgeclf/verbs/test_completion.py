@@ -60,7 +60,10 @@ def test_the_shell_completes_each_choice_and_the_last_of_a_list(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "photos", "--loss", "hinge"], "--loss takes no 'hinge'; choose one of cross-entropy, focal, asymmetric;"),
+        (
+            ["train", "photos", "--loss", "hinge"],
+            "--loss takes no 'hinge'; choose one of cross-entropy, focal, asymmetric;",
+        ),
         (["train", "photos", "--strategy", "full,best"], "--strategy takes no 'best'; choose one of linear-probe, "),
         (["bench", "b", "--corruptions", "snow"], "--corruptions takes no 'snow'; choose one of noise, blur,"),
         (["export", "-t", "tpu"], "--target takes no 'tpu'; choose one of onnx, openvino, litert, tensorrt, pytorch;"),
