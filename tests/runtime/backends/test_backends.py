@@ -59,9 +59,9 @@ def test_openvino_keeps_one_request_per_thread(shared_bundle: Shared) -> None:
         def request_of_this_thread(_: int) -> Any:
             every_thread_is_here.wait()
             session(batch)
-            first = engine._local.__dict__[None]
+            first = engine._local.__dict__[len(batch)]
             session(batch)
-            assert engine._local.__dict__[None] is first
+            assert engine._local.__dict__[len(batch)] is first
             return first
 
         requests = list(pool.map(request_of_this_thread, range(4)))
