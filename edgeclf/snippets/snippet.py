@@ -43,6 +43,7 @@ def _model(bundle: Bundle, model: str) -> dict[str, str]:
     manifest = bundle.manifest
     return {
         "NAME": _plain(bundle.name),
+        "FOLDER": re.sub(r'["\\$]', "", _plain(bundle.name)),
         "MODEL": model,
         "MODEL_SHA": f"SHA-256 of the model {manifest.files[model].sha256[:12]}",
         "STEM": model.removesuffix(_SUFFIX),
@@ -88,8 +89,10 @@ def _size(pixels: Pixels) -> dict[str, str]:
             f"    size = (width * {height} // short, height * {height} // short)",
             "SIZE_KOTLIN": "val short = min(image.width, image.height)\n"
             f"        val (width, height) = Pair(image.width * {height} / short, image.height * {height} / short)",
-            "SIZE_SWIFT": f"let scale = {height} / min(w, h)\n"
-            "        let (width, height) = ((w * scale).rounded(.down), (h * scale).rounded(.down))",
+            # whole products, divided once: a ratio's own rounding may lead to a pixel less
+            "SIZE_SWIFT": "let short = min(w, h)\n"
+            f"        let width = (w * {height} / short).rounded(.down)\n"
+            f"        let height = (h * {height} / short).rounded(.down)",
         }
     better = "max" if pixels.resize == "fit" else "min"
     return {

@@ -113,7 +113,7 @@ def export(
     from edgeclf.verbs.shared.export_sources import NEEDED, Preprocessing, Source
     from edgeclf.verbs.shared.layouts import check_layout, lay_out, lay_out_alone
     from edgeclf_export.exporter import export_each
-    from edgeclf_export.options import ExportOptions, plan_outputs
+    from edgeclf_export.options import ExportOptions, plan_outputs, refuse_without_module
 
     preprocessing = Preprocessing(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
     described = Source(source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window)
@@ -163,6 +163,8 @@ def export(
         finish(made, models, layout=layout, strict=strict, uses=(embed_words(halves), "pack {}"))
         return
     need("export", *NEEDED[described.kind])
+    if described.kind == "file":
+        refuse_without_module(options.targets)  # before its preprocessing is asked for
     check_int8(options, brings_images=described.kind == "run" or described.is_quantized)
     if described.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded

@@ -20,6 +20,7 @@ from edgeclf_export.options import (
     plan_outputs,
     refuse_for_quantized,
     refuse_int8_of_encoder,
+    refuse_without_module,
 )
 from edgeclf_export.proof.bundling import build_bundle, check_in_fp32, keep_aside
 from edgeclf_export.proof.features import feature_data
@@ -37,7 +38,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Precision, Reference, State
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import Ladder
-from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.errors import GateError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.progress import SILENT, Progress
@@ -204,7 +205,8 @@ def export_each(
     taken_as_it_is = isinstance(exportable, Exportable) and bool(exportable.quantized)
     if isinstance(exportable, Exportable) and taken_as_it_is:
         refuse_for_quantized(exportable, options)
-    _refuse_without_module(exportable, options.targets)
+    if exportable.make_module is None:
+        refuse_without_module(options.targets)
     destinations = plan_outputs(exportable.name, options)
     images: ProofImages | ProofTexts
     if isinstance(exportable, TextExportable):
@@ -255,16 +257,6 @@ def export_each(
         yield from _published(destination, manifest, proof, options, progress)
     if failed:
         raise TargetsFailed(failed, [name for name in destinations if name not in {each.target for each in failed}])
-
-
-def _refuse_without_module(exportable: AnyExportable, targets: Sequence[str]) -> None:
-    """Raises UsageError where a target is made from a torch module and the source has none."""
-    needing = [name for name in targets if TARGETS[name].needs_module]
-    if needing and exportable.make_module is None:
-        raise UsageError(
-            f"{needing[0]} bundles are made from the torch module, and an ONNX file, a bundle of one or a text encoder "
-            "comes without; export the run, backbone or module that it was made from, or choose onnx or openvino"
-        )
 
 
 def _refuse_equal_logits(exportable: Exportable, reference_outputs: NDArray[np.float32]) -> None:

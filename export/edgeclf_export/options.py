@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -127,6 +128,15 @@ def fallback_outputs(places: dict[str, Path], options: ExportOptions) -> dict[tu
         if (quantizer := TARGETS[target].quantizer) is not None
         for lower in quantizer.lower
     }
+
+
+def refuse_without_module(targets: Sequence[str]) -> None:
+    """Raises UsageError where one is made from a torch module, which this source has not."""
+    if needing := [name for name in targets if TARGETS[name].needs_module]:
+        raise UsageError(
+            f"{needing[0]} bundles are made from the torch module, and an ONNX file, a bundle of one or a text encoder "
+            "comes without; export the run, backbone or module that it was made from, or choose onnx or openvino"
+        )
 
 
 def refuse_int8_of_encoder(precision: str) -> None:

@@ -11,7 +11,7 @@ from edgeclf.verbs.shared.foreign_formats import refuse_other_formats
 from edgeclf.verbs.shared.normalization import IMAGENET_MEAN, foreign_normalization
 from edgeclf.verbs.shared.value_range import options_for, value_range_of
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from edgeclf.verbs.shared.source_options import ChannelOrder
@@ -222,6 +222,8 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, preprocess
     from edgeclf_export.sources.labels import read_labels
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 
+    if not source.is_file():
+        raise DataError(f"{source}: no such file")
     missing = {"--labels FILE": labels is None, "--img-size PX": img_size is None} | _missing_values(
         source, preprocessing
     )

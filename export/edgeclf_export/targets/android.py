@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.targets.label_lines import LABELS, label_lines
 from edgeclf_runtime.backends.litert import BACKEND, MODEL
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -23,7 +24,6 @@ from edgeclf_runtime.bundle.proof import spans
 from edgeclf_runtime.deploy.golden_items import golden_batch
 from edgeclf_runtime.errors import UsageError
 
-LABELS = "labels.txt"
 ASSETS, TEST_ASSETS, TEST = "main/assets", "androidTest/assets", "androidTest/java/edgeclf/GoldenReplayTest.kt"
 
 
@@ -64,7 +64,7 @@ def write_module(bundle: Bundle, folder: Path, *, force: bool = False) -> Path:
             made.mkdir(parents=True)
         (assets / MODEL).write_bytes(bundle.read(MODEL))
         (assets / MANIFEST).write_bytes(bundle.manifest_bytes)
-        (assets / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
+        (assets / LABELS).write_text(label_lines(manifest.labels), encoding="utf-8")
         pixels = golden_batch(bundle)
         (test_assets / "pixels.bin").write_bytes(pixels.tobytes())
         for kind, replay in replays.items():

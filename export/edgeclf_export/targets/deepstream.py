@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeclf_export.targets.label_lines import LABELS, one_line
 from edgeclf_runtime.backends.ort import BACKEND, MODEL
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import UsageError
 
-CONFIG, LABELS = "config_infer.txt", "labels.txt"
+CONFIG = "config_infer.txt"
 _NEEDED = f"export -t {BACKEND.name} --input float-nchw --layout deepstream"
 
 
@@ -42,7 +43,7 @@ def write_classifier(bundle: Bundle, folder: Path, max_batch: int, *, force: boo
         draft.mkdir()
         (draft / MODEL).write_bytes(bundle.read(MODEL))
         (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
-        labels = (" ".join(label.split()).replace(";", ",") for label in manifest.labels)
+        labels = (one_line(label).replace(";", ",") for label in manifest.labels)
         (draft / LABELS).write_text(";".join(labels) + "\n", encoding="utf-8")
         (draft / CONFIG).write_text(text, encoding="utf-8")
     return place

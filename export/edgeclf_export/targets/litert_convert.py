@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeclf_export.targets.target import ExportGraph
 from edgeclf_runtime.backends.engine import missing_engine
+from edgeclf_runtime.backends.litert import MODEL, open_interpreter
 from edgeclf_runtime.backends.native_output import STDERR, STDOUT, printed_aside
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.errors import BackendError, DataError, one_line
+from edgeclf_runtime.errors import BackendError, BundleError, DataError, one_line
 from edgeclf_runtime.machine.state_folder import state_folder
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.bundle.manifest import TensorSpec
 
 LOG = "litert-converter.log"
+_ADVICE = "replace the operator in the network, or export to onnx instead"
 _OPERATOR = re.compile(r"(?:torch\.ops\.)?((?:aten|prims|stablehlo|tfl)\.\w+)")
 
 
@@ -54,7 +56,17 @@ def _convert(export_graph: ExportGraph) -> bytes:
     log = _write_log(printed if failure is None else [*printed, str(failure)])
     if failure is not None:
         raise BackendError(_refusal(failure, printed) + ("" if log is None else f"; its log: {log}")) from failure
-    return converted
+    return _loadable(converted)
+
+
+def _loadable(model: bytes) -> bytes:
+    """The model, which LiteRT loads: it refuses shapes that the converter lets pass. Raises BackendError."""
+    try:
+        open_interpreter(model, MODEL)
+    except BundleError as error:
+        found = one_line(error.__cause__ or error)
+        raise BackendError(f"LiteRT can't run what litert-torch made of this model ({found}); {_ADVICE}") from error
+    return model
 
 
 def _write_log(printed: list[str]) -> Path | None:
@@ -93,8 +105,7 @@ def _refusal(error: Exception, printed: list[str]) -> str:
     operator = f"the operator {named[1]}" if named else one_line(error, 200)
     lines = re.findall(r"in forward\n\s*(.+)", text)  # from the outermost module to the one that has the operator
     where = f", in `{lines[-1].strip()}`" if lines and named else ""
-    advice = "replace it in the network, or export to onnx instead"
-    return f"litert-torch can't convert this model: {operator}{where}; {advice}"
+    return f"litert-torch can't convert this model: {operator}{where}; {_ADVICE}"
 
 
 @contextmanager

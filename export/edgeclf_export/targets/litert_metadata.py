@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeclf_export.targets.label_lines import LABELS, label_lines
 from edgeclf_runtime.errors import BackendError
 
 if TYPE_CHECKING:
     from edgeclf_export.exportable import AnyExportable, Contract
     from edgeclf_runtime.bundle.manifest import TensorSpec
 
-LABELS = "labels.txt"
 _NAME, _IDENTIFIER, _PARSER = b"TFLITE_METADATA", b"M001", "1.0.0"
 _FEATURE, _IMAGE = 1, 2  # of the union ContentProperties
 _NORMALIZATION = 1  # of the union ProcessUnitOptions
@@ -37,8 +37,7 @@ def with_metadata(model: bytes, exportable: AnyExportable, form: str) -> bytes:
     archive = io.BytesIO(described)
     archive.seek(0, io.SEEK_END)
     with zipfile.ZipFile(archive, "a") as file:
-        text = "".join(f"{_one_line(label)}\n" for label in contract.labels)
-        file.writestr(zipfile.ZipInfo(LABELS, _LONG_AGO), text.encode())
+        file.writestr(zipfile.ZipInfo(LABELS, _LONG_AGO), label_lines(contract.labels).encode())
     return archive.getvalue()
 
 
@@ -48,10 +47,6 @@ def labels_of(model: bytes) -> tuple[str, ...]:
         return ()
     with zipfile.ZipFile(io.BytesIO(model)) as file:
         return tuple(file.read(LABELS).decode().splitlines()) if LABELS in file.namelist() else ()
-
-
-def _one_line(label: str) -> str:
-    return " ".join(label.split())
 
 
 def _with_tensor_names(model: bytes, contract: Contract, metadata: bytes) -> bytes:

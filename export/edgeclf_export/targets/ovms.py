@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgeclf_export.targets.label_lines import LABELS, label_lines
 from edgeclf_runtime.backends.ov import BACKEND, HINTS, MODEL, WEIGHTS
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError, UsageError
 
-CONFIG, LABELS, VERSION = "config.json", "labels.txt", "1"
+CONFIG, VERSION = "config.json", "1"
 _LIST = "model_config_list"
 
 
@@ -41,7 +42,7 @@ def write_model(bundle: Bundle, repository: Path, *, force: bool = False) -> Pat
         (draft / VERSION).mkdir(parents=True)
         for name in (MODEL, WEIGHTS):
             (draft / VERSION / name).write_bytes(bundle.read(name))
-        (draft / LABELS).write_text("".join(f"{label}\n" for label in bundle.manifest.labels), encoding="utf-8")
+        (draft / LABELS).write_text(label_lines(bundle.manifest.labels), encoding="utf-8")
         (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
     entries = [*(each for each in known if each["config"]["name"] != bundle.name), {"config": _entry(bundle)}]
     with writing(repository / CONFIG, force=True) as draft:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeclf_export.targets.label_lines import LABELS, label_lines
 from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Served
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
@@ -14,7 +15,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import TensorSpec
 from edgeclf_runtime.errors import UsageError
 
-CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
+CONFIG, VERSION = "config.pbtxt", "1"
 _TYPES = {
     "uint8": "TYPE_UINT8",
     "float32": "TYPE_FP32",
@@ -59,7 +60,7 @@ def write_model(bundle: Bundle, repository: Path, max_batch: int, *, force: bool
         for name in served.beside:
             (draft / name).write_bytes(bundle.read(name))
         if manifest.labels:
-            (draft / LABELS).write_text("".join(f"{label}\n" for label in manifest.labels), encoding="utf-8")
+            (draft / LABELS).write_text(label_lines(manifest.labels), encoding="utf-8")
         (draft / MANIFEST).write_bytes(bundle.manifest_bytes)
         (draft / CONFIG).write_text(config(bundle, served, largest), encoding="utf-8")
     return place

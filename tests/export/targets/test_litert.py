@@ -15,7 +15,7 @@ from patches import LABELS, PATCH_PIXELS
 from edgeclf import cli
 from edgeclf_export.exporter import export_module
 from edgeclf_export.options import ExportOptions
-from edgeclf_export.targets.litert_convert import _refusal
+from edgeclf_export.targets.litert_convert import _loadable, _refusal
 from edgeclf_export.targets.litert_metadata import labels_of
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization
@@ -37,6 +37,9 @@ def test_an_onnx_bundle_is_refused_before_anything_is_made(
     error = capsys.readouterr().err
     assert "export the run, backbone or module that it was made from, or choose onnx or openvino" in error
     assert error.count("\n") == 1 and not (tmp_path / "bundles").exists()
+    Path("foreign.onnx").touch()  # nothing is asked of its preprocessing beforehand
+    assert cli.run(["export", "foreign.onnx", "-t", "litert"]) == 2
+    assert capsys.readouterr().err == error
 
 
 def test_a_missing_converter_is_one_line_with_what_installs_it(
@@ -56,7 +59,13 @@ def test_what_the_converter_refuses_is_named_with_its_place() -> None:
     said += 'aten.special_bessel_j0.default](args = (%x,))\nFile "m.py", line 4, in forward\n    return self.inner(x)\n'
     said += 'File "n.py", line 2, in forward\n    return special(x)\nUse'
     found = _refusal(RuntimeError(said), [])
-    assert "the operator aten.special_bessel_j0, in `return special(x)`; replace it" in found
+    assert "the operator aten.special_bessel_j0, in `return special(x)`; replace the operator" in found
+
+
+def test_what_litert_can_not_load_once_it_is_converted_is_refused_with_what_to_do() -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(BackendError, match=r"LiteRT can't run what litert-torch made .*; replace the operator"):
+        _loadable(b"no model")
 
 
 @converts

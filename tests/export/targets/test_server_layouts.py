@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from edgeclf_export.targets import deepstream, ovms
+from edgeclf_export.targets import deepstream, ovms, triton
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, TensorSpec
 from edgeclf_runtime.errors import DataError, UsageError
@@ -31,6 +31,14 @@ def test_ovms_gets_a_version_folder_and_the_precision_that_was_proven(tmp_path: 
     hints = {each["config"]["name"]: each["config"]["plugin_config"]["INFERENCE_PRECISION_HINT"] for each in entries}
     assert hints == {"first": "f32", "second": "bf16"}
     assert all((tmp_path / "ovms" / each["config"]["base_path"] / "1").is_dir() for each in entries)
+
+
+def test_a_label_of_two_lines_moves_no_other_to_another_class(tmp_path: Path) -> None:
+    tiny.build(tmp_path / "b", "openvino")
+    bundle = tiny.reseal(tmp_path / "b", labels=("a\nb", *tiny.LABELS[1:]))
+    for write in (ovms.write_model, lambda bundle, folder: triton.write_model(bundle, folder, 1)):
+        place = write(bundle, tmp_path / write.__name__)
+        assert (place / "labels.txt").read_text().splitlines() == ["a b", *tiny.LABELS[1:]]
 
 
 def test_openvino_takes_the_entry_as_the_server_would_and_gives_the_bundles_logits(tmp_path: Path) -> None:
