@@ -59,9 +59,9 @@ def test_a_trial_that_costs_more_than_it_can_save_is_not_made(
     monkeypatch: pytest.MonkeyPatch, shared_bundle: Shared
 ) -> None:
     bundle, rates = shared_bundle("reference"), {1: 100.0, 4: 150.0, 8: 200.0}
-    assert choice(monkeypatch, bundle, rates, images=100).size == 1  # 0.15 s for a trial of 0.3 s
-    assert choice(monkeypatch, bundle, rates, images=500).size == 8
-    assert choice(monkeypatch, bundle, rates, images=500, compile_s=1.0).size == 1
+    assert choice(monkeypatch, bundle, rates, images=500).size == 1  # 0.25 s for a trial of 0.3 s
+    assert choice(monkeypatch, bundle, rates, images=2000).size == 8
+    assert choice(monkeypatch, bundle, rates, images=2000, compile_s=1.0).size == 1
 
 
 def test_batches_that_give_other_outputs_are_not_taken_and_that_is_said(
