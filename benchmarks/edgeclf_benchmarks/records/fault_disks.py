@@ -130,7 +130,8 @@ def _try_temporary(server: Server, work: Work, found: Disks) -> None:
     for size in _TEMPORARY_KB:
         with _mounted(folder, size):
             _try(server, work, found, f"temporary folder of {size} KB", {"TMPDIR": str(folder)})
-        remove(server.folder / work.output)
+        for left in list((server.folder / work.output).parent.iterdir()):  # signatures and proofs, too
+            remove(left)
     folder.rmdir()
 
 
