@@ -164,6 +164,8 @@ def predict(
     kept = Monitoring(collect, collect_images, collect_megabytes, collect_with, summary, lasting, force)
     named = [place for place in images or [] if place != "-"]
     reads_stdin = stdin or null or "-" in (images or [])
+    if watch:
+        kept.check_outside(named)
     if as_json and csv == "-":
         raise UsageError("--json and --csv - both write to standard output; give --csv a file")
     if nearest and (source is not None or csv is not None):

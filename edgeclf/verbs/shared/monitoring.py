@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,15 @@ class Monitoring:
     def __post_init__(self) -> None:
         if self.other is not None and self.collect is None:
             raise UsageError("--collect-with is for --collect DIR; name the folder")
+
+    def check_outside(self, watched: Iterable[str]) -> None:
+        """Raises UsageError where collected images would land in a watched folder, to be predicted again."""
+        for folder in watched if self.collect is not None else ():
+            if self.collect.resolve().is_relative_to(Path(folder).resolve()):
+                raise UsageError(
+                    f"--collect {self.collect} lies in {folder}, which is watched: what it keeps would be predicted "
+                    "again; choose a folder elsewhere"
+                )
 
 
 class Monitor:

@@ -158,12 +158,14 @@ def parse_summary(data: bytes, where: str) -> Summary:
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary in a file. Raises UsageError where it is missing, DataError where it can't be read."""
+    """The summary in a file. Raises UsageError where there is no such file, DataError where it can't be read."""
     try:
         return parse_summary(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such summary; `edgeclf predict --summary {path.name}` writes one") from None
     except OSError as error:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; name the file that `edgeclf predict --summary` wrote") from None
         raise DataError(f"{path}: {error.strerror}") from error
 
 

@@ -82,6 +82,8 @@ def test_images_that_two_bundles_predict_otherwise_are_collected_and_then_labell
     assert len(json.loads(done.stdout)["predictions"]) == 3
     assert edgeclf("data", "add", "kept", "--sheet").returncode == 0
     assert len((tmp_path / "kept/labels.csv").read_text().splitlines()) == 1 + len(kept)
+    inside = edgeclf("predict", bundle, photos, "--watch", "--collect", Path(photos, "kept"))
+    assert inside.returncode == 2 and b"which is watched" in inside.stderr and not Path(photos, "kept").exists()
     lone = edgeclf("predict", bundle, photos, "--collect-with", place)
     assert lone.returncode == 2 and b"--collect DIR" in lone.stderr
     other = make_bundle(tmp_path / "others", ("cat", "dog", "cow"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.decision import Prediction, Score
-from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.monitoring.counter import PredictionCounter, SummaryFile
 from edgeclf_runtime.monitoring.drift import Drift, find_drift, population_stability
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
@@ -110,6 +110,8 @@ def test_a_summary_goes_on_where_it_stopped_and_survives_a_disk_that_is_full(
     file = SummaryFile(counter, tmp_path / "week.json", reported.append)
     file.count(None, Prediction("gone.png", None, (), "No such file or directory"))
     assert file.write() and read_summary(tmp_path / "week.json") == counter.summary()
+    with pytest.raises(UsageError, match="is a folder"):
+        read_summary(tmp_path)
     assert (counter.summary().images, counter.summary().errors) == (30, 1)
     monkeypatch.setattr("tempfile.mkdtemp", full)
     assert [file.write(), file.write()] == [False, False] and len(reported) == 1
