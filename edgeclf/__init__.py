@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgeclf.training.search.from_paths import resume_search as resume_search
     from edgeclf.training.search.from_paths import search as search
     from edgeclf.training.search.state import Search as Search
+    from edgeclf.training.teacher_gain import TeacherGain as TeacherGain
     from edgeclf_runtime.progress import Progress as Progress
 else:
     __getattr__, __dir__ = offer(
@@ -49,6 +50,7 @@ else:
             "Run": "edgeclf.training.run.run",
             "Search": "edgeclf.training.search.state",
             "Switches": "edgeclf.training.inputs.augment",
+            "TeacherGain": "edgeclf.training.teacher_gain",
             "TrainConfig": "edgeclf.training.config",
             "Trained": "edgeclf.training.from_paths",
             "baseline": "edgeclf.baselines.from_data",

@@ -24,7 +24,7 @@ FACES = {
     },
     "edgeclf": {
         *("Baseline", "BaselineOptions", "BenchImages", "EvaluateOptions", "Evaluated", "LearningCurve", "Run"),
-        *("Switches", "TrainConfig", "Trained", "Progress", "baseline", "evaluate", "finish_training"),
+        *("Switches", "TeacherGain", "TrainConfig", "Trained", "Progress", "baseline", "evaluate", "finish_training"),
         *("learning_curve", "resume_learning_curve", "resume_training", "train", "Search", "search", "resume_search"),
     },
 }

@@ -11,6 +11,7 @@ from edgeclf.data.split import open_data
 from edgeclf.training import train as trainings
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.distillation.teacher import require_teacher
 from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.run.outcome import Outcome
 from edgeclf.training.run.run import Run
@@ -94,6 +95,8 @@ def train(
             Run.check_free(place)  # before any message about the data: that run is not this one
             if compare is not None:
                 Run.check_free(untaught_folder(place))
+        if config.teacher is not None:
+            require_teacher(Path(config.teacher))
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
         return trainings.train(config, images, place, progress, processes, strict=strict)

@@ -86,6 +86,12 @@ class Teacher:
         return sum(image.sha256 in self.trained_on for image in images)
 
 
+def require_teacher(path: Path) -> None:
+    """Raises DataError where nothing is there to learn from: at once, before weights are fetched and images checked."""
+    if not path.exists():
+        raise DataError(f"{path}: no such run or bundle to learn from; `edgeclf runs` lists those in a folder")
+
+
 @contextmanager
 def open_teacher(path: Path, device: torch.device) -> Iterator[Teacher]:
     """A run's network on `device`, or a bundle on its own engine, for the time of the block.
@@ -102,8 +108,7 @@ def open_teacher(path: Path, device: torch.device) -> Iterator[Teacher]:
     if Run.is_at(path):
         yield _run_as_teacher(Run(path), device)
         return
-    if not path.exists():
-        raise DataError(f"{path}: no such run or bundle to learn from; `edgeclf runs` lists those in a folder")
+    require_teacher(path)
     bundle = Bundle.open(path)
     manifest = bundle.manifest
     if manifest.task != "classify" or manifest.pixels is None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import edgeclf
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.distillation.distillation import teacher_logits
 from edgeclf.training.distillation.teacher import open_teacher
@@ -219,6 +220,8 @@ def test_images_that_nobody_can_name_are_refused(config: Make, data: DataSplit, 
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images in it"):
         train(config(teacher=str(teacher), unlabelled=str(tmp_path / "empty")), None, tmp_path / "run")
+    with pytest.raises(DataError, match="no such run or bundle to learn from"):  # before weights are looked for
+        edgeclf.train(None, config(weights="gone.pth", teacher="gone", unlabelled=str(tmp_path)), folder=tmp_path / "r")
     with pytest.raises(UsageError, match="--teacher beside --unlabelled"):
         config(unlabelled="images")
     with pytest.raises(UsageError, match="--sampler weighted needs the class of every image"):
