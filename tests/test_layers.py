@@ -81,7 +81,6 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("train", "lr_find", "small_clip", "label_review"),
         ("teacher_gain", "kept_runs"),
         ("evaluate_options",),
-        ("evaluate_several",),
         ("from_paths", "evaluate"),
         ("learning_curve",),
         ("search",),

@@ -17,7 +17,10 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """A bundle's row: accuracy on the test images, milliseconds per image on one thread, bytes, seconds of training."""
+    """A bundle's row: accuracy on the test images, milliseconds per image on one thread, bytes, seconds of training.
+
+    `accuracy` is top-1, or mAP where images have several labels: `figure` says which.
+    """
 
     name: str
     target: str
@@ -27,6 +30,7 @@ class Approach:
     median_ms: float
     bundle_bytes: int
     training_seconds: float | None
+    figure: str = "top-1"
 
     @property
     def is_baseline(self) -> bool:
@@ -39,14 +43,15 @@ def compare_approaches(paths: Sequence[Path], data: DataSplit, *, progress: Prog
     latencies = median_latencies_ms(bundles)
     rows = []
     for bundle, median_ms in zip(bundles, latencies, strict=True):
-        figures = evaluate_bundle(bundle, data, "test", progress=progress).evaluation
+        found = evaluate_bundle(bundle, data, "test", progress=progress).evaluation.main_figure
         rows.append(
             Approach(
                 name=bundle.name,
                 target=bundle.manifest.target,
                 images=len(data.of("train")),
-                accuracy=figures.top1,
-                interval=figures.top1_interval,
+                figure=found.name,
+                accuracy=found.value or 0.0,
+                interval=found.interval,
                 median_ms=median_ms,
                 bundle_bytes=sum(entry.bytes for entry in bundle.manifest.files.values()),
                 training_seconds=bundle.manifest.provenance.training_seconds,

@@ -13,12 +13,16 @@ from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong prediction, `answer`. `confidence`: its probability, or its margin over the right class."""
+    """A wrong prediction, `answer`. `confidence`: its probability, or its margin over the right class.
+
+    Where images have several labels, `answer` is one of them and whether it was predicted or missed.
+    """
 
     path: str
     label: str
@@ -86,19 +90,25 @@ class ExplainedMistake:
     pictures: tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
     """The content of report.json, schema 1. Paths are relative to the data's root.
 
     Attributes
     ----------
+    evaluation
+        The figures: of one label an image, or of several.
     test_use
         The use of test images as it was recorded; None: there were none among these images.
     other_data
         The subject was trained on another split than this one, so its training images may be among these.
     answered, right_of_answered
         With decision thresholds: the share of images whose prediction is not "unknown", and the share of right
-        ones among those; None: it has no thresholds. All other figures leave thresholds aside.
+        ones among those; None: it has no thresholds, or images have several labels. All other figures of one label an
+        image leave thresholds aside.
+    worst
+        The surest mistakes first. Where images have several labels each is about one of them, and `confidence` is the
+        share of the way from the label's threshold to 0 or 1 that its probability lies on the wrong side.
     origin
         Where the splits of the data come from, as `HeldOut` has it; "whole": it had none, and all of it is evaluated.
     of_images
@@ -121,9 +131,9 @@ class EvaluationReport:
     split: str
     test_use: TestUse | None
     other_data: bool
-    evaluation: Evaluation
-    answered: float | None
-    right_of_answered: float | None
+    evaluation: Evaluation | MultiLabelEvaluation
+    answered: float | None = None
+    right_of_answered: float | None = None
     curves: tuple[Curves, ...]
     worst: tuple[Mistake, ...]
     unreadable: tuple[Unreadable, ...]
@@ -137,3 +147,8 @@ class EvaluationReport:
     classes_present: int | None = None
     unknown: UnknownEvaluation | None = None
     explained: tuple[ExplainedMistake, ...] = ()
+
+    @property
+    def kind(self) -> Literal["evaluation", "multi-label evaluation"]:
+        """What report.json says that it is."""
+        return "multi-label evaluation" if isinstance(self.evaluation, MultiLabelEvaluation) else "evaluation"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.data.sources import some
 from edgeclf.evaluation.thresholds import Wanted, threshold_for
+from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.multilabel import THRESHOLD
 
@@ -37,6 +38,10 @@ class LabelThresholds:
     few: tuple[tuple[str, int], ...] = ()
     unseen: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+
+    def added_to(self, thresholds: Thresholds) -> Thresholds:
+        """These in the place of the labels' thresholds that were there."""
+        return replace(thresholds, per_class=self.values)
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeclf.evaluation.inference import images_of, match_labels, predict_with_bundle
+from edgeclf.evaluation.inference import Predictions, images_of, match_labels, predict_with_bundle
+from edgeclf.evaluation.label_thresholds import LabelThresholds, fit_label_thresholds
 from edgeclf.evaluation.test_set_usage import known_uses
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -15,7 +17,8 @@ from edgeclf_runtime.bundle.manifest import Candidate, Manifest
 from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import class_numbers
+from edgeclf_runtime.images.labelled import class_numbers, label_targets
+from edgeclf_runtime.metrics.metrics import Scores, to_scores
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
 from edgeclf_runtime.monitoring.summary import VALIDATION, ValidationCounter
 from edgeclf_runtime.progress import SILENT, Progress
@@ -31,7 +34,7 @@ def with_operating_point(
     batch_size: int = 16,
     force: bool = False,
     progress: Progress = SILENT,
-) -> tuple[Bundle, OperatingPoint]:
+) -> tuple[Bundle, OperatingPoint | LabelThresholds]:
     """The new bundle, NAME-precision0.95 for example, and what its thresholds give on validation.
 
     The engine's files, and so the proof, are the old bundle's; `derived_from` names it. It keeps a summary of the
@@ -54,17 +57,15 @@ def with_operating_point(
             observe=lambda batch: looks.extend(map(image_statistics, batch)),
             progress=progress,
         )
-        labels = class_numbers(predictions.images, manifest.labels)
-        point = fit_operating_point(
-            predictions.logits,
-            labels,
+        point = choose_thresholds(
+            predictions,
+            manifest.labels,
             wanted,
+            multi_label=data.multi_label,
             scores=manifest.scores,
             temperature=manifest.temperature,
             per_class=per_class,
-            similarities=predictions.similarities,
         )
-        point.check()
         bundle.copy_files(draft)
         manifest = replace(
             manifest,
@@ -85,6 +86,36 @@ def with_operating_point(
     return Bundle.open(destination), point
 
 
+def choose_thresholds(
+    predictions: Predictions,
+    classes: Sequence[str],
+    wanted: Wanted,
+    *,
+    multi_label: bool,
+    scores: Scores,
+    temperature: float,
+    per_class: bool = False,
+) -> OperatingPoint | LabelThresholds:
+    """Thresholds for the predictions of validation images: of several labels, one a label, whatever `per_class` says.
+
+    Raises GateError where none reaches what is wanted of images of one label each.
+    """
+    if multi_label:
+        found = to_scores(predictions.logits, "sigmoid", temperature)
+        return fit_label_thresholds(found, label_targets(predictions.images, classes), classes, wanted)
+    point = fit_operating_point(
+        predictions.logits,
+        class_numbers(predictions.images, classes),
+        wanted,
+        scores=scores,
+        temperature=temperature,
+        per_class=per_class,
+        similarities=predictions.similarities,
+    )
+    point.check()
+    return point
+
+
 def _candidates(manifest: Manifest, wanted: Wanted) -> tuple[Candidate, ...]:
     """Models that were not run here take the threshold of the energy of the one that was."""
     if wanted.figure != "unknown":
@@ -103,4 +134,4 @@ def _uses_until_now(bundle: Bundle) -> tuple[str, ...]:
 def place_of(bundle: Bundle, wanted: Wanted) -> Path:
     """Where the new bundle goes: beside the old one."""
     folder = bundle.path.parent if bundle.path.name not in ("", "..") else bundle.path.resolve().parent
-    return folder / f"{bundle.name}-{wanted.figure}{wanted.share:g}"
+    return folder / f"{bundle.name}-{str(wanted).replace('=', '')}"

@@ -6,18 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
+from edgeclf.evaluation.label_rows import LABEL_HEADINGS, figure_rows, label_rows
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
 from edgeclf.explanation.explanation import Explanation
 from edgeclf_benchmarks.page.document import data_uri, document, plot, section
 from edgeclf_benchmarks.page.escaping import text
 from edgeclf_benchmarks.page.html_tables import Table, to_html
 from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.metrics.metrics import Evaluation
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 _PLOTS = {
     "confusion.png": ("Confusion", "Rows are the right classes, columns the predictions"),
     "curves.png": ("Curves", "ROC and precision-recall, one class against the rest"),
     "reliability.png": ("Reliability", "How often predictions of a confidence are right"),
     "errors.png": ("Surest mistakes", "The wrong predictions that were made with most confidence"),
+}
+_PLOTS_OF_LABELS = {
+    "curves.png": ("Curves", "ROC and precision-recall, each label by itself"),
+    "errors.png": ("Surest mistakes", "Labels that were predicted or missed with most confidence"),
 }
 _HOW = (
     "The surest mistakes. What glows matters: where it is visible the score of the class is high. The image is what "
@@ -34,10 +41,15 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
     """The whole page, with the plots that lie in `folder`."""
     subject = report.subject
     use = f" {report.test_use}." if report.test_use is not None else ""
-    body = section("Figures", to_html(_figures(report)) + _temperature(report)) + section(
-        "Classes", to_html(_classes(report))
-    )
-    for name, (heading, caption) in _PLOTS.items():
+    figures = report.evaluation
+    several = isinstance(figures, MultiLabelEvaluation)
+    body = section("Figures", to_html(_figures(report)) + _temperature(report))
+    if isinstance(figures, MultiLabelEvaluation):
+        labels = Table("One line per label, the lowest AP first", LABEL_HEADINGS, tuple(label_rows(figures)))
+        body += section("Labels", to_html(labels))
+    else:
+        body += section("Classes", to_html(_classes(figures)))
+    for name, (heading, caption) in (_PLOTS | (_PLOTS_OF_LABELS if several else {})).items():
         if (folder / name).exists():
             image = plot((folder / name).read_bytes(), caption, photographs=name == "errors.png")
             body += section(heading, f'<p class="dim">{text(caption)}.</p>{image}')
@@ -56,7 +68,9 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
 
 
 def _figures(report: EvaluationReport) -> Table:
-    return Table("How good the predictions are", ("figure", "value [95 %]", "how"), tuple(_rows(report)), ("how",))
+    figures = report.evaluation
+    rows = _label_figures(figures) if isinstance(figures, MultiLabelEvaluation) else _rows(report, figures)
+    return Table("How good the predictions are", ("figure", "value [95 %]", "how"), tuple(rows), ("how",))
 
 
 def _explained(report: EvaluationReport, folder: Path) -> str:
@@ -84,8 +98,13 @@ def _temperature(report: EvaluationReport) -> str:
     return "".join(f'<p class="dim">{text(each)}</p>' for each in sentences if each)
 
 
-def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
-    figures = report.evaluation
+def _label_figures(figures: MultiLabelEvaluation) -> Iterator[tuple[str, str, str]]:
+    for name, value, interval, how in figure_rows(figures):
+        bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+        yield name, "n/a" if value is None else f"{value:.3f}{bounds}", how
+
+
+def _rows(report: EvaluationReport, figures: Evaluation) -> Iterator[tuple[str, str, str]]:
     temperature = report.subject.temperature
 
     def row(
@@ -113,7 +132,7 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, str, str]]:
         yield from row("false alarms", strangers.false_alarms, strangers.false_alarms_interval)
 
 
-def _classes(report: EvaluationReport) -> Table:
+def _classes(figures: Evaluation) -> Table:
     rows = [
         (
             each.label,
@@ -121,7 +140,7 @@ def _classes(report: EvaluationReport) -> Table:
             *("n/a" if value is None else f"{value:.3f}" for value in (each.precision, each.recall, each.f1, each.auc)),
             of_few_images(each),
         )
-        for each in sorted(report.evaluation.per_class, key=lambda each: 2.0 if each.f1 is None else each.f1)
+        for each in sorted(figures.per_class, key=lambda each: 2.0 if each.f1 is None else each.f1)
     ]
     headings = ("class", "images", "precision", "recall", "F1", "AUC", "remark")
     shown = len(headings) if any(row[-1] for row in rows) else -1 + len(headings)

@@ -16,13 +16,13 @@ from edgeclf.evaluation.plot_style import GREY, STYLE
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.decode import decode
+from edgeclf_runtime.metrics.metrics import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from edgeclf.evaluation.evaluation_report import EvaluationReport, Mistake
-    from edgeclf.evaluation.multilabel_report import MultiLabelReport
     from edgeclf_runtime.images.data_split import DataSplit
 
 _BLUE, _ORANGE, _RED = "#2b6cb0", "#dd8a2f", "#b3261e"
@@ -33,21 +33,20 @@ _COLUMNS = 6
 _THUMBNAIL_PX = 160
 
 
-def draw_plots(report: EvaluationReport | MultiLabelReport, data: DataSplit, folder: Path) -> list[str]:
+def draw_plots(report: EvaluationReport, data: DataSplit, folder: Path) -> list[str]:
     """Writes the plots that apply as PNG into `folder`; returns their names."""
     try:
         import matplotlib
     except ImportError as error:
         raise missing_engine("matplotlib", "baseline", error) from error
-    from edgeclf.evaluation.evaluation_report import EvaluationReport
-
     figures: dict[str, Callable[[], Figure]] = {}
-    if isinstance(report, EvaluationReport):
-        figures["confusion.png"] = partial(draw_confusion, report)
+    found = report.evaluation
+    if isinstance(found, Evaluation):
+        figures["confusion.png"] = partial(draw_confusion, report, found)
     if report.curves:
         figures["curves.png"] = partial(draw_curves, report)
-    if isinstance(report, EvaluationReport) and report.evaluation.reliability:
-        figures["reliability.png"] = partial(draw_reliability, report)
+    if isinstance(found, Evaluation) and found.reliability:
+        figures["reliability.png"] = partial(draw_reliability, report, found)
     if report.worst:
         figures["errors.png"] = partial(draw_errors, report, data)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -57,9 +56,8 @@ def draw_plots(report: EvaluationReport | MultiLabelReport, data: DataSplit, fol
     return list(figures)
 
 
-def draw_confusion(report: EvaluationReport) -> Figure:
+def draw_confusion(report: EvaluationReport, figures: Evaluation) -> Figure:
     """Rows are the right classes, columns the predictions; the colour is the share of the row."""
-    figures = report.evaluation
     counts = np.array(figures.confusion)
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -85,7 +83,7 @@ def draw_confusion(report: EvaluationReport) -> Figure:
     return figure
 
 
-def draw_curves(report: EvaluationReport | MultiLabelReport) -> Figure:
+def draw_curves(report: EvaluationReport) -> Figure:
     """ROC and precision-recall of each class against the rest, one legend for both."""
     figure = _figure((11.0, 4.6))
     roc, precision = figure.subplots(1, 2)
@@ -106,9 +104,8 @@ def draw_curves(report: EvaluationReport | MultiLabelReport) -> Figure:
     return figure
 
 
-def draw_reliability(report: EvaluationReport) -> Figure:
+def draw_reliability(report: EvaluationReport, figures: Evaluation) -> Figure:
     """Accuracy against confidence per bin, and how many images are in each."""
-    figures = report.evaluation
     figure = _figure((4.8, 5.6))
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     filled = [each for each in figures.reliability if each.confidence is not None and each.accuracy is not None]
@@ -136,10 +133,8 @@ def draw_reliability(report: EvaluationReport) -> Figure:
     return figure
 
 
-def draw_errors(report: EvaluationReport | MultiLabelReport, data: DataSplit) -> Figure:
+def draw_errors(report: EvaluationReport, data: DataSplit) -> Figure:
     """The wrong predictions with most confidence, most confident first."""
-    from edgeclf.evaluation.evaluation_report import EvaluationReport
-
     worst = report.worst
     columns = min(_COLUMNS, len(worst))
     rows = math.ceil(len(worst) / columns)
@@ -151,7 +146,7 @@ def draw_errors(report: EvaluationReport | MultiLabelReport, data: DataSplit) ->
     for axes, mistake in zip(grid, worst, strict=False):
         _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
     unit = "margin over the right class" if margin else "probability"
-    unit = unit if isinstance(report, EvaluationReport) else "how far beyond the threshold"
+    unit = unit if isinstance(report.evaluation, Evaluation) else "how far beyond the threshold"
     figure.suptitle(
         f"{_title(report)}: surest wrong predictions ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
     )
@@ -198,7 +193,7 @@ def _percent() -> Any:
     return PercentFormatter(1.0)
 
 
-def _title(report: EvaluationReport | MultiLabelReport, figure: str = "") -> str:
+def _title(report: EvaluationReport, figure: str = "") -> str:
     about = f"{inert(report.subject.name)} on {report.evaluation.images:,} {report.split} images"
     return f"{about}: {figure}" if figure else about
 

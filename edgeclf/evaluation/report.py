@@ -9,10 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeclf.evaluation.evaluation_report import EvaluationReport, Mistake, Subject
+from edgeclf.evaluation.evaluation_report import EvaluationReport, Subject
 from edgeclf.evaluation.inference import (
     Predictions,
     count_test_images,
@@ -20,7 +17,7 @@ from edgeclf.evaluation.inference import (
     match_labels,
     predict_with_bundle,
 )
-from edgeclf.evaluation.multilabel_report import MultiLabelReport
+from edgeclf.evaluation.surest_mistakes import surest_label_mistakes, surest_mistakes
 from edgeclf.evaluation.test_set_usage import TestUse
 from edgeclf.evaluation.unknown import check_unknown, evaluate_unknown
 from edgeclf.wording import json_ready
@@ -29,18 +26,19 @@ from edgeclf_benchmarks.measuring.thresholds import passes
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels, class_numbers, label_targets
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
+from edgeclf_runtime.metrics.multilabel import evaluate_labels
 from edgeclf_runtime.progress import SILENT, Progress
 
 SCHEMA = 1  # of report.json
 REPORT, PAGE = "report.json", "report.html"
-WORST_ERRORS = 24
 
 
 def evaluate_bundle(
@@ -122,14 +120,41 @@ def evaluate_predictions(
     present: bool = False,
     unknown: Predictions | None = None,
 ) -> EvaluationReport:
-    """The evaluation of logits, wherever they come from: a bundle's session, or a run's own network."""
+    """The evaluation of logits, wherever they come from: a bundle's session, or a run's own network.
+
+    Raises DataError where no image could be read.
+    """
     images, unreadable = predictions.images, predictions.unreadable
     if not images:
         first = f"{unreadable[0].path}: {unreadable[0].error}"
         raise DataError(f"none of the {len(unreadable)} images could be read, the first: {first}")
-    labels = class_numbers(images, subject.classes)
+    figures = _several_labels(predictions, subject) if data.multi_label else _one_label(predictions, subject, unknown)
+    return EvaluationReport(
+        created_utc=now_utc(),
+        subject=subject,
+        data=data.name,
+        data_sha256=data.digest,
+        split=split,
+        test_use=use,
+        other_data=other_data,
+        unreadable=unreadable,
+        seconds=predictions.seconds,
+        compute_precision=predictions.compute_precision,
+        engine=dict(predictions.engine),
+        machine=machine_facts(),
+        origin=origin,
+        of_images=len(data.images),
+        selected_on=chosen,
+        classes_present=len(set(all_labels(images))) if present else None,
+        **figures,
+    )
+
+
+def _one_label(predictions: Predictions, subject: Subject, unknown: Predictions | None) -> dict[str, Any]:
+    """The fields of a report on images of one label each."""
+    labels = class_numbers(predictions.images, subject.classes)
     found = to_scores(predictions.logits, subject.scores, subject.temperature)
-    groups = [image.group for image in images]
+    groups = [image.group for image in predictions.images]
     figures = evaluate(
         predictions.logits,
         labels,
@@ -141,34 +166,37 @@ def evaluate_predictions(
     energies = None if subject.scores == "margin" else energies_of(predictions.logits, subject.scores)
     known = passes(found, subject.thresholds, energies, predictions.similarities)
     right = found.argmax(axis=1) == labels
-    return EvaluationReport(
-        created_utc=now_utc(),
-        subject=subject,
-        data=data.name,
-        data_sha256=data.digest,
-        split=split,
-        test_use=use,
-        other_data=other_data,
-        evaluation=figures,
-        answered=None if known is None else float(known.mean()),
-        right_of_answered=float(right[known].mean()) if known is not None and known.any() else None,
-        curves=curves_of(found, labels, subject.classes, [each.auc for each in figures.per_class]),
-        worst=_worst(found, labels, images, subject),
-        unreadable=unreadable,
-        seconds=predictions.seconds,
-        compute_precision=predictions.compute_precision,
-        engine=dict(predictions.engine),
-        machine=machine_facts(),
-        origin=origin,
-        of_images=len(data.images),
-        selected_on=chosen,
-        classes_present=len({image.label for image in images}) if present else None,
-        unknown=None if unknown is None else evaluate_unknown(unknown, predictions, subject, groups),
+    return {
+        "evaluation": figures,
+        "answered": None if known is None else float(known.mean()),
+        "right_of_answered": float(right[known].mean()) if known is not None and known.any() else None,
+        "curves": curves_of(found, labels, subject.classes, [each.auc for each in figures.per_class]),
+        "worst": surest_mistakes(found, labels, predictions.images, subject),
+        "unknown": None if unknown is None else evaluate_unknown(unknown, predictions, subject, groups),
+    }
+
+
+def _several_labels(predictions: Predictions, subject: Subject) -> dict[str, Any]:
+    """The fields of a report on images of several labels, at the thresholds of the subject."""
+    targets = label_targets(predictions.images, subject.classes)
+    found = to_scores(predictions.logits, "sigmoid", subject.temperature)
+    figures = evaluate_labels(
+        predictions.logits,
+        targets,
+        subject.classes,
+        thresholds=subject.thresholds.per_class,
+        temperature=subject.temperature,
+        groups=[image.group for image in predictions.images],
     )
+    return {
+        "evaluation": figures,
+        "curves": curves_of(found, targets, subject.classes, [each.auc for each in figures.per_label]),
+        "worst": surest_label_mistakes(found, targets > 0, figures, predictions.images),
+    }
 
 
 def write_evaluation_report(
-    report: EvaluationReport | MultiLabelReport,
+    report: EvaluationReport,
     data: DataSplit,
     folder: Path,
     *,
@@ -179,7 +207,6 @@ def write_evaluation_report(
 
     `pictures`: those of explained mistakes.
     """
-    from edgeclf.evaluation.multilabel_page import multilabel_page
     from edgeclf.evaluation.page import evaluation_page
     from edgeclf.evaluation.plots import draw_plots
 
@@ -189,31 +216,19 @@ def write_evaluation_report(
         drawn = [*draw_plots(report, data, draft), *pictures]
         for name, content in pictures.items():
             (draft / name).write_bytes(content)
-        if isinstance(report, MultiLabelReport):
-            page = multilabel_page(report, draft)
-        else:
-            page = evaluation_page(report, draft)
-        (draft / PAGE).write_text(page, encoding="utf-8")
+        (draft / PAGE).write_text(evaluation_page(report, draft), encoding="utf-8")
     return [folder / name for name in (PAGE, REPORT, *drawn)]
 
 
-def report_document(report: EvaluationReport | MultiLabelReport) -> dict[str, Any]:
+def report_document(report: EvaluationReport) -> dict[str, Any]:
     """The report as JSON, its schema first."""
-    kind = "multi-label evaluation" if isinstance(report, MultiLabelReport) else "evaluation"
-    return {"schema": SCHEMA, "kind": kind, **json_ready(report)}
+    return {"schema": SCHEMA, "kind": report.kind, **json_ready(report)}
 
 
-def _worst(
-    found: NDArray[np.float64], labels: NDArray[np.intp], images: Sequence[LabelledImage], subject: Subject
-) -> tuple[Mistake, ...]:
-    """The wrong predictions that were made with most confidence."""
-    predicted = found.argmax(axis=1)
-    confidence = found.max(axis=1)
-    if subject.scores == "margin":
-        confidence = confidence - found[np.arange(len(labels)), labels]
-    wrong = np.flatnonzero(predicted != labels)
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_ERRORS]
-    classes = subject.classes
-    return tuple(
-        Mistake(images[i].name, classes[labels[i]], classes[predicted[i]], float(confidence[i])) for i in surest
-    )
+def read_evaluation_report(path: Path) -> EvaluationReport:
+    """What `write_evaluation_report` wrote, or an earlier version of it. Raises DataError for anything else."""
+    content = parse_json(path.read_bytes())
+    if content.get("schema") != SCHEMA:
+        raise DataError(f"{path}: schema {content.get('schema')}, this edgeclf reads {SCHEMA}; run eval again")
+    body = {key: value for key, value in content.items() if key not in ("schema", "kind")}
+    return from_json(EvaluationReport, body, str(path))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
-from edgeclf.evaluation.multilabel_report import MultiLabelReport
 from edgeclf.wording import count
 from edgeclf_runtime.metrics.intervals import wilson
 from edgeclf_runtime.metrics.metrics import ClassFigures
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 _FEW = 10  # images of a class below which its figures are shown with their interval
 
@@ -17,7 +17,7 @@ _ORIGINS = {
 }
 
 
-def images_in_words(report: EvaluationReport | MultiLabelReport) -> str:
+def images_in_words(report: EvaluationReport) -> str:
     """Which images of the data these are, how many, of which classes, and what of the model was selected on them."""
     figures = report.evaluation
     tried = figures.images + len(report.unreadable)
@@ -32,16 +32,18 @@ def images_in_words(report: EvaluationReport | MultiLabelReport) -> str:
     return f"{found}; {_classes(report)}{_selected(report)}"
 
 
-def _classes(report: EvaluationReport | MultiLabelReport) -> str:
-    if isinstance(report, MultiLabelReport):
-        return f"{len(report.evaluation.classes):,} labels, {report.evaluation.without_label:,} images without any"
-    classes = f"{len(report.evaluation.classes):,}"
-    if report.classes_present is None:
-        return f"{classes} classes"
-    return f"{report.classes_present:,} of {classes} classes present, predictions among all {classes}"
+def _classes(report: EvaluationReport) -> str:
+    figures, present = report.evaluation, report.classes_present
+    words, classes = "labels" if isinstance(figures, MultiLabelEvaluation) else "classes", f"{len(figures.classes):,}"
+    found = f"{classes} {words}"
+    if present is not None:
+        found = f"{present:,} of {classes} {words} present, predictions among all {classes}"
+    if isinstance(figures, MultiLabelEvaluation):
+        found += f", {count(figures.without_label, 'image')} without any"
+    return found
 
 
-def _selected(report: EvaluationReport | MultiLabelReport) -> str:
+def _selected(report: EvaluationReport) -> str:
     if not report.selected_on:
         return ""
     these = report.selected_on == report.evaluation.images

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeclf.evaluation.evaluation_report import EvaluationReport
-from edgeclf.evaluation.report import SCHEMA as EVALUATION_SCHEMA
-from edgeclf_benchmarks.measuring.report import KIND as BENCH
+from edgeclf.evaluation.report import read_evaluation_report
 from edgeclf_benchmarks.measuring.report import Report, read_report
 from edgeclf_benchmarks.measuring.report_rows import Row
-from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.metrics import Evaluation
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Accuracy:
     data: str
     split: str
     digest: str
-    evaluation: Evaluation
+    evaluation: Evaluation | MultiLabelEvaluation
     remark: str
 
 
@@ -56,7 +54,7 @@ def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
     accuracies: list[Accuracy] = []
     benches: list[Measured] = []
     for path in paths:
-        if _kind(path) == "evaluation":
+        if _is_evaluation(path):
             accuracies.append(_evaluated(path, digest))
             continue
         report = read_report(path)
@@ -75,7 +73,7 @@ def read_evidence(paths: Sequence[Path], digest: str) -> Evidence:
 
 
 def _evaluated(path: Path, digest: str) -> Accuracy:
-    found = _evaluation_report(path)
+    found = read_evaluation_report(path)
     if found.subject.digest != digest:
         raise DataError(
             f"{path} evaluates {found.subject.name}, not this bundle ({digest[:12]}); run eval on this bundle"
@@ -95,22 +93,10 @@ def _evaluated(path: Path, digest: str) -> Accuracy:
     return Accuracy(found.data, found.split, found.data_sha256, found.evaluation, "; ".join(remarks))
 
 
-def _evaluation_report(path: Path) -> EvaluationReport:
-    content = json.loads(path.read_bytes())
-    if content.get("schema") != EVALUATION_SCHEMA:
-        raise DataError(
-            f"{path}: schema {content.get('schema')}, this edgeclf reads {EVALUATION_SCHEMA}; run eval again"
-        )
-    return from_json(EvaluationReport, {key: value for key, value in content.items() if key not in _HEAD}, str(path))
-
-
-_HEAD = ("schema", "kind")
-
-
-def _kind(path: Path) -> str:
-    """ "evaluation" for what eval wrote; all else goes to the reader of bench's reports, with its error messages."""
+def _is_evaluation(path: Path) -> bool:
+    """Whether eval wrote it; all else goes to the reader of bench's reports, with its error messages."""
     try:
         content: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return BENCH
-    return "evaluation" if isinstance(content, dict) and content.get("kind") == "evaluation" else BENCH
+        return False
+    return isinstance(content, dict) and content.get("kind") in ("evaluation", "multi-label evaluation")

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeclf.inspection import Inspection
+from edgeclf.model_card.accuracy import NOT_MEASURED, accuracy_section, share
 from edgeclf.model_card.evidence import Evidence, Measured
 from edgeclf.wording import size
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.page.escaping import markdown, markdown_table
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import shares_in_words
-from edgeclf_runtime.metrics.intervals import Interval, wilson
-from edgeclf_runtime.metrics.metrics import ClassFigures
 from edgeclf_runtime.metrics.robustness import Robustness
 
-NOT_MEASURED = "not measured"
-_MOST_LABELS, _LOWEST_CLASSES = 100, 10
+_MOST_LABELS = 100
 # What can't be measured here. A card that guessed it would be worth less than one that leaves it open.
 _OWNERS = (
     ("Intended use", "which decisions it supports, in whose hands, on which images"),
@@ -31,7 +29,7 @@ def model_card(found: Inspection, evidence: Evidence) -> str:
     sections = (
         ("Facts", _facts(found, evidence)),
         ("Input and output", _contract(found)),
-        ("Accuracy", _accuracy(evidence)),
+        ("Accuracy", accuracy_section(evidence)),
         ("Robustness to corrupted images", _robustness(evidence)),
         ("Speed", _speed(evidence)),
         ("Precision", _precision(found)),
@@ -77,51 +75,13 @@ def _contract(found: Inspection) -> Iterator[str]:
     yield f"Classes ({len(manifest.labels)}): {shown}{more}.\n"
 
 
-def _accuracy(evidence: Evidence) -> Iterator[str]:
-    if not evidence.accuracies:
-        yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf eval` or `edgeclf bench --data` was given.\n"
-        return
-    rows = []
-    for each in evidence.accuracies:
-        figures = each.evaluation
-        rows.append(
-            (
-                f"{each.data}, {each.split} ({each.digest[:12]})",
-                str(figures.images),
-                _share(figures.top1, figures.top1_interval),
-                _share(figures.macro_f1, figures.macro_f1_interval),
-                _share(figures.macro_auc, figures.macro_auc_interval),
-                _share(figures.ece) + _untempered(figures.ece_untempered),
-                _share(figures.nll) + _untempered(figures.nll_untempered),
-                each.remark,
-            )
-        )
-    yield markdown_table(("images of", "number", "top-1 [95 %]", "macro-F1", "macro AUC", "ECE", "NLL", "remark"), rows)
-    last = evidence.accuracies[-1]
-    lowest = sorted((each for each in last.evaluation.per_class if each.f1 is not None), key=lambda each: each.f1 or 0)
-    yield f"\nClasses with the lowest F1 on {markdown(last.data)}, {last.split}:\n\n"
-    yield markdown_table(
-        ("class", "images", "precision", "recall [95 %]", "F1"),
-        [
-            (each.label, str(each.support), _share(each.precision), _share(each.recall, _recall(each)), _share(each.f1))
-            for each in lowest[:_LOWEST_CLASSES]
-        ],
-    )
-    yield f"\nAccuracy on groups of people, places or devices: {NOT_MEASURED}.\n"
-
-
-def _recall(each: ClassFigures) -> Interval | None:
-    """Wilson's 95 % interval of the recall, since a class may have few images."""
-    return None if each.recall is None else wilson(round(each.recall * each.support), each.support)
-
-
 def _robustness(evidence: Evidence) -> Iterator[str]:
     known = [(each, each.row.robustness) for each in evidence.benches if each.row.robustness is not None]
     if not known:
         yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf bench --corruptions` was given.\n"
     for each, found in known:
         source = "" if each.report.data is None else f" of {markdown(each.report.data.name)}"
-        corrupted = _share(found.mean_top1, found.mean_top1_interval)
+        corrupted = share(found.mean_top1, found.mean_top1_interval)
         yield f"{found.images} images{source}: top-1 {found.clean_top1:.3f} as they are, {corrupted} corrupted.\n\n"
         yield markdown_table(("corruption", "level 1", "level 2", "level 3"), _levels(found))
 
@@ -212,13 +172,3 @@ def _proofs(found: Inspection) -> Iterator[str]:
 
 def _fast(proof: Proof) -> str:
     return ", fast pixels" if proof.machine.get("pixels") == "fast" else ""
-
-
-def _untempered(value: float | None) -> str:
-    return "" if value is None else f" ({value:.3f} without temperature)"
-
-
-def _share(value: float | None, interval: Interval | None = None) -> str:
-    if value is None:
-        return "n/a"
-    return f"{value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")

@@ -12,13 +12,13 @@ from edgeclf.evaluation.operating_point import place_of, with_operating_point
 from edgeclf.evaluation.report import evaluate_bundle, write_evaluation_report
 from edgeclf.training.adaptation.leakage import seen_by_run
 from edgeclf.training.evaluate_options import Evaluated, EvaluateOptions
-from edgeclf.training.evaluate_several import check_data_task, evaluate_several
 from edgeclf.training.run.evaluate import evaluate_run, known_splits, run_scorer, set_operating_point
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy import build
 from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -54,9 +54,7 @@ def evaluate(
     """
     source = None if data is None else Path(data)
     if Run.is_at(Path(subject)):
-        run = Run.open(Path(subject))
-        several = run.data().multi_label
-        return (evaluate_several if several else _evaluate_run)(run, source, options, progress)
+        return _evaluate_run(Run.open(Path(subject)), source, options, progress)
     if not Path(subject).exists():
         raise DataError(f"{subject}: no such run or bundle; `edgeclf runs` lists those in a folder")
     bundle = Bundle.open(subject)
@@ -113,6 +111,8 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
 
 
 def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
+    if run.data().multi_label:
+        _check_options(options)
     folder, wanted = options.folder_for(run.path), options.wanted
     if run.without_labels and (data is None or wanted is not None):
         advice = f"name labelled images: edgeclf eval {run.path} DATA"
@@ -135,7 +135,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
             several_labels="known",
             progress=progress,
         )
-        check_data_task(held_out.data, data, run)
+        _check_data_task(held_out.data, data, run)
     report = evaluate_run(
         run,
         held_out.data,
@@ -152,3 +152,21 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
     written = write_evaluation_report(report, held_out.data, folder, pictures=pictures, force=options.force)
     seen = seen_by_run(run, images_of(held_out.data, options.split))
     return Evaluated(run.path, report, folder, tuple(written), point, len(run.left_out()), seen)
+
+
+def _check_options(options: EvaluateOptions) -> None:
+    """Raises UsageError for options that are for one label an image."""
+    for option, given in (("--unknown", options.unknown), ("--explain", options.explain)):
+        if given:
+            raise UsageError(f"{option} does not know several labels an image yet; leave it out")
+
+
+def _check_data_task(data: DataSplit, source: Path, run: Run) -> None:
+    """Raises UsageError where images have several labels and the run was trained for one, or the other way round."""
+    trained = run.data().multi_label
+    if data.multi_label != trained:
+        kinds = ("one label", "several labels")
+        raise UsageError(
+            f"{source} has {kinds[data.multi_label]} an image, and {run.path} was trained for {kinds[trained]}; "
+            "evaluate it on data of its own kind"
+        )

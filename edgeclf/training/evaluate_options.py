@@ -8,7 +8,6 @@ from pathlib import Path
 from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.inference import check_split
 from edgeclf.evaluation.label_thresholds import LabelThresholds
-from edgeclf.evaluation.multilabel_report import MultiLabelReport
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
 from edgeclf.evaluation.unknown import read_unknown
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -104,7 +103,7 @@ class Evaluated:
     """
 
     subject: Path
-    report: EvaluationReport | MultiLabelReport
+    report: EvaluationReport
     folder: Path
     written: tuple[Path, ...]
     operating_point: OperatingPoint | LabelThresholds | None = None

@@ -10,7 +10,6 @@ import typer
 from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared import completion
 from edgeclf.verbs.shared.evaluation_tables import NONE, show_evaluation
-from edgeclf.verbs.shared.label_tables import show_label_evaluation
 from edgeclf.verbs.shared.opening import say_loudly, session_options
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
@@ -112,7 +111,6 @@ def evaluate(
       edgeclf eval bundles/cats-onnx-fp32 split.json --split val -o evals/before
     """
     from edgeclf.evaluation.label_thresholds import LabelThresholds
-    from edgeclf.evaluation.multilabel_report import MultiLabelReport
     from edgeclf.evaluation.report import report_document
     from edgeclf.training.evaluate import evaluate as evaluate_subject
     from edgeclf.training.evaluate_options import EvaluateOptions
@@ -141,8 +139,6 @@ def evaluate(
     if as_json:
         written = [str(path) for path in found.written]
         write_json("eval", {"report": report_document(found.report), "written": written})
-    elif isinstance(found.report, MultiLabelReport):
-        show_label_evaluation(found.report)
     else:
         show_evaluation(found.report)
     if found.warning is not None:
@@ -173,8 +169,6 @@ def _say_label_thresholds(chosen: LabelThresholds, kept_in: str) -> None:
 
 
 def _finish(found: Evaluated) -> None:
-    from edgeclf.evaluation.evaluation_report import EvaluationReport
-
     report, subject = found.report, str(found.subject)
     if report.test_use is not None:
         say(str(report.test_use), style="bold")
@@ -186,7 +180,7 @@ def _finish(found: Evaluated) -> None:
         )
     plots = [path.name for path in found.written if not path.name.startswith("mistake-")]
     say(f"wrote {found.folder}: {', '.join(plots)}", style="dim")
-    strangers = report.unknown if isinstance(report, EvaluationReport) else None
+    strangers = report.unknown
     if strangers is not None and strangers.missed is None:
         say(
             "it has no thresholds, so nothing is unknown to it; --operating-point unknown=0.01 chooses one",
@@ -195,7 +189,7 @@ def _finish(found: Evaluated) -> None:
     for each in (*report.unreadable, *(strangers.unreadable if strangers else ())):
         say(f"edgeclf: {each.path}: {each.error}", style="red")
     verb = "export" if report.subject.kind == "run" else "inspect"
-    if isinstance(report, EvaluationReport):  # nothing exports the others yet
+    if report.kind == "evaluation":  # nothing exports the others yet
         suggest(f"edgeclf {verb} {shell_word(subject)}")
     if report.unreadable:
         total = count(report.evaluation.images + len(report.unreadable), "image")

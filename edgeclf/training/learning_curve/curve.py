@@ -213,13 +213,14 @@ def _measure(plan: Plan, approach: str, fraction: float, subset: DataSplit, fold
     if report.unreadable:
         first = report.unreadable[0]
         raise DataError(f"{subset.root}/{first.path}: {first.error}; `edgeclf data check` finds all such images")
+    found = report.evaluation.main_figure
     return Point(
         approach=approach,
         fraction=fraction,
         images=len(subset.of("train")),
-        accuracy=report.evaluation.top1,
-        interval=report.evaluation.top1_interval,
-        macro_f1=report.evaluation.macro_f1,
+        accuracy=found.value or 0.0,
+        interval=found.interval,
+        macro_f1=report.evaluation.macro_f1 or 0.0,
         training_seconds=seconds,
         path=place.name,
     )

@@ -8,8 +8,10 @@ from dataclasses import replace
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.evaluation_report import EvaluationReport, Subject
 from edgeclf.evaluation.inference import Predictions, count_test_images, images_of, match_labels, predict
+from edgeclf.evaluation.label_thresholds import LabelThresholds
+from edgeclf.evaluation.operating_point import choose_thresholds
 from edgeclf.evaluation.report import evaluate_predictions
-from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted
 from edgeclf.evaluation.unknown import check_unknown
 from edgeclf.explanation.rise import Scorer
 from edgeclf.training.run.run import MODEL, Run
@@ -36,9 +38,10 @@ def evaluate_run(
 ) -> EvaluationReport:
     """How good a run's predictions are; a use of test images is recorded in the run first. Raises as `evaluate_bundle`.
 
-    Which images trained it, and which selected its best epoch, is known by their bytes, wherever they lie now.
+    The data has as many labels an image, one or several, as the run was trained with. Which images trained it, and
+    which selected its best epoch, is known by their bytes, wherever they lie now.
     """
-    outcome, exportable = run.outcome(), run.exportable()
+    outcome, exportable = run.outcome(), run.exportable(several_labels="known")
     own = outcome.data_sha256 == data.digest
     images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
@@ -53,6 +56,7 @@ def evaluate_run(
         target="pytorch",
         weights_precision="fp32",
         classes=exportable.labels,
+        scores="sigmoid" if data.multi_label else "softmax",
         temperature=outcome.temperature,
         thresholds=outcome.thresholds,
         temperature_fit=outcome.temperature_fit,
@@ -87,19 +91,23 @@ def run_scorer(run: Run) -> Scorer:
 
 def set_operating_point(
     run: Run, wanted: Wanted, *, per_class: bool = False, progress: Progress = SILENT
-) -> OperatingPoint:
+) -> OperatingPoint | LabelThresholds:
     """Chooses thresholds on the run's validation images and keeps them in the run, for its bundles to carry.
 
-    Raises GateError where none reaches what is wanted; the run keeps what it had.
+    Raises GateError where none reaches what is wanted of images of one label each; the run keeps what it had.
     """
     outcome = run.outcome()
-    exportable = run.exportable()
-    predictions = predict_with_run(exportable, run.usable_data().of("val"), 16, progress)
-    labels = class_numbers(predictions.images, exportable.labels)
-    point = fit_operating_point(
-        predictions.logits, labels, wanted, scores="softmax", temperature=outcome.temperature, per_class=per_class
+    exportable = run.exportable(several_labels="known")
+    data = run.usable_data()
+    point = choose_thresholds(
+        predict_with_run(exportable, data.of("val"), 16, progress),
+        exportable.labels,
+        wanted,
+        multi_label=data.multi_label,
+        scores="softmax",
+        temperature=outcome.temperature,
+        per_class=per_class,
     )
-    point.check()
     run.write_json(MODEL, to_json(replace(outcome, thresholds=point.added_to(outcome.thresholds))))
     return point
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeclf.console import bar, grid, show, styled
+from edgeclf.verbs.shared.label_tables import label_figures, label_table
 from edgeclf.wording import count
 
 if TYPE_CHECKING:
     from edgeclf.evaluation.evaluation_report import EvaluationReport
     from edgeclf.sheet import Sheet
     from edgeclf_runtime.metrics.intervals import Interval
+    from edgeclf_runtime.metrics.metrics import Evaluation
 
 NONE = "n/a"
 _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
@@ -18,12 +20,34 @@ _MOST_ROWS, _MOST_CONFUSIONS = 30, 5
 
 def show_evaluation(report: EvaluationReport) -> None:
     """The tables on stdout."""
-    from edgeclf.evaluation.words import images_in_words, untempered
+    from edgeclf.evaluation.words import images_in_words
+    from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
-    figures = report.evaluation
-    subject = report.subject
-    about = images_in_words(report)
-    table = grid()
+    figures, subject = report.evaluation, report.subject
+    if isinstance(figures, MultiLabelEvaluation):
+        tables = (label_figures(figures), label_table(figures))
+    else:
+        tables = (_figures(report, figures), _classes(figures))
+    show(
+        styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),
+        styled(images_in_words(report), "dim"),
+        "",
+        tables[0],
+        "",
+        tables[1],
+    )
+    if subject.temperature_fit is not None:
+        show("", styled(str(subject.temperature_fit)))
+        if subject.temperature_fit.caution is not None:
+            show(styled(f"warning: {subject.temperature_fit.caution}", "yellow"))
+    if not isinstance(figures, MultiLabelEvaluation) and (confused := _most_confused(figures)):
+        show("", styled(f"most confused: {'; '.join(confused)}"))
+
+
+def _figures(report: EvaluationReport, figures: Evaluation) -> Sheet:
+    from edgeclf.evaluation.words import untempered
+
+    subject, table = report.subject, grid()
 
     def row(name: str, value: float | None, interval: Interval | None = None, remark: str = "") -> None:
         bounds = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
@@ -54,40 +78,26 @@ def show_evaluation(report: EvaluationReport) -> None:
         if strangers.missed is not None:
             row("unknown missed", strangers.missed, strangers.missed_interval, "get a class all the same")
             row("false alarms", strangers.false_alarms, strangers.false_alarms_interval, "unknown, but of a class")
-    show(
-        styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),
-        styled(about, "dim"),
-        "",
-        table,
-        "",
-        _classes(report),
-    )
-    if subject.temperature_fit is not None:
-        show("", styled(str(subject.temperature_fit)))
-        if subject.temperature_fit.caution is not None:
-            show(styled(f"warning: {subject.temperature_fit.caution}", "yellow"))
-    if confused := _most_confused(report):
-        show("", styled(f"most confused: {'; '.join(confused)}"))
+    return table
 
 
-def _classes(report: EvaluationReport) -> Sheet:
+def _classes(figures: Evaluation) -> Sheet:
     """A line for each class; of many, those with the smallest F1. No bar where few images say little."""
     from edgeclf.evaluation.words import of_few_images
 
     table = grid("class", "images", "precision", "recall", "F1", "AUC", "")
-    per_class = report.evaluation.per_class
+    per_class = figures.per_class
     shown = sorted(per_class, key=lambda each: each.f1 if each.f1 is not None else 2.0)[:_MOST_ROWS]
     for each in per_class if len(per_class) <= _MOST_ROWS else shown:
-        figures = (_share(value) for value in (each.precision, each.recall, each.f1, each.auc))
+        shares = (_share(value) for value in (each.precision, each.recall, each.f1, each.auc))
         remark = styled(few, "yellow") if (few := of_few_images(each)) else styled(bar(each.f1 or 0.0, 16), "cyan")
-        table.add_row(styled(each.label), str(each.support), *figures, remark)
+        table.add_row(styled(each.label), str(each.support), *shares, remark)
     if len(per_class) > _MOST_ROWS:
         table.add_row(styled(f"… the {_MOST_ROWS} of {len(per_class)} classes with the smallest F1", "dim"))
     return table
 
 
-def _most_confused(report: EvaluationReport) -> list[str]:
-    figures = report.evaluation
+def _most_confused(figures: Evaluation) -> list[str]:
     pairs = [
         (images, figures.classes[row], figures.classes[column])
         for row, counts in enumerate(figures.confusion)

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeclf.console import grid, show, styled
+from edgeclf.console import grid, styled
 
 if TYPE_CHECKING:
-    from edgeclf.evaluation.multilabel_report import MultiLabelReport
+    from edgeclf.sheet import Sheet
+    from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 _MOST_ROWS = 30
 
 
-def show_label_evaluation(report: MultiLabelReport) -> None:
-    """The tables on stdout."""
-    from edgeclf.evaluation.multilabel_page import LABEL_HEADINGS, figure_rows, label_rows
-    from edgeclf.evaluation.words import images_in_words
+def label_figures(found: MultiLabelEvaluation) -> Sheet:
+    """The figures of all labels together, with their intervals."""
+    from edgeclf.evaluation.label_rows import figure_rows
 
-    subject, figures = report.subject, grid()
-    for name, value, interval, how in figure_rows(report):
+    figures = grid()
+    for name, value, interval, how in figure_rows(found):
         bounds = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
         figures.add_row(styled(name, "cyan"), "n/a" if value is None else f"{value:.3f}", bounds, styled(how, "dim"))
-    rows, labels = list(label_rows(report)), grid(*LABEL_HEADINGS)
+    return figures
+
+
+def label_table(found: MultiLabelEvaluation) -> Sheet:
+    """A line for each label; of many, those with the smallest AP."""
+    from edgeclf.evaluation.label_rows import LABEL_HEADINGS, label_rows
+
+    rows, labels = list(label_rows(found)), grid(*LABEL_HEADINGS)
     for label, *cells in rows[:_MOST_ROWS]:
         labels.add_row(styled(label), *cells)
     if len(rows) > _MOST_ROWS:
         labels.add_row(styled(f"… the {_MOST_ROWS} of {len(rows)} labels with the smallest AP", "dim"))
-    show(
-        styled(subject.name, "bold") + styled(f"  {subject.target}, {report.compute_precision}", "not bold dim"),
-        styled(images_in_words(report), "dim"),
-        "",
-        figures,
-        "",
-        labels,
-    )
+    return labels

@@ -77,6 +77,11 @@ def _reader_of(kind: Any) -> Reader:
     return _finite if kind is float else _plain_reader(kind)
 
 
+@functools.cache
+def _names_of(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
+
+
 def _record_reader(kind: type[Any]) -> Reader:
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
     readers = {field.name: _reader_of(hints[field.name]) for field in fields}
@@ -108,12 +113,14 @@ def _record_reader(kind: type[Any]) -> Reader:
 def _union_reader(arguments: tuple[Any, ...]) -> Reader:
     optional = type(None) in arguments
     *simple, last = (kind for kind in arguments if kind is not type(None))
-    read_last = _reader_of(last)
+    records: list[Any] = [kind for kind in (*simple, last) if dataclasses.is_dataclass(kind)]
 
     def read(value: Any) -> Any:
         if (value is None and optional) or type(value) in simple:
             return value
-        return read_last(value)
+        if isinstance(value, dict) and records:  # told apart by their fields
+            return _reader_of(max(records, key=lambda kind: len(value.keys() & _names_of(kind))))(value)
+        return _reader_of(last)(value)
 
     return read
 

@@ -13,6 +13,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.auc import auc_per_class, weighted_macro_auc
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
 from edgeclf_runtime.metrics.logits import log_softmax
+from edgeclf_runtime.metrics.main_figure import MainFigure
 
 Scores = Literal["softmax", "sigmoid", "margin"]
 BINS = 15
@@ -88,6 +89,11 @@ class Evaluation:
     top3: float | None = None
     ece_untempered: float | None = None
     nll_untempered: float | None = None
+
+    @property
+    def main_figure(self) -> MainFigure:
+        """Its top-1 accuracy."""
+        return MainFigure("top-1", self.top1, self.top1_interval)
 
 
 def evaluate(

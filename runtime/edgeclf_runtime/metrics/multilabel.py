@@ -16,6 +16,7 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.auc import auc_per_class
 from edgeclf_runtime.metrics.average_precision import average_precisions, weighted_mean_average_precision
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, mean_of, number_groups
+from edgeclf_runtime.metrics.main_figure import MainFigure
 from edgeclf_runtime.metrics.metrics import BINS, to_scores
 
 THRESHOLD = 0.5  # of a label for which none was chosen
@@ -83,6 +84,11 @@ class MultiLabelEvaluation:
     macro_ece: float
     per_label: tuple[LabelFigures, ...]
     groups: int | None
+
+    @property
+    def main_figure(self) -> MainFigure:
+        """Its mAP."""
+        return MainFigure("mAP", self.mean_average_precision, self.mean_average_precision_interval)
 
 
 def evaluate_labels(

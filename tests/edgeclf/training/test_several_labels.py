@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from edgeclf.cli import run as cli_run
 from edgeclf.data.split_file import save_split
 from edgeclf.evaluation.label_thresholds import BEST_F1, fit_label_thresholds
+from edgeclf.evaluation.report import read_evaluation_report
 from edgeclf.evaluation.thresholds import Wanted, parse_wanted
 from edgeclf.listing import list_folder
 from edgeclf.training.config import TrainConfig
@@ -24,6 +25,7 @@ from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 Make = Callable[..., TrainConfig]
 
@@ -64,7 +66,8 @@ def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_
 ) -> None:
     options = EvaluateOptions(split="val", operating_point="recall=0.8", output=tmp_path / "report")
     found = evaluate(run.path, options=options)
-    figures, images = found.report.evaluation, run.data().of("val")  # type: ignore[union-attr]
+    figures, images = found.report.evaluation, run.data().of("val")
+    assert isinstance(figures, MultiLabelEvaluation)
     exportable = run.exportable(several_labels="known")
     logits = exportable.run_reference(np.stack([image.load(exportable.pixels) for image in images]))
     targets = np.array([[label in (image.labels or ()) for label in exportable.labels] for image in images])
@@ -76,6 +79,7 @@ def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_
     assert found.report.selected_on == len(images)
     document = json.loads((tmp_path / "report" / "report.json").read_text())
     assert document["kind"] == "multi-label evaluation" and len(document["curves"]) == 3
+    assert read_evaluation_report(tmp_path / "report" / "report.json") == found.report
     page = (tmp_path / "report" / "report.html").read_text()
     assert "mAP" in page and "Hamming loss" in page and page.count("<img") >= 1
 
