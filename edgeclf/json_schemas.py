@@ -17,6 +17,7 @@ from edgeclf.image_steps import Step
 from edgeclf_benchmarks.comparing.compare import Compared, Finding
 from edgeclf_export.exporter import Exported
 from edgeclf_export.failures import Failed
+from edgeclf_runtime.bundle.dataclass_json import is_later
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.bundle.proof import Proof
@@ -94,7 +95,10 @@ def _schema(kind: Any, defined: dict[str, Any]) -> dict[str, Any]:
         if kind.__name__ not in defined:
             defined[kind.__name__] = {}  # first, for a type that holds itself
             hints = get_type_hints(kind)
-            defined[kind.__name__] = _object({each.name: hints[each.name] for each in fields(kind)}, defined)
+            described = _object({each.name: hints[each.name] for each in fields(kind)}, defined)
+            later = {each.name for each in fields(kind) if is_later(each)}  # not there where they hold their default
+            described["required"] = [name for name in described["required"] if name not in later]
+            defined[kind.__name__] = described
         return {"$ref": f"#/$defs/{kind.__name__}"}
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

@@ -38,6 +38,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def agreement_of(task: str, *, multi_label: bool = False) -> str:
+    """What a proof counts: how often the prediction is the reference's."""
+    if task != "classify":
+        return "nearest is itself"
+    return "label agreement" if multi_label else "top-1 agreement"
+
+
 def count(number: int, noun: str) -> str:
     """ "1 image", "1,200 images"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -46,7 +46,8 @@ class ClassifyWithBundle:
 
     Adds `label` ("unknown" below the threshold, "" where there is an error), `unknown_by` ("score", "energy" or
     "features", "" where the label is a class), `labels` and `scores` (the `top` best), and `error` ("" where there is
-    none). A bad image costs its own row.
+    none). A bad image costs its own row. Where an image may have several labels, there is `predicted`, too: a list of
+    all of them, empty where it has none; `label` is then the same as one text, "cat|dog".
 
     Parameters
     ----------
@@ -92,7 +93,13 @@ class ClassifyWithBundle:
             raise UsageError(f"wanted a column {column or ' or '.join(_COLUMNS)}, found {', '.join(batch)}")
         predictions = self._predictions(batch[column])
         kept = {name: values for name, values in batch.items() if name != column or column == "path"}
-        return kept | _columns(predictions)
+        return kept | _columns(predictions) | self._all_labels(predictions)
+
+    def _all_labels(self, predictions: list[Prediction]) -> Columns:
+        """Of a bundle that predicts several labels an image; `labels` are the best classes, whatever the bundle."""
+        if not self._classifier.bundle.manifest.multi_label:
+            return {}
+        return {"predicted": _lists([list(prediction.labels or ()) for prediction in predictions])}
 
     def _predictions(self, cells: Iterable[Any]) -> list[Prediction]:
         """One for each cell, whatever it holds: rows must not shift."""
@@ -113,7 +120,7 @@ def _fault(cell: Any) -> str | None:
 
 def _columns(predictions: list[Prediction]) -> Columns:
     return {
-        "label": _texts([prediction.label or "" for prediction in predictions]),
+        "label": _texts([prediction.label_text for prediction in predictions]),
         "unknown_by": _texts([prediction.unknown_by or "" for prediction in predictions]),
         "error": _texts([prediction.error or "" for prediction in predictions]),
         "labels": _lists([[score.label for score in prediction.scores] for prediction in predictions]),

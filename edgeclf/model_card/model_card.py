@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from edgeclf.inspection import Inspection
 from edgeclf.model_card.accuracy import NOT_MEASURED, accuracy_section, share
 from edgeclf.model_card.evidence import Evidence, Measured
-from edgeclf.wording import size
+from edgeclf.wording import agreement_of, size
 from edgeclf_benchmarks.comparing.columns import median_ms
 from edgeclf_benchmarks.page.escaping import markdown, markdown_table
 from edgeclf_runtime.bundle.proof import Proof
@@ -66,8 +66,8 @@ def _contract(found: Inspection) -> Iterator[str]:
     yield f"Pixels: {markdown(found.pixels_in_words)}.\n\nNormalisation: {markdown(found.normalization_in_words)}.\n\n"
     if manifest.task != "classify":
         return
-    unknown = f", {manifest.thresholds}" if manifest.thresholds.given else ""
-    yield f"Scores: {manifest.scores}, temperature {manifest.temperature:.3g}{unknown}.\n\n"
+    thresholds = f", {words}" if (words := manifest.thresholds_in_words) else ""
+    yield f"Scores: {manifest.scores}, temperature {manifest.temperature:.3g}{thresholds}.\n\n"
     if (fit := manifest.temperature_fit) is not None:
         yield f"The {fit}{'' if fit.caution is None else f' ({fit.caution})'}.\n\n"
     shown = ", ".join(map(markdown, manifest.labels[:_MOST_LABELS]))
@@ -164,7 +164,7 @@ def _proofs(found: Inspection) -> Iterator[str]:
     ]
     reference = found.manifest.reference
     yield f"Against {markdown(reference.kind)} ({markdown(reference.id)}):\n\n"
-    agreement = "top-1 agreement" if found.manifest.task == "classify" else "nearest is itself"
+    agreement = agreement_of(found.manifest.task, multi_label=found.manifest.multi_label)
     yield markdown_table(("machine", "when", "proven on", "largest difference", agreement, "verdict"), rows)
     checks: Sequence[str] = found.manifest.checks
     yield "".join(f"\n- {markdown(each)}" for each in checks) + "\n"

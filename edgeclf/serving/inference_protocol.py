@@ -45,15 +45,14 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
     Probabilities are the softmax (sigmoid) of logits / temperature; below `unknown_below`, or below its class's own
     threshold, a prediction is "unknown", and so it is where the log-sum-exp of its logits (of softplus for sigmoid: the
     sum) lies below `unknown_below_energy`. `threshold` takes their place where the service was started with one.
+    Of several labels an image each is predicted from its own of the `label_thresholds` on, and nothing is "unknown".
     """
+    if manifest.multi_label:
+        return {**_described_model(manifest, name), "parameters": _of_several_labels(manifest, threshold)}
     thresholds, energy = manifest.thresholds, manifest.thresholds.energy
     per_class = None if threshold is not None or thresholds.per_class is None else list(thresholds.per_class)
     return {
-        "name": name,
-        "versions": ["1"],
-        "platform": f"edgeclf_{manifest.target}",
-        "inputs": [_described(manifest.inputs[0], DATATYPES[manifest.inputs[0].dtype])],
-        "outputs": [_described(manifest.outputs[0], "FP32")],
+        **_described_model(manifest, name),
         "parameters": {
             "labels": list(manifest.labels),
             "scores": manifest.scores,
@@ -63,6 +62,27 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
             "unknown_below_energy": None if threshold is not None or energy is None else energy.below,
             **_of_features(manifest, threshold),
         },
+    }
+
+
+def _described_model(manifest: Manifest, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "versions": ["1"],
+        "platform": f"edgeclf_{manifest.target}",
+        "inputs": [_described(manifest.inputs[0], DATATYPES[manifest.inputs[0].dtype])],
+        "outputs": [_described(manifest.outputs[0], "FP32")],
+    }
+
+
+def _of_several_labels(manifest: Manifest, threshold: float | None) -> dict[str, Any]:
+    least = manifest.thresholds.per_class or ()
+    return {
+        "labels": list(manifest.labels),
+        "scores": manifest.scores,
+        "temperature": manifest.temperature,
+        "multi_label": True,
+        "label_thresholds": list(least) if threshold is None else [threshold] * len(manifest.labels),
     }
 
 

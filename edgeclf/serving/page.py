@@ -22,7 +22,7 @@ def try_page(manifest: Manifest, name: str, *, collects: bool = False) -> tuple[
     body, style, script = (
         (files(__package__) / f"try_page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
     )
-    thresholds = f"; {manifest.thresholds}" if manifest.thresholds.given else ""
+    thresholds = f"; {words}" if (words := manifest.thresholds_in_words) else ""
     body = body.replace("{privacy}", _GOES_NO_FURTHER + (_STAYS if collects else "") + ".")
     about = text(f"{len(manifest.labels):,} classes, {manifest.target}{thresholds}")
     page = (

@@ -24,12 +24,13 @@ async function post(path, body) {
   return reply;
 }
 
-function bars(scores) {
+function bars(scores, predicted) {
   const least = Math.min(...scores.map((each) => each.probability)), most = scores[0].probability;
   at("bars").replaceChildren(...scores.map(({label, probability}) => {
     const row = document.createElement("li"), name = document.createElement("span"), value = document.createElement("span");
     const bar = document.createElement("i"), full = document.createElement("b");
     name.textContent = label;
+    if (predicted) name.style.fontWeight = predicted.includes(label) ? "bold" : "normal";
     value.textContent = margins ? probability.toFixed(3) : (100 * probability).toFixed(1) + " %";
     const share = margins ? (most > least ? (probability - least) / (most - least) : 1) : probability;
     full.style.width = 100 * share + "%";
@@ -56,10 +57,11 @@ async function predict(chosen) {
     const took = performance.now() - start;
     if (turn !== shown) return;
     const unknown = prediction.unknown_by;
-    at("label").textContent = unknown ? "unknown" : prediction.label;
+    const several = prediction.labels; // there where an image may have several
+    at("label").textContent = unknown ? "unknown" : several ? several.join(", ") || "no label" : prediction.label;
     at("unknown").hidden = !unknown;
     at("unknown").textContent = unknown ? WHY_UNKNOWN[unknown](prediction) : "";
-    bars(prediction.scores);
+    bars(prediction.scores, several);
     at("latency").textContent = [took.toFixed(0) + " ms, there and back", ...prediction.notes].join("; ");
     at("why").disabled = false;
     at("result").hidden = false;

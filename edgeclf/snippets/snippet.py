@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from edgeclf.inspection import describe_normalization, describe_pixels
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.pixels import Pixels
 
@@ -34,7 +35,7 @@ def snippet(bundle: Bundle, language: Language) -> str:
             f"{manifest.task}, input {manifest.inputs[0].dtype}; leave --input out when you export"
         )
     text = files("edgeclf.snippets").joinpath(f"classify.{_FILES[language]}.txt").read_text(encoding="utf-8")
-    values = {**_model(bundle, models[0]), **_pixels(pixels), **_SCORES[manifest.scores]}
+    values = {**_model(bundle, models[0]), **_pixels(pixels), **_SCORES[manifest.scores], **_choice(manifest)}
     text = _PLACE.sub(lambda place: values[place[1]], text)
     return _PLACE.sub(lambda place: values[place[1]], text)  # the scores of C++ have a place of their own
 
@@ -65,6 +66,29 @@ def _pixels(pixels: Pixels) -> dict[str, str]:
         **_colour("PADDING", pixels.padding),
         **_colour("BACKGROUND", pixels.background),
         **_size(pixels),
+    }
+
+
+def _choice(manifest: Manifest) -> dict[str, str]:
+    """What each program shows: the best five classes, or all labels that reach their thresholds."""
+    if not manifest.multi_label:
+        return _BEST_FIVE
+    least = ", ".join(f"{each:.9g}" for each in manifest.thresholds.per_class or ())
+    floats = ", ".join(f"{each:.9g}f" if each % 1 else f"{each:.1f}f" for each in manifest.thresholds.per_class or ())
+    return {
+        "CHOSEN": "All labels that reach their thresholds, with their scores, 0 to 1; an image may have none.",
+        "TOP_KOTLIN": "",
+        "TOP_SWIFT": "",
+        "CHOICE_PYTHON": f"predicted = np.flatnonzero(scores >= np.array([{least}]))\n"
+        "for index in predicted[np.argsort(-scores[predicted])]:",
+        "CHOICE_KOTLIN": f"val least = listOf({floats})\n"
+        "        return labels.zip(scores).filterIndexed { place, each -> each.second >= least[place] }"
+        ".sortedByDescending { it.second }",
+        "CHOICE_SWIFT": f"let least: [Float] = [{least}]\n"
+        "        return zip(zip(labels, scores), least).filter { $0.0.1 >= $0.1 }.map { $0.0 }.sorted { $0.1 > $1.1 }",
+        "CHOICE_CC": f"const std::vector<float> least = {{{floats}}};\n"
+        "  for (size_t i = 0; i < order.size(); ++i)\n"
+        "    if (scores[order[i]] >= least[order[i]])",
     }
 
 
@@ -110,6 +134,15 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
+_BEST_FIVE = {
+    "CHOSEN": "The best classes with their scores, 0 to 1.",
+    "TOP_KOTLIN": ", top: Int = 5",
+    "TOP_SWIFT": ", top: Int = 5",
+    "CHOICE_PYTHON": "for index in np.argsort(-scores)[:5]:",
+    "CHOICE_KOTLIN": "return labels.zip(scores).sortedByDescending { it.second }.take(top)",
+    "CHOICE_SWIFT": "return Array(zip(labels, scores).sorted { $0.1 > $1.1 }.prefix(top))",
+    "CHOICE_CC": "for (size_t i = 0; i < std::min<size_t>(5, order.size()); ++i)",
+}
 _SCORES = {
     "softmax": {
         "SCORES_PYTHON": "np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()",

@@ -85,7 +85,8 @@ def serve(
         float | None,
         typer.Option(
             metavar="P",
-            help='Probability below which the prediction of /predict is "unknown".',
+            help='Probability below which the prediction of /predict is "unknown"; with several labels an image, from '
+            "which on each is predicted.",
             show_default="as the bundle says",
         ),
     ] = None,

@@ -20,7 +20,7 @@ from edgeclf.verbs.shared.options import (
     Threads,
     shell_word,
 )
-from edgeclf.wording import count
+from edgeclf.wording import agreement_of, count
 from edgeclf_runtime.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -157,8 +157,12 @@ def _table(bundle: Bundle, proof: Proof) -> Sheet:
         row(compared.max_kl <= tolerances.kl, "KL divergence", divergence, f"up to {tolerances.kl:g}")
     _own_rows(row, proof, outputs)
     about = "two best classes nearly equal" if classifies else "another one's embedding is as close"
-    agreement = "top-1 agreement" if classifies else "nearest is itself"
-    row(compared.flips == 0, agreement, compared.in_words, f"all {item}s but near ties: {about}")
+    agreement, decisions = agreement_of(manifest.task, multi_label=manifest.multi_label), f"all {item}s"
+    if manifest.multi_label:
+        about, decisions = "a score nearly at its threshold", f"each label of {decisions}"
+    row(compared.flips == 0, agreement, compared.in_words, f"{decisions} but near ties: {about}")
+    if compared.mean_average_precision is not None:
+        row(True, "mAP", f"{compared.mean_average_precision:.4f}", "the reference's predictions are taken as the truth")
     if manifest.features is not None:
         fine = not any(reason.startswith("features: ") for reason in proof.reasons)
         found = "the reference's, and its own of where it was made" if fine else "others"

@@ -20,6 +20,7 @@ from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import LabelledData
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.multilabel import THRESHOLD
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.text.tokenizer import TokenizerTables
 
@@ -55,6 +56,7 @@ class Contract:
     outputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...] = ()
     scores: Literal["softmax", "sigmoid"] = "softmax"
+    multi_label: bool = False
     pixels: Pixels | None = None
     normalization: Normalization | None = None
     prompts: Prompts | None = None
@@ -90,6 +92,8 @@ class Exportable:
         For the pytorch target: how to build the architecture again, and its weights; None where that is not possible.
     pixel_reference
         The library's own evaluation transform, RGB image -> (H, W, 3) uint8, to check the Pixels against; or None.
+    multi_label
+        Whether an image may have several labels, or none; scores are "sigmoid" then.
     embedding_width
         Of an encoder, which has no labels: the length of an embedding.
     prompts
@@ -123,6 +127,7 @@ class Exportable:
     state: dict[str, torch.Tensor] | None = None
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
     scores: Literal["softmax", "sigmoid"] = "softmax"
+    multi_label: bool = False
     embedding_width: int | None = None
     prompts: Prompts | None = None
     training: Training | None = None
@@ -141,6 +146,14 @@ class Exportable:
         """Former name of `run_reference`."""
         warnings.warn("Exportable.answer is now Exportable.run_reference", DeprecationWarning, stacklevel=2)
         return self.run_reference
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those of its training; without one, each of several labels is predicted from one half on."""
+        given = self.training.thresholds if self.training else Thresholds()
+        if not self.multi_label or given.per_class is not None:
+            return given
+        return Thresholds(per_class=(THRESHOLD,) * len(self.labels))
 
     @property
     def name(self) -> str:
@@ -165,6 +178,7 @@ class Exportable:
             outputs=(TensorSpec(name, "float32", "NC", (batch, self.embedding_width or len(self.labels))),),
             labels=self.labels,
             scores=self.scores,
+            multi_label=self.multi_label,
             pixels=self.pixels,
             normalization=replace(self.normalization, applied_by="graph" if form == "uint8-nhwc" else "caller"),
             prompts=self.prompts,

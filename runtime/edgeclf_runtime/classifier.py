@@ -134,7 +134,8 @@ class Classifier:
             How many classes a prediction lists.
         threshold
             Score (a probability, or a margin) below which the label is "unknown", in place of all thresholds of the
-            bundle, those of energy and features included; None: those.
+            bundle, those of energy and features included; None: those. Where an image may have several labels, the
+            probability from which on each is predicted.
         nearest
             How many training images a prediction lists whose features are nearest; the bundle has to keep them.
         observe

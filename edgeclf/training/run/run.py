@@ -190,7 +190,7 @@ class Run:
     def weights(self) -> dict[str, torch.Tensor]:
         return read_state(self.path / WEIGHTS)
 
-    def exportable(self, *, several_labels: SeveralLabels = "refused") -> Exportable:
+    def exportable(self, *, several_labels: SeveralLabels = "known") -> Exportable:
         """The trained network as the exporter takes it.
 
         Raises DataError where training has not ended, UsageError where its images have several labels and that is
@@ -212,10 +212,16 @@ class Run:
         there = replace(data, images=tuple(image for image in data.images if image.path.is_file()))
         gone = len(data.images) - len(there.images)
         notes = (f"{gone:,} of the run's {len(data.images):,} images are no longer there and left out",) if gone else ()
-        files = tuple(image.path for image in there.of("val"))
+        validation = there.of("val")
+        if (
+            data.multi_label
+        ):  # the proof takes images at even distances: in the order of their labels, some of each kind
+            validation = tuple(sorted(validation, key=lambda image: image.labels or ()))
+        files = tuple(image.path for image in validation)
         exportable = exportable_from_training(self.architecture(), self.weights(), training, files)
         notes = (*exportable.notes, *notes)
-        return replace(exportable, data=self._labelled(there), notes=notes)
+        exportable = replace(exportable, data=self._labelled(there), notes=notes)
+        return replace(exportable, scores="sigmoid", multi_label=True) if data.multi_label else exportable
 
     def _labelled(self, data: DataSplit) -> LabelledData:
         """The split as the exporter takes it; a use of the test images is counted in the run."""

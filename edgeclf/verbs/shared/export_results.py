@@ -10,7 +10,7 @@ from edgeclf.console import grid, say, show, styled, suggest, verdict, write_jso
 from edgeclf.verbs.shared.ladder_table import show_ladder, warn_inconclusive
 from edgeclf.verbs.shared.layouts import laid_out, suggest_layout
 from edgeclf.verbs.shared.options import shell_word
-from edgeclf.wording import size
+from edgeclf.wording import agreement_of, size
 from edgeclf_runtime.errors import GateError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _show_all(
     pixels_from: str,
 ) -> None:
     if made:
-        _show_table(made, is_encoder=not contract.labels)
+        _show_table(made, contract)
     ladders = [(b.target, b.ladder) for b in made]
     ladders += [(each.target, each.ladder) for each in (failure.failed if failure else ())]
     for target, ladder in ladders:
@@ -97,8 +97,9 @@ def _show_all(
     say(f"{exportable.backbone}, {exportable.weights}{compared}", style="dim")
 
 
-def _show_table(made: Sequence[Exported], *, is_encoder: bool) -> None:
-    compared_by = ("max |Δembedding|", "nearest is itself") if is_encoder else ("max |Δlogit|", "top-1 agreement")
+def _show_table(made: Sequence[Exported], contract: Contract) -> None:
+    differs = "max |Δembedding|" if contract.task != "classify" else "max |Δlogit|"
+    compared_by = (differs, agreement_of(contract.task, multi_label=contract.multi_label))
     quantized = [b for b in made if b.ladder is not None and b.ladder.decisive is not None]
     table = grid("bundle", "size", "stored", "computed", *compared_by, "proof", *(("accuracy gate",) * bool(quantized)))
     for b in made:

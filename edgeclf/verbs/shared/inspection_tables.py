@@ -123,7 +123,7 @@ def _prompts(manifest: Manifest) -> str:
 
 def _temperature(manifest: Manifest) -> str:
     words = f", temperature {manifest.temperature:.3g}" if manifest.temperature != 1 else ""
-    return words + (f", {manifest.thresholds}" if manifest.thresholds.given else "")
+    return words + (f", {thresholds}" if (thresholds := manifest.thresholds_in_words) else "")
 
 
 def _labels(labels: tuple[str, ...]) -> str:

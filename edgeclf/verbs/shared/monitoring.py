@@ -153,6 +153,11 @@ def open_collector(
         second = Bundle.open(wanted.other)
         if set(second.manifest.labels) != set(classifier.labels):
             raise DataError(f"--collect-with: {second.path} has other classes than {classifier.bundle.path}")
+        if second.manifest.multi_label != classifier.bundle.manifest.multi_label:
+            raise DataError(
+                f"--collect-with: one of {second.path} and {classifier.bundle.path} predicts several labels an image, "
+                "the other one label"
+            )
         other = stack.enter_context(Opened.open(second, options, limits=limits))
 
         def predict_other(source: Any) -> Prediction:

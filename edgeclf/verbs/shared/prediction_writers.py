@@ -20,6 +20,7 @@ from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, Score
 from edgeclf_runtime.errors import DataError, UsageError
 
 _WIDEST_LABEL, _BAR_CELLS = 28, 32
+NO_LABEL = "no label"  # shown of an image that may have several, and has none; CSV and JSON have an empty list
 
 
 @dataclass(slots=True)
@@ -41,7 +42,10 @@ class Predictions(Protocol):
 
 
 class TextPredictions:
-    """Per image its name and its best classes with bars; with `top` 1 a line an image. Errors are not its business."""
+    """Per image its name, all labels where it may have several, and its best classes with bars; with `top` 1 a line.
+
+    Errors are not its business.
+    """
 
     def __init__(self, labels: tuple[str, ...], scores: str, top: int) -> None:
         from rich.cells import cell_len
@@ -56,12 +60,15 @@ class TextPredictions:
     def write(self, prediction: Prediction) -> None:
         from rich.text import Text
 
-        if prediction.label is None:
+        if prediction.error is not None:
             return
         unknown = prediction.label == UNKNOWN and prediction.scores[0].label != UNKNOWN
         name = Text(inert(prediction.source), style="bold")
         if prediction.notes:
             name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
+        if prediction.labels is not None:
+            self._write_labels(prediction, prediction.labels, name)
+            return
         if self._top == 1:
             if unknown and prediction.unknown_by != "score":
                 name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
@@ -74,6 +81,25 @@ class TextPredictions:
             row = self._row(score, score.label, unknown, bars=not self._are_margins)
             row.stylize("bold" if place == 0 and not unknown else "dim" if place else "")
             self._print(Text("  ") + row)
+        self._write_nearest(prediction)
+
+    def _write_labels(self, prediction: Prediction, labels: tuple[str, ...], name: Any) -> None:
+        """All labels in one line; below it the best classes, those that are predicted in bold."""
+        from rich.text import Text
+
+        predicted = Text(", ".join(map(inert, labels)) or NO_LABEL, style="" if labels else "yellow")
+        if self._top == 1:
+            self._print(predicted + Text("  ") + name)
+            return
+        self._print(name + Text("  ") + predicted)
+        for score in prediction.scores:
+            row = self._row(score, score.label, False, bars=True)
+            row.stylize("bold" if score.label in labels else "dim")
+            self._print(Text("  ") + row)
+
+    def _write_nearest(self, prediction: Prediction) -> None:
+        from rich.text import Text
+
         for each in prediction.nearest:
             near = f"  near {each.similarity:.3f}  {inert(each.label)}  {inert(each.path)}"
             self._print(Text(near, style="dim"))
@@ -138,7 +164,7 @@ class CsvPredictions:
 
     def write(self, prediction: Prediction) -> None:
         notes = [*prediction.notes, *([why_unknown(prediction)] if prediction.unknown_by else [])]
-        texts = (prediction.source, prediction.label or "", prediction.error or "", "; ".join(notes))
+        texts = (prediction.source, prediction.label_text, prediction.error or "", "; ".join(notes))
         cells: list[str | float] = [csv_text(text) for text in texts]
         for score in prediction.scores:
             cells += [csv_text(score.label), score.probability]

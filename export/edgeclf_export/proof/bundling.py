@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf_export.exportable import TextExportable
+from edgeclf_export.exportable import Exportable, TextExportable
 from edgeclf_export.proof.features import with_features_output, write_class_means
 from edgeclf_export.proof.image_metadata import without_metadata
 from edgeclf_export.proof.images import ProofImages
@@ -190,6 +190,7 @@ def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golde
         outputs=contract.outputs,
         labels=contract.labels,
         scores=contract.scores,
+        multi_label=contract.multi_label,
         pixels=contract.pixels,
         normalization=contract.normalization,
         prompts=contract.prompts,
@@ -209,7 +210,7 @@ def describe(export_graph: ExportGraph, target: str, built: Built, golden: Golde
         ),
         temperature=training.temperature if training else 1.0,
         temperature_fit=training.temperature_fit if training else None,
-        thresholds=training.thresholds if training else Thresholds(),
+        thresholds=exportable.thresholds if isinstance(exportable, Exportable) else Thresholds(),
         reference=exportable.reference,
         golden=golden,
         checks=built.checks,

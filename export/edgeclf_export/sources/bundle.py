@@ -50,6 +50,7 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         make_onnx=lambda wanted, opset: _graph(bundle, form, wanted),
         batch=manifest.inputs[0].fixed_batch,
         scores=manifest.scores,
+        multi_label=manifest.multi_label,
         embedding_width=None if manifest.task == "classify" else int(manifest.outputs[0].shape[1]),
         prompts=manifest.prompts,
         proof_files=_write_images(bundle, folder),

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from edgeclf_runtime.errors import DataError
 
 T = TypeVar("T")
+# Of a field that came later, `field(default=…, metadata=LATER)`: where it holds its default, JSON leaves it out, so
+# that versions that don't know it can read it, and digests stay what they were.
+LATER: Mapping[str, bool] = types.MappingProxyType({"left out at its default": True})
 Reader = Callable[[Any], Any]
 
 
@@ -32,14 +35,20 @@ class _Misfit(Exception):
 
 
 def to_json(value: Any) -> Any:
-    """The JSON form of a record: dataclasses become objects, tuples become lists; None fields are kept."""
+    """The JSON form of a record: dataclasses become objects, tuples become lists; None is kept, but in LATER fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        found = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: to_json(item) for field, item in found if not (is_later(field) and item == field.default)}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return value
+
+
+def is_later(field: dataclasses.Field[Any]) -> bool:
+    """Whether JSON leaves the field out where it holds its default."""
+    return bool(field.metadata) and field.metadata == LATER
 
 
 def parse_json(data: bytes | str) -> Any:

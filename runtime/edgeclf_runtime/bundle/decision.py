@@ -1,14 +1,15 @@
-"""From logits to a prediction: scores by the manifest's temperature, a label, or "unknown" below a threshold."""
+"""From logits to a prediction: scores by the manifest's temperature; a label or "unknown", or all of several labels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
 from edgeclf_runtime.bundle.neighbour import Neighbour
 from edgeclf_runtime.metrics.energy import energies_of
@@ -42,7 +43,8 @@ class Prediction:
     source
         The path, or "array 3", "image 3" (of PIL), "file 3" (bytes, too): what was given, by its place.
     label
-        The best class; "unknown" below the threshold; None where there is an error.
+        The best class; "unknown" below the threshold; None where there is an error, and where an image may have several
+        labels.
     scores
         The best classes, best first; empty where there is an error.
     error
@@ -59,6 +61,9 @@ class Prediction:
         threshold of it.
     nearest
         The training images whose features are nearest, nearest first; empty where they were not asked for.
+    labels
+        Where an image may have several labels, those whose scores reach their thresholds, best first: also those beyond
+        the `scores` that are listed, and (), none, is a prediction. None where an image has one label, or an error.
 
     Examples
     --------
@@ -77,6 +82,12 @@ class Prediction:
     energy: float | None = None
     similarity: float | None = None
     nearest: tuple[Neighbour, ...] = ()
+    labels: tuple[str, ...] | None = field(default=None, metadata=LATER)
+
+    @property
+    def label_text(self) -> str:
+        """The label, or all labels as data's CSV files hold them, "cat|dog"; "" for none, and where there is an error."""
+        return "|".join(self.labels or ()) if self.label is None else self.label
 
 
 def decide(
@@ -92,18 +103,22 @@ def decide(
     """The prediction for the image `name` from its (classes,) row of the model's output.
 
     `similarity`: of its features with the nearest class mean; None: they are not known, and no rule regards them.
-    `threshold`: the score below which the label is "unknown", in place of all thresholds of the manifest; None: those.
+    `threshold`: the score below which the label is "unknown", or from which on each of several labels is predicted, in
+    place of all thresholds of the manifest; None: those.
     """
     row = logits[np.newaxis]
     scores = scores_of(row, manifest)[0]
     if not math.isfinite(scores.sum()):
         return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
-    thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
     labels, order = manifest.labels, _best(scores, top)
-    best = int(order[0])
     energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
-    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy, similarity)
     listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
+    if manifest.multi_label:
+        found = _all_predicted(manifest, scores, threshold)
+        return Prediction(name, None, listed, notes=notes, energy=energy, labels=found)
+    thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
+    best = int(order[0])
+    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy, similarity)
     label = labels[best] if unknown_by is None else UNKNOWN
     return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy, similarity=similarity)
 
@@ -115,6 +130,13 @@ def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
     least = np.partition(scores, -top)[-top]
     places = np.flatnonzero(scores >= least)
     return places[np.argsort(-scores[places], kind="stable")[:top]]
+
+
+def _all_predicted(manifest: Manifest, scores: NDArray[np.float64], threshold: float | None) -> tuple[str, ...]:
+    """Every label whose score reaches its threshold, best first."""
+    least = np.asarray(manifest.thresholds.per_class if threshold is None else threshold, dtype=np.float64)
+    places = np.flatnonzero(scores >= least)
+    return tuple(manifest.labels[i] for i in places[np.argsort(-scores[places], kind="stable")].tolist())
 
 
 def _unknown_by(

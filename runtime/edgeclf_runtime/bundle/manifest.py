@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, parse_json, to_json
 from edgeclf_runtime.bundle.feature_info import FeatureInfo
 from edgeclf_runtime.bundle.golden import Golden, OwnOutputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
@@ -104,6 +104,9 @@ def to_input(batch: NDArray[np.uint8], normalization: Normalization | None) -> N
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes.
+
+    Where an image may have several labels, `per_class` are the probabilities from which on each label is predicted, and
+    nothing is "unknown".
 
     `energy` and `features` apart from both: they find images that are like none of any class, by the logits and by how
     similar the features are to a class's.
@@ -215,7 +218,9 @@ class Manifest:
 
     `checks`: a sentence for each thing that was tried on it beside the proof, or could not be. `own`: None in bundles
     that were made before they kept their own outputs. `temperature_fit`: None where no images fitted a temperature.
-    `features`: of a bundle whose second output are features; None: it has one output.
+    `features`: of a bundle whose second output are features; None: it has one output. `multi_label`: an image may have
+    several labels, or none: each is predicted from its own threshold on. Else one class is predicted, whatever the
+    scores are.
     """
 
     schema: int = SCHEMA
@@ -249,6 +254,7 @@ class Manifest:
     derived_from: str | None = None
     features: FeatureInfo | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
+    multi_label: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.inputs or not self.outputs:
@@ -262,10 +268,39 @@ class Manifest:
             per_class = self.thresholds.per_class
             if per_class is not None and len(per_class) != len(self.labels):
                 raise ValueError(f"{len(per_class)} thresholds for {len(self.labels)} labels")
+        if self.multi_label:
+            self._check_multi_label()
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, found {self.temperature}")
         for path in self.files:
             check_member_path(path)
+
+    def _check_multi_label(self) -> None:
+        if (self.task, self.scores) != ("classify", "sigmoid"):
+            raise ValueError(f"several labels an image need sigmoid scores, found {self.scores} ({self.task})")
+        given, least = self.thresholds, self.thresholds.per_class
+        if least is None or not all(0 <= each <= 1 for each in least):
+            raise ValueError("several labels an image need a threshold of 0 to 1 for each label")
+        if not given.unknown_below is given.energy is given.features is None:
+            raise ValueError('where an image may have several labels, nothing is "unknown": it has no such threshold')
+
+    @property
+    def label_logits(self) -> NDArray[np.float64] | None:
+        """(classes,) the logit from which on each label is predicted; None: an image has one."""
+        if not self.multi_label:
+            return None
+        least = np.asarray(self.thresholds.per_class, dtype=np.float64)
+        with np.errstate(divide="ignore"):  # a label of threshold 0 is always predicted
+            return np.asarray(self.temperature * (np.log(least) - np.log1p(-least)))
+
+    @property
+    def thresholds_in_words(self) -> str:
+        """ "unknown below 0.62", "several labels an image, each predicted from 0.5"; empty where there are none."""
+        if not self.multi_label or self.thresholds.per_class is None:
+            return str(self.thresholds)
+        low, high = min(self.thresholds.per_class), max(self.thresholds.per_class)
+        each = f"predicted from {low:.3g}" if low == high else f"with a threshold of its own, {low:.3g} to {high:.3g}"
+        return f"several labels an image, each {each}"
 
     @property
     def subject(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +45,14 @@ def check_own(
     differs: tuple[str, ...],
     *,
     classifies: bool,
+    label_logits: NDArray[np.float64] | None = None,
 ) -> OwnCheck:
-    """(N, width) outputs of the reference, of the bundle where it was made, and of the bundle here."""
-    comparing = compare if classifies else compare_embeddings
-    there, here = (_distance(reference, outputs) for outputs in (own, found))
+    """(N, width) outputs of the reference, of the bundle where it was made, and of the bundle here.
+
+    `label_logits`: of a classifier of several labels an image, as for `compare`.
+    """
+    comparing = partial(compare, label_logits=label_logits) if classifies else compare_embeddings
+    there, here = (_distance(reference, outputs, label_logits is not None) for outputs in (own, found))
     kl_there, kl_here = (comparing(reference, outputs, tolerances).mean_kl for outputs in (own, found))
     return OwnCheck(comparing(own, found, tolerances), tolerances, differs, here, there, kl_here, kl_there)
 
@@ -84,9 +89,9 @@ def own_distance_failures(check: OwnCheck, *, items: str = "images", outputs: st
     return tuple(reasons)
 
 
-def _distance(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def _distance(reference: NDArray[np.float32], found: NDArray[np.float32], from_zero: bool) -> float:
     """Root mean square over the items of max |difference| over the reference's range; 1 where nothing is finite."""
     wanted = reference.astype(np.float64)
-    deviation = np.abs(wanted - found).max(axis=1) / spans(wanted)
+    deviation = np.abs(wanted - found).max(axis=1) / spans(wanted, from_zero=from_zero)
     finite = deviation[np.isfinite(deviation)]
     return float(np.sqrt((finite**2).mean())) if len(finite) else 1.0

@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
 from edgeclf_runtime.bundle.features import golden_similarities
 from edgeclf_runtime.bundle.golden import OwnOutputs
@@ -34,10 +34,18 @@ _ROUNDING = ("engine", "engine_version", "device", "architecture", "cpu", "cpu_f
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One prediction as a user sees it: the label, "unknown" below a threshold, and the best classes with scores."""
+    """One prediction as a user sees it: the label, "unknown" below a threshold, and the best classes with scores.
+
+    `labels`: all that an image has, best first, where it may have several; None: it has one.
+    """
 
     label: str
     scores: tuple[tuple[str, float], ...]
+    labels: tuple[str, ...] | None = field(default=None, metadata=LATER)
+
+    @property
+    def in_words(self) -> str:
+        return repr(self.label) if self.labels is None else " + ".join(map(repr, self.labels)) or "no label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class GoldenPredictions:
     temperature: float
     thresholds: Thresholds
     predictions: tuple[Shown, ...]
+    multi_label: bool = field(default=False, metadata=LATER)
 
 
 def record_own_outputs(
@@ -86,7 +95,15 @@ def compare_with_own(
     outputs = _own_outputs(bundle, own, reference.shape)
     differs = tuple(machine_differences(own, machine, compute_precision))
     tolerances = own_tolerances(manifest.weights_precision, {own.compute_precision, compute_precision}, bool(differs))
-    return check_own(reference, outputs, found, tolerances, differs, classifies=manifest.task == "classify")
+    return check_own(
+        reference,
+        outputs,
+        found,
+        tolerances,
+        differs,
+        classifies=manifest.task == "classify",
+        label_logits=manifest.label_logits,
+    )
 
 
 def prediction_faults(bundle: Bundle) -> tuple[str, ...]:
@@ -152,6 +169,7 @@ def _write_predictions(folder: Path, manifest: Manifest, outputs: NDArray[np.flo
         manifest.temperature,
         manifest.thresholds,
         _predictions(manifest, outputs, lambda path: np.load(folder / path, allow_pickle=False)),
+        manifest.multi_label,
     )
     (folder / PREDICTIONS).write_text(json.dumps(to_json(kept), ensure_ascii=True, separators=(",", ":")) + "\n")
 
@@ -168,7 +186,8 @@ def _predictions(
 
 
 def _shown(prediction: Prediction) -> Shown:
-    return Shown(prediction.label or "", tuple((each.label, each.probability) for each in prediction.scores))
+    scores = tuple((each.label, each.probability) for each in prediction.scores)
+    return Shown(prediction.label or "", scores, prediction.labels)
 
 
 def _read_predictions(bundle: Bundle, path: str) -> GoldenPredictions:
@@ -187,17 +206,28 @@ def _rule_faults(manifest: Manifest, kept: GoldenPredictions) -> Iterator[str]:
         yield _other_labels(manifest.labels, kept.labels)
     if manifest.scores != kept.scores:
         yield f"scores are {manifest.scores}, were {kept.scores}"
+    if manifest.multi_label != kept.multi_label:
+        kinds = ("one label", "several labels")
+        yield f"an image has {kinds[manifest.multi_label]}, had {kinds[kept.multi_label]}"
     if manifest.temperature != kept.temperature:
         yield f"temperature is {manifest.temperature:g}, was {kept.temperature:g}"
     now, then = manifest.thresholds, kept.thresholds
     if now.unknown_below != then.unknown_below:
         yield f"the threshold of {UNKNOWN!r} is {now.unknown_below}, was {then.unknown_below}"
     if now.per_class != then.per_class:
-        yield "the thresholds of single classes are others than they were"
+        yield _other_thresholds(manifest.labels, now.per_class, then.per_class)
     if now.energy != then.energy:
         yield f"the threshold of the energy is {now.energy or 'none'}, was {then.energy or 'none'}"
     if now.features != then.features:
         yield f"the threshold of the features is {now.features or 'none'}, was {then.features or 'none'}"
+
+
+def _other_thresholds(labels: tuple[str, ...], now: tuple[float, ...] | None, then: tuple[float, ...] | None) -> str:
+    if now is None or then is None or len(now) != len(then):
+        return "the thresholds of single classes are others than they were"
+    changed = [(label, a, b) for label, a, b in zip(labels, now, then, strict=True) if a != b]
+    label, a, b = changed[0]
+    return f"{len(changed)} of {len(now)} thresholds are others, such as that of {label!r}: {a:.4g}, was {b:.4g}"
 
 
 def _other_labels(now: tuple[str, ...], then: tuple[str, ...]) -> str:
@@ -210,7 +240,7 @@ def _other_labels(now: tuple[str, ...], then: tuple[str, ...]) -> str:
 
 def _alike(now: Shown, then: Shown) -> bool:
     return (
-        now.label == then.label
+        (now.label, now.labels) == (then.label, then.labels)
         and len(now.scores) == len(then.scores)
         and all(a == b and _near(x, y) for (a, x), (b, y) in zip(now.scores, then.scores, strict=True))
     )
@@ -222,8 +252,8 @@ def _near(score: float, other: float) -> bool:
 
 def _difference(now: Shown, then: Shown) -> str:
     """The label, or else the first of the best classes or scores, that is another."""
-    if now.label != then.label:
-        return f"{now.label!r}, was {then.label!r}"
+    if (now.label, now.labels) != (then.label, then.labels):
+        return f"{now.in_words}, was {then.in_words}"
     for place, (is_now, was) in enumerate(zip(now.scores, then.scores, strict=False), 1):
         if is_now[0] != was[0] or not _near(is_now[1], was[1]):
             return f"number {place}: {is_now[0]!r} {is_now[1]:.4g}, was {was[0]!r} {was[1]:.4g}"

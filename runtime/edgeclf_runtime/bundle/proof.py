@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
+from edgeclf_runtime.bundle.dataclass_json import LATER
+from edgeclf_runtime.metrics.average_precision import mean_average_precision
+from edgeclf_runtime.metrics.logits import binary_kl_divergences, kl_divergences, log_softmax
 from edgeclf_runtime.metrics.verdict import Verdict
 
 
@@ -19,11 +21,12 @@ class Tolerances:
     ----------
     relative
         max |logit difference| over the reference's logit range on that image, or the median image's where that is
-        wider (dimensionless): two classes in a near tie have hardly a range of their own.
+        wider (dimensionless): two classes in a near tie have hardly a range of their own. Where an image may have
+        several labels, 0 belongs to the range, the logit of one half.
     cosine
         Smallest cosine between the two logit vectors of an image.
     kl
-        Largest Kullback-Leibler divergence of the softmax, in nats.
+        Largest Kullback-Leibler divergence of the softmax, or of any of several labels, in nats.
     """
 
     relative: float
@@ -70,6 +73,11 @@ class Comparison:
     Of embeddings, which have no probabilities, both divergences are 0, and the top-1 prediction is the item whose
     reference embedding lies nearest: right where that is the item itself, a near tie where another's is as close as
     tolerated.
+
+    Where an image may have several labels, each label of each image is a prediction of its own, at the label's
+    threshold: `decisions` counts them (None: one an image), and agreement, near ties and flips are of them. A near tie
+    lies closer to the threshold than the tolerance. `mean_average_precision` is the candidate's where what the
+    reference predicts is taken as the truth; None where it predicts no label.
     """
 
     images: int
@@ -81,12 +89,19 @@ class Comparison:
     near_ties: int
     flips: int
     non_finite: int
+    decisions: int | None = field(default=None, metadata=LATER)
+    mean_average_precision: float | None = field(default=None, metadata=LATER)
+
+    @property
+    def predictions(self) -> int:
+        """How many there were: one an image, or one for each label of each image."""
+        return self.images if self.decisions is None else self.decisions
 
     @property
     def in_words(self) -> str:
-        """ "6 of 6; 3 of 9 set aside as near ties": a share alone hides of how many images it is."""
-        decided = self.images - self.near_ties
-        aside = f"; {self.near_ties} of {self.images} set aside as near ties" if self.near_ties else ""
+        """ "6 of 6; 3 of 9 set aside as near ties": a share alone hides of how many predictions it is."""
+        decided = self.predictions - self.near_ties
+        aside = f"; {self.near_ties} of {self.predictions} set aside as near ties" if self.near_ties else ""
         return f"{max(0, decided - self.flips)} of {decided}{aside}"
 
 
@@ -149,40 +164,61 @@ class Proof:
     subject: str | None = None
 
 
-def compare(reference: NDArray[np.float32], candidate: NDArray[np.float32], tolerances: Tolerances) -> Comparison:
-    """(N, classes) logits of the reference and of the candidate on the same images -> their deviations."""
+def compare(
+    reference: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+    tolerances: Tolerances,
+    label_logits: NDArray[np.float64] | None = None,
+) -> Comparison:
+    """(N, classes) logits of the reference and of the candidate on the same images -> their deviations.
+
+    `label_logits`: (classes,) from which on each of several labels is predicted; None: one is, the highest.
+    """
     if reference.shape != candidate.shape:
         raise ValueError(f"outputs of different shapes: {reference.shape} and {candidate.shape}")
+    decisions = None if label_logits is None else reference.size
     if not len(reference):
-        return Comparison(0, 0.0, 1.0, 0.0, 0.0, 1.0, 0, 0, 0)
+        return Comparison(0, 0.0, 1.0, 0.0, 0.0, 1.0, 0, 0, 0, decisions)
     finite = np.isfinite(candidate).all(axis=1) & np.isfinite(reference).all(axis=1)
+    lost = int((~finite).sum()) * (1 if label_logits is None else reference.shape[1])
     if not finite.any():
-        return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, len(reference), len(reference))
+        return Comparison(len(reference), 1.0, 0.0, 0.0, 0.0, 0.0, 0, lost, len(reference), decisions)
     wanted, found = reference[finite].astype(np.float64), candidate[finite].astype(np.float64)
-    span = spans(wanted)
+    span = spans(wanted, from_zero=label_logits is not None)
     relative = np.abs(wanted - found).max(axis=1) / span
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     cosine = np.where(norms > 0, (wanted * found).sum(axis=1) / np.where(norms > 0, norms, 1.0), 1.0)
-    kl = kl_divergences(log_softmax(wanted), log_softmax(found))
-    same = wanted.argmax(axis=1) == found.argmax(axis=1)
-    best = np.sort(wanted, axis=1)[:, -2:]
-    near_tie = (best[:, -1] - best[:, 0]) < 2 * tolerances.relative * span
+    precision = None
+    if label_logits is None:
+        kl = kl_divergences(log_softmax(wanted), log_softmax(found))
+        same = wanted.argmax(axis=1) == found.argmax(axis=1)
+        best = np.sort(wanted, axis=1)[:, -2:]
+        near_tie = (best[:, -1] - best[:, 0]) < 2 * tolerances.relative * span
+    else:
+        kl = binary_kl_divergences(wanted, found).max(axis=1)
+        same = (wanted >= label_logits) == (found >= label_logits)
+        near_tie = np.abs(wanted - label_logits) < tolerances.relative * span[:, np.newaxis]
+        precision = mean_average_precision(found, wanted >= label_logits)
     return Comparison(
         images=len(reference),
         max_relative=float(relative.max()),
         min_cosine=float(cosine.min()),
         mean_kl=float(kl.mean()),
         max_kl=float(kl.max()),
-        agreement=float(same.sum() / len(reference)),
+        agreement=float(same.sum() / (decisions or len(reference))),
         near_ties=int(near_tie.sum()),
-        flips=int((~same & ~near_tie).sum() + (~finite).sum()),
+        flips=int((~same & ~near_tie).sum()) + lost,
         non_finite=int((~finite).sum()),
+        decisions=decisions,
+        mean_average_precision=precision,
     )
 
 
-def spans(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) each image's range of logits, or the median image's where that is wider."""
+def spans(logits: NDArray[np.float64], *, from_zero: bool = False) -> NDArray[np.float64]:
+    """(N,) each image's range of logits, 0 included or not, or the median image's where that is wider."""
     ranges = np.ptp(logits, axis=1)
+    if from_zero:
+        ranges = np.maximum(logits.max(axis=1), 0.0) - np.minimum(logits.min(axis=1), 0.0)
     return np.asarray(np.maximum(ranges, max(float(np.median(ranges)), np.finfo(np.float32).tiny)))
 
 
@@ -225,14 +261,18 @@ def verdict_of(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons: what exceeded which tolerance, or how many images are missing."""
     c, reasons = comparison, deviations(comparison, tolerances, items, outputs)
-    if c.flips:
+    if c.flips and c.decisions is None:
         reasons.append(f"{c.flips} of {c.images} {items} outside near ties changed their top-1 prediction")
+    elif c.flips:
+        reasons.append(f"{c.flips} of {c.decisions} predictions outside near ties, label by label, are others")
     if reasons:
         return "fail", tuple(reasons)
     if c.images < ENOUGH_IMAGES:
         missing = ENOUGH_IMAGES - c.images
         return "inconclusive", (f"{c.images} {items} are too few for a verdict; {missing} more are needed",)
-    if c.near_ties == c.images:
+    if c.near_ties == c.decisions:
+        return "inconclusive", (f"every label is near its threshold, so flips show nothing; add other {items}",)
+    if c.decisions is None and c.near_ties == c.images:
         one = items.removesuffix("s")
         return "inconclusive", (f"every {one} is a near tie, so top-1 agreement shows nothing; add other {items}",)
     return "pass", ()

@@ -89,7 +89,9 @@ def _difference(session: Session, bundle: Bundle, size: int) -> str | None:
     tolerances = TOLERANCES["fp32" if manifest.compute_precision in ("int8", "mixed") else manifest.compute_precision]
     one_by_one = np.concatenate([session(pixels[place : place + 1]) for place in range(len(pixels))])
     together = np.concatenate([session(pixels[start : start + size]) for start in range(0, len(pixels), size)])
-    faults = deviations(compare(one_by_one, together, tolerances), tolerances, "golden images", "outputs")
+    faults = deviations(
+        compare(one_by_one, together, tolerances, manifest.label_logits), tolerances, "golden images", "outputs"
+    )
     return f"in batches of {size} {faults[0]}" if faults else None
 
 

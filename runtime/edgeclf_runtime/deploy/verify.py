@@ -211,7 +211,10 @@ def prove(
         tolerances = coarser(tolerances, TOLERANCES.get(session.compute_precision, tolerances))
     classifies = manifest.task == "classify"
     items, kind = "texts" if manifest.task == "embed-text" else "images", "logits" if classifies else "embeddings"
-    comparison = (compare if classifies else compare_embeddings)(reference, outputs, tolerances)
+    if classifies:
+        comparison = compare(reference, outputs, tolerances, manifest.label_logits)
+    else:
+        comparison = compare_embeddings(reference, outputs, tolerances)
     verdict, reasons = verdict_of(comparison, tolerances, items=items, outputs=kind)
     if own is not None:
         faults = own_failures(own, items=items, outputs=kind)

@@ -12,6 +12,12 @@ def average_precisions(found: NDArray[np.float64], targets: NDArray[np.bool_]) -
     return [None if np.isnan(value) else float(value) for value in values]
 
 
+def mean_average_precision(found: NDArray[np.float64], targets: NDArray[np.bool_]) -> float | None:
+    """mAP: the mean over the labels that images have; None where no image has any."""
+    known = [value for value in average_precisions(found, targets) if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def weighted_mean_average_precision(
     weights: NDArray[np.float64], found: NDArray[np.float64], targets: NDArray[np.bool_]
 ) -> NDArray[np.float64]:

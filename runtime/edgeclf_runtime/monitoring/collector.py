@@ -12,13 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import decode
@@ -122,7 +123,7 @@ class Collector:
         other = None
         if self._other is not None:
             other = self._other(source)
-            if other.label is not None and other.label != prediction.label:
+            if other.error is None and _differ(prediction, other):
                 why = why or "bundles differ"
         if why is not None:
             with self._lock:
@@ -219,9 +220,14 @@ def _encoded(image: Image.Image, kind: str) -> bytes:
     return file.getvalue()
 
 
+def _differ(one: Prediction, other: Prediction) -> bool:
+    """Whether the labels are others; of several it does not matter which is the surest."""
+    return (one.label, set(one.labels or ())) != (other.label, set(other.labels or ()))
+
+
 def _shown(prediction: Prediction) -> dict[str, Any]:
     """The prediction, with the last part of its source's path: folders may hold names of people."""
-    return {**asdict(prediction), "source": Path(prediction.source).name, "unknown": prediction.label == UNKNOWN}
+    return {**to_json(prediction), "source": Path(prediction.source).name, "unknown": prediction.label == UNKNOWN}
 
 
 def _likeness_in(path: Path) -> Likeness | None:

@@ -22,6 +22,8 @@ def why_worth_a_label(prediction: Prediction, manifest: Manifest, threshold: flo
         return "unknown"
     if not prediction.scores:
         return None
+    if manifest.multi_label:
+        return "near a threshold" if _has_label_near_threshold(prediction, manifest, threshold) else None
     if _is_near_threshold(prediction, manifest, thresholds):
         return "near a threshold"
     return "near another class" if _is_near_another(prediction, manifest) else None
@@ -36,6 +38,15 @@ def _is_near_threshold(prediction: Prediction, manifest: Manifest, thresholds: T
         return True
     energy = prediction.energy
     return thresholds.energy is not None and energy is not None and energy - thresholds.energy.below <= _NEAR_NATS
+
+
+def _has_label_near_threshold(prediction: Prediction, manifest: Manifest, threshold: float | None) -> bool:
+    """Of the labels that are listed."""
+    own = dict(zip(manifest.labels, manifest.thresholds.per_class or (), strict=False))
+    return any(
+        _is_near(each.probability, own[each.label] if threshold is None else threshold, manifest)
+        for each in prediction.scores
+    )
 
 
 def _is_near_another(prediction: Prediction, manifest: Manifest) -> bool:
