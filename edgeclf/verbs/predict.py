@@ -65,8 +65,8 @@ def predict(
         float | None,
         typer.Option(
             metavar="P",
-            help='Probability below which the prediction is "unknown"; with several labels an image, from which on each '
-            "is predicted.",
+            help='Probability below which the prediction is "unknown"; with several labels an image, from which on '
+            "each is predicted.",
             show_default="as the bundle says",
         ),
     ] = None,

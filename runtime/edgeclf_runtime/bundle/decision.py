@@ -86,7 +86,7 @@ class Prediction:
 
     @property
     def label_text(self) -> str:
-        """The label, or all labels as data's CSV files hold them, "cat|dog"; "" for none, and where there is an error."""
+        """The label, or all labels as CSV files of data hold them, "cat|dog"; "" for none, and for an error."""
         return "|".join(self.labels or ()) if self.label is None else self.label
 
 

@@ -12,7 +12,7 @@ def kl_divergences(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> N
 
 
 def binary_kl_divergences(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, labels) logits -> KL(wanted || found) of each label's own two outcomes, by the sigmoid, in nats; 0 or more."""
+    """(N, labels) logits -> KL(wanted || found) of each label's own two outcomes, by the sigmoid, in nats."""
     there, absent = (np.logaddexp(0.0, sign * found) - np.logaddexp(0.0, sign * wanted) for sign in (-1, 1))
     likely = 0.5 * (1.0 + np.tanh(0.5 * wanted))
     return np.asarray(np.maximum(likely * there + (1.0 - likely) * absent, 0.0))
