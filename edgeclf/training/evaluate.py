@@ -65,6 +65,9 @@ def evaluate(
 
 def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     wanted, point = options.wanted, None
+    several = bundle.manifest.multi_label
+    if several:
+        _check_options(options)
     strangers = options.unknown_images(progress)
     folder = options.folder_for(bundle.path if wanted is None else place_of(bundle, wanted))
     if data is None:
@@ -76,8 +79,10 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         whole=wanted is None and options.split in ("test", "all"),  # thresholds need images of their own
         trained_on=(origin,) if origin else (),
         labels=(bundle.manifest.labels or None) if options.present else None,
+        several_labels="known",
         progress=progress,
     )
+    _check_data_task(held_out.data, data, several, f"{bundle.path} predicts")
     if wanted is not None:
         bundle, point = with_operating_point(
             bundle,
@@ -135,7 +140,7 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
             several_labels="known",
             progress=progress,
         )
-        _check_data_task(held_out.data, data, run)
+        _check_data_task(held_out.data, data, run.data().multi_label, f"{run.path} was trained for")
     report = evaluate_run(
         run,
         held_out.data,
@@ -161,12 +166,11 @@ def _check_options(options: EvaluateOptions) -> None:
             raise UsageError(f"{option} does not know several labels an image yet; leave it out")
 
 
-def _check_data_task(data: DataSplit, source: Path, run: Run) -> None:
-    """Raises UsageError where images have several labels and the run was trained for one, or the other way round."""
-    trained = run.data().multi_label
-    if data.multi_label != trained:
+def _check_data_task(data: DataSplit, source: Path, several: bool, subject: str) -> None:
+    """Raises UsageError where images have several labels and the subject ("… predicts") has one, or the other way."""
+    if data.multi_label != several:
         kinds = ("one label", "several labels")
         raise UsageError(
-            f"{source} has {kinds[data.multi_label]} an image, and {run.path} was trained for {kinds[trained]}; "
+            f"{source} has {kinds[data.multi_label]} an image, and {subject} {kinds[several]}; "
             "evaluate it on data of its own kind"
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -23,6 +24,8 @@ from edgeclf.training.evaluate import evaluate
 from edgeclf.training.evaluate_options import EvaluateOptions
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
@@ -130,7 +133,6 @@ def test_what_does_not_know_several_labels_yet_says_so(
     yet = "does not know several labels an image yet"
     quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
     for message, *arguments in (
-        (yet, "export", labels, "-o", str(tmp_path / "bundles")),
         (yet, "baseline", split, "-o", str(tmp_path / "hog")),
         (yet, "lr-find", split, *quick),
         (yet, "data", "review", labels),
@@ -145,3 +147,48 @@ def test_what_does_not_know_several_labels_yet_says_so(
         code, shown = cli_run(arguments), capsys.readouterr()
         assert (code, shown.out) == (2, ""), (arguments, shown.err)
         assert message in shown.err and len(shown.err.strip().splitlines()) == 1, (arguments, shown.err)
+
+
+def test_a_bundle_is_proven_verified_and_evaluated_as_the_run_is(
+    run: Run, discs: Path, tmp_path: Path, plots: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_split(run.data(), tmp_path / "split.json")
+    targets = ("-t", "onnx", "-t", "openvino", "-t", "pytorch")
+    assert cli_run(["export", str(run.path), *targets, "-o", str(tmp_path / "bundles")]) == 0
+    assert "label agreement" in capsys.readouterr().out
+    wanted = evaluate(run.path, options=EvaluateOptions(split="val", output=tmp_path / "of-run")).report.evaluation
+    for place in sorted((tmp_path / "bundles").iterdir()):
+        bundle = Bundle.open(place)
+        manifest, proof = bundle.manifest, bundle.manifest.proof
+        assert manifest.multi_label and manifest.thresholds == run.outcome().thresholds
+        assert (
+            proof is not None and proof.verdict == "pass" and proof.comparison.decisions == 3 * proof.comparison.images
+        )
+        assert proof.comparison.mean_average_precision == 1.0 and verify(bundle).verdict == "pass"
+        options = EvaluateOptions(split="val", output=tmp_path / f"of-{place.name}")
+        found = evaluate(place, tmp_path / "split.json", options).report.evaluation
+        assert isinstance(found, MultiLabelEvaluation) and isinstance(wanted, MultiLabelEvaluation)
+        assert found.mean_average_precision == pytest.approx(wanted.mean_average_precision)
+        assert (found.exact_match, found.macro_f1) == pytest.approx((wanted.exact_match, wanted.macro_f1))
+    place, output = str(tmp_path / "bundles" / "run-onnx-fp32"), str(tmp_path / "mixed")
+    one = str(tiny.build(tmp_path / "one").path)
+    for code, message, *arguments in (
+        (2, f"has one label an image, and {place} predicts several labels", "eval", place, str(discs)),
+        (2, f"has several labels an image, and {one} predicts one label", "eval", one, str(tmp_path / "split.json")),
+        (2, "does not know several labels an image yet", "eval", place, str(tmp_path / "split.json"), "--explain"),
+        (
+            2,
+            "this command does not know several labels an image yet",
+            "bench",
+            place,
+            "--data",
+            str(tmp_path / "split.json"),
+        ),
+    ):
+        assert cli_run([*arguments, "-o", output]) == code, arguments
+        shown = capsys.readouterr()
+        assert message in shown.err and len(shown.err.strip().splitlines()) == 1, shown.err
+    options = EvaluateOptions(split="val", operating_point="recall=0.8", output=tmp_path / "chosen")
+    chosen = evaluate(place, tmp_path / "split.json", options)
+    again = Bundle.open(chosen.subject)
+    assert again.manifest.thresholds != run.outcome().thresholds and verify(again).verdict == "pass"
