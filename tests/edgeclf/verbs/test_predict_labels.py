@@ -39,7 +39,9 @@ def photos(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def bundle(photos: list[Path], tmp_path: Path) -> Bundle:
     """Each label is on some of the images, and one image has none."""
-    pixels = np.stack([tiny.build(tmp_path / "plain").manifest.pixels.load(place)[0] for place in photos])  # type: ignore[union-attr]
+    one = tiny.build(tmp_path / "plain").manifest.pixels
+    assert one is not None
+    pixels = np.stack([one.load(place)[0] for place in photos])
     probabilities = np.sort(1 / (1 + np.exp(-tiny.reference_logits("reference", pixels).astype(np.float64))), axis=0)
     least = tuple(((probabilities[5] + probabilities[6]) / 2).tolist())
     return tiny.build(tmp_path / "several", scores="sigmoid", multi_label=True, thresholds=Thresholds(per_class=least))
@@ -88,7 +90,7 @@ def test_bars_name_all_labels_and_list_the_best_classes(bundle: Bundle, photos: 
 def test_collected_images_keep_their_labels(bundle: Bundle, photos: list[Path], tmp_path: Path) -> None:
     with Classifier.open(bundle) as classifier:
         found = list(classifier.predict(photos))
-    other = [replaced for replaced in found[1:] + found[:1]]
+    other = found[1:] + found[:1]
     collector = Collector(
         tmp_path / "kept", bundle, other=lambda source: other[photos.index(Path(str(source)))], report=print
     )
