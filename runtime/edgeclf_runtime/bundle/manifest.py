@@ -281,7 +281,7 @@ class Manifest:
         given, least = self.thresholds, self.thresholds.per_class
         if least is None or not all(0 <= each <= 1 for each in least):
             raise ValueError("several labels an image need a threshold of 0 to 1 for each label")
-        if not given.unknown_below is given.energy is given.features is None:
+        if any(each is not None for each in (given.unknown_below, given.energy, given.features)):
             raise ValueError('where an image may have several labels, nothing is "unknown": it has no such threshold')
 
     @property

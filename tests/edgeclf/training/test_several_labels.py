@@ -153,7 +153,7 @@ def test_a_bundle_is_proven_verified_and_evaluated_as_the_run_is(
     run: Run, discs: Path, tmp_path: Path, plots: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_split(run.data(), tmp_path / "split.json")
-    targets = ("-t", "onnx", "-t", "openvino", "-t", "pytorch")
+    targets = ("-t", "onnx", "-t", "openvino")
     assert cli_run(["export", str(run.path), *targets, "-o", str(tmp_path / "bundles")]) == 0
     assert "label agreement" in capsys.readouterr().out
     wanted = evaluate(run.path, options=EvaluateOptions(split="val", output=tmp_path / "of-run")).report.evaluation
