@@ -20,13 +20,14 @@ def accuracy_section(evidence: Evidence) -> Iterator[str]:
     if not known:
         yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf eval` or `edgeclf bench --data` was given.\n"
         return
+    names: tuple[str, ...]
     if one := [(each, found) for each in known if isinstance(found := each.evaluation, Evaluation)]:
-        figures = ("top-1 [95 %]", "macro-F1", "macro AUC", "ECE", "NLL")
-        yield _accuracy_table(figures, [(each, _figures(found)) for each, found in one])
+        names = ("top-1 [95 %]", "macro-F1", "macro AUC", "ECE", "NLL")
+        yield _accuracy_table(names, [(each, _figures(found)) for each, found in one])
         yield from _lowest_classes(*one[-1])
     if several := [(each, found) for each in known if isinstance(found := each.evaluation, MultiLabelEvaluation)]:
-        figures = ("mAP [95 %]", "macro-F1", "micro-F1", "exact match", "Hamming loss", "ECE")
-        yield _accuracy_table(figures, [(each, _label_figures(found)) for each, found in several])
+        names = ("mAP [95 %]", "macro-F1", "micro-F1", "exact match", "Hamming loss", "ECE")
+        yield _accuracy_table(names, [(each, _label_figures(found)) for each, found in several])
         yield from _lowest_labels(*several[-1])
     yield f"\nAccuracy on groups of people, places or devices: {NOT_MEASURED}.\n"
 

@@ -79,7 +79,9 @@ class Monitoring:
 
     def check_outside(self, watched: Iterable[str]) -> None:
         """Raises UsageError where collected images would land in a watched folder, to be predicted again."""
-        for folder in watched if self.collect is not None else ():
+        if self.collect is None:
+            return
+        for folder in watched:
             if self.collect.resolve().is_relative_to(Path(folder).resolve()):
                 raise UsageError(
                     f"--collect {self.collect} lies in {folder}, which is watched: what it keeps would be predicted "

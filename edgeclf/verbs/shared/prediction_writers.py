@@ -72,7 +72,7 @@ class TextPredictions:
         if self._top == 1:
             if unknown and prediction.unknown_by != "score":
                 name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
-            self._print(self._row(prediction.scores[0], prediction.label, unknown, bars=False) + Text("  ") + name)
+            self._print(self._row(prediction.scores[0], prediction.label_text, unknown, bars=False) + Text("  ") + name)
             return
         if unknown:
             name.append(f"  unknown: {why_unknown(prediction)}", style="not bold yellow")
