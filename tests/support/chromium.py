@@ -81,12 +81,8 @@ class Chromium:
     def open(
         self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = ""
     ) -> None:
-        """Shows a file or an address on a screen of that size, in light or dark, or as it will be printed."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        """Shows a file or an address, as `look` says."""
+        self.look(width=width, height=height, dark=dark, media=media)
         self.logged.clear()
         self.requested.clear()
         self._loaded = False
@@ -94,6 +90,14 @@ class Chromium:
         self.call("Page.navigate", url=address)
         while not self._loaded:
             self._next()
+
+    def look(self, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "") -> None:
+        """On a screen of that size, in light or dark, or as it will be printed; of the page that is open, too."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     def evaluate(self, script: str) -> Any:
         """What a function body returns in the page, as JSON."""

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import re
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def now_utc() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@cache
 def package_version(name: str) -> str | None:
-    """The installed version of a distribution, without importing it; None: not installed."""
+    """The installed version of a distribution, without importing it; None: not installed. Looked up once a process."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 _Z95 = 1.959963984540054
 _BLOCK_NUMBERS = 4_000_000
+_KEPT_NUMBERS = 1_000_000  # 8 MB: so few draws are made once for all figures of a report, which share them
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -59,13 +61,19 @@ class Resampling:
         return f"bootstrap, {self.resamples} draws of {drawn}"
 
     def weights(self) -> Iterator[NDArray[np.float64]]:
-        """Blocks (B, N): how often each image is in each draw."""
+        """Blocks (B, N): how often each image is in each draw; they can't be written to."""
+        for counts in self._counts():
+            yield counts if self.groups is None else counts[:, self.groups]
+
+    def _counts(self) -> Iterator[NDArray[np.float64]]:
+        """Blocks (B, units)."""
+        if self.resamples * self.images <= _KEPT_NUMBERS:
+            yield _kept_counts(self.units, self.resamples, self.seed)
+            return
         random = np.random.default_rng(self.seed)
-        chances = np.full(self.units, 1 / self.units)
         block = max(1, _BLOCK_NUMBERS // max(self.images, 1))
         for start in range(0, self.resamples, block):
-            counts = random.multinomial(self.units, chances, size=min(block, self.resamples - start))
-            yield (counts if self.groups is None else counts[:, self.groups]).astype(np.float64)
+            yield _draw(random, self.units, min(block, self.resamples - start))
 
     def draws(self, statistic: Statistic) -> NDArray[np.float64]:
         """(resamples,) what `statistic`, a function of weights (B, N) -> (B,), comes to in each draw."""
@@ -83,6 +91,18 @@ class Resampling:
             return None
         low, high = np.nanpercentile(values, [2.5, 97.5])
         return Interval(float(low), float(high), self.method)
+
+
+def _draw(random: np.random.Generator, units: int, resamples: int) -> NDArray[np.float64]:
+    """(resamples, units) how often each unit is in each draw."""
+    counts = random.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(units: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    return _draw(np.random.default_rng(seed), units, resamples)
 
 
 def mean_of(values: NDArray[Any]) -> Statistic:

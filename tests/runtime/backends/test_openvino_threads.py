@@ -48,7 +48,6 @@ print(len(done))
 def test_two_threads_that_start_at_once_both_come_back(way: str, shared_bundle: Callable[[str], Bundle]) -> None:
     pytest.importorskip("openvino")
     path = str(shared_bundle("openvino").path)
-    for _ in range(3):
-        command = [sys.executable, "-c", TWO_THREADS, path, way]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    command = [sys.executable, "-c", TWO_THREADS, path, way]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

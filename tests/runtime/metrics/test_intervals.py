@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from edgeclf_runtime.metrics import intervals
 from edgeclf_runtime.metrics.intervals import Resampling, accuracy_interval, number_groups, wilson
 
 
@@ -67,3 +69,17 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(0).random(50)
     first, second = (Resampling(50, seed=7).interval(lambda weights: weights @ values) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(10), 5)])
+def test_draws_that_are_kept_for_all_figures_are_those_that_are_made_block_by_block(
+    groups: NDArray[np.intp] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = Resampling(50, groups, resamples=30).weights()
+    monkeypatch.setattr(intervals, "_KEPT_NUMBERS", 0)
+    monkeypatch.setattr(intervals, "_BLOCK_NUMBERS", 400)
+    blocks = list(Resampling(50, groups, resamples=30).weights())
+    assert [len(block) for block in blocks] == [8, 8, 8, 6] and (np.concatenate(blocks) == kept).all()
+    if groups is None:
+        with pytest.raises(ValueError, match="read-only"):
+            kept[0] = 1
