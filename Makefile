@@ -4,15 +4,17 @@
 BASE_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.installed-from-pyproject
-# Two targets at a time keep two cores busy: a part of the tests each, the longest first. A part is a process, and its
-# first seconds go into imports: small folders share the one of test-rest.
+# Two targets at a time keep two cores busy: the tests are two halves of about the same CPU time. A half is one process,
+# so imports, small networks and the process that commands are forked from are made once in each.
 MAKEFLAGS += --jobs=2
 LOWEST_EXTRAS := all litert heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
-PARTS := tests/edgeclf/training tests/export test-rest tests/edgeclf/verbs tests/runtime tests/benchmarks
-TESTS := $(filter tests/%,$(PARTS))
+HALVES := test-pieces test-commands
+PIECES := tests/runtime tests/export tests/benchmarks tests/edgeclf/serving tests/edgeclf/data tests/edgeclf/evaluation
+# Tests start hundreds of Pythons, each of which would compile all of edgeclf again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test $(PARTS) test-all test-bare test-pythons test-lowest check lint types format docs release clean
+.PHONY: help demo test $(HALVES) test-all test-bare test-pythons test-lowest check lint types format docs release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,16 +33,16 @@ help:
 demo: $(READY)
 	$(PYTHON) -m edgeclf demo $(if $(DATA),--data $(DATA))
 
-test: $(PARTS)
+test: $(HALVES)
 
 # The networks of the tests are so small that a second OpenMP thread only spins.
-$(PARTS) test-all test-bare test-pythons test-lowest: export OMP_NUM_THREADS := 1
+$(HALVES) test-all test-bare test-pythons test-lowest: export OMP_NUM_THREADS := 1
 
-$(TESTS): $(READY)
-	$(PYTHON) -m pytest $@
+test-pieces: $(READY)
+	$(PYTHON) -m pytest $(PIECES)
 
-test-rest: $(READY)
-	$(PYTHON) -m pytest $(addprefix --ignore ,$(TESTS))
+test-commands: $(READY)
+	$(PYTHON) -m pytest $(addprefix --ignore ,$(PIECES))
 
 test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
@@ -61,7 +63,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 
-check: $(PARTS) types lint
+check: $(HALVES) types lint
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

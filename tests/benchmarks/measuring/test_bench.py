@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from brief_bench import brief as brief
 from PIL import Image
 
-from edgeclf_benchmarks.measuring import bench, corrupted_images, report_builder, rounds
+from edgeclf_benchmarks.measuring import bench, corrupted_images
 from edgeclf_benchmarks.measuring.bench import measure
-from edgeclf_benchmarks.measuring.cold_start import ColdStart, measure_cold_start
+from edgeclf_benchmarks.measuring.cold_start import measure_cold_start
 from edgeclf_benchmarks.measuring.contenders import BundleContender
 from edgeclf_benchmarks.measuring.corruptions import Corruption, corrupt
 from edgeclf_benchmarks.measuring.energy import Meter
-from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.state import BenchState, line_up
-from edgeclf_benchmarks.measuring.timing import warm_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.hashing import hash_file
@@ -195,18 +194,7 @@ def test_a_use_of_the_test_split_is_recorded_once_per_bundle(report: Report) -> 
     assert [row.test_look for row in report.rows] == [1, 1, 1]
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long sample of the machine's state, no fresh processes, few calls: for tests that need none of those."""
-    monkeypatch.setattr(bench, "read_conditions", lambda: read_conditions(seconds=0.0))
-    monkeypatch.setattr(report_builder, "read_conditions", lambda: read_conditions(seconds=0.0))
-    monkeypatch.setattr(rounds, "MOST_TURNS", 1)
-    monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))
-    canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
-    monkeypatch.setattr(bench, "measure_cold_start", lambda bundle, options, runs: (canned, 10.0))
-
-
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_without_data_latency_alone_is_measured_and_the_report_says_so(tmp_path: Path) -> None:
     report = report_of(measure([tiny.build(tmp_path / "a")], QUICK), "")
     (row,) = report.rows
@@ -216,7 +204,7 @@ def test_without_data_latency_alone_is_measured_and_the_report_says_so(tmp_path:
     assert any(each.about == "data" and "latency alone" in each.found for each in report.cautions)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_an_image_that_can_not_be_read_is_named_and_counts_for_no_row(tmp_path: Path) -> None:
     data = labelled(tmp_path / "views", broken=True)
     report = report_of(measure([tiny.build(tmp_path / "a")], QUICK, data=data), "")
@@ -240,7 +228,7 @@ def test_bundles_of_other_classes_than_the_data_are_refused_before_anything_is_m
     assert not bundle.sidecar.exists()
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_a_bundle_that_fails_its_proof_is_not_timed_and_a_reference_that_does_ends_it(tmp_path: Path) -> None:
     good = tiny.build(tmp_path / "good")
     tiny.build(tmp_path / "bad")
@@ -254,7 +242,7 @@ def test_a_bundle_that_fails_its_proof_is_not_timed_and_a_reference_that_does_en
         measure([good, bad], QUICK, reference=bad)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("phase", ["verify", "predict", "measure_cold_start", "measure_rounds", "run_scenario"])
 def test_an_interruption_leaves_a_report_that_says_so(
     phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -271,7 +259,7 @@ def test_an_interruption_leaves_a_report_that_says_so(
     assert any(each.about == "interrupted" for each in report.cautions)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_an_interruption_between_corrupted_images_keeps_those_that_all_rows_have_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,7 +286,7 @@ def test_corrupted_images_need_labelled_ones(tmp_path: Path) -> None:
         measure([tiny.build(tmp_path / "a")], replace(QUICK, corruptions=("blur",)))
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("what", ["encoder", "several labels"])
 def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
     one, other = tiny.build(tmp_path / "one"), tiny.build(tmp_path / "other")
@@ -309,7 +297,7 @@ def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_p
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_image_encoders_are_proven_by_their_embeddings_and_timed_without_accuracy(tmp_path: Path) -> None:
     bundles = [tiny.build(tmp_path / name, task="embed-image", labels=()) for name in "ab"]
     state = measure(bundles, QUICK)
@@ -327,14 +315,14 @@ def test_encoders_are_not_benched_on_labelled_images(tmp_path: Path) -> None:
         measure([encoder], QUICK, data=labelled(tmp_path / "views"))
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_the_same_bundle_twice_makes_two_rows(tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "a")
     report = report_of(measure([bundle, bundle], QUICK), "")
     assert [row.name for row in report.rows] == ["a", "a (2)"]
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_a_graph_of_a_fixed_batch_size_is_timed_in_chunks_of_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     bundle = tiny.build(tmp_path / "a", "onnx", batch=1)
@@ -342,7 +330,7 @@ def test_a_graph_of_a_fixed_batch_size_is_timed_in_chunks_of_it(tmp_path: Path) 
     assert report.rows[0].latency("infer", 3, 1) is not None
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_the_plain_loop_predicts_as_its_pytorch_bundle_does_and_only_at_batch_1(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     bundle = tiny.build(tmp_path / "a", "pytorch")

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from brief_bench import brief as brief
 
-from edgeclf_benchmarks.measuring import bench, report_builder, rounds, yardstick
+from edgeclf_benchmarks.measuring import yardstick
 from edgeclf_benchmarks.measuring.bench import measure
-from edgeclf_benchmarks.measuring.cold_start import ColdStart
-from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import read_report, write_report
 from edgeclf_benchmarks.measuring.report_builder import report_of
-from edgeclf_benchmarks.measuring.timing import warm_up
 from edgeclf_benchmarks.measuring.yardstick import NAMES, NumpyYardstick, usable_yardsticks
 from edgeclf_benchmarks.measuring.yardstick_network import CHANNELS, VERSION, network_input, onnx_bytes
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -25,17 +23,6 @@ from edgeclf_runtime.errors import BackendError
 
 OPTIONS = BenchOptions(profile="quick", rounds=2, threads=(1,), duration_s=0.1, plain_loop=False)
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "pytorch": "torch"}
-
-
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No long sample of the machine's state, no fresh processes, few calls."""
-    monkeypatch.setattr(bench, "read_conditions", lambda: read_conditions(seconds=0.0))
-    monkeypatch.setattr(report_builder, "read_conditions", lambda: read_conditions(seconds=0.0))
-    monkeypatch.setattr(rounds, "MOST_TURNS", 1)
-    monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))
-    canned = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
-    monkeypatch.setattr(bench, "measure_cold_start", lambda bundle, options, runs: (canned, 10.0))
 
 
 def test_the_networks_bytes_are_a_valid_onnx_model() -> None:
@@ -67,7 +54,7 @@ def test_the_load_is_the_same_on_every_machine() -> None:
     assert output.size == 1 << 18 and bool((np.diff(output) >= 0).all())
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_a_report_has_the_yardsticks_raw_times_in_the_rounds_of_its_rows(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     bundles = [tiny.build(tmp_path / "a", "onnx"), tiny.build(tmp_path / "b", "reference")]
@@ -84,7 +71,7 @@ def test_a_report_has_the_yardsticks_raw_times_in_the_rounds_of_its_rows(tmp_pat
     assert {each.row for each in report.comparisons} == {"b"}
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_an_engine_without_a_yardstick_is_named_and_the_bench_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +86,7 @@ def test_an_engine_without_a_yardstick_is_named_and_the_bench_goes_on(
     assert any(each.about == "yardstick" and "no luck" in each.found for each in report.cautions)
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("brief")
 def test_a_bundle_with_the_name_of_a_yardstick_gets_another_name(tmp_path: Path) -> None:
     report = report_of(measure([tiny.build(tmp_path / NAMES[-1])], OPTIONS), "")
     assert [row.name for row in report.rows] == [f"{NAMES[-1]} (2)"]

@@ -9,19 +9,19 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from brief_bench import brief as brief
 from made_reports import made_report
 from warm_process import start_edgeclf
 
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
 from edgeclf.verbs.shared.bench_tables import show_report
-from edgeclf_benchmarks.measuring import bench, report_builder, rounds
-from edgeclf_benchmarks.measuring.machine_state import Conditions, read_conditions
+from edgeclf_benchmarks.measuring import bench, report_builder
+from edgeclf_benchmarks.measuring.machine_state import Conditions
 from edgeclf_benchmarks.measuring.report import read_report
 from edgeclf_benchmarks.measuring.timing import PERCENTILES
 from edgeclf_runtime.bundle.manifest import Provenance
@@ -30,12 +30,7 @@ Make = Callable[..., Path]
 QUICK = ("--quick", "--rounds", "2", "--threads", "1", "--duration", "0.1")
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One turn a round instead of ten, and a short look at the machine's load: what is tested are not the figures."""
-    monkeypatch.setattr(rounds, "MOST_TURNS", 1)
-    for module in (bench, report_builder):
-        monkeypatch.setattr(module, "read_conditions", partial(read_conditions, seconds=0.01))
+pytestmark = pytest.mark.usefixtures("brief")
 
 
 def test_bench_with_data_writes_a_report_and_counts_the_use_of_the_test_split(
@@ -199,7 +194,7 @@ def test_what_disturbs_a_machine_is_reported_and_the_bench_ends_well(
         assert any(each.about == about and message in each.found for each in cautions)
 
 
-@pytest.mark.parametrize("about", STATES)
+@pytest.mark.parametrize("about", ["load", *(pytest.param(about, marks=pytest.mark.slow) for about in [*STATES][1:])])
 def test_a_busy_machine_fails_with_strict_env(
     about: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +273,7 @@ def test_a_signal_leaves_a_report_that_is_marked_incomplete(
     number: signal.Signals, code: int, bundle: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "r.json"
-    process = start_edgeclf(["bench", str(bundle), "--threads", "1", "-o", str(place)], cwd=tmp_path)
+    process = start_edgeclf(["bench", str(bundle), "--quick", "--threads", "1", "-o", str(place)], cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not (process.stderr.exists() and "round 1" in process.stderr.read_text()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate(1)

@@ -239,6 +239,14 @@ def test_the_example_of_another_prediction_shows_what_differs(bundle: Bundle) ->
     assert is_now != was
 
 
+def test_where_the_best_class_is_the_same_the_example_shows_the_next_one(bundle: Bundle) -> None:
+    examples = []
+    for order in ((1, 0, 2), (2, 1, 0), (0, 2, 1)):  # one of them leaves the first image's best class alone
+        proof = verify(tiny.reseal(bundle.path, labels=tuple(tiny.LABELS[place] for place in order)))
+        examples += [reason for reason in proof.reasons if "another prediction" in reason]
+    assert sorted("number 2: " in example for example in examples) == [False, False, True]
+
+
 def test_mixed_precision_is_tolerated_as_int8_is(bundle: Bundle) -> None:
     proof = verify(tiny.reseal(bundle.path, weights_precision="mixed"))
     assert (proof.verdict, proof.tolerances) == ("pass", TOLERANCES["fp32"])  # the manifest's own, which are stricter
