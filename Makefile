@@ -53,12 +53,13 @@ test-bare: $(READY)
 test-pythons: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow" -rs --whole tests/test_bare_install.py tests/test_other_pythons.py
 
-# uv finds the lowest versions that fit together. CUDA's libraries are left to what torch itself asks for: a CPU build, nothing.
+# uv finds the lowest versions that fit together. CUDA's libraries are left to what torch itself asks for: a CPU build, nothing;
+# backports-strenum to pip, since uv passes over the newest Python that a version of it is for.
 test-lowest:
 	$(BASE_PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
 	.venv-lowest/bin/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python .venv-lowest/bin/python \
-	  $(addprefix --extra ,$(LOWEST_EXTRAS)) pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > .venv-lowest/lowest.txt
+	  $(addprefix --extra ,$(LOWEST_EXTRAS)) pyproject.toml | grep -vE '^(nvidia|cuda|triton|backports-strenum)' > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet -r .venv-lowest/lowest.txt hypothesis jsonschema packaging pytest
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from faults import HALF, LABELS, PIXELS, Fault
+from patches import small_network
 from PIL import Image
 
 from edgeclf_export.exportable import Exportable
@@ -25,11 +26,11 @@ from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers
 
 @dataclass(frozen=True)
 class Trained:
-    """A network of timm's that tells patches of four photographs apart, and those patches."""
+    """A network that tells patches of four photographs apart, and those patches; `builder`: how torch makes it anew."""
 
     module: Any
     data: LabelledData
-    builder: torch_module.Builder
+    builder: torch_module.Builder | None
     made: dict[str, Exportable] = field(default_factory=dict)
     tflite: dict[int, bytes] = field(default_factory=dict)
 
@@ -76,16 +77,19 @@ class Trained:
         return replace(made, data=self.data, make_onnx=cache(made.make_onnx))
 
 
-def train(folder: Path, *, patches: int = 40, steps: int = 40) -> Trained:
-    """`patches` of each photograph for each split, and `steps` of training on one thread: a few seconds."""
+def train(folder: Path, *, patches: int = 40, steps: int = 40, small: bool = False) -> Trained:
+    """`patches` of each photograph for each split, and `steps` of training on one thread: a few seconds.
+
+    The network is timm's test_resnet; `small`: one of a few layers, of which there are no pytorch bundles.
+    """
     import torch
 
     data = _draw_patches(folder, patches)
-    builder = torch_module.Builder("timm", "test_resnet", {"num_classes": len(LABELS)})
+    builder = None if small else torch_module.Builder("timm", "test_resnet", {"num_classes": len(LABELS)})
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    module = torch_module.build_module(builder).train()
+    module = (small_network() if builder is None else torch_module.build_module(builder)).train()
     train = data.split.of("train")
     images = torch.from_numpy(np.stack([image.load(PIXELS) for image in train]))
     batch = (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5

@@ -80,14 +80,22 @@ def _in_weights(change: Callable[[Any], None]) -> Callable[[Any, Normalization],
     return plant
 
 
+def _layers(network: Any, kind: str) -> list[Any]:
+    return [layer for layer in network.modules() if type(layer).__name__ == kind]
+
+
 def _swap_colours(network: Any) -> None:
     """The first convolution with its input channels turned round: mean and std are the same for each."""
-    weight = network.conv1[0].weight
+    weight = _layers(network, "Conv2d")[0].weight
     weight.copy_(weight.flip(1).clone())
 
 
+def _head(network: Any) -> Any:
+    return _layers(network, "Linear")[-1]
+
+
 def _swap_rows(network: Any) -> None:
-    for values in (network.fc.weight, network.fc.bias):
+    for values in (_head(network).weight, _head(network).bias):
         values.copy_(values[[1, 0, *range(2, len(LABELS))]].clone())
 
 
@@ -104,8 +112,8 @@ FAULTS = (
     Fault("mean wrong by 0.001", network=wrong_mean((0.501, 0.501, 0.501))),
     Fault("ImageNet's mean for the model's own", network=wrong_mean(_IMAGENET)),
     Fault("red and blue swapped", network=_in_weights(_swap_colours)),
-    Fault("halved head", network=_in_weights(lambda network: network.fc.weight.mul_(0.5))),
-    Fault("zeroed bias", network=_in_weights(lambda network: network.fc.bias.zero_())),
+    Fault("halved head", network=_in_weights(lambda network: _head(network).weight.mul_(0.5))),
+    Fault("zeroed bias", network=_in_weights(lambda network: _head(network).bias.zero_())),
     Fault("swapped rows of the head", network=_in_weights(_swap_rows)),
     Fault("wrapper of graph and PyTorch wrong", wrapper=True),
     Fault("fp32 for fp16", claim=True),
