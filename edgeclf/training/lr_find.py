@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeclf.training.config import Phase, TrainConfig
 from edgeclf.training.loop.context import TrainingContext
 from edgeclf.training.loop.device import choose_device
+from edgeclf.training.loop.label_losses import binary_loss
 from edgeclf.training.loop.losses import classification_loss, one_hot, soften
 from edgeclf.training.loop.optimizer import make_optimizer
 from edgeclf.training.loop.phases import ImageInputs
@@ -25,6 +26,9 @@ from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import torch
 
 LOWEST, HIGHEST = 1e-6, 1.0
 PASSES, SMALL_SET_PASSES = 3, 5
@@ -109,9 +113,8 @@ def _one_pass(
     for rate, batch in zip(rates, batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
-        targets = soften(one_hot(batch.labels, context.classes), smoothing(config, multi_label=False))
         with context.autocast():
-            loss = classification_loss(inputs.logits(batch.inputs), targets, focal_gamma=None)
+            loss = _loss(context, inputs.logits(batch.inputs), batch.labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -121,6 +124,15 @@ def _one_pass(
             break
         losses.append(found)
     return losses
+
+
+def _loss(context: TrainingContext, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy of a batch; where images have several labels, that of each label by itself."""
+    several = context.train.multi_label
+    spread = smoothing(context.config, multi_label=several)
+    if several:
+        return binary_loss(logits, labels, smoothing=spread, whole=len(labels))
+    return classification_loss(logits, soften(one_hot(labels, context.classes), spread), focal_gamma=None)
 
 
 def read_curves(rates: NDArray[np.float64], curves: Sequence[Sequence[float]]) -> RangeTest:

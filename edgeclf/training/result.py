@@ -16,7 +16,7 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.metrics import to_scores
-from edgeclf_runtime.metrics.temperature import fit_temperature
+from edgeclf_runtime.metrics.temperature import fit_label_temperature, fit_temperature
 
 _LONG_WAIT = 0.2
 
@@ -34,7 +34,9 @@ def write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: b
         title = f"{run.name}: {run.config().model}, {images:,} training images"
         draw_curves(state.history, draft, title=title, best_epoch=state.best_epoch)
     several = context.val.multi_label
-    fit = None if run.without_labels or several else fit_temperature(logits, context.val.labels)
+    fit_it = fit_label_temperature if several else fit_temperature
+    fit = None if run.without_labels else fit_it(logits, context.val.labels)
+    temperature = 1.0 if fit is None else fit.temperature
     outcome = Outcome(
         best_epoch=state.best_epoch,
         training_seconds=round(state.seconds, 1),
@@ -42,14 +44,13 @@ def write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: b
         data_sha256=run.data().digest,
         scores={name: value for name, value in best.items() if name.startswith("val_")},
         waiting_share=waiting_share(state.history),
-        temperature=1.0 if fit is None else fit.temperature,
-        thresholds=_label_thresholds(trainer, logits) if several else Thresholds(),
+        temperature=temperature,
+        thresholds=_label_thresholds(trainer, logits, temperature) if several else Thresholds(),
         temperature_fit=fit,
         cut_short=cut_short,
     )
     run.write_json(MODEL, to_json(outcome))
-    if not several:
-        trainer.progress.note("temperature 1: there are no labels to fit it on" if fit is None else str(fit))
+    trainer.progress.note("temperature 1: there are no labels to fit it on" if fit is None else str(fit))
     if fit is not None and fit.caution is not None:
         trainer.progress.warn(fit.caution)
     if info is not None and info.top1 is not None and info.top1 < (own := best["val_top1"]):
@@ -62,10 +63,10 @@ def write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: b
         trainer.progress.note(f"waiting for images took {share:.0%} of the time of the training steps{remedy}")
 
 
-def _label_thresholds(trainer: Trainer, logits: NDArray[np.float32]) -> Thresholds:
+def _label_thresholds(trainer: Trainer, logits: NDArray[np.float32], temperature: float) -> Thresholds:
     """Those of the highest F1 of each label on the validation images; `eval --operating-point` chooses others."""
     classes, targets = trainer.run.data().classes, trainer.context.val.labels
-    chosen = fit_label_thresholds(to_scores(logits, "sigmoid"), targets, classes, BEST_F1)
+    chosen = fit_label_thresholds(to_scores(logits, "sigmoid", temperature), targets, classes, BEST_F1)
     trainer.progress.note(
         f"thresholds for the highest F1 of each label on {chosen.images:,} validation images: {min(chosen.values):.3f} "
         f"to {max(chosen.values):.3f}; `edgeclf eval {trainer.run.path} --operating-point precision=0.9` chooses others"

@@ -71,14 +71,16 @@ class TeacherGain:
         )
 
 
-def check_comparable(config: TrainConfig, *, labelled: bool) -> None:
-    """Raises UsageError where there is no teacher to leave out, or no label to learn from without it."""
+def check_comparable(config: TrainConfig, *, labelled: bool, multi_label: bool = False) -> None:
+    """Raises UsageError where there is no teacher to leave out, none or several labels an image to learn from."""
     if config.teacher is None:
         raise UsageError("--compare shows what a teacher brings; give a --teacher")
     if not labelled:
         raise UsageError(
             "without its teacher the student has no labels to learn from; give labelled images to --compare"
         )
+    if multi_label:
+        raise UsageError("--compare does not know several labels an image yet; leave it out")
 
 
 def untaught_folder(run: Path) -> Path:

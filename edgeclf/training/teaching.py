@@ -71,6 +71,7 @@ def begin_lessons(
     with open_teacher(Path(config.teacher), choose_device(config.device, processes)) as teacher:
         found, record = _read_unlabelled(config, progress), RunTeacher(str(teacher.path.resolve()), teacher.info)
         if data is not None:
+            teacher.check_task(multi_label=data.multi_label)
             teacher = teacher.for_classes(data.classes, data.root)
             _warn_of_leaks(teacher, data, progress)
             unlabelled = None if found is None else _beside(found.data, data, progress)
@@ -78,6 +79,7 @@ def begin_lessons(
             distillation = Distillation(teacher, info, _numbered(unlabelled))
             yield Lessons(data, distillation, replace(record, info=info), unlabelled)
         elif found is not None:
+            teacher.check_task(multi_label=False)  # --unlabelled is for one label an image
             data, logits = _labelled_by(teacher, found.data, config.seed, processes, progress)
             info = replace(teacher.info, unlabelled=len(data.of("train")), without_labels=True)
             distillation = Distillation(teacher, info, stored=logits)

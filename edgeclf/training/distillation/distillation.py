@@ -65,7 +65,7 @@ class Distillation:
         """
         train, val = images
         stores = any(each.on_features or not config.consistent_views for each in phases_of(config)[phase:])
-        evaluates = self.info.top1 is None and not self.info.without_labels
+        evaluates = self.info.top1 is None and not self.info.without_labels and not val.multi_label
         parts = [train] * (stores and self._stored is None) + [val] * evaluates
         if not parts:
             return

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.several_labels import check_several_labels
 from edgeclf.data.sources import some
 from edgeclf.training.run.run import Run
 from edgeclf_export.sources.trained import rebuild
@@ -46,6 +45,8 @@ class Teacher:
         SHA-256 of the images that trained it, of which nothing follows about new images; empty: not known.
     data_sha256
         Of the split that it was trained on; None: not known.
+    multi_label
+        Whether it predicts several labels an image, each by itself.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Teacher:
     infer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     trained_on: frozenset[str] = frozenset()
     data_sha256: str | None = None
+    multi_label: bool = False
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 -> (N, classes). Raises DataError where they are not finite."""
@@ -70,6 +72,15 @@ class Teacher:
             raise DataError(self._difference(classes, data))
         columns = [self.labels.index(label) for label in classes]
         return replace(self, labels=tuple(classes), infer=lambda batch: self.infer(batch)[:, columns])
+
+    def check_task(self, *, multi_label: bool) -> None:
+        """Raises UsageError where it predicts one label an image and its student several, or the other way round."""
+        if self.multi_label != multi_label:
+            kinds = ("one label", "several labels")
+            raise UsageError(
+                f"the teacher {self.path} predicts {kinds[self.multi_label]} an image, and these images have "
+                f"{kinds[multi_label]}; give a teacher of their kind"
+            )
 
     def _difference(self, classes: Sequence[str], data: Path) -> str:
         own = shown_names([label for label in self.labels if label not in set(classes)], beside=classes)
@@ -134,7 +145,6 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
 
     outcome, architecture, weights = run.outcome(), run.architecture(), run.weights()
     data = run.data()
-    check_several_labels(data.multi_label, "refused", str(run.path))
     module = with_normalization(rebuild(architecture, weights), architecture.normalization).eval()
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -151,4 +161,5 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
         infer=infer,
         trained_on=frozenset(image.sha256 for image in data.of("train")),
         data_sha256=outcome.data_sha256,
+        multi_label=data.multi_label,
     )

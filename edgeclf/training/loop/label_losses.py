@@ -57,6 +57,23 @@ def asymmetric_loss(logits: torch.Tensor, targets: torch.Tensor, *, whole: float
     return (terms * focus).sum() / (targets.shape[1] * whole)
 
 
+def label_distillation_loss(
+    logits: torch.Tensor, taught: torch.Tensor, weights: torch.Tensor, temperature: float, whole: float
+) -> torch.Tensor:
+    """`distillation_loss` of each label by itself, the mean of an image's labels: T^2 KL of two Bernoulli variables.
+
+    (N, labels) logits of the student, (N, labels) probabilities of the teacher that the temperature T has softened
+    already, and the (N,) weights of the images; the sum is divided by `whole`.
+    """
+    import torch
+
+    values, absent = logits.float() / temperature, 1.0 - taught
+    softplus = torch.nn.functional.softplus
+    divergence = torch.xlogy(taught, taught) + torch.xlogy(absent, absent)
+    divergence = divergence + taught * softplus(-values) + absent * softplus(values)
+    return temperature**2 * (weights * divergence.mean(dim=1)).sum() / whole
+
+
 def positive_weights(targets: NDArray[np.float32]) -> NDArray[np.float32]:
     """(labels,) images without a label for each that has it, so that both sides weigh as much; 1 where one is empty."""
     having = targets.sum(axis=0)

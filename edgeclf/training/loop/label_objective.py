@@ -5,51 +5,65 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeclf.training.config import Phase
-from edgeclf.training.inputs.mixing import mix
-from edgeclf.training.loop.context import TrainingContext
-from edgeclf.training.loop.label_losses import asymmetric_loss, binary_loss, mean_decision_weight, positive_weights
-from edgeclf.training.loop.targets import Batch, Targets
+from edgeclf.training.loop.label_losses import (
+    asymmetric_loss,
+    binary_loss,
+    label_distillation_loss,
+    mean_decision_weight,
+    positive_weights,
+)
+from edgeclf.training.loop.targets import Objective, Targets
 from edgeclf.training.task import smoothing
 
 if TYPE_CHECKING:
     import torch
 
 
-class LabelObjective:
-    """The loss of one phase, of each label by itself; what `Objective` is for one label an image."""
+class LabelObjective(Objective):
+    """The loss of one phase, of each label by itself."""
 
-    def __init__(self, context: TrainingContext, phase: Phase) -> None:
+    def _weigh_classes(self) -> None:
         import torch
 
-        self._config, self._on_features = context.config, phase.on_features
-        self._weights: torch.Tensor | None = None
-        self.mean_weight = 1.0
-        if context.config.class_weights == "balanced":
-            weights = positive_weights(context.train.labels)
-            self._weights = torch.from_numpy(weights).to(context.device)
-            self.mean_weight = mean_decision_weight(weights, context.train.labels)
+        labels = self._context.train.labels
+        weights = positive_weights(labels)
+        self._class_weights = torch.from_numpy(weights).to(self._context.device)
+        self.mean_weight = mean_decision_weight(weights, labels)
 
     @property
     def chance_loss(self) -> float | None:
-        return math.log(2) if self._config.loss == "cross-entropy" and self._weights is None else None
+        """The loss of an untrained head, to which every label is as likely as not; None: not known."""
+        plain = self._config.loss == "cross-entropy" and self._class_weights is None and self._config.teacher is None
+        return math.log(2) if plain else None
 
-    def prepare(self, batch: Batch, seed: int) -> tuple[torch.Tensor, Targets]:
-        """(inputs, their targets): images are mixed here, and the shares of their labels."""
-        inputs, targets = batch.inputs, batch.labels
-        if not self._on_features:
-            mixup, cutmix = self._config.mixing
-            inputs, targets = mix(inputs, targets, mixup=mixup, cutmix=cutmix, seed=seed)
-        return inputs, Targets(targets)
+    def _rows(self, labels: torch.Tensor) -> torch.Tensor:
+        return labels
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        return (logits / self._temperature).sigmoid()
+
+    def _targets(self, labels: torch.Tensor, taught: torch.Tensor | None) -> Targets:
+        """Every image has labels, be it none of them, so the teacher's share is the same for all."""
+        if taught is None:
+            return Targets(labels)
+        share = self._config.teacher_share * self.mean_weight
+        return Targets(labels, taught, labels.new_full((len(labels),), share))
 
     def loss(self, logits: torch.Tensor, targets: Targets, whole: float) -> torch.Tensor:
-        """The sum over the images, divided by `whole`."""
+        own = self._own_loss(logits, targets, whole)
+        if targets.taught is None or targets.weights is None:
+            return own
+        taught = label_distillation_loss(logits, targets.taught, targets.weights, self._temperature, whole)
+        return (1.0 - self._config.teacher_share) * own + taught
+
+    def _own_loss(self, logits: torch.Tensor, targets: Targets, whole: float) -> torch.Tensor:
+        """That of the labels."""
         if self._config.loss == "asymmetric":
             return asymmetric_loss(logits, targets.labels, whole=whole)
         return binary_loss(
             logits,
             targets.labels,
             smoothing=smoothing(self._config, multi_label=True),
-            positive_weights=self._weights,
+            positive_weights=self._class_weights,
             whole=whole,
         )

@@ -63,17 +63,20 @@ class Objective:
     """
 
     def __init__(self, context: TrainingContext, phase: Phase) -> None:
-        import torch
-
         self._config, self._context, self._phase = context.config, context, phase
         self._temperature = phase.distillation_temperature(context.config)
         self._class_weights: torch.Tensor | None = None
         self.mean_weight = 1.0
         if context.config.class_weights == "balanced":
-            labels = context.train.labels
-            weights = balanced_weights(labels, context.classes)
-            self._class_weights = torch.from_numpy(weights).to(context.device)
-            self.mean_weight = mean_weight(weights, labels, evenly=context.config.sampler == "weighted")
+            self._weigh_classes()
+
+    def _weigh_classes(self) -> None:
+        import torch
+
+        labels = self._context.train.labels
+        weights = balanced_weights(labels, self._context.classes)
+        self._class_weights = torch.from_numpy(weights).to(self._context.device)
+        self.mean_weight = mean_weight(weights, labels, evenly=self._config.sampler == "weighted")
 
     @property
     def chance_loss(self) -> float | None:
@@ -85,7 +88,7 @@ class Objective:
         """(inputs, their targets): images are mixed here, and shown to a teacher that sees every view."""
         import torch
 
-        inputs, rows = batch.inputs, one_hot(batch.labels, self._context.classes)
+        inputs, rows = batch.inputs, self._rows(batch.labels)
         if batch.taught is not None:
             rows = torch.cat([rows, self._probabilities(batch.taught)], dim=1)
         views = not self._phase.on_features and self._context.distillation is not None
@@ -96,13 +99,18 @@ class Objective:
         if views and batch.taught is None:
             taught = self._probabilities(self._context.taught_of(inputs))
             inputs = self._context.student_size(inputs)
-        softened = soften(labels, smoothing(self._config, multi_label=False), self._class_weights)
-        if self._context.distillation is None:
-            return inputs, Targets(softened)
-        return inputs, Targets(softened, taught, self._teacher_weights(labels, softened))
+        return inputs, self._targets(labels, None if self._context.distillation is None else taught)
+
+    def _rows(self, labels: torch.Tensor) -> torch.Tensor:
+        """(N, classes) targets, not yet mixed."""
+        return one_hot(labels, self._context.classes)
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         return (logits / self._temperature).softmax(dim=1)
+
+    def _targets(self, labels: torch.Tensor, taught: torch.Tensor | None) -> Targets:
+        softened = soften(labels, smoothing(self._config, multi_label=False), self._class_weights)
+        return Targets(softened, taught, None if taught is None else self._teacher_weights(labels, softened))
 
     def _teacher_weights(self, labels: torch.Tensor, softened: torch.Tensor) -> torch.Tensor:
         """(N,): its share for a labelled image, times the weight of its class; 1 for one that nobody labelled."""

@@ -28,31 +28,54 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
     Raises DataError where there is no image.
     """
+    return _fit(logits.astype(np.float64), labels, 1)
+
+
+def fit_label_temperature(logits: NDArray[np.floating], targets: NDArray[np.generic]) -> TemperatureFit:
+    """The T for sigmoid(logits / T) where images have several labels: (N, labels) logits and targets of 0 and 1.
+
+    As `fit_temperature`, for a label is a choice between 0 and its logit. The negative log-likelihood is that of a
+    label, the mean over all; an image is predicted wrongly where one of its labels is, at a probability of 0.5.
+
+    Raises DataError where there is no image.
+    """
+    decisions = logits.astype(np.float64).reshape(-1)
+    pairs = np.stack([np.zeros_like(decisions), decisions], axis=1)
+    return _fit(pairs, targets.reshape(-1).astype(np.intp), logits.shape[1])
+
+
+def _fit(values: NDArray[np.float64], labels: NDArray[np.integer], each: int) -> TemperatureFit:
+    """For (N * each, C) logits and (N * each,) labels: the decisions of an image, `each` of them, stand together."""
     if not len(labels):
         raise DataError("no images to fit a temperature on")
-    values = logits.astype(np.float64)
     values = values - values.max(axis=1, keepdims=True)
-    wrong = values[np.arange(len(labels)), labels] < 0
+    wrong = (values[np.arange(len(labels)), labels] < 0).reshape(-1, each).any(axis=1)
     before = negative_log_likelihood(values, labels)
     after = _held_out_nll(values, labels, wrong)
     temperature = _most_probable(values, labels) if after < before else 1.0
-    return TemperatureFit(temperature, len(labels), int(wrong.sum()), before, after)
+    return TemperatureFit(temperature, len(wrong), int(wrong.sum()), before, after)
 
 
 def _held_out_nll(values: NDArray[np.float64], labels: NDArray[np.integer], wrong: NDArray[np.bool_]) -> float:
     """Of each image at the temperature that the images of the other folds give; wrong ones are dealt out evenly."""
-    folds = min(_FOLDS if values.size <= _MANY_LOGITS else _FEW_FOLDS, len(labels))
+    images, each = len(wrong), len(labels) // len(wrong)
+    folds = min(_FOLDS if values.size <= _MANY_LOGITS else _FEW_FOLDS, images)
     if folds < 2:
         return negative_log_likelihood(values, labels)
-    shuffled = np.random.default_rng(0).permutation(len(labels))
+    shuffled = np.random.default_rng(0).permutation(images)
     order = shuffled[np.argsort(wrong[shuffled], kind="stable")]
     total = 0.0
     for fold in range(folds):
-        held_out = order[fold::folds]
-        others = np.setdiff1d(order, held_out)
+        chosen = order[fold::folds]
+        held_out, others = _rows(chosen, each), _rows(np.setdiff1d(order, chosen), each)
         temperature = _most_probable(values[others], labels[others])
         total += negative_log_likelihood(values[held_out], labels[held_out], temperature) * len(held_out)
     return total / len(labels)
+
+
+def _rows(images: NDArray[np.intp], each: int) -> NDArray[np.intp]:
+    """The numbers of the decisions of these images."""
+    return (images[:, None] * each + np.arange(each)).reshape(-1)
 
 
 def _most_probable(values: NDArray[np.float64], labels: NDArray[np.integer]) -> float:

@@ -22,6 +22,7 @@ from edgeclf.listing import list_folder
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.evaluate import evaluate
 from edgeclf.training.evaluate_options import EvaluateOptions
+from edgeclf.training.lr_find import find_lr
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -75,7 +76,8 @@ def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_
     logits = exportable.run_reference(np.stack([image.load(exportable.pixels) for image in images]))
     targets = np.array([[label in (image.labels or ()) for label in exportable.labels] for image in images])
     thresholds = run.outcome().thresholds.per_class
-    predicted = 1 / (1 + np.exp(-logits.astype(np.float64))) >= np.array(thresholds)
+    tempered = logits.astype(np.float64) / run.outcome().temperature
+    predicted = 1 / (1 + np.exp(-tempered)) >= np.array(thresholds)
     assert figures.mean_average_precision == pytest.approx(average_precision_score(targets, logits))
     assert figures.macro_f1 == pytest.approx(f1_score(targets, predicted, average="macro"))
     assert all(each.recall is not None and each.recall >= 0.8 for each in figures.per_label)
@@ -85,6 +87,20 @@ def test_an_evaluation_has_the_figures_of_scikit_learn_at_the_thresholds_of_the_
     assert read_evaluation_report(tmp_path / "report" / "report.json") == found.report
     page = (tmp_path / "report" / "report.html").read_text()
     assert "mAP" in page and "Hamming loss" in page and page.count("<img") >= 1
+
+
+def test_a_student_learns_from_the_probabilities_of_its_teacher_and_the_rate_is_found_for_several_labels(
+    run: Run, config: Make, tags: DataSplit, tmp_path: Path
+) -> None:
+    taught = {"teacher": str(run.path), "teacher_share": 1.0, "augment": "none", "epochs": 2}
+    first, second = (train(config(**taught), tags, tmp_path / name) for name in ("first", "second"))
+    assert first.teacher() is not None and all(
+        torch.equal(tensor, second.weights()[name]) for name, tensor in first.weights().items()
+    )
+    untaught = train(config(augment="none", epochs=2), tags, tmp_path / "untaught")
+    assert any(not torch.equal(tensor, untaught.weights()[name]) for name, tensor in first.weights().items())
+    found = find_lr(config(strategy="full"), tags, steps=20, passes=1)
+    assert found.losses and found.losses[0] == pytest.approx(np.log(2), abs=0.35)
 
 
 def test_thresholds_reach_what_is_wanted_of_each_label() -> None:
@@ -134,12 +150,12 @@ def test_what_does_not_know_several_labels_yet_says_so(
     quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
     for message, *arguments in (
         (yet, "baseline", split, "-o", str(tmp_path / "hog")),
-        (yet, "lr-find", split, *quick),
         (yet, "data", "review", labels),
         (yet, "eval", labels, "--explain"),
         (yet, "eval", labels, "--operating-point", "unknown=0.01"),
-        (yet, "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
-        (yet, "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
+        (yet, "train", split, *quick, "--teacher", labels, "--compare", "val", "--name", "taught"),
+        ("predicts one label an image", "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
+        ("predicts several labels", "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
         (yet, "train", split, *quick, "--fraction", "0.5,1", "--name", "curve"),
         ("has one label an image", "eval", labels, str(discs), "-o", str(tmp_path / "mixed")),
         ("has several labels an image", "eval", str(teacher), split, "-o", str(tmp_path / "mixed")),

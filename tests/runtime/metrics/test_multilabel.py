@@ -12,6 +12,7 @@ from edgeclf_runtime.metrics.average_precision import weighted_mean_average_prec
 from edgeclf_runtime.metrics.curves import curves_of
 from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.metrics.multilabel import evaluate_labels, weighted_macro_f1
+from edgeclf_runtime.metrics.temperature import fit_label_temperature
 
 CLASSES = ("blue", "green", "red", "never")
 
@@ -101,3 +102,13 @@ def test_no_images_and_broken_outputs_are_refused() -> None:
         evaluate_labels(np.zeros((0, 2)), np.zeros((0, 2)), "ab")
     with pytest.raises(DataError, match="NaN or infinite outputs for 1 of 2"):
         evaluate_labels(np.array([[0, np.nan], [1, 1]]), np.ones((2, 2)), "ab")
+
+
+def test_the_temperature_of_labels_is_the_likeliest_and_counts_images() -> None:
+    random = np.random.default_rng(0)
+    z = random.normal(0, 2, (3000, 3))
+    targets = random.random(z.shape) < 1 / (1 + np.exp(-z))
+    found = fit_label_temperature(z * 3, targets)  # three times too sure
+    assert found.temperature == pytest.approx(3, rel=0.05) and found.nll_after < found.nll_before
+    assert found.images == 3000 and found.wrong == ((z > 0) != targets).any(axis=1).sum()
+    assert fit_label_temperature(z, z > 0).temperature == 1  # nothing is wrong: how sure it may be is not known

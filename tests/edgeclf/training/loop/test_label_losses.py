@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from edgeclf.training.inputs.batches import TrainingImages
-from edgeclf.training.loop.label_losses import asymmetric_loss, binary_loss, mean_decision_weight, positive_weights
+from edgeclf.training.loop.label_losses import (
+    asymmetric_loss,
+    binary_loss,
+    label_distillation_loss,
+    mean_decision_weight,
+    positive_weights,
+)
 from edgeclf.training.loop.scores import score
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.images.labelled import LabelledImage
@@ -81,3 +87,14 @@ def test_scores_of_an_epoch_are_loss_map_and_macro_f1() -> None:
     assert found["val_loss"] == pytest.approx(float(bce(LOGITS, TARGETS)), rel=1e-5)
     assert found["val_map"] == pytest.approx(average_precision_score(targets, logits, average="macro"))
     assert found["val_macro_f1"] == pytest.approx(f1_score(targets, logits >= 0, average="macro", zero_division=0))
+
+
+def test_the_loss_of_a_teacher_is_its_divergence_from_the_student_and_none_between_equals() -> None:
+    taught, weights = torch.sigmoid(LOGITS.flip(0) / 2), torch.full((8,), 0.5)
+    found = label_distillation_loss(LOGITS, taught, weights, 2.0, 8.0)
+    own, other = (torch.distributions.Bernoulli(probs=p.double()) for p in (torch.sigmoid(LOGITS / 2), taught))
+    wanted = 4 * 0.5 * torch.distributions.kl_divergence(other, own).mean()
+    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
+    assert float(label_distillation_loss(LOGITS, torch.sigmoid(LOGITS / 2), weights, 2.0, 8.0)) == pytest.approx(
+        0, abs=1e-5
+    )
