@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=YOUR_FOLDER)"
+	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=collages, DATA=YOUR_FOLDER)"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-all   all tests"
 	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions, each Python"

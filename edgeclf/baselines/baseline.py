@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.baselines.kernel_svm import PENALTY, cross_validate, fit_svm
-from edgeclf.data.sources import some
+from edgeclf.baselines.kernel_svm import PENALTY, cross_validate
+from edgeclf.baselines.label_svm import cross_validate_labels
+from edgeclf.baselines.model import ADVICE, Model, one_label, read_features, several_labels, training_labels
 from edgeclf.data.usable import Unreadable, find_unusable, leave_out, refuse_unusable
 from edgeclf.evaluation.inference import count_test_images, predict_with_bundle
 from edgeclf.evaluation.test_set_usage import TestUse, record_test_result
 from edgeclf_export.proof.bundling import keep_aside, prove_and_seal, write_golden
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_runtime.backends.engine import missing_engine
-from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog
-from edgeclf_runtime.backends.hog_svm import BACKEND, MODEL, Svm
+from edgeclf_runtime.backends.hog import SIDE_PX, grey_levels, hog
+from edgeclf_runtime.backends.hog_svm import BACKEND, MODEL
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.golden import Golden
@@ -28,11 +28,12 @@ from edgeclf_runtime.bundle.manifest import Manifest, Provenance, Reference, Ten
 from edgeclf_runtime.bundle.proof import TOLERANCES, Proof
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
+from edgeclf_runtime.images.labelled import Split, class_numbers, label_targets
 from edgeclf_runtime.images.pixels import Pixels
-from edgeclf_runtime.images.predict import predict_images, prepare_images, strictly
+from edgeclf_runtime.images.predict import prepare_images, strictly
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_runtime.metrics.multilabel import evaluate_labels
 from edgeclf_runtime.progress import SILENT, Progress
 
 # Antialiased where an image shrinks; cv2.resize with its defaults, which tutorials use, skips source pixels instead.
@@ -40,7 +41,6 @@ PIXELS = Pixels("exact", (SIDE_PX, SIDE_PX), (SIDE_PX, SIDE_PX), "bilinear")
 TARGET, PRECISION = BACKEND.name, "fp32"
 _PROOF_IMAGES = 256
 _HOG_AGREES = 1e-6
-_ADVICE = "`edgeclf data check` finds all such images"
 _VERSIONED = ("edgeclf", "numpy", "pillow", "scikit-image", "scikit-learn")
 
 
@@ -74,6 +74,8 @@ class Baseline:
 
     Attributes
     ----------
+    figure
+        "top-1", or "mAP" where images have several labels: what all of its accuracies are.
     fold_accuracies
         Of the cross-validation on training images; empty where a class was too small for it.
     test_accuracy, test_interval, test_use
@@ -92,6 +94,7 @@ class Baseline:
     support_vectors: int
     fold_accuracies: tuple[float, ...]
     test_images: int
+    figure: str
     test_accuracy: float | None
     test_interval: Interval | None
     test_use: TestUse | None
@@ -126,23 +129,24 @@ def make_baseline(
         refuse_unusable(data, unusable)
     usable = leave_out(data, unusable)
     train = usable.of("train")
-    labels = _labels(usable, train)
+    labels = training_labels(usable, train)
     start = time.perf_counter()
-    features = _features(train, pixels, progress)
+    features = read_features(train, pixels, progress)
     reading_s = time.perf_counter() - start
     groups = [image.group for image in train]
+    validate = cross_validate_labels if data.multi_label else cross_validate
     accuracies = (
-        cross_validate(features, labels, options.folds, groups=groups, seed=options.seed, progress=progress)
+        validate(features, labels, options.folds, groups=groups, seed=options.seed, progress=progress)
         if options.folds
         else ()
     )
     validating_s = time.perf_counter() - start - reading_s
-    fitted = fit_svm(features, labels)
+    model = several_labels(usable, features, pixels, progress) if data.multi_label else one_label(features, labels)
     training_s = time.perf_counter() - start - validating_s
     images = _proof_images(usable, pixels)
     features_of_proof = _proven_hog(images.pixels)
     with writing(destination, force=options.force) as draft:
-        proof = _make(draft, fitted.svm, usable, data.digest, images, fitted.margins(features_of_proof), training_s)
+        proof = _make(draft, model, usable, data.digest, images, model.outputs(features_of_proof), training_s)
         if proof.verdict == "fail":
             raise GateError(keep_aside(draft, destination, proof))
         bundle_bytes = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
@@ -151,9 +155,10 @@ def make_baseline(
         path=destination,
         classes=data.classes,
         training_images=len(train),
-        support_vectors=len(fitted.svm.support_vectors),
+        support_vectors=len(model.svm.support_vectors),
         fold_accuracies=accuracies,
         test_images=found.images,
+        figure=found.figure,
         test_accuracy=found.accuracy,
         test_interval=found.interval,
         test_use=found.use,
@@ -166,29 +171,13 @@ def make_baseline(
     )
 
 
-def _labels(data: DataSplit, images: Sequence[LabelledImage]) -> NDArray[np.intp]:
-    labels = class_numbers(images, data.classes)
-    if missing := [repr(data.classes[number]) for number in sorted({*range(len(data.classes))} - {*labels.tolist()})]:
-        raise DataError(f"{data.root}: no training image of {some(missing)}; add some, or remove the class")
-    return labels
-
-
-def _features(images: Sequence[LabelledImage], pixels: Pixels, progress: Progress) -> NDArray[np.float32]:
-    """(N, 1764) HOG of the images. Raises DataError at the first that can't be read."""
-    rows = predict_images(images, lambda image: image.load(pixels), lambda batch: hog(grey_levels(np.stack(batch))))
-    features = np.empty((len(images), FEATURES), dtype=np.float32)
-    for number, (_, row) in enumerate(progress.track(strictly(rows, _ADVICE), len(images), "HOG")):
-        features[number] = row
-    return features
-
-
 def _proof_images(data: DataSplit, pixels: Pixels) -> ProofImages:
     """At most 256 validation images, or training images where there are none: test images are for the final figure."""
     split: Split = "val" if data.of("val") else "train"
     images = data.of(split)
     count = min(_PROOF_IMAGES, len(images))
     chosen = [images[i * len(images) // count] for i in range(count)]
-    loaded = strictly(prepare_images(chosen, lambda image: image.load(pixels)), _ADVICE)
+    loaded = strictly(prepare_images(chosen, lambda image: image.load(pixels)), ADVICE)
     source = f"{data.name}: {count} of {len(images)} {split} images"
     files = tuple(image.path for image in chosen)
     validation = tuple(image.path for image in data.of("val"))
@@ -213,21 +202,23 @@ def _proven_hog(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _make(
     draft: Path,
-    svm: Svm,
+    model: Model,
     data: DataSplit,
     data_sha256: str,
     images: ProofImages,
-    margins: NDArray[np.float64],
+    found: NDArray[np.float64],
     training_s: float,
 ) -> Proof:
     """Writes, seals and proves the bundle in `draft`; the proof is in its manifest."""
     draft.mkdir()
-    model = svm.to_bytes()
-    (draft / MODEL).write_bytes(model)
-    outputs = margins.astype(np.float32)
-    reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(model).hexdigest()}")
+    content = model.svm.to_bytes()
+    (draft / MODEL).write_bytes(content)
+    outputs = found.astype(np.float32)
+    reference = Reference("scikit-learn", f"SVC(C={PENALTY:g}, gamma='scale') {hashlib.sha256(content).hexdigest()}")
     golden = write_golden(draft / "golden", images, outputs)
     manifest = _describe(data, data_sha256, images.contract, reference, golden, training_s)
+    if data.multi_label:
+        manifest = replace(manifest, scores="sigmoid", multi_label=True, thresholds=model.thresholds)
     return prove_and_seal(draft, manifest, images, outputs)[1]
 
 
@@ -239,7 +230,9 @@ def _describe(
         state="built",
         target=TARGET,
         inputs=(TensorSpec("pixels", "uint8", "NHWC", ("batch", SIDE_PX, SIDE_PX, 3)),),
-        outputs=(TensorSpec("margins", "float32", "NC", ("batch", len(data.classes))),),
+        outputs=(
+            TensorSpec("logits" if data.multi_label else "margins", "float32", "NC", ("batch", len(data.classes))),
+        ),
         labels=data.classes,
         scores="margin",
         pixels=pixels,
@@ -263,6 +256,7 @@ def _describe(
 @dataclass(frozen=True, slots=True)
 class _Tested:
     images: int = 0
+    figure: str = "top-1"
     accuracy: float | None = None
     interval: Interval | None = None
     use: TestUse | None = None
@@ -277,9 +271,15 @@ def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress)
     found = predict_with_bundle(bundle, images, progress=progress)
     if found.unreadable:
         first = found.unreadable[0]
-        raise DataError(f"{data.root}/{first.path}: {first.error}; {_ADVICE}")
-    right = found.logits.argmax(axis=1) == class_numbers(images, bundle.manifest.labels)
+        raise DataError(f"{data.root}/{first.path}: {first.error}; {ADVICE}")
+    groups = [image.group for image in images]
+    manifest = bundle.manifest
+    if manifest.multi_label:
+        targets = label_targets(images, manifest.labels)
+        figure = evaluate_labels(found.logits, targets, manifest.labels, groups=groups).main_figure
+        return _Tested(len(images), figure.name, figure.value, figure.interval, use)
+    right = found.logits.argmax(axis=1) == class_numbers(images, manifest.labels)
     top1 = float(right.mean())
     record_test_result(bundle.sidecar, subject=bundle.digest, top1=top1, images=len(right), data=data.name)
-    resampling = Resampling(len(right), number_groups([image.group for image in images]))
-    return _Tested(len(right), top1, accuracy_interval(right, resampling), use)
+    resampling = Resampling(len(right), number_groups(groups))
+    return _Tested(len(right), "top-1", top1, accuracy_interval(right, resampling), use)

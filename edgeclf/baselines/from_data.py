@@ -16,4 +16,6 @@ def baseline(
 
     Raises as `make_baseline`, and DataError for data that can't be read or split.
     """
-    return make_baseline(open_data(Path(data), options.seed, progress=progress), options, progress=progress)
+    return make_baseline(
+        open_data(Path(data), options.seed, several_labels="known", progress=progress), options, progress=progress
+    )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.backends.engine import missing_engine
-from edgeclf_runtime.backends.hog_svm import Svm, scale_features
+from edgeclf_runtime.backends.hog_svm import scale_features
+from edgeclf_runtime.backends.svm import Svm
 from edgeclf_runtime.metrics.intervals import number_groups
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -19,24 +20,40 @@ _MOST_IN_ONE_KERNEL = 12_000  # images: the float64 kernel of so many takes 1.2 
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """(N, 1764) features of training images as standard scores, and the gamma that scikit-learn's "scale" gives them.
+
+    Up to 12,000 images the kernel matrix is made by one matrix product and handed to libsvm, whose own loop over pairs
+    of images takes several times as long; the solution is the same.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    features: NDArray[np.float32]
+    gamma: float
+    precomputed: bool
+
+    def rows_for(self, scaled: NDArray[np.float32]) -> NDArray[np.floating]:
+        """What a classifier takes for these standard scores: their kernel with the training images, or themselves."""
+        return _kernel(scaled, self.features, self.gamma) if self.precomputed else scaled
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
     """A support vector machine as plain arrays, and as scikit-learn's own object beside it.
 
-    `classes` holds the labels that occurred; `scaled` the training features, which a kernel matrix is made with.
+    `classes` holds the labels that occurred.
     """
 
     svm: Svm
     classes: NDArray[np.intp]
     classifier: Any
-    scaled: NDArray[np.float32]
+    scaled: Scaled
 
     def margins(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, 1764) -> (N, classes): scikit-learn's decision function, two classes as -d and d."""
-        scaled = scale_features(features, self.svm.mean, self.svm.scale)
-        if self.classifier.kernel == "precomputed":
-            decisions = self.classifier.decision_function(_kernel(scaled, self.scaled, float(self.svm.gamma)))
-        else:
-            decisions = self.classifier.decision_function(scaled)
+        rows = self.scaled.rows_for(scale_features(features, self.svm.mean, self.svm.scale))
+        decisions = self.classifier.decision_function(rows)
         return np.asarray(decisions if decisions.ndim == 2 else np.stack([-decisions, decisions], axis=1))
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -45,34 +62,41 @@ class Fitted:
 
 
 def fit_svm(features: NDArray[np.float32], labels: NDArray[np.intp]) -> Fitted:
-    """StandardScaler and SVC(C=10, gamma="scale") on features (N, 1764) and labels (N,) of at least two classes.
+    """StandardScaler and SVC(C=10, gamma="scale") on features (N, 1764) and labels (N,) of at least two classes."""
+    scaled = scale(features)
+    classifier = make_classifier(scaled).fit(scaled.rows_for(scaled.features), labels)
+    svm = Svm(
+        mean=scaled.mean,
+        scale=scaled.scale,
+        support_vectors=scaled.features[classifier.support_],
+        support_counts=classifier.n_support_.astype(np.int64),
+        dual_coefficients=np.ascontiguousarray(classifier.dual_coef_, dtype=np.float64),
+        intercepts=np.asarray(classifier.intercept_, dtype=np.float64),
+        gamma=np.array(scaled.gamma),
+    )
+    return Fitted(svm, np.asarray(classifier.classes_), classifier, scaled)
 
-    Up to 12,000 images the kernel matrix is made by one matrix product and handed to libsvm, whose own loop over pairs
-    of images takes several times as long; the solution is the same.
-    """
+
+def scale(features: NDArray[np.float32]) -> Scaled:
+    """scikit-learn's StandardScaler on (N, 1764) features."""
     try:
         from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
     except ImportError as error:
         raise missing_engine("scikit-learn", "baseline", error) from error
     scaler = StandardScaler().fit(features.astype(np.float64))
     scaled = scale_features(features, scaler.mean_, scaler.scale_)
     variance = float(scaled.var(dtype=np.float64))
-    gamma = 1.0 / (scaled.shape[1] * variance) if variance > 0 else 1.0  # scikit-learn's "scale"
-    if len(scaled) <= _MOST_IN_ONE_KERNEL:
-        classifier = SVC(C=PENALTY, kernel="precomputed").fit(_kernel(scaled, scaled, gamma), labels)
-    else:
-        classifier = SVC(C=PENALTY, kernel="rbf", gamma=gamma, cache_size=1000).fit(scaled, labels)
-    svm = Svm(
-        mean=scaler.mean_,
-        scale=scaler.scale_,
-        support_vectors=scaled[classifier.support_],
-        support_counts=classifier.n_support_.astype(np.int64),
-        dual_coefficients=np.ascontiguousarray(classifier.dual_coef_, dtype=np.float64),
-        intercepts=np.asarray(classifier.intercept_, dtype=np.float64),
-        gamma=np.array(gamma),
-    )
-    return Fitted(svm, np.asarray(classifier.classes_), classifier, scaled)
+    gamma = 1.0 / (scaled.shape[1] * variance) if variance > 0 else 1.0
+    return Scaled(scaler.mean_, scaler.scale_, scaled, gamma, len(scaled) <= _MOST_IN_ONE_KERNEL)
+
+
+def make_classifier(scaled: Scaled) -> Any:
+    """scikit-learn's SVC, not yet fitted, on rows as `scaled` gives them."""
+    from sklearn.svm import SVC
+
+    if scaled.precomputed:
+        return SVC(C=PENALTY, kernel="precomputed")
+    return SVC(C=PENALTY, kernel="rbf", gamma=scaled.gamma, cache_size=1000)
 
 
 def cross_validate(

@@ -60,6 +60,12 @@ def load_photo_patches(downloads: Path) -> Iterator[Fetched]:
     A block lies wholly in one split. Blocks with a patch of almost one level are left out: black is black in any
     photograph. At most 25 blocks of each, chosen by hash.
     """
+    for block in load_blocks():
+        yield from block
+
+
+def load_blocks() -> Iterator[list[Fetched]]:
+    """The four patches of each block, photograph by photograph."""
     for path in _photographs():
         label = path.stem
         with Image.open(path) as opened:
@@ -68,9 +74,11 @@ def load_photo_patches(downloads: Path) -> Iterator[Fetched]:
         blocks = sorted(blocks, key=lambda block: _chance(label, block))[:_MOST_BLOCKS]
         splits = np.repeat(SPLITS, largest_remainder(len(blocks), _FRACTIONS)).tolist()
         for split, (left, top) in zip(splits, blocks, strict=True):
-            for x, y in _corners(left, top):
-                patch = grey.crop((x, y, x + PATCH_PX, y + PATCH_PX))
-                yield Fetched(patch, label, split, f"{label}_{y:04}_{x:04}", f"{label}_{top:04}_{left:04}")
+            group = f"{label}_{top:04}_{left:04}"
+            yield [
+                Fetched(grey.crop((x, y, x + PATCH_PX, y + PATCH_PX)), label, split, f"{label}_{y:04}_{x:04}", group)
+                for x, y in _corners(left, top)
+            ]
 
 
 def _photographs() -> list[Path]:

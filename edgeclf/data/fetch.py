@@ -28,6 +28,7 @@ class PublicSet:
 
 def public_sets() -> tuple[PublicSet, ...]:
     """Every data set that `fetch_dataset` knows, the embedded ones first."""
+    from edgeclf.data.collages import load_collages
     from edgeclf.data.downloads import DOWNLOADS
     from edgeclf.data.embedded import load_digits, load_photo_patches
 
@@ -39,6 +40,12 @@ def public_sets() -> tuple[PublicSet, ...]:
             True,
             load_photo_patches,
         ),
+        PublicSet(
+            "collages",
+            "two, one or none of these patches put together: several labels an image, made up for trials",
+            True,
+            load_collages,
+        ),
         *(PublicSet(name, about, False, load) for name, (about, load) in DOWNLOADS.items()),
     )
 
@@ -46,7 +53,8 @@ def public_sets() -> tuple[PublicSet, ...]:
 def fetch_dataset(name: str, folder: Path, *, force: bool = False, progress: Progress = SILENT) -> int:
     """Writes a public data set as `[SPLIT/]CLASS/IMAGE` into the new `folder`; returns the number of images.
 
-    Where it has groups, `images.csv` in the folder states them. The folder appears when all of it is there.
+    Where it has groups, `images.csv` in the folder states them; where an image may have several labels, they stand
+    there alone, and the images lie in `[SPLIT/]IMAGE`. The folder appears when all of it is there.
 
     Raises
     ------
@@ -65,7 +73,10 @@ def fetch_dataset(name: str, folder: Path, *, force: bool = False, progress: Pro
         downloads = draft.parent / "downloads"  # vanishes with the draft's folder
         downloads.mkdir()
         try:
-            rows = [_store(fetched, draft) for fetched in progress.track(known[name].load(downloads), None, "write")]
+            rows, several = [], False
+            for fetched in progress.track(known[name].load(downloads), None, "write"):
+                several = isinstance(fetched.label, tuple)
+                rows.append(_store(fetched, draft))
         except DownloadFailed as error:
             raise DataError(
                 f"{name} can't be downloaded ({error}); try again with a network, or take digits or photo-patches, "
@@ -73,14 +84,16 @@ def fetch_dataset(name: str, folder: Path, *, force: bool = False, progress: Pro
             ) from error
         if any(row[3] for row in rows):
             with (draft / TABLE).open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([("path", "label", "split", "group"), *rows])
+                heading = ("path", "labels" if several else "label", "split", "group")
+                csv.writer(file, lineterminator="\n").writerows([heading, *rows])
     return len(rows)
 
 
 def _store(fetched: Fetched, folder: Path) -> tuple[str, str, str, str]:
     """Writes one image; returns its row for the CSV."""
-    label = fetched.label.replace("/", "-")  # a class named T-shirt/top
-    place = folder / (fetched.split or "") / label
+    labels = (fetched.label,) if isinstance(fetched.label, str) else fetched.label
+    label = "|".join(each.replace("/", "-") for each in labels)  # a class named T-shirt/top
+    place = folder / (fetched.split or "") / (label if isinstance(fetched.label, str) else "")
     place.mkdir(parents=True, exist_ok=True)
     if isinstance(fetched.image, Path):
         path = place / f"{fetched.name}{fetched.image.suffix.lower()}"

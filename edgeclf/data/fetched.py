@@ -16,10 +16,13 @@ class DownloadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One image to be stored in a folder: decoded, to be written as PNG, or a file, to be moved."""
+    """One image to be stored in a folder: decoded, to be written as PNG, or a file, to be moved.
+
+    `label`: a tuple where an image may have several labels, or none.
+    """
 
     image: Image.Image | Path
-    label: str
+    label: str | tuple[str, ...]
     split: Split | None
     name: str  # without suffix
     group: str | None = None

@@ -85,18 +85,23 @@ def _show(made: Baseline, folds: int) -> None:
     if made.fold_accuracies:
         mean, deviation = _mean_and_deviation(made.fold_accuracies)
         validated = f"{len(made.fold_accuracies)}-fold, on the training images, {made.cross_validation_seconds:.1f} s"
-        row("cross-validation", f"{mean:.3f} ± {deviation:.3f}", validated)
+        row("cross-validation", f"{made.figure} {mean:.3f} ± {deviation:.3f}", validated)
     if made.test_accuracy is not None:
         interval = made.test_interval
         bounds = f"  [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
         how = f", 95 % interval: {interval.method}" if interval else ""
-        row("test accuracy", f"{made.test_accuracy:.3f}{bounds}", f"{made.test_images:,} images{how}")
+        row(
+            "test accuracy" if made.figure == "top-1" else f"test {made.figure}",
+            f"{made.test_accuracy:.3f}{bounds}",
+            f"{made.test_images:,} images{how}",
+        )
     row("features", f"{FEATURES:,} numbers an image", f"HOG of 64x64 grey pixels, {ORIENTATIONS} orientations a cell")
     vectors = f"{made.support_vectors:,} support vectors"
     row("training", f"{made.training_seconds:.1f} s", f"{made.training_images:,} images, {vectors}")
     compared = made.proof.comparison
     proof = verdict(made.proof.verdict)
-    about = f"margins within {compared.max_relative:.1e} of scikit-learn's, {made.proof.images_source}"
+    kind = "margins" if made.figure == "top-1" else "logits"
+    about = f"{kind} within {compared.max_relative:.1e} of scikit-learn's, {made.proof.images_source}"
     table.add_row(styled("proof", "cyan"), proof, styled(about, "dim"))
     show(styled(f"{made.path}  {size(made.bundle_bytes)}", "bold"), "", table)
 

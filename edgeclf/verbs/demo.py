@@ -47,7 +47,8 @@ def demo(
     """Export, verify, predict, fine-tune and compare, printing each command.
 
     First EfficientNet-Lite0 with its ImageNet weights, on photographs. Then the same network fine-tuned on other
-    classes, beside HOG + SVM. Weights and images come with installed packages: no network is needed. Its earlier
+    classes, beside HOG + SVM. Weights and images come with installed packages: no network is needed. With `--data
+    collages` images have several labels, or none. Its earlier
     bundles and the runs demo-probe and demo-tuned are overwritten.
     """
     need("all", "torch", "timm", "onnx", "onnxruntime", "openvino", "sklearn", "skimage", "matplotlib")
@@ -118,7 +119,8 @@ def _compare(rows: Sequence[Approach]) -> None:
 
     say("")
     say("The same test images, the bundles that would ship, one thread, one image at a time:", style="bold")
-    table = grid("bundle", "accuracy", "95 % interval", "latency", "size", "training", "images")
+    figure = "accuracy" if rows[0].figure == "top-1" else rows[0].figure
+    table = grid("bundle", figure, "95 % interval", "latency", "size", "training", "images")
     for row in rows:
         bounds = f"[{row.interval.low:.3f}, {row.interval.high:.3f}]" if row.interval else ""
         seconds = "" if row.training_seconds is None else f"{row.training_seconds:.1f} s"

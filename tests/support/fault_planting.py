@@ -29,7 +29,7 @@ from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Built, ExportGraph
 from edgeclf_runtime.backends import torch_module
-from edgeclf_runtime.backends.hog_svm import read_svm
+from edgeclf_runtime.backends.svm import read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate

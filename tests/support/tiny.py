@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeclf_runtime.backends.hog import FEATURES, grey_levels, hog
-from edgeclf_runtime.backends.hog_svm import Svm
+from edgeclf_runtime.backends.svm import Svm
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.golden import Golden, GoldenImage, Probe

@@ -19,7 +19,7 @@ def fetch(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a public data set as an image folder. Two come with installed packages, the others need the network.
+    """Fetch a public data set as an image folder. Three come with installed packages, the others need the network.
 
     \b
     Examples:

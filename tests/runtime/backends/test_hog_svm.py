@@ -16,7 +16,8 @@ from PIL import Image
 from edgeclf_runtime.backends import hog_svm
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.hog import FEATURES, grey_levels, hog, set_blas_threads
-from edgeclf_runtime.backends.hog_svm import HogSvmEngine, Svm, margins_of_pairs, read_svm, scale_features
+from edgeclf_runtime.backends.hog_svm import HogSvmEngine, margins_of_pairs, scale_features
+from edgeclf_runtime.backends.svm import Svm, read_svm
 from edgeclf_runtime.images.pixels import Pixels
 
 PIXELS = Pixels("exact", (64, 64), (64, 64))
@@ -148,7 +149,7 @@ def test_a_vote_too_close_for_fp32_is_settled_in_fp64(
 ) -> None:
     engine = HogSvmEngine(three_classes[0], SessionOptions())
     scaled = scale_features(hog(grey_levels(photographs)), three_classes[0].mean, three_classes[0].scale)
-    exact = margins_of_pairs(engine._decide(scaled.astype(np.float64)), 3).astype(np.float32)
+    exact = margins_of_pairs(engine._decide(three_classes[0], scaled.astype(np.float64)), 3).astype(np.float32)
     monkeypatch.setattr(hog_svm, "_TOO_CLOSE", np.inf)
     assert np.array_equal(engine.infer(photographs), exact)
 
