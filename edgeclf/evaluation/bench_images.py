@@ -82,5 +82,6 @@ class BenchImages:
             whole=self.split in ("test", "all"),
             trained_on={each.provenance.data_sha256 for each in manifests if each.provenance.data_sha256},
             labels=manifests[0].labels if self.present and manifests else None,
+            several_labels="known",
             progress=self.progress,
         )

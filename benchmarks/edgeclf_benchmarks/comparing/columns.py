@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.measuring.timing import Latency
 from edgeclf_benchmarks.page.html_tables import Table
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 from edgeclf_runtime.metrics.rounding import in_ms
 
 NONE = "n/a"
@@ -65,17 +67,28 @@ def _throughput(entry: Entry) -> str:
     return NONE if entry.images_per_s is None else f"{entry.images_per_s:.0f}"
 
 
-def _top1(entry: Entry) -> str:
-    found = entry.row.evaluation
-    if found is None:
+def _main_figure(entry: Entry, name: str) -> str:
+    """The figure of that name where it is the one that the row is known by."""
+    found = None if entry.row.evaluation is None else entry.row.evaluation.main_figure
+    if found is None or found.name != name or found.value is None:
         return NONE
-    interval = found.top1_interval
-    return f"{found.top1:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+    interval = found.interval
+    return f"{found.value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
 
 
 def _macro_f1(entry: Entry) -> str:
     found = entry.row.evaluation
-    return NONE if found is None else f"{found.macro_f1:.3f}"
+    return NONE if found is None or found.macro_f1 is None else f"{found.macro_f1:.3f}"
+
+
+def _micro_f1(entry: Entry) -> str:
+    found = entry.row.evaluation
+    return f"{found.micro_f1:.3f}" if isinstance(found, MultiLabelEvaluation) else NONE
+
+
+def _exact_match(entry: Entry) -> str:
+    found = entry.row.evaluation
+    return f"{found.exact_match:.3f}" if isinstance(found, MultiLabelEvaluation) else NONE
 
 
 def _macro_auc(entry: Entry) -> str:
@@ -85,7 +98,8 @@ def _macro_auc(entry: Entry) -> str:
 
 def _ece(entry: Entry) -> str:
     found = entry.row.evaluation
-    return NONE if found is None or found.ece is None else f"{found.ece:.3f}"
+    value = found.macro_ece if isinstance(found, MultiLabelEvaluation) else None if found is None else found.ece
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _thresholds(entry: Entry) -> str:
@@ -143,9 +157,9 @@ def _parity(entry: Entry) -> str:
     return "reference" if entry.is_reference else entry.row.parity.verdict if entry.row.parity else NONE
 
 
-def _change(entry: Entry) -> str:
+def _change(entry: Entry, figure: str) -> str:
     found = entry.row.parity
-    if found is None:
+    if found is None or found.figure != figure:
         return NONE
     interval = found.top1_change_interval_points
     return f"{found.top1_change_points:+.2f} points" + (
@@ -157,7 +171,8 @@ def _flips(entry: Entry) -> str:
     found = entry.row.parity
     if found is None:
         return NONE
-    return f"{found.right_to_wrong} lost, {found.wrong_to_right} gained of {found.images}"
+    of = f"{found.images}" if found.decisions is None else f"{found.decisions} labels of {found.images} images"
+    return f"{found.right_to_wrong} lost, {found.wrong_to_right} gained of {of}"
 
 
 def _agreement(entry: Entry) -> str:
@@ -186,8 +201,11 @@ SPEED = (
     Column("images/s", _throughput),
 )
 ACCURACY = (
-    Column("top-1 [95 %]", _top1),
+    Column("top-1 [95 %]", partial(_main_figure, name="top-1")),
+    Column("mAP [95 %]", partial(_main_figure, name="mAP")),
     Column("macro-F1", _macro_f1),
+    Column("micro-F1", _micro_f1),
+    Column("exact match", _exact_match),
     Column("macro-AUC", _macro_auc),
     Column("ECE", _ece),
     Column("thresholds", _thresholds, words=True),
@@ -206,18 +224,16 @@ COST = (
 )
 PARITY = (
     Column("verdict", _parity, words=True),
-    Column("Δtop-1 [95 %]", _change),
+    Column("Δtop-1 [95 %]", partial(_change, figure="top-1")),
+    Column("ΔmAP [95 %]", partial(_change, figure="mAP")),
     Column("flips", _flips, words=True),
     Column("agreement", _agreement),
     Column("worst class", _worst, words=True),
     Column("why", _reason, words=True),
 )
 _EVERY = (*SPEED, *ACCURACY, *COST, *PARITY)
-SHORT = tuple(
-    each
-    for each in _EVERY
-    if each.heading in ("infer p50 [95 %]", "p99", "images/s", "top-1 [95 %]", "Δtop-1 [95 %]", "size", "verdict")
-)
+_SHORT = ("infer p50 [95 %]", "p99", "images/s", "top-1 [95 %]", "mAP [95 %]", "Δtop-1 [95 %]", "ΔmAP [95 %]", "size")
+SHORT = tuple(each for each in _EVERY if each.heading in (*_SHORT, "verdict"))
 
 
 def with_values(columns: Sequence[Column], entries: Sequence[Entry]) -> tuple[Column, ...]:

@@ -193,7 +193,7 @@ def _tasks(report: Report) -> list[str]:
 def _task(row: Row) -> str:
     if not row.labels:
         return "embeddings"
-    return "several labels" if row.scores == "sigmoid" else "one label"
+    return "several labels" if row.multi_label else "one label"
 
 
 def _differences(mine: Sequence[str], others: Sequence[str]) -> str:

@@ -58,6 +58,12 @@ def _is_open(entry: Entry) -> bool:
     return entry.row.parity is not None and entry.row.parity.verdict == "inconclusive"
 
 
+def accuracy_of(entry: Entry) -> str | None:
+    """ "top-1 0.912", or "mAP 0.912" where images have several labels; None: not known."""
+    found = None if entry.row.evaluation is None else entry.row.evaluation.main_figure
+    return None if found is None or found.value is None else f"{found.name} {found.value:.3f}"
+
+
 def p50_of(entry: Entry) -> float:
     """For sorting; without a latency it comes last."""
     found = entry.latency()
@@ -134,8 +140,8 @@ def _best(entries: Sequence[Entry]) -> Iterator[Finding]:
 def _best_sentence(fit: Sequence[Entry], machine: str) -> str:
     best = fit[0]
     figures = [milliseconds(p50_of(best))]
-    if best.row.evaluation is not None:
-        figures.append(f"top-1 {best.row.evaluation.top1:.3f}")
+    if (shown := accuracy_of(best)) is not None:
+        figures.append(shown)
     found = best.comparison()
     if found is not None and found.verdict == "faster":
         figures.append(f"{significant(1 / found.ratio)} x faster than {found.base}")

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.latency_change import Times, latency_change, rounds_of
-from edgeclf_benchmarks.comparing.regression import Figure, flips, parity_drop, top1_drop
+from edgeclf_benchmarks.comparing.regression import Figure, flips, map_drop, parity_drop, top1_drop
 from edgeclf_benchmarks.measuring.report import Gate
 from edgeclf_benchmarks.measuring.speed import speed_of
 from edgeclf_runtime.errors import DataError, UsageError
@@ -55,17 +56,21 @@ def _p99(entry: Entry, _: Entry | None) -> Figure | None:
     return None if found is None or found.p99_ms is None else Figure(found.p99_ms)
 
 
-def _top1(entry: Entry, _: Entry | None) -> Figure | None:
-    found = entry.row.evaluation
-    return None if found is None else Figure(found.top1, found.top1_interval, images=found.images)
+def _main_figure(entry: Entry, _: Entry | None, *, name: str) -> Figure | None:
+    """Top-1 or mAP, where it is what the row is known by."""
+    evaluation = entry.row.evaluation
+    found = None if evaluation is None else evaluation.main_figure
+    if evaluation is None or found is None or found.name != name or found.value is None:
+        return None
+    return Figure(found.value, found.interval, images=evaluation.images)
 
 
-def _drop(entry: Entry, before: Entry | None) -> Figure | None:
+def _drop(entry: Entry, before: Entry | None, *, name: str) -> Figure | None:
     """Against the baseline where there is one, else against the report's reference row."""
     if before is not None:
-        return top1_drop(entry, before)
+        return (top1_drop if name == "top-1" else map_drop)(entry, before)
     parity = entry.row.parity
-    if parity is None:
+    if parity is None or parity.figure != name:
         return None
     drop = 0 - parity.top1_change_points  # 0 -: no "-0"
     if parity.same_logits:
@@ -126,14 +131,16 @@ NAMES: dict[str, Quantity] = {
     "p50_ms": Quantity(" ms", _p50, "no latency was measured"),
     "p90_ms": Quantity(" ms", _p90, f"n too small (64), {_MORE}"),
     "p99_ms": Quantity(" ms", _p99, f"n too small (662), {_MORE}"),
-    "top1": Quantity("", _top1, _LABELLED),
-    "top1_drop": Quantity(" points", _drop, _ALONE, _NO_PREDICTIONS),
+    "top1": Quantity("", partial(_main_figure, name="top-1"), f"{_LABELLED} of one label an image"),
+    "top1_drop": Quantity(" points", partial(_drop, name="top-1"), _ALONE, _NO_PREDICTIONS),
+    "map": Quantity("", partial(_main_figure, name="mAP"), f"{_LABELLED} of several labels an image"),
+    "map_drop": Quantity(" points", partial(_drop, name="mAP"), _ALONE, _NO_PREDICTIONS),
     "p50_ratio": Quantity("", _ratio, "nothing to compare with: bench two bundles, or give --baseline", _NO_LATENCY),
     "images_per_s": Quantity(" images/s", _throughput, "throughput was not measured"),
     "bundle_mb": Quantity(" MB", _size, "its size is not known"),
     "flips": Quantity(" images", _flips, _ALONE, _NO_PREDICTIONS),
 }
-RELATIVE = ("top1_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
+RELATIVE = ("top1_drop", "map_drop", "p50_ratio", "flips")  # to the baseline, or to the report's reference
 _EXPRESSION = re.compile(r"(?:(.+):)?\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
 
 
@@ -170,8 +177,8 @@ def parse_rule(text: str) -> Rule:
     row, name, sign, limit = found[1], found[2], found[3], float(found[4])
     if name not in NAMES:
         raise UsageError(f"--fail-if knows no {name!r}; choose one of {', '.join(NAMES)}")
-    if name == "top1" and not 0 <= limit <= 1:
-        raise UsageError(f"top1 is a share of 0 to 1, found {text!r}; 93 % is 0.93")
+    if name in ("top1", "map") and not 0 <= limit <= 1:
+        raise UsageError(f"{name} is a share of 0 to 1, found {text!r}; 93 % is 0.93")
     return Rule(text.strip(), name, sign, limit, row and row.strip())
 
 

@@ -10,6 +10,7 @@ from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, 
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, entries_of
 from edgeclf_benchmarks.comparing.page.confusion import changes_table, pairs_table, reference_of
 from edgeclf_benchmarks.comparing.page.flips import flipped_images, flipped_table
+from edgeclf_benchmarks.comparing.page.label_tables import label_tables
 from edgeclf_benchmarks.comparing.page.latency_charts import latency_table
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table
@@ -28,6 +29,7 @@ from edgeclf_benchmarks.page.escaping import markdown
 from edgeclf_benchmarks.page.html_tables import Table, to_markdown
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.metrics.metrics import Evaluation
 
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "note": "–"}
 _MOST_CLASSES, _MOST_PAIRS = 20, 10
@@ -55,6 +57,7 @@ def _sections(compared: Compared, entries: Sequence[Entry]) -> Iterator[tuple[st
     yield "Cost", [figures("Size, memory, start and energy", COST, entries, numbers)]
     yield "Latency in detail", [latency_table(entries)]
     yield "Confusion", list(_confusions(entries))
+    yield "Labels", list(label_tables(entries, _MOST_CLASSES))
     yield "Classes", [per_class(entries, _MOST_CLASSES), areas_table(entries)]
     images, _ = flipped_images(entries)
     yield "Changed predictions", [flipped_table(entries, images) if images else None]
@@ -67,7 +70,7 @@ def _sections(compared: Compared, entries: Sequence[Entry]) -> Iterator[tuple[st
 def _confusions(entries: Sequence[Entry]) -> Iterator[Table | None]:
     for entry in entries:
         found, reference = entry.row.evaluation, reference_of(entry)
-        if found is None:
+        if not isinstance(found, Evaluation):
             continue
         table = pairs_table(entry, found, _MOST_PAIRS)
         yield table if table.rows else None

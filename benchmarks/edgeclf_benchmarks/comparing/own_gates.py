@@ -14,7 +14,7 @@ from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.machine.facts import machine_facts
 
-_LABELLED = ("top1", "top1_drop", "flips")
+_LABELLED = ("top1", "top1_drop", "map", "map_drop", "flips")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OwnGates:
             raise DataError(
                 f"{baseline.file} is of another machine, so p50_ratio can't be evaluated; bench it here first"
             )
-        if data is None or not names & {"top1_drop", "flips"}:
+        if data is None or not names & {"top1_drop", "map_drop", "flips"}:
             return
         if older.data is None:
             raise DataError(f"{baseline.file} measured latency alone; bench the baseline with --data, too")

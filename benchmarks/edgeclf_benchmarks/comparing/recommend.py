@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgeclf_benchmarks.comparing.columns import megabytes, milliseconds
 from edgeclf_benchmarks.comparing.compare import Entry, entries_of, read_sources
-from edgeclf_benchmarks.comparing.findings import as_good, missing_images, overlap, p50_of, unproven_faster
+from edgeclf_benchmarks.comparing.findings import accuracy_of, as_good, missing_images, overlap, p50_of, unproven_faster
 from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ def _choose(machine: str, entries: Sequence[Entry], limits: Limits) -> Choice:
         for each in unproven_faster(fit, best)
     }
     parts = [f"p50 {milliseconds(p50_of(best))}"]
-    if best.row.evaluation is not None:
-        parts.append(f"top-1 {best.row.evaluation.top1:.3f}")
+    if (shown := accuracy_of(best)) is not None:
+        parts.append(shown)
     if best.row.bundle_bytes is not None:
         parts.append(megabytes(best))
     rivals = [each for each in fit if each is not best and each.name not in unproven]
@@ -126,6 +127,9 @@ def _accuracy_fault(entry: Entry, least: float) -> Iterator[str]:
     found = entry.row.evaluation
     if found is None:
         yield "accuracy was not measured (bench with --data)"
+        return
+    if isinstance(found, MultiLabelEvaluation):
+        yield "it predicts several labels an image, so it has no top-1"
         return
     worst = found.top1_interval.low if found.top1_interval else found.top1
     if worst < least:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from edgeclf_benchmarks.comparing.columns import NONE, milliseconds
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, Source, entries_of
 from edgeclf_benchmarks.comparing.latency_change import LatencyChange, Times, latency_change, same_hardware
+from edgeclf_benchmarks.measuring.report import Data
 from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.speed import FEWEST_ROUNDS
 from edgeclf_benchmarks.page.html_tables import Table
 from edgeclf_runtime.bundle.parity import Parity, bounds_of_change
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, number_groups
 from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds
+from edgeclf_runtime.metrics.paired_labels import map_change
 from edgeclf_runtime.metrics.rounding import significant
 
 
@@ -84,24 +86,66 @@ def parity_drop(parity: Parity) -> Interval:
     return Interval(0 - upper, 0 - lower, TWO_BOUNDS)
 
 
-def flips(now: Entry, before: Entry) -> Figure | None:
-    """Images whose correctness changed since `before`."""
-    found = _correctness(now, before)
-    return None if found is None else Figure(float((found[0] != found[1]).sum()), images=len(found[0]))
-
-
-def _correctness(now: Entry, before: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """(N,) and (N,) which of the same images are predicted correctly; None where one report has no predictions."""
+def map_drop(now: Entry, before: Entry) -> Figure | None:
+    """Points of mAP lost since `before` on the same images, as `top1_drop` has those of top-1."""
     data = now.report.data
     if data is None or before.report.data is None:
         return None
-    numbers = np.array([image.number for image in data.images], dtype=np.intp)
-    mine, other = _numbers(now.row), _numbers(before.row)
-    return None if mine is None or other is None else (mine == numbers, other == numbers)
+    mine, other = (None if each.row.answers is None else each.row.answers.scores for each in (now, before))
+    if mine is None or other is None:
+        return None
+    groups = number_groups([image.group for image in data.images])
+    resampling = Resampling(len(data.images), groups)
+    found = map_change(np.array(mine), np.array(other), _labels(data), resampling)
+    bounds = Interval(0 - 100 * found.upper, 0 - 100 * found.lower, TWO_BOUNDS)
+    return Figure(0 - 100 * found.change, bounds, images=len(data.images))
 
 
-def _numbers(row: Row) -> NDArray[np.intp] | None:
-    return None if row.answers is None else np.array(row.answers.numbers, dtype=np.intp)
+def flips(now: Entry, before: Entry) -> Figure | None:
+    """Images whose correctness changed since `before`, or labels of images where they may have several."""
+    data = now.report.data
+    if data is None or before.report.data is None:
+        return None
+    mine, other = (_right(each.row, data) for each in (now, before))
+    return None if mine is None or other is None else Figure(float((mine != other).sum()), images=len(mine))
+
+
+def right_predictions(row: Row, data: Data) -> NDArray[np.intp] | None:
+    """(N,) how many predictions of a row are right for each image: one, or one a label; None: it has none."""
+    found = _right(row, data)
+    return None if found is None else np.asarray(found.reshape(len(found), -1).sum(axis=1))
+
+
+def _right(row: Row, data: Data) -> NDArray[np.bool_] | None:
+    """(N,) or (N, labels) where a row's predictions are right."""
+    if row.answers is None:
+        return None
+    if row.answers.labels is None:
+        return np.array(row.answers.numbers) == np.array([image.number for image in data.images])
+    predicted = np.zeros((len(data.images), len(data.classes)), dtype=np.bool_)
+    for place, numbers in enumerate(row.answers.labels):
+        predicted[place, list(numbers)] = True
+    return np.asarray(predicted == _labels(data))
+
+
+def _labels(data: Data) -> NDArray[np.bool_]:
+    """(N, labels) which labels the images have."""
+    found = np.zeros((len(data.images), len(data.classes)), dtype=np.bool_)
+    for place, image in enumerate(data.images):
+        found[place, list(image.labels or ())] = True
+    return found
+
+
+def _correctness(now: Entry, before: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """(N,) and (N,) which of the same images are predicted correctly; None where one report has no predictions.
+
+    None, too, where images may have several labels.
+    """
+    data = now.report.data
+    if data is None or before.report.data is None or now.row.multi_label:
+        return None
+    mine, other = _right(now.row, data), _right(before.row, data)
+    return None if mine is None or other is None else (mine, other)
 
 
 _CLOCK, _YARDSTICK = "now ÷ before [95 %]", "by the yardstick [95 %]"
@@ -119,11 +163,15 @@ def since_baseline(compared: Compared) -> Table | None:
     pairs = here or pairs  # predictions can be compared between machines, latencies not
     return Table(
         f"Each row and the row of that name in {compared.baseline.file}",
-        ("row", "p50 before", "p50 now", _CLOCK, _YARDSTICK, "latency", "Δtop-1 [95 %]", "flips"),
+        ("row", "p50 before", "p50 now", _CLOCK, _YARDSTICK, "latency", f"Δ{_figure_of(entries)} [95 %]", "flips"),
         tuple((entry.name, *_cells(entry, old)) for _, entry, old in pairs),
         words=("latency",),
         marks=tuple(number for number, _, _ in pairs),
     )
+
+
+def _figure_of(entries: Sequence[Entry]) -> str:
+    return "mAP" if any(entry.row.multi_label for entry in entries) else "top-1"
 
 
 def _cells(entry: Entry, old: Entry) -> Iterator[str]:
@@ -135,7 +183,7 @@ def _cells(entry: Entry, old: Entry) -> Iterator[str]:
     yield NONE if change is None else _times(change.clock)
     yield NONE if change is None or change.proportion is None else _times(change.proportion)
     yield _speed(change) if here else "another machine"
-    drop = top1_drop(entry, old)
+    drop = (map_drop if entry.row.multi_label else top1_drop)(entry, old)
     yield NONE if drop is None else f"{0 - drop.value:+.2f} points{_of_change(drop.interval)}"
     flipped = flips(entry, old)
     yield NONE if flipped is None else f"{flipped.value:.0f}"

@@ -70,6 +70,8 @@ def measure(
     if data is not None:
         for part in parts:
             check_classes(part.bundle, data)
+        if data.data.multi_label and options.corruptions:
+            raise UsageError("--corruptions does not know several labels an image yet; leave it out")
     started = time.perf_counter()
     state = BenchState(options, parts, first, data, read_conditions(), started, reference_chosen=reference is not None)
     if data is not None:

@@ -13,7 +13,7 @@ from edgeclf_benchmarks.measuring.contenders import Contender
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest
-from edgeclf_runtime.errors import DataError, ImageChanged
+from edgeclf_runtime.errors import DataError, ImageChanged, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.predict import predict_images, prepare_images, strictly
@@ -67,7 +67,16 @@ class LabelledImages:
 
 
 def check_classes(bundle: Bundle, data: LabelledImages) -> None:
-    """Raises DataError unless the bundle knows exactly the classes of the data; their order may differ."""
+    """Raises DataError unless the bundle knows exactly the classes of the data; their order may differ.
+
+    Raises UsageError where it predicts one label an image and the images have several, or the other way round.
+    """
+    if bundle.manifest.multi_label != data.data.multi_label:
+        kinds = ("one label", "several labels")
+        raise UsageError(
+            f"{bundle.name} predicts {kinds[bundle.manifest.multi_label]} an image, and the images of {data.name} have "
+            f"{kinds[data.data.multi_label]}; bench it on data of its own kind"
+        )
     labels, classes = set(bundle.manifest.labels), set(data.classes)
     if labels == classes:
         return

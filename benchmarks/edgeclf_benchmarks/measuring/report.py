@@ -19,7 +19,7 @@ from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, to_json
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -59,11 +59,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One labelled image: its path from the data's root, the number of its class in `Data.classes`, its group."""
+    """One labelled image: its path from the data's root, the number of its class in `Data.classes`, its group.
+
+    Where images may have several labels, `labels` are their numbers, and `number` is -1.
+    """
 
     path: str
     number: int
     group: str | None = None
+    labels: tuple[int, ...] | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_benchmarks.measuring.label_predictions import (
+    evaluate_part,
+    label_images,
+    label_predictions,
+    parity_of_labels,
+)
 from edgeclf_benchmarks.measuring.machine_state import read_conditions
 from edgeclf_benchmarks.measuring.plain_loop import PlainLoop
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, in_order_of, selected_on
@@ -23,13 +30,17 @@ from edgeclf_benchmarks.measuring.warnings import cautions_of
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_benchmarks.measuring.yardstick_network import VERSION
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_runtime.bundle.label_parity import LabelPredictions
 from edgeclf_runtime.bundle.parity import Parity, RowPredictions, parity_of
+from edgeclf_runtime.images.labelled import all_labels
 from edgeclf_runtime.machine.facts import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.metrics.curves import Curves, curves_of, hardest_of
 from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
 from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_of
+
+Evaluated = RowPredictions | LabelPredictions
 
 
 def report_of(state: BenchState, command: str) -> Report:
@@ -77,13 +88,15 @@ def _settings(state: BenchState) -> Settings:
     )
 
 
-def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, RowPredictions]) -> Data:
+def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, Evaluated]) -> Data:
     return Data(
         name=data.name,
         digest=data.digest,
         split=data.split,
         classes=data.classes,
-        images=tuple(
+        images=label_images(state)
+        if state.multi_label
+        else tuple(
             Image(image.name, number, image.group)
             for image, number in zip(state.images, state.labels.tolist(), strict=True)
         ),
@@ -93,24 +106,33 @@ def _data(state: BenchState, data: LabelledImages, evaluated: dict[str, RowPredi
         thumbnails=_thumbnails(state, evaluated) if state.options.thumbnails else {},
         origin=data.origin,
         of_images=len(data.data.images),
-        classes_present=len({image.label for image in data.images}) if data.present else None,
+        classes_present=len(set(all_labels(data.images))) if data.present else None,
     )
 
 
-def _thumbnails(state: BenchState, evaluated: dict[str, RowPredictions]) -> dict[str, str]:
+def _thumbnails(state: BenchState, evaluated: dict[str, Evaluated]) -> dict[str, str]:
     reference = evaluated.get(state.reference.name)
     if reference is None:
         return {}
-    labels = state.labels
-    others = [each.numbers for name, each in evaluated.items() if name != state.reference.name]
-    return thumbnails_of(state.images, most_telling(labels, reference.numbers, others))
+    others = [_right(state, each) for name, each in evaluated.items() if name != state.reference.name]
+    return thumbnails_of(state.images, most_telling(_right(state, reference), others))
 
 
-def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, RowPredictions]:
+def _right(state: BenchState, found: Evaluated) -> NDArray[np.intp]:
+    """(N,) how many predictions for each image are right: one, or one a label."""
+    if isinstance(found, LabelPredictions):
+        return np.asarray((found.predicted == state.targets).sum(axis=1))
+    return np.asarray(found.numbers == state.labels, dtype=np.intp)
+
+
+def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Evaluated]:
     """The evaluated predictions of every row that has made them, in the data's order of classes."""
+    evaluated: dict[str, Evaluated] = {}
+    if state.multi_label:
+        outputs_of = ((part, part.outputs) for part in state.parts)
+        return {part.name: evaluate_part(state, part, each, data) for part, each in outputs_of if each is not None}
     labels = state.labels
     groups = [image.group for image in state.images]
-    evaluated = {}
     for part in state.parts:
         if part.outputs is None:
             continue
@@ -132,10 +154,10 @@ def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, RowPredictio
     return evaluated
 
 
-def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Row:
+def _row(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Row:
     manifest, own = part.bundle.manifest, evaluated.get(part.name)
     files = manifest.files
-    labels = state.labels
+    labels = state.targets if state.multi_label else state.labels
     height, width = manifest.pixels.crop_px if manifest.pixels is not None else (0, 0)
     known = state.data is not None and manifest.provenance.data_sha256 == state.data.digest
     latencies = tuple(_latencies(state, part))
@@ -149,6 +171,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) ->
         weights_precision=manifest.weights_precision,
         compute_precision=part.compute_precision,
         scores=manifest.scores,
+        multi_label=manifest.multi_label,
         engine=part.engine,
         labels=manifest.labels,
         input_px=(height, width),
@@ -166,7 +189,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) ->
         power=part.power,
         test_look=part.test_use,
         answers=None if own is None else _predictions(own),
-        decided=_decided(state, part, labels),
+        decided=None if state.multi_label else _decided(state, part, state.labels),
         evaluation=None if own is None else own.evaluation,
         curves=() if own is None else _curves(own, labels, evaluated),
         parity=_parity(state, part, evaluated),
@@ -174,7 +197,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) ->
     )
 
 
-def _curves(own: RowPredictions, labels: NDArray[np.intp], evaluated: dict[str, RowPredictions]) -> tuple[Curves, ...]:
+def _curves(own: Evaluated, labels: NDArray[Any], evaluated: dict[str, Evaluated]) -> tuple[Curves, ...]:
     """Curves of the same classes for all rows, so that they can be compared."""
     areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in evaluated.items()}
     hardest = hardest_of(list(areas.values()))
@@ -195,15 +218,21 @@ def _decided(state: BenchState, part: Part, labels: NDArray[np.intp]) -> Decided
     return decided(scores, own, thresholds, energies)
 
 
-def _predictions(evaluated: RowPredictions) -> Predictions:
+def _predictions(evaluated: Evaluated) -> Predictions:
+    if isinstance(evaluated, LabelPredictions):
+        return label_predictions(evaluated)
     numbers = evaluated.numbers
     confidence = evaluated.scores.max(axis=1)
     return Predictions(tuple(int(each) for each in numbers), tuple(round(float(each), 6) for each in confidence))
 
 
-def _parity(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Parity | None:
+def _parity(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Parity | None:
     own, reference = evaluated.get(part.name), evaluated.get(state.reference.name)
-    if own is None or reference is None or part is state.reference:
+    if part is state.reference:
+        return None
+    if isinstance(own, LabelPredictions) and isinstance(reference, LabelPredictions):
+        return parity_of_labels(state, own, reference)
+    if not isinstance(own, RowPredictions) or not isinstance(reference, RowPredictions):
         return None
     return parity_of(
         own,
@@ -217,7 +246,7 @@ def _parity(state: BenchState, part: Part, evaluated: dict[str, RowPredictions])
     )
 
 
-def _robustness(state: BenchState, part: Part, evaluated: dict[str, RowPredictions]) -> Robustness | None:
+def _robustness(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Robustness | None:
     """None where no corruptions were chosen, or an interruption came before the first images."""
     corrupted = state.corrupted
     if corrupted is None or not corrupted.places or part.name not in corrupted.predictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeclf_benchmarks.measuring.cold_start import ColdStart
@@ -10,21 +10,29 @@ from edgeclf_benchmarks.measuring.energy import Power
 from edgeclf_benchmarks.measuring.scenarios import Scenario
 from edgeclf_benchmarks.measuring.thresholds import Decided
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
+from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.manifest import Calibration
 from edgeclf_runtime.bundle.parity import Parity
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 from edgeclf_runtime.metrics.robustness import Robustness
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Top class (number in `Data.classes`) and its score (probability or margin) for each image of `Data.images`."""
+    """Top class (number in `Data.classes`) and its score (probability or margin) for each image of `Data.images`.
+
+    Where images may have several labels: also the numbers of all labels that were predicted, and the probabilities of
+    all labels, which a later report is compared with.
+    """
 
     numbers: tuple[int, ...]
     confidence: tuple[float, ...]
+    labels: tuple[tuple[int, ...], ...] | None = field(default=None, metadata=LATER)
+    scores: tuple[tuple[float, ...], ...] | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,8 @@ class Row:
         Predictions under the bundle's thresholds; None: it has none. All other figures ignore them.
     teacher
         What it was trained with beside labels; None: nothing, or a report of an earlier version.
+    multi_label
+        Whether it predicts several labels an image, each by itself.
     """
 
     name: str
@@ -86,12 +96,13 @@ class Row:
     power: Power | None = None
     test_look: int | None = None
     answers: Predictions | None = None
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation | MultiLabelEvaluation | None = None
     curves: tuple[Curves, ...] = ()
     parity: Parity | None = None
     robustness: Robustness | None = None
     decided: Decided | None = None
     teacher: TeacherInfo | None = None
+    multi_label: bool = field(default=False, metadata=LATER)
 
     def latency(self, stage: Stage, batch: int, threads: int) -> Latency | None:
         """The figures of one stage at one batch size and number of threads; None: not measured."""

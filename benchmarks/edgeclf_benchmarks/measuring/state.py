@@ -24,7 +24,7 @@ from edgeclf_benchmarks.measuring.yardstick import NAMES, ContenderYardstick
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers, label_targets
 from edgeclf_runtime.session import is_reference
 
 
@@ -107,6 +107,16 @@ class BenchState:
         """(N,) the number of each image's class, in the data's order of classes."""
         return class_numbers(self.images, () if self.data is None else self.data.classes)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether the images may have several labels."""
+        return self.data is not None and self.data.data.multi_label
+
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """(N, classes) which labels each image has, in the data's order of classes."""
+        return label_targets(self.images, () if self.data is None else self.data.classes) > 0
+
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started
 
@@ -151,7 +161,7 @@ def _check_tasks(parts: Sequence[Part]) -> None:
     if len(tasks) > 1:
         named = " and ".join(f"{name} ({task})" for task, name in tasks.items())
         raise UsageError(f"{named} are of different tasks; bench them apart")
-    several = {part.bundle.manifest.scores == "sigmoid": part.name for part in parts}
+    several = {part.bundle.manifest.multi_label: part.name for part in parts}
     if len(several) > 1:
         raise UsageError(f"{several[False]} predicts one label an image, {several[True]} several; bench them apart")
 

@@ -16,18 +16,17 @@ from edgeclf_runtime.images.labelled import LabelledImage
 MOST, SIDE_PX, QUALITY = 24, 96, 75  # about 3 kB each: the report grows by less than 100 kB
 
 
-def most_telling(labels: NDArray[np.intp], reference: NDArray[np.intp], rows: Sequence[NDArray[np.intp]]) -> list[int]:
+def most_telling(reference: NDArray[np.intp], rows: Sequence[NDArray[np.intp]]) -> list[int]:
     """Places of all images whose correctness changed in a row, those that most rows lose first, then in their order.
 
-    All arguments are (N,) class numbers: the labels, the reference's predictions, each other row's predictions.
+    All arguments are (N,) how many predictions for an image are right: the reference's, and each other row's.
     """
-    right = reference == labels
-    lost = np.zeros(len(labels), dtype=np.intp)
-    gained = np.zeros(len(labels), dtype=np.intp)
-    for predicted in rows:
-        lost += right & (predicted != labels)
-        gained += ~right & (predicted == labels)
-    order = sorted(range(len(labels)), key=lambda place: (-lost[place], -gained[place], place))
+    lost = np.zeros(len(reference), dtype=np.intp)
+    gained = np.zeros(len(reference), dtype=np.intp)
+    for right in rows:
+        lost += right < reference
+        gained += right > reference
+    order = sorted(range(len(reference)), key=lambda place: (-lost[place], -gained[place], place))
     return [place for place in order if lost[place] or gained[place]]
 
 

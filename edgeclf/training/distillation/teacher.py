@@ -137,6 +137,7 @@ def open_teacher(path: Path, device: torch.device) -> Iterator[Teacher]:
             pixels=manifest.pixels,
             infer=lambda batch: session(to_input(batch, manifest.normalization)),
             data_sha256=manifest.provenance.data_sha256,
+            multi_label=manifest.multi_label,
         )
 
 

@@ -11,6 +11,7 @@ from edgeclf.wording import count, size
 from edgeclf_benchmarks.measuring.report import Report
 from edgeclf_benchmarks.measuring.report_rows import Row
 from edgeclf_benchmarks.measuring.timing import PERCENTILES, Latency, too_few_calls
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 from edgeclf_runtime.metrics.rounding import in_ms, significant
 
 if TYPE_CHECKING:
@@ -116,15 +117,17 @@ def _against(report: Report, row: Row, batch: int, threads: int) -> str:
 
 
 def _parity_table(report: Report) -> Sheet:
-    table = grid("", "top-1", "95 %", "macro-F1", "ECE", "Δtop-1", "agreement", "flips", "KL", "parity")
+    figure = "mAP" if any(row.multi_label for row in report.rows) else "top-1"
+    table = grid("", figure, "95 %", "macro-F1", "ECE", f"Δ{figure}", "agreement", "flips", "KL", "parity")
     for row in report.rows:
         found, parity = row.evaluation, row.parity
         if found is None:
             table.add_row(styled(row.name, "cyan"), _NONE)
             continue
-        bounds = found.top1_interval
-        cells = [f"{found.top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
-        cells += [f"{found.macro_f1:.3f}", _NONE if found.ece is None else f"{found.ece:.3f}"]
+        ece = found.macro_ece if isinstance(found, MultiLabelEvaluation) else found.ece
+        bounds, f1 = found.main_figure.interval, found.macro_f1
+        cells = [_share(found.main_figure.value), f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
+        cells += [_share(f1), _share(ece)]
         if parity is None:
             table.add_row(styled(row.name, "cyan"), *cells, *[""] * (len(table.headings) - len(cells) - 2), "reference")
             continue
@@ -133,6 +136,10 @@ def _parity_table(report: Report) -> Sheet:
         cells += [_NONE if parity.mean_kl is None else f"{parity.mean_kl:.1e}"]
         table.add_row(styled(row.name, "cyan"), *cells, verdict(parity.verdict))
     return table
+
+
+def _share(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
 
 
 def _robustness(report: Report) -> Iterator[RenderableType]:

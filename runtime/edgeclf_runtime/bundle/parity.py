@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.bundle.proof import Comparison as LogitComparison
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, mean_of, number_groups
@@ -55,6 +56,9 @@ class Parity:
     logits
         This row's outputs against the reference's, image by image; None in reports of earlier versions. Within the
         limits of fp32 both are one model, and the verdict is "pass" however few the images are.
+    figure, decisions
+        Where images have several labels, "mAP", which stands in the place of top-1 everywhere, and how many decisions
+        there were, one a label of each image: b, c, flips and agreement count those.
     """
 
     reference: str
@@ -80,6 +84,8 @@ class Parity:
     images_needed: int | None
     upper_bound_points: float | None = None
     logits: LogitComparison | None = None
+    figure: str = field(default="top-1", metadata=LATER)
+    decisions: int | None = field(default=None, metadata=LATER)
 
     @property
     def same_logits(self) -> bool:
@@ -131,7 +137,7 @@ def parity_of(
     resampling = Resampling(images, number_groups(groups), seed=seed)
     lower, upper, spread = bounds_of_change(right, wanted, resampling)
     margin = margin_points / 100
-    logits = _compared_logits(row, reference)
+    logits = compare_logits(row.outputs, reference.outputs)
     same = logits is not None and verdict_of(logits, TOLERANCES["fp32"])[0] == "pass"
     verdict = "pass" if same else change_verdict(lower, upper, margin)
     more = images_to_settle(lost, gained, images, margin, spread=spread) if verdict == "inconclusive" else None
@@ -157,20 +163,28 @@ def parity_of(
         worst_class_change_points=worst[1],
         margin_points=margin_points,
         verdict=verdict,
-        reason=_same(logits) if same and logits else _reason(verdict, lower, upper, margin_points, images, more),
+        reason=same_logits_sentence(logits)
+        if same and logits
+        else _reason(verdict, lower, upper, margin_points, images, more),
         images_needed=more,
         upper_bound_points=100 * upper,
         logits=logits,
     )
 
 
-def _compared_logits(row: RowPredictions, reference: RowPredictions) -> LogitComparison | None:
-    if row.outputs is None or reference.outputs is None:
+def compare_logits(
+    row: NDArray[np.float32] | None,
+    reference: NDArray[np.float32] | None,
+    label_logits: NDArray[np.float64] | None = None,
+) -> LogitComparison | None:
+    """Image by image; None where outputs are not known. `label_logits` as `compare` takes them."""
+    if row is None or reference is None:
         return None
-    return compare(reference.outputs, row.outputs, TOLERANCES["fp32"])
+    return compare(reference, row, TOLERANCES["fp32"], label_logits)
 
 
-def _same(logits: LogitComparison) -> str:
+def same_logits_sentence(logits: LogitComparison) -> str:
+    """Why outputs within the limits of fp32 pass."""
     return (
         f"its logits are the reference's on all {logits.images} images, to within {logits.max_relative:.1e} of their "
         f"range (fp32 may differ by {TOLERANCES['fp32'].relative:g})"

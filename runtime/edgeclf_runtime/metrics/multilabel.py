@@ -86,6 +86,11 @@ class MultiLabelEvaluation:
     groups: int | None
 
     @property
+    def per_class(self) -> tuple[LabelFigures, ...]:
+        """`per_label`, by the name that it has where images have one label each."""
+        return self.per_label
+
+    @property
     def main_figure(self) -> MainFigure:
         """Its mAP."""
         return MainFigure("mAP", self.mean_average_precision, self.mean_average_precision_interval)

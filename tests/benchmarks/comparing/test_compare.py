@@ -67,7 +67,7 @@ def test_encoders_and_classifiers_are_different_tasks() -> None:
 
 def test_one_label_and_several_labels_are_different_tasks() -> None:
     report = made_report(ROWS)
-    several = replace(report, rows=tuple(replace(row, scores="sigmoid") for row in report.rows))
+    several = replace(report, rows=tuple(replace(row, scores="sigmoid", multi_label=True) for row in report.rows))
     with pytest.raises(DataError, match="different tasks"):
         check_alike(report, several, "a.json", "b.json")
 

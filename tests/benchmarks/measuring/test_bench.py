@@ -25,6 +25,7 @@ from edgeclf_benchmarks.measuring.report import Report, read_report, report_docu
 from edgeclf_benchmarks.measuring.report_builder import report_of
 from edgeclf_benchmarks.measuring.state import BenchState, line_up
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.data_split import DataSplit
@@ -290,7 +291,8 @@ def test_corrupted_images_need_labelled_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["encoder", "several labels"])
 def test_bundles_of_different_tasks_are_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
     one, other = tiny.build(tmp_path / "one"), tiny.build(tmp_path / "other")
-    changes: dict[str, Any] = {"scores": "sigmoid"} if what == "several labels" else {"task": "embed-image"}
+    several = {"scores": "sigmoid", "multi_label": True, "thresholds": Thresholds(per_class=(0.5, 0.5, 0.5))}
+    changes: dict[str, Any] = several if what == "several labels" else {"task": "embed-image"}
     other = tiny.reseal(tmp_path / "other", **changes)
     with pytest.raises(UsageError, match=r"bench them apart") as refusal:
         measure([one, other], QUICK)

@@ -149,7 +149,6 @@ def test_what_does_not_know_several_labels_yet_says_so(
     yet = "does not know several labels an image yet"
     quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
     for message, *arguments in (
-        (yet, "baseline", split, "-o", str(tmp_path / "hog")),
         (yet, "data", "review", labels),
         (yet, "eval", labels, "--explain"),
         (yet, "eval", labels, "--operating-point", "unknown=0.01"),

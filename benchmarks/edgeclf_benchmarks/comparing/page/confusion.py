@@ -22,7 +22,7 @@ def confusions(entries: Sequence[Entry]) -> str:
     shown_as: dict[tuple[str, Counts], int] = {}
     for number, entry in enumerate(entries, 1):
         found = entry.row.evaluation
-        if found is None:
+        if not isinstance(found, Evaluation):
             continue
         first = shown_as.setdefault((entry.row.name, found.confusion), number)
         whose = f'<span class="named">{badge(number)}<span>{name(entry.name)}</span></span>'
@@ -59,8 +59,9 @@ def _tables(entry: Entry, found: Evaluation) -> Iterator[str]:
 
 
 def reference_of(entry: Entry) -> Evaluation | None:
-    """The figures of the row that an entry's report refers to; None for that row itself."""
-    return None if entry.is_reference else entry.report.row(entry.report.reference).evaluation
+    """The figures of the row that an entry's report refers to; None for that row itself, and for several labels."""
+    found = None if entry.is_reference else entry.report.row(entry.report.reference).evaluation
+    return found if isinstance(found, Evaluation) else None
 
 
 def pairs_table(entry: Entry, found: Evaluation, most: int = _MOST_PAIRS) -> Table:

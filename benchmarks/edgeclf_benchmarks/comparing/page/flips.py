@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.page.markers import badges
+from edgeclf_benchmarks.comparing.regression import right_predictions
+from edgeclf_benchmarks.measuring.report import Data, Image
 from edgeclf_benchmarks.measuring.thumbnails import MOST, most_telling
 from edgeclf_benchmarks.page.escaping import name, shortened, text
 from edgeclf_benchmarks.page.html_tables import Table
@@ -46,14 +45,13 @@ def flipped_images(entries: Sequence[Entry]) -> tuple[tuple[Flipped, ...], int]:
     thumbnails: dict[str, str] = {}
     for _, entry in predicting:
         thumbnails |= entry.report.data.thumbnails if entry.report.data is not None else {}
-    labels = np.array([image.number for image in data.images], dtype=np.intp)
-    places = _places([entry for _, entry in predicting], labels)
+    places = _places([entry for _, entry in predicting], data)
     order = sorted(places, key=lambda place: data.images[place].path not in thumbnails)  # stable
     shown = tuple(
         Flipped(
             data.images[place].path,
-            data.classes[labels[place]],
-            tuple(_predictions(predicting, data.classes, place, int(labels[place]))),
+            _named(_labels_of(data.images[place]), data.classes),
+            tuple(_predictions(predicting, data, place)),
             thumbnails.get(data.images[place].path),
         )
         for place in order[:MOST]
@@ -61,34 +59,38 @@ def flipped_images(entries: Sequence[Entry]) -> tuple[tuple[Flipped, ...], int]:
     return shown, len(places)
 
 
-def _places(entries: Sequence[Entry], labels: NDArray[np.intp]) -> list[int]:
+def _places(entries: Sequence[Entry], data: Data) -> list[int]:
     """Those whose correctness differs from the reference of their report, those that most rows lose first."""
     places: dict[int, None] = {}
     for report in dict.fromkeys(id(entry.report) for entry in entries):
         rows = [entry for entry in entries if id(entry.report) == report]
-        reference = next((_numbers(entry) for entry in rows if entry.is_reference), None)
+        reference = next((right_predictions(entry.row, data) for entry in rows if entry.is_reference), None)
         if reference is not None:
-            others = [_numbers(entry) for entry in rows if not entry.is_reference]
-            places |= dict.fromkeys(most_telling(labels, reference, others))
+            others = [right_predictions(entry.row, data) for entry in rows if not entry.is_reference]
+            places |= dict.fromkeys(most_telling(reference, [each for each in others if each is not None]))
     return list(places)
 
 
-def _numbers(entry: Entry) -> NDArray[np.intp]:
-    return np.array(entry.row.answers.numbers if entry.row.answers else (), dtype=np.intp)
+def _labels_of(image: Image) -> tuple[int, ...]:
+    return (image.number,) if image.labels is None else image.labels
 
 
-def _predictions(
-    predicting: Sequence[tuple[int, Entry]], classes: Sequence[str], place: int, label: int
-) -> Iterator[PredictedClass]:
+def _named(labels: Sequence[int], classes: Sequence[str]) -> str:
+    """ "cat", "cat + dog", "no label"."""
+    return " + ".join(classes[number] for number in labels) or "no label"
+
+
+def _predictions(predicting: Sequence[tuple[int, Entry]], data: Data, place: int) -> Iterator[PredictedClass]:
     """The right one first, then those that most rows give."""
-    given: dict[int, list[tuple[int, float]]] = {}
+    given: dict[tuple[int, ...], list[tuple[int, float]]] = {}
     for number, entry in predicting:
-        if entry.row.answers is not None:
-            sure = entry.row.answers.confidence[place]
-            given.setdefault(entry.row.answers.numbers[place], []).append((number, sure))
-    for predicted in sorted(given, key=lambda each: (each != label, -len(given[each]), each)):
+        if (answers := entry.row.answers) is not None:
+            labels = (answers.numbers[place],) if answers.labels is None else answers.labels[place]
+            given.setdefault(labels, []).append((number, answers.confidence[place]))
+    right = _labels_of(data.images[place])
+    for predicted in sorted(given, key=lambda each: (each != right, -len(given[each]), each)):
         numbers, confidence = zip(*given[predicted], strict=True)
-        yield PredictedClass(classes[predicted], predicted == label, numbers, confidence)
+        yield PredictedClass(_named(predicted, data.classes), predicted == right, numbers, confidence)
 
 
 def cards(entries: Sequence[Entry], images: Sequence[Flipped]) -> str:

@@ -8,6 +8,7 @@ from edgeclf_benchmarks.comparing.columns import ACCURACY, COST, PARITY, SPEED, 
 from edgeclf_benchmarks.comparing.compare import Compared, Entry, Finding, entries_of
 from edgeclf_benchmarks.comparing.page.confusion import confusions
 from edgeclf_benchmarks.comparing.page.flips import cards, flipped_images
+from edgeclf_benchmarks.comparing.page.label_tables import label_tables
 from edgeclf_benchmarks.comparing.page.latency_charts import ecdf, stages, trace
 from edgeclf_benchmarks.comparing.page.markers import key
 from edgeclf_benchmarks.comparing.page.small_charts import areas_table, reliability, robustness, roc
@@ -94,6 +95,7 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
     if charts := f"{ecdf(entries)}{trace(entries)}{stages(entries)}":
         yield "Latency in detail", f'{whose}<div class="columns">{charts}</div>'
     yield "Confusion", confusions(entries)
+    yield "Labels", "".join(map(to_html, label_tables(entries)))
     yield "Classes", _table(per_class(entries))
     if panels := roc(entries):
         yield "ROC curves", f"{whose}{panels}{_table(areas_table(entries))}"
@@ -158,6 +160,8 @@ def _flipped(entries: tuple[Entry, ...]) -> str:
         return ""
     some = f"{len(images)} of the {count} images" if count > len(images) else f"All images ({count})"
     what = "that only one of a row and its reference predicts correctly; first those that most rows lose."
+    if any(entry.row.multi_label for entry in entries):
+        what = "of which a row and its reference predict different numbers of labels correctly; first those that lose."
     return f'<p class="dim">{some} {what}</p>{cards(entries, images)}'
 
 

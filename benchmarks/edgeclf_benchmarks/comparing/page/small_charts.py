@@ -82,7 +82,7 @@ def reliability(entries: Sequence[Entry]) -> str:
     panels = [
         _reliability(entries, number, entry.row.evaluation)
         for number, entry in enumerate(entries, 1)
-        if entry.row.evaluation is not None and entry.row.evaluation.reliability
+        if isinstance(entry.row.evaluation, Evaluation) and entry.row.evaluation.reliability
     ]
     return f'<div class="panels">{"".join(panels)}</div>' if panels else ""
 

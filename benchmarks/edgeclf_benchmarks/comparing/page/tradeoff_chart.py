@@ -17,31 +17,33 @@ _BESIDE = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, 1), (
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """p50 of inference and top-1 of an entry, each with its lowest and highest likely value."""
+    """p50 of inference and top-1 (or mAP: `figure`) of an entry, each with its lowest and highest likely value."""
 
     number: int
     ms: tuple[float, float, float]
-    top1: tuple[float, float, float]
+    accuracy: tuple[float, float, float]
+    figure: str
 
 
 def pareto(entries: Sequence[Entry]) -> str:
-    """p50 of inference (logarithmic) against top-1, both 95 % intervals; the dashed line joins the undominated."""
+    """p50 of inference (logarithmic) against accuracy, both 95 % intervals; the dashed line joins the undominated."""
     points = [point for number, entry in enumerate(entries, 1) if (point := _point(number, entry)) is not None]
     if not points:
         return ""
-    lowest, highest = min(point.top1[0] for point in points), max(point.top1[2] for point in points)
+    lowest, highest = min(point.accuracy[0] for point in points), max(point.accuracy[2] for point in points)
     plot = Plot(
         Axis(min(point.ms[0] for point in points) / 1.15, max(point.ms[2] for point in points) * 1.15, True),
         Axis(max(0.0, lowest - 0.01), min(1.0, highest + 0.01)),
         height=400,
     )
-    parts = list(plot.frame("median of one inference, ms (logarithmic)", "top-1, share of images"))
-    front = undominated([(point.ms[1], point.top1[1]) for point in points])
+    named = "top-1, share of images" if points[0].figure == "top-1" else points[0].figure
+    parts = list(plot.frame("median of one inference, ms (logarithmic)", named))
+    front = undominated([(point.ms[1], point.accuracy[1]) for point in points])
     if len(front) > 1:
         parts.append(f'<polyline class="front" points="{plot.path(front)}"/>')
     parts += [_bars(plot, point) for point in points]
     parts += _marks(plot, points)
-    figures = {each.number: f"{in_ms(each.ms[1])} ms, top-1 {each.top1[1]:.3f}" for each in points}
+    figures = {each.number: f"{in_ms(each.ms[1])} ms, {each.figure} {each.accuracy[1]:.3f}" for each in points}
     description = "; ".join(f"{number}: {entries[number - 1].name}, {shown}" for number, shown in figures.items())
     title = "Latency against accuracy: further left is faster, further up is more accurate"
     caption = "Further left is faster, further up is more accurate. Bars are 95 % intervals"
@@ -51,14 +53,15 @@ def pareto(entries: Sequence[Entry]) -> str:
 
 
 def _point(number: int, entry: Entry) -> _Point | None:
-    latency, found = entry.latency(), entry.row.evaluation
-    if latency is None or found is None:
+    latency, found = entry.latency(), None if entry.row.evaluation is None else entry.row.evaluation.main_figure
+    if latency is None or found is None or found.value is None:
         return None
-    ms, top1 = latency.p50_interval_ms, found.top1_interval
+    ms, bounds = latency.p50_interval_ms, found.interval
     return _Point(
         number,
         (ms.low if ms else latency.p50_ms, latency.p50_ms, ms.high if ms else latency.p50_ms),
-        (top1.low if top1 else found.top1, found.top1, top1.high if top1 else found.top1),
+        (bounds.low if bounds else found.value, found.value, bounds.high if bounds else found.value),
+        found.name,
     )
 
 
@@ -73,7 +76,7 @@ def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
 
 def _bars(plot: Plot, point: _Point) -> str:
     left, x, right = map(plot.across, point.ms)
-    bottom, y, top = map(plot.up, point.top1)
+    bottom, y, top = map(plot.up, point.accuracy)
     path = f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {bottom:.1f}V{top:.1f}"
     return f'<path class="bars {marker_of(point.number)}" d="{path}"/>'
 
@@ -83,7 +86,7 @@ def _marks(plot: Plot, points: Sequence[_Point]) -> list[str]:
     taken: list[tuple[float, float]] = []
     parts = []
     for point in points:
-        x, y = plot.across(point.ms[1]), plot.up(point.top1[1])
+        x, y = plot.across(point.ms[1]), plot.up(point.accuracy[1])
         places = [(x + across * _ROOM, y + down * _ROOM) for across, down in _BESIDE]
         free = (each for each in places if _fits(plot, each) and all(_apart(each, other) for other in taken))
         at = next(free, (x, y))

@@ -76,8 +76,9 @@ def test_images_that_most_rows_lose_come_first() -> None:
     labels = np.array([0, 0, 1, 1, 2])
     reference = np.array([0, 0, 1, 0, 2])
     one, other = np.array([0, 1, 2, 1, 2]), np.array([0, 1, 1, 0, 2])
-    assert most_telling(labels, reference, [one, other]) == [1, 2, 3]  # lost by both, lost by one, gained by one
-    assert most_telling(labels, reference, []) == []
+    right, *rows = (np.asarray(each == labels, dtype=np.intp) for each in (reference, one, other))
+    assert most_telling(right, rows) == [1, 2, 3]  # lost by both, lost by one, gained by one
+    assert most_telling(right, []) == []
 
 
 def test_thumbnails_are_small_and_an_image_that_is_gone_has_none(tmp_path: Path) -> None:

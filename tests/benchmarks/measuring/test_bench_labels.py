@@ -1,0 +1,118 @@
+"""A bench where images may have several labels: mAP, flips of labels, gates, and the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from sklearn.metrics import average_precision_score
+
+from edgeclf_benchmarks.comparing.compare import Source, entries_of
+from edgeclf_benchmarks.comparing.comparison import compare
+from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
+from edgeclf_benchmarks.comparing.markdown import publish
+from edgeclf_benchmarks.comparing.regression import flips, map_drop
+from edgeclf_benchmarks.measuring.bench import measure
+from edgeclf_benchmarks.measuring.options import BenchOptions
+from edgeclf_benchmarks.measuring.predictions import LabelledImages
+from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
+from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.hashing import hash_file
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
+
+QUICK = BenchOptions(profile="quick", rounds=2, threads=(1,), duration_s=0.1)
+CLASSES = ("sky", "leaf", "pagoda")  # another order than the bundles have
+SEVERAL: dict[str, Any] = {
+    "scores": "sigmoid",
+    "multi_label": True,
+    "thresholds": Thresholds(per_class=(0.4, 0.5, 0.6)),
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> LabelledImages:
+    """Eight images with any of the labels; one has none."""
+    folder = tmp_path_factory.mktemp("images")
+    shown = []
+    for number, picture in enumerate(tiny.images()):
+        path = folder / f"{number}.png"
+        picture.save(path)
+        labels = tuple(label for place, label in enumerate(CLASSES) if number >> place & 1)
+        shown.append(LabelledImage(path, path.name, labels, hash_file(path), split="test"))
+    data = DataSplit(root=folder, classes=CLASSES, images=tuple(shown), multi_label=True)
+    return LabelledImages(data, "test", tuple(shown))
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Two with the same weights and one with others."""
+    root = tmp_path_factory.mktemp("bundles")
+    return [tiny.build(root / name, seed=seed, **SEVERAL) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+
+
+@pytest.fixture(scope="module")
+def report(bundles: list[Bundle], images: LabelledImages) -> Report:
+    return report_of(measure(bundles, QUICK, data=images), "edgeclf bench a b c")
+
+
+def test_rows_have_the_map_of_scikit_learn_and_flips_count_labels(report: Report, images: LabelledImages) -> None:
+    assert report.data is not None
+    right = np.array([[label in (each.labels or ()) for label in CLASSES] for each in images.images])
+    assert [each.labels for each in report.data.images] == [tuple(np.flatnonzero(row).tolist()) for row in right]
+    a, b, c = report.rows
+    for row in (a, c):
+        assert isinstance(row.evaluation, MultiLabelEvaluation) and row.answers is not None and row.answers.scores
+        scores = np.array(row.answers.scores)
+        assert row.evaluation.mean_average_precision == pytest.approx(average_precision_score(right, scores))
+        predicted = scores >= [0.6, 0.4, 0.5]  # the bundle's own thresholds, in the order of the data
+        assert row.answers.labels == tuple(tuple(np.flatnonzero(each).tolist()) for each in predicted)
+    assert b.parity is not None and c.parity is not None and isinstance(a.evaluation, MultiLabelEvaluation)
+    assert (b.parity.verdict, b.parity.flips, b.parity.figure, b.parity.decisions) == ("pass", 0.0, "mAP", 24)
+    assert isinstance(c.evaluation, MultiLabelEvaluation) and c.evaluation.mean_average_precision is not None
+    change = c.evaluation.mean_average_precision - (a.evaluation.mean_average_precision or 0)
+    assert c.parity.top1_change_points == pytest.approx(100 * change) and c.parity.decisions == 24
+
+
+def test_the_report_reads_back_and_its_gates_and_page_speak_of_labels(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == report
+    entries = entries_of([Source("report.json", "", report)])
+    gates = check_gates([parse_rule("map<0.01"), parse_rule("c: map_drop>200"), parse_rule("flips>24")], entries)
+    assert {gate.verdict for gate in gates} == {"pass"}
+    with pytest.raises(DataError, match="of one label an image"):
+        check_gates([parse_rule("top1<0.5")], entries)
+    again = map_drop(entries[2], entries[0])
+    assert again is not None and report.rows[2].parity is not None
+    assert again.value == pytest.approx(-report.rows[2].parity.top1_change_points, abs=0.01)
+    changed = flips(entries[2], entries[0])
+    assert changed is not None
+    assert changed.value == report.rows[2].parity.right_to_wrong + report.rows[2].parity.wrong_to_right
+    publish(compare([tmp_path / "report.json"], baseline=tmp_path / "report.json"), tmp_path / "out")
+    page, summary = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    for shown in (page, summary):
+        assert "mAP [95 %]" in shown and "ΔmAP" in shown and "labels, the lowest AP first" in shown
+        assert "top-1" not in shown and "Confusion" not in shown
+
+
+def test_tasks_are_not_mixed_and_what_is_not_known_yet_is_refused(
+    bundles: list[Bundle], images: LabelledImages, tmp_path: Path
+) -> None:
+    single = tiny.build(tmp_path / "single")
+    with pytest.raises(UsageError, match="predicts one label an image, .* several; bench them apart"):
+        measure([single, bundles[0]], QUICK)
+    with pytest.raises(UsageError, match="predicts one label an image, and the images of .* have several labels"):
+        measure([single], QUICK, data=images)
+    one = replace(images, data=replace(images.data, multi_label=False))
+    with pytest.raises(UsageError, match="predicts several labels an image, and the images of .* have one label"):
+        measure([bundles[0]], QUICK, data=one)
+    with pytest.raises(UsageError, match="--corruptions does not know several labels an image yet"):
+        measure([bundles[0]], replace(QUICK, corruptions=("noise",)), data=images)
