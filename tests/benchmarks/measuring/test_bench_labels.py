@@ -107,12 +107,12 @@ def test_tasks_are_not_mixed_and_what_is_not_known_yet_is_refused(
     bundles: list[Bundle], images: LabelledImages, tmp_path: Path
 ) -> None:
     single = tiny.build(tmp_path / "single")
-    with pytest.raises(UsageError, match="predicts one label an image, .* several; bench them apart"):
+    with pytest.raises(UsageError, match=r"predicts one label an image, .* several; bench them apart"):
         measure([single, bundles[0]], QUICK)
-    with pytest.raises(UsageError, match="predicts one label an image, and the images of .* have several labels"):
+    with pytest.raises(UsageError, match=r"predicts one label an image, and the images of .* have several labels"):
         measure([single], QUICK, data=images)
     one = replace(images, data=replace(images.data, multi_label=False))
-    with pytest.raises(UsageError, match="predicts several labels an image, and the images of .* have one label"):
+    with pytest.raises(UsageError, match=r"predicts several labels an image, and the images of .* have one label"):
         measure([bundles[0]], QUICK, data=one)
-    with pytest.raises(UsageError, match="--corruptions does not know several labels an image yet"):
+    with pytest.raises(UsageError, match=r"--corruptions does not know several labels an image yet"):
         measure([bundles[0]], replace(QUICK, corruptions=("noise",)), data=images)
