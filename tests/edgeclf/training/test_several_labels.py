@@ -152,7 +152,7 @@ def test_what_does_not_know_several_labels_yet_says_so(
         (yet, "data", "review", labels),
         (yet, "eval", labels, "--explain"),
         (yet, "eval", labels, "--operating-point", "unknown=0.01"),
-        (yet, "train", split, *quick, "--teacher", labels, "--compare", "val", "--name", "taught"),
+        (yet, "train", split, *quick, "--teacher", labels, "--compare", "--name", "taught"),
         ("predicts one label an image", "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
         ("predicts several labels", "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
         (yet, "train", split, *quick, "--fraction", "0.5,1", "--name", "curve"),
