@@ -12,7 +12,7 @@ import numpy as np
 from edgeclf.data.assign import chance, join_clusters
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
@@ -29,7 +29,8 @@ def parse_fractions(text: str) -> tuple[float, ...]:
 def nested_subsets(data: DataSplit, fractions: Sequence[float], seed: int = 0) -> tuple[DataSplit, ...]:
     """The split with so much of its training images for each fraction; validation and test stay whole.
 
-    Each class keeps its share as closely as its images, or groups of them, allow. Whatever a smaller fraction holds, a
+    Each class keeps its share as closely as its images, or groups of them, allow; an image of several labels counts for
+    the rarest of them, and to have none counts as one. Whatever a smaller fraction holds, a
     larger one holds too. Groups and files with the same bytes stay together. Chance follows from seed and path.
 
     Raises
@@ -76,15 +77,21 @@ def _queues(images: Sequence[LabelledImage], seed: int) -> list[_Queue]:
     clusters = join_clusters([(image.sha256, image.group) for image in images])
     clusters.sort(key=lambda cluster: chance(seed, images[cluster[0]].name))
     queues: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    frequent = Counter(all_labels(images))
     for cluster in clusters:
-        counts = Counter(images[index].label for index in cluster)
+        counts = Counter(_rarest(images[index], frequent) for index in cluster)
         queues[max(sorted(counts), key=lambda label: counts[label])].append(tuple(cluster))
     return [_Queue(tuple(queues[label])) for label in sorted(queues)]
 
 
+def _rarest(image: LabelledImage, frequent: Counter[str]) -> str:
+    """The label of an image that fewest images have; "" where it has none."""
+    return min(image.labels or (), key=lambda label: (frequent[label], label), default="")
+
+
 def _refuse_empty(images: Sequence[LabelledImage], chosen: set[str], fraction: float, queues: Sequence[_Queue]) -> None:
-    counts = Counter(image.label for image in images)
-    present = {image.label for image in images if image.name in chosen}
+    counts = Counter(all_labels(images))
+    present = set(all_labels(image for image in images if image.name in chosen))
     if missing := sorted(set(counts) - present):
         least = max(math.ceil(1000 * queue.least) / 1000 for queue in queues)
         raise UsageError(

@@ -16,6 +16,7 @@ from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import TrainingImages, plain_batches
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.average_precision import mean_average_precision
 from edgeclf_runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -65,15 +66,14 @@ class Distillation:
         """
         train, val = images
         stores = any(each.on_features or not config.consistent_views for each in phases_of(config)[phase:])
-        evaluates = self.info.top1 is None and not self.info.without_labels and not val.multi_label
+        evaluates = self.info.evaluated is None and not self.info.without_labels
         parts = [train] * (stores and self._stored is None) + [val] * evaluates
         if not parts:
             return
         progress.step("teacher", sum(batches_of(each, processes) for each in parts))
         if evaluates:
             found = teacher_logits(self.teacher, val, processes, progress)
-            top1 = float((found.argmax(axis=1) == val.labels).mean())
-            self.info = replace(self.info, top1=top1, images=len(val))
+            self.info = replace(self.info, images=len(val), **_accuracy(found, val))
         if stores and self._stored is None:
             self._stored = teacher_logits(self.teacher, train, processes, progress)
 
@@ -95,6 +95,14 @@ class Distillation:
         own = resized(views, self.teacher.pixels.crop_px).round().clamp(0, 255).to(torch.uint8)
         pixels = own.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return torch.from_numpy(self.teacher.logits(pixels)).to(views.device)
+
+
+def _accuracy(logits: NDArray[np.float32], images: TrainingImages) -> dict[str, float | None]:
+    """Its top-1, or its mAP where images have several labels, by the field of `TeacherInfo`."""
+    if images.multi_label:
+        precision = mean_average_precision(logits.astype(np.float64), images.labels > 0)
+        return {"mean_average_precision": precision}
+    return {"top1": float((logits.argmax(axis=1) == images.labels).mean())}
 
 
 def teacher_logits(

@@ -104,7 +104,10 @@ def _options_for(strategy: str, options: Mapping[str, Any], strategies: Sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One approach on one part of the training images; `path` lies in the curve's folder."""
+    """One approach on one part of the training images; `path` lies in the curve's folder.
+
+    `accuracy` is top-1, or mAP where images have several labels: `LearningCurve.figure` says which.
+    """
 
     approach: str
     fraction: float
@@ -132,6 +135,7 @@ class LearningCurve:
     complete: bool
     points: tuple[Point, ...]
     machine: dict[str, str]
+    figure: str = "top-1"
 
     def of(self, approach: str) -> tuple[Point, ...]:
         """The points of one approach, fewest images first."""
@@ -169,7 +173,7 @@ def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SI
 def resume_curve(path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Measures the points that are still missing."""
     plan = from_json(Plan, _read(path / PLAN), str(path / PLAN))
-    data = load_split(path / SPLIT)
+    data = load_split(path / SPLIT, several_labels="known")
     subsets = nested_subsets(data, plan.fractions, plan.seed)
     with Run(path).alone():
         points = list(load_curve(path).points) if (path / CURVE).is_file() else []
@@ -202,6 +206,7 @@ def _curve(plan: Plan, data: DataSplit, points: Sequence[Point], *, complete: bo
         complete=complete,
         points=tuple(points),
         machine=machine_facts(),
+        figure="mAP" if data.multi_label else "top-1",
     )
 
 

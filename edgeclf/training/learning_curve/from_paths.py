@@ -53,7 +53,7 @@ def learning_curve(
     first = plan.trainings[0]
     place = Path(folder) if folder is not None else default_folder(first.model, "curve")
     require_weights(first.model, first.weights, img_size=first.img_size, seed=first.seed)  # the baseline takes minutes
-    images = open_data(Path(data), seed=first.seed)
+    images = open_data(Path(data), seed=first.seed, several_labels="known")
     if strict:
         refuse_unusable(images, find_unusable(images.images, first.value_range))
     return _published(start_curve(plan, images, place, progress), place)

@@ -41,7 +41,8 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
                 [p.images for p in timed], [p.training_seconds for p in timed], linewidth=1.4, label=approach, **style
             )
         selected = ", on which epochs were selected" if curve.selected_here else ""
-        accuracy.set(xscale="log", xlabel="training images", ylabel="accuracy (top-1), 95 % interval")
+        known_by = "accuracy (top-1)" if curve.figure == "top-1" else curve.figure
+        accuracy.set(xscale="log", xlabel="training images", ylabel=f"{known_by}, 95 % interval")
         accuracy.set_title(f"{curve.judged_images:,} {_split(curve)} images{selected}", loc="left")
         seconds.set(xscale="log", yscale="log", xlabel="training images")
         seconds.set_title("training time", loc="left")

@@ -13,7 +13,7 @@ def points_table(curve: LearningCurve) -> Table:
     points = [point for approach in curve.approaches for point in curve.of(approach)]
     return Table(
         "By approach, fewest images first",
-        ("approach", "images", "share", "accuracy", "macro-F1", "training", "where"),
+        ("approach", "images", "share", name_of(curve), "macro-F1", "training", "where"),
         tuple(
             (
                 point.approach,
@@ -51,8 +51,13 @@ def needs_table(curve: LearningCurve) -> Table:
                 duration(enough.training_seconds),
             )
         )
-    headings = ("approach", "data needed", "best accuracy", f"beats {BASELINE} from", "training time")
+    headings = ("approach", "data needed", f"best {name_of(curve)}", f"beats {BASELINE} from", "training time")
     return Table("Data needed and training time", headings, tuple(rows), words=("approach",))
+
+
+def name_of(curve: LearningCurve) -> str:
+    """What its points are evaluated by, in words."""
+    return "accuracy" if curve.figure == "top-1" else curve.figure
 
 
 def duration(seconds: float) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from edgeclf_runtime.bundle.dataclass_json import LATER
 
 TeacherKind = Literal["run", "bundle", "zero-shot bundle"]
 
@@ -17,7 +19,8 @@ class TeacherInfo:
     sha256
         Of a run's weights; the digest of a bundle.
     top1, images
-        Its accuracy on so many validation images of the network that it taught; None: they had no labels.
+        Its accuracy on so many validation images of the network that it taught; None: they had no labels, or several an
+        image, on which it has a `mean_average_precision`.
     unlabelled
         Training images that only it said something about.
     without_labels
@@ -31,13 +34,22 @@ class TeacherInfo:
     images: int = 0
     unlabelled: int = 0
     without_labels: bool = False
+    mean_average_precision: float | None = field(default=None, metadata=LATER)
+
+    @property
+    def evaluated(self) -> tuple[str, float] | None:
+        """("top-1", 0.812), or its mAP; None: it was not evaluated."""
+        if self.mean_average_precision is not None:
+            return "mAP", self.mean_average_precision
+        return None if self.top1 is None else ("top-1", self.top1)
 
     @property
     def accuracy(self) -> str:
         """ "top-1 0.812 on 750 validation images"."""
-        return (
-            "accuracy not known" if self.top1 is None else f"top-1 {self.top1:.3f} on {self.images} validation images"
-        )
+        if self.evaluated is None:
+            return "accuracy not known"
+        figure, value = self.evaluated
+        return f"{figure} {value:.3f} on {self.images} validation images"
 
     def __str__(self) -> str:
         named = f"{self.kind} {self.name} ({self.sha256[:12]})"
