@@ -53,12 +53,12 @@ def write_outcome(trainer: Trainer, logits: NDArray[np.float32], *, cut_short: b
     trainer.progress.note("temperature 1: there are no labels to fit it on" if fit is None else str(fit))
     if fit is not None and fit.caution is not None:
         trainer.progress.warn(fit.caution)
-    evaluated = None if info is None else info.evaluated
     own = best["val_map" if several else "val_top1"]
-    if info is not None and evaluated is not None and evaluated[1] < own:
+    if info is not None and info.evaluated is not None and info.evaluated[1] < own:
+        figure, value = info.evaluated
         trainer.progress.warn(
-            f"the teacher {info.name} is worse than its student: {evaluated[0]} {evaluated[1]:.3f} against {own:.3f} on "
-            f"the {info.images} validation images; a better teacher, or a lower --teacher-share, may help"
+            f"the teacher {info.name} is worse than its student: {figure} {value:.3f} against {own:.3f} on the "
+            f"{info.images} validation images; a better teacher, or a lower --teacher-share, may help"
         )
     if (share := outcome.waiting_share) is not None:
         remedy = "; more --workers, smaller files or --image-cache on may help" if share > _LONG_WAIT else ""
