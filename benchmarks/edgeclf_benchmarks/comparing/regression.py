@@ -91,7 +91,7 @@ def map_drop(now: Entry, before: Entry) -> Figure | None:
     data = now.report.data
     if data is None or before.report.data is None:
         return None
-    mine, other = (None if each.row.answers is None else each.row.answers.scores for each in (now, before))
+    mine, other = (None if each.row.answers is None else each.row.answers.logits for each in (now, before))
     if mine is None or other is None:
         return None
     groups = number_groups([image.group for image in data.images])

@@ -70,5 +70,5 @@ def label_predictions(own: LabelPredictions) -> Predictions:
         numbers=tuple(own.numbers.tolist()),
         confidence=tuple(own.scores.max(axis=1).round(6).tolist()),
         labels=tuple(tuple(np.flatnonzero(row).tolist()) for row in own.predicted),
-        scores=tuple(tuple(row) for row in own.scores.round(6).tolist()),
+        logits=tuple(tuple(float(f"{value:.9g}") for value in row) for row in own.outputs.tolist()),
     )

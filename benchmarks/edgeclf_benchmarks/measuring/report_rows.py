@@ -25,14 +25,14 @@ from edgeclf_runtime.metrics.robustness import Robustness
 class Predictions:
     """Top class (number in `Data.classes`) and its score (probability or margin) for each image of `Data.images`.
 
-    Where images may have several labels: also the numbers of all labels that were predicted, and the probabilities of
-    all labels, which a later report is compared with.
+    Where images may have several labels: also the numbers of all labels that were predicted, and the logits of all
+    labels, exact as float32 are: a later report is compared with their ranks.
     """
 
     numbers: tuple[int, ...]
     confidence: tuple[float, ...]
     labels: tuple[tuple[int, ...], ...] | None = field(default=None, metadata=LATER)
-    scores: tuple[tuple[float, ...], ...] | None = field(default=None, metadata=LATER)
+    logits: tuple[tuple[float, ...], ...] | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class LabelPredictions:
     scores: NDArray[np.float64]
     predicted: NDArray[np.bool_]
     evaluation: MultiLabelEvaluation
-    outputs: NDArray[np.float32] | None = None
+    outputs: NDArray[np.float32]
     label_logits: NDArray[np.float64] | None = None
 
     @property

@@ -70,10 +70,15 @@ def test_rows_have_the_map_of_scikit_learn_and_flips_count_labels(report: Report
     assert [each.labels for each in report.data.images] == [tuple(np.flatnonzero(row).tolist()) for row in right]
     a, b, c = report.rows
     for row in (a, c):
-        assert isinstance(row.evaluation, MultiLabelEvaluation) and row.answers is not None and row.answers.scores
-        scores = np.array(row.answers.scores)
-        assert row.evaluation.mean_average_precision == pytest.approx(average_precision_score(right, scores))
-        predicted = scores >= [0.6, 0.4, 0.5]  # the bundle's own thresholds, in the order of the data
+        assert isinstance(row.evaluation, MultiLabelEvaluation)
+        assert row.answers is not None and row.answers.logits is not None
+        logits = np.array(row.answers.logits)
+        assert row.evaluation.mean_average_precision == pytest.approx(average_precision_score(right, logits))
+        predicted = 1 / (1 + np.exp(-logits)) >= [
+            0.6,
+            0.4,
+            0.5,
+        ]  # the bundle's own thresholds, in the order of the data
         assert row.answers.labels == tuple(tuple(np.flatnonzero(each).tolist()) for each in predicted)
     assert b.parity is not None and c.parity is not None and isinstance(a.evaluation, MultiLabelEvaluation)
     assert (b.parity.verdict, b.parity.flips, b.parity.figure, b.parity.decisions) == ("pass", 0.0, "mAP", 24)
