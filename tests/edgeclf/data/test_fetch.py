@@ -76,6 +76,22 @@ def test_folders_and_table_agree(patches: Path) -> None:
         assert image.size == (48, 48) and image.mode == "L"
 
 
+def test_collages_have_any_number_of_labels_and_a_pair_of_blocks_lies_in_one_split(tmp_path: Path) -> None:
+    fetch_dataset("collages", tmp_path / "collages")
+    found = read_dataset(tmp_path / "collages" / "images.csv", several_labels="known")
+    assert found.multi_label and len(found.classes) == 16
+    assert {len(image.labels or ()) for image in found.images} == {0, 1, 2}
+    splits: dict[str | None, set[str | None]] = {}
+    for image in found.images:
+        splits.setdefault(image.group, set()).add(image.split)
+    assert all(len(each) == 1 for each in splits.values())
+    for split in ("train", "val", "test"):
+        shown = [image for image in found.images if image.split == split]
+        assert {label for image in shown for label in image.labels or ()} == set(found.classes)
+        assert any(not image.labels for image in shown)
+    assert len({image.path.read_bytes() for image in found.images}) == len(found.images)
+
+
 def test_an_existing_folder_needs_force(tmp_path: Path, cifar: None) -> None:
     (tmp_path / "cifar").mkdir()
     with pytest.raises(UsageError, match="exists"):

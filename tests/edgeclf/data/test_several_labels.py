@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeclf.data.co_occurrence import inseparable_labels, label_statistics
+from edgeclf.data.fractions import nested_subsets
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import open_data
 from edgeclf.data.split_file import load_split, save_split
@@ -165,3 +166,14 @@ def test_the_data_verbs_take_it_and_others_refuse_it_in_one_sentence(
         assert "this command does not know several labels an image yet" in shown.err  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="has one label an image, and --multi-label"):
         read_dataset(write(table.parent, "path,label\nshots/000.png,a\nshots/001.png,b\n"), several_labels="wanted")
+
+
+def test_parts_of_the_training_images_lie_in_each_other_and_keep_the_rare_labels(table: Path) -> None:
+    data = open_data(table, seed=0, several_labels="known")
+    half, whole = nested_subsets(data, (0.5, 1.0))
+    assert whole.images == data.images
+    few, all_of_them = (label_targets(each.of("train"), data.classes) for each in (half, whole))
+    assert abs(len(few) - len(all_of_them) / 2) <= 2 and (few.sum(axis=0) >= 1).all()
+    assert {image.name for image in half.of("train")} < {image.name for image in whole.of("train")}
+    with pytest.raises(UsageError, match="leaves the class 'c' without a training image"):
+        nested_subsets(data, (0.05,))
