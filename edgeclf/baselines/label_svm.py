@@ -72,12 +72,12 @@ def fit_label_svms(features: NDArray[np.float32], targets: NDArray[np.generic]) 
     """
     scaled = scale(features)
     having = targets.astype(np.bool_)
-    varied = having.any(axis=0) & ~having.all(axis=0)
+    varied = np.ptp(having.astype(np.int8), axis=0) > 0
     rows, labels = scaled.rows_for(scaled.features), having.shape[1]
     classifiers = tuple(
         make_classifier(scaled).fit(rows, having[:, number]) if varied[number] else None for number in range(labels)
     )
-    constants = np.where(varied, 0.0, np.where(having.all(axis=0), 1.0, -1.0))
+    constants = np.where(varied, 0.0, np.where(having[0], 1.0, -1.0))
     return FittedLabels(classifiers, constants, scaled, np.ones(labels), np.zeros(labels))
 
 

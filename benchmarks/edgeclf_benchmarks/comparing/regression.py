@@ -121,7 +121,7 @@ def _right(row: Row, data: Data) -> NDArray[np.bool_] | None:
     if row.answers is None:
         return None
     if row.answers.labels is None:
-        return np.array(row.answers.numbers) == np.array([image.number for image in data.images])
+        return np.asarray(np.array(row.answers.numbers) == np.array([image.number for image in data.images]))
     predicted = np.zeros((len(data.images), len(data.classes)), dtype=np.bool_)
     for place, numbers in enumerate(row.answers.labels):
         predicted[place, list(numbers)] = True

@@ -201,7 +201,8 @@ def _curves(own: Evaluated, labels: NDArray[Any], evaluated: dict[str, Evaluated
     """Curves of the same classes for all rows, so that they can be compared."""
     areas = {name: [each.auc for each in found.evaluation.per_class] for name, found in evaluated.items()}
     hardest = hardest_of(list(areas.values()))
-    mine = [each.auc if number in hardest else None for number, each in enumerate(own.evaluation.per_class)]
+    mine = [each.auc for each in own.evaluation.per_class]
+    mine = [area if number in hardest else None for number, area in enumerate(mine)]
     return curves_of(own.scores, labels, own.evaluation.classes, mine)
 
 

@@ -73,7 +73,7 @@ class Distillation:
         progress.step("teacher", sum(batches_of(each, processes) for each in parts))
         if evaluates:
             found = teacher_logits(self.teacher, val, processes, progress)
-            self.info = replace(self.info, images=len(val), **_accuracy(found, val))
+            self.info = _evaluated(self.info, found, val)
         if stores and self._stored is None:
             self._stored = teacher_logits(self.teacher, train, processes, progress)
 
@@ -97,12 +97,12 @@ class Distillation:
         return torch.from_numpy(self.teacher.logits(pixels)).to(views.device)
 
 
-def _accuracy(logits: NDArray[np.float32], images: TrainingImages) -> dict[str, float | None]:
-    """Its top-1, or its mAP where images have several labels, by the field of `TeacherInfo`."""
+def _evaluated(info: TeacherInfo, logits: NDArray[np.float32], images: TrainingImages) -> TeacherInfo:
+    """With its top-1 on these images, or its mAP where they have several labels."""
     if images.multi_label:
         precision = mean_average_precision(logits.astype(np.float64), images.labels > 0)
-        return {"mean_average_precision": precision}
-    return {"top1": float((logits.argmax(axis=1) == images.labels).mean())}
+        return replace(info, images=len(images), mean_average_precision=precision)
+    return replace(info, images=len(images), top1=float((logits.argmax(axis=1) == images.labels).mean()))
 
 
 def teacher_logits(
