@@ -190,14 +190,6 @@ def test_a_bundle_is_proven_verified_and_evaluated_as_the_run_is(
         (2, f"has one label an image, and {place} predicts several labels", "eval", place, str(discs)),
         (2, f"has several labels an image, and {one} predicts one label", "eval", one, str(tmp_path / "split.json")),
         (2, "does not know several labels an image yet", "eval", place, str(tmp_path / "split.json"), "--explain"),
-        (
-            2,
-            "this command does not know several labels an image yet",
-            "bench",
-            place,
-            "--data",
-            str(tmp_path / "split.json"),
-        ),
     ):
         assert cli_run([*arguments, "-o", output]) == code, arguments
         shown = capsys.readouterr()
