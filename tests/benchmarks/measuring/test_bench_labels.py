@@ -104,7 +104,7 @@ def test_the_report_reads_back_and_its_gates_and_page_speak_of_labels(report: Re
     publish(compare([tmp_path / "report.json"], baseline=tmp_path / "report.json"), tmp_path / "out")
     page, summary = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
     for shown in (page, summary):
-        assert "mAP [95" in shown and "ΔmAP" in shown and "labels, the lowest AP first" in shown
+        assert "mAP" in shown and "ΔmAP" in shown and "labels, the lowest AP first" in shown
         assert "top-1" not in shown and "Confusion" not in shown
 
 
