@@ -31,7 +31,7 @@ CNNS = (
 
 @pytest.fixture
 def small(net: Any, pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...]) -> Exportable:
-    """Two layers, where it is not the network that matters: torch's export takes half a second, of a backbone four."""
+    """Two layers, where it is not the network that matters: torch's export takes a second, of a backbone four."""
     reference = Reference("pytorch", "net")
     names: Any = {"backbone": "net", "weights": "module", "reference": reference}
     return exportable_from_module(net, labels=fruit, pixels=pixels, normalization=normalization, **names)

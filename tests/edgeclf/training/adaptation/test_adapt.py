@@ -353,7 +353,7 @@ def test_adapt_adapts_and_prints_json(edgeclf: Run, discs: Path) -> None:
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_command_that_goes_on(discs: Path, tmp_path: Path) -> None:
     command = ["adapt", str(discs), "-m", "test_resnet", "--weights", "random"]
-    command += ["--img-size", "32", "--batch-size", "8", "--epochs", "500", "--workers", "1", "-o", "long"]
+    command += ["--img-size", "32", "--batch-size", "8", "--epochs", "500", "-o", "long"]
     process = start_edgeclf(command, cwd=tmp_path)
     history, deadline = tmp_path / "long" / "history.jsonl", time.monotonic() + 90
     while not (history.exists() and history.read_text().count("\n") >= 2):
