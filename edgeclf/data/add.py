@@ -108,7 +108,7 @@ def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) 
     for image, split in zip(fresh, splits, strict=True):
         name = _free_name(image, split, data, taken)
         taken.add(name)
-        added.append(replace(image, path=data.root / name, name=name, split=split))
+        added.append(replace(image, root=data.root, name=name, split=split))
     extended = replace(data, images=(*data.images, *added))
     return Addition(extended, tuple(added), tuple(image.path for image in fresh), tuple(left_out))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_JPEG = b"\xff\xd8"  # 8 bits a channel, whatever it shows
 _DARK_BITS = 14  # values that fill no more of 16 bits are shown at a quarter of the brightness, or less
 
 
@@ -39,10 +41,12 @@ class DeepImages:
         return f"{many} values up to {self.highest:,} of 65,535, and look nearly black: give {self.remedy}"
 
 
-def highest_stored(path: Path) -> int | None:
-    """The highest value of a 16-bit image of one channel; None: it is no such image, or can't be read."""
+def highest_stored(source: Path | bytes) -> int | None:
+    """The highest value of a 16-bit image of one channel; None: the file is no such image, or can't be read."""
+    if isinstance(source, bytes) and source.startswith(_JPEG):
+        return None
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             if opened.mode not in _DEEP_MODES:
                 return None
             values = np.asarray(opened)

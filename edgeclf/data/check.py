@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
+from edgeclf.data.kept_hashes import Entry, kept_hashes
 from edgeclf.data.likeness import find_alike
 from edgeclf.data.several_labels import SeveralLabels
-from edgeclf.data.split import read_source
-from edgeclf_runtime.errors import ImageChanged, ImageError
+from edgeclf.data.split import read_source as read_images
+from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import Decoded, decode
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import CHANGED, LabelledImage
 from edgeclf_runtime.images.likeness import Likeness, describe
+from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.memory_budget import BUDGET
-from edgeclf_runtime.images.predict import prepare_images
-from edgeclf_runtime.images.threads import in_threads
+from edgeclf_runtime.images.sources import read_source
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -82,12 +84,29 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    digest: bytes
-    size_px: tuple[int, int]  # width, height
+    sha256: str  # of the file; empty: it can't be read
+    digest: bytes = b""  # of the pixels
+    size_px: tuple[int, int] = (0, 0)  # width, height
     likeness: Likeness | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
     highest_stored: int | None = None
+
+    def entry(self) -> Entry | None:
+        """What is kept between commands: no pixels, not even small grey ones; nothing of an image with an error."""
+        if self.likeness is None:
+            return None
+        measured = (self.digest.hex(), self.size_px, self.likeness.bits, self.likeness.flat, self.notes)
+        return Entry(self.sha256, json.dumps([*measured, self.highest_stored]))
+
+    @classmethod
+    def known(cls, entry: Entry) -> _Summary | None:
+        """What an entry says; None: the image was hashed alone."""
+        if not entry.measured:
+            return None
+        digest, (width, height), bits, flat, notes, highest = json.loads(entry.measured)
+        likeness = Likeness(bits, b"", flat)
+        return cls(entry.sha256, bytes.fromhex(digest), (width, height), likeness, tuple(notes), None, highest)
 
 
 _ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
@@ -95,18 +114,34 @@ _MOST_ASPECT = 4.0
 _SIZE_FACTOR = 4.0
 
 
-def check_source(source: Path, *, several_labels: SeveralLabels = "known", progress: Progress = SILENT) -> Checked:
-    """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were."""
-    data = read_source(source, several_labels=several_labels, progress=progress)
-    changed = _changed(data, progress) if source.suffix.lower() == ".json" else ()
-    return check_dataset(data, changed, progress=progress)
+def check_source(
+    source: Path, *, several_labels: SeveralLabels = "known", rehash: bool = False, progress: Progress = SILENT
+) -> Checked:
+    """Checks a folder, a CSV or a split manifest; of a manifest also whether its files are still what they were.
+
+    `rehash`: all files are read; else only those that have changed since an earlier check.
+    """
+    data = read_images(source, several_labels=several_labels, rehash=rehash, progress=progress)
+    return check_dataset(data, made_before=source.suffix.lower() == ".json", rehash=rehash, progress=progress)
 
 
-def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress: Progress = SILENT) -> Checked:
-    """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised."""
-    images, paths = data.images, [image.path for image in data.images]
-    summaries = list(progress.track(in_threads(_summarise, paths), len(paths), "decode"))
+def check_dataset(
+    data: DataSplit, *, made_before: bool = False, rehash: bool = False, progress: Progress = SILENT
+) -> Checked:
+    """Decodes every image with the runtime's decoder and compares their pixels. A bad image is reported, not raised.
+
+    `made_before`: the files were hashed at another time, and may have changed since.
+    """
+    images = data.images
+    with kept_hashes(data.root, progress, rehash=rehash) as kept:
+        found = kept.through(images, _summarise, entry_of=_Summary.entry, known=_Summary.known)
+        summaries = list(progress.track(found, len(images), "decode"))
     names = [image.name for image in images]
+    changed = tuple(
+        Remark(image.name, CHANGED)
+        for image, summary in zip(images, summaries, strict=True)
+        if made_before and summary.sha256 not in ("", image.sha256)
+    )
     unreadable = tuple(
         Remark(name, summary.error) for name, summary in zip(names, summaries, strict=True) if summary.error
     )
@@ -128,29 +163,22 @@ def check_dataset(data: DataSplit, changed: tuple[Remark, ...] = (), *, progress
     )
 
 
-def _summarise(path: Path) -> _Summary:
+def _summarise(image: LabelledImage) -> _Summary:
+    sha256 = ""
     try:
+        content = read_source(image.path, Limits())
+        sha256 = hashlib.sha256(content).hexdigest()
         with BUDGET.share() as reserve:
-            return _describe(decode(path, reserve=reserve), highest_stored(path))
+            return _describe(sha256, decode(content, reserve=reserve), highest_stored(content))
     except ImageError as error:
-        return _Summary(b"", (0, 0), error=str(error))
+        return _Summary(sha256, error=str(error))
 
 
-def _describe(decoded: Decoded, highest: int | None) -> _Summary:
+def _describe(sha256: str, decoded: Decoded, highest: int | None) -> _Summary:
     image = decoded.image
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())
-    return _Summary(digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
-
-
-def _changed(data: DataSplit, progress: Progress) -> tuple[Remark, ...]:
-    """The files whose bytes are no longer those that the split was made of. Missing ones are found later."""
-    found = progress.track(prepare_images(data.images, LabelledImage.read), len(data.images), "hash")
-    return tuple(
-        Remark(image.name, str(each))
-        for image, each in found
-        if isinstance(each, ImageChanged) and each.__cause__ is None
-    )
+    return _Summary(sha256, digest.digest(), image.size, describe(image), decoded.notes, highest_stored=highest)
 
 
 def _in_order(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -161,7 +189,10 @@ def _find_alike(
     indices: list[int], summaries: list[_Summary], images: Sequence[LabelledImage]
 ) -> tuple[tuple[Pair, ...], bool]:
     """Pairs of look-alikes among images that all have different pixels."""
-    found, cut = find_alike([likeness for i in indices if (likeness := summaries[i].likeness) is not None])
+    found, cut = find_alike(
+        [likeness for i in indices if (likeness := summaries[i].likeness) is not None],
+        lambda place: _summarise(images[indices[place]]).likeness,
+    )
     pairs = []
     for each in found:
         first, second = _in_order([images[indices[each.first]], images[indices[each.second]]])

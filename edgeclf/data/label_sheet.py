@@ -54,7 +54,7 @@ def write_sheet(folder: Path, *, force: bool = False) -> int:
 
 
 def _to_label(folder: Path, path: Path) -> ToLabel:
-    image = LabelledImage(path, path.relative_to(folder).as_posix())
+    image = LabelledImage(folder, path.relative_to(folder).as_posix())
     try:
         about: Any = json.loads(path.with_suffix(".json").read_bytes())
         best = about["prediction"]["scores"][0]

@@ -1,19 +1,21 @@
 """Images that look the same: perceptual hashes find candidates among all pairs, small grey copies confirm them.
 
 Hashes that differ in few bits are found as multi-index hashing does (Norouzi, Punjani, Fleet: Fast Search in Hamming
-Space with Multi-Index Hashing, CVPR 2012): where 10 bits differ, one of four bands differs in 2 at most.
+Space with Multi-Index Hashing, CVPR 2012): of the bands that they are cut into, one differs in fewer bits still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.images.likeness import (
-    FLAT_LEVELS,
     LEAST_CORRELATION,
     MIRROR,
     MOST_BITS,
@@ -22,15 +24,13 @@ from edgeclf_runtime.images.likeness import (
     Likeness,
     standardised,
 )
+from edgeclf_runtime.images.threads import in_threads
 
 _MOST_CANDIDATES = 200_000
 _TILE = 1024
-_PAIRS_AT_A_TIME = 1 << 20
-_BAND_DIFFERS = 2  # bits at most, in one band of a pair
-
-# How many bands, and the bits of each. The time of few grows with the square of the images, that of large with their
-# number; it misses pairs with 3 bits and more in each of its bands: 9 % of those that differ in 9 bits, 21 % in 10.
-_FEW, _LARGE, _MOST_OF_FEW = (4, 16), (3, 21), 30_000
+_PAIRS_AT_A_TIME = 1 << 18
+_HASH_BITS, _WIDEST_BAND = 63, 21
+_MASK_COST, _LOOK_UP_COST = 3000, 0.5  # beside comparing two hashes
 
 Indices = NDArray[np.int64]
 
@@ -46,82 +46,159 @@ class Alike:
     mirrored: bool
 
 
-def find_alike(likenesses: list[Likeness]) -> tuple[list[Alike], bool]:
+def find_alike(
+    likenesses: Sequence[Likeness], look_again: Callable[[int], Likeness | None] = lambda _: None
+) -> tuple[list[Alike], bool]:
     """Pairs that look the same, closest first; True where there were too many candidates to check them all.
 
     Images of one colour are left out: they look like each other whatever they show. Memory: 0.3 KB an image.
+
+    Parameters
+    ----------
+    look_again
+        The likeness of an image, by its place, of which the hash alone is known; threads call it, for candidates alone.
+        None: it can't be read any more.
     """
-    if len(likenesses) < 2:
-        return [], False
-    thumbnails = np.frombuffer(b"".join(each.thumbnail for each in likenesses), np.uint8).reshape(len(likenesses), -1)
-    kept = np.flatnonzero(_deviations(thumbnails) >= FLAT_LEVELS)
-    hashes = np.array([each.bits for each in likenesses], dtype=np.uint64)[kept]
+    copies = _GreyCopies(likenesses, look_again)
+    kept = np.flatnonzero([not each.flat for each in likenesses])
+    hashes = np.array([likenesses[place].bits for place in kept.tolist()], dtype=np.uint64)
     found: list[Alike] = []
     candidates = 0
-    for mirrored in (False, True):
+    for mirrored in (False, True) if len(kept) > 1 else ():
         for first, second, bits in _close(hashes, mirrored):
             candidates += len(first)
-            found += _confirmed(thumbnails, kept[first], kept[second], bits, mirrored)
+            found += _confirmed(copies, kept[first], kept[second], bits, mirrored)
             if candidates > _MOST_CANDIDATES:
                 return _closest(found), True
     return _closest(found), False
 
 
+class _GreyCopies:
+    """(N, 256) grey levels, a row an image; rows that are lacking are filled when they are first asked for."""
+
+    def __init__(self, likenesses: Sequence[Likeness], look_again: Callable[[int], Likeness | None]) -> None:
+        self._rows = np.zeros((len(likenesses), SIDE * SIDE), np.uint8)
+        self._look_again = look_again
+        self._lacking = {place for place, each in enumerate(likenesses) if not each.thumbnail}
+        for place, each in enumerate(likenesses):
+            if each.thumbnail:
+                self._rows[place] = np.frombuffer(each.thumbnail, np.uint8)
+
+    def of(self, places: Indices) -> NDArray[np.uint8]:
+        if self._lacking and (wanted := sorted(self._lacking.intersection(places.tolist()))):
+            self._lacking.difference_update(wanted)
+            for place, seen in zip(wanted, in_threads(self._look_again, wanted), strict=True):
+                if seen is not None:
+                    self._rows[place] = np.frombuffer(seen.thumbnail, np.uint8)
+        return np.asarray(self._rows[places])
+
+
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """How hashes are cut: the bits of a band, and how many of them may differ at most, for each band.
+
+    Those and 1 for each band sum to one more than MOST_BITS: hashes that exceed them in every band are too different.
+    """
+
+    width: int
+    radii: tuple[int, ...]
+
+    def cost(self, count: int) -> float:
+        """Of a search among so many hashes, in comparisons of two of them."""
+        masks = sum(math.comb(self.width, bits) for radius in self.radii for bits in range(radius + 1))
+        return masks * (_MASK_COST + count * (_LOOK_UP_COST + count / (1 << self.width)) / 2)
+
+
+def _bands_for(count: int) -> _Bands:
+    """The cheapest cut for so many hashes: 1,000 take 10 bands, a million 3 of 21 bits."""
+    cuts = []
+    for bands in range(3, MOST_BITS + 2):
+        radius, larger = divmod(MOST_BITS + 1 - bands, bands)
+        radii = tuple(radius + (band < larger) for band in range(bands))
+        cuts += [_Bands(width, radii) for width in range(1, min(_HASH_BITS // bands, _WIDEST_BAND) + 1)]
+    return min(cuts, key=lambda cut: cut.cost(count))
+
+
 def _close(hashes: Hashes, mirrored: bool) -> Iterator[tuple[Indices, Indices, Indices]]:
     """Pairs (first < second) whose hashes differ in few bits, each once, with the number of those bits."""
-    turned = hashes ^ MIRROR if mirrored else hashes
-    bands, width = _FEW if len(hashes) <= _MOST_OF_FEW else _LARGE
-    for band in range(bands):
-        for first, second in _close_in_band(_bits(turned, band, width), _bits(hashes, band, width), width):
-            difference = turned[first] ^ hashes[second]
-            of_bands = [_POPCOUNT[_bits(difference, each, width)] for each in range(bands)]
-            bits = np.add.reduce(of_bands, dtype=np.int64)
-            wanted = bits <= MOST_BITS
-            for found_there_too in of_bands[:band]:
-                wanted &= found_there_too > _BAND_DIFFERS
-            yield first[wanted], second[wanted], bits[wanted]
+    cut = _bands_for(len(hashes))
+    turn = MIRROR if mirrored else np.uint64(0)
+    for band, radius in enumerate(cut.radii):
+        values = _bits(hashes, band, cut.width)
+        order = np.argsort(values, kind="stable")
+        in_order = hashes[order]
+        masks = _masks(cut.width, radius) ^ int(_bits(turn, band, cut.width))
+        for one, other in _close_in_band(values[order], masks, cut.width):
+            difference = in_order[one] ^ in_order[other] ^ turn
+            bits = popcounts(difference)
+            near = np.flatnonzero(bits <= MOST_BITS)
+            for earlier in range(band):  # found there, too
+                near = near[popcounts(_bits(difference[near], earlier, cut.width)) > cut.radii[earlier]]
+            first, second = order[one[near]], order[other[near]]
+            yield np.minimum(first, second), np.maximum(first, second), bits[near].astype(np.int64)
 
 
-def _close_in_band(turned: Indices, values: Indices, width: int) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs (first < second) of `turned` and `values`, numbers of `width` bits, that are close; some at a time."""
-    order = np.argsort(values, kind="stable")
+def _close_in_band(values: Indices, masks: Indices, width: int) -> Iterator[tuple[Indices, Indices]]:
+    """Places of two sorted numbers of `width` bits that differ by one of the masks, each pair once; some at a time."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=1 << width))])
-    probes = turned[order]  # neighbours in the table, one after the other
-    for mask in np.flatnonzero(_POPCOUNT[: 1 << width] <= _BAND_DIFFERS):
-        begins = starts[probes ^ mask]
-        lengths = starts[(probes ^ mask) + 1] - begins
-        hits = np.flatnonzero(lengths)
-        begins, lengths = begins[hits], lengths[hits]
-        ends = np.cumsum(lengths)
-        done = 0
-        while done < len(hits):
-            before = int(ends[done - 1]) if done else 0
-            upto = max(done + 1, int(np.searchsorted(ends, before + _PAIRS_AT_A_TIME, side="right")))
-            part = slice(done, upto)
-            first = order[np.repeat(hits[part], lengths[part])]
-            places = np.arange(len(first)) - np.repeat(ends[part] - lengths[part] - before, lengths[part])
-            second = order[np.repeat(begins[part], lengths[part]) + places]
-            below = first < second
-            yield first[below], second[below]
-            done = upto
+    places = np.arange(len(values))
+    for length, of_length in groupby(sorted(masks.tolist()), key=int.bit_length):
+        # of two numbers, the one without the highest bit of the mask is looked up
+        rows = places if length == 0 else np.flatnonzero((values >> (length - 1)) & 1 == 0)
+        probes = values[rows]
+        for mask in of_length:
+            ends = starts[1:][probes ^ mask]
+            begins = rows + 1 if mask == 0 else starts[probes ^ mask]
+            hits = np.flatnonzero(ends > begins)
+            yield from _runs(rows[hits], begins[hits], (ends - begins)[hits])
 
 
-def _bits(hashes: Hashes, band: int, width: int) -> Indices:
+def _runs(rows: Indices, begins: Indices, lengths: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Each row with each place of its run, about as many pairs at a time as fit a processor's cache."""
+    ends = np.cumsum(lengths)
+    done = 0
+    while done < len(rows):
+        before = int(ends[done - 1]) if done else 0
+        part = slice(done, max(done + 1, int(np.searchsorted(ends, before + _PAIRS_AT_A_TIME, side="right"))))
+        shifts = begins[part] - (ends[part] - lengths[part] - before)
+        other = np.arange(int(ends[part][-1]) - before) + np.repeat(shifts, lengths[part])
+        yield np.repeat(rows[part], lengths[part]), other
+        done = part.stop
+
+
+def _bits(hashes: Any, band: int, width: int) -> Any:
     """One band of each hash as a number."""
-    part = (hashes >> np.uint64(width * band)) & np.uint64((1 << width) - 1)
-    return np.asarray(part, dtype=np.int64)
+    return ((hashes >> np.uint64(width * band)) & np.uint64((1 << width) - 1)).astype(np.int64)
 
 
-def _confirmed(
-    thumbnails: NDArray[np.uint8], first: Indices, second: Indices, bits: Indices, mirrored: bool
-) -> Iterator[Alike]:
+def _masks(width: int, radius: int) -> Indices:
+    """The numbers of `width` bits with `radius` bits set at most."""
+    places = [
+        sum(1 << bit for bit in chosen) for bits in range(radius + 1) for chosen in combinations(range(width), bits)
+    ]
+    return np.array(places, dtype=np.int64)
+
+
+def popcounts(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    """How many bits are set in each number, none of them negative."""
+    if hasattr(np, "bitwise_count"):
+        return np.asarray(np.bitwise_count(numbers))
+    left = numbers.astype(np.uint64)  # numpy 1: sums of 2, 4 and 8 bits beside each other
+    left -= (left >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    left = (left & np.uint64(0x3333333333333333)) + ((left >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    left = (left + (left >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.asarray((left * np.uint64(0x0101010101010101)) >> np.uint64(56), dtype=np.uint8)
+
+
+def _confirmed(copies: _GreyCopies, first: Indices, second: Indices, bits: Indices, mirrored: bool) -> Iterator[Alike]:
     """The pairs whose grey copies correlate."""
     for start in range(0, len(first), _TILE):
         part = slice(start, start + _TILE)
-        others = thumbnails[second[part]]
+        ones, others = copies.of(first[part]), copies.of(second[part])
         if mirrored:
             others = others.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(-1, SIDE * SIDE)
-        correlations = (standardised(thumbnails[first[part]]) * standardised(others)).mean(axis=1)
+        with np.errstate(invalid="ignore"):  # 0/0: a file that is gone
+            correlations = (standardised(ones) * standardised(others)).mean(axis=1)
         for i in np.flatnonzero(correlations >= LEAST_CORRELATION):
             place = start + int(i)
             yield Alike(
@@ -135,20 +212,3 @@ def _closest(found: list[Alike]) -> list[Alike]:
     for each in found:
         pairs.setdefault((each.first, each.second), each)
     return sorted(pairs.values(), key=lambda each: (-each.correlation, each.first, each.second))
-
-
-def _popcounts(width: int) -> NDArray[np.uint8]:
-    """How many bits are set in each number of `width` bits."""
-    counts = np.zeros(1 << width, dtype=np.uint8)
-    for bit in range(width):
-        counts[1 << bit : 2 << bit] = counts[: 1 << bit] + 1
-    return counts
-
-
-def _deviations(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N,) the standard deviation of each thumbnail's levels, in bounded memory."""
-    parts = range(0, len(thumbnails), _TILE)
-    return np.concatenate([thumbnails[start : start + _TILE].std(axis=1) for start in parts])
-
-
-_POPCOUNT = _popcounts(_LARGE[1])

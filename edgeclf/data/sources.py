@@ -23,12 +23,17 @@ _SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val"
 
 
 def read_dataset(
-    source: Path, *, fewest_classes: int = 2, several_labels: SeveralLabels = "refused", progress: Progress = SILENT
+    source: Path,
+    *,
+    fewest_classes: int = 2,
+    several_labels: SeveralLabels = "refused",
+    rehash: bool = False,
+    progress: Progress = SILENT,
 ) -> DataSplit:
     """The labelled images of a folder or a CSV, in a fixed order; no image is decoded.
 
     Files are read, to be hashed, only where several labels an image are wanted of folders: those with the same bytes
-    are one image.
+    are one image. `rehash`: also those that have not changed since an earlier command hashed them.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def read_dataset(
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
     _check_classes(data.classes, source, fewest_classes)
     if source.is_dir() and several_labels == "wanted":
-        return merge_copies(hash_images(data, progress))
+        return merge_copies(hash_images(data, progress, rehash=rehash))
     return data
 
 
@@ -116,11 +121,10 @@ def _read_classes(root: Path, folders: Sequence[Path], split: Split | None) -> t
     images: list[LabelledImage] = []
     empty, others = [], 0
     for folder in folders:
-        paths, passed_over = _images_under(folder)
-        names = (path.relative_to(root).as_posix() for path in paths)
-        images += [LabelledImage(*each, (folder.name,), split=split) for each in zip(paths, names, strict=True)]
+        names, passed_over = _images_under(folder, folder.relative_to(root).as_posix())
+        images += [LabelledImage(root, name, (folder.name,), split=split) for name in names]
         others += passed_over
-        if not paths:
+        if not names:
             empty.append(f"{folder} ({passed_over} other files)" if passed_over else str(folder))
     if empty:
         raise DataError(
@@ -129,17 +133,17 @@ def _read_classes(root: Path, folders: Sequence[Path], split: Split | None) -> t
     return images, others
 
 
-def _images_under(folder: Path) -> tuple[list[Path], int]:
-    """The images in a folder and its folders, links to folders included, and how many other files lie there."""
-    images: list[Path] = []
+def _images_under(folder: Path, name: str) -> tuple[list[str], int]:
+    """The images in the folder of this name and its folders, links included, and how many other files lie there."""
+    images: list[str] = []
     others = 0
-    for found, passed_over in _walk(folder, ()):
+    for found, passed_over in _walk(folder, name, ()):
         images += found
         others += passed_over
     return images, others
 
 
-def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[list[Path], int]]:
+def _walk(folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[list[str], int]]:
     try:
         status = folder.stat()
     except OSError as error:
@@ -148,13 +152,13 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[li
     if here in above:
         raise DataError(f"{folder}: a link back to a folder that it lies in, so the search would never end; remove it")
     folders, images, others = _list_folder(folder)
-    yield images, others
+    yield [f"{name}/{image}" for image in images], others
     for inner in folders:
-        yield from _walk(inner, (*above, here))
+        yield from _walk(inner, f"{name}/{inner.name}", (*above, here))
 
 
-def _list_folder(folder: Path) -> tuple[list[Path], list[Path], int]:
-    """Folders and image files in a folder, each sorted, and how many other entries it has (hidden ones among them)."""
+def _list_folder(folder: Path) -> tuple[list[Path], list[str], int]:
+    """The folders and the images' names in a folder, sorted, and how many other entries it has (hidden ones, too)."""
     folders, images, others = [], [], 0
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -165,7 +169,7 @@ def _list_folder(folder: Path) -> tuple[list[Path], list[Path], int]:
         if not hidden and _is_folder(entry):
             folders.append(folder / entry.name)
         elif not hidden and os.path.splitext(entry.name)[1].lower() in EXTENSIONS and not _is_special(entry):
-            images.append(folder / entry.name)
+            images.append(entry.name)
         else:
             others += 1
     return folders, images, others

@@ -34,11 +34,13 @@ def open_data(
     return data if source.suffix.lower() == ".json" else split_dataset(data, fractions, seed, progress=progress)
 
 
-def read_source(source: Path, *, several_labels: SeveralLabels = "refused", progress: Progress = SILENT) -> DataSplit:
+def read_source(
+    source: Path, *, several_labels: SeveralLabels = "refused", rehash: bool = False, progress: Progress = SILENT
+) -> DataSplit:
     """The images of a folder, a CSV or a split file, as they are, without splitting them."""
     if source.suffix.lower() == ".json":
         return load_split(source, several_labels=several_labels)
-    return read_dataset(source, several_labels=several_labels, progress=progress)
+    return read_dataset(source, several_labels=several_labels, rehash=rehash, progress=progress)
 
 
 def copies_across_splits(data: DataSplit) -> int:
@@ -55,6 +57,7 @@ def split_dataset(
     seed: int = 0,
     *,
     group_of: Callable[[str], str | None] | None = None,
+    rehash: bool = False,
     progress: Progress = SILENT,
 ) -> DataSplit:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
@@ -68,6 +71,8 @@ def split_dataset(
         Shares of train, val and test; of those two that are parted where a source has the third.
     group_of
         The group of a relative path, where the source itself gives no groups.
+    rehash
+        Read files that have not changed since an earlier command hashed them, too.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def split_dataset(
         The source itself has one group in several splits.
     """
     _check_fractions(fractions)
-    data = hash_images(data if group_of is None else _grouped(data, group_of), progress)
+    data = hash_images(data if group_of is None else _grouped(data, group_of), progress, rehash=rehash)
     images = _complete(data, fractions, seed) if data.has_splits else _allotted(data, data.images, fractions, seed)
     if faults := split_faults(images):
         raise DataError(f"{data.root}: {faults[0]}")

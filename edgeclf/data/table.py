@@ -50,7 +50,7 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
             missing.append(f"{relative!r} (line {line}: {fault})")
         images.append(
             LabelledImage(
-                table.parent / relative,
+                table.parent,
                 Path(relative).as_posix(),
                 columns.read(row, where),
                 group=row.get("group") or None,

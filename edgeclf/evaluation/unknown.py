@@ -28,7 +28,7 @@ def read_unknown(folder: Path, progress: Progress) -> tuple[LabelledImage, ...]:
     if not files:
         raise DataError(f"no images found in {folder}")
     found = progress.track(files, len(files), "hash")
-    return tuple(LabelledImage(file, file.relative_to(folder).as_posix(), None, hash_image(file)) for file in found)
+    return tuple(LabelledImage(folder, file.relative_to(folder).as_posix(), None, hash_image(file)) for file in found)
 
 
 def check_unknown(unknown: Sequence[LabelledImage], known: Sequence[LabelledImage], scores: str) -> None:

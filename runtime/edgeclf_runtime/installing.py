@@ -10,7 +10,6 @@ import json
 import platform
 import sys
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from urllib.parse import unquote, urlsplit
 
 _FIRST, _LAST = (3, 10), (3, 14)  # Pythons that the wheels below are for
@@ -45,6 +44,8 @@ def pip_install(extra: str) -> str:
 
 @cache
 def _origin() -> str:
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         recorded = distribution("edgeclf").read_text("direct_url.json")
     except PackageNotFoundError:  # run from its source, without an installation

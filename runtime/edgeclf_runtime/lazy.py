@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 
@@ -25,6 +24,8 @@ def offer(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # loads the whole of `email`
+
     try:
         return version("edgeclf")
     except PackageNotFoundError:  # a checkout on the path

@@ -115,7 +115,9 @@ def _draw_patches(folder: Path, count: int) -> LabelledData:
                 path = folder / split / name / f"{place}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture[top : top + 72, left : left + 72]).save(path)
-                images.append(LabelledImage(path, f"{split}/{name}/{place}.png", (name,), hash_file(path), split=split))
+                images.append(
+                    LabelledImage(folder, f"{split}/{name}/{place}.png", (name,), hash_file(path), split=split)
+                )
     data = DataSplit(root=folder, classes=tuple(LABELS), images=tuple(images))
     return LabelledData(data, "run patches", lambda subject: "use no. 1")
 

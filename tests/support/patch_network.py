@@ -35,7 +35,7 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Labelle
             path = root / split / name / f"{place}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[top : top + 48, left : left + 48]).resize((SIDE, SIDE)).save(path)
-            images.append(LabelledImage(path, str(path.relative_to(root)), (name,), hash_file(path), split=split))
+            images.append(LabelledImage(root, str(path.relative_to(root)), (name,), hash_file(path), split=split))
     return {split: tuple(image for image in images if image.split == split) for split in SPLITS}
 
 

@@ -78,8 +78,8 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
         if isinstance(found, ImageError)
     ]
     images = tuple(
-        LabelledImage(path, name, _UNLABELLED[:1], found, split="train")
-        for path, name, found in zip(paths, names, checked, strict=True)
+        LabelledImage(root, name, _UNLABELLED[:1], found, split="train")
+        for name, found in zip(names, checked, strict=True)
         if isinstance(found, str)
     )
     if not images:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import Bars, say, suggest, write_json
-from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
+from edgeclf.verbs.data.source import MultiLabel, Rehash, Source, several_labels_of
 from edgeclf.verbs.shared.data_tables import show_check
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
@@ -30,15 +30,16 @@ def check(
         ),
     ] = None,
     multi_label: MultiLabel = False,
+    rehash: Rehash = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Find leakage between splits, duplicates, conflicting labels and unreadable files.
 
-    Decodes every image once. Exit code 1: an image, or a group, is in two splits. Exit code 3: unreadable files, the
-    same pixels under two labels, or classes without training images. Near-duplicates, class imbalance and unusual sizes
-    are warnings.
+    Decodes every image once, and again only where its file changes or --rehash is given. Exit code 1: an image, or a
+    group, is in two splits. Exit code 3: unreadable files, the same pixels under two labels, or classes without
+    training images. Near-duplicates, class imbalance and unusual sizes are warnings.
 
     \b
     Examples:
@@ -50,7 +51,8 @@ def check(
     from edgeclf.data.findings import find_faults
     from edgeclf.data.sheet import write_report
 
-    checked = check_source(source, several_labels=several_labels_of(multi_label), progress=Bars())
+    several = several_labels_of(multi_label)
+    checked = check_source(source, several_labels=several, rehash=rehash, progress=Bars())
     findings = find_faults(checked)
     if report is not None:
         write_report(report, f"Data check of {source}", checked, findings, force=force)

@@ -27,6 +27,15 @@ MultiLabel = Annotated[
     ),
 ]
 
+Rehash = Annotated[
+    bool,
+    typer.Option(
+        "--rehash",
+        help="Read all files; else those of the same size and time of change as when an earlier command read them keep "
+        "their hashes.",
+    ),
+]
+
 
 def several_labels_of(multi_label: bool) -> SeveralLabels:
     """How data are read by a command that knows several labels an image."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeclf.console import Bars, say, suggest, write_json
-from edgeclf.verbs.data.source import MultiLabel, Source, several_labels_of
+from edgeclf.verbs.data.source import MultiLabel, Rehash, Source, several_labels_of
 from edgeclf.verbs.shared.data_tables import SPLIT_NAMES, show_split, split_counts, without_label
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
@@ -37,6 +37,7 @@ def split(
         ),
     ] = None,
     multi_label: MultiLabel = False,
+    rehash: Rehash = False,
     force: Force = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -63,8 +64,9 @@ def split(
     if source.suffix.lower() == ".json":
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
-    data = read_dataset(source, several_labels=several_labels_of(multi_label), progress=Bars())
-    split = split_dataset(data, _shares(fractions), seed, group_of=rule, progress=Bars())
+    several = several_labels_of(multi_label)
+    data = read_dataset(source, several_labels=several, rehash=rehash, progress=Bars())
+    split = split_dataset(data, _shares(fractions), seed, group_of=rule, rehash=rehash, progress=Bars())
     save_split(split, output, force)
     if as_json:
         counts = {name: split_counts(split, name) for name in SPLIT_NAMES}

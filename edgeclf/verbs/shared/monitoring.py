@@ -144,12 +144,12 @@ def open_collector(
     threshold: float | None,
 ) -> Collector | None:
     """The collector that was asked for, and the second bundle until the stack ends; None: none was."""
+    if wanted.collect is None:
+        return None
     from edgeclf_runtime.bundle.bundle import Bundle
     from edgeclf_runtime.classifier import Classifier as Opened
     from edgeclf_runtime.monitoring.collector import CollectLimits, Collector
 
-    if wanted.collect is None:
-        return None
     predict_other = None
     if wanted.other is not None:
         second = Bundle.open(wanted.other)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeclf_runtime.deploy.machine_proofs import Opened
     from edgeclf_runtime.deploy.signatures import Signature
 
-_MANY_IMAGES = 16  # from so many images on, an image for each core is faster
+MANY_IMAGES = 16  # from so many images on, an image for each core is faster
 
 
 def session_options(
@@ -39,7 +39,7 @@ def for_many(options: SessionOptions, images: int | None) -> SessionOptions:
     """The options for so many images (None: nobody knows): from some number on several are predicted at once."""
     from dataclasses import replace
 
-    return options if images is not None and images < _MANY_IMAGES else replace(options, hint="throughput")
+    return options if images is not None and images < MANY_IMAGES else replace(options, hint="throughput")
 
 
 def check_threshold(threshold: float | None, scores: str) -> None:
@@ -74,12 +74,14 @@ def say_loudly(sentence: str) -> None:
 def open_bundle(path: str | Bundle, options: SessionOptions, *, rebuild_if_stale: bool) -> Bundle:
     """The bundle at `path`, or with `rebuild_if_stale` the one that takes a stale engine's place, which is reported."""
     from edgeclf_runtime.bundle.bundle import Bundle
-    from edgeclf_runtime.deploy import build
 
     opened = Bundle.open(path)
+    if not rebuild_if_stale:
+        return opened
     from edgeclf.console import Bars
+    from edgeclf_runtime.deploy import build
 
-    return build.rebuild_if_stale(opened, options, Bars()) if rebuild_if_stale else opened
+    return build.rebuild_if_stale(opened, options, Bars())
 
 
 def require_no_failed_proof(opened: Opened, *, unproven: bool) -> Proof | None:

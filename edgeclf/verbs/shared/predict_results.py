@@ -9,7 +9,13 @@ import typer
 
 from edgeclf.console import say, suggest
 from edgeclf.verbs.shared.monitoring import Monitoring, monitored
-from edgeclf.verbs.shared.opening import check_threshold, open_bundle, require_no_failed_proof, say_remarks
+from edgeclf.verbs.shared.opening import (
+    MANY_IMAGES,
+    check_threshold,
+    open_bundle,
+    require_no_failed_proof,
+    say_remarks,
+)
 from edgeclf.verbs.shared.options import need
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
@@ -41,7 +47,8 @@ def batch_size_here(classifier: Classifier, given: GivenBatchSize, images: int |
     """What was given, or what is fastest for so many images (None: nobody knows)."""
     if isinstance(given, int):
         return given
-    if given is None and images is None:  # to wait for more images would delay those of a pipe or a watched folder
+    # to wait for more images would delay those of a pipe or a watched folder; few are done before a trial ends
+    if given is None and (images is None or images < MANY_IMAGES):
         return 1
     chosen = classifier.choose_batch_size(images)
     if chosen.refused is not None:

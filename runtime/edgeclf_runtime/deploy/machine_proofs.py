@@ -104,7 +104,11 @@ def newest_proof(opened: Opened) -> Proof | None:
 
     A proof beside the bundle is newer than the exporter's, and one that is bound to this machine than one that is not.
     """
-    return _newest(opened, machine_id({**machine_facts(), **opened.facts}), opened.session.compute_precision)
+    return _newest_here(opened, machine_facts())
+
+
+def _newest_here(opened: Opened, machine: Mapping[str, str]) -> Proof | None:
+    return _newest(opened, machine_id({**machine, **opened.facts}), opened.session.compute_precision)
 
 
 def _newest(opened: Opened, machine: str, compute_precision: str) -> Proof | None:
@@ -125,11 +129,12 @@ def _decisive_proof(opened: Opened) -> Proof | None:
 
     Unless decoding alone failed, which another way does otherwise.
     """
+    machine = machine_facts()
     exact = {key: value for key, value in opened.facts.items() if key not in _OF_FAST_PIXELS}
-    plain = _newest(opened, machine_id({**machine_facts(), **exact}), opened.bundle.manifest.compute_precision)
+    plain = _newest(opened, machine_id({**machine, **exact}), opened.bundle.manifest.compute_precision)
     if plain is not None and plain.verdict == "fail" and not all(r.startswith("decoding: ") for r in plain.reasons):
         return plain
-    return newest_proof(opened)
+    return _newest_here(opened, machine)
 
 
 def require_no_failed_proof(opened: Opened, warn: Callable[[str], None], *, unproven: bool = False) -> Proof | None:

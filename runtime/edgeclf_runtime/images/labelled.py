@@ -20,6 +20,7 @@ from edgeclf_runtime.images.pixels import Pixels
 Split = Literal["train", "val", "test"]
 SplitOrAll = Literal["test", "val", "train", "all"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+CHANGED = "changed since its SHA-256 was taken; bring the old file back, or split anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,10 @@ class LabelledImage:
 
     Attributes
     ----------
+    root
+        The folder that its data lie under; paths are made from it when they are needed, since a million take time.
     name
-        The path from the data's root, with forward slashes: what messages, tables and reports show.
+        The path from the root, with forward slashes: what messages, tables and reports show.
     labels
         The names of its classes; None: nobody knows. Names, since numbers depend on a model's order of classes; and a
         tuple, since an image may be of several classes, or of none of them.
@@ -41,12 +44,16 @@ class LabelledImage:
         None where the data have no splits yet.
     """
 
-    path: Path
+    root: Path
     name: str
     labels: tuple[str, ...] | None = None
     sha256: str = ""
     group: str | None = None
     split: Split | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
 
     @property
     def label(self) -> str:
@@ -71,7 +78,7 @@ class LabelledImage:
             why = "missing; it was there when its SHA-256 was taken" if gone else error.strerror or str(error)
             raise ImageChanged(why) from error
         if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ImageChanged("changed since its SHA-256 was taken; bring the old file back, or split anew")
+            raise ImageChanged(CHANGED)
         return content
 
     def check(self, value_range: tuple[float, float] | None = None) -> None:
@@ -130,6 +137,6 @@ def read_folder(folder: Path, labels: Sequence[str]) -> tuple[LabelledImage, ...
             "folder like a label, or none"
         )
     return tuple(
-        LabelledImage(file, name.as_posix(), (name.parts[0],) if known else None, hash_image(file))
+        LabelledImage(folder, name.as_posix(), (name.parts[0],) if known else None, hash_image(file))
         for file, name in zip(files, names, strict=True)
     )

@@ -24,10 +24,14 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What is kept of an image: 63 signs as bits, and 16x16 grey levels, a byte each."""
+    """What is kept of an image: 63 signs as bits, and 16x16 grey levels, a byte each, empty where they are made later.
+
+    `flat`: the image is of one colour, nearly.
+    """
 
     bits: int
     thumbnail: bytes
+    flat: bool = False
 
 
 def describe(image: Image.Image) -> Likeness:
@@ -35,7 +39,8 @@ def describe(image: Image.Image) -> Likeness:
     grey = np.asarray(image.resize((_HASHED, _HASHED), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
     frequencies = _COSINES @ grey @ _COSINES.T
     halves = grey.reshape(SIDE, 2, SIDE, 2).mean(axis=(1, 3))
-    return Likeness(_packed(frequencies.ravel()[1:] >= 0), np.rint(halves).astype(np.uint8).tobytes())
+    levels = np.rint(halves).astype(np.uint8)
+    return Likeness(_packed(frequencies.ravel()[1:] >= 0), levels.tobytes(), bool(levels.std() < FLAT_LEVELS))
 
 
 class KnownImages:

@@ -8,7 +8,6 @@ resized in another order. The package has wheels for x86-64 alone; elsewhere pip
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 from PIL import Image
@@ -44,7 +43,11 @@ def resize_box(
 
 def resizer_facts() -> dict[str, str]:
     """The package that resizes, for proofs; nothing where it is Pillow, which machines name anyway."""
-    return {} if _package() is None else {"resizer": f"cykooz-resizer {version('cykooz-resizer')}"}
+    if _package() is None:
+        return {}
+    from importlib.metadata import version  # slow to load, and fast pixels alone need it
+
+    return {"resizer": f"cykooz-resizer {version('cykooz-resizer')}"}
 
 
 @lru_cache(maxsize=1)

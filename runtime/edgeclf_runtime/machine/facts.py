@@ -7,7 +7,6 @@ import platform
 import re
 from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeclf_runtime.capacity import memory_bytes, usable_cores
@@ -37,6 +36,8 @@ def now_utc() -> str:
 @cache
 def package_version(name: str) -> str | None:
     """The installed version of a distribution, without importing it; None: not installed. Looked up once a process."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to load: it brings the whole of `email`
+
     try:
         return version(name)
     except PackageNotFoundError:

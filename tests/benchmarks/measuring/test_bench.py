@@ -55,11 +55,11 @@ def labelled(folder: Path, classes: tuple[str, ...] = tiny.LABELS, *, broken: bo
     ]
     right[0] = next(label for label in tiny.LABELS if label != right[0])
     shown = tuple(
-        LabelledImage(path, path.name, (label,), hash_file(path), split="test")
+        LabelledImage(path.parent, path.name, (label,), hash_file(path), split="test")
         for path, label in zip(images, right, strict=True)
     )
     names = [f"gone/{number}" for number in range(17)]
-    trained = tuple(LabelledImage(folder / name, name, classes[:1], split="train") for name in names)
+    trained = tuple(LabelledImage(folder, name, classes[:1], split="train") for name in names)
     data = DataSplit(root=folder, classes=classes, images=(*shown, *trained))
     return LabelledImages(data, "test", shown)
 

@@ -47,7 +47,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> LabelledImages:
         path = folder / f"{number}.png"
         picture.save(path)
         labels = tuple(label for place, label in enumerate(CLASSES) if number >> place & 1)
-        shown.append(LabelledImage(path, path.name, labels, hash_file(path), split="test"))
+        shown.append(LabelledImage(path.parent, path.name, labels, hash_file(path), split="test"))
     data = DataSplit(root=folder, classes=CLASSES, images=tuple(shown), multi_label=True)
     return LabelledImages(data, "test", tuple(shown))
 

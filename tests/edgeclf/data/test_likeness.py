@@ -44,20 +44,26 @@ def test_the_search_finds_what_a_comparison_of_all_pairs_finds() -> None:
     assert len(found) > 100 and not cut
 
 
-def test_in_a_large_set_only_pairs_that_differ_in_nine_or_ten_bits_are_ever_missed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("count", [30, 1_000, 50_000, 1_000_000])
+def test_no_pair_is_missed_whatever_cut_of_the_hashes_a_number_of_images_asks_for(
+    count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likeness, "_MOST_OF_FEW", 0)
-    given = _nearly_alike(300)
-    found = {(each.first, each.second, each.mirrored): each.bits for each in find_alike(given)[0]}
-    wanted = _all_pairs(given)
-    assert found.items() <= wanted.items()
-    missed = [bits for pair, bits in wanted.items() if pair not in found]
-    assert set(missed) <= {9, 10} and len(missed) < 15
+    cut = likeness._bands_for(count)
+    monkeypatch.setattr(likeness, "_bands_for", lambda _: cut)
+    given = _nearly_alike(150)
+    found = [((each.first, each.second, each.mirrored), each.bits) for each in find_alike(given)[0]]
+    assert dict(found) == _all_pairs(given) and len(found) == len(dict(found))
+
+
+def test_bits_are_counted_alike_with_any_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.random.default_rng(0).integers(0, 1 << 63, 1000, dtype=np.uint64)
+    wanted = [int(each).bit_count() for each in numbers]
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert likeness.popcounts(numbers).tolist() == wanted
 
 
 def test_pairs_are_the_same_however_few_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     given = _nearly_alike(100)
     whole = find_alike(given)
-    monkeypatch.setattr(likeness, "_PAIRS_AT_A_TIME", 1)
+    monkeypatch.setattr(likeness, "_PAIRS_AT_A_TIME", 5)
     assert find_alike(given) == whole

@@ -23,7 +23,7 @@ COLOURS = {"red": (220, 0, 0), "green": (0, 220, 0)}
 def test_mixed_images_show_both_classes_and_the_share_of_each() -> None:
     images = [Image.new("RGB", (40, 40), colour) for colour in COLOURS.values()]
     augmenter = Augmenter("strong", Switches(), PIXELS, 0)
-    labelled = [LabelledImage(Path(name), name, (name,)) for name in COLOURS]
+    labelled = [LabelledImage(Path(), name, (name,)) for name in COLOURS]
     mixup, cutmix = _samples(augmenter, "strong", images, labelled, 2, 0)
     for name, made in (("MixUp", mixup), ("CutMix", cutmix)):
         for _, caption in made:

@@ -41,7 +41,7 @@ def run(tmp_path: Path, net: Any, pixels: Pixels, normalization: Normalization, 
             array[..., number % 3] += np.uint8(60 + 20 * number)
             (tmp_path / label).mkdir(exist_ok=True)
             Image.fromarray(array).save(tmp_path / name)
-            images.append(LabelledImage(tmp_path / name, name, (label,), split="train" if i < 6 else "val"))
+            images.append(LabelledImage(tmp_path, name, (label,), split="train" if i < 6 else "val"))
     split = DataSplit(root=tmp_path, classes=fruit, images=tuple(images))
     thresholds = Thresholds(energy=EnergyThreshold(0.0, 0.1, 10))
     made = exportable_from_module(

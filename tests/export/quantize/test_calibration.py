@@ -31,7 +31,7 @@ def test_classes_take_turns(patches: Patches) -> None:
 
 def test_the_choice_follows_from_hashes_and_seed_alone(patches: Patches) -> None:
     first = choose(patches["train"], 20, seed=3)
-    elsewhere = [replace(image, path=Path("moved", image.path.name)) for image in reversed(patches["train"])]
+    elsewhere = [replace(image, root=Path("moved"), name=image.path.name) for image in reversed(patches["train"])]
     assert [image.sha256 for image in choose(elsewhere, 20, seed=3)] == [image.sha256 for image in first]
     assert {image.sha256 for image in choose(patches["train"], 20, seed=4)} != {image.sha256 for image in first}
 
@@ -45,7 +45,7 @@ def test_pixels_are_those_of_the_bundle(patches: Patches) -> None:
 def test_a_copy_of_an_evaluation_image_never_calibrates(patches: Patches, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.png"
     shutil.copy(patches["val"][0].path, copy)
-    smuggled = LabelledImage(copy, copy.name, LABELS[:1], hashlib.sha256(copy.read_bytes()).hexdigest())
+    smuggled = LabelledImage(tmp_path, copy.name, LABELS[:1], hashlib.sha256(copy.read_bytes()).hexdigest())
     evaluation = {image.sha256 for image in patches["val"]}
     found = load_calibration((*patches["train"], smuggled), evaluation, PATCH_PIXELS, called="training")
     assert copy not in found.files
@@ -75,7 +75,7 @@ def test_few_images_warn(patches: Patches) -> None:
 def test_a_broken_image_is_named(patches: Patches, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    image = LabelledImage(broken, broken.name, LABELS[:1], hashlib.sha256(b"no image").hexdigest())
+    image = LabelledImage(tmp_path, broken.name, LABELS[:1], hashlib.sha256(b"no image").hexdigest())
     with pytest.raises(DataError, match=r"broken\.png"):
         load_calibration((image,), (), PATCH_PIXELS, called="calib")
 
@@ -109,7 +109,7 @@ def test_a_folder_is_split_so_that_no_image_both_calibrates_and_evaluates(
 
 
 def test_groups_and_copies_stay_together() -> None:
-    images = [LabelledImage(Path(str(i)), str(i), ("cat",), f"{i % 5}", f"patient {i % 5}") for i in range(20)]
+    images = [LabelledImage(Path(), str(i), ("cat",), f"{i % 5}", f"patient {i % 5}") for i in range(20)]
     calibration, evaluation = part(images, seed=0)
     assert not {image.group for image in calibration} & {image.group for image in evaluation}
 

@@ -28,7 +28,7 @@ def images(tmp_path: Path) -> list[LabelledImage]:
         tiny.Image.new("RGB", (8, 8), (10 * number,) * 3).save(path)
         if number in (3, 4):
             path.write_bytes(b"no image")
-        found.append(LabelledImage(path, path.name, ("even" if number % 2 == 0 else "odd",), hash_file(path)))
+        found.append(LabelledImage(path.parent, path.name, ("even" if number % 2 == 0 else "odd",), hash_file(path)))
     found[7].path.write_bytes(found[6].path.read_bytes())
     found[9].path.unlink()
     return found

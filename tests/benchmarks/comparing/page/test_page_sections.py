@@ -85,7 +85,7 @@ def test_thumbnails_are_small_and_an_image_that_is_gone_has_none(tmp_path: Path)
     images = []
     for number, picture in enumerate(tiny.images()[:2]):
         picture.resize((400, 200)).save(tmp_path / f"{number}.png")
-        images.append(LabelledImage(tmp_path / f"{number}.png", f"{number}.png"))
+        images.append(LabelledImage(tmp_path, f"{number}.png"))
     (tmp_path / "0.png").unlink()
     found = thumbnails_of(images, [0, 1])
     assert list(found) == ["1.png"]

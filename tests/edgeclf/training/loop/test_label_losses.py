@@ -71,7 +71,7 @@ def test_the_weighted_sampler_draws_rare_labels_and_bare_images_as_often() -> No
     targets = np.zeros((100, 2), dtype=np.float32)
     targets[:90, 0] = 1
     targets[:5, 1] = 1  # the rarer one of an image counts
-    blank = LabelledImage(Path("blank.png"), "blank.png", ())
+    blank = LabelledImage(Path(), "blank.png", ())
     images = TrainingImages(tuple(replace(blank, name=f"{i}.png") for i in range(100)), targets)
     drawn = np.concatenate([images.order(seed, weighted=True) for seed in range(20)])
     shares = [(drawn < 5).mean(), (drawn >= 90).mean()]
@@ -82,7 +82,7 @@ def test_scores_of_an_epoch_are_loss_map_and_macro_f1() -> None:
     from sklearn.metrics import average_precision_score, f1_score
 
     logits, targets = LOGITS.numpy(), TARGETS.numpy()
-    blank = LabelledImage(Path("blank.png"), "blank.png", ())
+    blank = LabelledImage(Path(), "blank.png", ())
     found = score(logits, TrainingImages((blank,) * 8, targets))
     assert found["val_loss"] == pytest.approx(float(bce(LOGITS, TARGETS)), rel=1e-5)
     assert found["val_map"] == pytest.approx(average_precision_score(targets, logits, average="macro"))
