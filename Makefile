@@ -10,7 +10,7 @@ MAKEFLAGS += --jobs=2
 LOWEST_EXTRAS := all litert heif serve sign tensorboard video
 SOURCES := edgeclf runtime export benchmarks
 HALVES := test-pieces test-commands
-PIECES := tests/runtime tests/export tests/benchmarks tests/edgeclf/serving tests/edgeclf/evaluation
+PIECES := tests/runtime tests/export tests/benchmarks tests/edgeclf/evaluation
 # Tests start hundreds of Pythons, each of which would compile all of edgeclf again.
 unexport PYTHONDONTWRITEBYTECODE
 
