@@ -50,7 +50,7 @@ def surest_label_mistakes(
         Mistake(
             path=images[row].name,
             label=images[row].label_text,
-            answer=f"{figures.classes[column]}{' predicted' if predicted[row, column] else ' missed'}",
+            answer=f"{'predicted' if predicted[row, column] else 'missed'} {figures.classes[column]}",
             confidence=float(confidence[row, column]),
         )
         for row, column in zip(rows[surest], columns[surest], strict=True)

@@ -62,6 +62,8 @@ def _main_figure(entry: Entry, _: Entry | None, *, name: str) -> Figure | None:
     found = None if evaluation is None else evaluation.main_figure
     if evaluation is None or found is None or found.name != name or found.value is None:
         return None
+    if name == "mAP":  # no single prediction is worth a fixed part of it
+        return Figure(found.value, found.interval, remark=f"{evaluation.images} images")
     return Figure(found.value, found.interval, images=evaluation.images)
 
 
@@ -75,6 +77,8 @@ def _drop(entry: Entry, before: Entry | None, *, name: str) -> Figure | None:
     drop = 0 - parity.top1_change_points  # 0 -: no "-0"
     if parity.same_logits:
         return Figure(drop, images=parity.images, remark="its logits are the reference's")
+    if name == "mAP":
+        return Figure(drop, parity_drop(parity), remark=f"{parity.images} images")
     return Figure(drop, parity_drop(parity), images=parity.images)
 
 

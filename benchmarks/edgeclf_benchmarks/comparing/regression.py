@@ -98,7 +98,7 @@ def map_drop(now: Entry, before: Entry) -> Figure | None:
     resampling = Resampling(len(data.images), groups)
     found = map_change(np.array(mine), np.array(other), _labels(data), resampling)
     bounds = Interval(0 - 100 * found.upper, 0 - 100 * found.lower, TWO_BOUNDS)
-    return Figure(0 - 100 * found.change, bounds, images=len(data.images))
+    return Figure(0 - 100 * found.change, bounds, remark=f"{len(data.images)} images")
 
 
 def flips(now: Entry, before: Entry) -> Figure | None:

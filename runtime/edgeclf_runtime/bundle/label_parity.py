@@ -13,7 +13,7 @@ from edgeclf_runtime.bundle.parity import Parity, compare_logits, same_logits_se
 from edgeclf_runtime.bundle.proof import TOLERANCES, verdict_of
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
-from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_verdict, in_points, mcnemar_p, on_images
+from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_verdict, in_points, mcnemar_p
 from edgeclf_runtime.metrics.paired_labels import MapChange, map_change
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -122,7 +122,7 @@ def _worst_label(row: MultiLabelEvaluation, reference: MultiLabelEvaluation) -> 
 
 
 def _reason(verdict: Verdict, found: MapChange, margin: float, right: NDArray[np.bool_], more: int | None) -> str:
-    lower, upper, images = 100 * found.lower, 100 * found.upper, on_images(len(right))
+    lower, upper, images = 100 * found.lower, 100 * found.upper, f"{len(right)} images"
     if verdict == "pass":
         return f"mAP falls by less than {in_points(margin)}: at worst {lower:+.2f} (one-sided 95 %; {images})"
     if verdict == "fail":
