@@ -80,7 +80,7 @@ def list_folder(folder: Path) -> list[Listed]:
     evaluated = _evaluations(reports, "evaluation", "top1")
     labels = _evaluations(reports, "multi-label evaluation", "mean_average_precision")
     found = [_run(path, evaluated, labels) for kind, path in places if kind == "run"]
-    found += [_bundle(path, evaluated) for kind, path in places if kind == "bundle"]
+    found += [_bundle(path, evaluated, labels) for kind, path in places if kind == "bundle"]
     return sorted(found, key=lambda each: (each.date, each.path), reverse=True)
 
 
@@ -149,7 +149,7 @@ def _run(path: Path, evaluated: Evaluated, labels: Evaluated) -> Listed:
     )
 
 
-def _bundle(path: Path, evaluated: Evaluated) -> Listed:
+def _bundle(path: Path, evaluated: Evaluated, labels: Evaluated) -> Listed:
     try:
         bundle = Bundle.open(path)
         proofs = find_proofs(bundle)
@@ -158,7 +158,8 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
     manifest = bundle.manifest
     final = manifest.ladder.final if manifest.ladder else None
     own = find_test_result(bundle.sidecar, bundle.digest) or (final and (final.top1, final.source))
-    top1, measured_on = evaluated.get(bundle.digest) or own or (None, "")
+    several = manifest.multi_label
+    figure, measured_on = (labels if several else evaluated).get(bundle.digest) or own or (None, "")
     counted = [each.proof for each in proofs if each.counts and each.proof]
     newest = max(counted, key=lambda each: each.created_utc, default=None)
     proof = "not proven" if newest is None else f"proof: {newest.verdict}"
@@ -176,8 +177,9 @@ def _bundle(path: Path, evaluated: Evaluated) -> Listed:
             made.teacher.name if made.teacher else None,
         ),
         data=" ".join(filter(None, (f"run {made.run}" if made.run else "", (made.data_sha256 or "")[:12]))),
-        top1=top1,
+        top1=None if several else figure,
         measured_on=measured_on,
+        mean_average_precision=figure if several else None,
         state=proof + ("; to be built on the device" if manifest.state == "portable" else ""),
     )
 

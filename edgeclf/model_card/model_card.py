@@ -141,7 +141,7 @@ def _precision(found: Inspection) -> Iterator[str]:
         yield f"\n{chosen}{markdown(manifest.ladder.why)}\n"
         final = manifest.ladder.final
         if final is not None:
-            name = "top-1" if final.labelled else "agreement with the reference"
+            name = final.metric if final.labelled else "agreement with the reference"
             yield f"\nOn {final.images} images ({markdown(final.source)}): {name} {final.top1:.3f}, "
             yield f"{final.change_points:+.2f} points, not below {final.bound_points:+.2f} (95 %).\n"
 

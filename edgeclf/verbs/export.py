@@ -27,6 +27,7 @@ from edgeclf.verbs.shared.export_options import (
     int8_options,
 )
 from edgeclf.verbs.shared.options import AsJson, Backbone, Force, ImgSize, Precision, Strict, Targets, names_of, need
+from edgeclf.verbs.shared.several_labels import LabelThresholds, SeveralLabels
 from edgeclf.verbs.shared.value_range import BitDepth, Window
 from edgeclf_runtime.errors import UsageError
 
@@ -55,6 +56,8 @@ def export(
     scale: given.Scale = None,
     channels: given.Channels = None,
     output_name: given.OutputName = None,
+    multi_label: SeveralLabels = False,
+    thresholds: LabelThresholds = None,
     crop_pct: given.CropPct = None,
     crop_mode: given.Crop = None,
     interpolation: given.Resampling = None,
@@ -83,7 +86,8 @@ def export(
 
     int8 searches a ladder of methods: calibration ranges with corrected biases, the most sensitive layers in float,
     and with --learn-int8 weights that learn to be rounded. Each step is evaluated on validation images that never
-    calibrate, and the first one whose top-1 accuracy is shown not to drop by more than --max-drop is kept; the final
+    calibrate, and the first one whose top-1 accuracy (mAP, where an image may have several labels) is shown not to
+    drop by more than --max-drop is kept; the final
     figure comes from test images, once, counted. auto measures the latency of what passes and of fp32 and keeps the
     fastest, the others as candidates that `edgeclf build` times on the device. An ONNX file that is quantized already
     is taken as it is (--precision int8, target onnx).
@@ -107,6 +111,7 @@ def export(
       edgeclf export runs/flowers -t litert --layout android
       edgeclf export -m resnet50 --weights best.safetensors --labels names.txt --precision fp16
       edgeclf export mine.onnx --labels names.txt --img-size 224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
+      edgeclf export tags.onnx --labels names.txt --img-size 224 --mean 0,0,0 --std 1,1,1 --multi-label --thresholds 0.4
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --encoder image --encoder text
     """
     from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
@@ -116,7 +121,9 @@ def export(
     from edgeclf_export.options import ExportOptions, plan_outputs, refuse_without_module
 
     preprocessing = Preprocessing(mean, std, crop_pct, crop_mode, interpolation, channels, scale, output_name)
-    described = Source(source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window)
+    described = Source(
+        source, model, weights, labels, img_size, seed, preprocessing, bit_depth, window, multi_label, thresholds
+    )
     encoders = bool(encoder) or pretrained is not None
     described.check(encoders=encoders)
     if features and described.kind != "run":

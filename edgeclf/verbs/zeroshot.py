@@ -25,6 +25,7 @@ from edgeclf.verbs.shared.export_options import (
     int8_options,
 )
 from edgeclf.verbs.shared.options import AsJson, Force, ImgSize, Precision, Strict, Targets, names_of, need
+from edgeclf.verbs.shared.several_labels import LabelThresholds, SeveralLabels, check_several_labels
 from edgeclf.wording import count
 from edgeclf_runtime.errors import UsageError
 
@@ -57,6 +58,8 @@ def zeroshot(
             show_default="a photo of a {}.",
         ),
     ] = None,
+    multi_label: SeveralLabels = False,
+    thresholds: LabelThresholds = None,
     target: Targets = None,
     precision: Precision = "fp32",
     calib_data: CalibData = None,
@@ -104,8 +107,12 @@ def zeroshot(
     from edgeclf_export.sources.clip.models import load_clip
     from edgeclf_export.sources.clip.prompts import read_templates, read_words
     from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier
+    from edgeclf_export.sources.several_labels import read_thresholds, with_several_labels
 
+    check_several_labels("model", multi_label=multi_label, thresholds=thresholds)
     words = read_words(labels or [])
+    if thresholds is not None:
+        read_thresholds(thresholds, words)  # before anything is loaded
     if len(words) < 2:
         raise UsageError(f"one label, {words[0]!r}, leaves nothing to choose from; give two or more")
     options = ExportOptions(
@@ -135,6 +142,8 @@ def zeroshot(
         progress.step("loading the model")
         clip = load_clip(model, pretrained, img_size=img_size, seed=seed)
         exportable = zeroshot_classifier(clip, words, sentences, progress)
+        if multi_label:
+            exportable = with_several_labels(exportable, thresholds)
     for note in exportable.notes:
         say(note, style="yellow")
     with Bars() as progress:

@@ -92,8 +92,9 @@ class Exportable:
         For the pytorch target: how to build the architecture again, and its weights; None where that is not possible.
     pixel_reference
         The library's own evaluation transform, RGB image -> (H, W, 3) uint8, to check the Pixels against; or None.
-    multi_label
-        Whether an image may have several labels, or none; scores are "sigmoid" then.
+    multi_label, label_thresholds
+        Whether an image may have several labels, or none; scores are "sigmoid" then. The probabilities from which on
+        each is predicted, where no training or bundle brings them; None: one half.
     embedding_width
         Of an encoder, which has no labels: the length of an embedding.
     prompts
@@ -128,6 +129,7 @@ class Exportable:
     pixel_reference: Callable[..., NDArray[np.uint8]] | None = None
     scores: Literal["softmax", "sigmoid"] = "softmax"
     multi_label: bool = False
+    label_thresholds: tuple[float, ...] | None = None
     embedding_width: int | None = None
     prompts: Prompts | None = None
     training: Training | None = None
@@ -149,11 +151,20 @@ class Exportable:
 
     @property
     def thresholds(self) -> Thresholds:
-        """Those of its training; without one, each of several labels is predicted from one half on."""
+        """Those of its training, or of the bundle it comes from; else each of several labels has one half."""
         given = self.training.thresholds if self.training else Thresholds()
+        if self.parent is not None:
+            given = replace(self.parent.manifest.thresholds, features=None)
         if not self.multi_label or given.per_class is not None:
             return given
-        return Thresholds(per_class=(THRESHOLD,) * len(self.labels))
+        return Thresholds(per_class=self.label_thresholds or (THRESHOLD,) * len(self.labels))
+
+    @property
+    def temperature(self) -> float:
+        """Of its training, or of the bundle it comes from; else 1."""
+        if self.parent is not None:
+            return self.parent.manifest.temperature
+        return self.training.temperature if self.training else 1.0
 
     @property
     def name(self) -> str:

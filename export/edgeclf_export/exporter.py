@@ -38,7 +38,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization, Precision, Reference, State
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import Ladder
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.errors import GateError, UsageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.progress import SILENT, Progress
@@ -86,6 +86,7 @@ def export_module(
     normalization: Normalization,
     name: str = "module",
     scores: Literal["softmax", "sigmoid"] = "softmax",
+    multi_label: bool = False,
 ) -> list[Exported]:
     """Proven bundles of your own module, one a target.
 
@@ -103,6 +104,8 @@ def export_module(
         Of the bundles, and of the model in their provenance.
     scores
         "softmax" where one class is right; "sigmoid" where each is a question of its own.
+    multi_label
+        With "sigmoid": every label of a probability from one half on is predicted, instead of the best one.
 
     Returns
     -------
@@ -134,6 +137,8 @@ def export_module(
     >>> print(exported.path, exported.proof.verdict)
     bundles/orchard-onnx-fp32 pass
     """
+    if multi_label and scores != "sigmoid":
+        raise UsageError(f"several labels an image need scores='sigmoid', found {scores!r}")
     plan_outputs(name, options)
     reference = Reference("pytorch", f"{name} {digest_state(module.state_dict())}")
     exportable = exportable_from_module(
@@ -146,7 +151,7 @@ def export_module(
         reference=reference,
         scores=scores,
     )
-    return list(export_each(exportable, options))
+    return list(export_each(replace(exportable, multi_label=multi_label), options))
 
 
 def export(

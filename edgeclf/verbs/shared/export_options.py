@@ -50,7 +50,8 @@ MaxDrop = Annotated[
     str | None,
     typer.Option(
         metavar="D",
-        help="Accuracy gate for int8: largest drop of top-1 accuracy in points (1.0), or share to retain (99%).",
+        help="Accuracy gate for int8: largest drop of top-1 accuracy (with several labels an image, of mAP) in points "
+        "(1.0), or share to retain (99%).",
         show_default="1.0",
     ),
 ]

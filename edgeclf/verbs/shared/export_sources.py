@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeclf.console import say
 from edgeclf.verbs.shared.foreign_formats import refuse_other_formats
 from edgeclf.verbs.shared.normalization import IMAGENET_MEAN, foreign_normalization
+from edgeclf.verbs.shared.several_labels import check_several_labels
 from edgeclf.verbs.shared.value_range import options_for, value_range_of
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.errors import DataError, UsageError
@@ -77,6 +78,8 @@ class Source:
     preprocessing: Preprocessing
     bit_depth: int | None
     window: str | None
+    multi_label: bool = False
+    thresholds: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -87,6 +90,12 @@ class Source:
         if self.place.lower().endswith(".onnx"):
             return "file"
         return "bundle" if self.place.endswith(".tar") or Path(self.place, MANIFEST).is_file() else "run"
+
+    @property
+    def _has_own_weights(self) -> bool:
+        from edgeclf_export.sources.backbones import are_own
+
+        return are_own(self.weights or "hub")
 
     @property
     def is_quantized(self) -> bool:
@@ -112,6 +121,13 @@ class Source:
         if self.model is None and self.place is not None and self.kind == "run":
             refuse_other_formats(self.place)
             _refuse_hub_folder(Path(self.place))
+        check_several_labels(
+            self.kind,
+            multi_label=self.multi_label,
+            thresholds=self.thresholds,
+            own_weights=self.kind != "backbone" or self._has_own_weights,
+            encoders=encoders,
+        )
         self._check_preprocessing(encoders=encoders)
         if self.model is None and self.weights is not None:
             raise UsageError("--weights is for --model; runs, bundles and ONNX files bring their own")
@@ -141,9 +157,7 @@ class Source:
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; {_KNOWN[self.kind]}")
         if strange := [name for name in misplaced if name in _OF_FILES]:
             raise UsageError(f"--{strange[0]} is for FILE.onnx")
-        from edgeclf_export.sources.backbones import are_own
-
-        if not are_own(self.weights or "hub"):
+        if not self._has_own_weights:
             raise UsageError(f"--{misplaced[0]} is for FILE.onnx and own --weights; published weights bring their own")
         self.preprocessing.settings()
 
@@ -160,12 +174,23 @@ class Source:
         return replace(exportable, pixels=replace(exportable.pixels, value_range=shown))
 
     def _load(self, folder: Path) -> Exportable:
+        exportable = self._load_as_it_is(folder)
+        if not self.multi_label:
+            return exportable
+        from edgeclf_export.sources.several_labels import with_several_labels
+
+        if self.kind == "backbone":  # its own training decides; a head of a backbone has no activation
+            exportable = replace(exportable, scores="sigmoid")
+        return with_several_labels(exportable, self.thresholds)
+
+    def _load_as_it_is(self, folder: Path) -> Exportable:
         if self.model is not None:
             return _backbone(
                 self.model, self.weights or "hub", self.labels, self.img_size, self.seed, self.preprocessing.settings()
             )
         if self.kind == "file":
-            return _foreign(Path(str(self.place)), self.labels, self.img_size, self.preprocessing)
+            place = Path(str(self.place))
+            return _foreign(place, self.labels, self.img_size, self.preprocessing, multi_label=self.multi_label)
         if self.kind == "bundle":
             from edgeclf_export.sources.bundle import load_bundle_classifier
             from edgeclf_runtime.bundle.bundle import Bundle
@@ -217,7 +242,9 @@ def _backbone(
     return load_backbone(model, weights, labels=names, img_size=img_size, seed=seed, preprocessing=pictures)
 
 
-def _foreign(source: Path, labels: Path | None, img_size: int | None, preprocessing: Preprocessing) -> Exportable:
+def _foreign(
+    source: Path, labels: Path | None, img_size: int | None, preprocessing: Preprocessing, *, multi_label: bool
+) -> Exportable:
     from edgeclf_export.sources.data_config import pixels_from_config
     from edgeclf_export.sources.labels import read_labels
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
@@ -246,6 +273,7 @@ def _foreign(source: Path, labels: Path | None, img_size: int | None, preprocess
         normalization=normalization,
         channels=preprocessing.channels or "rgb",
         output=preprocessing.output_name,
+        multi_label=multi_label,
     )
     return replace(loaded, pixels_from="--img-size and the other options that were typed")
 

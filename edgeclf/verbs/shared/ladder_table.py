@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from edgeclf.sheet import Sheet
     from edgeclf_runtime.bundle.quantization_report import GateEvaluation, Ladder, Step
 
-_HEADINGS = ("", "step", "top-1", "change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "outcome")
-_BY_AGREEMENT = {"top-1": "agreement"}  # with the reference, where too few labels are there, or none
+_HEADINGS = ("change", "95 % bound", "mean KL", "int8", "size", "latency", "gate", "outcome")
 _COLOURS = {"model": "bold green", "candidate": "green", "failed": "red"}
 _NONE = "–"
 
@@ -45,9 +44,8 @@ def remarks(ladder: Ladder) -> list[Text]:
 
 
 def ladder_table(ladder: Ladder) -> Sheet:
-    labelled = all(step.judged is None or step.judged.labelled for step in ladder.rungs)
-    headings = _HEADINGS if labelled else tuple(_BY_AGREEMENT.get(heading, heading) for heading in _HEADINGS)
-    table = grid(*headings, title=2)
+    evaluated = ladder.evaluated
+    table = grid("", "step", "top-1" if evaluated is None else _figure(evaluated), *_HEADINGS, title=2)
     for step in ladder.rungs:
         table.add_row("", styled(step.name), *_accuracy(step.judged), *_measured(step), *_outcome(step))
     return table
@@ -66,11 +64,17 @@ def warn_inconclusive(ladder: Ladder, path: str) -> None:
 
 def in_words(figures: GateEvaluation) -> str:
     """ "top-1 0.887 (fp32 0.889), -0.20 points, not below -0.61 (95 %) on 2,000 images, …"."""
-    name = "top-1" if figures.labelled else "agreement"
     return (
-        f"{name} {figures.top1:.3f} (reference {figures.top1_reference:.3f}), {figures.change_points:+.2f} points, "
-        f"not below {figures.bound_points:+.2f} (95 %) on {figures.worth}"
+        f"{_figure(figures)} {figures.top1:.3f} (reference {figures.top1_reference:.3f}), "
+        f"{figures.change_points:+.2f} points, not below {figures.bound_points:+.2f} (95 %) on {figures.worth}"
     )
+
+
+def _figure(figures: GateEvaluation) -> str:
+    """The name of what was measured: of the labels, or with the reference where too few are there, or none."""
+    if figures.labelled:
+        return figures.metric
+    return "agreement" if figures.metric == "top-1" else f"agreement ({figures.metric})"
 
 
 def _accuracy(figures: GateEvaluation | None) -> tuple[str, ...]:

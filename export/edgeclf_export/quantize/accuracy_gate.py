@@ -1,13 +1,12 @@
-"""The accuracy gate of INT8: its top-1 and its scores against the reference's, on images that did not calibrate."""
+"""The accuracy gate of INT8: top-1 or mAP, and scores, against the reference's, on images that did not calibrate."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.quantize.evaluation_set import EvaluationSet, Figures
+from edgeclf_export.quantize.label_figures import map_figures
 from edgeclf_runtime.bundle.parity import bounds_of_change
 from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, compare
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation
@@ -23,23 +22,6 @@ MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
 _HEADROOM = 1.5  # between the machine that exports and another with other kernels
 
 
-@dataclass(frozen=True)
-class EvaluationSet:
-    """Evaluation images, and the reference's logits for them. `labels`: None where the right classes are not known."""
-
-    reference: NDArray[np.float32]
-    labels: NDArray[np.intp] | None
-    temperature: float
-    groups: Sequence[str | None] | None
-    source: str
-
-    @property
-    def right(self) -> NDArray[np.intp]:
-        """(N,) the classes that count as right: without labels the reference's predictions."""
-        predictions: NDArray[np.intp] = self.reference.argmax(axis=1)
-        return predictions if self.labels is None else self.labels
-
-
 def evaluate_step(
     evaluation_set: EvaluationSet, logits: NDArray[np.float32], gate: AccuracyGate, temperature: float | None = None
 ) -> GateEvaluation:
@@ -50,47 +32,66 @@ def evaluate_step(
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
         logits = np.where(np.isfinite(logits), logits, np.float32(0))
-    right = evaluation_set.right
-    fit = fit_temperature(logits, right) if temperature is None and evaluation_set.labels is not None else None
+    fit = None
+    if temperature is None and evaluation_set.labels is not None:
+        fit = fit_temperature(logits, evaluation_set.labels)
     if temperature is None:
         temperature = evaluation_set.temperature if fit is None else fit.temperature
-    was, is_now = evaluation_set.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
-    lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
-    change = 100 * (won - lost) / len(right)
-    wanted, found = evaluation_set.reference / evaluation_set.temperature, logits / temperature
-    kl = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
-    margin = gate.margin_points(float(was.mean()))
-    resampling = Resampling(len(right), number_groups(evaluation_set.groups))
-    lower, upper, spread = bounds_of_change(is_now, was, resampling)
-    ece_reference, ece, lowest_rise = _calibration(evaluation_set, logits, temperature, resampling)
-    faults = [*_score_faults(broken, kl), *_calibration_faults(ece_reference, ece, lowest_rise)]
-    few = too_few_to_pass(len(right), gate, float(was.mean()))
-    bounds = (100 * lower, 100 * upper)
-    what = "top-1" if evaluation_set.labels is not None else "agreement with the reference"
-    verdict, reasons = _verdict(what, change, bounds, margin, faults, len(right), few=few)
-    needed = None
-    if verdict == "inconclusive":
-        needed = images_to_settle(lost, won, len(right), margin / 100, spread=spread)
+    figures_of = top1_figures if evaluation_set.label_logits is None else map_figures
+    figures, images = figures_of(evaluation_set, logits, temperature), len(logits)
+    margin = gate.margin_points(figures.reference)
+    faults = [
+        *_score_faults(broken, figures.kl),
+        *_calibration_faults(figures.ece_reference, figures.ece, figures.lowest_rise),
+    ]
+    few = too_few_to_pass(images, gate, figures.reference)
+    verdict, reasons = _verdict(figures, margin, faults, images, few=few, labelled=evaluation_set.labelled)
     return GateEvaluation(
-        images=len(right),
+        images=images,
         source=evaluation_set.source,
-        labelled=evaluation_set.labels is not None,
-        top1_reference=float(was.mean()),
-        top1=float(is_now.mean()),
-        right_to_wrong=lost,
-        wrong_to_right=won,
-        change_points=change,
-        bound_points=100 * lower,
+        labelled=evaluation_set.labelled,
+        top1_reference=figures.reference,
+        top1=figures.model,
+        right_to_wrong=figures.lost,
+        wrong_to_right=figures.won,
+        change_points=figures.change_points,
+        bound_points=figures.bounds_points[0],
         margin_points=margin,
-        mean_kl=float(kl.mean()),
-        p99_kl=float(np.percentile(kl, 99)),
-        ece_reference=ece_reference,
-        ece=ece,
+        mean_kl=float(figures.kl.mean()),
+        p99_kl=float(np.percentile(figures.kl, 99)),
+        ece_reference=figures.ece_reference,
+        ece=figures.ece,
         temperature=temperature,
         temperature_fit=fit,
         verdict=verdict,
         reasons=reasons,
-        images_needed=needed,
+        images_needed=figures.images_needed(margin) if verdict == "inconclusive" else None,
+        metric=figures.metric,
+    )
+
+
+def top1_figures(evaluation_set: EvaluationSet, logits: NDArray[np.float32], temperature: float) -> Figures:
+    """The top-1 of a model's (N, classes) logits; without labels its agreement with the reference."""
+    right = evaluation_set.right
+    was, is_now = evaluation_set.reference.argmax(axis=1) == right, logits.argmax(axis=1) == right
+    lost, won = int((was & ~is_now).sum()), int((~was & is_now).sum())
+    wanted, found = evaluation_set.reference / evaluation_set.temperature, logits / temperature
+    resampling = Resampling(len(right), number_groups(evaluation_set.groups))
+    lower, upper, spread = bounds_of_change(is_now, was, resampling)
+    ece_reference, ece, lowest_rise = _calibration(evaluation_set, logits, temperature, resampling)
+    return Figures(
+        metric="top-1",
+        reference=float(was.mean()),
+        model=float(is_now.mean()),
+        lost=lost,
+        won=won,
+        change_points=100 * (won - lost) / len(right),
+        bounds_points=(100 * lower, 100 * upper),
+        kl=kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64))),
+        ece_reference=ece_reference,
+        ece=ece,
+        lowest_rise=lowest_rise,
+        images_needed=lambda margin: images_to_settle(lost, won, len(right), margin / 100, spread=spread),
     )
 
 
@@ -109,9 +110,14 @@ def images_that_prove(gate: AccuracyGate, reference_top1: float = 1.0) -> int | 
     return images_to_settle(0, 0, 1, gate.margin_points(reference_top1) / 100)
 
 
-def measured_tolerances(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
-    """What `verify` tolerates on other machines: half as much again as was measured here, on all evaluation images."""
-    seen = compare(reference, logits, TOLERANCES["int8"])
+def measured_tolerances(
+    reference: NDArray[np.float32], logits: NDArray[np.float32], label_logits: NDArray[np.float64] | None = None
+) -> Tolerances:
+    """What `verify` tolerates on other machines: half as much again as was measured here, on all evaluation images.
+
+    `label_logits` as for `compare`.
+    """
+    seen = compare(reference, logits, TOLERANCES["int8"], label_logits)
     return Tolerances(
         relative=max(_HEADROOM * seen.max_relative, TOLERANCES["fp16"].relative),
         cosine=min(1 - _HEADROOM * (1 - seen.min_cosine), TOLERANCES["fp16"].cosine),
@@ -160,15 +166,20 @@ def _calibration_faults(before: float | None, after: float | None, lowest_rise: 
 
 
 def _verdict(
-    what: str, change: float, bounds: tuple[float, float], margin: float, faults: list[str], images: int, *, few: bool
+    figures: Figures, margin: float, faults: list[str], images: int, *, few: bool, labelled: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Stricter than `change_verdict`: a step whose estimate itself is beyond the margin fails and is not inconclusive.
 
     Not where the images are too `few` for any model to pass: one changed prediction may be beyond the margin then,
     and shows nothing.
     """
-    lower, upper = bounds
-    worth = f"on {images} images, of which one is worth {100 / images:.2g} points"
+    change, (lower, upper) = figures.change_points, figures.bounds_points
+    what: str = figures.metric
+    worth = f"on {images} images"
+    if figures.metric == "top-1":
+        worth += f", of which one is worth {100 / images:.2g} points"
+    if not labelled:
+        what = "agreement with the reference" if what == "top-1" else "mAP by the reference's predictions"
     if -change > margin and not (few and upper >= -margin):
         faults = [f"{what} fell by {-change:.2f} points, tolerated {margin:.2f} ({worth})", *faults]
     if faults:

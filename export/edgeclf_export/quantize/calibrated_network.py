@@ -32,13 +32,19 @@ class CalibratedNetwork:
             self.calibration.pixels, self.export_graph.exportable.contract(self.export_graph.form).normalization
         )
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, so that each logit is a question of its own."""
+        return self.export_graph.exportable.contract(self.export_graph.form).multi_label
+
     @cached_property
     def activations(self) -> Activations:
         return observe(self.export_graph.onnx, self.inputs)
 
     @cached_property
     def sensitivities(self) -> tuple[Sensitivity, ...]:
-        return sensitivity.measure(self.export_graph.onnx, self.activations.ranges("min-max"), self.inputs)
+        ranges = self.activations.ranges("min-max")
+        return sensitivity.measure(self.export_graph.onnx, ranges, self.inputs, multi_label=self.multi_label)
 
     def ranges(self, method: str) -> Ranges:
         return self.activations.ranges(method)  # type: ignore[arg-type]

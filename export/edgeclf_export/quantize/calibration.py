@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import prepare_images, strictly
 
@@ -99,7 +99,7 @@ def load_calibration(
         warnings.append(
             f"only {len(chosen)} calibration images, so that single ones decide the ranges; {FEW_IMAGES} are enough"
         )
-    if lacking := len({image.labels for image in free}) - len({image.labels for image in chosen}):
+    if lacking := len(set(all_labels(free)) - set(all_labels(chosen))):
         warnings.append(f"{lacking} classes have no calibration image; raise --calib-images")
     loaded = load_pixels(chosen, pixels, "the calibration images")
     different = count_different(loaded)

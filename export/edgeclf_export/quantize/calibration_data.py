@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.exportable import Exportable
-from edgeclf_export.quantize.accuracy_gate import EvaluationSet
 from edgeclf_export.quantize.calibration import (
     CALIBRATION_IMAGES,
     FEW_IMAGES,
@@ -21,10 +20,12 @@ from edgeclf_export.quantize.calibration import (
     part,
     without,
 )
+from edgeclf_export.quantize.evaluation_set import EvaluationSet
 from edgeclf_export.quantize.few_images import SELECTED, ExtraImages, about, what_can_be_shown
+from edgeclf_runtime.bundle.manifest import label_logits
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, read_folder
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, class_numbers, label_targets, read_folder
 from edgeclf_runtime.metrics.temperature import fit_temperature
 from edgeclf_runtime.progress import Progress
 
@@ -45,7 +46,7 @@ class Int8Options:
     calib_images
         How many; None: 300, or fewer where labels are too few and some images are needed to compare predictions on.
     gate
-        The most that top-1 may fall.
+        The most that top-1 may fall, or mAP where images may have several labels.
     fallback
         Take 16 bits where no int8 step passes the gate, instead of failing.
     learn_minutes
@@ -109,9 +110,10 @@ def load_calibration_data(
     DataError
         No image is left to calibrate or to evaluate on; an image can't be read.
     """
-    if exportable.scores != "softmax":
+    if exportable.scores != "softmax" and not exportable.multi_label:
         raise UsageError(
-            "int8 has to pass an accuracy gate on top-1, and a network of sigmoid scores has no top-1; export fp16"
+            "int8 has to pass an accuracy gate on top-1, and a network of sigmoid scores has no top-1; export fp16, "
+            "or say with --multi-label that an image may have several labels"
         )
     data, roles = exportable.data, assign_images(exportable, options)
     held_out = {image.sha256 for image in (*roles.evaluation, *roles.test)}
@@ -136,16 +138,17 @@ def load_calibration_data(
     temperature = exportable.training.temperature if exportable.training else None
     logits = exportable.run_on_any(pixels)
     evaluation_set = _evaluation_set(
-        roles.evaluation, exportable.labels, logits[: len(roles.evaluation)], f"{source}, {SELECTED}", temperature
+        roles.evaluation, exportable, logits[: len(roles.evaluation)], f"{source}, {SELECTED}", temperature
     )
     if others:
         trained_on = {image.sha256 for image in data.split.of("train")} if data is not None else set()
-        evaluation_set = EvaluationSet(
-            logits,
-            None,
-            evaluation_set.temperature,
-            _groups(images),
-            about(roles.evaluation, others, source, trained_on),
+        evaluation_set = replace(
+            evaluation_set,
+            reference=logits,
+            labels=None,
+            targets=None,
+            groups=_groups(images),
+            source=about(roles.evaluation, others, source, trained_on),
         )
     learning = without(pool, held_out | {image.sha256 for image in others})
     if not roles.test or data is None:
@@ -156,7 +159,7 @@ def load_calibration_data(
         source = count_use(digest)
         test_pixels = load_pixels(roles.test, exportable.pixels, "the test images")
         return _evaluation_set(
-            roles.test, exportable.labels, exportable.run_on_any(test_pixels), source, evaluation_set.temperature
+            roles.test, exportable, exportable.run_on_any(test_pixels), source, evaluation_set.temperature
         ), test_pixels
 
     return CalibrationData(calibration, evaluation_set, pixels, learning, open_test)
@@ -173,6 +176,7 @@ def assign_images(exportable: Exportable, options: Int8Options) -> Roles:
         No image is left to evaluate on.
     """
     data, folder = exportable.data, options.calib_data
+    names = () if exportable.multi_label else exportable.labels  # a folder of images says nothing of several labels
     if data is not None:
         train, val, test = map(data.split.of, SPLITS)
         if not val:
@@ -181,10 +185,10 @@ def assign_images(exportable: Exportable, options: Int8Options) -> Roles:
             )
         if folder is None:
             return Roles(train, val, test, f"training images of {data.called}")
-        return Roles(read_folder(folder, exportable.labels), val, test, folder.resolve().name)
+        return Roles(read_folder(folder, names), val, test, folder.resolve().name)
     if folder is None:
         raise UsageError(NO_IMAGES)
-    found = read_folder(folder, exportable.labels)
+    found = read_folder(folder, names)
     calibration, evaluation = part(found, options.seed)
     if not evaluation:
         count = f"{len(found)} images, too few" if found else "no images"
@@ -196,12 +200,18 @@ def assign_images(exportable: Exportable, options: Int8Options) -> Roles:
 
 def _evaluation_set(
     images: Sequence[LabelledImage],
-    classes: Sequence[str],
+    exportable: Exportable,
     reference: NDArray[np.float32],
     source: str,
     temperature: float | None,
 ) -> EvaluationSet:
-    known = all(image.labels is not None for image in images)
+    known, classes = all(image.labels is not None for image in images), exportable.labels
+    if exportable.multi_label:
+        temperature = exportable.temperature if temperature is None else temperature
+        targets, least = label_targets(images, classes) > 0 if known else None, exportable.thresholds.per_class
+        return EvaluationSet(
+            reference, None, temperature, _groups(images), source, targets, label_logits(least or (), temperature)
+        )
     labels = class_numbers(images, classes) if known else None
     if temperature is None:
         temperature = 1.0 if labels is None else fit_temperature(reference, labels).temperature

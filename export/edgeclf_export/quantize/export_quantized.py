@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,8 @@ def export_quantized(
     UsageError, DataError
         As `load_calibration_data`: images to calibrate and to evaluate on are missing.
     """
+    if exportable.multi_label:
+        options = replace(options, gate=replace(options.gate, metric="mAP"))
     calibration_data = load_calibration_data(exportable, options, progress)
     network = CalibratedNetwork(export_graph, calibration_data.calibration)
     learning = _learning(network, calibration_data, options, next(iter(order.places.values())), progress)

@@ -47,14 +47,22 @@ def what_can_be_shown(
 ) -> str:
     """For the user, before the first step: what one prediction is worth, what the images prove, how many are needed."""
     images, wanted = len(evaluation), images_that_prove(gate)
+    one = f"one prediction is {100 / images:.2g} points, and " if gate.metric == "top-1" else ""
     text = (
-        f"int8 is evaluated on {images} {source}: one prediction is {100 / images:.2g} points, and if none changes "
-        f"they prove that top-1 does not fall by more than {provable_points(images):.2g}"
+        f"int8 is evaluated on {images} {source}: {one}if none changes they prove that {gate.metric} does not fall by "
+        f"more than {provable_points(images):.2g}{' points' * (not one)}"
     )
     if not others:
         return text if wanted is None or images >= wanted else f"{text}; {_how_many(wanted, gate)}"
     together = images + len(others)
     able = provable_points(together)
+    if gate.metric == "mAP":
+        return (
+            f"{text}, which is not enough for a gate of {gate}. So the steps of the ladder are evaluated on "
+            f"{len(others)} more images that did not calibrate, {together} in all, by mAP where the reference's "
+            "predictions are taken as the truth; that shows how near int8 is to the reference, and bounds no loss on "
+            "true labels" + ("" if wanted is None or together >= wanted else f"; {_how_many(wanted, gate)}")
+        )
     return (
         f"{text}, which is not enough for a gate of {gate}. So the steps of the ladder are evaluated by agreement "
         f"with the reference, on {len(others)} more images that did not calibrate: all {together} prove {able:.2g} "

@@ -12,7 +12,7 @@ from edgeclf_export.graph.layers import Layer, layers
 from edgeclf_export.quantize.activation_ranges import run_logits
 from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.bundle.quantization_report import Sensitivity
-from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
+from edgeclf_runtime.metrics.logits import binary_kl_divergences, kl_divergences, log_softmax
 
 IMAGES, _BATCH = 32, 8
 _WEIGHT_LEVELS = 63  # as the quantizers take it: 7 bits with a sign
@@ -20,7 +20,9 @@ _LEVELS = 255
 _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
 
 
-def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[Sensitivity, ...]:
+def measure(
+    model: bytes, ranges: Ranges, pixels: NDArray[np.generic], *, multi_label: bool = False
+) -> tuple[Sensitivity, ...]:
     """Every convolution and matrix product with constant weights, the most sensitive first.
 
     `pixels` are calibration images as the graph takes them: evaluation images choose nothing here.
@@ -36,7 +38,7 @@ def measure(model: bytes, ranges: Ranges, pixels: NDArray[np.generic]) -> tuple[
         Sensitivity(
             layer.node,
             layer.operator,
-            divergence(wanted, run_logits(variant.SerializeToString(), pixels, _BATCH)),
+            divergence(wanted, run_logits(variant.SerializeToString(), pixels, _BATCH), multi_label=multi_label),
             layer.macs / total,
         )
         for layer in found
@@ -98,7 +100,9 @@ def _output_axis(node: Any) -> int:
     return _OUTPUT_AXIS[node.op_type]
 
 
-def divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Mean Kullback-Leibler divergence of (N, classes) logits from those wanted, nats."""
+def divergence(wanted: NDArray[np.float32], found: NDArray[np.float32], *, multi_label: bool = False) -> float:
+    """Mean Kullback-Leibler divergence of (N, classes) logits from those wanted, nats; of several labels their mean."""
+    if multi_label:
+        return float(binary_kl_divergences(wanted.astype(np.float64), found.astype(np.float64)).mean())
     divergences = kl_divergences(log_softmax(wanted.astype(np.float64)), log_softmax(found.astype(np.float64)))
     return float(divergences.mean())

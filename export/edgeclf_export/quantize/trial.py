@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.proof.bundling import NO_GOLDEN, describe
-from edgeclf_export.quantize.accuracy_gate import EvaluationSet, evaluate_step, measured_tolerances
+from edgeclf_export.quantize.accuracy_gate import evaluate_step, measured_tolerances
+from edgeclf_export.quantize.evaluation_set import EvaluationSet
 from edgeclf_export.targets.quantizer import Quantizer
 from edgeclf_export.targets.target import Built, ExportGraph, Target
 from edgeclf_runtime.backends.audit import Audit
@@ -78,9 +79,9 @@ class Trials:
         evaluation = evaluate_step(self.evaluation_set, logits, self.gate)
         tolerances = manifest.tolerances
         if built.weights_precision == "int8":
-            tolerances = measured_tolerances(self.evaluation_set.reference, logits)
+            tolerances = self._measured(self.evaluation_set.reference, logits)
         elif built.compute_precision != "fp32":  # the accuracy gate was asked for, so it decides here too
-            tolerances = coarser(tolerances, measured_tolerances(self.evaluation_set.reference, logits))
+            tolerances = coarser(tolerances, self._measured(self.evaluation_set.reference, logits))
         manifest = replace(
             manifest,
             temperature=evaluation.temperature,
@@ -101,6 +102,9 @@ class Trials:
             problem=Audit(shares or {}).shortfall(built.compute_precision),
         )
         return Trial(step, folder, manifest)
+
+    def _measured(self, reference: NDArray[np.float32], logits: NDArray[np.float32]) -> Tolerances:
+        return measured_tolerances(reference, logits, self.evaluation_set.label_logits)
 
     def _thresholds_again(self, manifest: Manifest, logits: NDArray[np.float32]) -> Thresholds:
         """The threshold of the energy for this model's own logits, where the images are of known classes."""
@@ -125,7 +129,7 @@ class Trials:
             raise ValueError(f"{trial.step.name} has no model")
         if manifest.weights_precision != "int8":
             return manifest.tolerances
-        seen = measured_tolerances(reference_outputs, self.logits(trial.folder, manifest, pixels))
+        seen = self._measured(reference_outputs, self.logits(trial.folder, manifest, pixels))
         most = TOLERANCES["int8"]
         known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
         return coarser(manifest.tolerances, seen) if known else manifest.tolerances

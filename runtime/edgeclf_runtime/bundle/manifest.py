@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
@@ -287,11 +288,7 @@ class Manifest:
     @property
     def label_logits(self) -> NDArray[np.float64] | None:
         """(classes,) the logit from which on each label is predicted; None: an image has one."""
-        if not self.multi_label:
-            return None
-        least = np.asarray(self.thresholds.per_class, dtype=np.float64)
-        with np.errstate(divide="ignore"):  # a label of threshold 0 is always predicted
-            return np.asarray(self.temperature * (np.log(least) - np.log1p(-least)))
+        return label_logits(self.thresholds.per_class or (), self.temperature) if self.multi_label else None
 
     @property
     def thresholds_in_words(self) -> str:
@@ -335,6 +332,13 @@ class Manifest:
             if part[name] is None:
                 del part[name]
         return content
+
+
+def label_logits(probabilities: Sequence[float], temperature: float) -> NDArray[np.float64]:
+    """(classes,) the logits whose sigmoids are these thresholds, at this temperature."""
+    least = np.asarray(probabilities, dtype=np.float64)
+    with np.errstate(divide="ignore"):  # a label of threshold 0 is always predicted
+        return np.asarray(temperature * (np.log(least) - np.log1p(-least)))
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.metrics.paired import in_points
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.metrics.verdict import Verdict
 
+Metric = Literal["top-1", "mAP"]
 StepOutcome = Literal["model", "candidate", "passed over", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyGate:
-    """The most that top-1 may fall: points, or the share of the reference's top-1 that must be left (MLPerf: 0.99)."""
+    """The most that top-1 may fall: points, or the share of the reference's top-1 that must be left (MLPerf: 0.99).
+
+    Where images may have several labels, `metric` is "mAP" and takes its place.
+    """
 
     points: float | None = 1.0
     share: float | None = None
+    metric: Metric = field(default="top-1", metadata=LATER)
 
     def __post_init__(self) -> None:
         if (self.points is None) == (self.share is None):
@@ -25,14 +31,14 @@ class AccuracyGate:
         if not (self.share is None or 0 < self.share < 1) or not (self.points is None or 0 < self.points <= 100):
             raise ValueError(f"the accuracy gate lies above 0 and up to 100 points or below 100 %, found {self}")
 
-    def margin_points(self, reference_top1: float) -> float:
-        """The margin in points for a reference whose top-1 is 0..1."""
-        return self.points if self.points is not None else 100 * reference_top1 * (1 - (self.share or 0))
+    def margin_points(self, reference: float) -> float:
+        """The margin in points for a reference whose top-1, or mAP, is 0..1."""
+        return self.points if self.points is not None else 100 * reference * (1 - (self.share or 0))
 
     def __str__(self) -> str:
         if self.points is not None:
             return in_points(self.points)
-        return f"{self.share:.1%} of the reference's top-1"
+        return f"{self.share:.1%} of the reference's {self.metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,13 @@ class GateEvaluation:
         Which images, and what they selected or how often they were used.
     labelled
         False: the images have no labels, so the reference's predictions stand in for them; top-1 is then the agreement.
+    metric
+        What `top1_reference` and `top1` are: "mAP" where images may have several labels.
     right_to_wrong, wrong_to_right
-        Images that only the reference, or only the model, predicts rightly.
+        Images, or with several labels an image their labels, that only the reference, or only the model, predicts
+        rightly.
     bound_points
-        One-sided 95 % lower bound of the change of top-1; "pass" where it lies above -`margin_points`.
+        One-sided 95 % lower bound of the change of that figure; "pass" where it lies above -`margin_points`.
     mean_kl, p99_kl
         Kullback-Leibler divergence from the reference's probabilities, nats, each at its own temperature.
     ece_reference, ece
@@ -78,11 +87,14 @@ class GateEvaluation:
     reasons: tuple[str, ...]
     images_needed: int | None = None
     temperature_fit: TemperatureFit | None = None
+    metric: Metric = field(default="top-1", metadata=LATER)
 
     @property
     def worth(self) -> str:
         """How many images evaluated, and what a single one changes: "244 images, of which one is worth 0.41 points"."""
         plural = "s" if self.images != 1 else ""
+        if self.metric != "top-1":
+            return f"{self.images:,} image{plural}"
         return f"{self.images:,} image{plural}, of which one is worth {100 / self.images:.2g} points"
 
 
@@ -164,13 +176,16 @@ class Ladder:
     def decisive(self) -> GateEvaluation | None:
         """The figure for the accuracy gate: on test images, which chose nothing, or else that of the chosen step.
 
-        So too where the test images leave open what agreement with the reference has shown on more images.
+        So too where the test images leave open what agreement of top-1 with the reference has shown on more images;
+        that of several labels bounds no loss.
+
         None for fp32, which is the reference itself, and where no step was chosen.
         """
         if not self.chosen or (chosen := self.step(self.chosen)).precision == "fp32":
             return None
         judged, final = chosen.judged, self.final
-        if final is not None and final.verdict == "inconclusive" and judged is not None and not judged.labelled:
+        by_agreement = judged is not None and not judged.labelled and judged.metric == "top-1"
+        if final is not None and final.verdict == "inconclusive" and judged is not None and by_agreement:
             return judged if judged.verdict == "pass" and judged.images > final.images else final
         return final or judged
 

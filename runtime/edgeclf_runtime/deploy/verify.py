@@ -251,15 +251,16 @@ def prove(
 def _by_accuracy_gate(
     manifest: Manifest, own: OwnCheck | None, reasons: tuple[str, ...]
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """INT8's tolerances are so wide that every image may be a near tie; its top-1 was shown on labelled images."""
+    """INT8's tolerances are so wide that everything may be a near tie; its accuracy was shown on labelled images."""
     gate = manifest.ladder.decisive if manifest.ladder else None
     if gate is None:
         return "inconclusive", reasons
     if gate.verdict == "pass":
-        shown = f"every image is a near tie here; top-1 was evaluated at export, on {gate.images} images"
+        all_near = "every image is a near tie" if gate.metric == "top-1" else "every label is near its threshold"
+        shown = f"{all_near} here; {gate.metric} was evaluated at export, on {gate.images} images"
         return "pass", (f"it computes what it computed there; {shown}" if own else shown,)
     more = f"; {gate.images_needed} would settle it" if gate.images_needed else ""
-    return "inconclusive", (f"top-1 was not settled at export, on {gate.images} images{more}",)
+    return "inconclusive", (f"{gate.metric} was not settled at export, on {gate.images} images{more}",)
 
 
 def run_pixels(

@@ -170,9 +170,24 @@ def weighted_macro_f1(
 
 def label_calibration_error(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Mean gap between a label's probability (N,) and how often it is there, over 15 equal bins of 0..1."""
-    places = np.clip(np.ceil(probabilities * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    gaps = np.bincount(places, probabilities - right, BINS)
+    gaps = np.bincount(_bins(probabilities), probabilities - right, BINS)
     return float(np.abs(gaps).sum() / len(right))
+
+
+def weighted_macro_calibration_error(
+    weights: NDArray[np.float64], probabilities: NDArray[np.float64], right: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(B, N) weights -> (B,) mean over the labels of `label_calibration_error`; (N, labels) probabilities."""
+    total, rows = np.zeros(len(weights)), np.arange(len(right))
+    for number in range(right.shape[1]):
+        gaps = np.zeros((len(right), BINS))
+        gaps[rows, _bins(probabilities[:, number])] = probabilities[:, number] - right[:, number]
+        total += np.abs(weights @ gaps).sum(axis=1)
+    return np.asarray(total / (right.shape[1] * weights.sum(axis=1)))
+
+
+def _bins(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.asarray(np.clip(np.ceil(probabilities * BINS).astype(np.intp) - 1, 0, BINS - 1))
 
 
 def _weighted_micro_f1(

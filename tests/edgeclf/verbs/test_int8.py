@@ -15,6 +15,7 @@ from PIL import Image
 from edgeclf.cli import run
 from edgeclf.verbs.shared.export_results import _show_table
 from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
+from edgeclf_export.exportable import Contract
 from edgeclf_export.exporter import Exported
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
@@ -109,12 +110,12 @@ def test_the_table_of_an_export_shows_the_verdict_on_accuracy_beside_that_on_out
     make_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = make_bundle(tmp_path / "colours")
-    proof = verify(Bundle.open(path))
+    proof, contract = verify(Bundle.open(path)), Contract(task="classify", inputs=(), outputs=())
     plain = Exported(path, 1, "onnx", "built", "fp32", proof, ())
     open_one = replace(plain, weights_precision="int8", ladder=ladder("pass", "inconclusive"))
-    _show_table([plain], is_encoder=False)
+    _show_table([plain], contract)
     assert "accuracy gate" not in capsys.readouterr().out
-    _show_table([open_one, plain], is_encoder=False)
+    _show_table([open_one, plain], contract)
     heading, first, second = capsys.readouterr().out.splitlines()
     assert heading.split()[-3:] == ["proof", "accuracy", "gate"]
     assert "pass" in first and first.rstrip().endswith("inconclusive") and "inconclusive" not in second

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf_export.quantize.accuracy_gate import (
-    EvaluationSet,
     evaluate_step,
     images_that_prove,
     measured_tolerances,
     provable_points,
     too_few_to_pass,
 )
+from edgeclf_export.quantize.evaluation_set import EvaluationSet
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 
 

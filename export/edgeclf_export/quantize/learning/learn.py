@@ -26,10 +26,14 @@ _REPORTS = 100  # parts of the time that are shown as progress
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learned from: (N, …) inputs as the graph takes them, and the float network's (N, classes) logits."""
+    """What is learned from: (N, …) inputs as the graph takes them, and the float network's (N, classes) logits.
+
+    `multi_label`: each logit is a question of its own, answered by its sigmoid.
+    """
 
     inputs: NDArray[np.generic]
     teacher: NDArray[np.float32]
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,11 @@ def _step(student: TorchGraph, optimizer: torch.optim.Optimizer, lesson: Lesson,
     from torch.nn import functional
 
     chosen = random.choice(len(lesson.inputs), min(BATCH, len(lesson.inputs)), replace=False)
-    wanted = torch.from_numpy(lesson.teacher[chosen]).log_softmax(1)
-    found = student(torch.from_numpy(lesson.inputs[chosen])).log_softmax(1)
-    loss = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+    wanted, found = torch.from_numpy(lesson.teacher[chosen]), student(torch.from_numpy(lesson.inputs[chosen]))
+    if lesson.multi_label:
+        loss = functional.binary_cross_entropy_with_logits(found, wanted.sigmoid())
+    else:
+        loss = functional.kl_div(found.log_softmax(1), wanted.log_softmax(1), log_target=True, reduction="batchmean")
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -107,7 +107,7 @@ class Learning:
         if contract.pixels is None:
             raise ValueError("an encoder of texts has no images to learn from")
         inputs = to_input(load_pixels(images, contract.pixels, "the images to learn from"), contract.normalization)
-        return Lesson(inputs, run_logits(export_graph.onnx, inputs))
+        return Lesson(inputs, run_logits(export_graph.onnx, inputs), self.teacher.multi_label)
 
     def _better_biases(self, learned: bytes, ranges: Ranges) -> bytes:
         """The learned graph with its biases corrected again, where that brings it closer to the teacher when quantized.
@@ -119,7 +119,8 @@ class Learning:
         wanted = run_logits(teacher, inputs)
 
         def distance(graph: bytes) -> float:
-            return divergence(wanted, run_logits(ort_quantizer.quantize(graph, ranges), inputs))
+            found = run_logits(ort_quantizer.quantize(graph, ranges), inputs)
+            return divergence(wanted, found, multi_label=self.teacher.multi_label)
 
         return min(learned, corrected, key=distance)
 

@@ -36,6 +36,7 @@ def load_onnx_classifier(
     normalization: Normalization | None,
     channels: Literal["rgb", "bgr"] = "rgb",
     output: str | None = None,
+    multi_label: bool = False,
 ) -> Exportable:
     """An ONNX classifier with one input, (N, 3, H, W) or (N, H, W, 3), ready for export.
 
@@ -49,15 +50,19 @@ def load_onnx_classifier(
         Their order in the input; `normalization` is in the order R, G, B either way.
     output
         The output that has the logits; None: the only one that can have them.
+    multi_label
+        An image may have several labels, or none. The file ends in a sigmoid, or in logits that are meant for one.
 
     Raises
     ------
     DataError
         The file is no such classifier.
     UsageError
-        Several outputs are possible, or the normalisation does not fit the input's type.
+        Several outputs are possible, the normalisation does not fit the input's type, or a softmax `multi_label`.
     """
     network, note = _read_network(path, pixels, labels, output)
+    if multi_label:
+        network = _with_sigmoids(network)
     normalization = replace(_fitting_normalization(network, normalization), channels=channels)
     _check_logits(network, normalization, pixels, labels)
     flat = len(network.session.get_outputs()[0].shape) == 2
@@ -74,6 +79,7 @@ def load_onnx_classifier(
         make_onnx=lambda form, opset: make_onnx_graph(graph, pixels, normalization, form),
         batch=network.input.batch,
         scores=network.scores,
+        multi_label=multi_label,
         quantized=network.quantized,
         notes=tuple(filter(None, notes)),
     )
@@ -116,6 +122,15 @@ def _read_network(
     if choice.activation is not None:
         activation = _open_session(in_float32(whole) if floats else whole, path)
     return _Network(path, single, session, own, activation, entry, floats, choice.scores, limits), choice.note
+
+
+def _with_sigmoids(network: _Network) -> _Network:
+    """For several labels an image: logits without an activation are those of sigmoids. Raises UsageError for others."""
+    if network.activation is not None and network.scores != "sigmoid":
+        raise UsageError(
+            f"{network.path}: ends in a {network.scores}, which has one label predicted; leave --multi-label out"
+        )
+    return replace(network, scores="sigmoid")
 
 
 def _fitting_normalization(network: _Network, given: Normalization | None) -> Normalization:

@@ -25,6 +25,7 @@ from edgeclf_export.sources.clip.library import import_open_clip
 from edgeclf_export.sources.clip.models import load_clip
 from edgeclf_export.sources.clip.prompts import Templates, prompts_digest, read_templates, read_words
 from edgeclf_export.sources.clip.zeroshot import zeroshot_classifier
+from edgeclf_export.sources.several_labels import with_several_labels
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import parse_manifest
 from edgeclf_runtime.classifier import Classifier
@@ -97,6 +98,20 @@ def test_a_bundle_gives_open_clips_probabilities(
         for prediction, probabilities in zip(classifier.predict(landscape, top=4), wanted, strict=True):
             found = {score.label: score.probability for score in prediction.scores}
             assert [found[word] for word in WORDS] == pytest.approx(probabilities.tolist(), abs=1e-5)
+
+
+def test_siglip_predicts_every_word_at_its_threshold_and_a_softmax_none(
+    made: Callable[[bool], Exportable], photographs: list[Path], tmp_path: Path
+) -> None:
+    landscape = [path for path in photographs if (size := Image.open(path).size)[0] >= size[1]]
+    wanted = open_clips_scores(True, landscape).numpy()
+    least = float(np.sort(wanted.ravel())[len(wanted.ravel()) // 2 - 1 :][:2].mean())  # no probability lies at it
+    (exported,) = export(with_several_labels(made(True), str(least)), ExportOptions(("pytorch",), output=tmp_path))
+    with Classifier.open(exported.path) as classifier:
+        found = [set(each.labels or ()) for each in classifier.predict(landscape)]
+    assert found == [{WORDS[number] for number in np.flatnonzero(row >= least)} for row in wanted]
+    with pytest.raises(UsageError, match="compares its classes by softmax"):
+        with_several_labels(made(False))
 
 
 def test_the_manifest_records_the_templates_of_the_words(bundles: Callable[..., Bundle]) -> None:
