@@ -99,7 +99,9 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
     _type(f"baseline {split} --name demo --force")
     baseline(split, name="demo", force=True)
     names = ("demo-hog-svm", "demo-probe-onnx", "demo-probe-openvino", "demo-tuned-onnx", "demo-tuned-openvino")
-    return compare_approaches([_BUNDLES / f"{name}-fp32" for name in names], load_split(split), progress=Bars())
+    return compare_approaches(
+        [_BUNDLES / f"{name}-fp32" for name in names], load_split(split, several_labels="known"), progress=Bars()
+    )
 
 
 def _images(data: str, folder: Path) -> Path:
