@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-STAMPS = {  # who says when something was made, or wants a seed
+STAMPS = {  # who says when something was made, wants a seed, or holds a file's time of change against now
     "benchmarks/edgeclf_benchmarks/records/gates.py",
+    "edgeclf/data/kept_hashes.py",
     "runtime/edgeclf_runtime/deploy/signatures.py",
     "runtime/edgeclf_runtime/machine/facts.py",
 }

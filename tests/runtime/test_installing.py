@@ -32,7 +32,8 @@ def test_the_line_names_the_place_that_edgeclf_came_from(
     url: str | None, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded = None if url is None else json.dumps({"url": url})
-    monkeypatch.setattr(installing, "distribution", lambda name: SimpleNamespace(read_text=lambda file: recorded))
+    found = SimpleNamespace(read_text=lambda file: recorded)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: found)
     assert installing.pip_install("onnx") == f"pip install '{named}'"
 
 
