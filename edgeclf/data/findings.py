@@ -89,7 +89,11 @@ def _within(checked: Checked, has_splits: bool) -> list[Finding]:
         _counted("look-alikes", "warning", alike, "pair", f"that nearly match{within}", cut=checked.alike_cut),
     ]
     if disagree:
-        found.append(Finding("look-alikes", "warning", f"{disagree} of all that nearly match have two labels"))
+        found.append(
+            Finding(
+                "look-alikes", "warning", f"{count(disagree, 'pair')} of all that nearly match: not the same labels"
+            )
+        )
     return found
 
 

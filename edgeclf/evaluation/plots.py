@@ -96,7 +96,8 @@ def draw_curves(report: EvaluationReport) -> Figure:
     _square(roc, "false positive rate", "true positive rate", "ROC, one against the rest")
     _square(precision, "recall", "precision", "Precision and recall")
     hidden = len(report.evaluation.classes) - len(report.curves)
-    note = f"the {len(report.curves)} classes of {hidden + len(report.curves)} with the smallest AUC"
+    kinds = "classes" if isinstance(report.evaluation, Evaluation) else "labels"
+    note = f"the {len(report.curves)} {kinds} of {hidden + len(report.curves)} with the smallest AUC"
     figure.legend(
         *roc.get_legend_handles_labels(), loc="outside right upper", fontsize=8, title=note if hidden else None
     )
@@ -146,7 +147,7 @@ def draw_errors(report: EvaluationReport, data: DataSplit) -> Figure:
     for axes, mistake in zip(grid, worst, strict=False):
         _draw_mistake(axes, mistake, data.root / mistake.path, margin=margin)
     unit = "margin over the right class" if margin else "probability"
-    unit = unit if isinstance(report.evaluation, Evaluation) else "how far beyond the threshold"
+    unit = unit if isinstance(report.evaluation, Evaluation) else "share of the way from the threshold to 0 or 1"
     figure.suptitle(
         f"{_title(report)}: surest wrong predictions ({unit})", x=0.01, ha="left", fontsize=10, fontweight="bold"
     )
@@ -161,7 +162,7 @@ def _draw_mistake(axes: Axes, mistake: Mistake, path: Path, *, margin: bool) -> 
     except ImageError:
         axes.text(0.5, 0.5, "file missing", ha="center", va="center", color=GREY)
     sure = f"{mistake.confidence:.2f}" if margin else f"{mistake.confidence:.1%}"
-    axes.set_title(f"{_name(mistake.answer)} {sure}", color=_RED, fontsize=8, loc="center", pad=3)
+    axes.set_title(f"{_name(mistake.answer)} {sure}", color=_RED, fontsize=7, loc="center", pad=3)
     caption = f"is {_name(mistake.label)}\n{_name(path.name, 26)}"
     axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7, color="#333333")
 

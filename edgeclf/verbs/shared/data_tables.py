@@ -122,7 +122,8 @@ def _show_labels(found: LabelStatistics) -> None:
         table.add_row(inert(f"{pair.first} + {pair.second}"), f"{pair.images:,}", *shares, f"{pair.lift:.2f}")
     rest = len(found.pairs) - _MOST_PAIRS
     more = f"; the {_MOST_PAIRS} of {len(found.pairs)} most frequent pairs, --json lists all" if rest > 0 else ""
-    show(f"{found}; {found.apart:,} pairs of labels never meet{more}", "")
+    apart = f"{found.apart:,} {'pair of labels never meets' if found.apart == 1 else 'pairs of labels never meet'}"
+    show(f"{found}; {apart}{more}", "")
     if found.pairs:
         show(table, "")
     if found.rare:
