@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edgeclf.data.hashed import hash_images
-from edgeclf.data.several_labels import SeveralLabels, check_several_labels, merge_copies
+from edgeclf.data.several_labels import SeveralLabels, check_labels, check_several_labels, merge_copies
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import is_passed_over
@@ -55,9 +55,11 @@ def read_dataset(
     else:
         advice = "unpack it and name the folder" if source.suffix.lower() in _ARCHIVES else "give a folder or a CSV"
         raise DataError(f"{source}: neither a folder nor a CSV; {advice}")
+    check_labels(data, source)
     _check_classes(data.classes, source, fewest_classes)
     if source.is_dir() and several_labels == "wanted":
-        return merge_copies(hash_images(data, progress, rehash=rehash))
+        data = merge_copies(hash_images(data, progress, rehash=rehash))
+        check_labels(data, source)
     return data
 
 
@@ -191,8 +193,6 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 
 def _check_classes(classes: Sequence[str], source: Path, fewest: int) -> None:
-    if not classes:
-        raise DataError(f"{source}: no image has any label; write them into its column labels, such as cat|dog")
     if len(classes) < fewest:
         raise DataError(f"{source}: one class only, {classes[0]!r}; a classifier needs at least two")
     alike: dict[str, str] = {}

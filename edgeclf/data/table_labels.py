@@ -45,6 +45,8 @@ def label_columns(row: Mapping[str, str], table: Path) -> LabelColumns:
     columns = tuple(sorted(set(row) - set(NAMED)))
     if not any(row[name].strip() in _BITS for name in columns):
         refuse_columns(["label"], list(row), table)
+    if "" in columns:
+        raise DataError(f"{table}: a column without a name; name it as its label, or remove it")
     return LabelColumns(True, columns, lambda row, where: _marked_labels(row, columns, where))
 
 

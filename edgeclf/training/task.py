@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeclf.data.sources import some
 from edgeclf.training.config import TrainConfig
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import all_labels
 from edgeclf_runtime.progress import Progress
@@ -27,7 +27,10 @@ def selecting_figure(config: TrainConfig, *, multi_label: bool) -> str:
 
 
 def check_task(config: TrainConfig, data: DataSplit, progress: Progress) -> None:
-    """Warns of labels that nothing validates. Raises UsageError for options that don't go with the data's task."""
+    """Warns of labels that nothing validates.
+
+    Raises UsageError for options that don't go with the data's task, DataError where nothing validates any label.
+    """
     if not data.multi_label:
         for option, value in (("--loss", "asymmetric"), ("--select-metric", "map")):
             if value in (config.loss, config.select):
@@ -35,6 +38,11 @@ def check_task(config: TrainConfig, data: DataSplit, progress: Progress) -> None
         return
     _check_several(config)
     validated = set(all_labels(data.of("val")))
+    if data.of("val") and not validated:
+        raise DataError(
+            "no validation image has any label, so nothing can choose the best epoch or a threshold; split the data "
+            "again with more images"
+        )
     if lacking := [label for label in data.classes if label not in validated]:
         progress.warn(
             f"no validation image has {some(map(repr, lacking))}: such labels count for nothing in the choice of the "

@@ -66,6 +66,9 @@ def test_both_kinds_of_tables_say_the_same(images: Path) -> None:
         ("path,labels\nshots/000.png,a|b|a\n", "line 2: the label 'a' is there twice"),
         ("path,labels\nshots/000.png,a\nshots/000.png,b\n", "line 3: 'shots/000.png' is named in line 2 already"),
         ("path,labels\nshots/000.png,\nshots/001.png,\n", "no image has any label"),
+        ("path,a,b\nshots/000.png,0,0\nshots/001.png,0,0\n", "no image has any label"),
+        ("path,a|b,c\nshots/000.png,1,0\nshots/001.png,0,1\n", "the label 'a|b' holds | or ;"),
+        ("path,a,\nshots/000.png,1,0\nshots/001.png,0,1\n", "a column without a name"),
         ("path,labels\nshots/000.png,a\n", "one class only"),
         ("path,a,b\nshots/000.png,1,2\n", "line 2: '2' in the column 'b'; a label's column holds 0 or 1"),
         ("path,a,b\nshots/000.png,1,0\nshots/001.png,yes,0\n", "line 3: 'yes' in the column 'a'"),
@@ -92,6 +95,24 @@ def test_an_image_in_several_class_folders_has_all_their_labels(make_folder: Mak
         "a/001.png": ("a", "b"),
     }
     assert len(found.images) == 6 and not read_dataset(root).multi_label
+
+
+def test_names_of_class_folders_must_be_told_apart_in_a_list_only_where_an_image_may_have_several(
+    make_folder: MakeFolder,
+) -> None:
+    root = make_folder({"a;b": 2, "c": 2})
+    assert read_dataset(root).classes == ("a;b", "c")
+    with pytest.raises(DataError, match=r"the label 'a;b' holds \| or ;, which stand between labels; rename it"):
+        read_dataset(root, several_labels="wanted")
+
+
+def test_a_split_file_in_which_no_image_has_a_label_is_refused(table: Path, tmp_path: Path) -> None:
+    save_split(open_data(table, several_labels="known"), tmp_path / "split.json")
+    content = json.loads((tmp_path / "split.json").read_text())
+    content["items"] = [{**item, "labels": []} for item in content["items"]]
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no image has any label"):
+        load_split(tmp_path / "split.json", several_labels="known")
 
 
 def test_a_split_keeps_the_share_of_each_label_and_reads_back_the_same(table: Path, tmp_path: Path) -> None:

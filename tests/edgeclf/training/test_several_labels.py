@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.verify import verify
-from edgeclf_runtime.errors import UsageError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
@@ -130,6 +131,15 @@ def test_options_that_do_not_fit_are_refused_in_one_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         train(config(**changes), tags, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_starts_only_where_some_validation_image_has_a_label(
+    config: Make, tags: DataSplit, tmp_path: Path
+) -> None:
+    images = tuple(replace(image, labels=()) if image.split == "val" else image for image in tags.images)
+    with pytest.raises(DataError, match="no validation image has any label"):
+        train(config(), replace(tags, images=images), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
