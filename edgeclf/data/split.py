@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeclf.data.assign import allot, deal_by_class, deal_greedily, join_clusters
 from edgeclf.data.balance import count_labels
 from edgeclf.data.hashed import hash_images
-from edgeclf.data.several_labels import SeveralLabels
+from edgeclf.data.several_labels import SeveralLabels, check_any_label
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split_file import load_split
 from edgeclf.data.stratify import deal_iteratively
@@ -39,7 +39,9 @@ def read_source(
 ) -> DataSplit:
     """The images of a folder, a CSV or a split file, as they are, without splitting them."""
     if source.suffix.lower() == ".json":
-        return load_split(source, several_labels=several_labels)
+        data = load_split(source, several_labels=several_labels)
+        check_any_label(data, source)
+        return data
     return read_dataset(source, several_labels=several_labels, rehash=rehash, progress=progress)
 
 

@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from edgeclf.data.several_labels import SeveralLabels, check_any_label, check_several_labels
+from edgeclf.data.several_labels import SeveralLabels, check_several_labels
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
 from edgeclf_runtime.errors import DataError, UsageError
@@ -91,7 +91,7 @@ def load_split(
                 f"{path}: its images were in {place}, which is no longer a folder; move them back, or split again"
             )
         try:
-            data = DataSplit(
+            return DataSplit(
                 root=place,
                 classes=file.classes,
                 images=_images(rows, place, str(path), multi_label=file.multi_label),
@@ -101,8 +101,6 @@ def load_split(
             )
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
-        check_any_label(data, path)
-        return data
 
 
 def _images(rows: Any, root: Path, where: str, *, multi_label: bool) -> tuple[LabelledImage, ...]:
