@@ -32,10 +32,7 @@ def figure_rows(found: MultiLabelEvaluation) -> Iterator[Row]:
 
 def label_rows(found: MultiLabelEvaluation) -> Iterator[tuple[str, ...]]:
     """The cells of each label, the lowest average precision first, those that nothing is known of last."""
-    worst_first = sorted(
-        found.per_label, key=lambda each: 2.0 if each.average_precision is None else each.average_precision
-    )
-    for each in worst_first:
+    for each in found.worst_first:
         values = (each.precision, each.recall, each.f1, each.average_precision, each.auc, each.ece)
         shares = ("n/a" if value is None else f"{value:.3f}" for value in values)
         yield each.label, f"{each.support:,}", f"{each.predicted:,}", f"{each.threshold:.3f}", *shares

@@ -29,7 +29,7 @@ from edgeclf_export.targets.quantizer import Network, Quantizer, Recipe
 from edgeclf_export.targets.registry import TARGETS
 from edgeclf_export.targets.target import Built, ExportGraph
 from edgeclf_runtime.backends import torch_module
-from edgeclf_runtime.backends.svm import read_svm
+from edgeclf_runtime.backends.svm import Svm, read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Normalization
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
@@ -143,6 +143,7 @@ def _changes(before: Manifest, after: Manifest) -> dict[str, Any]:
 
 def _faulty_svm(data: bytes, name: str) -> bytes:
     svm = read_svm(data)
+    assert isinstance(svm, Svm)
     if name == "halved head":
         return replace(svm, dual_coefficients=svm.dual_coefficients * 0.5).to_bytes()
     if name == "zeroed bias":

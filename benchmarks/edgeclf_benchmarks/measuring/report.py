@@ -116,7 +116,8 @@ class Data:
         which += ", drawn by chance" if self.origin == "drawn" else ""
         if self.origin == "whole" and self.of_images is not None and len(self.images) < self.of_images:
             which = "a folder without splits"
-        classes = f"{len(self.classes):,} classes"
+        several = any(image.labels is not None for image in self.images)
+        classes = f"{len(self.classes):,} {'labels' if several else 'classes'}"
         if self.classes_present is not None:
             classes = f"{self.classes_present:,} of {classes} present"
         return f"{len(self.images):,}{known} images of {self.name} ({which}), {classes}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeclf_runtime.backends.backend import Backend
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.hog import FEATURES, SIDE_PX, grey_levels, hog, set_blas_threads
-from edgeclf_runtime.backends.svm import LabelSvm, Svm, read_any_svm
+from edgeclf_runtime.backends.svm import LabelSvm, Svm, read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BundleError
 
@@ -117,7 +117,7 @@ def margins_of_pairs(pairs: NDArray[np.float64], classes: int) -> NDArray[np.flo
 
 def open_engine(bundle: Bundle, options: SessionOptions) -> HogSvmEngine:
     try:
-        svm = read_any_svm(bundle.read(MODEL))
+        svm = read_svm(bundle.read(MODEL))
         entry = bundle.manifest.inputs[0]
         if entry.dtype != "uint8" or entry.shape[1:] != (SIDE_PX, SIDE_PX, 3):
             raise ValueError(

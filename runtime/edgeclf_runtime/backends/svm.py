@@ -99,13 +99,11 @@ class LabelSvm:
         return _to_npz(self)
 
 
-def read_svm(data: bytes) -> Svm:
-    """The arrays of `Svm.to_bytes`. Raises ValueError, or what zipfile and numpy raise on damage."""
-    return Svm(**_arrays(data))
+def read_svm(data: bytes) -> Svm | LabelSvm:
+    """What `to_bytes` of either wrote, told apart by the names of the arrays.
 
-
-def read_any_svm(data: bytes) -> Svm | LabelSvm:
-    """The arrays of either, told apart by their names. Raises as `read_svm`."""
+    Raises ValueError, or what zipfile and numpy raise on damage.
+    """
     arrays = _arrays(data)
     return Svm(**arrays) if "support_counts" in arrays else LabelSvm(**arrays)
 

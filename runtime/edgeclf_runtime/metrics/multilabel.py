@@ -91,6 +91,12 @@ class MultiLabelEvaluation:
         return self.per_label
 
     @property
+    def worst_first(self) -> tuple[LabelFigures, ...]:
+        """The labels of the lowest average precision first; those that no image has last."""
+        shares = (2.0 if each.average_precision is None else each.average_precision for each in self.per_label)
+        return tuple(each for _, each in sorted(zip(shares, self.per_label, strict=True), key=lambda pair: pair[0]))
+
+    @property
     def main_figure(self) -> MainFigure:
         """Its mAP."""
         return MainFigure("mAP", self.mean_average_precision, self.mean_average_precision_interval)

@@ -68,6 +68,7 @@ def test_rows_have_the_map_of_scikit_learn_and_flips_count_labels(report: Report
     assert report.data is not None
     right = np.array([[label in (each.labels or ()) for label in CLASSES] for each in images.images])
     assert [each.labels for each in report.data.images] == [tuple(np.flatnonzero(row).tolist()) for row in right]
+    assert report.data.in_words.endswith("labels")
     a, b, c = report.rows
     for row in (a, c):
         assert isinstance(row.evaluation, MultiLabelEvaluation)

@@ -16,7 +16,7 @@ from edgeclf.baselines.baseline import PIXELS, Baseline, BaselineOptions, make_b
 from edgeclf.baselines.label_svm import cross_validate_labels, fit_label_svms
 from edgeclf.data.split import open_data
 from edgeclf_runtime.backends.hog import grey_levels, hog
-from edgeclf_runtime.backends.svm import LabelSvm, read_any_svm
+from edgeclf_runtime.backends.svm import LabelSvm, read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
@@ -75,8 +75,8 @@ def test_the_bundle_is_proven_and_predicts_each_label_by_itself(made: Baseline, 
     manifest = bundle.manifest
     assert made.proof.verdict in ("pass", "inconclusive") and verify(bundle).verdict == made.proof.verdict
     assert (manifest.multi_label, manifest.scores, manifest.labels) == (True, "sigmoid", data.classes)
-    svm = read_any_svm(bundle.read("model.npz"))
-    assert isinstance(svm, LabelSvm) and read_any_svm(svm.to_bytes()).to_bytes() == svm.to_bytes()
+    svm = read_svm(bundle.read("model.npz"))
+    assert isinstance(svm, LabelSvm) and read_svm(svm.to_bytes()).to_bytes() == svm.to_bytes()
     images = data.of("train")
     with Classifier.open(bundle) as classifier:
         predictions = list(classifier.predict([image.path for image in images]))

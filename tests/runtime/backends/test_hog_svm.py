@@ -167,7 +167,7 @@ def test_memory_is_bounded_by_chunks_whatever_the_batch(
 def test_arrays_survive_their_file_and_give_the_same_bytes(three_classes: tuple[Svm, Any]) -> None:
     svm = three_classes[0]
     read = read_svm(svm.to_bytes())
-    assert read.to_bytes() == svm.to_bytes()
+    assert isinstance(read, Svm) and read.to_bytes() == svm.to_bytes()
     assert np.array_equal(read.support_vectors, svm.support_vectors)
 
 

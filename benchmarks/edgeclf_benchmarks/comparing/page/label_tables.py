@@ -20,9 +20,7 @@ def label_tables(entries: Sequence[Entry], most: int = _MOST) -> Iterator[Table]
         if not isinstance(found, MultiLabelEvaluation) or found in shown:
             continue
         shown[found] = entry.name
-        worst_first = sorted(
-            found.per_label, key=lambda each: 2.0 if each.average_precision is None else each.average_precision
-        )
+        worst_first = found.worst_first
         of = f" ({most} of {len(worst_first)})" if len(worst_first) > most else ""
         yield Table(f"{entry.name}: labels, the lowest AP first{of}", _HEADINGS, tuple(map(_cells, worst_first[:most])))
 
