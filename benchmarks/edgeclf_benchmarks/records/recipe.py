@@ -5,7 +5,8 @@
 EfficientNet-Lite0 with ImageNet weights, two-phase. Each data set is a folder of images, or one that comes with an
 installed package. The change is chosen on validation images, paired image by image over all seeds, and wins a case
 where it is better there. With --test the same figures follow on test images, whose use is counted in each run; they
-choose nothing. Runs are kept in --keep: what has ended is not trained again, and after Ctrl-C the same command goes on.
+choose nothing. Cases that the output holds already stay there. Runs are kept in --keep: what has ended is not trained
+again, and after Ctrl-C the same command goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ CHANGES = {  # name -> (options without it, options with it)
     "ema": (_DEFAULT, (*_DEFAULT, "--ema", "0.99")),
     "light": (_DEFAULT, (*_DEFAULT, "--augment", "light")),
     "head": (_DEFAULT, (*_DEFAULT, "--head-epochs", "30")),
+    "mixup": (_DEFAULT, (*_DEFAULT, "--mixup", "0.2")),
 }
 
 Right = dict[str, bool]  # name of an image -> whether it is predicted right
@@ -137,6 +139,17 @@ def _splits(sets: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
         yield name, place
 
 
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    """The cases of an earlier record in this file, measured with the same network."""
+    figures = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else {}
+    cases: list[dict[str, Any]] = figures["cases"] if figures.get("network") == " ".join(BACKBONE) else []
+    return cases
+
+
+def _key(case: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(case[name] for name in ("change", "without", "data", "img_size_px", "epochs"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER|NAME")
@@ -159,11 +172,12 @@ def main() -> None:
         for side in given.img_size
         for data in splits
     ]
-    found: list[dict[str, Any]] = []
+    found = _recorded(given.output)
     for number, case in enumerate(cases):
         if time.monotonic() - start > 60 * given.minutes:
             break
-        found.append(measure(case, splits[case.data], given.seeds, folder, test=given.test))
+        measured = measure(case, splits[case.data], given.seeds, folder, test=given.test)
+        found = [each for each in found if _key(each) != _key(measured)] + [measured]
         figures = {
             "network": " ".join(BACKBONE),
             "seeds": given.seeds,
