@@ -3,8 +3,8 @@
     python -m edgeclf_benchmarks.records.ladder --data FOLDER --runs RUNS -o benchmarks/results/ladder.json
 
 FOLDER holds labelled images with their own train and test splits; RUNS keeps the networks that are trained on it, so
-that another checkout measures the same ones: with an older edgeclf on PYTHONPATH, run this file with --order NAME. A
-network that the record holds in that order is not measured again. Weights that a package ships are there for one
+that another checkout measures the same ones: with an older edgeclf on PYTHONPATH, run this file with --order NAME. What
+the record holds of a network, order and target is not measured again. Weights that a package ships are there for one
 network; the others are trained from random ones for a few epochs, so that their top-1 is low: they are cases for the
 ladder, and say nothing about the networks.
 
@@ -118,13 +118,15 @@ def main() -> None:
     figures = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
 
     def keep(network: str, order: str, found: dict[str, Any]) -> None:
-        figures.setdefault(network, {})[order] = {"measured_utc": now_utc(), **found}
+        of_network = figures.setdefault(network, {})
+        of_network[order] = {**of_network.get(order, {}), "measured_utc": now_utc(), **found}
         write_record(given.output, "edgeclf_benchmarks.records.ladder", figures)
 
     for network in given.networks:
         run = train(network, given.data, given.runs)
-        if given.order not in figures.get(network, {}):
-            keep(network, given.order, {target: measure(run, target) for target in given.targets})
+        for target in given.targets:
+            if target not in figures.get(network, {}).get(given.order, {}):
+                keep(network, given.order, {target: measure(run, target)})
     if given.hard:
         learn = ("--learn-int8", f"{given.minutes:g}")
         found = measure(train(given.hard, given.data, given.runs), "onnx", *learn, planted=True)
