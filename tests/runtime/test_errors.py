@@ -42,7 +42,10 @@ def test_one_line_keeps_why_onnx_runtime_can_not_load_or_run_a_graph() -> None:
 def test_one_line_keeps_what_openvino_can_not_read() -> None:
     read = pytest.importorskip("openvino").Core().read_model
     assert line_of(read, b"no model").startswith("Unable to read the model.")
-    assert line_of(read, onnx_file("Nope")) == "No conversion rule found for operations: Nope-17"
+    assert line_of(read, onnx_file("Nope")) in (
+        "No conversion rule found for operations: Nope-17",
+        "OpenVINO does not support the following ONNX operations: Nope",  # 2025.0
+    )
     assert line_of(read, onnx_file("MatMul")).startswith("Incompatible MatMul matrix dimension.")
 
 

@@ -44,6 +44,7 @@ def save(network: Any, folder: Path, *, compress: bool) -> None:
     """Writes the network as IR; `compress`: its float weights as fp16. Raises DataError."""
     try:
         import_openvino().save_model(network, folder / MODEL, compress_to_fp16=compress)
+        openvino_core().read_model(folder / MODEL)  # OpenVINO 2025.0 says nothing when the disk takes only a part
     except RuntimeError as error:
         raise DataError(f"{folder.name} can't be written: {one_line(error)}; is the disk full?") from error
 

@@ -269,9 +269,7 @@ def test_an_operator_that_openvino_lacks_is_named_with_an_alternative(load: Load
     model.graph.node.append(helper.make_node("Add", ["raw", "level"], ["sum"]))
     model.graph.output[0].name = "sum"
     exportable = load(model)
-    with pytest.raises(
-        BackendError, match=r"OpenVINO can't take this model \(No conversion rule found for operations: Det"
-    ) as failure:
+    with pytest.raises(BackendError, match=r"OpenVINO can't take this model \([\w ]+ operations: Det") as failure:
         list(export(exportable, ExportOptions(("openvino",), output=tmp_path / "out")))
     assert str(failure.value).endswith("export it to onnx instead") and not list((tmp_path / "out").iterdir())
     (exported,) = export(exportable, ExportOptions(("onnx",), output=tmp_path / "out"))

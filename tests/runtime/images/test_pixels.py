@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,16 @@ def timm_case(name: str, changes: dict[str, Any]) -> tuple[Transform, Pixels]:
         rule or ("shorter" if height == width else "cover"),
         scaled,
         (height, width),
-        config["interpolation"],
+        config["interpolation"] if height == width else oblong_interpolation(config["interpolation"]),
         padding=tuple(round(255 * level) for level in config["mean"]) if rule == "fit" else (0, 0, 0),
     )
     return lambda image: np.asarray(transform(image)).transpose(1, 2, 0), pixels
+
+
+def oblong_interpolation(wanted: str) -> str:
+    """What timm resizes with for an oblong center crop: before 1.0.31 bilinear, whatever the config said."""
+    release = tuple(int(number) for number in version("timm").split(".")[:3])
+    return wanted if release >= (1, 0, 31) else "bilinear"
 
 
 def torchvision_transform(name: str) -> Transform:
