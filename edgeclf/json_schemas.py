@@ -17,11 +17,11 @@ from edgeclf.image_steps import Step
 from edgeclf_benchmarks.comparing.compare import Compared, Finding
 from edgeclf_export.exporter import Exported
 from edgeclf_export.failures import Failed
-from edgeclf_runtime.bundle.dataclass_json import is_later
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.json_fields import is_later, json_names
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PLACE = Path("docs/schemas")
@@ -95,9 +95,9 @@ def _schema(kind: Any, defined: dict[str, Any]) -> dict[str, Any]:
         if kind.__name__ not in defined:
             defined[kind.__name__] = {}  # first, for a type that holds itself
             hints = get_type_hints(kind)
-            described = _object({each.name: hints[each.name] for each in fields(kind)}, defined)
-            later = {each.name for each in fields(kind) if is_later(each)}  # not there where they hold their default
-            described["required"] = [name for name in described["required"] if name not in later]
+            described = _object({name: hints[each.name] for each in fields(kind) for name in json_names(each)}, defined)
+            always = {each.name for each in fields(kind) if not is_later(each) and json_names(each) == (each.name,)}
+            described["required"] = [name for name in described["required"] if name in always]
             defined[kind.__name__] = described
         return {"$ref": f"#/$defs/{kind.__name__}"}
     origin, inner = get_origin(kind), get_args(kind)

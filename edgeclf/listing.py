@@ -157,7 +157,7 @@ def _bundle(path: Path, evaluated: Evaluated, labels: Evaluated) -> Listed:
         return Listed(str(path), "bundle", "", "", "", None, "", f"damaged: {error}")
     manifest = bundle.manifest
     final = manifest.ladder.final if manifest.ladder else None
-    own = find_test_result(bundle.sidecar, bundle.digest) or (final and (final.top1, final.source))
+    own = find_test_result(bundle.sidecar, bundle.digest) or (final and (final.value, final.source))
     several = manifest.multi_label
     figure, measured_on = (labels if several else evaluated).get(bundle.digest) or own or (None, "")
     counted = [each.proof for each in proofs if each.counts and each.proof]

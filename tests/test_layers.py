@@ -30,6 +30,7 @@ ABOVE = {  # package -> packages that may not know of it, and that it may not kn
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "edgeclf_runtime": (
         ("errors", "progress", "sanitize", "hashing", "lazy", "installing", "capacity", "portable_paths", "file_lock"),
+        ("json_fields",),
         ("metrics",),
         ("images",),
         ("machine",),

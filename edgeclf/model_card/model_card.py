@@ -81,14 +81,15 @@ def _robustness(evidence: Evidence) -> Iterator[str]:
         yield f"{NOT_MEASURED.capitalize()}: no report of `edgeclf bench --corruptions` was given.\n"
     for each, found in known:
         source = "" if each.report.data is None else f" of {markdown(each.report.data.name)}"
-        corrupted = share(found.mean_top1, found.mean_top1_interval)
-        yield f"{found.images} images{source}: top-1 {found.clean_top1:.3f} as they are, {corrupted} corrupted.\n\n"
+        corrupted = share(found.mean_value, found.mean_interval)
+        clean = f"{found.figure} {found.clean_value:.3f}"
+        yield f"{found.images} images{source}: {clean} as they are, {corrupted} corrupted.\n\n"
         yield markdown_table(("corruption", "level 1", "level 2", "level 3"), _levels(found))
 
 
 def _levels(found: Robustness) -> list[tuple[str, ...]]:
     names = dict.fromkeys(each.name for each in found.entries)
-    return [(name, *(f"{each.top1:.3f}" for each in found.entries if each.name == name)) for name in names]
+    return [(name, *(f"{each.value:.3f}" for each in found.entries if each.name == name)) for name in names]
 
 
 def _speed(evidence: Evidence) -> Iterator[str]:
@@ -142,7 +143,7 @@ def _precision(found: Inspection) -> Iterator[str]:
         final = manifest.ladder.final
         if final is not None:
             name = final.metric if final.labelled else "agreement with the reference"
-            yield f"\nOn {final.images} images ({markdown(final.source)}): {name} {final.top1:.3f}, "
+            yield f"\nOn {final.images} images ({markdown(final.source)}): {name} {final.value:.3f}, "
             yield f"{final.change_points:+.2f} points, not below {final.bound_points:+.2f} (95 %).\n"
 
 

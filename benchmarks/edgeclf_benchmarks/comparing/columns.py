@@ -161,10 +161,8 @@ def _change(entry: Entry, figure: str) -> str:
     found = entry.row.parity
     if found is None or found.figure != figure:
         return NONE
-    interval = found.top1_change_interval_points
-    return f"{found.top1_change_points:+.2f} points" + (
-        f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval else ""
-    )
+    interval = found.change_interval_points
+    return f"{found.change_points:+.2f} points" + (f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval else "")
 
 
 def _flips(entry: Entry) -> str:
@@ -179,9 +177,9 @@ def _agreement(entry: Entry) -> str:
     return NONE if entry.row.parity is None else f"{entry.row.parity.agreement:.1%}"
 
 
-def _worst(entry: Entry) -> str:
+def _worst(entry: Entry, figure: str) -> str:
     found = entry.row.parity
-    if found is None:
+    if found is None or found.figure != figure:
         return NONE
     if found.worst_class is None or found.worst_class_change_points is None:
         return "none falls"
@@ -228,7 +226,8 @@ PARITY = (
     Column("ΔmAP [95 %]", partial(_change, figure="mAP")),
     Column("flips", _flips, words=True),
     Column("agreement", _agreement),
-    Column("worst class", _worst, words=True),
+    Column("worst class", partial(_worst, figure="top-1"), words=True),
+    Column("worst label", partial(_worst, figure="mAP"), words=True),
     Column("why", _reason, words=True),
 )
 _EVERY = (*SPEED, *ACCURACY, *COST, *PARITY)

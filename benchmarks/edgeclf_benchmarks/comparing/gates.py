@@ -74,7 +74,7 @@ def _drop(entry: Entry, before: Entry | None, *, name: str) -> Figure | None:
     parity = entry.row.parity
     if parity is None or parity.figure != name:
         return None
-    drop = 0 - parity.top1_change_points  # 0 -: no "-0"
+    drop = 0 - parity.change_points  # 0 -: no "-0"
     if parity.same_logits:
         return Figure(drop, images=parity.images, remark="its logits are the reference's")
     if name == "mAP":

@@ -57,8 +57,8 @@ def _sections(compared: Compared, entries: Sequence[Entry]) -> Iterator[tuple[st
     yield "Cost", [figures("Size, memory, start and energy", COST, entries, numbers)]
     yield "Latency in detail", [latency_table(entries)]
     yield "Confusion", list(_confusions(entries))
-    yield "Labels", list(label_tables(entries, _MOST_CLASSES))
-    yield "Classes", [per_class(entries, _MOST_CLASSES), areas_table(entries)]
+    classes = "Labels" if any(entry.row.multi_label for entry in entries) else "Classes"
+    yield classes, [*label_tables(entries, _MOST_CLASSES), per_class(entries, _MOST_CLASSES), areas_table(entries)]
     images, _ = flipped_images(entries)
     yield "Changed predictions", [flipped_table(entries, images) if images else None]
     yield "Robustness", robustness_tables(entries)

@@ -116,7 +116,7 @@ def _faults(entry: Entry, limits: Limits) -> Iterator[str]:
         if worst > limits.max_ms:
             yield f"p50 may be {worst:.2f} ms, above {limits.max_ms:g}"
     if row.parity is not None and row.parity.verdict == "fail":
-        yield f"worse than {row.parity.reference} ({row.parity.top1_change_points:+.2f} points)"
+        yield f"worse than {row.parity.reference} ({row.parity.change_points:+.2f} points)"
     if limits.min_top1 is not None:
         yield from _accuracy_fault(entry, limits.min_top1)
     if limits.max_mb is not None and (row.bundle_bytes is None or row.bundle_bytes > limits.max_mb * 1e6):

@@ -1,4 +1,4 @@
-"""Robustness in a comparison: columns of the means, and top-1 by corruption and level."""
+"""Robustness in a comparison: columns of the means, and top-1 or mAP by corruption and level."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from edgeclf_benchmarks.page.html_tables import Table
 
 
 def robustness_tables(entries: Sequence[Entry]) -> list[Table | None]:
-    """The means of each entry that was run on corrupted images, then top-1 at each level of each corruption."""
+    """The means of each entry that was run on corrupted images, then top-1 or mAP at each level of each corruption."""
     corrupted = [number for number, entry in enumerate(entries, 1) if entry.row.robustness is not None]
     means = figures("Means over all corruptions and levels, on the same images", _ROBUSTNESS, entries, corrupted)
     return [means, _levels(entries, corrupted)] if corrupted else []
+
+
+def figure_when_corrupted(entries: Sequence[Entry], *, start: bool = False) -> str:
+    """ "top-1", or "mAP" where images may have several labels; "Top-1" at the `start` of a sentence."""
+    found = next((each.row.robustness.figure for each in entries if each.row.robustness is not None), "top-1")
+    return "Top-1" if start and found == "top-1" else found
 
 
 def _levels(entries: Sequence[Entry], corrupted: Sequence[int]) -> Table:
@@ -21,13 +27,13 @@ def _levels(entries: Sequence[Entry], corrupted: Sequence[int]) -> Table:
     for number in corrupted:
         robustness = entries[number - 1].row.robustness
         for each in robustness.entries if robustness is not None else ():
-            found.setdefault((each.name, each.level), {})[number] = each.top1
+            found.setdefault((each.name, each.level), {})[number] = each.value
     rows = [
         (f"{name} {level}", *(f"{shares[number]:.3f}" if number in shares else NONE for number in corrupted))
         for (name, level), shares in found.items()
     ]
     return Table(
-        "Top-1 by corruption and level (1 mild, 3 strong)",
+        f"{figure_when_corrupted(entries, start=True)} by corruption and level (1 mild, 3 strong)",
         ("corruption", *(entries[number - 1].name for number in corrupted)),
         tuple(rows),
         across=(None, *corrupted),
@@ -39,15 +45,15 @@ def _corrupted_images(entry: Entry) -> str:
 
 
 def _clean(entry: Entry) -> str:
-    return NONE if entry.row.robustness is None else f"{entry.row.robustness.clean_top1:.3f}"
+    return NONE if entry.row.robustness is None else f"{entry.row.robustness.clean_value:.3f}"
 
 
 def _corrupted_mean(entry: Entry) -> str:
     found = entry.row.robustness
     if found is None:
         return NONE
-    interval = found.mean_top1_interval
-    return f"{found.mean_top1:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+    interval = found.mean_interval
+    return f"{found.mean_value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
 
 
 def _corrupted_change(entry: Entry) -> str:
@@ -61,7 +67,7 @@ def _corrupted_change(entry: Entry) -> str:
 
 def _corrupted_worst(entry: Entry) -> str:
     worst = entry.row.robustness.worst if entry.row.robustness else None
-    return NONE if worst is None else f"{worst.name} {worst.level}: {worst.top1_change_points:+.1f} points"
+    return NONE if worst is None else f"{worst.name} {worst.level}: {worst.change_points:+.1f} points"
 
 
 def _corrupted_verdict(entry: Entry) -> str:
@@ -71,7 +77,7 @@ def _corrupted_verdict(entry: Entry) -> str:
 
 _ROBUSTNESS = (
     Column("images", _corrupted_images),
-    Column("clean top-1", _clean),
+    Column("clean", _clean),
     Column("mean [95 %]", _corrupted_mean),
     Column("Δmean [95 %]", _corrupted_change),
     Column("largest drop", _corrupted_worst, words=True),

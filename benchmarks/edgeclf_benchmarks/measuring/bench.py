@@ -70,8 +70,6 @@ def measure(
     if data is not None:
         for part in parts:
             check_classes(part.bundle, data)
-        if data.data.multi_label and options.corruptions:
-            raise UsageError("--corruptions does not know several labels an image yet; leave it out")
     started = time.perf_counter()
     state = BenchState(options, parts, first, data, read_conditions(), started, reference_chosen=reference is not None)
     if data is not None:
@@ -153,7 +151,7 @@ def _measure_robustness(state: BenchState, data: LabelledImages, progress: Progr
     begun = time.perf_counter()
     count = _corrupted_count(options, len(state.images)) // len(corruptions)
     places = sorted(random.Random(options.seed).sample(range(len(state.images)), count))
-    state.corrupted = CorruptedImages(corruptions)
+    state.corrupted = CorruptedImages(corruptions, state.multi_label)
 
     def on_done(done: int) -> None:
         spent = time.perf_counter() - begun

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +27,19 @@ _IMAGES, _BATCH = 8, 8
 
 @dataclass(slots=True)
 class CorruptedImages:
-    """Predictions so far, class numbers in the data's order: row -> blocks (corruptions, images).
+    """Predictions so far, in the data's order of classes: row -> blocks of images that all rows have predicted.
 
-    `places` are the images among those that are readable. Grows by blocks that all rows have predicted.
+    A block holds class numbers (corruptions, images), or logits (corruptions, images, labels) where images may have
+    several labels. `places` are the images among those that are readable.
     """
 
     corruptions: tuple[Corruption, ...]
+    multi_label: bool = False
     places: list[int] = field(default_factory=list)
-    predictions: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict)
+    predictions: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
-    def numbers(self, row: str) -> NDArray[np.intp]:
-        """(corruptions, images) the classes that a row predicts."""
+    def of(self, row: str) -> NDArray[Any]:
+        """(corruptions, images) the classes that a row predicts, or (corruptions, images, labels) its logits."""
         return np.concatenate(self.predictions[row], axis=1)[:, : len(self.places)]
 
 
@@ -61,11 +64,12 @@ def predict_corrupted(
             group = list(places[start : start + _IMAGES])
             inputs = list(threads.map(lambda place: _pixels(images[place], found.corruptions, geometries), group))
             block = {
-                each.name: _predicted(each, opened[each.name], inputs, classes, len(found.corruptions))
+                each.name: _outputs(each, opened[each.name], inputs, classes, len(found.corruptions))
                 for each in contenders
             }
-            for name, numbers in block.items():
-                found.predictions.setdefault(name, []).append(numbers)
+            for name, outputs in block.items():
+                kept = outputs if found.multi_label else outputs.argmax(axis=2)
+                found.predictions.setdefault(name, []).append(kept)
             found.places += group
             on_done(len(found.places))
 
@@ -89,21 +93,21 @@ def _pixels(
     return {pixels: np.stack(arrays) for pixels, arrays in made.items()}
 
 
-def _predicted(
+def _outputs(
     contender: BundleContender,
     opened: Opened,
     inputs: Sequence[dict[Pixels, NDArray[np.uint8]]],
     classes: Sequence[str],
     corruptions: int,
-) -> NDArray[np.intp]:
-    """(corruptions, images) numbers of the predicted classes."""
+) -> NDArray[np.float32]:
+    """(corruptions, images, classes)."""
     manifest = contender.bundle.manifest
     pixels = np.concatenate([each[pixels_of(contender.bundle)] for each in inputs])
     outputs = np.concatenate(
         [opened.infer(to_input(batch, manifest.normalization)) for batch in _batches(pixels)]
     ).astype(np.float32)
-    numbers = in_order_of(classes, outputs, manifest).argmax(axis=1)
-    return np.ascontiguousarray(numbers.reshape(len(inputs), corruptions).T)
+    ordered = in_order_of(classes, outputs, manifest)
+    return ordered.reshape(len(inputs), corruptions, len(classes)).swapaxes(0, 1)
 
 
 def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

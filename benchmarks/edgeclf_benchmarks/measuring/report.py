@@ -19,8 +19,9 @@ from edgeclf_benchmarks.measuring.speed import Comparison, SameAgainstSame
 from edgeclf_benchmarks.measuring.timing import Stage
 from edgeclf_benchmarks.measuring.yardstick import Yardstick
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.verdict import Verdict
 
 SCHEMA = 1

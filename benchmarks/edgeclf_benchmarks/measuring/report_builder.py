@@ -20,6 +20,7 @@ from edgeclf_benchmarks.measuring.plain_loop import PlainLoop
 from edgeclf_benchmarks.measuring.predictions import LabelledImages, in_order_of, selected_on
 from edgeclf_benchmarks.measuring.report import Data, Image, Report, Settings
 from edgeclf_benchmarks.measuring.report_rows import Predictions, Row
+from edgeclf_benchmarks.measuring.robustness_rows import Evaluated, robustness_of_rows
 from edgeclf_benchmarks.measuring.scenarios import RULES, Scenario, sum_up
 from edgeclf_benchmarks.measuring.speed_comparisons import comparisons, same_against_same
 from edgeclf_benchmarks.measuring.state import BenchState, Part
@@ -36,17 +37,15 @@ from edgeclf_runtime.images.labelled import all_labels
 from edgeclf_runtime.machine.facts import machine_facts, machine_id, now_utc, package_version
 from edgeclf_runtime.metrics.curves import Curves, curves_of, hardest_of
 from edgeclf_runtime.metrics.energy import energies_of
-from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.metrics import evaluate, to_scores
-from edgeclf_runtime.metrics.robustness import Numbers, Robustness, robustness_of
-
-Evaluated = RowPredictions | LabelPredictions
+from edgeclf_runtime.metrics.robustness import Robustness
 
 
 def report_of(state: BenchState, command: str) -> Report:
     """The report of a bench, whole or interrupted."""
     evaluated = {} if state.data is None else _evaluate(state, state.data)
-    rows = tuple(_row(state, part, evaluated) for part in state.parts)
+    robust = robustness_of_rows(state, evaluated)
+    rows = tuple(_row(state, part, evaluated, robust.get(part.name)) for part in state.parts)
     same = tuple(same_against_same(state))
     facts, after = machine_facts(), read_conditions()
     return Report(
@@ -154,7 +153,7 @@ def _evaluate(state: BenchState, data: LabelledImages) -> dict[str, Evaluated]:
     return evaluated
 
 
-def _row(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Row:
+def _row(state: BenchState, part: Part, evaluated: dict[str, Evaluated], robustness: Robustness | None) -> Row:
     manifest, own = part.bundle.manifest, evaluated.get(part.name)
     files = manifest.files
     labels = state.targets if state.multi_label else state.labels
@@ -193,7 +192,7 @@ def _row(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Row:
         evaluation=None if own is None else own.evaluation,
         curves=() if own is None else _curves(own, labels, evaluated),
         parity=_parity(state, part, evaluated),
-        robustness=_robustness(state, part, evaluated),
+        robustness=robustness,
     )
 
 
@@ -244,26 +243,6 @@ def _parity(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> P
         groups=[image.group for image in state.images],
         margin_points=state.options.margin_points,
         seed=state.options.seed,
-    )
-
-
-def _robustness(state: BenchState, part: Part, evaluated: dict[str, Evaluated]) -> Robustness | None:
-    """None where no corruptions were chosen, or an interruption came before the first images."""
-    corrupted = state.corrupted
-    if corrupted is None or not corrupted.places or part.name not in corrupted.predictions:
-        return None
-    own, other = (
-        Numbers(evaluated[each.name].numbers[corrupted.places], corrupted.numbers(each.name))
-        for each in (part, state.reference)
-    )
-    images = [state.images[place] for place in corrupted.places]
-    return robustness_of(
-        [(each.name, each.level) for each in corrupted.corruptions],
-        own,
-        None if part is state.reference else other,
-        state.labels[corrupted.places],
-        Resampling(len(images), number_groups([image.group for image in images]), seed=state.options.seed),
-        margin_points=state.options.margin_points,
     )
 
 

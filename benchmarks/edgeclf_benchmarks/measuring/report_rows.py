@@ -10,11 +10,11 @@ from edgeclf_benchmarks.measuring.energy import Power
 from edgeclf_benchmarks.measuring.scenarios import Scenario
 from edgeclf_benchmarks.measuring.thresholds import Decided
 from edgeclf_benchmarks.measuring.timing import Latency, Stage
-from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.manifest import Calibration
 from edgeclf_runtime.bundle.parity import Parity
 from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.curves import Curves
 from edgeclf_runtime.metrics.metrics import Evaluation, Scores
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation

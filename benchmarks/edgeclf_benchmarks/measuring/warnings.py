@@ -42,6 +42,12 @@ def cautions_of(state: BenchState, rows: Sequence[Row], after: Conditions) -> It
             f"{len(state.unreadable)} images can't be read, such as {path} ({reason})",
             "fix or remove them",
         )
+    if state.corrupted is not None and state.corrupted.places and not any(row.robustness for row in rows):
+        yield Caution(
+            "robustness",
+            f"none of the {len(state.corrupted.places)} corrupted images has a label, so there is no mAP on them",
+            "give more --corrupted-images",
+        )
     for record in state.records[:1]:
         if 0 < record.rounds < state.rounds and state.stopped is None:
             yield Caution(
@@ -61,7 +67,7 @@ def _cautions_of(row: Row) -> Iterator[Caution]:
     robustness, parity = row.robustness, row.parity
     if robustness is not None and robustness.verdict == "fail":
         worst = robustness.worst
-        where = "" if worst is None else f"; most at {worst.name} {worst.level}: {worst.top1_change_points:+.1f}"
+        where = "" if worst is None else f"; most at {worst.name} {worst.level}: {worst.change_points:+.1f}"
         clean = " though it is as good on clean ones" if parity is not None and parity.verdict == "pass" else ""
         found = f"{robustness.reason}{clean}{where}"
         yield Caution("robustness", found, "train with a stronger --augment, or take a finer precision", row.name)

@@ -131,7 +131,7 @@ def _parity_table(report: Report) -> Sheet:
         if parity is None:
             table.add_row(styled(row.name, "cyan"), *cells, *[""] * (len(table.headings) - len(cells) - 2), "reference")
             continue
-        cells += [f"{parity.top1_change_points:+.2f}", f"{parity.agreement:.1%}"]
+        cells += [f"{parity.change_points:+.2f}", f"{parity.agreement:.1%}"]
         cells += [f"{parity.right_to_wrong} − {parity.wrong_to_right} +"]
         cells += [_NONE if parity.mean_kl is None else f"{parity.mean_kl:.1e}"]
         table.add_row(styled(row.name, "cyan"), *cells, verdict(parity.verdict))
@@ -143,17 +143,17 @@ def _share(value: float | None) -> str:
 
 
 def _robustness(report: Report) -> Iterator[RenderableType]:
-    """Top-1 on corrupted images: for each corruption the mean over its levels."""
+    """Top-1 or mAP on corrupted images: for each corruption the mean over its levels."""
     measured = [(row, row.robustness) for row in report.rows if row.robustness is not None]
     first = measured[0][1]
     names = tuple(dict.fromkeys(each.name for each in first.entries))
-    yield styled(f"top-1 on {count(first.images, 'image')}, corrupted; mean of the levels", "dim")
+    yield styled(f"{first.figure} on {count(first.images, 'image')}, corrupted; mean of the levels", "dim")
     table = grid("", "as they are", *names, "mean", "95 %", "Δ points", "95 %", "")
     for row, found in measured:
-        means = [[each.top1 for each in found.entries if each.name == name] for name in names]
-        bounds, change = found.mean_top1_interval, found.mean_change_interval_points
-        cells = [f"{found.clean_top1:.3f}", *(f"{sum(each) / len(each):.3f}" for each in means)]
-        cells += [f"{found.mean_top1:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
+        means = [[each.value for each in found.entries if each.name == name] for name in names]
+        bounds, change = found.mean_interval, found.mean_change_interval_points
+        cells = [f"{found.clean_value:.3f}", *(f"{sum(each) / len(each):.3f}" for each in means)]
+        cells += [f"{found.mean_value:.3f}", f"{bounds.low:.3f}–{bounds.high:.3f}" if bounds else _NONE]
         if found.verdict is None or found.mean_change_points is None:
             table.add_row(styled(row.name, "cyan"), *cells, *[""] * (len(table.headings) - len(cells) - 2), "reference")
             continue

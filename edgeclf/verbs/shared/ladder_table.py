@@ -65,7 +65,7 @@ def warn_inconclusive(ladder: Ladder, path: str) -> None:
 def in_words(figures: GateEvaluation) -> str:
     """ "top-1 0.887 (fp32 0.889), -0.20 points, not below -0.61 (95 %) on 2,000 images, …"."""
     return (
-        f"{_figure(figures)} {figures.top1:.3f} (reference {figures.top1_reference:.3f}), "
+        f"{_figure(figures)} {figures.value:.3f} (reference {figures.value_reference:.3f}), "
         f"{figures.change_points:+.2f} points, not below {figures.bound_points:+.2f} (95 %) on {figures.worth}"
     )
 
@@ -81,7 +81,7 @@ def _accuracy(figures: GateEvaluation | None) -> tuple[str, ...]:
     if figures is None:
         return (_NONE,) * 4
     return (
-        f"{figures.top1:.3f}",
+        f"{figures.value:.3f}",
         f"{figures.change_points:+.2f}",
         f"{figures.bound_points:+.2f}",
         f"{figures.mean_kl:.1e}",

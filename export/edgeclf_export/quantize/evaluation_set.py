@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.quantization_report import Metric
+from edgeclf_runtime.metrics.main_figure import Figure
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Figures:
         From the margin in points, the images that would settle the verdict; None: more images never will.
     """
 
-    metric: Metric
+    metric: Figure
     reference: float
     model: float
     lost: int

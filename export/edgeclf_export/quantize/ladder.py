@@ -127,7 +127,7 @@ def _bound(trial: Trial) -> float:
 def _no_step_can_pass(trials: Trials, trial: Trial) -> bool:
     """Whether more steps would show no more: the images are too few, and at most one prediction changed."""
     evaluation = trial.step.judged
-    if evaluation is None or not too_few_to_pass(evaluation.images, trials.gate, evaluation.top1_reference):
+    if evaluation is None or not too_few_to_pass(evaluation.images, trials.gate, evaluation.value_reference):
         return False
     lost = evaluation.right_to_wrong - evaluation.wrong_to_right
     return lost <= 1 or -evaluation.change_points <= evaluation.margin_points

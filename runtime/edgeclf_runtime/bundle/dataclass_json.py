@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.json_fields import is_later, json_name, json_names
 
 T = TypeVar("T")
-# Of a field that came later, `field(default=…, metadata=LATER)`: where it holds its default, JSON leaves it out, so
-# that versions that don't know it can read it, and digests stay what they were.
-LATER: Mapping[str, bool] = types.MappingProxyType({"left out at its default": True})
 Reader = Callable[[Any], Any]
 
 
@@ -38,17 +36,13 @@ def to_json(value: Any) -> Any:
     """The JSON form of a record: dataclasses become objects, tuples become lists; None is kept, but in LATER fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         found = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {field.name: to_json(item) for field, item in found if not (is_later(field) and item == field.default)}
+        kept = ((field, item) for field, item in found if not (is_later(field) and item == field.default))
+        return {json_name(field, value): to_json(item) for field, item in kept}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return value
-
-
-def is_later(field: dataclasses.Field[Any]) -> bool:
-    """Whether JSON leaves the field out where it holds its default."""
-    return bool(field.metadata) and field.metadata == LATER
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -88,14 +82,16 @@ def _reader_of(kind: Any) -> Reader:
 
 @functools.cache
 def _names_of(kind: Any) -> frozenset[str]:
-    return frozenset(field.name for field in dataclasses.fields(kind))
+    return frozenset(name for field in dataclasses.fields(kind) for name in json_names(field))
 
 
 def _record_reader(kind: type[Any]) -> Reader:
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
-    readers = {field.name: _reader_of(hints[field.name]) for field in fields}
+    names = {name: field.name for field in fields for name in json_names(field)}
+    readers = {name: _reader_of(hints[own]) for name, own in names.items()}
     none = dataclasses.MISSING
-    required = {f.name for f in fields if f.default is none and f.default_factory is none}
+    needed = [json_names(f) for f in fields if f.default is none and f.default_factory is none]
+    required, either = {each[0] for each in needed if len(each) == 1}, [each for each in needed if len(each) > 1]
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -104,11 +100,14 @@ def _record_reader(kind: type[Any]) -> Reader:
             raise _Misfit(f"unknown field {min(unknown)!r}; known are {', '.join(readers)}")
         if missing := required - value.keys():
             raise _Misfit(f"the field {min(missing)!r} is missing")
+        for each in either:
+            if len(value.keys() & set(each)) != 1:
+                raise _Misfit(f"wanted one field of {', '.join(each)}")
         decoded = {}
         name = ""
         try:
             for name, item in value.items():
-                decoded[name] = readers[name](item)
+                decoded[names[name]] = readers[name](item)
         except _Misfit as misfit:
             raise misfit.within(f".{name}") from misfit.__cause__
         try:

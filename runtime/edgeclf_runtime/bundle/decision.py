@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
 from edgeclf_runtime.bundle.neighbour import Neighbour
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.energy import energies_of
 
 UNKNOWN = "unknown"

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, parse_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.feature_info import FeatureInfo
 from edgeclf_runtime.bundle.golden import Golden, OwnOutputs
 from edgeclf_runtime.bundle.proof import Proof, Tolerances
@@ -20,6 +20,7 @@ from edgeclf_runtime.bundle.quantization_report import Ladder
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import BundleError, DataError
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.energy import EnergyThreshold
 from edgeclf_runtime.metrics.similarity import SimilarityThreshold
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import LATER, from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
 from edgeclf_runtime.bundle.features import golden_similarities
 from edgeclf_runtime.bundle.golden import OwnOutputs
@@ -24,6 +24,7 @@ from edgeclf_runtime.bundle.manifest import Manifest, ScoreKind, Thresholds
 from edgeclf_runtime.bundle.own_check import check_own, own_tolerances
 from edgeclf_runtime.bundle.proof import OwnCheck
 from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.json_fields import LATER
 
 OUTPUTS, PREDICTIONS = "golden/own_outputs.npy", "golden/own_predictions.json"
 _LISTED = 5

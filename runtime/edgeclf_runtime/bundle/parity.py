@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import LATER
 from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.bundle.proof import Comparison as LogitComparison
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, mean_of, number_groups
 from edgeclf_runtime.metrics.logits import kl_divergences
+from edgeclf_runtime.metrics.main_figure import Figure, top1_or_map
 from edgeclf_runtime.metrics.metrics import Evaluation
 from edgeclf_runtime.metrics.paired import (
     TWO_BOUNDS,
@@ -43,22 +44,22 @@ class Parity:
         Share of equal top-1 predictions.
     mean_kl, p99_kl
         Kullback-Leibler divergence of this row's probabilities from the reference's, nats; None for margins.
-    top1_change_points
-        This row's top-1 minus the reference's, with the 95 % interval of a paired bootstrap.
+    change_points
+        This row's top-1, or `figure`, minus the reference's, with the 95 % interval of a paired bootstrap.
     lower_bound_points, upper_bound_points
         One-sided 95 % bounds of that change; the verdict is "pass" where the lower one lies above -margin_points.
     mcnemar_p
         Exact two-sided McNemar test. A p above 0.05 is no proof of parity.
     worst_class, worst_class_change_points
-        The class whose recall falls most.
+        The class whose recall falls most; with several labels an image the label whose average precision does.
     images_needed
         Images, of this kind, that would settle an inconclusive verdict; None: it is settled, or more images never will.
     logits
         This row's outputs against the reference's, image by image; None in reports of earlier versions. Within the
         limits of fp32 both are one model, and the verdict is "pass" however few the images are.
     figure, decisions
-        Where images have several labels, "mAP", which stands in the place of top-1 everywhere, and how many decisions
-        there were, one a label of each image: b, c, flips and agreement count those.
+        What changed: "top-1", or "mAP" where images may have several labels; and how many decisions there were then,
+        one a label of each image: b, c, flips and agreement count those.
     """
 
     reference: str
@@ -70,8 +71,8 @@ class Parity:
     agreement: float
     mean_kl: float | None
     p99_kl: float | None
-    top1_change_points: float
-    top1_change_interval_points: Interval | None
+    change_points: float = field(metadata=top1_or_map("top1_change_points"))
+    change_interval_points: Interval | None = field(metadata=top1_or_map("top1_change_interval_points"))
     lower_bound_points: float
     mcnemar_p: float
     macro_f1_change: float
@@ -84,7 +85,7 @@ class Parity:
     images_needed: int | None
     upper_bound_points: float | None = None
     logits: LogitComparison | None = None
-    figure: str = field(default="top-1", metadata=LATER)
+    figure: Figure = field(default="top-1", metadata=LATER)
     decisions: int | None = field(default=None, metadata=LATER)
 
     @property
@@ -153,8 +154,8 @@ def parity_of(
         agreement=float((row.numbers == reference.numbers).mean()),
         mean_kl=None if kl is None else float(kl.mean()),
         p99_kl=None if kl is None else float(np.percentile(kl, 99)),
-        top1_change_points=100 * (gained - lost) / images,
-        top1_change_interval_points=_interval(right, wanted, resampling),
+        change_points=100 * (gained - lost) / images,
+        change_interval_points=_interval(right, wanted, resampling),
         lower_bound_points=100 * lower,
         mcnemar_p=mcnemar_p(lost, gained),
         macro_f1_change=row.evaluation.macro_f1 - reference.evaluation.macro_f1,

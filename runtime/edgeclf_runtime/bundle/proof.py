@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.bundle.dataclass_json import LATER
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.average_precision import mean_average_precision
 from edgeclf_runtime.metrics.logits import binary_kl_divergences, kl_divergences, log_softmax
 from edgeclf_runtime.metrics.verdict import Verdict

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from edgeclf_runtime.bundle.dataclass_json import LATER
+from edgeclf_runtime.json_fields import LATER
+from edgeclf_runtime.metrics.main_figure import Figure, top1_or_map
 from edgeclf_runtime.metrics.paired import in_points
 from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 from edgeclf_runtime.metrics.verdict import Verdict
 
-Metric = Literal["top-1", "mAP"]
 StepOutcome = Literal["model", "candidate", "passed over", "failed"]
 
 
@@ -23,7 +23,7 @@ class AccuracyGate:
 
     points: float | None = 1.0
     share: float | None = None
-    metric: Metric = field(default="top-1", metadata=LATER)
+    metric: Figure = field(default="top-1", metadata=LATER)
 
     def __post_init__(self) -> None:
         if (self.points is None) == (self.share is None):
@@ -52,7 +52,7 @@ class GateEvaluation:
     labelled
         False: the images have no labels, so the reference's predictions stand in for them; top-1 is then the agreement.
     metric
-        What `top1_reference` and `top1` are: "mAP" where images may have several labels.
+        What is compared, `value` with `value_reference`: "mAP" where images may have several labels.
     right_to_wrong, wrong_to_right
         Images, or with several labels an image their labels, that only the reference, or only the model, predicts
         rightly.
@@ -71,8 +71,8 @@ class GateEvaluation:
     images: int
     source: str
     labelled: bool
-    top1_reference: float
-    top1: float
+    value_reference: float = field(metadata=top1_or_map("top1_reference", "metric"))
+    value: float = field(metadata=top1_or_map("top1", "metric"))
     right_to_wrong: int
     wrong_to_right: int
     change_points: float
@@ -87,7 +87,7 @@ class GateEvaluation:
     reasons: tuple[str, ...]
     images_needed: int | None = None
     temperature_fit: TemperatureFit | None = None
-    metric: Metric = field(default="top-1", metadata=LATER)
+    metric: Figure = field(default="top-1", metadata=LATER)
 
     @property
     def worth(self) -> str:

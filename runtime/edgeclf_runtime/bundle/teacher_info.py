@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgeclf_runtime.bundle.dataclass_json import LATER
+from edgeclf_runtime.json_fields import LATER
 
 TeacherKind = Literal["run", "bundle", "zero-shot bundle"]
 

@@ -1,14 +1,16 @@
-"""How good predictions are on corrupted images: accuracy for each corruption and level, paired with the reference's."""
+"""How good predictions are on corrupted images: top-1 or mAP at each corruption and level, against the reference's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, mean_of
+from edgeclf_runtime.metrics.main_figure import Figure, top1_or_map
 from edgeclf_runtime.metrics.paired import TWO_BOUNDS, change_bounds, change_verdict, in_points
 from edgeclf_runtime.metrics.verdict import Verdict
 
@@ -19,23 +21,27 @@ class Corrupted:
 
     Attributes
     ----------
+    value
+        Top-1, or mAP where images may have several labels (`figure`), with its 95 % interval.
     lost_from_clean
-        Images that are predicted rightly as they are, and wrongly when corrupted.
+        Images, or labels of images, that are predicted rightly as they are, and wrongly when corrupted.
     agreement
-        Share of predictions equal to the reference row's on the same corrupted images; None: it is the reference.
-    top1_change_points
-        This row's top-1 minus the reference's, on the same corrupted images, with the 95 % interval of a paired
-        bootstrap (None where no image changed). None for the reference.
+        Share of predictions (of labels) equal to the reference row's on the same corrupted images; None: it is the
+        reference.
+    change_points
+        This row's `value` minus the reference's, on the same corrupted images, with the 95 % interval of a paired
+        bootstrap (None where no draw changed). None for the reference.
     """
 
     name: str
     level: int
-    top1: float
-    top1_interval: Interval | None
+    value: float = field(metadata=top1_or_map("top1"))
+    interval: Interval | None = field(metadata=top1_or_map("top1_interval"))
     lost_from_clean: int
     agreement: float | None = None
-    top1_change_points: float | None = None
-    top1_change_interval_points: Interval | None = None
+    change_points: float | None = field(default=None, metadata=top1_or_map("top1_change_points"))
+    change_interval_points: Interval | None = field(default=None, metadata=top1_or_map("top1_change_interval_points"))
+    figure: Figure = field(default="top-1", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,8 @@ class Robustness:
 
     Attributes
     ----------
-    mean_top1
-        Mean of the entries' top-1, with the interval of a bootstrap over images.
+    mean_value
+        Mean of the entries' values, with the interval of a bootstrap over images.
     mean_change_points
         That mean minus the reference's, with a paired interval. Means over many corrupted copies show smaller changes
         than one entry does. None for the reference, as all that follows.
@@ -54,13 +60,15 @@ class Robustness:
     verdict
         Non-inferiority on corrupted images, by the margin of the clean ones. "fail" beside a parity of "pass" is
         what this measurement is for.
+    figure
+        What the values are: "top-1", or "mAP" where images may have several labels.
     """
 
     images: int
-    clean_top1: float
+    clean_value: float = field(metadata=top1_or_map("clean_top1"))
     clean_change_points: float | None
-    mean_top1: float
-    mean_top1_interval: Interval | None
+    mean_value: float = field(metadata=top1_or_map("mean_top1"))
+    mean_interval: Interval | None = field(metadata=top1_or_map("mean_top1_interval"))
     mean_change_points: float | None
     mean_change_interval_points: Interval | None
     lower_bound_points: float | None
@@ -68,12 +76,13 @@ class Robustness:
     verdict: Verdict | None
     reason: str
     entries: tuple[Corrupted, ...]
+    figure: Figure = field(default="top-1", metadata=LATER)
 
     @property
     def worst(self) -> Corrupted | None:
         """The entry that falls farthest below the reference; None where none does."""
-        fallen = [each for each in self.entries if (each.top1_change_points or 0) < 0]
-        return min(fallen, key=lambda each: each.top1_change_points or 0, default=None)
+        fallen = [each for each in self.entries if (each.change_points or 0) < 0]
+        return min(fallen, key=lambda each: each.change_points or 0, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,8 @@ def robustness_of(
         entry = Corrupted(
             name=name,
             level=level,
-            top1=float(right[place].mean()),
-            top1_interval=accuracy_interval(right[place], resampling),
+            value=float(right[place].mean()),
+            interval=accuracy_interval(right[place], resampling),
             lost_from_clean=int((clean & ~right[place]).sum()),
         )
         if reference is not None and wanted is not None:
@@ -111,15 +120,16 @@ def robustness_of(
         entries.append(entry)
     share = right.mean(axis=0)
     change = None if wanted is None else 100 * (share - wanted.mean(axis=0))
-    lower, verdict, reason = _verdict(change, resampling, margin_points)
+    drawn = None if change is None else resampling.draws(mean_of(change))
+    lower, verdict, reason = change_when_corrupted("top-1", drawn, resampling, margin_points)
     return Robustness(
         images=len(labels),
-        clean_top1=float(clean.mean()),
+        clean_value=float(clean.mean()),
         clean_change_points=None
         if reference is None
         else 100 * (float(clean.mean()) - float((reference.clean == labels).mean())),
-        mean_top1=float(share.mean()),
-        mean_top1_interval=resampling.interval(mean_of(share)),
+        mean_value=float(share.mean()),
+        mean_interval=resampling.interval(mean_of(share)),
         mean_change_points=None if change is None else float(change.mean()),
         mean_change_interval_points=None if change is None else resampling.interval(mean_of(change)),
         lower_bound_points=lower,
@@ -141,23 +151,25 @@ def _against(
     return replace(
         entry,
         agreement=float(same.mean()),
-        top1_change_points=float(change.mean()),
-        top1_change_interval_points=resampling.interval(mean_of(change)),
+        change_points=float(change.mean()),
+        change_interval_points=resampling.interval(mean_of(change)),
     )
 
 
-def _verdict(
-    change: NDArray[np.float64] | None, resampling: Resampling, margin: float
+def change_when_corrupted(
+    figure: Figure, drawn: NDArray[np.float64] | None, resampling: Resampling, margin: float
 ) -> tuple[float | None, Verdict | None, str]:
-    """One-sided bound of the mean change, whether it is within the margin, and why; None for the reference."""
-    if change is None:
+    """One-sided bound of the mean change, whether it is within the margin, and why; None for the reference.
+
+    `drawn` (draws,): what the change in points comes to in each draw.
+    """
+    if drawn is None:
         return None, None, ""
-    drawn = resampling.draws(mean_of(change))
     lower, upper = (float(bound) for bound in np.percentile(drawn, [5, 95]))
     if drawn.min() == drawn.max():  # nothing changed in any draw: as sure as one copy of each image can make it
         lower, upper = (100 * bound for bound in change_bounds(0, 0, resampling.units))
     verdict = change_verdict(lower, upper, margin)
-    what, number = "top-1 on corrupted images", f"{resampling.images} images"
+    what, number = f"{figure} on corrupted images", f"{resampling.images} images"
     if verdict == "pass":
         worst = f"at worst {lower:+.2f} (one-sided 95 %; {number})"
         return lower, verdict, f"{what} falls by less than {in_points(margin)}: {worst}"

@@ -117,7 +117,7 @@ def test_parity_is_against_the_reference_on_the_same_images(report: Report) -> N
     assert (
         b.parity.verdict == "pass" and "logits are the reference's" in b.parity.reason
     )  # which few labels could not show
-    assert c.parity.agreement < 1 and c.parity.top1_change_points < 0
+    assert c.parity.agreement < 1 and c.parity.change_points < 0
 
 
 def test_images_that_a_row_predicts_differently_are_in_the_report_unless_switched_off(
@@ -184,7 +184,7 @@ def test_all_bundles_get_the_same_corrupted_images_and_predict_them_as_the_runti
     assert min(each.agreement or 0.0 for each in c.entries) < 1
     pixels = measured.parts[2].bundle.manifest.pixels
     assert pixels is not None
-    for place, found in zip(measured.corrupted.places, measured.corrupted.numbers("c")[4], strict=True):
+    for place, found in zip(measured.corrupted.places, measured.corrupted.of("c")[4], strict=True):
         image = measured.images[place]
         corrupted = corrupt(opened_image(image.path), Corruption("contrast", 2), image.sha256)
         logits = tiny.reference_logits("reference", pixels.apply(corrupted)[None], seed=1)
@@ -266,7 +266,7 @@ def test_an_interruption_between_corrupted_images_keeps_those_that_all_rows_have
 ) -> None:
     monkeypatch.setattr(corrupted_images, "_IMAGES", 2)
     called: list[str] = []
-    predicted = corrupted_images._predicted
+    predicted = corrupted_images._outputs
 
     def until_the_second_block(contender: BundleContender, *arguments: Any) -> Any:
         called.append(contender.name)
@@ -274,7 +274,7 @@ def test_an_interruption_between_corrupted_images_keeps_those_that_all_rows_have
             raise KeyboardInterrupt
         return predicted(contender, *arguments)
 
-    monkeypatch.setattr(corrupted_images, "_predicted", until_the_second_block)
+    monkeypatch.setattr(corrupted_images, "_outputs", until_the_second_block)
     bundles = [tiny.build(tmp_path / name) for name in "ab"]
     state = measure(bundles, replace(QUICK, corruptions=("blur",)), data=labelled(tmp_path / "views"))
     report = report_of(state, "")

@@ -136,8 +136,8 @@ def test_nan_fails() -> None:
 def test_without_labels_agreement_with_the_reference_is_measured() -> None:
     found = evaluation_set(1000, labelled=False)
     evaluation = evaluate_step(found, flipped(evaluation_set(1000), 5), AccuracyGate(1.0))
-    assert not evaluation.labelled and evaluation.top1_reference == 1.0
-    assert evaluation.top1 == pytest.approx(0.995) and evaluation.ece is None
+    assert not evaluation.labelled and evaluation.value_reference == 1.0
+    assert evaluation.value == pytest.approx(0.995) and evaluation.ece is None
 
 
 def test_a_gate_given_as_a_share_is_relative_to_the_reference() -> None:

@@ -42,8 +42,8 @@ def test_the_figure_is_scikit_learns_and_equal_scores_pass_with_enough_images() 
     noisy = found.reference + np.random.default_rng(1).normal(0, 0.05, found.reference.shape).astype(np.float32)
     evaluation = evaluate_step(found, noisy, GATE)
     assert (evaluation.metric, evaluation.verdict) == ("mAP", "pass")
-    assert evaluation.top1_reference == pytest.approx(average_precision_score(found.targets, found.reference))
-    assert evaluation.top1 == pytest.approx(average_precision_score(found.targets, noisy))
+    assert evaluation.value_reference == pytest.approx(average_precision_score(found.targets, found.reference))
+    assert evaluation.value == pytest.approx(average_precision_score(found.targets, noisy))
     assert evaluation.bound_points < evaluation.change_points < 1
     assert evaluation.ece is not None and evaluation.temperature_fit is None
 
@@ -74,7 +74,7 @@ def test_a_label_that_is_lost_fails_and_so_do_scores_that_moved() -> None:
 def test_without_labels_the_references_predictions_are_taken_as_the_truth() -> None:
     found = evaluation_set(600, labelled=False)
     evaluation = evaluate_step(found, found.reference, GATE)
-    assert (evaluation.top1_reference, evaluation.verdict, evaluation.ece) == (1.0, "pass", None)
+    assert (evaluation.value_reference, evaluation.verdict, evaluation.ece) == (1.0, "pass", None)
     none = replace(found, label_logits=np.full(3, 99.0))
     with pytest.raises(DataError, match="no evaluation image has a label, so there is no mAP"):
         evaluate_step(none, found.reference, GATE)

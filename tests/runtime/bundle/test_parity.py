@@ -60,7 +60,7 @@ def test_counts_by_hand() -> None:
     assert (found.right_to_wrong, found.wrong_to_right) == (1, 1)
     assert found.flips == pytest.approx(2 / 8)
     assert found.agreement == pytest.approx(5 / 8)
-    assert found.top1_change_points == 0.0
+    assert found.change_points == 0.0
     assert (found.worst_class, found.worst_class_change_points) == ("x", -50.0)
     assert found.mcnemar_p == 1.0
     assert found.verdict == "inconclusive" and found.images_needed is not None
@@ -100,7 +100,7 @@ def test_the_same_predictions_pass_with_enough_images_and_no_interval_pretends_t
     logits, labels = many(2000)
     found = compared(logits, logits, labels, margin_points=0.5)
     assert (found.verdict, found.images_needed) == ("pass", None)
-    assert found.top1_change_interval_points is None
+    assert found.change_interval_points is None
     assert found.lower_bound_points < 0
 
 
@@ -111,7 +111,7 @@ def test_a_planted_paired_drop_of_one_point_fails() -> None:
     lost = right[:: len(right) // 80][:80]  # one point of all images
     worse[lost, labels[lost]] = -9.0
     found = compared(worse, logits, labels, margin_points=0.5)
-    assert found.top1_change_points == pytest.approx(-1.0)
+    assert found.change_points == pytest.approx(-1.0)
     assert found.verdict == "fail"
     assert found.mcnemar_p < 1e-6
 

@@ -25,12 +25,12 @@ def _found(lost: tuple[int, int, int], images: int = 100, *, margin: float = 1.0
 def test_each_corruption_is_counted_and_paired_with_the_reference() -> None:
     found = _found((0, 10, 20))
     assert [(each.name, each.level) for each in found.entries] == list(WAYS)
-    assert [each.top1 for each in found.entries] == pytest.approx([1.0, 0.9, 0.8])
+    assert [each.value for each in found.entries] == pytest.approx([1.0, 0.9, 0.8])
     assert [each.lost_from_clean for each in found.entries] == [0, 10, 20]
     assert [each.agreement for each in found.entries] == pytest.approx([1.0, 0.9, 0.8])
-    assert [each.top1_change_points for each in found.entries] == pytest.approx([0.0, -10.0, -20.0])
-    assert (found.clean_top1, found.clean_change_points) == (1.0, 0.0)
-    assert found.mean_top1 == pytest.approx(0.9) and found.mean_change_points == pytest.approx(-10.0)
+    assert [each.change_points for each in found.entries] == pytest.approx([0.0, -10.0, -20.0])
+    assert (found.clean_value, found.clean_change_points) == (1.0, 0.0)
+    assert found.mean_value == pytest.approx(0.9) and found.mean_change_points == pytest.approx(-10.0)
     interval = found.mean_change_interval_points
     assert interval is not None and interval.low < -10 < interval.high
     assert found.worst is not None and (found.worst.name, found.worst.level) == ("blur", 1)
@@ -60,9 +60,9 @@ def test_the_reference_is_compared_with_nothing() -> None:
     labels = np.zeros(10, dtype=np.intp)
     row = Numbers(labels, np.ones((3, 10), dtype=np.intp))
     found = robustness_of(WAYS, row, None, labels, Resampling(10), margin_points=1.0)
-    assert found.mean_top1 == 0.0
+    assert found.mean_value == 0.0
     assert found.verdict is found.mean_change_points is found.clean_change_points is found.worst is None
-    assert all(each.agreement is each.top1_change_points is None for each in found.entries)
+    assert all(each.agreement is each.change_points is None for each in found.entries)
 
 
 def test_whole_groups_are_drawn_where_images_come_in_groups() -> None:

@@ -95,8 +95,8 @@ def _sections(compared: Compared, entries: tuple[Entry, ...]) -> Iterator[tuple[
     if charts := f"{ecdf(entries)}{trace(entries)}{stages(entries)}":
         yield "Latency in detail", f'{whose}<div class="columns">{charts}</div>'
     yield "Confusion", confusions(entries)
-    yield "Labels", "".join(map(to_html, label_tables(entries)))
-    yield "Classes", _table(per_class(entries))
+    classes = "Labels" if any(entry.row.multi_label for entry in entries) else "Classes"
+    yield classes, f"{''.join(map(to_html, label_tables(entries)))}{_table(per_class(entries))}"
     if panels := roc(entries):
         yield "ROC curves", f"{whose}{panels}{_table(areas_table(entries))}"
     if panels := reliability(entries):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgeclf_benchmarks.comparing.compare import Entry
 from edgeclf_benchmarks.comparing.page.markers import name_of
 from edgeclf_benchmarks.comparing.page.svg import Axis, Plot, figure
+from edgeclf_benchmarks.comparing.robustness_columns import figure_when_corrupted
 from edgeclf_benchmarks.page.escaping import name
 from edgeclf_benchmarks.page.html_tables import Table
 from edgeclf_benchmarks.page.marks import badge, marker_of
@@ -115,13 +116,13 @@ def _column(kind: str, left: float, right: float, top: float, base: float) -> st
 
 
 def robustness(entries: Sequence[Entry]) -> str:
-    """Top-1 on corrupted images, a panel per corruption; level 0 is the same images without it."""
+    """Top-1 or mAP on corrupted images, a panel per corruption; level 0 is the same images without it."""
     corrupted = [(number, each.row.robustness) for number, each in enumerate(entries, 1) if each.row.robustness]
     kinds = list(dict.fromkeys(each.name for _, found in corrupted for each in found.entries))
     if not kinds:
         return ""
-    shares = [found.clean_top1 for _, found in corrupted] + [
-        each.top1 for _, found in corrupted for each in found.entries
+    shares = [found.clean_value for _, found in corrupted] + [
+        each.value for _, found in corrupted for each in found.entries
     ]
     levels = max(each.level for _, found in corrupted for each in found.entries)
     bottom, top = max(0.0, min(shares) - 0.02), min(1.0, max(shares) + 0.02)
@@ -131,10 +132,10 @@ def robustness(entries: Sequence[Entry]) -> str:
 
 
 def _robustness(entries: Sequence[Entry], kind: str, corrupted: Sequence[tuple[int, Robustness]], plot: Plot) -> str:
-    parts, description = list(plot.frame("level", "top-1")), []
+    parts, description = list(plot.frame("level", figure_when_corrupted(entries))), []
     for number, found in corrupted:
-        levels = sorted((each.level, each.top1) for each in found.entries if each.name == kind)
-        points = [(0, found.clean_top1), *levels]
+        levels = sorted((each.level, each.value) for each in found.entries if each.name == kind)
+        points = [(0, found.clean_value), *levels]
         description.append(f"{number}: {entries[number - 1].name}, " + ", ".join(f"{y:.3f} at {x}" for x, y in points))
         knots = "".join(
             f'<circle class="knot {marker_of(number)}" cx="{plot.across(x):.1f}" cy="{plot.up(y):.1f}" r="3.5"/>'
@@ -142,4 +143,5 @@ def _robustness(entries: Sequence[Entry], kind: str, corrupted: Sequence[tuple[i
         )
         parts.append(f'<polyline class="line {marker_of(number)}" points="{plot.path(points)}"/>{knots}')
     caption = f"<b>{name(kind)}</b>"
-    return figure(f"Top-1 under {kind}", "; ".join(description), parts, (240, 230), caption=caption, kind="panel")
+    title = f"{figure_when_corrupted(entries, start=True)} under {kind}"
+    return figure(title, "; ".join(description), parts, (240, 230), caption=caption, kind="panel")

@@ -31,9 +31,10 @@ def per_class(entries: Sequence[Entry], most: int = _MOST_CLASSES) -> Table | No
         )
         for place in order[:most]
     ]
+    what = "label" if entries[evaluated[0][0] - 1].row.multi_label else "class"
     return Table(
-        "F1 of each class, the lowest first" + (f" ({most} of {len(classes)})" if len(classes) > most else ""),
-        ("class", "images", *(entries[number - 1].name for number, _ in evaluated)),
+        f"F1 of each {what}, the lowest first" + (f" ({most} of {len(classes)})" if len(classes) > most else ""),
+        (what, "images", *(entries[number - 1].name for number, _ in evaluated)),
         tuple(rows),
         across=(None, None, *(number for number, _ in evaluated)),
     )
