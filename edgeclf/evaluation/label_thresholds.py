@@ -44,6 +44,12 @@ class LabelThresholds:
         return replace(thresholds, per_class=self.values)
 
     @property
+    def range_in_words(self) -> str:
+        """ "0.312 to 0.804", or "0.500" where all labels have the same."""
+        low, high = f"{min(self.values):.3f}", f"{max(self.values):.3f}"
+        return low if low == high else f"{low} to {high}"
+
+    @property
     def cautions(self) -> tuple[str, ...]:
         """What limits the choice, a sentence each."""
         few, unseen = some(f"{label!r} ({images})" for label, images in self.few), some(map(repr, self.unseen))

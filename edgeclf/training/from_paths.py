@@ -99,8 +99,6 @@ def train(
             require_teacher(Path(config.teacher))
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
-        if compare is not None and images is not None:
-            check_comparable(config, labelled=True, multi_label=images.multi_label)
         return trainings.train(config, images, place, progress, processes, strict=strict)
 
     return _together(start, progress, compare, strict=strict)
@@ -118,7 +116,7 @@ def resume_training(
     def go_on(watch: Progress, processes: Processes) -> Run:
         run = Run.open(folder)
         if compare is not None:
-            check_comparable(run.config(), labelled=not run.without_labels, multi_label=run.data().multi_label)
+            check_comparable(run.config(), labelled=not run.without_labels)
             if run.finished:
                 return run
         return trainings.resume(run.path, watch, processes, strict=strict)

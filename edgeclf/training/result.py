@@ -69,10 +69,12 @@ def _label_thresholds(trainer: Trainer, logits: NDArray[np.float32], temperature
     """Those of the highest F1 of each label on the validation images; `eval --operating-point` chooses others."""
     classes, targets = trainer.run.data().classes, trainer.context.val.labels
     chosen = fit_label_thresholds(to_scores(logits, "sigmoid", temperature), targets, classes, BEST_F1)
-    trainer.progress.note(
-        f"thresholds for the highest F1 of each label on {chosen.images:,} validation images: {min(chosen.values):.3f} "
-        f"to {max(chosen.values):.3f}; `edgeclf eval {trainer.run.path} --operating-point precision=0.9` chooses others"
-    )
+    others = f"`edgeclf eval {trainer.run.path} --operating-point precision=0.9` chooses others"
+    images = f"{chosen.images:,} validation images"
+    if trainer.run.without_labels:
+        images = f"{chosen.images:,} held-out images, with the teacher's predictions at its own thresholds as the truth"
+        others = "choose others with labelled images: `edgeclf eval BUNDLE DATA --operating-point f1`"
+    trainer.progress.note(f"thresholds for the highest F1 of each label on {images}: {chosen.range_in_words}; {others}")
     for caution in chosen.cautions:
         trainer.progress.warn(caution)
     return Thresholds(per_class=chosen.values)

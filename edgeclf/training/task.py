@@ -51,8 +51,6 @@ def check_task(config: TrainConfig, data: DataSplit, progress: Progress) -> None
 
 
 def _check_several(config: TrainConfig) -> None:
-    if config.unlabelled is not None:
-        raise UsageError("--unlabelled does not know several labels an image yet; leave it out")
     if config.loss == "focal":
         raise UsageError("--loss focal is for one label an image, and these have several; asymmetric is its like here")
     if config.select == "top-1":

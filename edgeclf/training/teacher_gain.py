@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgeclf.evaluation.inference import Predictions
 from edgeclf.evaluation.test_set_usage import new_use, record_test_use
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distributed import Processes
-from edgeclf.training.run.evaluate import right_predictions
+from edgeclf.training.run.evaluate import predict_with_run
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import resume, train
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.bundle.manifest import label_logits
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.metrics.intervals import Interval, number_groups
-from edgeclf_runtime.metrics.paired import change_interval
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers, label_targets
+from edgeclf_runtime.json_fields import LATER
+from edgeclf_runtime.metrics.average_precision import mean_average_precision
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, number_groups
+from edgeclf_runtime.metrics.main_figure import Figure, top1_or_map
+from edgeclf_runtime.metrics.multilabel import THRESHOLD
+from edgeclf_runtime.metrics.paired import change_interval, unchanged_interval
+from edgeclf_runtime.metrics.paired_labels import map_change
 from edgeclf_runtime.progress import SILENT, Progress
 
 GAIN = "teacher_gain.json"
@@ -35,10 +46,14 @@ class TeacherGain:
         The folders of the two runs.
     split, images
         What both were evaluated on; validation images have also selected the best epoch of each.
+    figure
+        What `value` is with the teacher, and `value_without` without it: "top-1", or "mAP" where images may have
+        several labels.
     gained, lost
-        Images that only the taught student predicts right, and only the other one.
+        Images that only the taught student predicts right, and only the other one; or labels of images, each student
+        at its own thresholds.
     points, interval
-        The change of top-1 in points, with its paired 95 % interval.
+        The change of that figure in points, with its paired 95 % interval.
     test_use
         Which use of the test split this was, counted from 1; None: validation images.
     """
@@ -48,13 +63,14 @@ class TeacherGain:
     without: str
     split: CurveSplit
     images: int
-    top1: float
-    top1_without: float
+    value: float = field(metadata=top1_or_map("top1"))
+    value_without: float = field(metadata=top1_or_map("top1_without"))
     gained: int
     lost: int
     points: float
     interval: Interval
     test_use: int | None = None
+    figure: Figure = field(default="top-1", metadata=LATER)
 
     @property
     def selected_here(self) -> bool:
@@ -65,22 +81,20 @@ class TeacherGain:
         use = f"use no. {self.test_use} of this test split"
         interval = f"[{self.interval.low:+.2f}, {self.interval.high:+.2f}]"
         return (
-            f"the teacher brings {self.points:+.2f} points of top-1 {interval}: "
-            f"{self.top1:.3f} with it, {self.top1_without:.3f} without, on {self.images} {name} images "
+            f"the teacher brings {self.points:+.2f} points of {self.figure} {interval}: "
+            f"{self.value:.3f} with it, {self.value_without:.3f} without, on {self.images} {name} images "
             f"({'both selected on these images' if self.selected_here else use})"
         )
 
 
-def check_comparable(config: TrainConfig, *, labelled: bool, multi_label: bool = False) -> None:
-    """Raises UsageError where there is no teacher to leave out, none or several labels an image to learn from."""
+def check_comparable(config: TrainConfig, *, labelled: bool) -> None:
+    """Raises UsageError where there is no teacher to leave out, or no label to learn from without it."""
     if config.teacher is None:
         raise UsageError("--compare shows what a teacher brings; give a --teacher")
     if not labelled:
         raise UsageError(
             "without its teacher the student has no labels to learn from; give labelled images to --compare"
         )
-    if multi_label:
-        raise UsageError("--compare does not know several labels an image yet; leave it out")
 
 
 def untaught_folder(run: Path) -> Path:
@@ -136,25 +150,75 @@ def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> Tea
     if not images:
         raise DataError(f"{run.path} has no {split} images to compare on")
     use = _count_use(run, other, len(images)) if split == "test" else None
-    taught, plain = (right_predictions(each, images, progress) for each in (run, other))
-    both = [image for image in images if image.name in taught and image.name in plain]
-    if not both:
+    taught, plain = _on_the_same(run, other, images, progress)
+    if not taught.images:
         raise DataError(f"{run.path}: none of its {len(images)} {split} images can be read any more")
-    after = np.array([taught[image.name] for image in both])
-    before = np.array([plain[image.name] for image in both])
+    resampling = Resampling(len(taught.images), number_groups([image.group for image in taught.images]))
+    compare = _compare_labels if run.data().multi_label else _compare_classes
     return TeacherGain(
         run=str(run.path),
         without=str(other.path),
         split=split,
-        images=len(both),
-        top1=float(after.mean()),
-        top1_without=float(before.mean()),
-        gained=int((after & ~before).sum()),
-        lost=int((before & ~after).sum()),
-        points=100 * float(after.mean() - before.mean()),
-        interval=change_interval(before, after, number_groups([image.group for image in both])),
+        images=len(taught.images),
         test_use=use,
+        **compare(run, other, taught, plain, resampling),
     )
+
+
+def _on_the_same(
+    run: Run, other: Run, images: Sequence[LabelledImage], progress: Progress
+) -> tuple[Predictions, Predictions]:
+    """The logits of both for the images that both could read, in one order."""
+    found = [predict_with_run(each.exportable(several_labels="known"), images, 16, progress) for each in (run, other)]
+    names = [{image.name: row for row, image in enumerate(each.images)} for each in found]
+    both = [image for image in found[0].images if image.name in names[1]]
+    rows = [[places[image.name] for image in both] for places in names]
+    taught, plain = (
+        replace(each, images=tuple(both), logits=each.logits[chosen]) for each, chosen in zip(found, rows, strict=True)
+    )
+    return taught, plain
+
+
+def _compare_classes(
+    run: Run, other: Run, taught: Predictions, plain: Predictions, resampling: Resampling
+) -> dict[str, Any]:
+    classes = class_numbers(taught.images, run.data().classes)
+    after, before = (each.logits.argmax(axis=1) == classes for each in (taught, plain))
+    return {
+        "value": float(after.mean()),
+        "value_without": float(before.mean()),
+        "gained": int((after & ~before).sum()),
+        "lost": int((before & ~after).sum()),
+        "points": 100 * float(after.mean() - before.mean()),
+        "interval": change_interval(before, after, resampling.groups),
+    }
+
+
+def _compare_labels(
+    run: Run, other: Run, taught: Predictions, plain: Predictions, resampling: Resampling
+) -> dict[str, Any]:
+    targets = label_targets(taught.images, run.data().classes) > 0
+    value, without = (mean_average_precision(each.logits.astype(np.float64), targets) for each in (taught, plain))
+    if value is None or without is None:
+        raise DataError(f"{run.path}: none of these {len(targets)} images has a label, so there is no mAP to compare")
+    after, before = (_predicted(*each) == targets for each in ((run, taught), (other, plain)))
+    change = map_change(taught.logits.astype(np.float64), plain.logits.astype(np.float64), targets, resampling)
+    return {
+        "value": value,
+        "value_without": without,
+        "gained": int((after & ~before).sum()),
+        "lost": int((before & ~after).sum()),
+        "points": 100 * change.change,
+        "interval": change.interval or unchanged_interval(resampling),
+        "figure": "mAP",
+    }
+
+
+def _predicted(run: Run, found: Predictions) -> NDArray[np.bool_]:
+    """(N, labels) at the run's own thresholds."""
+    outcome = run.outcome()
+    least = outcome.thresholds.per_class or (THRESHOLD,) * found.logits.shape[1]
+    return found.logits >= label_logits(least, outcome.temperature)
 
 
 def _count_use(run: Run, other: Run, images: int) -> int:

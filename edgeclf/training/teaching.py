@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.data.assign import join_clusters
 from edgeclf.data.sources import some
+from edgeclf.data.stratify import deal_iteratively
 from edgeclf.data.usable import left_out_sentence
 from edgeclf.training.adaptation.unlabelled import Unlabelled, read_unlabelled
 from edgeclf.training.config import TrainConfig, phases_of
@@ -76,10 +78,9 @@ def begin_lessons(
             _warn_of_leaks(teacher, data, progress)
             unlabelled = None if found is None else _beside(found.data, data, progress)
             info = replace(teacher.info, unlabelled=0 if unlabelled is None else len(unlabelled.images))
-            distillation = Distillation(teacher, info, _numbered(unlabelled))
+            distillation = Distillation(teacher, info, _unnamed(unlabelled, data))
             yield Lessons(data, distillation, replace(record, info=info), unlabelled)
         elif found is not None:
-            teacher.check_task(multi_label=False)  # --unlabelled is for one label an image
             data, logits = _labelled_by(teacher, found.data, config.seed, processes, progress)
             info = replace(teacher.info, unlabelled=len(data.of("train")), without_labels=True)
             distillation = Distillation(teacher, info, stored=logits)
@@ -109,7 +110,7 @@ def resume_lessons(
                 unlabelled, config.value_range, strict=strict, known=(), processes=processes, progress=progress
             )
         teacher = teacher.for_classes(data.classes, data.root)
-        yield Lessons(data, Distillation(teacher, known, _numbered(unlabelled)), record, unlabelled)
+        yield Lessons(data, Distillation(teacher, known, _unnamed(unlabelled, data)), record, unlabelled)
 
 
 def describe_lessons(config: TrainConfig, teacher: TeacherInfo, size_px: tuple[int, int]) -> str:
@@ -137,11 +138,14 @@ def _read_unlabelled(config: TrainConfig, progress: Progress) -> Unlabelled | No
     return found
 
 
-def _numbered(unlabelled: DataSplit | None) -> TrainingImages | None:
-    """As training takes them: nobody knows their class."""
+def _unnamed(unlabelled: DataSplit | None, data: DataSplit) -> TrainingImages | None:
+    """As training takes them beside `data`: nobody knows their class, or any of their labels."""
     if unlabelled is None:
         return None
-    return TrainingImages(unlabelled.images, np.full(len(unlabelled.images), NO_LABEL, dtype=np.intp))
+    images = len(unlabelled.images)
+    if data.multi_label:
+        return TrainingImages(unlabelled.images, np.full((images, len(data.classes)), NO_LABEL, dtype=np.float32))
+    return TrainingImages(unlabelled.images, np.full(images, NO_LABEL, dtype=np.intp))
 
 
 def _beside(unlabelled: DataSplit, data: DataSplit, progress: Progress) -> DataSplit:
@@ -163,39 +167,60 @@ def _beside(unlabelled: DataSplit, data: DataSplit, progress: Progress) -> DataS
 def _labelled_by(
     teacher: Teacher, unlabelled: DataSplit, seed: int, processes: Processes, progress: Progress
 ) -> tuple[DataSplit, NDArray[np.float32]]:
-    """A split whose labels are the teacher's predictions, 15 % of each class held out; its logits of those that train.
+    """A split whose labels are the teacher's predictions, 15 % of each held out; its logits of those that train.
 
     Files with the same bytes stay together. Raises DataError where nothing can be held out.
     """
     images = TrainingImages(unlabelled.images, np.zeros(len(unlabelled.images), dtype=np.intp))
     progress.step("teacher", batches_of(images, processes))
     logits = teacher_logits(teacher, images, processes, progress)
-    numbers = logits.argmax(axis=1)
-    held_out = _held_out(images.images, numbers, seed)
+    predicted = teacher.predicted(logits)
+    there = {label for labels in predicted for label in labels}
+    if not there:
+        raise DataError(
+            f"{unlabelled.root}: the teacher {teacher.path} predicts no label of any image, so there is nothing to "
+            "learn; give other images, or a teacher with lower thresholds"
+        )
+    held_out = (_held_out_labels if teacher.multi_label else _held_out)(images.images, predicted, seed)
     if not held_out:
         raise DataError(f"{unlabelled.root}: wanted two different images at least, one of them to validate on")
     named = tuple(
-        replace(image, labels=(teacher.labels[number],), split="val" if image.sha256 in held_out else "train")
-        for image, number in zip(images.images, numbers, strict=True)
+        replace(image, labels=labels, split="val" if image.sha256 in held_out else "train")
+        for image, labels in zip(images.images, predicted, strict=True)
     )
-    if missing := [label for number, label in enumerate(teacher.labels) if number not in set(numbers)]:
+    if missing := [label for label in teacher.labels if label not in there]:
         progress.warn(f"the teacher predicts no image to be {some(map(repr, missing))}; the student can't learn that")
     fractions = (1 - _HELD_OUT, _HELD_OUT, 0.0)
-    data = DataSplit(root=unlabelled.root, classes=teacher.labels, images=named, seed=seed, fractions=fractions)
+    data = DataSplit(
+        root=unlabelled.root,
+        classes=teacher.labels,
+        images=named,
+        seed=seed,
+        fractions=fractions,
+        multi_label=teacher.multi_label,
+    )
     return data, logits[[image.split == "train" for image in named]]
 
 
-def _held_out(images: tuple[LabelledImage, ...], numbers: NDArray[np.intp], seed: int) -> set[str]:
-    """SHA-256 of the images to validate on: of each predicted class its share, never its last image."""
-    classes: dict[int, set[str]] = defaultdict(set)
-    for image, number in zip(images, numbers, strict=True):
-        classes[int(number)].add(image.sha256)
+def _held_out(images: tuple[LabelledImage, ...], predicted: Sequence[tuple[str, ...]], seed: int) -> set[str]:
+    """SHA-256 of the images to validate on: a share of those with the same predictions, never the last of them."""
+    kinds: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for image, labels in zip(images, predicted, strict=True):
+        kinds[labels].add(image.sha256)
     chosen: set[str] = set()
-    for files in sorted(classes.values(), key=len, reverse=True):  # the largest first: it has one to spare
+    for files in sorted(kinds.values(), key=len, reverse=True):  # the largest first: it has one to spare
         drawn = sorted(files, key=lambda sha256: seed_of(seed, "held out", sha256))
         fewest = 1 if not chosen else 0
         chosen.update(drawn[: min(len(files) - 1, max(fewest, round(_HELD_OUT * len(files))))])
     return chosen
+
+
+def _held_out_labels(images: tuple[LabelledImage, ...], predicted: Sequence[tuple[str, ...]], seed: int) -> set[str]:
+    """The same where several are predicted of an image: by iterative stratification, as `edgeclf data split` does."""
+    files = join_clusters([(image.sha256,) for image in images])
+    order = sorted(files, key=lambda file: seed_of(seed, "held out", images[file[0]].sha256))
+    dealt = deal_iteratively(order, predicted, (1 - _HELD_OUT, _HELD_OUT))
+    return {images[file[0]].sha256 for file, place in zip(order, dealt, strict=True) if place}
 
 
 def _warn_of_leaks(teacher: Teacher, data: DataSplit, progress: Progress) -> None:

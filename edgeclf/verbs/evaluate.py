@@ -159,10 +159,9 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
 
 
 def _say_label_thresholds(chosen: LabelThresholds, kept_in: str) -> None:
-    least, most = min(chosen.values), max(chosen.values)
     say(
         f"thresholds for {chosen.wanted} of each label on {count(chosen.images, 'validation image')} (selected on "
-        f"these): {least:.3f} to {most:.3f}; stored in {kept_in}"
+        f"these): {chosen.range_in_words}; stored in {kept_in}"
     )
     for caution in chosen.cautions:
         say(f"warning: {caution}", style="yellow")
@@ -189,8 +188,7 @@ def _finish(found: Evaluated) -> None:
     for each in (*report.unreadable, *(strangers.unreadable if strangers else ())):
         say(f"edgeclf: {each.path}: {each.error}", style="red")
     verb = "export" if report.subject.kind == "run" else "inspect"
-    if report.kind == "evaluation":  # nothing exports the others yet
-        suggest(f"edgeclf {verb} {shell_word(subject)}")
+    suggest(f"edgeclf {verb} {shell_word(subject)}")
     if report.unreadable:
         total = count(report.evaluation.images + len(report.unreadable), "image")
         raise DataError(f"{len(report.unreadable)} of {total} could not be read and are not in the figures above")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _BATCH = 32
-NO_LABEL = -1  # among class numbers
+NO_LABEL = -1  # among class numbers; where images may have several labels, in the place of each
 
 
 class Distillation:
@@ -45,7 +45,7 @@ class Distillation:
         self._stored = stored
 
     def training_images(self, images: TrainingImages) -> TrainingImages:
-        """All images that train, those that nobody labelled with the class number -1."""
+        """All images that train, those that nobody labelled with the class number -1, or with -1 for each label."""
         labels = np.full_like(images.labels, NO_LABEL) if self.info.without_labels else images.labels
         if self._unlabelled is None:
             return TrainingImages(images.images, labels)

@@ -17,11 +17,12 @@ from edgeclf_export.sources.trained import rebuild
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.backends.torch_module import with_normalization
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import to_input
+from edgeclf_runtime.bundle.manifest import label_logits, to_input
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo, TeacherKind
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.multilabel import THRESHOLD
 from edgeclf_runtime.session import open_session
 from edgeclf_runtime.text.unicode_forms import shown_names
 
@@ -45,8 +46,8 @@ class Teacher:
         SHA-256 of the images that trained it, of which nothing follows about new images; empty: not known.
     data_sha256
         Of the split that it was trained on; None: not known.
-    multi_label
-        Whether it predicts several labels an image, each by itself.
+    label_logits
+        (classes,) the logits from which on it predicts each of several labels; None: it predicts one an image.
     """
 
     path: Path
@@ -56,7 +57,12 @@ class Teacher:
     infer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     trained_on: frozenset[str] = frozenset()
     data_sha256: str | None = None
-    multi_label: bool = False
+    label_logits: NDArray[np.float64] | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether it predicts several labels an image, each by itself."""
+        return self.label_logits is not None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 -> (N, classes). Raises DataError where they are not finite."""
@@ -66,12 +72,21 @@ class Teacher:
             raise DataError(f"the teacher {self.path} gives logits that are not finite; export or train it again")
         return found
 
+    def predicted(self, logits: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The labels that it predicts of each image: the best one, or all that reach their thresholds, be it none."""
+        if self.label_logits is None:
+            return [(self.labels[number],) for number in logits.argmax(axis=1)]
+        return [tuple(self.labels[number] for number in np.flatnonzero(row)) for row in logits >= self.label_logits]
+
     def for_classes(self, classes: Sequence[str], data: Path) -> Teacher:
         """The same with its logits in the order of `classes`. Raises DataError unless it knows just these."""
         if set(classes) != set(self.labels):
             raise DataError(self._difference(classes, data))
         columns = [self.labels.index(label) for label in classes]
-        return replace(self, labels=tuple(classes), infer=lambda batch: self.infer(batch)[:, columns])
+        least = None if self.label_logits is None else self.label_logits[columns]
+        return replace(
+            self, labels=tuple(classes), infer=lambda batch: self.infer(batch)[:, columns], label_logits=least
+        )
 
     def check_task(self, *, multi_label: bool) -> None:
         """Raises UsageError where it predicts one label an image and its student several, or the other way round."""
@@ -137,7 +152,7 @@ def open_teacher(path: Path, device: torch.device) -> Iterator[Teacher]:
             pixels=manifest.pixels,
             infer=lambda batch: session(to_input(batch, manifest.normalization)),
             data_sha256=manifest.provenance.data_sha256,
-            multi_label=manifest.multi_label,
+            label_logits=manifest.label_logits,
         )
 
 
@@ -145,7 +160,7 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
     import torch
 
     outcome, architecture, weights = run.outcome(), run.architecture(), run.weights()
-    data = run.data()
+    data, least = run.data(), outcome.thresholds.per_class or [THRESHOLD] * len(architecture.labels)
     module = with_normalization(rebuild(architecture, weights), architecture.normalization).eval()
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -162,5 +177,5 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
         infer=infer,
         trained_on=frozenset(image.sha256 for image in data.of("train")),
         data_sha256=outcome.data_sha256,
-        multi_label=data.multi_label,
+        label_logits=label_logits(least, outcome.temperature) if data.multi_label else None,
     )

@@ -69,6 +69,7 @@ class TrainingContext:
         self.train, self.val = TrainingImages.of(data, "train"), TrainingImages.of(data, "val")
         if distillation is not None:
             self.train = distillation.training_images(self.train)
+        self.has_unlabelled = bool((self.train.labels < 0).any())
         self._own_val = self.val.part(processes.share(len(self.val)))
         self.network = Network.of(module, self.classes, config.drop, seed_of(config.seed, "head"))
         network_learns = config.strategy != "linear-probe"

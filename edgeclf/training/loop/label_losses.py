@@ -20,6 +20,7 @@ def binary_loss(
     *,
     smoothing: float = 0.0,
     positive_weights: torch.Tensor | None = None,
+    known: torch.Tensor | None = None,
     whole: float,
 ) -> torch.Tensor:
     """Binary cross-entropy in nats, the mean of an image's labels, summed over the images and divided by `whole`.
@@ -27,6 +28,8 @@ def binary_loss(
     (N, labels) logits and targets of 0..1, between them where images are mixed. Smoothing moves a target by half of it
     towards the other side. Images that have a label weigh as much as `positive_weights` (labels,) says, and smoothing
     leaves them that weight: else an image of a rare label would be worth more for not having it.
+
+    `known` (N,): how much of an image somebody has labelled, 0..1; None: all of each.
     """
     import torch
 
@@ -37,10 +40,12 @@ def binary_loss(
     values = logits.float()
     terms = (keep * positive + flip * negative) * softplus(-values)
     terms = terms + (keep * negative + flip * positive) * softplus(values)
-    return terms.sum() / (targets.shape[1] * whole)
+    return _total(terms, known) / (targets.shape[1] * whole)
 
 
-def asymmetric_loss(logits: torch.Tensor, targets: torch.Tensor, *, whole: float) -> torch.Tensor:
+def asymmetric_loss(
+    logits: torch.Tensor, targets: torch.Tensor, *, known: torch.Tensor | None = None, whole: float
+) -> torch.Tensor:
     """Asymmetric loss (Ridnik et al., ICCV 2021, arXiv:2009.14119), summed and divided as `binary_loss` is.
 
     Labels that are surely absent count little, and not at all below a probability of 0.05. timm's own, which sums or
@@ -54,7 +59,12 @@ def asymmetric_loss(logits: torch.Tensor, targets: torch.Tensor, *, whole: float
     terms = terms - (1.0 - targets) * absent.clamp(min=_LEAST_PROBABILITY).log()
     right = p * targets + absent * (1.0 - targets)
     focus = torch.pow(1.0 - right, GAMMA_POSITIVE * targets + GAMMA_NEGATIVE * (1.0 - targets))
-    return (terms * focus).sum() / (targets.shape[1] * whole)
+    return _total(terms * focus, known) / (targets.shape[1] * whole)
+
+
+def _total(terms: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    """The sum of (N, labels) terms, each image's as much as is known of it."""
+    return terms.sum() if known is None else (terms.sum(dim=1) * known).sum()
 
 
 def label_distillation_loss(

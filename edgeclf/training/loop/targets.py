@@ -41,19 +41,23 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Targets:
     """(N, classes) soft labels, each row summing to its image's weight where it has one label; with a teacher its
-    probabilities, and their weights (N,), which are 1 for an image without a label."""
+    probabilities, and their weights (N,), which are 1 for an image without a label.
+
+    `known` (N,): how much of an image somebody has labelled, where it may have several; None: all of each.
+    """
 
     labels: torch.Tensor
     taught: torch.Tensor | None = None
     weights: torch.Tensor | None = None
+    known: torch.Tensor | None = None
 
     def split(self, size: int) -> Iterator[Targets]:
         for start in range(0, len(self.labels), size):
             part = slice(start, start + size)
-            if self.taught is None or self.weights is None:
-                yield Targets(self.labels[part])
-            else:
-                yield Targets(self.labels[part], self.taught[part], self.weights[part])
+            taught, weights, known = (
+                None if each is None else each[part] for each in (self.taught, self.weights, self.known)
+            )
+            yield Targets(self.labels[part], taught, weights, known)
 
 
 class Objective:
@@ -89,20 +93,21 @@ class Objective:
         import torch
 
         inputs, rows = batch.inputs, self._rows(batch.labels)
+        columns = rows.shape[1]
         if batch.taught is not None:
             rows = torch.cat([rows, self._probabilities(batch.taught)], dim=1)
         views = not self._phase.on_features and self._context.distillation is not None
         if not self._phase.on_features:
             mixup, cutmix = self._config.mixing
             inputs, rows = mix(inputs, rows, mixup=mixup, cutmix=cutmix, seed=seed)
-        labels, taught = rows[:, : self._context.classes], rows[:, self._context.classes :]
+        labels, taught = rows[:, :columns], rows[:, columns:]
         if views and batch.taught is None:
             taught = self._probabilities(self._context.taught_of(inputs))
             inputs = self._context.student_size(inputs)
         return inputs, self._targets(labels, None if self._context.distillation is None else taught)
 
     def _rows(self, labels: torch.Tensor) -> torch.Tensor:
-        """(N, classes) targets, not yet mixed."""
+        """(N, classes) targets, not yet mixed, and whatever else of an image mixes with them."""
         return one_hot(labels, self._context.classes)
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:

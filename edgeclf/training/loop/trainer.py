@@ -22,6 +22,7 @@ from edgeclf.training.run.tensorboard import open_event_log
 from edgeclf.training.task import selecting_figure
 from edgeclf_runtime.progress import Progress
 
+_AGREEMENT = {"top-1": "agreement with the teacher", "mAP": "mAP by the teacher's predictions"}
 _SAVE_EVERY_S = 5.0  # epochs of a head take less than writing the whole network does
 
 
@@ -36,7 +37,7 @@ class Trainer:
         self._saved_at = time.perf_counter()
         distillation = context.distillation
         taught_alone = distillation is not None and distillation.info.without_labels
-        self._renamed = {"top-1": "agreement with the teacher"} if taught_alone else {}
+        self._renamed = _AGREEMENT if taught_alone else {}
 
     def run_all(self) -> None:
         """Trains what is left; a checkpoint is written after every epoch of the network, and every few seconds.

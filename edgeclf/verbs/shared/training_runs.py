@@ -104,7 +104,6 @@ def _say_how_to_go_on(folder: Path, compared_on: CurveSplit | None) -> None:
 
 def _show(trained: Trained, *, as_json: bool) -> None:
     from edgeclf.training.run.figures import figures_of
-    from edgeclf.training.run.run import Run
 
     outcome, taught = trained.outcome, trained.teacher
     if as_json:
@@ -125,5 +124,4 @@ def _show(trained: Trained, *, as_json: bool) -> None:
             show(styled(str(trained.gain), "bold"))
     say(f"wrote {trained.run}/: model.safetensors, config, split, history, curves.png", style="dim")
     shown = shell_word(str(trained.run))
-    several = Run(trained.run).data().multi_label  # which nothing exports yet
-    suggest(f"edgeclf eval {shown}" if several else f"edgeclf export {shown} --target onnx --target openvino")
+    suggest(f"edgeclf export {shown} --target onnx --target openvino")

@@ -128,7 +128,8 @@ class Thresholds:
         """ "unknown below 0.62 and 0.31 to 0.88 by class and energy 2.1 (…)"; empty where there are none."""
         parts = [] if self.unknown_below is None else [f"{self.unknown_below:.3g}"]
         if self.per_class is not None:
-            parts.append(f"{min(self.per_class):.3g} to {max(self.per_class):.3g} by class")
+            low, high = f"{min(self.per_class):.3g}", f"{max(self.per_class):.3g}"
+            parts.append(f"{low} for each class" if low == high else f"{low} to {high} by class")
         if self.energy is not None:
             parts.append(str(self.energy))
         if self.features is not None:

@@ -50,11 +50,20 @@ def change_interval(
         resampling = Resampling(images, groups)
         if (found := resampling.interval(mean_of(100 * (after.astype(np.float64) - before)))) is not None:
             return found
-        share = resampling.units / images  # as if a group were one image
-        low, high = change_bounds(lost * share, gained * share, resampling.units, Z_TWO_SIDED)
-        return Interval(100 * low, 100 * high, f"Tango over {resampling.units} groups of images")
-    low, high = change_bounds(lost, gained, images, Z_TWO_SIDED)
-    return Interval(100 * low, 100 * high, "Tango")
+        return _tango(lost, gained, resampling)
+    return _tango(lost, gained, Resampling(images))
+
+
+def unchanged_interval(resampling: Resampling) -> Interval:
+    """The same where all draws agree that nothing changed: Tango's for so many images or groups without a change."""
+    return _tango(0, 0, resampling)
+
+
+def _tango(lost: int, gained: int, resampling: Resampling) -> Interval:
+    share = resampling.units / resampling.images  # as if a group were one image
+    low, high = change_bounds(lost * share, gained * share, resampling.units, Z_TWO_SIDED)
+    over = "" if resampling.groups is None else f" over {resampling.units} groups of images"
+    return Interval(100 * low, 100 * high, f"Tango{over}")
 
 
 def _edge(lost: float, gained: float, images: float, z: float, far: float, near: float) -> float:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.run.run import Run
 from edgeclf.training.train import train
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import Progress
@@ -78,6 +79,14 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> DataSplit:
         rows.append(f"{number}.png,{'|'.join(shown)}")
     (folder / "tags.csv").write_text("\n".join(rows) + "\n")
     return open_data(folder / "tags.csv", seed=0, several_labels="known")
+
+
+@pytest.fixture(scope="session")
+def tagger(tags: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that knows the colours of tags."""
+    quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "workers": 0, "device": "cpu"}
+    quick |= {"strategy": "full", "epochs": 8, "lr": 3e-3, "batch_size": 8, "augment": "light", "drop": 0.0}
+    return train(TrainConfig(**quick), tags, tmp_path_factory.mktemp("labels") / "run")
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ from edgeclf.listing import list_folder
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.evaluate import evaluate
 from edgeclf.training.evaluate_options import EvaluateOptions
+from edgeclf.training.from_paths import resume_training
 from edgeclf.training.lr_find import find_lr
 from edgeclf.training.run.run import Run
+from edgeclf.training.teacher_gain import untaught_folder
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.verify import verify
@@ -35,12 +37,9 @@ from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 Make = Callable[..., TrainConfig]
 
 
-@pytest.fixture(scope="module")
-def run(tags: DataSplit, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that knows the colours."""
-    quick: dict[str, Any] = {"model": "test_resnet", "weights": "random", "img_size": 32, "workers": 0, "device": "cpu"}
-    quick |= {"strategy": "full", "epochs": 8, "lr": 3e-3, "batch_size": 8, "augment": "light", "drop": 0.0}
-    return train(TrainConfig(**quick), tags, tmp_path_factory.mktemp("labels") / "run")
+@pytest.fixture
+def run(tagger: Run) -> Run:
+    return tagger
 
 
 def test_labels_are_learnt_and_the_run_knows_its_task(run: Run, tags: DataSplit) -> None:
@@ -98,7 +97,13 @@ def test_a_student_learns_from_the_probabilities_of_its_teacher_and_the_rate_is_
     teacher = first.teacher()
     assert teacher is not None and teacher.info.mean_average_precision == run.outcome().scores["val_map"]
     assert all(torch.equal(tensor, second.weights()[name]) for name, tensor in first.weights().items())
-    untaught = train(config(augment="none", epochs=2), tags, tmp_path / "untaught")
+    gain = resume_training(first.path, compare="val").gain
+    assert gain is not None and gain.figure == "mAP" and gain.images == len(tags.of("val"))
+    untaught = Run(untaught_folder(first.path))
+    assert gain.value == first.outcome().scores["val_map"]
+    assert gain.value_without == untaught.outcome().scores["val_map"]
+    assert gain.points == pytest.approx(100 * (gain.value - gain.value_without))
+    assert "points of mAP" in str(gain) and '"map_without"' in (first.path / "teacher_gain.json").read_text()
     assert any(not torch.equal(tensor, untaught.weights()[name]) for name, tensor in first.weights().items())
     found = find_lr(config(strategy="full"), tags, steps=20, passes=1)
     assert found.losses and found.losses[0] == pytest.approx(np.log(2), abs=0.35)
@@ -162,7 +167,6 @@ def test_what_does_not_know_several_labels_yet_says_so(
         (yet, "data", "review", labels),
         (yet, "eval", labels, "--explain"),
         (yet, "eval", labels, "--operating-point", "unknown=0.01"),
-        (yet, "train", split, *quick, "--teacher", labels, "--compare", "--name", "taught"),
         ("predicts one label an image", "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
         ("predicts several labels", "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
         ("has one label an image", "eval", labels, str(discs), "-o", str(tmp_path / "mixed")),

@@ -43,7 +43,7 @@ def test_the_gain_is_paired_on_the_same_images_and_goes_on_after_an_interruption
     found = resume_training(folder, compare="val")
     gain = found.gain
     assert gain is not None and gain.selected_here and gain.images == len(data.of("val")) and gain.test_use is None
-    assert gain.top1 == found.outcome.scores["val_top1"] and gain.top1_without == other.outcome().scores["val_top1"]
+    assert gain.value == found.outcome.scores["val_top1"] and gain.value_without == other.outcome().scores["val_top1"]
     assert gain.points == pytest.approx(100 * (gain.gained - gain.lost) / gain.images)
     assert gain.interval.low <= gain.points <= gain.interval.high
     assert len(other.history()) == len(Run(folder).history())

@@ -98,3 +98,13 @@ def test_the_loss_of_a_teacher_is_its_divergence_from_the_student_and_none_betwe
     assert float(label_distillation_loss(LOGITS, torch.sigmoid(LOGITS / 2), weights, 2.0, 8.0)) == pytest.approx(
         0, abs=1e-5
     )
+
+
+def test_an_image_counts_with_its_labels_as_much_as_is_known_of_it() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    known = torch.tensor([1.0, 0.0, 0.25, 1.0])
+    for loss in (binary_loss, asymmetric_loss):
+        alone = [loss(logits[place : place + 1], targets[place : place + 1], whole=4.0) for place in range(4)]
+        wanted = sum(share * each for share, each in zip(known, alone, strict=True))
+        assert loss(logits, targets, known=known, whole=4.0) == pytest.approx(float(wanted))
