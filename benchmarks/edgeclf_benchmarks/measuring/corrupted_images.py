@@ -107,7 +107,7 @@ def _outputs(
         [opened.infer(to_input(batch, manifest.normalization)) for batch in _batches(pixels)]
     ).astype(np.float32)
     ordered = in_order_of(classes, outputs, manifest)
-    return ordered.reshape(len(inputs), corruptions, len(classes)).swapaxes(0, 1)
+    return np.asarray(ordered.reshape(len(inputs), corruptions, len(classes)).swapaxes(0, 1))
 
 
 def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeclf_benchmarks.measuring.corrupted_images import CorruptedImages
 from edgeclf_benchmarks.measuring.state import BenchState, Part
@@ -65,7 +66,8 @@ def _of_labels(
     if not right.any():
         return {}
     groups = number_groups([state.images[place].group for place in corrupted.places])
-    plan = resampling_within_cost(*right.shape, len(corrupted.corruptions), groups, state.options.seed)
+    images, labels = right.shape
+    plan = resampling_within_cost(images, labels, len(corrupted.corruptions), groups, state.options.seed)
     found = {part.name: _labels(corrupted, part, evaluated, right, plan) for part in parts}
     return {
         part.name: label_robustness_of(
@@ -84,7 +86,7 @@ def _labels(
     corrupted: CorruptedImages,
     part: Part,
     evaluated: Mapping[str, Evaluated],
-    right: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    right: NDArray[np.bool_],
     plan: Resampling,
 ) -> CorruptedLabels:
     own = evaluated[part.name]
