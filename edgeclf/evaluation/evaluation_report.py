@@ -21,13 +21,15 @@ from edgeclf_runtime.metrics.temperature_fit import TemperatureFit
 class Mistake:
     """A wrong prediction, `answer`. `confidence`: its probability, or its margin over the right class.
 
-    Where images have several labels, `answer` is one of them and whether it was predicted or missed.
+    Where images have several labels, it is about `decided`, one of them, and `answer` says whether that was predicted
+    or missed.
     """
 
     path: str
     label: str
     answer: str
     confidence: float
+    decided: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,18 @@ class UnknownEvaluation:
     images, known_images
         Images of none of the classes, and images of the classes, that could be read.
     auroc
-        Of the energy: how often an unknown image has less of it than a known one. 1: always; 0.5: chance.
+        Of the energy: how often an unknown image has less of it than a known one. 1: always; 0.5: chance. Where images
+        have several labels it is the sum over the labels, JointEnergy (Wang et al., NeurIPS 2021).
     auroc_of_score
         Of the highest probability in its place, for comparison.
     auroc_of_features, auroc_of_features_interval
         Of the similarity of the features with the nearest class mean; None: the subject gives no features.
     missed
-        The share of unknown images that get a class all the same; None: the subject has no thresholds.
+        The share of unknown images that get a class all the same, or any label; None: the subject has no thresholds.
     false_alarms
-        The share of known images that are "unknown"; None: the subject has no thresholds.
+        The share of known images that are "unknown"; None: the subject has no thresholds for that.
+    known_without_label
+        Known images that show none of several labels: their energy is low, too, as it should be.
     """
 
     images: int
@@ -78,16 +83,21 @@ class UnknownEvaluation:
     unreadable: tuple[Unreadable, ...] = ()
     auroc_of_features: float | None = None
     auroc_of_features_interval: Interval | None = None
+    known_without_label: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedMistake:
-    """What speaks for the class that was predicted, and for the right one; the pictures' names in that order."""
+    """What speaks for the class that was predicted, and for the right one; the pictures' names in that order.
+
+    Where images have several labels, what speaks for the one that was predicted or missed, alone, as `answer` says.
+    """
 
     path: str
     predicted: Explanation
-    right: Explanation
-    pictures: tuple[str, str]
+    right: Explanation | None
+    pictures: tuple[str, ...]
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +114,9 @@ class EvaluationReport:
         The subject was trained on another split than this one, so its training images may be among these.
     answered, right_of_answered
         With decision thresholds: the share of images whose prediction is not "unknown", and the share of right
-        ones among those; None: it has no thresholds, or images have several labels. All other figures of one label an
-        image leave thresholds aside.
+        ones among those; None: it has no thresholds. All other figures of one label an image leave thresholds aside.
+        Where images have several labels, all figures leave aside which ones are "unknown", and the share of right ones
+        is not counted.
     worst
         The surest mistakes first. Where images have several labels each is about one of them, and `confidence` is the
         share of the way from the label's threshold to 0 or 1 that its probability lies on the wrong side.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgeclf.evaluation.evaluation_report import EvaluationReport
+from edgeclf.evaluation.unknown_rows import Row, unknown_rows
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
-Row = tuple[str, float | None, Interval | None, str]
 LABEL_HEADINGS = ("label", "images", "predicted", "threshold", "precision", "recall", "F1", "AP", "AUC", "ECE")
 
 
-def figure_rows(found: MultiLabelEvaluation) -> Iterator[Row]:
-    """(name, value, interval, how) of each figure of all labels together."""
+def figure_rows(found: MultiLabelEvaluation, report: EvaluationReport) -> Iterator[Row]:
+    """(name, value, interval, how) of each figure of all labels together, and of what is unknown."""
     lacking = sum(not each.support for each in found.per_label)
     of_labels = f"{lacking} of {len(found.classes)} labels have no image" if lacking else ""
 
@@ -28,6 +29,10 @@ def figure_rows(found: MultiLabelEvaluation) -> Iterator[Row]:
     yield row("Hamming loss", found.hamming_loss, found.hamming_loss_interval)
     yield row("macro AUC", found.macro_auc)
     yield row("ECE", found.macro_ece, how="the mean of the labels'")
+    if report.answered is not None:
+        yield row("not unknown", report.answered, how="which the figures above leave aside")
+    if report.unknown is not None:
+        yield from unknown_rows(report.unknown)
 
 
 def label_rows(found: MultiLabelEvaluation) -> Iterator[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeclf.data.sources import some
 from edgeclf.evaluation.thresholds import Wanted, threshold_for
 from edgeclf_runtime.bundle.manifest import Thresholds
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.multilabel import THRESHOLD
 
 _FEW = 10  # validation images that have a label: with fewer, its threshold is as uncertain as its recall
@@ -69,12 +69,8 @@ def fit_label_thresholds(
     For "f1" the one of the highest F1; for a precision the lowest that reaches it, for a recall the highest. Each lies
     half-way between two probabilities that were seen, so that another engine's rounding moves no image across it.
 
-    Raises UsageError for "unknown", which is for one label an image, DataError where there is no image.
+    Raises DataError where there is no image.
     """
-    if wanted.figure == "unknown":
-        raise UsageError(
-            "--operating-point unknown does not know several labels an image yet; choose f1, precision=P …"
-        )
     if not len(targets):
         raise DataError("no images to choose thresholds on")
     having = targets.sum(axis=0).astype(int).tolist()

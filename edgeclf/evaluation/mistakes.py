@@ -1,4 +1,7 @@
-"""The surest wrong predictions, explained: what speaks for the class that was predicted, and what for the right one."""
+"""The surest wrong predictions, explained: what speaks for the class that was predicted, and what for the right one.
+
+Where images have several labels: what speaks for the label that was predicted or missed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def explain_mistakes(
     """
     chosen, perturbation = report.worst[:MOST], Perturbation()
     images = {image.name: image for image in data.images}
-    progress.step("explain the surest mistakes", len(chosen) * images_per_map(perturbation, classes=2))
+    several = any(mistake.decided is not None for mistake in chosen)
+    progress.step("explain the surest mistakes", len(chosen) * images_per_map(perturbation, 1 if several else 2))
     explained: list[ExplainedMistake] = []
     pictures: dict[str, bytes] = {}
     for number, mistake in enumerate(chosen, 1):
@@ -34,11 +38,12 @@ def explain_mistakes(
             loaded = images[mistake.path].load(pixels)
         except ImageError:
             continue
-        classes = {report.subject.classes.index(label): label for label in (mistake.answer, mistake.label)}
-        predicted, right = explain_image(score, loaded, classes, perturbation, progress.advance)
-        names = (f"mistake-{number}-predicted.png", f"mistake-{number}-right.png")
-        pictures |= {
-            name: png(overlay(loaded, found)) for name, (_, found) in zip(names, (predicted, right), strict=True)
-        }
-        explained.append(ExplainedMistake(mistake.path, predicted[0], right[0], names))
+        labels = (mistake.answer, mistake.label) if mistake.decided is None else (mistake.decided,)
+        classes = {report.subject.classes.index(label): label for label in labels}
+        found = tuple(explain_image(score, loaded, classes, perturbation, progress.advance))
+        names = tuple(f"mistake-{number}-{which}.png" for which in ("predicted", "right")[: len(found)])
+        pictures |= {name: png(overlay(loaded, shown)) for name, (_, shown) in zip(names, found, strict=True)}
+        whys = [why for why, _ in found]
+        answer = None if mistake.decided is None else f"{mistake.answer}, is {mistake.label}"
+        explained.append(ExplainedMistake(mistake.path, whys[0], whys[1] if len(whys) > 1 else None, names, answer))
     return replace(report, explained=tuple(explained)), pictures

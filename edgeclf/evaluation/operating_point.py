@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edgeclf.evaluation.inference import Predictions, images_of, match_labels, predict_with_bundle
 from edgeclf.evaluation.label_thresholds import LabelThresholds, fit_label_thresholds
 from edgeclf.evaluation.test_set_usage import known_uses
-from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point
+from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, fit_operating_point, fit_unknown
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -18,7 +20,9 @@ from edgeclf_runtime.bundle.own_outputs import record_predictions_again
 from edgeclf_runtime.deploy.candidates import FOLDER, with_candidate
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import class_numbers, label_targets
+from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.metrics import Scores, to_scores
+from edgeclf_runtime.metrics.multilabel import THRESHOLD
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
 from edgeclf_runtime.monitoring.summary import VALIDATION, ValidationCounter
 from edgeclf_runtime.progress import SILENT, Progress
@@ -64,6 +68,7 @@ def with_operating_point(
             multi_label=data.multi_label,
             scores=manifest.scores,
             temperature=manifest.temperature,
+            least=manifest.thresholds.per_class,
             per_class=per_class,
         )
         bundle.copy_files(draft)
@@ -94,15 +99,24 @@ def choose_thresholds(
     multi_label: bool,
     scores: Scores,
     temperature: float,
+    least: Sequence[float] | None = None,
     per_class: bool = False,
 ) -> OperatingPoint | LabelThresholds:
     """Thresholds for the predictions of validation images: of several labels, one a label, whatever `per_class` says.
 
+    What is unknown has the same thresholds for both kinds. `least`: those of several labels as they are; None: 0.5.
+
     Raises GateError where none reaches what is wanted of images of one label each.
     """
     if multi_label:
-        found = to_scores(predictions.logits, "sigmoid", temperature)
-        return fit_label_thresholds(found, label_targets(predictions.images, classes), classes, wanted)
+        found, targets = (
+            to_scores(predictions.logits, "sigmoid", temperature),
+            label_targets(predictions.images, classes),
+        )
+        if wanted.figure != "unknown":
+            return fit_label_thresholds(found, targets, classes, wanted)
+        right = ((found >= np.array(least or THRESHOLD)) == (targets > 0)).all(axis=1)
+        return fit_unknown(energies_of(predictions.logits, "sigmoid"), predictions.similarities, right, wanted)
     point = fit_operating_point(
         predictions.logits,
         class_numbers(predictions.images, classes),

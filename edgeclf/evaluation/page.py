@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeclf.evaluation.evaluation_report import EvaluationReport
 from edgeclf.evaluation.label_rows import LABEL_HEADINGS, figure_rows, label_rows
+from edgeclf.evaluation.unknown_rows import unknown_rows
 from edgeclf.evaluation.words import images_in_words, of_few_images, untempered
 from edgeclf.explanation.explanation import Explanation
 from edgeclf_benchmarks.page.document import data_uri, document, plot, section
@@ -69,7 +70,7 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
 
 def _figures(report: EvaluationReport) -> Table:
     figures = report.evaluation
-    rows = _label_figures(figures) if isinstance(figures, MultiLabelEvaluation) else _rows(report, figures)
+    rows = _label_figures(report, figures) if isinstance(figures, MultiLabelEvaluation) else _rows(report, figures)
     return Table("How good the predictions are", ("figure", "value [95 %]", "how"), tuple(rows), ("how",))
 
 
@@ -80,9 +81,10 @@ def _explained(report: EvaluationReport, folder: Path) -> str:
         shown = "".join(
             f'<figure><img src="{data_uri((folder / name).read_bytes())}" alt="what speaks for {text(why.label)}">'
             f"<figcaption>{text(f'speaks for {why.label}, {why.score:.3f}')}{_doubt(why)}</figcaption></figure>"
-            for name, why in zip(each.pictures, (each.predicted, each.right), strict=True)
+            for name, why in zip(each.pictures, filter(None, (each.predicted, each.right)), strict=True)
         )
-        words = f"{each.path}: predicted {each.predicted.label}, is {each.right.label}"
+        answer = each.answer or f"predicted {each.predicted.label}, is {each.right.label if each.right else ''}"
+        words = f"{each.path}: {answer}"
         cards.append(f"<li>{shown}<p>{text(words)}</p></li>")
     return f'<p class="dim">{text(_HOW)}</p><ul class="why">{"".join(cards)}</ul>' if cards else ""
 
@@ -98,8 +100,8 @@ def _temperature(report: EvaluationReport) -> str:
     return "".join(f'<p class="dim">{text(each)}</p>' for each in sentences if each)
 
 
-def _label_figures(figures: MultiLabelEvaluation) -> Iterator[tuple[str, str, str]]:
-    for name, value, interval, how in figure_rows(figures):
+def _label_figures(report: EvaluationReport, figures: MultiLabelEvaluation) -> Iterator[tuple[str, str, str]]:
+    for name, value, interval, how in figure_rows(figures, report):
         bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
         yield name, "n/a" if value is None else f"{value:.3f}{bounds}", how
 
@@ -112,7 +114,7 @@ def _rows(report: EvaluationReport, figures: Evaluation) -> Iterator[tuple[str, 
     ) -> Iterator[tuple[str, str, str]]:
         if value is not None:
             bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
-            yield name, f"{value:.3f}{bounds}", interval.method if interval else how
+            yield name, f"{value:.3f}{bounds}", how or (interval.method if interval else "")
 
     yield from row("top-1", figures.top1, figures.top1_interval)
     yield from row("top-3", figures.top3)
@@ -124,12 +126,8 @@ def _rows(report: EvaluationReport, figures: Evaluation) -> Iterator[tuple[str, 
     if report.answered is not None:
         yield "unknown", f"{1 - report.answered:.1%}", str(report.subject.thresholds)
         yield from row("right of the others", report.right_of_answered)
-    if (strangers := report.unknown) is not None:
-        yield from row("AUROC of unknown images", strangers.auroc, strangers.auroc_interval)
-        yield from row("the same by features", strangers.auroc_of_features, strangers.auroc_of_features_interval)
-        yield from row("the same by probability", strangers.auroc_of_score)
-        yield from row("unknown images missed", strangers.missed, strangers.missed_interval)
-        yield from row("false alarms", strangers.false_alarms, strangers.false_alarms_interval)
+    for name, value, interval, how in unknown_rows(report.unknown) if report.unknown is not None else ():
+        yield from row(name, value, interval, how)
 
 
 def _classes(figures: Evaluation) -> Table:

@@ -19,7 +19,7 @@ from edgeclf.evaluation.inference import (
 )
 from edgeclf.evaluation.surest_mistakes import surest_label_mistakes, surest_mistakes
 from edgeclf.evaluation.test_set_usage import TestUse
-from edgeclf.evaluation.unknown import check_unknown, evaluate_unknown
+from edgeclf.evaluation.unknown import check_unknown, evaluate_unknown, not_unknown
 from edgeclf.wording import json_ready
 from edgeclf_benchmarks.measuring.predictions import Origin, selected_on
 from edgeclf_benchmarks.measuring.thresholds import passes
@@ -128,7 +128,7 @@ def evaluate_predictions(
     if not images:
         first = f"{unreadable[0].path}: {unreadable[0].error}"
         raise DataError(f"none of the {len(unreadable)} images could be read, the first: {first}")
-    figures = _several_labels(predictions, subject) if data.multi_label else _one_label(predictions, subject, unknown)
+    figures = (_several_labels if data.multi_label else _one_label)(predictions, subject, unknown)
     return EvaluationReport(
         created_utc=now_utc(),
         subject=subject,
@@ -176,22 +176,26 @@ def _one_label(predictions: Predictions, subject: Subject, unknown: Predictions 
     }
 
 
-def _several_labels(predictions: Predictions, subject: Subject) -> dict[str, Any]:
-    """The fields of a report on images of several labels, at the thresholds of the subject."""
+def _several_labels(predictions: Predictions, subject: Subject, unknown: Predictions | None) -> dict[str, Any]:
+    """The fields of a report on images of several labels, at the thresholds of the labels."""
     targets = label_targets(predictions.images, subject.classes)
     found = to_scores(predictions.logits, "sigmoid", subject.temperature)
+    groups = [image.group for image in predictions.images]
     figures = evaluate_labels(
         predictions.logits,
         targets,
         subject.classes,
         thresholds=subject.thresholds.per_class,
         temperature=subject.temperature,
-        groups=[image.group for image in predictions.images],
+        groups=groups,
     )
+    known = not_unknown(predictions, subject)
     return {
         "evaluation": figures,
         "curves": curves_of(found, targets, subject.classes, [each.auc for each in figures.per_label]),
         "worst": surest_label_mistakes(found, targets > 0, figures, predictions.images),
+        "answered": None if known is None else float(known.mean()),
+        "unknown": None if unknown is None else evaluate_unknown(unknown, predictions, subject, groups, targets),
     }
 
 

@@ -52,6 +52,7 @@ def surest_label_mistakes(
             label=images[row].label_text,
             answer=f"{'predicted' if predicted[row, column] else 'missed'} {figures.classes[column]}",
             confidence=float(confidence[row, column]),
+            decided=figures.classes[column],
         )
         for row, column in zip(rows[surest], columns[surest], strict=True)
     )

@@ -160,8 +160,19 @@ def fit_operating_point(
         raise UsageError("unknown=P is one threshold for all classes; leave out --per-class")
     if scores == "margin":
         raise UsageError("its scores are margins, which have no energy; choose precision=P or recall=P")
-    energies = energies_of(logits, scores)
-    right = found.argmax(axis=1) == labels
+    return fit_unknown(energies_of(logits, scores), similarities, found.argmax(axis=1) == labels, wanted)
+
+
+def fit_unknown(
+    energies: NDArray[np.float64],
+    similarities: NDArray[np.float64] | None,
+    right: NDArray[np.bool_],
+    wanted: Wanted,
+) -> OperatingPoint:
+    """Thresholds of (N,) energies of validation images, and of similarities where the model gives features.
+
+    `right` (N,): the images that are predicted right. Raises DataError as `fit_energy_threshold`.
+    """
     if similarities is None:
         energy = fit_energy_threshold(energies, wanted.share)
         return _describe(Thresholds(energy=energy), energies >= energy.below, right, wanted, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from edgeclf_runtime.metrics.auc import weighted_macro_auc
 from edgeclf_runtime.metrics.energy import energies_of
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, number_groups, wilson
 from edgeclf_runtime.metrics.metrics import to_scores
+from edgeclf_runtime.metrics.multilabel import THRESHOLD
 from edgeclf_runtime.progress import Progress
 
 
@@ -48,9 +50,17 @@ def check_unknown(unknown: Sequence[LabelledImage], known: Sequence[LabelledImag
 
 
 def evaluate_unknown(
-    unknown: Predictions, known: Predictions, subject: Subject, groups: Sequence[str | None]
+    unknown: Predictions,
+    known: Predictions,
+    subject: Subject,
+    groups: Sequence[str | None],
+    targets: NDArray[np.float32] | None = None,
 ) -> UnknownEvaluation:
-    """From the logits of both; `groups` of the known images. Raises DataError where no unknown image can be read."""
+    """From the logits of both; `groups` of the known images. Raises DataError where no unknown image can be read.
+
+    `targets` (N, labels): of the known images, where one may have several labels. An unknown one is missed then where
+    any label is predicted.
+    """
     if not len(unknown.logits):
         raise DataError(f"--unknown: none of its images can be read, the first: {unknown.unreadable[0].error}")
     parts = (unknown.logits, known.logits)
@@ -68,6 +78,8 @@ def evaluate_unknown(
         passes(each, subject.thresholds, energy, similar)
         for each, energy, similar in zip(scores, energies, alike, strict=True)
     ]
+    if targets is not None:
+        passed = [_labelled(unknown, scores[0], subject), not_unknown(known, subject)]
     missed, answered = (None if each is None else int(each.sum()) for each in passed)
     return UnknownEvaluation(
         images=len(unknown.logits),
@@ -82,7 +94,22 @@ def evaluate_unknown(
         false_alarms=None if answered is None else 1 - answered / len(known.logits),
         false_alarms_interval=None if answered is None else wilson(len(known.logits) - answered, len(known.logits)),
         unreadable=unknown.unreadable,
+        known_without_label=0 if targets is None else int((targets.sum(axis=1) == 0).sum()),
     )
+
+
+def not_unknown(predictions: Predictions, subject: Subject) -> NDArray[np.bool_] | None:
+    """(N,) which images of several labels are not "unknown", labelled or not; None without a threshold for that."""
+    thresholds = replace(subject.thresholds, per_class=None)
+    energies = energies_of(predictions.logits, "sigmoid")
+    return passes(predictions.logits.astype(np.float64), thresholds, energies, predictions.similarities)
+
+
+def _labelled(predictions: Predictions, scores: NDArray[np.float64], subject: Subject) -> NDArray[np.bool_]:
+    """(N,) where any label of (N, labels) scores is predicted."""
+    labelled = np.asarray((scores >= np.array(subject.thresholds.per_class or THRESHOLD)).any(axis=1))
+    known = not_unknown(predictions, subject)
+    return labelled if known is None else labelled & known
 
 
 def _auroc(

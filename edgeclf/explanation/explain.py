@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from edgeclf_runtime.progress import SILENT, Progress
 
 SCHEMA = 1  # of explanations.json
 REPORT, PAGE = "explanations.json", "explanations.html"
-_LONGEST_NAME, _WORTH_SAYING_S = 60, 10.0
+_LONGEST_NAME, _WORTH_SAYING_S, _MOST_LABELS = 60, 10.0, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class ExplainOptions:
     Attributes
     ----------
     label
-        The class whose score is explained; None: of each image the best one.
+        The class whose score is explained; None: of each image the best one, or where it may have several labels those
+        that are predicted (the best five of them), each with a map of its own.
     masks
         Masks an image; more of them make a map smoother, and cost as much more time.
     batch_size
@@ -69,7 +70,10 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedImage:
-    """One image: its prediction, its explanation (None: it can't be read), the picture's name, the seconds taken."""
+    """One image: its prediction, its explanation (None: it can't be read), the picture's name, the seconds taken.
+
+    Where several labels of an image are explained, there is one of these for each of them.
+    """
 
     prediction: Prediction
     explanation: Explanation | None = None
@@ -79,7 +83,7 @@ class ExplainedImage:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What `explain` wrote into `folder`, and what it found, image by image."""
+    """What `explain` wrote into `folder`, and what it found, image by image and label by label."""
 
     folder: Path
     bundle: str
@@ -175,7 +179,7 @@ def _explained(
     progress.step("explain", parts * len(images))
     start = time.perf_counter()
     for number, image in enumerate(images, 1):
-        yield _explain_one(classifier, image, options, folder, number, progress)
+        yield from _explain_one(classifier, image, options, folder, number, progress)
         if number == 1 and len(images) > 1:  # how long one takes is known now
             left = (time.perf_counter() - start) * (len(images) - 1)
             shown = left if left > _WORTH_SAYING_S else None
@@ -184,24 +188,48 @@ def _explained(
 
 def _explain_one(
     classifier: Classifier, image: str | Path, options: ExplainOptions, folder: Path, number: int, progress: Progress
-) -> ExplainedImage:
+) -> Iterator[ExplainedImage]:
+    """One for each label that is explained, from the same masks."""
     manifest, start = classifier.bundle.manifest, time.perf_counter()
     assert manifest.pixels is not None  # a classifier has them
     try:
         pixels, notes = manifest.pixels.load(image, limits=options.limits)
     except ImageError as error:
         progress.advance(images_per_map(options.perturbation))
-        return ExplainedImage(Prediction(str(image), None, (), str(error)))
+        yield ExplainedImage(Prediction(str(image), None, (), str(error)))
+        return
     outputs = classifier.outputs(pixels[np.newaxis])[0]
     prediction = classifier.decide(str(image), outputs, notes, 5, None)
     if prediction.error is not None:
         raise DataError(f"{image}: {prediction.error}")
-    label = options.label or prediction.scores[0].label
-    classes = {manifest.labels.index(label): label}
-    ((explanation, found),) = explain_image(classifier.scores, pixels, classes, options.perturbation, progress.advance)
-    name = f"{number:04d}-{_plain(Path(image).stem)}.png"
-    _write_picture(folder / name, pixels, found)
-    return ExplainedImage(prediction, explanation, name, round(time.perf_counter() - start, 3))
+    classes = {manifest.labels.index(label): label for label in _labels_to_explain(prediction, options)}
+    advance = _at_most(images_per_map(options.perturbation), progress.advance)
+    for place, (explanation, found) in enumerate(
+        explain_image(classifier.scores, pixels, classes, options.perturbation, advance)
+    ):
+        name = f"{number:04d}-{_plain(Path(image).stem)}{f'-{_plain(explanation.label)}' if place else ''}.png"
+        _write_picture(folder / name, pixels, found)
+        yield ExplainedImage(prediction, explanation, name, round(time.perf_counter() - start, 3))
+        start = time.perf_counter()
+
+
+def _labels_to_explain(prediction: Prediction, options: ExplainOptions) -> tuple[str, ...]:
+    if options.label is not None:
+        return (options.label,)
+    return (prediction.labels or ())[:_MOST_LABELS] or (prediction.scores[0].label,)
+
+
+def _at_most(parts: int, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """`advance` for so many parts in all: how many labels an image has was not known when they were counted."""
+    left = parts
+
+    def counted(done: int) -> None:
+        nonlocal left
+        done = min(done, left)
+        left -= done
+        advance(done)
+
+    return counted
 
 
 def _write_picture(path: Path, pixels: NDArray[np.uint8], found: NDArray[np.float64]) -> None:

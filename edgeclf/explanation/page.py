@@ -12,7 +12,7 @@ from edgeclf.wording import count
 from edgeclf_benchmarks.comparing.page.svg import Axis, Plot, figure
 from edgeclf_benchmarks.page.document import data_uri, document, section
 from edgeclf_benchmarks.page.escaping import text
-from edgeclf_runtime.bundle.decision import UNKNOWN
+from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction
 
 MOST = 100  # images on the page; the folder holds all
 _STYLE = """
@@ -37,13 +37,13 @@ def explanations_page(found: Explained, folder: Path) -> str:
     cards = "".join(_card(each, folder) for each in found.images[:MOST])
     ours, centre = means(found.explanations)
     left = len(found.images) - MOST
-    more = f"<p>{left:,} more images lie beside this page.</p>" if left > 0 else ""
+    more = f"<p>{left:,} more pictures lie beside this page.</p>" if left > 0 else ""
     return document(
         f"Why {found.bundle} predicts what it does",
         section("Images", f'<p>{_HOW}</p><ul class="why">{cards}</ul>{more}'),
         over="edgeclf explain",
         about=text(
-            f"{count(len(found.explanations), 'image')}, {found.masks} masks each; mean area under deletion "
+            f"{count(len(found.explanations), 'map')}, {found.masks} masks each; mean area under deletion "
             f"{ours:.3f}, of a centre prior {centre:.3f}."
         ),
         footer=text(f"{found.digest}; {', '.join(f'{name} {value}' for name, value in found.engine.items())}"),
@@ -64,10 +64,18 @@ def _card(each: ExplainedImage, folder: Path) -> str:
 def _words(each: ExplainedImage) -> Iterator[str]:
     explanation = each.explanation
     assert explanation is not None
-    unknown = f"; predicted {UNKNOWN}" if each.prediction.label == UNKNOWN else ""
-    yield text(f"class {explanation.label}, score {explanation.score:.3f}{unknown}")
+    yield text(f"class {explanation.label}, score {explanation.score:.3f}{_beside(each.prediction, explanation.label)}")
     if not explanation.is_useful:
         yield '<span class="inconclusive">No better than the centre prior: this map says little.</span>'
+
+
+def _beside(prediction: Prediction, label: str) -> str:
+    """What the prediction was, where it is not this class, or not this class alone."""
+    if prediction.label == UNKNOWN:
+        return f"; predicted {UNKNOWN}"
+    if prediction.labels is None or prediction.labels == (label,):
+        return ""
+    return f"; predicted {', '.join(prediction.labels) or 'no label'}"
 
 
 def curves_chart(found: Explanation) -> str:

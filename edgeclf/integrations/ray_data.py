@@ -47,7 +47,7 @@ class ClassifyWithBundle:
     Adds `label` ("unknown" below the threshold, "" where there is an error), `unknown_by` ("score", "energy" or
     "features", "" where the label is a class), `labels` and `scores` (the `top` best), and `error` ("" where there is
     none). A bad image costs its own row. Where an image may have several labels, there is `predicted`, too: a list of
-    all of them, empty where it has none; `label` is then the same as one text, "cat|dog".
+    all of them, empty where it has none; `label` is then the same as one text, "cat|dog", or "unknown".
 
     Parameters
     ----------

@@ -45,11 +45,12 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
     Probabilities are the softmax (sigmoid) of logits / temperature; below `unknown_below`, or below its class's own
     threshold, a prediction is "unknown", and so it is where the log-sum-exp of its logits (of softplus for sigmoid: the
     sum) lies below `unknown_below_energy`. `threshold` takes their place where the service was started with one.
-    Of several labels an image each is predicted from its own of the `label_thresholds` on, and nothing is "unknown".
+    Of several labels an image each is predicted from its own of the `label_thresholds` on, and none of these makes an
+    image "unknown".
     """
     if manifest.multi_label:
         return {**_described_model(manifest, name), "parameters": _of_several_labels(manifest, threshold)}
-    thresholds, energy = manifest.thresholds, manifest.thresholds.energy
+    thresholds = manifest.thresholds
     per_class = None if threshold is not None or thresholds.per_class is None else list(thresholds.per_class)
     return {
         **_described_model(manifest, name),
@@ -59,7 +60,7 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
             "temperature": manifest.temperature,
             "unknown_below": thresholds.unknown_below if threshold is None else threshold,
             "unknown_below_per_class": per_class,
-            "unknown_below_energy": None if threshold is not None or energy is None else energy.below,
+            "unknown_below_energy": _least_energy(manifest, threshold),
             **_of_features(manifest, threshold),
         },
     }
@@ -83,7 +84,14 @@ def _of_several_labels(manifest: Manifest, threshold: float | None) -> dict[str,
         "temperature": manifest.temperature,
         "multi_label": True,
         "label_thresholds": list(least) if threshold is None else [threshold] * len(manifest.labels),
+        "unknown_below_energy": _least_energy(manifest, threshold),
+        **_of_features(manifest, threshold),
     }
+
+
+def _least_energy(manifest: Manifest, threshold: float | None) -> float | None:
+    energy = manifest.thresholds.energy
+    return None if threshold is not None or energy is None else energy.below
 
 
 def _of_features(manifest: Manifest, threshold: float | None) -> dict[str, Any]:

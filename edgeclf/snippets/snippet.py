@@ -76,7 +76,8 @@ def _choice(manifest: Manifest) -> dict[str, str]:
     least = ", ".join(f"{each:.9g}" for each in manifest.thresholds.per_class or ())
     floats = ", ".join(f"{each:.9g}f" if each % 1 else f"{each:.1f}f" for each in manifest.thresholds.per_class or ())
     return {
-        "CHOSEN": "All labels that reach their thresholds, with their scores, 0 to 1; an image may have none.",
+        "CHOSEN": "All labels that reach their thresholds, with their scores, 0 to 1; an image may have none."
+        + ("" if manifest.thresholds.energy is None else " What finds images unknown is left out."),
         "TOP_KOTLIN": "",
         "TOP_SWIFT": "",
         "CHOICE_PYTHON": f"predicted = np.flatnonzero(scores >= np.array([{least}]))\n"

@@ -65,9 +65,6 @@ def evaluate(
 
 def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
     wanted, point = options.wanted, None
-    several = bundle.manifest.multi_label
-    if several:
-        _check_options(options)
     strangers = options.unknown_images(progress)
     folder = options.folder_for(bundle.path if wanted is None else place_of(bundle, wanted))
     if data is None:
@@ -82,7 +79,7 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
         several_labels="known",
         progress=progress,
     )
-    _check_data_task(held_out.data, data, several, f"{bundle.path} predicts")
+    _check_data_task(held_out.data, data, bundle.manifest.multi_label, f"{bundle.path} predicts")
     if wanted is not None:
         bundle, point = with_operating_point(
             bundle,
@@ -116,8 +113,6 @@ def _evaluate_bundle(bundle: Bundle, data: Path | None, options: EvaluateOptions
 
 
 def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progress: Progress) -> Evaluated:
-    if run.data().multi_label:
-        _check_options(options)
     folder, wanted = options.folder_for(run.path), options.wanted
     if run.without_labels and (data is None or wanted is not None):
         advice = f"name labelled images: edgeclf eval {run.path} DATA"
@@ -157,13 +152,6 @@ def _evaluate_run(run: Run, data: Path | None, options: EvaluateOptions, progres
     written = write_evaluation_report(report, held_out.data, folder, pictures=pictures, force=options.force)
     seen = seen_by_run(run, images_of(held_out.data, options.split))
     return Evaluated(run.path, report, folder, tuple(written), point, len(run.left_out()), seen)
-
-
-def _check_options(options: EvaluateOptions) -> None:
-    """Raises UsageError for options that are for one label an image."""
-    for option, given in (("--unknown", options.unknown), ("--explain", options.explain)):
-        if given:
-            raise UsageError(f"{option} does not know several labels an image yet; leave it out")
 
 
 def _check_data_task(data: DataSplit, source: Path, several: bool, subject: str) -> None:

@@ -150,7 +150,7 @@ def _say_point(point: OperatingPoint, kept_in: str) -> None:
     precision = NONE if point.precision is None else f"{point.precision:.3f}"
     say(
         f"thresholds for {point.wanted} on {count(point.images, 'validation image')} (selected on these): "
-        f'{point.answered:.1%} get a class and no "unknown", {precision} of them right; stored in {kept_in}'
+        f'{point.answered:.1%} are not "unknown", {precision} of them right; stored in {kept_in}'
     )
     if point.caution is not None:
         say(f"warning: {point.caution}", style="yellow")
@@ -180,7 +180,7 @@ def _finish(found: Evaluated) -> None:
     plots = [path.name for path in found.written if not path.name.startswith("mistake-")]
     say(f"wrote {found.folder}: {', '.join(plots)}", style="dim")
     strangers = report.unknown
-    if strangers is not None and strangers.missed is None:
+    if strangers is not None and strangers.false_alarms is None:
         say(
             "it has no thresholds, so nothing is unknown to it; --operating-point unknown=0.01 chooses one",
             style="yellow",

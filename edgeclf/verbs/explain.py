@@ -36,7 +36,10 @@ def explain(
     label: Annotated[
         str | None,
         typer.Option(
-            "--label", metavar="CLASS", help="Class whose score is explained.", show_default="the best of each image"
+            "--label",
+            metavar="CLASS",
+            help="Class whose score is explained.",
+            show_default="the best of each image, or all labels that are predicted",
         ),
     ] = None,
     masks: Annotated[
@@ -68,7 +71,9 @@ def explain(
     Parts of each image are hidden at random (RISE), and the bundle predicts what is left, on its own engine: where the
     score stays high, what is visible matters. Writes a picture per image, explanations.json and one page,
     explanations.html. Beside each map stand its deletion and insertion curves and those of a centre prior: a map that
-    is no better than that says little. An unreadable image gets one line on standard error; the exit code is then 3.
+    is no better than that says little. Where an image may have several labels, each that is predicted gets a picture,
+    five at most; without any, the best class. An unreadable image gets one line on standard error; the exit code is
+    then 3.
 
     \b
     Examples:
@@ -121,7 +126,9 @@ def _finish(found: Explained) -> None:
     from edgeclf.explanation.explain import PAGE
 
     seconds = [each.seconds for each in found.images if each.explanation is not None]
-    say(f"{count(len(seconds), 'image')}, {sum(seconds) / len(seconds):.1f} s each", style="dim")
+    images = len({each.prediction.source for each in found.images if each.explanation is not None})
+    maps = "" if images == len(seconds) else f", {count(len(seconds), 'label')}"
+    say(f"{count(images, 'image')}{maps}, {sum(seconds) / images:.1f} s an image", style="dim")
     say(f"wrote {found.folder}", style="dim")
     faults = [each.prediction for each in found.images if each.prediction.error is not None]
     for each in faults:

@@ -45,7 +45,7 @@ def evaluate_run(
     own = outcome.data_sha256 == data.digest
     images = images_of(leave_out(data, run.left_out()) if own else data, split)
     match_labels(exportable.labels, data.classes, run.name, data.root)
-    check_unknown(unknown, (*data.images, *run.data().images), "softmax")
+    check_unknown(unknown, (*data.images, *run.data().images), exportable.scores)
     digest = digest_state(run.weights())
     use = count_test_images(run.path, images, subject=digest, data_sha256=data.digest, verb="eval")
     predictions = predict_with_run(exportable, images, batch_size, progress)
@@ -86,7 +86,7 @@ def known_splits(run: Run) -> dict[str, Split]:
 def run_scorer(run: Run) -> Scorer:
     """(N, H, W, 3) uint8 from the run's Pixels -> (N, classes) probabilities of its own network."""
     outcome, exportable = run.outcome(), run.exportable()
-    return lambda batch: to_scores(exportable.run_reference(batch), "softmax", outcome.temperature)
+    return lambda batch: to_scores(exportable.run_reference(batch), exportable.scores, outcome.temperature)
 
 
 def set_operating_point(
@@ -106,6 +106,7 @@ def set_operating_point(
         multi_label=data.multi_label,
         scores="softmax",
         temperature=outcome.temperature,
+        least=outcome.thresholds.per_class,
         per_class=per_class,
     )
     run.write_json(MODEL, to_json(replace(outcome, thresholds=point.added_to(outcome.thresholds))))

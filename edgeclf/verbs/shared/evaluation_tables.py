@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from edgeclf.console import bar, grid, show, styled
 from edgeclf.verbs.shared.label_tables import label_figures, label_table
-from edgeclf.wording import count
 
 if TYPE_CHECKING:
     from edgeclf.evaluation.evaluation_report import EvaluationReport
@@ -25,7 +24,7 @@ def show_evaluation(report: EvaluationReport) -> None:
 
     figures, subject = report.evaluation, report.subject
     if isinstance(figures, MultiLabelEvaluation):
-        tables = (label_figures(figures), label_table(figures))
+        tables = (label_figures(report, figures), label_table(figures))
     else:
         tables = (_figures(report, figures), _classes(figures))
     show(
@@ -45,6 +44,7 @@ def show_evaluation(report: EvaluationReport) -> None:
 
 
 def _figures(report: EvaluationReport, figures: Evaluation) -> Sheet:
+    from edgeclf.evaluation.unknown_rows import unknown_rows
     from edgeclf.evaluation.words import untempered
 
     subject, table = report.subject, grid()
@@ -68,16 +68,8 @@ def _figures(report: EvaluationReport, figures: Evaluation) -> Sheet:
     if report.answered is not None:
         row("not unknown", report.answered, remark="at or above the thresholds")
         row("right of these", report.right_of_answered)
-    if (strangers := report.unknown) is not None:
-        than = (
-            f"{count(strangers.images, 'image')} of no class, by energy; by probability {strangers.auroc_of_score:.3f}"
-        )
-        row("unknown AUROC", strangers.auroc, strangers.auroc_interval, than)
-        if strangers.auroc_of_features is not None:
-            row("by features", strangers.auroc_of_features, strangers.auroc_of_features_interval, "with class means")
-        if strangers.missed is not None:
-            row("unknown missed", strangers.missed, strangers.missed_interval, "get a class all the same")
-            row("false alarms", strangers.false_alarms, strangers.false_alarms_interval, "unknown, but of a class")
+    for each in unknown_rows(report.unknown) if report.unknown is not None else ():
+        row(*each)
     return table
 
 

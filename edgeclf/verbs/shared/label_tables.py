@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from edgeclf.console import grid, styled
 
 if TYPE_CHECKING:
+    from edgeclf.evaluation.evaluation_report import EvaluationReport
     from edgeclf.sheet import Sheet
     from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
 _MOST_ROWS = 30
 
 
-def label_figures(found: MultiLabelEvaluation) -> Sheet:
-    """The figures of all labels together, with their intervals."""
+def label_figures(report: EvaluationReport, found: MultiLabelEvaluation) -> Sheet:
+    """The figures of all labels together, and of what is unknown, with their intervals."""
     from edgeclf.evaluation.label_rows import figure_rows
 
     figures = grid()
-    for name, value, interval, how in figure_rows(found):
+    for name, value, interval, how in figure_rows(found, report):
         bounds = f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
         figures.add_row(styled(name, "cyan"), "n/a" if value is None else f"{value:.3f}", bounds, styled(how, "dim"))
     return figures

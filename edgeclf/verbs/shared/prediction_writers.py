@@ -87,7 +87,8 @@ class TextPredictions:
         """All labels in one line; below it the best classes, those that are predicted in bold."""
         from rich.text import Text
 
-        predicted = Text(", ".join(map(inert, labels)) or NO_LABEL, style="" if labels else "yellow")
+        shown = f"{UNKNOWN}: {why_unknown(prediction)}" if prediction.unknown_by else ", ".join(map(inert, labels))
+        predicted = Text(shown or NO_LABEL, style="" if labels else "yellow")
         if self._top == 1:
             self._print(predicted + Text("  ") + name)
             return
@@ -96,12 +97,13 @@ class TextPredictions:
             row = self._row(score, score.label, False, bars=True)
             row.stylize("bold" if score.label in labels else "dim")
             self._print(Text("  ") + row)
+        self._write_nearest(prediction)
 
     def _write_nearest(self, prediction: Prediction) -> None:
         from rich.text import Text
 
         for each in prediction.nearest:
-            near = f"  near {each.similarity:.3f}  {inert(each.label)}  {inert(each.path)}"
+            near = f"  near {each.similarity:.3f}  {inert(each.label) or NO_LABEL}  {inert(each.path)}"
             self._print(Text(near, style="dim"))
 
     def _row(self, score: Score, label: str, unknown: bool, *, bars: bool) -> Any:

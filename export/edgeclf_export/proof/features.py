@@ -20,7 +20,7 @@ from edgeclf_runtime.bundle.features import IndexedImage, write_index
 from edgeclf_runtime.bundle.manifest import Manifest, TensorSpec, Thresholds
 from edgeclf_runtime.deploy.golden_features import run_with_features
 from edgeclf_runtime.errors import DataError, UsageError
-from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels, label_targets
 from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import prepare_images, strictly
 from edgeclf_runtime.metrics.energy import energies_of
@@ -65,9 +65,7 @@ def feature_data(exportable: Exportable, pixels: NDArray[np.uint8], nearest_imag
             f"--features: {exportable.backbone} brings no labelled training images to take class means of; export the "
             "run that it was trained in"
         )
-    if exportable.scores != "softmax":
-        raise UsageError("--features: its images may have several classes, and features one nearest mean; leave it out")
-    shown = {image.label for image in exportable.data.split.of("train")}
+    shown = set(all_labels(exportable.data.split.of("train")))
     if lacking := [label for label in exportable.labels if label not in shown]:
         raise DataError(f"--features: no training image shows {lacking[0]!r}, so it has no class mean; leave it out")
     training = _spread_over_classes(exportable.data.split.of("train"), exportable.labels, nearest_images)
@@ -95,12 +93,12 @@ def write_class_means(draft: Path, manifest: Manifest, data: FeatureData, sessio
     if info is None:
         raise ValueError("the manifest states no features")
     parts = [run_with_features(session, manifest, batch)[1] for batch in data.batches()]
-    features, numbers = np.concatenate(parts), class_numbers(data.training, manifest.labels)
+    features, targets = np.concatenate(parts), label_targets(data.training, manifest.labels)
     (draft / CLASS_MEANS).parent.mkdir(exist_ok=True)
-    np.save(draft / CLASS_MEANS, class_means(features, numbers, len(manifest.labels)), allow_pickle=False)
+    np.save(draft / CLASS_MEANS, class_means(features, targets), allow_pickle=False)
     if data.nearest_images:
         kept = _evenly(len(features), data.nearest_images)
-        images = tuple(IndexedImage(data.training[i].name, str(data.training[i].label)) for i in kept)
+        images = tuple(IndexedImage(data.training[i].name, "|".join(data.training[i].labels or ())) for i in kept)
         index, names = write_index(draft, features[kept], images)
         info = replace(info, index=index, index_names=names)
     return replace(manifest, features=info)
@@ -123,11 +121,14 @@ def thresholds_of_both(
 def _spread_over_classes(
     images: Sequence[LabelledImage], labels: Sequence[str], nearest_images: int
 ) -> tuple[LabelledImage, ...]:
-    """At most 200 of each class, or as many as the index needs, evenly spread and in the images' order."""
+    """At most 200 of each class, or as many as the index needs, evenly spread and in the images' order.
+
+    Where an image may have several labels, those without any are a class, too: the nearest image may show none.
+    """
     most = max(_MOST_A_CLASS, math.ceil(nearest_images / len(labels)))
     chosen = set[int]()
-    for label in labels:
-        own = [place for place, image in enumerate(images) if image.label == label]
+    for label in (*labels, None):
+        own = [place for place, image in enumerate(images) if label in (image.labels or (None,))]
         chosen.update(own[i] for i in _evenly(len(own), most))
     return tuple(images[place] for place in sorted(chosen))
 

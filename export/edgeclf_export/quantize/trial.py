@@ -109,7 +109,7 @@ class Trials:
     def _thresholds_again(self, manifest: Manifest, logits: NDArray[np.float32]) -> Thresholds:
         """The threshold of the energy for this model's own logits, where the images are of known classes."""
         energy = manifest.thresholds.energy
-        if energy is None or self.evaluation_set.labels is None or not np.isfinite(logits).all():
+        if energy is None or not self.evaluation_set.labelled or not np.isfinite(logits).all():
             return manifest.thresholds
         found = fit_energy_threshold(energies_of(logits, manifest.scores), energy.false_alarms)
         return replace(manifest.thresholds, energy=found)

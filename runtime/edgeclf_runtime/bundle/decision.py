@@ -44,7 +44,7 @@ class Prediction:
         The path, or "array 3", "image 3" (of PIL), "file 3" (bytes, too): what was given, by its place.
     label
         The best class; "unknown" below the threshold; None where there is an error, and where an image may have several
-        labels.
+        labels and is not "unknown".
     scores
         The best classes, best first; empty where there is an error.
     error
@@ -113,14 +113,24 @@ def decide(
     labels, order = manifest.labels, _best(scores, top)
     energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
     listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
-    if manifest.multi_label:
-        found = _all_predicted(manifest, scores, threshold)
-        return Prediction(name, None, listed, notes=notes, energy=energy, labels=found)
     thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
-    best = int(order[0])
-    unknown_by = _unknown_by(thresholds, best, float(scores[best]), energy, similarity)
-    label = labels[best] if unknown_by is None else UNKNOWN
-    return Prediction(name, label, listed, notes=notes, unknown_by=unknown_by, energy=energy, similarity=similarity)
+    if manifest.multi_label:
+        unknown_by, found = _like_none_by(thresholds, energy, similarity), _all_predicted(manifest, scores, threshold)
+        label, all_labels = (None, found) if unknown_by is None else (UNKNOWN, ())
+    else:
+        best = int(order[0])
+        unknown_by, all_labels = _unknown_by(thresholds, best, float(scores[best]), energy, similarity), None
+        label = labels[best] if unknown_by is None else UNKNOWN
+    return Prediction(
+        name,
+        label,
+        listed,
+        notes=notes,
+        unknown_by=unknown_by,
+        energy=energy,
+        similarity=similarity,
+        labels=all_labels,
+    )
 
 
 def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
@@ -143,13 +153,20 @@ def _unknown_by(
     thresholds: Thresholds, best: int, score: float, energy: float | None, similarity: float | None
 ) -> UnknownBy | None:
     """The rule that finds an image unknown; those that say more come first: like no class, not between two."""
+    if (like_none_by := _like_none_by(thresholds, energy, similarity)) is not None:
+        return like_none_by
+    least = [] if thresholds.unknown_below is None else [thresholds.unknown_below]
+    least += [] if thresholds.per_class is None else [thresholds.per_class[best]]
+    return "score" if any(score < each for each in least) else None
+
+
+def _like_none_by(thresholds: Thresholds, energy: float | None, similarity: float | None) -> UnknownBy | None:
+    """The rule that finds an image like none of any class."""
     if thresholds.features is not None and similarity is not None and similarity < thresholds.features.below:
         return "features"
     if thresholds.energy is not None and energy is not None and energy < thresholds.energy.below:
         return "energy"
-    least = [] if thresholds.unknown_below is None else [thresholds.unknown_below]
-    least += [] if thresholds.per_class is None else [thresholds.per_class[best]]
-    return "score" if any(score < each for each in least) else None
+    return None
 
 
 def scores_of(logits: NDArray[np.floating], manifest: Manifest) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ class FeatureInfo:
     images, images_sha256
         Training images that the class means are of, and the digest of their hashes.
     class_means
-        .npy file, (classes, width) float32: the mean of each class's features, as this bundle computes them.
+        .npy file, (classes, width) float32: the mean of the features of the images that show each class, as this bundle
+        computes them.
     reference, own
         .npy files of the golden images' features: the reference's, and the bundle's own where it was made.
     index, index_names

@@ -108,7 +108,7 @@ class Thresholds:
     """Below the score `unknown_below` the label is "unknown"; `per_class` requires more of single classes.
 
     Where an image may have several labels, `per_class` are the probabilities from which on each label is predicted, and
-    nothing is "unknown".
+    only `energy` and `features` make an image "unknown".
 
     `energy` and `features` apart from both: they find images that are like none of any class, by the logits and by how
     similar the features are to a class's.
@@ -284,8 +284,8 @@ class Manifest:
         given, least = self.thresholds, self.thresholds.per_class
         if least is None or not all(0 <= each <= 1 for each in least):
             raise ValueError("several labels an image need a threshold of 0 to 1 for each label")
-        if any(each is not None for each in (given.unknown_below, given.energy, given.features)):
-            raise ValueError('where an image may have several labels, nothing is "unknown": it has no such threshold')
+        if given.unknown_below is not None:
+            raise ValueError('where an image may have several labels, no score makes it "unknown": it may have none')
 
     @property
     def label_logits(self) -> NDArray[np.float64] | None:
@@ -299,7 +299,8 @@ class Manifest:
             return str(self.thresholds)
         low, high = min(self.thresholds.per_class), max(self.thresholds.per_class)
         each = f"predicted from {low:.3g}" if low == high else f"with a threshold of its own, {low:.3g} to {high:.3g}"
-        return f"several labels an image, each {each}"
+        unknown = str(replace(self.thresholds, per_class=None))
+        return f"several labels an image, each {each}" + (f"; {unknown}" if unknown else "")
 
     @property
     def subject(self) -> str:

@@ -14,7 +14,7 @@ class Neighbour:
     path
         As the split has it, relative to the data's folder.
     label
-        Its class.
+        Its class, or all its labels, "cat|dog", "" for none.
     similarity
         The cosine of its features and the image's, -1..1.
     """

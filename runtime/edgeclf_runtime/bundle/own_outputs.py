@@ -46,7 +46,9 @@ class Shown:
 
     @property
     def in_words(self) -> str:
-        return repr(self.label) if self.labels is None else " + ".join(map(repr, self.labels)) or "no label"
+        if self.labels is None or self.label:  # of several labels only "unknown" stands there
+            return repr(self.label)
+        return " + ".join(map(repr, self.labels)) or "no label"
 
 
 @dataclass(frozen=True, slots=True)

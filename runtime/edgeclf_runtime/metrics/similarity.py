@@ -33,11 +33,14 @@ class SimilarityThreshold:
         return f"similarity {self.below:.3g} (false alarms of both {in_words(self.false_alarms)})"
 
 
-def class_means(features: NDArray[np.floating], labels: NDArray[np.integer], classes: int) -> NDArray[np.float32]:
-    """(classes, width) mean of each class's rows of (N, width) features. Raises DataError for a class without any."""
-    means = np.empty((classes, features.shape[1]), dtype=np.float32)
-    for number in range(classes):
-        rows = features[labels == number]
+def class_means(features: NDArray[np.floating], targets: NDArray[np.generic]) -> NDArray[np.float32]:
+    """(classes, width) mean of the rows of (N, width) features that show each class: (N, classes) targets of 0 and 1.
+
+    Raises DataError for a class without any.
+    """
+    means = np.empty((targets.shape[1], features.shape[1]), dtype=np.float32)
+    for number, shown in enumerate(targets.T > 0):
+        rows = features[shown]
         if not len(rows):
             raise DataError(f"no training image shows class {number}, so its features have no mean")
         means[number] = rows.mean(axis=0, dtype=np.float64)

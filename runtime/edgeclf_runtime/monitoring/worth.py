@@ -23,7 +23,8 @@ def why_worth_a_label(prediction: Prediction, manifest: Manifest, threshold: flo
     if not prediction.scores:
         return None
     if manifest.multi_label:
-        return "near a threshold" if _has_label_near_threshold(prediction, manifest, threshold) else None
+        near = _has_label_near_threshold(prediction, manifest, threshold) or _is_nearly_strange(prediction, thresholds)
+        return "near a threshold" if near else None
     if _is_near_threshold(prediction, manifest, thresholds):
         return "near a threshold"
     return "near another class" if _is_near_another(prediction, manifest) else None
@@ -36,6 +37,10 @@ def _is_near_threshold(prediction: Prediction, manifest: Manifest, thresholds: T
         least.append(thresholds.per_class[manifest.labels.index(best.label)])
     if any(_is_near(best.probability, each, manifest) for each in least):
         return True
+    return _is_nearly_strange(prediction, thresholds)
+
+
+def _is_nearly_strange(prediction: Prediction, thresholds: Thresholds) -> bool:
     energy = prediction.energy
     return thresholds.energy is not None and energy is not None and energy - thresholds.energy.below <= _NEAR_NATS
 

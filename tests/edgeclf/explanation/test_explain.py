@@ -18,6 +18,7 @@ from edgeclf.cli import run
 from edgeclf.explanation.curves import STEPS, centre_prior, curves_of
 from edgeclf.explanation.rise import Perturbation, saliency_maps
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.errors import BackendError
@@ -68,6 +69,22 @@ def test_a_planted_shortcut_is_what_the_map_shows(
     page = (tmp_path / "why" / "explanations.html").read_text()
     assert "sky.png" in page and "http" not in page.partition("<body>")[2].replace("www.w3.org", "")
     assert (tmp_path / "why" / image["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_of_several_labels_has_a_map_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    thresholds = Thresholds(per_class=(0.0, 1.0, 0.0))
+    several = tiny.build(tmp_path / "several", scores="sigmoid", multi_label=True, thresholds=thresholds)
+    Image.fromarray(marked(1)).save(tmp_path / "view.png")
+    command = ["explain", str(several.path), str(tmp_path / "view.png"), "--masks", "8", "--json", "--force"]
+    command += ["-o", str(tmp_path / "why")]
+    predicted = {tiny.LABELS[0], tiny.LABELS[2]}
+    for wanted, more in ((predicted, ()), ({tiny.LABELS[1]}, ("--label", tiny.LABELS[1]))):
+        assert run([*command, *more]) == 0
+        shown = capfd.readouterr()
+        images = json.loads(shown.out)["explained"]["images"]
+        assert {each["explanation"]["label"] for each in images} == wanted
+        assert {each["picture"] for each in images} <= {path.name for path in (tmp_path / "why").iterdir()}
+        assert ("1 image, 2 labels" in shown.err) == (len(wanted) == 2)
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "tensorrt"])

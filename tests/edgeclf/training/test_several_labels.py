@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from edgeclf.cli import run as cli_run
@@ -29,6 +30,7 @@ from edgeclf.training.run.run import Run
 from edgeclf.training.teacher_gain import untaught_folder
 from edgeclf.training.train import resume, train
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -165,8 +167,6 @@ def test_what_does_not_know_several_labels_yet_says_so(
     quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
     for message, *arguments in (
         (yet, "data", "review", labels),
-        (yet, "eval", labels, "--explain"),
-        (yet, "eval", labels, "--operating-point", "unknown=0.01"),
         ("predicts one label an image", "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
         ("predicts several labels", "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
         ("has one label an image", "eval", labels, str(discs), "-o", str(tmp_path / "mixed")),
@@ -176,6 +176,40 @@ def test_what_does_not_know_several_labels_yet_says_so(
         assert (code, shown.out) == (2, ""), (arguments, shown.err)
         lines = [line for line in shown.err.splitlines() if not line.startswith("hashes of")]
         assert len(lines) == 1 and message in lines[0], (arguments, shown.err)
+
+
+def test_images_like_none_of_any_label_are_found_by_energy_and_features_and_mistakes_are_explained(
+    run: Run, tmp_path: Path, plots: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeclf.evaluation.mistakes.MOST", 2)
+    save_split(run.data(), tmp_path / "split.json")
+    split, strange, place = str(tmp_path / "split.json"), tmp_path / "strange", str(tmp_path / "run-onnx-fp32")
+    strange.mkdir()
+    for level in range(0, 240, 20):
+        Image.new("RGB", (48, 48), (level, 255 - level, level)).save(strange / f"{level}.png")
+    options = ("--features", "--nearest-images", "9", "-o", str(tmp_path))
+    assert cli_run(["export", str(run.path), "-t", "onnx", *options]) == 0
+    capsys.readouterr()
+    with_unknown = ("--operating-point", "unknown=0.25", "--unknown", str(strange), "--split", "val", "--json")
+    assert cli_run(["eval", place, split, *with_unknown, "--explain", "-o", str(tmp_path / "report")]) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    made = Bundle.open(f"{place}-unknown0.25")
+    assert made.manifest.thresholds.per_class == run.outcome().thresholds.per_class
+    assert made.manifest.thresholds.energy is not None is not made.manifest.thresholds.features
+    found, known = report["unknown"], run.data().of("val")
+    assert (found["images"], found["known_images"]) == (12, len(known))
+    assert found["known_without_label"] == sum(not image.labels for image in known)
+    assert found["false_alarms"] == pytest.approx(1 - report["answered"]) and found["false_alarms"] <= 0.25
+    with Classifier.open(made) as classifier:
+        predicted = list(classifier.predict(strange))
+        near = next(classifier.predict(known[0].path, nearest=3)).nearest
+    assert found["missed"] == pytest.approx(sum(bool(each.labels) for each in predicted) / 12)
+    assert {each.label for each in predicted} == {None, "unknown"} - ({None} if found["missed"] == 0 else set())
+    assert len(near) == 3 and {part for each in near for part in each.label.split("|")} <= {*run.data().classes, ""}
+    assert verify(made).verdict == "pass"
+    for each, mistake in zip(report["explained"], report["worst"], strict=False):
+        assert each["predicted"]["label"] == mistake["decided"] and each["right"] is None and len(each["pictures"]) == 1
+        assert mistake["answer"].endswith(mistake["decided"])
 
 
 def test_a_bundle_is_proven_verified_and_evaluated_as_the_run_is(
@@ -204,7 +238,6 @@ def test_a_bundle_is_proven_verified_and_evaluated_as_the_run_is(
     for code, message, *arguments in (
         (2, f"has one label an image, and {place} predicts several labels", "eval", place, str(discs)),
         (2, f"has several labels an image, and {one} predicts one label", "eval", one, str(tmp_path / "split.json")),
-        (2, "does not know several labels an image yet", "eval", place, str(tmp_path / "split.json"), "--explain"),
     ):
         assert cli_run([*arguments, "-o", output]) == code, arguments
         shown = capsys.readouterr()

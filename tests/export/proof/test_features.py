@@ -67,7 +67,7 @@ def test_each_target_has_the_means_of_its_own_features_and_one_rate_of_false_ala
     training = run.data.split.of("train")
     batch = np.stack([image.load(run.pixels) for image in training])
     assert run.run_features is not None
-    wanted = class_means(run.run_features(batch), np.repeat(np.arange(5), 6), 5)
+    wanted = class_means(run.run_features(batch), np.eye(5)[np.repeat(np.arange(5), 6)])
     for each in made:
         bundle = Bundle.open(each.path)
         manifest = bundle.manifest

@@ -21,6 +21,8 @@ from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy.verify import keep_own_outputs, verify
 from edgeclf_runtime.errors import BundleError
+from edgeclf_runtime.metrics.energy import EnergyThreshold
+from edgeclf_runtime.metrics.similarity import SimilarityThreshold
 from edgeclf_runtime.monitoring.worth import why_worth_a_label
 
 LEAST = Thresholds(per_class=(0.5, 0.2, 0.9))
@@ -48,6 +50,26 @@ def test_every_label_at_its_threshold_is_predicted_and_none_is_a_prediction(bund
     assert broken.labels is None and broken.error is not None
 
 
+def test_an_image_like_none_of_any_label_is_unknown_and_worth_a_label(bundle: Bundle) -> None:
+    energy = EnergyThreshold(0.9, 0.01, 100)
+    manifest = replace(bundle.manifest, thresholds=replace(LEAST, energy=energy))
+    strange = decide(manifest, "image", np.array([-1.0, -1.0, -2.0]))  # 0.27, 0.27 and 0.12: an energy of 0.75
+    assert (strange.label, strange.labels, strange.unknown_by, strange.label_text) == (
+        "unknown",
+        (),
+        "energy",
+        "unknown",
+    )
+    assert decide(manifest, "image", np.array([-1.0, -1.0, -2.0]), threshold=0.2).labels == ("leaf", "pagoda")
+    nearly = decide(manifest, "image", np.array([-3.0, -3.0, 0.3]))  # far below all thresholds of the labels
+    assert (nearly.label, nearly.labels, nearly.unknown_by) == (None, (), None)
+    reasons = [why_worth_a_label(each, manifest) for each in (strange, nearly)]
+    assert reasons == ["unknown", "near a threshold"] and "unknown below energy 0.9" in manifest.thresholds_in_words
+    like_no_mean = replace(manifest, thresholds=replace(LEAST, features=SimilarityThreshold(0.5, 0.01, 100)))
+    found = [decide(like_no_mean, "image", np.array([1.0, 0, 0]), similarity=each) for each in (0.4, 0.6)]
+    assert [each.unknown_by for each in found] == ["features", None] and found[1].labels == ("leaf", "pagoda")
+
+
 def test_the_json_of_one_label_an_image_does_not_change(bundle: Bundle, tmp_path: Path) -> None:
     single = tiny.build(tmp_path / "single")
     assert "multi_label" not in json.loads(single.manifest.to_bytes())
@@ -66,7 +88,7 @@ def test_the_json_of_one_label_an_image_does_not_change(bundle: Bundle, tmp_path
         ({"thresholds": Thresholds()}, "a threshold of 0 to 1 for each label"),
         ({"thresholds": Thresholds(per_class=(0.5, 1.5, 0.5))}, "a threshold of 0 to 1 for each label"),
         ({"thresholds": Thresholds(per_class=(0.5, float("nan"), 0.5))}, "a threshold of 0 to 1 for each label"),
-        ({"thresholds": Thresholds(0.3, (0.5, 0.5, 0.5))}, 'nothing is "unknown"'),
+        ({"thresholds": Thresholds(0.3, (0.5, 0.5, 0.5))}, 'no score makes it "unknown"'),
     ],
 )
 def test_a_manifest_without_a_threshold_for_each_label_is_refused(

@@ -30,7 +30,7 @@ def test_one_image_too_few_takes_none() -> None:
 
 def test_similarity_is_the_cosine_with_the_nearest_class_mean() -> None:
     rows = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]])
-    means = class_means(rows, np.array([0, 0, 1]), 2)
+    means = class_means(rows, np.array([[1, 0], [1, 0], [0, 1]]))
     assert means.tolist() == [[2.0, 0.0], [0.0, 2.0]]
     assert ClassMeans(means).similarities(np.array([[5.0, 0.0], [1.0, 1.0], [0.0, 0.0]])).tolist() == pytest.approx(
         [1.0, 2**-0.5, 0.0]
@@ -39,4 +39,4 @@ def test_similarity_is_the_cosine_with_the_nearest_class_mean() -> None:
 
 def test_a_class_without_training_images_has_no_mean() -> None:
     with pytest.raises(DataError, match="class 1"):
-        class_means(np.ones((2, 2)), np.array([0, 0]), 2)
+        class_means(np.ones((2, 2)), np.array([[1, 0], [1, 0]]))
