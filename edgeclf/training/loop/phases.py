@@ -104,7 +104,7 @@ class FeatureInputs:
 
     def __init__(self, context: TrainingContext, advance: Any) -> None:
         self._context = context
-        features = context.network.features
+        features = context.feature_pass()
         own = context.train.part(context.processes.share(len(context.train)))
         train = plain_batches(own, context.pixels, EVALUATION_BATCH)
         self._features = context.through(features, _counted(train, advance), len(context.train))
