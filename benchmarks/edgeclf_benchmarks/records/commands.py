@@ -25,6 +25,17 @@ def edgeclf(*arguments: str, folder: Path) -> Any:
     return run_json("edgeclf", *arguments, "--json", folder=folder)
 
 
+def trained(run: Path, split: Path, *options: str) -> Path:
+    """The run of these options in its parent's parent, trained there, or gone on with, unless it has ended."""
+    folder = run.parent.parent
+    if (run / "config.json").exists():
+        if not (run / "model.json").exists():
+            edgeclf("train", "--resume", str(run), folder=folder)
+    else:
+        edgeclf("train", str(split), *options, "--name", run.name, folder=folder)
+    return run
+
+
 def gated(*arguments: str, folder: Path) -> Any:
     """As `edgeclf`, but a gate that fails is a finding: {"refused": the sentence that it failed with}."""
     command = [sys.executable, "-m", "edgeclf", *arguments, "--json"]

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf_benchmarks.records.commands import edgeclf
+from edgeclf_benchmarks.records.commands import edgeclf, trained
 from edgeclf_benchmarks.records.record import write_record
 from edgeclf_benchmarks.records.training import BACKBONE
 from edgeclf_runtime.metrics.intervals import number_groups
@@ -94,12 +94,7 @@ def measure(case: Case, split: Path, seeds: int, folder: Path, *, test: bool) ->
 def _trained(options: Sequence[str], split: Path, name: str, own: Sequence[str], folder: Path) -> Path:
     """The run of these options, which is trained, or gone on with, unless it has ended."""
     run = folder / "runs" / "-".join((name, *(word.removeprefix("--") for word in own)))
-    if (run / "config.json").exists():
-        if not (run / "model.json").exists():
-            edgeclf("train", "--resume", str(run), folder=folder)
-    else:
-        edgeclf("train", str(split), *options, "--name", run.name, folder=folder)
-    return run
+    return trained(run, split, *options)
 
 
 def _right(runs: Sequence[Path], split: str) -> list[Right]:
