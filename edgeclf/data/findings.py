@@ -127,6 +127,9 @@ def _together(checked: Checked) -> list[Finding]:
     found = [Finding("labels an image", "pass", str(label_statistics(data.images, data.classes)))]
     if trained and (bound := inseparable_labels(label_statistics(trained, data.classes))):
         found.append(Finding("labels an image", "warning", bound))
+    if joined := [label for label in data.classes if "," in label]:
+        text = f"one label, with a comma, is each of {some(map(repr, joined))}; | or ; stand between labels"
+        found.append(Finding("labels an image", "warning", text))
     return found
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.sources import parse_split, some
-from edgeclf.data.table_labels import NAMED, OPTIONAL, LabelColumns, label_columns, refuse_columns
+from edgeclf.data.table_labels import NAMED, OPTIONAL, LabelColumns, label_columns, refuse_columns, refuse_joined
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, all_labels
 
@@ -62,6 +62,12 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
     if not images or columns is None:
         raise DataError(f"{table}: no rows, so no images")
     _check_splits(images, table)
+    if columns.multi_label and not columns.classes:
+        first: dict[str, str] = {}
+        for image, line in zip(images, lines.values(), strict=True):
+            for label in image.labels or ():
+                first.setdefault(label, f"{table}, line {line}")
+        refuse_joined(first)
     return Rows(tuple(images), columns.classes or tuple(sorted(set(all_labels(images)))), columns.multi_label)
 
 

@@ -76,6 +76,19 @@ def _listed_labels(row: Mapping[str, str], where: str) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
+def refuse_joined(labels: Mapping[str, str]) -> None:
+    """Raises DataError where a label looks like several with a comma between them: one of its parts is a label, too.
+
+    `labels`: each with where it stands first, "TABLE, line N".
+    """
+    for label, where in labels.items():
+        if any(part.strip() in labels for part in label.split(",") if part != label):
+            raise DataError(
+                f"{where}: {label!r} is read as one label, and a part of it is one by itself; write | or ; between "
+                "labels, or rename it if it is one"
+            )
+
+
 def _marked_labels(row: Mapping[str, str], columns: Sequence[str], where: str) -> tuple[str, ...]:
     for name in columns:
         if row[name].strip() not in _BITS:

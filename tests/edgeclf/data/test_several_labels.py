@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeclf.data.check import check_dataset
 from edgeclf.data.co_occurrence import inseparable_labels, label_statistics
+from edgeclf.data.findings import find_faults
 from edgeclf.data.fractions import nested_subsets
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import open_data
@@ -148,6 +150,16 @@ def test_groups_stay_together_and_rare_labels_reach_each_split() -> None:
         )
         assert np.abs(counts / counts.sum() - (0.7, 0.15, 0.15)).max() < 0.05
     assert set(deal_iteratively(order, labels, (0.8, 0.0, 0.2))) == {0, 2}
+
+
+def test_labels_joined_by_a_comma_are_refused_where_one_of_them_is_a_label_and_else_warned_of(images: Path) -> None:
+    rows = 'shots/000.png,a|b\nshots/001.png,"a, c"\nshots/002.png,"Lyon, France"\n'
+    with pytest.raises(DataError, match=r"line 3: 'a, c' is read as one label, and a part of it is one by itself"):
+        known(write(images, "path,labels\n" + rows))
+    data = known(write(images, "path,labels\n" + rows.replace('"a, c"', "c")))
+    assert "Lyon, France" in data.classes
+    found = [each.text for each in find_faults(check_dataset(data)) if each.verdict == "warning"]
+    assert any("'Lyon, France'; | or ; stand between labels" in text for text in found)
 
 
 def test_a_label_on_too_few_images_is_named(images: Path) -> None:
