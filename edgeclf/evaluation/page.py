@@ -46,7 +46,9 @@ def evaluation_page(report: EvaluationReport, folder: Path) -> str:
     several = isinstance(figures, MultiLabelEvaluation)
     body = section("Figures", to_html(_figures(report)) + _temperature(report))
     if isinstance(figures, MultiLabelEvaluation):
-        labels = Table("One line per label, the lowest AP first", LABEL_HEADINGS, tuple(label_rows(figures)))
+        labels = Table(
+            "One line per label, the lowest AP first", LABEL_HEADINGS, tuple(label_rows(figures)), stacks=True
+        )
         body += section("Labels", to_html(labels))
     else:
         body += section("Classes", to_html(_classes(figures)))
@@ -143,5 +145,9 @@ def _classes(figures: Evaluation) -> Table:
     headings = ("class", "images", "precision", "recall", "F1", "AUC", "remark")
     shown = len(headings) if any(row[-1] for row in rows) else -1 + len(headings)
     return Table(
-        "One line per class, the lowest F1 first", headings[:shown], tuple(row[:shown] for row in rows), ("remark",)
+        "One line per class, the lowest F1 first",
+        headings[:shown],
+        tuple(row[:shown] for row in rows),
+        ("remark",),
+        stacks=True,
     )

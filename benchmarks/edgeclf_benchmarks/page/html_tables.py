@@ -1,4 +1,4 @@
-"""A table of plain texts as HTML, which scrolls by itself on a narrow screen, and as Markdown."""
+"""A table of plain texts as HTML, which scrolls by itself or stacks its cells on a narrow screen, and as Markdown."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class Table:
         For each heading the number of the entry that the column is of, or None; (): none.
     long
         Cells hold commands and hashes, which may break anywhere.
+    stacks
+        On a narrow screen each row becomes a block, with the heading above each cell, instead of scrolling: for tables
+        that are read row by row.
     """
 
     caption: str
@@ -37,6 +40,7 @@ class Table:
     marks: tuple[int, ...] = ()
     across: tuple[int | None, ...] = ()
     long: bool = False
+    stacks: bool = False
 
 
 def to_html(table: Table) -> str:
@@ -46,9 +50,11 @@ def to_html(table: Table) -> str:
     kinds = [_kind(table, place) for place in range(len(table.headings))]
     head = "".join(map(_heading, table.headings, across, kinds))
     body = "".join(_row(row, mark, kinds) for row, mark in zip(table.rows, marks, strict=True))
-    return scrolling(
-        table.caption, f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", kind="long" if table.long else ""
-    )
+    if table.stacks:
+        body = "".join(_stacked(row, table.headings, kinds) for row in table.rows)
+        head = head.replace("<th ", '<th role="columnheader" ')
+    shape = "stacks" if table.stacks else "long" if table.long else ""
+    return scrolling(table.caption, f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>", kind=shape)
 
 
 def _kind(table: Table, place: int) -> str:
@@ -63,7 +69,7 @@ def scrolling(caption: str, content: str, *, kind: str = "") -> str:
     """The content of a table in a region of its own, which scrolls, with a hint, where the screen is narrower."""
     label = text(caption)
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{label}"><table role="table" class="{kind}">'
         f'<caption><span>{label} <span class="hint" aria-hidden="true">scroll →</span></span></caption>'
         f"{content}</table></div>"
     )
@@ -86,6 +92,16 @@ def _row(row: Sequence[str], mark: int | None, kinds: Sequence[str]) -> str:
         for cell, kind in zip(row[1:], kinds[1:], strict=True)
     )
     return f'<tr><th scope="row">{first}</th>{cells}</tr>'
+
+
+def _stacked(row: Sequence[str], headings: Sequence[str], kinds: Sequence[str]) -> str:
+    """A row whose cells can stand below their headings; its roles are written out, as blocks have none of a table's."""
+    shown = [_text_cell(cell) if kind else _figure(cell) for cell, kind in zip(row[1:], kinds[1:], strict=True)]
+    cells = "".join(
+        f'<td role="cell" data-heading="{text(heading)}" class="{kind}">{cell}</td>'
+        for heading, cell, kind in zip(headings[1:], shown, kinds[1:], strict=True)
+    )
+    return f'<tr role="row"><th scope="row" role="rowheader">{name(row[0])}</th>{cells}</tr>'
 
 
 def _row_name(entry: str) -> str:

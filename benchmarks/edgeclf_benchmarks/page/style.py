@@ -111,7 +111,16 @@ _PLACES = """
 h2{margin-top:2.25rem} figure>svg{font-size:20px} figure.panel>svg{font-size:17px}
 .panels{grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem}
 @supports not (container-type:scroll-state){caption:has(+thead th:nth-child(4)) .hint,.drawn .hint{display:inline}}
-tbody th{min-width:7.5rem;max-width:10rem;font-size:.8125rem} th,td{padding:.4rem .55rem}}
+tbody th{min-width:7.5rem;max-width:10rem;font-size:.8125rem} th,td{padding:.4rem .55rem}
+table:not(:has(thead th:nth-child(4))) td.prose{min-width:7rem}
+table:not(:has(thead th:nth-child(4))) tbody th{min-width:6rem}}
+@media screen and (max-width:640px){.stacks,.stacks caption,.stacks tbody{display:block} .stacks .hint{display:none}
+.stacks thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
+.stacks tr{display:grid;grid-template-columns:repeat(auto-fill,minmax(3.9rem,1fr));gap:.35rem .5rem;padding:.6rem 0;
+border-bottom:1px solid var(--line)} .stacks tbody th,.stacks td.words{grid-column:1/-1;max-width:none}
+.stacks tbody th,.stacks td{position:static;border:0;padding:0;text-align:left;min-width:0}
+.stacks tbody th{font-size:.875rem} .stacks td:empty{display:none}
+.stacks td::before{content:attr(data-heading);display:block;color:var(--dim);font-size:.8rem}}
 @media (prefers-contrast:more){:root{--dim:var(--ink);--line:var(--dim)}}
 @media print{@page{size:A4;margin:13mm 12mm} html{font-size:9.5pt} body{font-size:1rem;line-height:1.4}
 header,main,footer{max-width:none;padding:0} nav{display:none} a{color:inherit;text-decoration:none}

@@ -22,7 +22,8 @@ def label_tables(entries: Sequence[Entry], most: int = _MOST) -> Iterator[Table]
         shown[found] = entry.name
         worst_first = found.worst_first
         of = f" ({most} of {len(worst_first)})" if len(worst_first) > most else ""
-        yield Table(f"{entry.name}: labels, the lowest AP first{of}", _HEADINGS, tuple(map(_cells, worst_first[:most])))
+        caption = f"{entry.name}: labels, the lowest AP first{of}"
+        yield Table(caption, _HEADINGS, tuple(map(_cells, worst_first[:most])), stacks=True)
 
 
 def _cells(each: LabelFigures) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from edgeclf_benchmarks.comparing.compare import Compared, entries_of, read_sour
 from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.gates import check_gates, parse_rule
 from edgeclf_benchmarks.comparing.page.page import page as drawn
+from edgeclf_benchmarks.page.document import document
+from edgeclf_benchmarks.page.html_tables import Table, to_html
 
 A4_PX = 703  # 210 mm without the page's margins, at 96 pixels an inch
 EVIL = '"><script>document.title="gone"</script><img src=x onerror=document.title="gone">'
@@ -81,6 +83,20 @@ def test_a_screen_of_any_width_scrolls_only_downwards(chromium: Chromium, page: 
     for width in (320, 390, 820, 1280):
         chromium.look(width=width)
         assert chromium.evaluate("return document.scrollingElement.scrollWidth") == width
+
+
+def test_a_table_of_many_figures_a_label_stacks_them_on_a_phone_and_stays_a_table(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    figures = ("images", "predicted", "missed", "threshold", "precision", "recall", "F1", "AP", "ECE")
+    table = Table("Labels", ("label", *figures), (("dent", *("0.123",) * 9), ("rust", *("n/a",) * 9)), stacks=True)
+    (tmp_path / "page.html").write_text(document("Labels", to_html(table), over="edgeclf eval", footer=""))
+    chromium.open(tmp_path / "page.html", width=390)
+    sideways = "const it = document.querySelector('.wide'); return it.scrollWidth > it.clientWidth"
+    headed = "return getComputedStyle(document.querySelector('td'), '::before').content"
+    assert (chromium.evaluate(sideways), chromium.evaluate(headed)) == (False, '"images"')
+    chromium.look(width=1280)
+    assert chromium.evaluate(headed) == "none"
 
 
 def test_labels_of_a_chart_do_not_overlap(chromium: Chromium, page: Path) -> None:
