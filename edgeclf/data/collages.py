@@ -17,6 +17,8 @@ from PIL import Image
 from edgeclf.data.embedded import PATCH_PX, load_blocks
 from edgeclf.data.fetched import Fetched
 
+_CELLS = [(x, y) for y in (0, PATCH_PX) for x in (0, PATCH_PX)]
+_SIDE_PX = 2 * PATCH_PX
 _COARSE_PX = 6  # of the random levels that become the background
 
 
@@ -40,22 +42,15 @@ def load_collages(downloads: Path) -> Iterator[Fetched]:
 
 
 def _collage(patches: Sequence[Fetched], name: str, first: Fetched) -> Fetched:
-    images = [patch.image for patch in patches if isinstance(patch.image, Image.Image)]  # all: they are made in memory
-    image = paste(images, name, PATCH_PX, "L")
+    random = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+    image = _clouds(random)
+    for patch, cell in zip(patches, random.permutation(len(_CELLS)).tolist(), strict=False):
+        assert isinstance(patch.image, Image.Image)  # patches are made in memory
+        image.paste(patch.image, _CELLS[cell])
     labels = tuple(sorted({str(patch.label) for patch in patches}))
     return Fetched(image, labels, first.split, name, name.rpartition("_")[0])
 
 
-def paste(images: Sequence[Image.Image], name: str, cell_px: int, mode: str) -> Image.Image:
-    """A collage of up to four images of `cell_px`, in random corners on clouds; all chance follows from the name."""
-    random = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
-    corners = [(x, y) for y in (0, cell_px) for x in (0, cell_px)]
-    collage = _clouds(random, 2 * cell_px).convert(mode)
-    for image, cell in zip(images, random.permutation(len(corners)).tolist(), strict=False):
-        collage.paste(image, corners[cell])
-    return collage
-
-
-def _clouds(random: np.random.Generator, side_px: int) -> Image.Image:
+def _clouds(random: np.random.Generator) -> Image.Image:
     levels: NDArray[np.uint8] = random.integers(0, 256, (_COARSE_PX, _COARSE_PX), dtype=np.uint8)
-    return Image.fromarray(levels).resize((side_px, side_px), Image.Resampling.BICUBIC)
+    return Image.fromarray(levels).resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BICUBIC)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from edgeclf.data.collages import paste
 from edgeclf_runtime.images.decode import find_images
 
+_CLOUDS_PX = 6  # of the random levels that become the background
 _CELLS = (0, 1, 1, 1, 2, 2, 2, 2, 3, 3)  # how many of the four are filled: one of these, each as likely
 
 
@@ -46,7 +49,12 @@ def _shuffled(folder: Path, chance: random.Random) -> Iterator[Path]:
 
 
 def _write(files: Sequence[Path], place: Path, cell_px: int) -> list[str]:
-    """Writes one collage; its labels."""
-    images = [Image.open(file).convert("RGB").resize((cell_px, cell_px)) for file in files]
-    paste(images, place.stem, cell_px, "RGB").save(place)
+    """Writes one collage, the images in random corners on clouds; its labels."""
+    chance = np.random.default_rng(list(hashlib.sha256(place.stem.encode()).digest()))
+    levels: NDArray[np.uint8] = chance.integers(0, 256, (_CLOUDS_PX, _CLOUDS_PX), dtype=np.uint8)
+    collage = Image.fromarray(levels).resize((2 * cell_px, 2 * cell_px), Image.Resampling.BICUBIC).convert("RGB")
+    corners = [(x, y) for y in (0, cell_px) for x in (0, cell_px)]
+    for file, corner in zip(files, chance.permutation(len(corners)).tolist(), strict=False):
+        collage.paste(Image.open(file).convert("RGB").resize((cell_px, cell_px)), corners[corner])
+    collage.save(place)
     return sorted({file.parent.name for file in files})
