@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeclf_export.targets.log_warnings import without_log_warnings
 from edgeclf_export.targets.target import ExportGraph
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.litert import MODEL, open_interpreter
@@ -113,16 +113,13 @@ def _quiet() -> Iterator[list[str]]:
     """A list of the lines that Python and native code print in the block; edgeclf's own progress still moves."""
     kept = sys.stderr
     terminal = os.fdopen(os.dup(STDERR), "w", encoding="utf-8", errors="replace", buffering=1)
-    disabled = logging.root.manager.disable
-    with terminal, printed_aside(STDOUT, STDERR) as printed, warnings.catch_warnings():
+    with terminal, printed_aside(STDOUT, STDERR) as printed, warnings.catch_warnings(), without_log_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
         sys.stderr = _Aside(terminal)
         try:
             yield printed
         finally:
             sys.stderr = kept
-            logging.disable(disabled)
 
 
 class _Aside(io.TextIOWrapper):

@@ -12,7 +12,6 @@ fifth of the top-1 predictions where it was tried.
 from __future__ import annotations
 
 import copy
-import logging
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from edgeclf_export.graph.editing import constants_of
 from edgeclf_export.graph.layers import layers
 from edgeclf_export.targets.litert_convert import float_model
 from edgeclf_export.targets.litert_trial import try_pieces
+from edgeclf_export.targets.log_warnings import without_log_warnings
 from edgeclf_export.targets.quantizer import Network
 from edgeclf_runtime.backends.engine import missing_engine
 from edgeclf_runtime.backends.litert import open_file, open_interpreter
@@ -176,10 +176,5 @@ def _import_quantizer() -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps its progress bars and remarks aside; errors are raised, not printed."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with printed_aside(STDERR):
-            yield
-    finally:
-        logging.disable(disabled)
+    with printed_aside(STDERR), without_log_warnings():
+        yield

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgeclf_export.graph.layers import family
+from edgeclf_export.targets.log_warnings import without_log_warnings
 from edgeclf_export.targets.quantizer import Ranges
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
@@ -56,7 +57,8 @@ def quantize(model: bytes, ranges: Ranges, *, leave: Collection[str] = (), only:
         op_types_to_quantize=operators,
         extra_options={"QDQOpTypePerChannelSupportToAxis": {"MatMul": 1}},
     )
-    quantizer.quantize_model()
+    with without_log_warnings():  # of scales of normalization layers, which have no channel axis
+        quantizer.quantize_model()
     quantizer.model.topological_sort()
     return bytes(quantizer.model.model.SerializeToString())
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
@@ -193,6 +193,22 @@ def test_a_network_without_biases_stays_as_it_is(
             del node.input[2:]
     quantized = ort_quantizer.quantize(bare.SerializeToString(), seen.ranges("min-max"))
     assert correct_biases(bare.SerializeToString(), quantized, images) == quantized
+
+
+def test_what_onnx_runtime_logs_of_a_normalization_layer_is_not_printed(caplog: pytest.LogCaptureFixture) -> None:
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "scale"], ["y"]),
+        helper.make_node("MatMul", ["y", "weight"], ["z"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size]) for name, size in (("x", 4), ("z", 3))
+    ]
+    constants = {"scale": np.ones(4, np.float32), "weight": np.ones((4, 3), np.float32)}
+    weights = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "normalized", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    ort_quantizer.quantize(model.SerializeToString(), dict.fromkeys("xyz", (-1.0, 1.0)))
+    assert not caplog.records
 
 
 def _int8_weights(model: Any) -> dict[str, Any]:
