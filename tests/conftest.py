@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -56,6 +57,11 @@ NEED_TORCH = {f"edgeclf_runtime.backends.{name}" for name in ("torch_head", "tor
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="every bare environment runs all tests of the runtime")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no collection of garbage has to look through its million objects."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_compile import remember_compiled
 from one_export import PLACES, TO_ONNX, remember_exports
 from patch_network import patches as patches
 from patch_network import trained as trained
@@ -20,7 +21,7 @@ from PIL import Image
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.proof.images import shipped_photographs
 from edgeclf_runtime.backends.tensorrt.library import Library, import_rtx
-from edgeclf_runtime.bundle.manifest import Normalization
+from edgeclf_runtime.bundle.manifest import Normalization, Reference
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.images.pixels import Pixels
 
@@ -33,15 +34,17 @@ Make = Callable[..., Mapping[str, Path]]
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """For a test of this folder and the fixtures that are made for it, three things cost less.
+    """For a test of this folder and the fixtures that are made for it, four things cost less.
 
-    The same network goes from torch to ONNX once. An engine has one thread unless a test asks for more: those of a
-    second one would spin between calls, as torch's would from then on. Proofs take small photographs.
+    The same network goes from torch to ONNX once, and OpenVINO compiles it once. An engine has one thread unless a test
+    asks for more: those of a second one would spin between calls, as torch's would from then on. Proofs take small
+    photographs.
     """
     if Path(__file__).parent not in item.path.parents:
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         remember_exports(patch)
+        remember_compiled(patch)
         patch.setattr("edgeclf_runtime.backends.engine.usable_cores", lambda: 1)
         patch.setattr("edgeclf_export.proof.images.shipped_photographs", small_photographs)
         return (yield)
@@ -97,6 +100,16 @@ def net() -> Any:
     with torch.no_grad():
         module[4].weight.mul_(20)
     return module.eval()
+
+
+@pytest.fixture
+def small(net: Any, pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...]) -> Exportable:
+    """Two layers, where it is not the network that matters: torch's export takes a second, of a backbone four."""
+    from edgeclf_export.sources.modules import exportable_from_module
+
+    reference = Reference("pytorch", "net")
+    names: Any = {"backbone": "net", "weights": "module", "reference": reference}
+    return exportable_from_module(net, labels=fruit, pixels=pixels, normalization=normalization, **names)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from edgeclf_runtime.errors import DataError, UsageError
 
 # exports a linear classifier in ONNX, and stops for good where `stage` is called for the `nth` time
 KILLED = """
-import sys, time
+import time
 import numpy as np
 from pathlib import Path
 from onnx import TensorProto, helper, numpy_helper
@@ -32,35 +33,55 @@ from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.images.pixels import Pixels
 
-folder, module, stage, nth = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
-owner, calls = sys.modules[module], []
-whole = getattr(owner, stage)
+def main(folder, module, stage, nth):
+    owner, calls, folder = sys.modules[module], [], Path(folder)
+    whole = getattr(owner, stage)
 
-def stop(*arguments, **options):
-    calls.append(stage)
-    if len(calls) == nth:
-        print("now", flush=True)
-        time.sleep(60)
-    return whole(*arguments, **options)
+    def stop(*arguments, **options):
+        calls.append(stage)
+        if len(calls) == nth:
+            print(os.getpid(), flush=True)
+            time.sleep(60)
+        return whole(*arguments, **options)
 
-setattr(owner, stage, stop)
-graph = helper.make_graph(
-    [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "weight"], ["y"])],
-    "linear",
-    [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
-    [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
-    [numpy_helper.from_array(np.random.default_rng(0).normal(size=(192, 3)).astype(np.float32), "weight")],
-)
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-(folder / "linear.onnx").write_bytes(model.SerializeToString())
-exportable = load_onnx_classifier(
-    folder / "linear.onnx",
-    labels=("a", "b", "c"),
-    pixels=Pixels("exact", (8, 8), (8, 8)),
-    normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-)
-print(export(exportable, ExportOptions(output=folder / "bundles"))[0].proof.verdict, flush=True)
+    setattr(owner, stage, stop)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "weight"], ["y"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.random.default_rng(0).normal(size=(192, 3)).astype(np.float32), "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    (folder / "linear.onnx").write_bytes(model.SerializeToString())
+    exportable = load_onnx_classifier(
+        folder / "linear.onnx",
+        labels=("a", "b", "c"),
+        pixels=Pixels("exact", (8, 8), (8, 8)),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    )
+    print(export(exportable, ExportOptions(output=folder / "bundles"))[0].proof.verdict, flush=True)
 """
+# forks such an export for each line
+SERVER = f"""
+import os, sys
+{KILLED}
+for line in sys.stdin:
+    if os.fork() == 0:
+        folder, module, stage, nth = line.split()
+        main(folder, module, stage, int(nth))
+        os._exit(0)
+    os.wait()
+    print("ended", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported the exporter; each export is forked from it."""
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
 
 
 @pytest.mark.parametrize(
@@ -75,21 +96,24 @@ def test_kill_9_leaves_nothing_at_the_final_path_and_the_next_export_works(
     module: str,
     stage: str,
     nth: int,
+    server: subprocess.Popen[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [sys.executable, "-c", KILLED, str(tmp_path), module, stage]
-    with subprocess.Popen([*command, str(nth)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdout.readline() == "now\n"
-        process.send_signal(signal.SIGKILL)
+    assert server.stdin is not None and server.stdout is not None
+    server.stdin.write(f"{tmp_path} {module} {stage} {nth}\n")
+    server.stdin.flush()
+    os.kill(int(server.stdout.readline()), signal.SIGKILL)
+    assert server.stdout.readline() == "ended\n"
     assert not (tmp_path / "bundles" / "linear-onnx-fp32").exists()
     assert not [
         path for path in (tmp_path / "bundles").iterdir() if not path.name.startswith(".linear-onnx-fp32.partial-")
     ]
     monkeypatch.setattr(f"{module}.{stage}", getattr(importlib.import_module(module), stage))  # puts it back at the end
-    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path), module, stage, "0"])
-    exec(KILLED, {"__name__": "__main__"})
+    names: dict[str, Any] = {"os": os, "sys": sys}
+    exec(KILLED, names)
+    names["main"](tmp_path, module, stage, 0)
     assert capsys.readouterr().out == "pass\n"
     assert Bundle.open(tmp_path / "bundles" / "linear-onnx-fp32").manifest.proof is not None
 

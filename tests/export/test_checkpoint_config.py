@@ -110,7 +110,7 @@ def test_options_override_the_checkpoints_pixels_and_are_in_the_result(
     place: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_the_file(place, OWN)
-    own = ["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", "--json"]
+    own = ["export", "-m", "test_resnet", "--weights", "best.pth", "--img-size", "64", "-t", "pytorch", "--json"]
     assert cli.run([*own, "--mean", "0,0,0", "--std", "1,1,1", "--crop-mode", "border", "--crop-pct", "1"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["bundles"][0]["proof"]["verdict"] == "pass"
@@ -121,7 +121,7 @@ def test_options_override_the_checkpoints_pixels_and_are_in_the_result(
     assert source["pixels"]["interpolation"] == "bilinear" and source["normalization"]["std"] == [1, 1, 1]
     wanted = "--mean, --std, --crop-pct, --crop-mode, --img-size; the rest from pretrained_cfg in best.pth"
     assert source["pixels_from"] == wanted
-    manifest = json.loads((place / "bundles/test_resnet-onnx-fp32/manifest.json").read_text())
+    manifest = json.loads((place / "bundles/test_resnet-pytorch-fp32/manifest.json").read_text())
     assert manifest["pixels"] == source["pixels"] and manifest["normalization"]["mean"] == [0, 0, 0]
 
 

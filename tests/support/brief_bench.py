@@ -1,4 +1,4 @@
-"""A fixture: a bench without what takes its time, for tests that look at everything but the figures."""
+"""A bench without what takes its time, for tests that look at everything but the figures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _COLD_START = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """No long sample of the machine's state, no fresh processes, one turn a round, no warm-up."""
+    make_brief(monkeypatch)
+
+
+def make_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the fixture, for fixtures of a module."""
     for module in (bench, report_builder):
         monkeypatch.setattr(module, "read_conditions", partial(read_conditions, seconds=0.0))
     monkeypatch.setattr(rounds, "MOST_TURNS", 1)

@@ -65,8 +65,7 @@ def remember_exports(patch: pytest.MonkeyPatch) -> None:
     """Puts the memory in front of `to_onnx` in all of PLACES, until `patch` is undone."""
 
     def remembered(module: Any, sample: Any, opset: int, **names: str) -> bytes:
-        registry, translations = _translations()
-        patch.setattr(registry, "from_torchlib", translations)
+        remember_translations()
         entry = (str(sample.dtype), tuple(sample.shape))  # what is traced does not depend on its values
         key = fingerprint(module, entry, opset, sorted(names.items()))
         if key is None:
@@ -80,8 +79,8 @@ def remember_exports(patch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def _translations() -> tuple[Any, Any]:
-    """Torch's class of them, and what makes them, which from then on gives those that it made."""
+def remember_translations() -> None:
+    """Torch's table of them is made once in this process; nothing changes it afterwards."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    return ONNXRegistry, staticmethod(cache(ONNXRegistry.from_torchlib))
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]

@@ -26,11 +26,35 @@ with contextlib.suppress(ImportError):
 
     guard_torchvision()
     import timm  # noqa: F401
-    import torch.onnx._internal.exporter._core  # noqa: F401
+    from one_export import TO_ONNX, remember_translations
+    from tqdm import tqdm
 
-for name in ("numpy", "PIL.Image", "onnx", "onnxscript", "onnxslim", "pydantic", "rich.console", "rich.table"):
+    tqdm.monitor_interval = 0  # or its first bar starts a thread
+    # two seconds of an export are torch loading five hundred modules and making its translations
+    remember_translations()
+    TO_ONNX(torch.nn.Flatten(), torch.zeros(2, 3, 4), 18, input_name="images", output_name="logits")
+
+for name in (
+    "numpy",
+    "PIL.Image",
+    "onnx",
+    "onnxscript",
+    "onnxslim",
+    "prometheus_client",
+    "pydantic.type_adapter",
+    "rich.console",
+    "rich.table",
+    "sklearn.metrics",
+    "starlette.applications",
+    "torchvision.transforms.v2",
+    "typer._adapters",
+    "uvicorn",
+    "zoneinfo",
+):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
+with contextlib.suppress(ImportError):
+    importlib.import_module("PIL.Image").preinit()
 for package in ("edgeclf_runtime", "edgeclf_benchmarks", "edgeclf_export", "edgeclf"):
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
         if not module.name.endswith("__main__"):

@@ -30,7 +30,8 @@ from edgeclf_runtime.session import BACKENDS
 
 PRECISION = "fp32"
 _EXPORTS = "exports"
-_ROUNDS, _FRESH_ROUNDS, _WARM_UP_S, _SECONDS_EACH = 10, 3, 2.0, 4.0
+_ROUNDS, _FRESH_ROUNDS, _WARM_UP_S = 10, 3, 2.0
+_SECONDS_EACH, _LEAST_S = 4.0, 10.0
 _IMAGES = 8
 
 
@@ -111,7 +112,7 @@ def _measure(
     bundles: Sequence[Bundle], files: Sequence[bytes], threads: int, progress: Progress
 ) -> tuple[list[Timed], float | None]:
     contenders = [BundleContender(bundle.name, bundle) for bundle in bundles]
-    plan = Plan(_ROUNDS, _FRESH_ROUNDS, max(10.0, _SECONDS_EACH * len(bundles)), _WARM_UP_S)
+    plan = Plan(_ROUNDS, _FRESH_ROUNDS, max(_LEAST_S, _SECONDS_EACH * len(bundles)), _WARM_UP_S)
     record, options = Record(1, threads), SessionOptions(threads=threads)
     measure_rounds(contenders, files, ("infer",), options, plan, record, origin=time.perf_counter(), progress=progress)
     found = []

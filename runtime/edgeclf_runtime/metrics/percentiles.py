@@ -61,12 +61,20 @@ def resample_medians(
     if len(filled) < 2:
         return None
     random = np.random.default_rng(seed)
-    medians = np.stack(
-        [np.median(values[random.integers(0, len(values), (draws, len(values)))], axis=1) for values in filled], axis=1
-    )
+    medians = np.stack([_drawn_medians(values, draws, random) for values in filled], axis=1)
     rows = np.stack([random.permutation(draws) for _ in filled], axis=1)  # a round drawn twice gets two inner draws
     chosen = random.integers(0, len(filled), (draws, len(filled)))
     return np.asarray(np.median(medians[rows, chosen], axis=1))
+
+
+def _drawn_medians(values: NDArray[np.float64], draws: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """(draws,) medians of as many values, drawn with replacement: of their ranks, which sort three times as fast."""
+    order = np.argsort(values)
+    ranks = np.empty(len(values), dtype=np.int32)
+    ranks[order] = np.arange(len(values), dtype=np.int32)
+    drawn = np.sort(ranks[random.integers(0, len(values), (draws, len(values)))], axis=1)
+    below, above = drawn[:, (len(values) - 1) // 2], drawn[:, len(values) // 2]
+    return np.asarray((values[order[below]] + values[order[above]]) / 2)
 
 
 def binomial_cdf(most: int, trials: int, chance: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from brief_bench import make_brief
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
@@ -65,7 +66,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
 
 @pytest.fixture(scope="module")
 def report(bundles: list[Bundle], images: LabelledImages) -> Report:
-    return report_of(measure(bundles, replace(QUICK, corruptions=("contrast",)), data=images), "edgeclf bench a b c")
+    with pytest.MonkeyPatch.context() as patch:
+        make_brief(patch)
+        options = replace(QUICK, corruptions=("contrast",))
+        return report_of(measure(bundles, options, data=images), "edgeclf bench a b c")
 
 
 def test_rows_have_the_map_of_scikit_learn_and_flips_count_labels(report: Report, images: LabelledImages) -> None:

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ LABELLED: dict[str, dict[str, Any]] = {
     },
     "labels, asymmetric": {"strategy": "full", "loss": "asymmetric", "accumulate": 2},
 }
+# what the others combine, once more
+RARE = {"taught by views", "summed batches, class weights", "labels, asymmetric"}
 # and what two processes do in their own way, but again and again alike
 OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0.5, "ema": 0.9, "augment": "strong"}
 SCRIPT = """
@@ -161,20 +164,40 @@ def lopsided(data: DataSplit) -> DataSplit:
 
 
 @pytest.fixture(scope="module")
-def two(
+def trained(
     data: DataSplit, lopsided: DataSplit, tags: DataSplit, teacher: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The runs of two processes for each of EXACT, WEIGHTED, LABELLED and OWN_WAY, and with teachers."""
-    folder = tmp_path_factory.mktemp("two")
-    trainings = {name: (exact(**changes), data) for name, changes in EXACT.items()}
-    trainings |= {name: (exact(**changes), lopsided) for name, changes in WEIGHTED.items()}
-    trainings |= {name: (exact(**changes), tags) for name, changes in LABELLED.items()}
-    trainings |= {name: (replace(exact(**changes), teacher=str(teacher)), data) for name, changes in TAUGHT.items()}
-    train_together({**trainings, "own way": (exact(**OWN_WAY), data)}, folder, 2)
-    return folder
+) -> Callable[[bool], Path]:
+    """The runs of two processes for those of EXACT, WEIGHTED, LABELLED, and with teachers, that are RARE, or are not.
+
+    Beside those that are not, the run of OWN_WAY.
+    """
+
+    @cache
+    def trained(rare: bool) -> Path:
+        folder = tmp_path_factory.mktemp("two")
+        trainings = {name: (exact(**changes), data) for name, changes in EXACT.items()}
+        trainings |= {name: (exact(**changes), lopsided) for name, changes in WEIGHTED.items()}
+        trainings |= {name: (exact(**changes), tags) for name, changes in LABELLED.items()}
+        trainings |= {name: (replace(exact(**changes), teacher=str(teacher)), data) for name, changes in TAUGHT.items()}
+        trainings = {name: each for name, each in trainings.items() if (name in RARE) == rare}
+        train_together(trainings if rare else {**trainings, "own way": (exact(**OWN_WAY), data)}, folder, 2)
+        return folder
+
+    return trained
 
 
-@pytest.mark.parametrize("name", TAUGHT)
+@pytest.fixture
+def two(trained: Callable[[bool], Path], request: pytest.FixtureRequest) -> Path:
+    """The folder with the run that this test looks at."""
+    name = request.node.callspec.params["name"] if hasattr(request.node, "callspec") else "plain"
+    return trained(name in RARE)
+
+
+def often(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow if name in RARE else []) for name in names]
+
+
+@pytest.mark.parametrize("name", often(TAUGHT))
 def test_two_processes_learn_from_a_teacher_what_one_does(
     name: str, two: Path, data: DataSplit, teacher: Path, tmp_path: Path
 ) -> None:
@@ -183,12 +206,12 @@ def test_two_processes_learn_from_a_teacher_what_one_does(
     assert run.teacher() == Run.open(tmp_path / "alone").teacher()
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", often(EXACT))
 def test_two_processes_learn_what_one_does(name: str, two: Path, data: DataSplit, tmp_path: Path) -> None:
     assert_same(Run.open(two / name), train(exact(**EXACT[name]), data, tmp_path / "alone"))
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("name", often(WEIGHTED))
 def test_two_processes_weigh_rare_classes_as_one_does(
     name: str, two: Path, lopsided: DataSplit, tmp_path: Path
 ) -> None:
@@ -196,7 +219,7 @@ def test_two_processes_weigh_rare_classes_as_one_does(
     assert_same(Run.open(two / name), train(exact(**WEIGHTED[name]), lopsided, tmp_path / "alone"))
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", often(LABELLED))
 def test_two_processes_learn_several_labels_as_one_does(name: str, two: Path, tags: DataSplit, tmp_path: Path) -> None:
     assert_same(Run.open(two / name), train(exact(**LABELLED[name]), tags, tmp_path / "alone"), figure="val_map")
 

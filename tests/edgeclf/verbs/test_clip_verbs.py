@@ -78,8 +78,8 @@ def test_an_encoder_whose_proof_failed_here_embeds_nothing_unless_unproven_is_gi
 
 def test_a_bad_image_is_left_out_with_its_line_and_exit_code_3(edgeclf: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"no picture")
-    assert edgeclf("export", "-m", small_clip(), "--encoder", "image").returncode == 0
-    done = edgeclf("embed", "bundles/small-image-onnx-fp32", photos)
+    assert edgeclf("export", "-m", small_clip(), "--encoder", "image", "-t", "pytorch").returncode == 0
+    done = edgeclf("embed", "bundles/small-image-pytorch-fp32", photos)
     assert done.returncode == 3
     assert b"1 of 4 images could not be read and are left out" in done.stderr
     assert len(np.load(tmp_path / "embeddings.npz")["embeddings"]) == 3

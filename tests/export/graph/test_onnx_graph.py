@@ -15,26 +15,16 @@ import pytest
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import export
 from edgeclf_export.options import ExportOptions
-from edgeclf_export.sources.modules import exportable_from_module
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Normalization, Reference, to_input
+from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.errors import UsageError
-from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.session import open_session
 
 CNNS = (
     "test_resnet",
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "torchvision/squeezenet1_1")),
 )
-
-
-@pytest.fixture
-def small(net: Any, pixels: Pixels, normalization: Normalization, fruit: tuple[str, ...]) -> Exportable:
-    """Two layers, where it is not the network that matters: torch's export takes a second, of a backbone four."""
-    reference = Reference("pytorch", "net")
-    names: Any = {"backbone": "net", "weights": "module", "reference": reference}
-    return exportable_from_module(net, labels=fruit, pixels=pixels, normalization=normalization, **names)
 
 
 @pytest.fixture(params=[*CNNS, "test_vit"])

@@ -105,10 +105,10 @@ def test_the_same_predictions_pass_with_enough_images_and_no_interval_pretends_t
 
 
 def test_a_planted_paired_drop_of_one_point_fails() -> None:
-    logits, labels = many(8_000)
+    logits, labels = many(3_000)
     right = np.flatnonzero(logits.argmax(axis=1) == labels)
     worse = logits.copy()
-    lost = right[:: len(right) // 80][:80]  # one point of all images
+    lost = right[:: len(right) // 30][:30]  # one point of all images
     worse[lost, labels[lost]] = -9.0
     found = compared(worse, logits, labels, margin_points=0.5)
     assert found.change_points == pytest.approx(-1.0)

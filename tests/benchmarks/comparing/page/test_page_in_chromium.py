@@ -26,6 +26,10 @@ ROWS = {
     EVIL: (5.0, 44),
     "hog-svm": (0.9, 90),
 }
+# of the two pages the one with more kinds of parts, where it is not their number that matters
+OFTEN_OF_FEW = pytest.mark.parametrize(
+    "page", ["few classes", pytest.param("many classes", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
 CLASSES = ("cat", "dog", EVIL, *(f"class_{number}" for number in range(9)))
 
 
@@ -106,6 +110,7 @@ def test_labels_of_a_chart_do_not_overlap(chromium: Chromium, page: Path) -> Non
         assert chromium.evaluate(_OVERLAPS) == [], width
 
 
+@OFTEN_OF_FEW
 def test_text_has_enough_contrast_with_its_background(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     chromium.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
@@ -114,6 +119,7 @@ def test_text_has_enough_contrast_with_its_background(chromium: Chromium, page: 
         assert chromium.evaluate(_FAINT) == [], (dark, media)
 
 
+@OFTEN_OF_FEW
 def test_print_is_white_shows_folded_parts_and_cuts_nothing_off(chromium: Chromium, page: Path, tmp_path: Path) -> None:
     chromium.open(page, width=A4_PX, dark=True, media="print")
     assert chromium.evaluate("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -125,6 +131,7 @@ def test_print_is_white_shows_folded_parts_and_cuts_nothing_off(chromium: Chromi
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
+@OFTEN_OF_FEW
 def test_headings_go_down_one_level_at_a_time(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     levels = chromium.evaluate("return [...document.querySelectorAll('h1,h2,h3,h4')].map(each => +each.tagName[1])")
@@ -133,6 +140,7 @@ def test_headings_go_down_one_level_at_a_time(chromium: Chromium, page: Path) ->
     assert chromium.evaluate("return document.querySelector('main h2').textContent") == "Verdict"
 
 
+@OFTEN_OF_FEW
 def test_a_screen_reader_gets_the_role_and_name_of_each_part(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     nodes = [each for each in chromium.call("Accessibility.getFullAXTree")["nodes"] if not each["ignored"]]
@@ -149,6 +157,7 @@ def test_a_screen_reader_gets_the_role_and_name_of_each_part(chromium: Chromium,
     assert chromium.evaluate(lost) == 0
 
 
+@OFTEN_OF_FEW
 def test_the_keyboard_reaches_all_that_opens_or_scrolls_with_a_visible_focus(chromium: Chromium, page: Path) -> None:
     chromium.open(page)
     every = "[...document.querySelectorAll('a, summary, [tabindex]')]"

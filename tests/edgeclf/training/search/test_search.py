@@ -15,6 +15,7 @@ from edgeclf.cli import run as cli_run
 from edgeclf.training import kept_runs
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.run import Run
+from edgeclf.training.search import latency
 from edgeclf.training.search.candidates import EDGE_FAMILIES, Candidate, candidates_of
 from edgeclf.training.search.latency import Latencies, require_engine
 from edgeclf.training.search.plot import draw_search
@@ -259,6 +260,8 @@ def test_search_times_trains_and_says_how_to_go_on(
     discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, seconds in (("_LEAST_S", 0.5), ("_SECONDS_EACH", 0.1), ("_WARM_UP_S", 0.0)):
+        monkeypatch.setattr(latency, name, seconds)
     command = ["search", str(discs), "--models", ",".join(TWO), "--weights", "random", "-t", "pytorch"]
     command += ["--img-size", "32", "--epochs", "1", "--probe-epochs", "1", "--finalists", "1", "--workers", "0"]
     assert cli_run([*command, "--threads", "1", "--name", "mine", "--json"]) == 0

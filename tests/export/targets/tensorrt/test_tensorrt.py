@@ -193,8 +193,8 @@ def as_exportable(model: bytes, sides: tuple[int, int], labels: tuple[str, ...],
     )
 
 
-def test_float_input_is_prepared_as_well(load: Load, without_rtx: None, tmp_path: Path) -> None:
-    exported = prepare(load("test_resnet"), tmp_path, "fp16", form="float-nchw")
+def test_float_input_is_prepared_as_well(small: Exportable, without_rtx: None, tmp_path: Path) -> None:
+    exported = prepare(small, tmp_path, "fp16", form="float-nchw")
     manifest = manifest_of(exported.path)
     assert manifest.inputs[0].dtype == "float32" and exported.proof.verdict == "pass"
 

@@ -1,0 +1,47 @@
+"""OpenVINO with a memory: it keeps what it compiled a moment ago, by model, shape and settings.
+
+A bundle is opened for its proof, by `verify` and by the test, and each would compile what the other has compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from edgeclf_runtime.backends import ov
+
+CORE = ov.openvino_core
+_KNOWN: dict[bytes, Any] = {}
+_MOST = 32  # compiled models have memory and threads of their own
+
+
+class RememberingCore:
+    """OpenVINO's Core, whose `compile_model` remembers what came from `read_model` with weights."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
+
+    def read_model(self, model: bytes, weights: bytes) -> Any:
+        network = self._core.read_model(model=model, weights=weights)
+        network.read_from = hashlib.sha256(b"%d " % len(model) + model + weights).digest()
+        return network
+
+    def compile_model(self, network: Any, device: str, settings: dict[str, Any]) -> Any:
+        shape = str(network.input(0).partial_shape)
+        options = repr((shape, device, sorted(settings.items())))
+        key = hashlib.sha256(network.read_from + options.encode()).digest()
+        if key not in _KNOWN:
+            _KNOWN[key] = self._core.compile_model(network, device, settings)
+            if len(_KNOWN) > _MOST:
+                del _KNOWN[next(iter(_KNOWN))]
+        return _KNOWN[key]
+
+
+def remember_compiled(patch: pytest.MonkeyPatch) -> None:
+    """Puts the memory behind the openvino engine, until `patch` is undone."""
+    patch.setattr(ov, "openvino_core", lambda: RememberingCore(CORE()))
