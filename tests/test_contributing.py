@@ -54,7 +54,7 @@ def add_to_list(file: Path, package: str, table: str, item: str) -> None:
 def packages(root: Path, tmp_path: Path) -> Path:
     """The runtime, the exporter and the commands with the toy in them."""
     for package in ("runtime/edgeclf_runtime", "export/edgeclf_export", "edgeclf"):
-        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / package, tmp_path / package)  # with what is compiled: that takes longer than the test
     for path, text in examples(root).items():
         (tmp_path / path).write_text(text)
     session, registry = "runtime/edgeclf_runtime/session.py", "export/edgeclf_export/targets/registry.py"

@@ -171,12 +171,13 @@ def imports_in(node: ast.AST, path: Path, package: str, when: str) -> Iterator[I
         yield from (Import(path, node.lineno, f"{node.module}.{alias.name}", when) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         yield Import(path, node.lineno, package if node.level else str(node.module), when)
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         when = "when called"
-    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+    elif isinstance(node, ast.If) and any("TYPE_CHECKING" in vars(each).values() for each in ast.walk(node.test)):
         when = "when checked"
     for child in ast.iter_child_nodes(node):
-        yield from imports_in(child, path, package, when)
+        if not isinstance(child, ast.expr):  # which holds no statement
+            yield from imports_in(child, path, package, when)
 
 
 def folder_of(root: Path, package: str) -> Path:
