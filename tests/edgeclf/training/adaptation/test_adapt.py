@@ -200,7 +200,7 @@ def test_a_collapse_is_warned_of_and_leaves_no_weights(
     make_config: MakeConfig, unlabelled: Unlabelled, recorder: Any, tmp_path: Path
 ) -> None:
     watcher = recorder()
-    alone = make_config(epochs=6, variance=0.0, covariance=0.0, lr=3e-3)  # nothing holds the images apart
+    alone = make_config(epochs=12, variance=0.0, covariance=0.0, lr=3e-3)  # nothing holds the images apart
     with pytest.raises(GateError, match=r"collapsed.*no weights are left.*--lr") as caught:
         adapt(alone, unlabelled, tmp_path / "adapted", watcher)
     assert caught.value.exit_code == 1 and any("embeddings collapse" in text for text in watcher.warnings)
