@@ -10,6 +10,8 @@ from typing import Any
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.sanitize import inert
 
+NO_LABEL = "no label"  # of an image that may have several, and has none; CSV and JSON of predictions have an empty list
+
 
 def json_ready(value: Any) -> Any:
     """The JSON form of records, with names that are no UTF-8 made inert and numbers that JSON lacks as null."""

@@ -12,21 +12,21 @@ from typing import Literal
 from edgeclf.data.assign import chance, join_pairs
 from edgeclf.data.hashed import hash_images
 from edgeclf.data.likeness import find_alike
-from edgeclf.data.sources import read_dataset, some
+from edgeclf.data.sources import some
 from edgeclf.data.split_file import save_split
-from edgeclf.data.table import read_rows, read_table
+from edgeclf.data.table import read_rows
+from edgeclf.data.table_labels import label_cells
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, GateError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode
-from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.images.labelled import LabelledImage, Split, all_labels
 from edgeclf_runtime.images.likeness import Likeness, describe
 from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.progress import SILENT, Progress
 
 Refused = Literal["like a test image", "in a group of test images", "there already", "unreadable"]
-LABELS = "labels.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +48,6 @@ class Addition:
     left_out: tuple[NotAdded, ...]
 
 
-def read_new(folder: Path) -> DataSplit:
-    """The labelled images to add: `labels.csv` in the folder, else a folder a class, a CSV or a split file.
-
-    Raises UsageError where they have no labels yet.
-    """
-    table = folder / LABELS if folder.is_dir() else folder
-    if folder.is_dir() and table.is_file():
-        return _labelled_rows(table)
-    try:
-        return read_dataset(folder, fewest_classes=1)
-    except DataError as error:
-        if folder.is_dir() and not any(place.is_dir() for place in folder.iterdir()):
-            raise UsageError(
-                f"the images in {folder} have no labels yet: `edgeclf data add {folder} --sheet` writes {LABELS} to "
-                "fill in; or sort them into a folder a class"
-            ) from error
-        raise
-
-
-def _labelled_rows(table: Path) -> DataSplit:
-    """The rows of labels.csv that have a label. Raises UsageError where none has."""
-    if not any(row["label"].strip() for _, row in read_rows(table)):
-        raise UsageError(f"{table}: no row has a label yet; write the right class into the column label")
-    rows = read_table(table, skip_unlabelled=True)
-    return DataSplit(root=table.parent, classes=rows.classes, images=rows.images)
-
-
 def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) -> Addition:
     """Which of the new images go where.
 
@@ -94,7 +67,7 @@ def plan_addition(new: DataSplit, data: DataSplit, progress: Progress = SILENT) 
         raise UsageError(
             f"{data.root} has no test split to keep apart: `edgeclf data split` makes one, then add to that split file"
         )
-    if strange := sorted({image.label for image in new.images} - set(data.classes)):
+    if strange := sorted(set(all_labels(new.images)) - set(data.classes)):
         raise DataError(
             f"{new.root}: the data has no class {some(map(repr, strange))}, and none is added: correct the label; "
             "or, for a new class, give its images a folder in the data and split anew with `edgeclf data split`"
@@ -189,9 +162,13 @@ def _splits(fresh: Sequence[LabelledImage], ties: Sequence[tuple[str, Split | No
 
 
 def _free_name(image: LabelledImage, split: Split, data: DataSplit, taken: set[str]) -> str:
-    """Beside images of its class and split, where there are any: a later `data split` finds it there."""
-    beside_ = [each for each in data.images if each.label == image.label and each.split == split]
-    beside_ = beside_ or [each for each in data.images if each.label == image.label]
+    """Beside images of its class and split, where there are any: a later `data split` finds it there.
+
+    Where an image may have several labels, beside one that has the same, else beside any of its split.
+    """
+    beside_ = [each for each in data.images if each.labels == image.labels and each.split == split]
+    beside_ = beside_ or [each for each in data.images if each.labels == image.labels]
+    beside_ = beside_ or [each for each in data.images if each.split == split] or list(data.images)
     folder = PurePosixPath(beside_[0].name).parent
     stem, suffix = Path(image.name).stem, Path(image.name).suffix
     name = str(folder / f"{stem}{suffix}")
@@ -228,14 +205,15 @@ def write_addition(addition: Addition, source: Path, output: Path | None, *, for
 def _rows(addition: Addition, table: Path) -> Iterator[list[str]]:
     """The table's own rows and one an image; with a column of groups, where it had none and these have some."""
     columns: list[str] = []
-    for _, row in read_rows(table):
+    for _, row in read_rows(table, several=addition.data.multi_label):
         if not columns:
             with_groups = "group" not in row and any(image.group for image in addition.added)
             columns = [*row, *(["group"] if with_groups else [])]
             yield columns
         yield [row.get(column, "") for column in columns]
     for image in addition.added:
-        cells = {"path": image.name, "label": image.label, "split": image.split or "", "group": image.group or ""}
+        cells = {"path": image.name, "split": image.split or "", "group": image.group or ""}
+        cells |= label_cells(image, columns, addition.data)
         yield [cells.get(column, "") for column in columns]
 
 

@@ -16,19 +16,20 @@ from edgeclf.data.sources import some
 from edgeclf.data.split import read_source, split_faults
 from edgeclf.data.split_file import save_split
 from edgeclf.data.table import path_in, read_rows
+from edgeclf.data.table_labels import label_cells, listed_labels
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import LabelledImage, all_labels
 
 _DELIMITERS = ",;\t"  # of spreadsheets in other languages
 
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """What a person decided: name of an image -> its new label, and the names of images to leave out."""
+    """What a person decided: name of an image -> its new labels, and the names of images to leave out."""
 
-    relabelled: Mapping[str, str]
+    relabelled: Mapping[str, tuple[str, ...]]
     left_out: tuple[str, ...]
     rows: int
 
@@ -56,13 +57,16 @@ def source_of(table: Path) -> Path:
 
 
 def read_corrections(table: Path, data: DataSplit) -> Corrections:
-    """The rows whose label is another than the data's. Raises DataError, with the line, for one that can't be meant."""
+    """The rows whose labels are others than the data's. Raises DataError, with the line, for what can't be meant.
+
+    Where an image may have several labels they stand in the column `labels`, and an empty cell means none.
+    """
     images = {csv_text(image.name): image for image in data.images}
-    classes = {csv_text(label): label for label in data.classes}
-    relabelled: dict[str, str] = {}
+    classes = {text: label for label in data.classes for text in (label, csv_text(label))}
+    relabelled: dict[str, tuple[str, ...]] = {}
     left_out = []
     rows, seen = 0, dict[str, int]()
-    for line, path, label in _labels(table):
+    for line, path, cell in _labels(table, "labels" if data.multi_label else "label"):
         where = f"{table}, line {line}"
         image = images.get(path)
         if image is None:
@@ -71,12 +75,15 @@ def read_corrections(table: Path, data: DataSplit) -> Corrections:
             raise DataError(f"{where}: {path!r} is named in line {seen[path]} already; keep one of them")
         seen[path] = line
         rows += 1
-        if label == LEAVE_OUT and LEAVE_OUT not in data.classes:
+        if cell == LEAVE_OUT and LEAVE_OUT not in data.classes:
             left_out.append(image.name)
-        elif label not in classes:
-            raise DataError(f"{where}: {_no_class(label, data.classes)}")
-        elif classes[label] != image.label:
-            relabelled[image.name] = classes[label]
+            continue
+        shown = listed_labels(cell, where) if data.multi_label else (cell,)
+        for label in shown:
+            if label not in classes:
+                raise DataError(f"{where}: {_no_class(label, data.classes)}")
+        if (labels := tuple(sorted(classes[label] for label in shown))) != image.labels:
+            relabelled[image.name] = labels
     return Corrections(relabelled, tuple(left_out), rows)
 
 
@@ -87,18 +94,18 @@ def _no_class(label: str, classes: tuple[str, ...]) -> str:
     return f"the data has no class {label!r}" + (f"; meant {close[0]!r}?" if close else f", but {some(classes)}")
 
 
-def _labels(table: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, path, label) of each row, whichever separator a spreadsheet wrote."""
+def _labels(table: Path, column: str) -> Iterator[tuple[int, str, str]]:
+    """(line, path, cell of the column) of each row, whichever separator a spreadsheet wrote."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             heading = file.readline()
             delimiter = max(_DELIMITERS, key=heading.count)
             columns = next(csv.reader([heading], delimiter=delimiter), [])
-            if lacking := [name for name in ("path", "label") if name not in columns]:
+            if lacking := [name for name in ("path", column) if name not in columns]:
                 raise DataError(
                     f"{table}: no column {' and '.join(lacking)}; wanted the table that `edgeclf data review` wrote"
                 )
-            path, label = columns.index("path"), columns.index("label")
+            path, label = columns.index("path"), columns.index(column)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in filter(None, reader):
                 if len(cells) != len(columns):
@@ -118,17 +125,19 @@ def apply_corrections(data: DataSplit, corrections: Corrections) -> DataSplit:
     """The data with other labels; splits and groups stay. Raises DataError where nothing useful is left of it."""
     gone = set(corrections.left_out)
     images = tuple(
-        replace(image, labels=(corrections.relabelled.get(image.name, image.label),))
+        replace(image, labels=corrections.relabelled.get(image.name, image.labels))
         for image in data.images
         if image.name not in gone
     )
-    there = {image.label for image in images}
+    there = set(all_labels(images))
     classes = tuple(label for label in data.classes if label in there)
     faults = (
         split_faults(images)
         if data.has_splits
-        else ((f"one class is left, {classes[0]!r}",) if len(there) == 1 else ())
+        else ((f"one class is left, {classes[0]!r}",) if len(there) == 1 and not data.multi_label else ())
     )
+    if images and not there:
+        faults = ("no image has any label",)
     if not images or faults:
         raise DataError(f"{data.root}: after these corrections {faults[0] if faults else 'no image is left'}")
     return replace(data, images=images, classes=classes)
@@ -136,9 +145,9 @@ def apply_corrections(data: DataSplit, corrections: Corrections) -> DataSplit:
 
 def disagreeing_copies(data: DataSplit) -> tuple[str, ...]:
     """Names of images whose bytes another image has, under another label; of images that were hashed."""
-    labels: dict[str, set[str]] = {}
+    labels: dict[str, set[tuple[str, ...] | None]] = {}
     for image in data.images:
-        labels.setdefault(image.sha256, set()).add(image.label)
+        labels.setdefault(image.sha256, set()).add(image.labels)
     return tuple(image.name for image in data.images if image.sha256 and len(labels[image.sha256]) > 1)
 
 
@@ -169,12 +178,12 @@ def write_corrected(source: Path, data: DataSplit, output: Path, *, force: bool 
 
 def _table_rows(table: Path, data: DataSplit, folder: Path) -> Iterator[list[str]]:
     images = {image.name: image for image in data.images}
-    for number, (line, row) in enumerate(read_rows(table)):
+    for number, (line, row) in enumerate(read_rows(table, several=data.multi_label)):
         if not number:
             yield list(row)
         image = images.get(Path(path_in(row, table, f"{table}, line {line}")).as_posix())
         if image is not None:
-            yield list({**row, "path": _path_from(folder, image), "label": image.label}.values())
+            yield list({**row, "path": _path_from(folder, image), **label_cells(image, row, data)}.values())
 
 
 def _folder_rows(data: DataSplit, folder: Path) -> Iterator[list[str]]:
@@ -194,4 +203,4 @@ def read_reviewed(source: Path) -> DataSplit:
     """The data of a review. Raises UsageError where it is no longer there."""
     if not source.exists():
         raise UsageError(f"{source}, which was reviewed, is no longer there; give --data")
-    return read_source(source)
+    return read_source(source, several_labels="known")

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf.data.sources import parse_split, some
-from edgeclf.data.table_labels import NAMED, OPTIONAL, LabelColumns, label_columns, refuse_columns, refuse_joined
+from edgeclf.data.table_labels import (
+    NAMED,
+    OPTIONAL,
+    LabelColumns,
+    cell_of_labels,
+    label_columns,
+    refuse_columns,
+    refuse_joined,
+)
+from edgeclf.wording import NO_LABEL
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, all_labels
 
@@ -29,7 +38,8 @@ class Rows:
 def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
     """The images of a CSV. Beside a column `label` or `labels`, columns of other names are ignored.
 
-    `skip_unlabelled`: rows without a label are passed over, since nobody has filled them in yet.
+    `skip_unlabelled`: rows whose cell is empty are passed over, since nobody has filled them in yet; in a column
+    `labels`, "no label" says that an image shows none.
 
     Raises DataError with the line's number: columns missing, cells empty, files missing or outside, rows repeated.
     """
@@ -40,8 +50,10 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
     for line, row in read_rows(table, several=True):
         where = f"{table}, line {line}"
         columns = columns or label_columns(row, table)
-        if skip_unlabelled and not row["label"].strip():
+        if skip_unlabelled and not cell_of_labels(row).strip():
             continue
+        if skip_unlabelled and columns.multi_label and cell_of_labels(row).strip() == NO_LABEL:
+            row = {**row, "labels": ""}
         relative = path_in(row, table, where)
         if relative in lines:
             raise DataError(f"{where}: {relative!r} is named in line {lines[relative]} already; keep one of them")

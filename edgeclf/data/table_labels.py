@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage
 
 OPTIONAL = ("split", "group")
 NAMED = ("path", "label", "labels", *OPTIONAL)  # the columns that mean something whatever the labels are
@@ -65,8 +67,28 @@ def _one_label(row: Mapping[str, str], where: str) -> tuple[str, ...]:
     return (label,)
 
 
+def cell_of_labels(row: Mapping[str, str]) -> str:
+    """What a row says in its column `label` or `labels`; "" where it has neither."""
+    return row.get("label", row.get("labels", ""))
+
+
+def label_cells(image: LabelledImage, columns: Collection[str], data: DataSplit) -> dict[str, str]:
+    """The labels of an image as the cells of a table with these columns, in the way that the table has labels."""
+    shown = image.labels or ()
+    if not data.multi_label:
+        return {"label": image.label}
+    if "labels" in columns:
+        return {"labels": "|".join(shown)}
+    return {label: str(int(label in shown)) for label in columns if label not in NAMED}
+
+
 def _listed_labels(row: Mapping[str, str], where: str) -> tuple[str, ...]:
-    if not (cell := row["labels"].strip()):
+    return listed_labels(row["labels"], where)
+
+
+def listed_labels(text: str, where: str) -> tuple[str, ...]:
+    """ "dog|cat" -> the labels, sorted. Raises DataError, with `where`, for an empty or repeated one."""
+    if not (cell := text.strip()):
         return ()
     labels = [label.strip() for label in _BETWEEN.split(cell)]
     if not all(labels):

@@ -20,6 +20,7 @@ from edgeclf.data.label_suspects import LabelSuspect
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.inference import predict
 from edgeclf.training.config import TrainConfig
+from edgeclf.training.labels_review import cross_validate_labels, doubted_images
 from edgeclf.training.loop.context import Normalizer
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.network import Network
@@ -27,7 +28,8 @@ from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, class_numbers, label_targets
+from edgeclf_runtime.metrics.average_precision import mean_average_precision
 from edgeclf_runtime.progress import SILENT, Progress
 
 FOLDS = 5
@@ -42,11 +44,13 @@ class LabelReview:
     Attributes
     ----------
     suspects
-        Images of which the probe predicts another class than their label, least probable label first.
+        Images of which the probe predicts another class than their label, least probable label first. Where an image
+        may have several labels: images with one that is more probably missing, or superfluous, than right.
     images
         How many were compared.
     agreement
-        The share of them whose label the probe predicts: the higher, the more its doubts mean.
+        The share of them whose label the probe predicts: the higher, the more its doubts mean. Of several labels the
+        mean average precision of the probes, the given labels taken as the truth.
     test_images
         How many test images were left alone.
     too_few
@@ -73,9 +77,13 @@ def review_labels(
     data = hash_images(data, progress)
     wanted = tuple(image for image in data.images if image.split != "test")
     features, images, unreadable = features_of(config, data.classes, wanted, progress)
-    labels = class_numbers(images, data.classes)
     clusters = join_clusters([(image.sha256, image.group) for image in images])
     progress.step("cross-validating", folds)
+    if data.multi_label:
+        targets = label_targets(images, data.classes)
+        found = cross_validate_labels(features, images, targets, clusters, folds, config.seed, progress)
+        return _several_labels(data, images, targets, found, unreadable)
+    labels = class_numbers(images, data.classes)
     probabilities = cross_validate(features, labels, clusters, len(data.classes), folds, config.seed, progress)
     tested = np.isfinite(probabilities[:, 0]) if len(images) else np.zeros(0, dtype=bool)
     if not tested.any():
@@ -93,6 +101,27 @@ def review_labels(
     )
     agreement = float((likely == labels)[tested].mean())
     return LabelReview(suspects, int(tested.sum()), agreement, len(data.images) - len(wanted), too_few, unreadable)
+
+
+def _several_labels(
+    data: DataSplit,
+    images: Sequence[LabelledImage],
+    targets: NDArray[np.float32],
+    probabilities: NDArray[np.float64],
+    unreadable: tuple[Unreadable, ...],
+) -> LabelReview:
+    """From (N, labels) probabilities, NaN where no probe could be trained."""
+    tested = np.isfinite(probabilities).all(axis=0)
+    if not tested.any():
+        raise DataError(f"{data.root}: no label is on two different images and not on all, so none can be compared")
+    return LabelReview(
+        suspects=doubted_images(probabilities, targets, images, data.classes),
+        images=len(images),
+        agreement=mean_average_precision(probabilities[:, tested], targets[:, tested] > 0) or 0.0,
+        test_images=len(data.of("test")),
+        too_few=tuple(label for label, known in zip(data.classes, tested.tolist(), strict=True) if not known),
+        unreadable=unreadable,
+    )
 
 
 def features_of(

@@ -163,5 +163,5 @@ def serve(
             finally:
                 service.close()
                 if collector is not None and collect is not None:
-                    say_collected(collector, collect, multi_label=opened.manifest.multi_label)
+                    say_collected(collector, collect)
     say("stopped", style="dim")

@@ -15,6 +15,8 @@ from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.data.add import Addition
+    from edgeclf_runtime.images.data_split import DataSplit
+    from edgeclf_runtime.images.labelled import LabelledImage
 
 _NAMED = 10
 
@@ -52,32 +54,36 @@ def add(
     The test split stays as it is: no image is added to it, and images that look like one of it (a perceptual hash,
     confirmed by small copies) or are of its groups are refused. An image that looks like one of train or val goes to
     that split, others go to val in the share that it has. Images are copied beside those of their class; a split or CSV
-    file gets a new one beside it. Exit code 1: every image was refused.
+    file gets a new one beside it. In a sheet, several labels are written cat|dog, and none "no label". Exit code 1:
+    every image was refused.
 
     \b
     Examples:
       edgeclf data add to-label/ --sheet
       edgeclf data add to-label/ split.json
     """
-    from edgeclf.data.add import plan_addition, read_new, write_addition
+    from edgeclf.data.add import plan_addition, write_addition
     from edgeclf.data.label_sheet import PAGE, write_sheet
+    from edgeclf.data.new_images import read_new
     from edgeclf.data.split import read_source
 
     if sheet:
-        listed = write_sheet(folder, force=force)
+        kind = None if data is None else read_source(data, several_labels="known").multi_label
+        listed, column = write_sheet(folder, multi_label=kind, force=force)
         if as_json:
             write_json("data add", {"sheet": str(folder / "labels.csv"), "images": listed})
         say(f"wrote {folder}: labels.csv, {PAGE} ({count(listed, 'image')})", style="dim")
-        suggest(f"edgeclf data add {shell_word(str(folder))} split.json   (fill in the column label first)")
+        suggest(f"edgeclf data add {shell_word(str(folder))} split.json   (fill in the column {column} first)")
         return
     if data is None:
         raise UsageError("name the data set to add to, such as split.json; or --sheet to label the images first")
     if not folder.exists():
         raise UsageError(f"{folder}: no such folder or CSV file")
-    addition = plan_addition(read_new(folder), read_source(data), Bars())
+    target = read_source(data, several_labels="known")
+    addition = plan_addition(read_new(folder, multi_label=target.multi_label), target, Bars())
     place = write_addition(addition, data, output, force=force) or data
     if as_json:
-        added = [{"path": each.name, "label": each.label, "split": each.split} for each in addition.added]
+        added = [{"path": each.name, **_labels(each, target), "split": each.split} for each in addition.added]
         write_json("data add", {"path": str(place), "added": added, "left_out": addition.left_out})
     if data.is_dir() and (lost := sum(image.group is not None for image in addition.added)):
         say(
@@ -86,6 +92,10 @@ def add(
             style="yellow",
         )
     _end(addition, place)
+
+
+def _labels(image: LabelledImage, data: DataSplit) -> dict[str, object]:
+    return {"labels": list(image.labels or ())} if data.multi_label else {"label": image.label}
 
 
 def _end(addition: Addition, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,9 +40,9 @@ def apply(
 ) -> None:
     """Write a copy of a data set with corrected labels.
 
-    Takes the column "label" of the table; a label of - leaves the image out. Images, splits and groups stay as they
-    are. A CSV becomes a CSV with all its columns, a split file (that of a run, too) a split file, and a folder a CSV
-    inside it. The original is not changed.
+    Takes the column "label" of the table (or "labels": cat|dog); a - leaves the image out. Images, splits and groups
+    stay as they are. A CSV becomes a CSV with all its columns, a split file (that of a run, too) a split file, and a
+    folder a CSV inside it. The original is not changed.
 
     \b
     Examples:
@@ -67,7 +68,8 @@ def apply(
     write_corrected(source, corrected, place, force=force)
     if as_json:
         fields = {"source": str(source), "path": str(place), "rows": corrections.rows}
-        changes = {"relabelled": dict(corrections.relabelled), "left_out": corrections.left_out}
+        relabelled = {name: list(new) if found.multi_label else new[0] for name, new in corrections.relabelled.items()}
+        changes = {"relabelled": relabelled, "left_out": corrections.left_out}
         write_json("data apply", {**fields, **changes})
     else:
         _show(corrections, found)
@@ -98,10 +100,12 @@ def _place_of_run(source: Path) -> Path | None:
 def _show(corrections: Corrections, data: DataSplit) -> None:
     if not corrections.relabelled:
         return
-    labels = {image.name: image.label for image in data.images}
+    images = {image.name: image for image in data.images}
     table = grid("image", "was", "is")
-    for name, label in list(corrections.relabelled.items())[:_SHOWN]:
-        table.add_row(inert(name), inert(labels[name]), inert(label))
+    for name, labels in list(corrections.relabelled.items())[:_SHOWN]:
+        table.add_row(
+            inert(name), inert(images[name].label_text), inert(replace(images[name], labels=labels).label_text)
+        )
     show(table)
     if (rest := len(corrections.relabelled) - _SHOWN) > 0:
         say(f"and {rest} more", style="dim")

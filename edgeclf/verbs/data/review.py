@@ -51,8 +51,9 @@ def review(
     """List images whose labels are probably wrong.
 
     A linear probe on features of the backbone is cross-validated, and images are ranked by the probability that it
-    gives their label, lowest first. Writes review.html with thumbnails, and review.csv: correct its column "label",
-    then run `edgeclf data apply`. No image is relabelled or removed by itself. Images of a group and copies are held
+    gives their label, lowest first; where an image may have several, the probability of each that it has, or lacks.
+    Writes review.html with thumbnails, and review.csv: correct its column "label" (or "labels": cat|dog), then run
+    `edgeclf data apply`. No image is relabelled or removed by itself. Images of a group and copies are held
     out together; test images are left alone. The backbone and its weights are those that a run started from, not what
     it learnt, since a network that was trained on wrong labels has learnt them.
 
@@ -75,10 +76,10 @@ def review(
         found = review_labels(config, data, folds=folds, progress=progress)
     suspects = found.suspects[:images]
     about = (
-        f"{count(len(suspects), 'image')} of {found.images:,}, least probable label first. The probe "
-        f"({config.model}, {folds} folds) predicts the given label of {found.agreement:.1%} of all."
+        f"{count(len(suspects), 'image')} of {found.images:,}, least probable label first. "
+        f"{_agreement(found, data, f' ({config.model}, {folds} folds)')}."
     )
-    write_review(output, place, suspects, about, force=force)
+    write_review(output, place, suspects, about, multi_label=data.multi_label, force=force)
     if as_json:
         fields = {"images": found.images, "agreement": found.agreement, "test_images": found.test_images}
         listed = [_fields(each) for each in suspects]
@@ -86,12 +87,18 @@ def review(
         write_json("data review", {"source": str(source), **fields, **rest, "suspects": listed})
     else:
         _show(suspects)
-    _end(found, suspects, output)
+    _end(found, suspects, output, data)
+
+
+def _agreement(found: LabelReview, data: DataSplit, probe: str = "") -> str:
+    """How far the probe is to be trusted."""
+    if data.multi_label:
+        return f"The probes{probe} find the given labels with a mAP of {found.agreement:.3f}"
+    return f"The probe{probe} predicts the given label of {found.agreement:.1%} of all"
 
 
 def _opened(source: Path, model: str | None, weights: str, img_size: int | None) -> tuple[Path, DataSplit, TrainConfig]:
     """Where the labels are kept, the images, and the backbone to compare them with."""
-    from edgeclf.data.several_labels import check_several_labels
     from edgeclf.data.split import read_source
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.run.run import SPLIT, Run
@@ -99,11 +106,10 @@ def _opened(source: Path, model: str | None, weights: str, img_size: int | None)
     if Run.is_at(source):
         run = Run.open(source)
         config, data = run.config(), run.usable_data()
-        check_several_labels(data.multi_label, "refused", str(source))
         if model is not None:
             config = replace(config, model=model, weights=weights, img_size=img_size)
         return source / SPLIT, data, config
-    data = read_source(source)
+    data = read_source(source, several_labels="known")
     if model is None:
         raise UsageError(
             f"{source} is no run: name a backbone with pretrained weights, such as -m mobilenetv3_large_100"
@@ -112,39 +118,47 @@ def _opened(source: Path, model: str | None, weights: str, img_size: int | None)
 
 
 def _fields(suspect: LabelSuspect) -> dict[str, object]:
-    image = suspect.image
+    image, several = suspect.image, bool(suspect.doubts)
     return {
         "path": image.name,
         "split": image.split,
-        "given": image.label,
-        "likely": suspect.likely,
+        "given": list(image.labels or ()) if several else image.label,
+        "likely": list(filter(None, suspect.likely.split("|"))) if several else suspect.likely,
         "score_given": suspect.score_given,
         "score_likely": suspect.score_likely,
+        **({"doubts": suspect.doubts} if several else {}),
     }
 
 
 def _show(suspects: tuple[LabelSuspect, ...]) -> None:
-    table = grid("image", "label", "", "likely", "", title=1)
+    several = any(each.doubts for each in suspects)
+    table = grid("image", "labels" if several else "label", "", "likely", "", title=1)
     for each in suspects[:_SHOWN]:
-        given, likely = f"{each.score_given:.1%}", f"{each.score_likely:.1%}"
-        table.add_row(inert(each.image.name), inert(each.image.label), given, inert(each.likely), likely)
+        given, likely = f"{each.score_given:.1%}", inert(each.likely)
+        if several:
+            first = each.doubts[0]
+            given, likely = "", f"{first.is_probably} {inert(first.label)}"
+        table.add_row(inert(each.image.name), inert(each.image.label_text), given, likely, f"{each.score_likely:.1%}")
     if suspects:
         show(table)
 
 
-def _end(found: LabelReview, suspects: tuple[LabelSuspect, ...], output: Path) -> None:
+def _end(found: LabelReview, suspects: tuple[LabelSuspect, ...], output: Path, data: DataSplit) -> None:
     from edgeclf.data.label_suspects import PAGE, TABLE
     from edgeclf.data.sources import some
 
     for each in found.unreadable:
         say(f"edgeclf: {each.path}: {each.error}", style="red")
     say(
-        f"the probe predicts the given label of {found.agreement:.1%} of {count(found.images, 'image')} and doubts "
-        f"{len(found.suspects):,}; {len(suspects):,} of those are listed"
+        f"{_agreement(found, data)}; of {count(found.images, 'image')} {len(found.suspects):,} are doubted, "
+        f"{len(suspects):,} of those are listed"
     )
     if found.test_images:
         say(f"{count(found.test_images, 'test image')} left alone", style="dim")
     if found.too_few:
         say(f"warning: too few images to review {some(map(repr, found.too_few))}", style="yellow")
     say(f"wrote {output}: {PAGE}, {TABLE}", style="dim")
-    suggest(f"edgeclf data apply {shell_word(str(output / TABLE))}   (look at {PAGE} and edit the column label first)")
+    column = "labels" if data.multi_label else "label"
+    suggest(
+        f"edgeclf data apply {shell_word(str(output / TABLE))}   (look at {PAGE} and edit the column {column} first)"
+    )

@@ -108,7 +108,7 @@ class Monitor:
     def close(self, bundle: Bundle) -> None:
         """Writes the summary, and says what was kept."""
         if self._collector is not None and self._place is not None:
-            say_collected(self._collector, self._place, multi_label=bundle.manifest.multi_label)
+            say_collected(self._collector, self._place)
         if self._summary is not None and self._summary.write():
             say(f"wrote {self._summary.path}", style="dim")
             suggest(f"edgeclf drift {shell_word(str(bundle.path))} {shell_word(str(self._summary.path))}")
@@ -176,11 +176,11 @@ def open_collector(
     )
 
 
-def say_collected(collector: Collector, folder: Path, *, multi_label: bool) -> None:
-    """How many images were kept, and what to do with them. `data add` takes one label an image alone."""
+def say_collected(collector: Collector, folder: Path) -> None:
+    """How many images were kept, and what to do with them."""
     alike = f"; {collector.alike:,} looked like one of them and were not" if collector.alike else ""
     say(f"collected {count(collector.kept, 'image')} in {folder}{alike}", style="dim")
-    if collector.kept and not multi_label:
+    if collector.kept:
         suggest(f"edgeclf data add {shell_word(str(folder))} --sheet")
 
 

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from edgeclf.console import bar, csv_text, document, inert, results, say
-from edgeclf.wording import count, json_ready
+from edgeclf.wording import NO_LABEL, count, json_ready
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, Score
 from edgeclf_runtime.errors import DataError, UsageError
 
 _WIDEST_LABEL, _BAR_CELLS = 28, 32
-NO_LABEL = "no label"  # shown of an image that may have several, and has none; CSV and JSON have an empty list
 
 
 @dataclass(slots=True)

@@ -182,7 +182,7 @@ def test_statistics_count_pairs_and_name_labels_that_never_come_alone(images: Pa
     assert "'a' only with 'b'" in str(inseparable_labels(found))
 
 
-def test_the_data_verbs_take_it_and_others_refuse_it_in_one_sentence(
+def test_the_data_verbs_take_it_and_one_label_is_no_several(
     table: Path, tmp_path: Path, edgeclf: Callable[..., object], make_folder: MakeFolder
 ) -> None:
     split = tmp_path / "split.json"
@@ -194,10 +194,6 @@ def test_the_data_verbs_take_it_and_others_refuse_it_in_one_sentence(
         shown = edgeclf(*arguments)
         assert shown.code == 0, shown.err  # type: ignore[attr-defined]
         assert arguments[1] == "split" or json.loads(shown.out)  # type: ignore[attr-defined]
-    for source in (split, table):
-        shown = edgeclf("data", "review", source, "-o", tmp_path / "review")
-        assert (shown.code, shown.out) == (2, "")  # type: ignore[attr-defined]
-        assert "this command does not know several labels an image yet" in shown.err  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="has one label an image, and --multi-label"):
         read_dataset(write(table.parent, "path,label\nshots/000.png,a\nshots/001.png,b\n"), several_labels="wanted")
 

@@ -158,15 +158,13 @@ def test_options_for_several_labels_are_refused_for_one(
         train(config(**changes), data, tmp_path / "run")
 
 
-def test_what_does_not_know_several_labels_yet_says_so(
+def test_tasks_are_not_mixed(
     run: Run, tags: DataSplit, discs: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_split(tags, tmp_path / "split.json")
     split, labels = str(tmp_path / "split.json"), str(run.path)
-    yet = "does not know several labels an image yet"
     quick = ("-m", "test_resnet", "--weights", "random", "--img-size", "32", "--device", "cpu")
     for message, *arguments in (
-        (yet, "data", "review", labels),
         ("predicts one label an image", "train", split, *quick, "--teacher", str(teacher), "--name", "taught"),
         ("predicts several labels", "train", str(discs), *quick, "--teacher", labels, "--name", "taught"),
         ("has one label an image", "eval", labels, str(discs), "-o", str(tmp_path / "mixed")),
