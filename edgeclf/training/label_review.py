@@ -111,7 +111,7 @@ def _several_labels(
     unreadable: tuple[Unreadable, ...],
 ) -> LabelReview:
     """From (N, labels) probabilities, NaN where no probe could be trained."""
-    tested = np.isfinite(probabilities).all(axis=0)
+    tested = np.asarray(np.isfinite(probabilities).all(axis=0))
     if not tested.any():
         raise DataError(f"{data.root}: no label is on two different images and not on all, so none can be compared")
     return LabelReview(
