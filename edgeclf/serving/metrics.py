@@ -84,6 +84,13 @@ class _PredictionMetrics(Collector):
         for label, images in summary.answers.items():
             answers.add_metric([label], images)
         yield answers
+        if summary.labels is not None:
+            labels = CounterMetricFamily("edgeclf_labels", "Images by each label that is predicted.", labels=["label"])
+            for label, images in summary.labels.items():
+                labels.add_metric([label], images)
+            yield labels
+            without = summary.without_label
+            yield CounterMetricFamily("edgeclf_without_label", "Images for which none is predicted.", value=without)
         yield CounterMetricFamily("edgeclf_unknown", 'Predictions that are "unknown".', value=summary.unknown)
         for name, histogram in summary.histograms.items():
             unit = _UNITS.get(name, "_levels")

@@ -39,12 +39,12 @@ def drift(
 ) -> None:
     """Compare what a device sees and predicts with validation.
 
-    Compares how often each class is predicted, how many predictions are unknown, confidences, energies, and how images
-    look: brightness, contrast, colour, detail. For each, the population stability index (PSI) says how large the
-    change is, and a permutation test how likely chance alone makes one as large (p, corrected for all figures).
-    Verdicts: fine; look (PSI beyond chance from 0.1, p below 0.01); drifted (from 0.25, p below 0.001). A single class
-    counts if its share changes by a factor of 1.5, or 2. Exit code 1: something has drifted. Neighbouring frames of a
-    stream are alike, so that p is too small for them: give `predict --every`.
+    Compares how often each class (or each of several labels, and none) is predicted, how many predictions are unknown,
+    confidences, energies, and how images look: brightness, contrast, colour, detail. For each, the population stability
+    index (PSI) says how large the change is, and a permutation test how likely chance alone makes one as large (p,
+    corrected for all figures). Verdicts: fine; look (PSI beyond chance from 0.1, p below 0.01); drifted (from 0.25, p
+    below 0.001). A single class or label counts if its share changes by a factor of 1.5, or 2. Exit code 1: something
+    has drifted. Neighbouring frames of a stream are alike, so that p is too small for them: give `predict --every`.
 
     \b
     Examples:
@@ -88,4 +88,5 @@ def _show(result: Drift) -> None:
 def _figure(change: Change, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.1%}" if change.name.startswith(("class ", "unknown")) else f"{value:.4g}"
+    are_shares = change.name.startswith(("class ", "label ", "no label", "unknown"))
+    return f"{value:.1%}" if are_shares else f"{value:.4g}"

@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
-from edgeclf_runtime.monitoring.summary import Histogram, Summary, validation_of, values_of
+from edgeclf_runtime.monitoring.summary import Histogram, Summary, count_labels, validation_of, values_of
 
 _WRITTEN_EVERY_S = 60.0
 
@@ -33,6 +33,8 @@ class PredictionCounter:
         self._summary = Summary(bundle=bundle.digest, threshold=threshold)
         self._edges = {name: each.edges for name, each in reference.histograms.items()}
         self._answers: dict[str, int] = {}
+        several = bundle.manifest.multi_label
+        self._labels = dict.fromkeys(bundle.manifest.labels, 0) if several else None
         self._counts = {name: np.zeros(len(edges) + 1, dtype=np.int64) for name, edges in self._edges.items()}
         self._totals = dict.fromkeys(self._edges, 0.0)
         self._lock = threading.Lock()
@@ -46,6 +48,8 @@ class PredictionCounter:
         if {name: each.edges for name, each in so_far.histograms.items()} != self._edges:
             raise DataError("it has other bins than the bundle; it is damaged")
         self._summary, self._answers = so_far, dict(so_far.answers)
+        if self._labels is not None:  # what was not counted from the first image on is not counted later
+            self._labels = None if so_far.labels is None else self._labels | so_far.labels
         self._counts = {name: np.array(each.counts, dtype=np.int64) for name, each in so_far.histograms.items()}
         self._totals = {name: each.total for name, each in so_far.histograms.items()}
 
@@ -63,7 +67,8 @@ class PredictionCounter:
                 self._summary = replace(self._summary, errors=old.errors + 1)
                 return
             unknown = old.unknown + (prediction.label == UNKNOWN)
-            self._summary = replace(self._summary, images=old.images + 1, unknown=unknown)
+            without = old.without_label + count_labels(self._labels, prediction)
+            self._summary = replace(self._summary, images=old.images + 1, unknown=unknown, without_label=without)
             best = prediction.scores[0].label
             self._answers[best] = self._answers.get(best, 0) + 1
             for name in values.keys() & self._edges.keys():
@@ -76,7 +81,9 @@ class PredictionCounter:
                 name: Histogram(edges, tuple(self._counts[name].tolist()), self._totals[name])
                 for name, edges in self._edges.items()
             }
-            return replace(self._summary, answers=dict(sorted(self._answers.items())), histograms=histograms)
+            labels = None if self._labels is None else dict(self._labels)
+            answers = dict(sorted(self._answers.items()))
+            return replace(self._summary, answers=answers, histograms=histograms, labels=labels)
 
 
 class SummaryFile:

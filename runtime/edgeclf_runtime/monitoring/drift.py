@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.monitoring.permutation import (
+    Counts,
+    drawn_by_chance,
+    holm,
+    population_stability,
+    residuals,
+    share_as_large,
+)
 from edgeclf_runtime.monitoring.summary import Summary, validation_of
 
 Verdict = Literal["fine", "look", "drifted"]
-Counts = NDArray[np.int64]
 _LOOK, _DRIFTED = (0.1, 0.01), (0.25, 0.001)  # least PSI beyond chance, and p value below which
 _LOOK_TIMES, _DRIFTED_TIMES = 1.5, 2.0  # by what the share of a single class has to change
-_DRAWS, _FIRST_DRAWS, _NO_DOUBT, _AT_A_TIME = 19_999, 999, 0.05, 1 << 21
 FEW = 100
 
 
@@ -28,7 +33,8 @@ class Change:
     Attributes
     ----------
     name
-        "answers", "confidence", …; "class NAME": the one class whose share changed most.
+        "answers", "confidence", …; "class NAME": the one class whose share changed most. Where an image may have
+        several labels, in the place of both "no label", and "label NAME": the label whose share changed most.
     psi
         Population stability index: sum over bins of (q - p) ln(q / p), of shares with half an image added to each bin.
     psi_by_chance
@@ -68,7 +74,7 @@ class _Figure:
     p: float
     before: float | None
     now: float | None
-    times: float | None = None  # of a single class: by what its share changed
+    times: float | None = None  # of a single class or label: by what its share changed
 
 
 def find_drift(bundle: Bundle, found: Summary, earlier: Summary | None = None, *, seed: int = 0) -> Drift:
@@ -91,18 +97,14 @@ def compare(reference: Summary, found: Summary, *, seed: int = 0) -> Drift:
     """The changes between two summaries with the same bins."""
     random = np.random.default_rng(seed)
     figures = list(_figures(reference, found, random))
-    changes = tuple(_judged(figure, p) for figure, p in zip(figures, _holm([each.p for each in figures]), strict=True))
+    changes = tuple(_judged(figure, p) for figure, p in zip(figures, holm([each.p for each in figures]), strict=True))
     verdicts: tuple[Verdict, ...] = ("drifted", "look", "fine")
     gravest = [verdict for verdict in verdicts if any(each.verdict == verdict for each in changes)]
     return Drift(gravest[0], found.images, reference.images, changes)
 
 
 def _figures(reference: Summary, found: Summary, random: np.random.Generator) -> list[_Figure]:
-    labels = sorted({*reference.answers, *found.answers})
-    before, now = (np.array([each.answers.get(label, 0) for label in labels]) for each in (reference, found))
-    figures = [_by_chance("answers", before, now, random)]
-    if len(labels) > 1:
-        figures.append(_single_class(labels, before, now, random))
+    figures = list(_labels(reference, found, random) or _answers(reference, found, random))
     if reference.threshold == found.threshold:
         rows = [np.array([each.images - each.unknown, each.unknown]) for each in (reference, found)]
         shares = [each.unknown / each.images if each.images else None for each in (reference, found)]
@@ -118,6 +120,27 @@ def _figures(reference: Summary, found: Summary, random: np.random.Generator) ->
     return figures
 
 
+def _answers(reference: Summary, found: Summary, random: np.random.Generator) -> Iterator[_Figure]:
+    """The best classes."""
+    labels = sorted({*reference.answers, *found.answers})
+    before, now = (np.array([each.answers.get(label, 0) for label in labels]) for each in (reference, found))
+    yield _by_chance("answers", before, now, random)
+    if len(labels) > 1:
+        yield _single_class(labels, before, now, random)
+
+
+def _labels(reference: Summary, found: Summary, random: np.random.Generator) -> tuple[_Figure, ...]:
+    """All labels of images that may have several; empty where they were not counted at the same thresholds."""
+    if reference.labels is None or found.labels is None or reference.threshold != found.threshold:
+        return ()
+    rows = [np.array([each.images - each.without_label, each.without_label]) for each in (reference, found)]
+    shares = [each.without_label / each.images if each.images else None for each in (reference, found)]
+    names = sorted({*reference.labels, *found.labels})
+    before, now = (np.array([each.get(name, 0) for name in names]) for each in (reference.labels, found.labels))
+    label = _single_label(names, before, now, (reference.images, found.images), random)
+    return _by_chance("no label", rows[0], rows[1], random, *shares), label
+
+
 def _by_chance(
     name: str,
     before: Counts,
@@ -128,74 +151,53 @@ def _by_chance(
 ) -> _Figure:
     """PSI of two rows of counts, and of as many images dealt out anew to both."""
     found = float(population_stability(before, now))
-    drawn = _drawn(found, population_stability, before, now, random)
-    return _Figure(name, found, float(drawn.mean()), _share(drawn, found), mean_before, mean_now)
+    drawn = drawn_by_chance(found, population_stability, before, now, random)
+    return _Figure(name, found, float(drawn.mean()), share_as_large(drawn, found), mean_before, mean_now)
 
 
 def _single_class(labels: list[str], before: Counts, now: Counts, random: np.random.Generator) -> _Figure:
     """The class whose share changed by most standard errors."""
-    found = _residuals(before, now)
+    images = (int(before.sum()), int(now.sum()))
+    found = residuals(before, now, images)
     place = int(np.abs(found).argmax())
     largest = float(np.abs(found[place]))
-    drawn = _drawn(largest, lambda *rows: np.abs(_residuals(*rows)).max(axis=-1), before, now, random)
-    rows = [np.array([counts[place], counts.sum() - counts[place]]) for counts in (before, now)]
+    drawn = drawn_by_chance(largest, lambda *rows: np.abs(residuals(*rows, images)).max(axis=-1), before, now, random)
+    return _of_one(
+        f"class {labels[place]}", int(before[place]), int(now[place]), images, share_as_large(drawn, largest)
+    )
+
+
+def _single_label(
+    labels: list[str], before: Counts, now: Counts, images: tuple[int, int], random: np.random.Generator
+) -> _Figure:
+    """The label whose share of the images changed by most standard errors.
+
+    Labels of an image go together, which summaries don't know. Each is dealt out by itself: the largest of several
+    changes is then found to be no less likely by chance than it is (Sidak, 1967).
+    """
+    found = residuals(before, now, images)
+    place = int(np.abs(found).argmax())
+    largest = float(np.abs(found[place]))
+    both = before + now
+
+    def deal(number: int) -> Counts:
+        return np.asarray(random.hypergeometric(both, sum(images) - both, images[1], (number, len(both))))
+
+    drawn = drawn_by_chance(
+        largest, lambda *rows: np.abs(residuals(*rows, images)).max(axis=-1), before, now, random, deal
+    )
+    return _of_one(
+        f"label {labels[place]}", int(before[place]), int(now[place]), images, share_as_large(drawn, largest)
+    )
+
+
+def _of_one(name: str, before: int, now: int, images: tuple[int, int], p: float) -> _Figure:
+    """A class or label that so many of the images have."""
+    rows = [np.array([count, total - count]) for count, total in zip((before, now), images, strict=True)]
     shares = [float((row[0] + 0.5) / (row.sum() + 1)) for row in rows]
     plain = [float(row[0] / row.sum()) for row in rows]
     times = max(shares[0] / shares[1], shares[1] / shares[0])
-    psi = float(population_stability(rows[0], rows[1]))
-    return _Figure(f"class {labels[place]}", psi, 0.0, _share(drawn, largest), plain[0], plain[1], times)
-
-
-def population_stability(before: Counts, now: Counts) -> NDArray[np.float64]:
-    """(…, bins) counts of two samples -> (…) PSI, with half an image added to each bin."""
-    p, q = ((counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True) for counts in (before, now))
-    return np.asarray(((q - p) * np.log(q / p)).sum(axis=-1))
-
-
-def _residuals(before: Counts, now: Counts) -> NDArray[np.float64]:
-    """(…, bins) counts -> how many standard errors each count of `now` lies from what both samples together expect."""
-    both = before + now
-    images, share = both.sum(axis=-1, keepdims=True), now.sum(axis=-1, keepdims=True) / both.sum(axis=-1, keepdims=True)
-    variance = both * share * (1 - share) * (1 - both / images)
-    return np.asarray((now - both * share) / np.sqrt(np.maximum(variance, 1e-12)))
-
-
-def _drawn(
-    found: float,
-    statistic: Callable[[Counts, Counts], NDArray[np.float64]],
-    before: Counts,
-    now: Counts,
-    random: np.random.Generator,
-) -> NDArray[np.float64]:
-    """The statistic of both samples' images, dealt out again by chance to two samples of their sizes, many times.
-
-    Where the first thousand leave no doubt that chance alone makes one as large as `found`, they are enough.
-    """
-    both, images = before + now, int(now.sum())
-    drawn: list[NDArray[np.float64]] = []
-    done = 0
-    while done < _DRAWS:
-        number = min(max(1, _AT_A_TIME // len(both)), _DRAWS - done) if done else _FIRST_DRAWS
-        dealt = random.multivariate_hypergeometric(both, images, number, method="marginals")
-        drawn.append(statistic(both - dealt, dealt))
-        done += number
-        if done == _FIRST_DRAWS and _share(drawn[0], found) > _NO_DOUBT:
-            break
-    return np.concatenate(drawn)
-
-
-def _share(drawn: NDArray[np.float64], found: float) -> float:
-    return float((1 + (drawn >= found - 1e-12).sum()) / (1 + len(drawn)))
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for there being several (Holm, 1979)."""
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = highest
-    return corrected
+    return _Figure(name, float(population_stability(rows[0], rows[1])), 0.0, p, plain[0], plain[1], times)
 
 
 def _judged(figure: _Figure, p: float) -> Change:

@@ -19,6 +19,7 @@ from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
+from edgeclf_runtime.json_fields import LATER
 
 VALIDATION = "golden/validation.json"  # in a bundle
 SCHEMA = 1
@@ -59,6 +60,9 @@ class Summary:
         Images predicted; images that could not be read; predictions that were "unknown".
     answers
         How often each class had the highest score, be the prediction "unknown" or not.
+    labels, without_label
+        Where an image may have several labels: how often each was predicted, and how many images had none and were not
+        "unknown". None: an image has one, or an earlier version counted.
     histograms
         By name: "confidence" (the highest score), "energy" (nats), and of the pixels that the network sees
         "brightness", "contrast", "colour", "detail".
@@ -78,10 +82,14 @@ class Summary:
     threshold: float | None = None
     begun_utc: str | None = None
     ended_utc: str | None = None
+    labels: dict[str, int] | None = field(default=None, metadata=LATER)
+    without_label: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not 0 <= self.unknown <= self.images or self.errors < 0 or min(self.answers.values(), default=0) < 0:
             raise ValueError("counts are 0 or more, and no more predictions are unknown than there are")
+        if not all(0 <= each <= self.images for each in (self.without_label, *(self.labels or {}).values())):
+            raise ValueError("no label is predicted of more images than there are")
 
     def to_bytes(self) -> bytes:
         return (json.dumps(to_json(self), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
@@ -97,13 +105,23 @@ def values_of(prediction: Prediction, looks: Mapping[str, float]) -> dict[str, f
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
+def count_labels(counts: dict[str, int] | None, prediction: Prediction) -> bool:
+    """Adds the labels of a prediction to the `counts` of several labels; whether it has none, and is not "unknown"."""
+    if counts is None:
+        return False
+    for label in prediction.labels or ():
+        counts[label] += 1
+    return prediction.labels == () and prediction.label is None
+
+
 class ValidationCounter:
     """Gathers the predictions for validation images, and sets bins that hold about equally many of them."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._answers: Counter[str] = Counter()
-        self._unknown = 0
+        self._labels = dict.fromkeys(manifest.labels, 0) if manifest.multi_label else None
+        self._unknown = self._without_label = 0
         self._values: dict[str, list[float]] = {}
 
     def add(
@@ -119,6 +137,7 @@ class ValidationCounter:
             if prediction.scores:
                 self._answers[prediction.scores[0].label] += 1
                 self._unknown += prediction.label == UNKNOWN
+                self._without_label += count_labels(self._labels, prediction)
                 for name, value in values_of(prediction, each).items():
                     self._values.setdefault(name, []).append(value)
 
@@ -128,6 +147,8 @@ class ValidationCounter:
             unknown=self._unknown,
             answers=dict(sorted(self._answers.items())),
             histograms={name: _histogram(name, values) for name, values in self._values.items()},
+            labels=self._labels,
+            without_label=self._without_label,
         )
 
 

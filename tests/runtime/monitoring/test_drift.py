@@ -15,8 +15,9 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.decision import Prediction, Score
 from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.monitoring.counter import PredictionCounter, SummaryFile
-from edgeclf_runtime.monitoring.drift import Drift, find_drift, population_stability
+from edgeclf_runtime.monitoring.drift import Drift, find_drift
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
+from edgeclf_runtime.monitoring.permutation import population_stability
 from edgeclf_runtime.monitoring.summary import VALIDATION, Summary, ValidationCounter, parse_summary, read_summary
 
 Make = Callable[..., Path]
