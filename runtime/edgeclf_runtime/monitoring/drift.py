@@ -161,7 +161,9 @@ def _single_class(labels: list[str], before: Counts, now: Counts, random: np.ran
     found = residuals(before, now, images)
     place = int(np.abs(found).argmax())
     largest = float(np.abs(found[place]))
-    drawn = drawn_by_chance(largest, lambda *rows: np.abs(residuals(*rows, images)).max(axis=-1), before, now, random)
+    drawn = drawn_by_chance(
+        largest, lambda old, new: np.abs(residuals(old, new, images)).max(axis=-1), before, now, random
+    )
     return _of_one(
         f"class {labels[place]}", int(before[place]), int(now[place]), images, share_as_large(drawn, largest)
     )
@@ -172,8 +174,8 @@ def _single_label(
 ) -> _Figure:
     """The label whose share of the images changed by most standard errors.
 
-    Labels of an image go together, which summaries don't know. Each is dealt out by itself: the largest of several
-    changes is then found to be no less likely by chance than it is (Sidak, 1967).
+    Labels of an image go together, which summaries don't know. Each is dealt out by itself, which makes p no smaller
+    than it should be (Sidak, 1967).
     """
     found = residuals(before, now, images)
     place = int(np.abs(found).argmax())
@@ -184,7 +186,7 @@ def _single_label(
         return np.asarray(random.hypergeometric(both, sum(images) - both, images[1], (number, len(both))))
 
     drawn = drawn_by_chance(
-        largest, lambda *rows: np.abs(residuals(*rows, images)).max(axis=-1), before, now, random, deal
+        largest, lambda old, new: np.abs(residuals(old, new, images)).max(axis=-1), before, now, random, deal
     )
     return _of_one(
         f"label {labels[place]}", int(before[place]), int(now[place]), images, share_as_large(drawn, largest)
