@@ -3,7 +3,7 @@
     python -m edgeclf_benchmarks.records.multi_label collages NAME=FOLDER --keep DIR -o FILE
 
 `collages` is the set of `edgeclf data fetch`. NAME=FOLDER makes collages of the images of FOLDER/train/CLASS and
-FOLDER/test/CLASS: none to three in one image, each of them once, 900 to train on, 200 to validate, 800 to test. A
+FOLDER/test/CLASS: none to three in one image, each of them once, 600 to train on, 400 to validate, 600 to test. A
 network, EfficientNet-Lite0 with ImageNet weights, is a head on its features or is tuned whole; its bundles are held
 against its PyTorch one on the test images, paired. Everything is kept in --keep: after Ctrl-C the same command goes on.
 """
@@ -27,9 +27,9 @@ from edgeclf_benchmarks.records.training import BACKBONE
 from edgeclf_runtime.metrics.intervals import Interval
 from edgeclf_runtime.metrics.multilabel import MultiLabelEvaluation
 
-_COUNTS = {"train": 900, "val": 200, "test": 800}
+_COUNTS = {"train": 600, "val": 400, "test": 600}
 _CELL_PX = 32
-_STRATEGIES = {"linear-probe": "10", "two-phase": "3"}  # and their epochs
+_STRATEGIES = {"two-phase": "3", "linear-probe": "10"}  # and their epochs
 _ENGINES = ("-t", "onnx", "-t", "openvino")
 _QUICK = ("--split", "test", "--images", "all", "--rounds", "2", "--duration", "0.1", "--quick", "--no-plain-loop")
 
@@ -54,11 +54,15 @@ class Place:
         return json.loads(file.read_text("utf-8"))
 
 
-def measure(place: Place, side_px: int) -> dict[str, Any]:
-    """Trains, exports and benches what is missing of a data set; its figures."""
+def measure(place: Place, side_px: int) -> Iterator[dict[str, Any]]:
+    """Trains, exports and benches what is missing of a data set; its figures after each of the approaches."""
     baseline = f"{place.name}-hog"
     place.kept(baseline, "baseline", str(place.split), "--name", baseline, "--folds", "0")
-    found: dict[str, Any] = {"HOG + SVM": [_figures(row) for row in _benched(place, baseline).rows]}
+    split = json.loads(place.split.read_text("utf-8"))
+    counts = {name: sum(image["split"] == name for image in split["items"]) for name in ("train", "val", "test")}
+    found: dict[str, Any] = {"data": place.name, "labels": len(split["classes"]), "images": counts}
+    found |= {"img_size_px": side_px, "HOG + SVM": [_figures(row) for row in _benched(place, baseline).rows]}
+    yield found
     for strategy, epochs in _STRATEGIES.items():
         stem = f"{place.name}-{strategy}"
         options = (*BACKBONE, "--strategy", strategy, "--epochs", epochs, "--img-size", str(side_px))
@@ -67,9 +71,7 @@ def measure(place: Place, side_px: int) -> dict[str, Any]:
         int8 = place.kept(f"{stem}-int8", "export", run, *_ENGINES, "--precision", "int8")
         rows = [_figures(row) for row in _benched(place, stem).rows]
         found[strategy] = {"epochs": int(epochs), "bundles": rows, "int8": int8.get("refused") or list(_steps(int8))}
-    split = json.loads(place.split.read_text("utf-8"))
-    counts = {name: sum(image["split"] == name for image in split["items"]) for name in ("train", "val", "test")}
-    return {"data": place.name, "labels": len(split["classes"]), "images": counts, "img_size_px": side_px, **found}
+        yield found
 
 
 def _benched(place: Place, stem: str) -> Report:
@@ -143,19 +145,25 @@ def _place(word: str, folder: Path) -> Place:
     return Place(folder, name, split)
 
 
+def _load() -> float:
+    return round(os.getloadavg()[0], 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="collages|NAME=FOLDER")
+    parser.add_argument("sets", nargs="+", metavar="SET", help="collages, or NAME=FOLDER")
     parser.add_argument("--img-size", type=int, default=64, metavar="PX")
     parser.add_argument("--keep", type=Path, required=True, metavar="FOLDER", help="for data, runs, bundles, reports")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     given.keep.mkdir(parents=True, exist_ok=True)
-    folder, cases = given.keep.resolve(), []
+    folder = given.keep.resolve()
+    cases: dict[str, dict[str, Any]] = {}
     for word in given.sets:
-        cases.append(measure(_place(word, folder), given.img_size))
-        figures = {"network": " ".join(BACKBONE), "cases": cases, "load_average": round(os.getloadavg()[0], 1)}
-        write_record(given.output, "edgeclf_benchmarks.records.multi_label", figures)
+        for found in measure(_place(word, folder), given.img_size):
+            cases[found["data"]] = found
+            figures = {"network": " ".join(BACKBONE), "cases": [*cases.values()]}
+            write_record(given.output, "edgeclf_benchmarks.records.multi_label", {**figures, "load_average": _load()})
 
 
 if __name__ == "__main__":
