@@ -48,7 +48,7 @@ ReferenceBundle = Annotated[
         autocompletion=completion.bundles,
     ),
 ]
-Margin = Annotated[float, typer.Option(metavar="POINTS", help="Non-inferiority margin in top-1 points.")]
+Margin = Annotated[float, typer.Option(metavar="POINTS", help="Non-inferiority margin in points of top-1, or of mAP.")]
 Rounds = Annotated[
     int | None,
     typer.Option(min=2, max=1000, metavar="N", help="Number of timing rounds.", show_default="20; 10 with --quick"),
@@ -116,7 +116,9 @@ CorruptedImages = Annotated[
 ]
 Baseline = Annotated[
     Path | None,
-    typer.Option(metavar="REPORT", help="Earlier report that the gates top1_drop, p50_ratio and flips refer to."),
+    typer.Option(
+        metavar="REPORT", help="Earlier report that the gates top1_drop, map_drop, p50_ratio and flips refer to."
+    ),
 ]
 FailIf = Annotated[
     list[str] | None,
