@@ -33,6 +33,7 @@ from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.images.predict import prepare_images, strictly
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.metrics.intervals import Interval, Resampling, accuracy_interval, number_groups
+from edgeclf_runtime.metrics.main_figure import MainFigure
 from edgeclf_runtime.metrics.multilabel import evaluate_labels
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -277,9 +278,9 @@ def _test(bundle: Bundle, data: DataSplit, data_sha256: str, progress: Progress)
     if manifest.multi_label:
         targets = label_targets(images, manifest.labels)
         figure = evaluate_labels(found.logits, targets, manifest.labels, groups=groups).main_figure
-        return _Tested(len(images), figure.name, figure.value, figure.interval, use)
-    right = found.logits.argmax(axis=1) == class_numbers(images, manifest.labels)
-    top1 = float(right.mean())
-    record_test_result(bundle.sidecar, subject=bundle.digest, top1=top1, images=len(right), data=data.name)
-    resampling = Resampling(len(right), number_groups(groups))
-    return _Tested(len(right), "top-1", top1, accuracy_interval(right, resampling), use)
+    else:
+        right = found.logits.argmax(axis=1) == class_numbers(images, manifest.labels)
+        resampling = Resampling(len(right), number_groups(groups))
+        figure = MainFigure("top-1", float(right.mean()), accuracy_interval(right, resampling))
+    record_test_result(bundle.sidecar, figure, subject=bundle.digest, images=len(images), data=data.name)
+    return _Tested(len(images), figure.name, figure.value, figure.interval, use)

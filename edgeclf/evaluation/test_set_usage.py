@@ -23,10 +23,12 @@ from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.file_lock import wait_for
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.machine.state_folder import state_folder
+from edgeclf_runtime.metrics.main_figure import MainFigure
 
 LEDGER = "test-uses.jsonl"  # not .json: that is what proofs are called in a bundle's sidecar
 RESULTS = "test-results.jsonl"
 SCHEMA = 1
+_NAMES = {"top-1": "top1", "mAP": "map"}  # of a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,9 @@ def record_test_use(
     return TestUse(images, len(uses), str(path))
 
 
-def record_test_result(folder: Path, *, subject: str, top1: float, images: int, data: str) -> None:
-    """Keeps an accuracy on test images beside the bundle, for `edgeclf runs`. Raises DataError where it can't."""
-    line = {"schema": SCHEMA, "subject": subject, "top1": top1, "images": images, "data": data}
+def record_test_result(folder: Path, figure: MainFigure, *, subject: str, images: int, data: str) -> None:
+    """Keeps a top-1 or mAP on test images beside the bundle, for `edgeclf runs`. Raises DataError where it can't."""
+    line = {"schema": SCHEMA, "subject": subject, _NAMES[figure.name]: figure.value, "images": images, "data": data}
     path = folder / RESULTS
     try:
         with path.open("ab") as file:
@@ -114,14 +116,15 @@ def record_test_result(folder: Path, *, subject: str, top1: float, images: int, 
 
 
 def find_test_result(folder: Path, subject: str) -> tuple[float, str] | None:
-    """Top-1 of the bundle with this digest, and which images it is of; None where none was kept, or can't be read."""
+    """Top-1 or mAP of the bundle with this digest, and of which images; None where none was kept, or can't be read."""
     try:
         lines = [json.loads(line) for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines()]
         found = [line for line in lines if line["subject"] == subject]
-        return (
-            (float(found[-1]["top1"]), f"{found[-1]['images']} test images of {found[-1]['data']}") if found else None
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        if not found:
+            return None
+        value = next(found[-1][name] for name in _NAMES.values() if name in found[-1])
+        return float(value), f"{found[-1]['images']} test images of {found[-1]['data']}"
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
 
 

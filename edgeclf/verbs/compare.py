@@ -48,8 +48,9 @@ def compare(
     flips (labels). They apply to bundles, not to the plain loop or the reference; "NAME: GATE" applies to the row of
     that name. A gate passes if the whole 95 % interval is within the limit, fails if all of it is beyond (p50_ratio: by
     more than A/A noise), and is inconclusive otherwise; then the exit code is 0, with --strict 1. top1_drop, map_drop,
-    p50_ratio and flips refer to the row of the same name in --baseline, otherwise to the report's reference. Against a baseline, p50_ratio is scaled by a reference workload that every
-    bench times, and is inconclusive if the machine or its load differed.
+    p50_ratio and flips refer to the row of the same name in --baseline, otherwise to the report's reference. Against a
+    baseline, p50_ratio is scaled by a reference workload that every bench times, and is inconclusive if the machine or
+    its load differed.
 
     \b
     Examples:

@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 from edgeclf.baselines.baseline import PIXELS, Baseline, BaselineOptions, make_baseline
 from edgeclf.baselines.label_svm import cross_validate_labels, fit_label_svms
 from edgeclf.data.split import open_data
+from edgeclf.listing import list_folder
 from edgeclf_runtime.backends.hog import grey_levels, hog
 from edgeclf_runtime.backends.svm import LabelSvm, read_svm
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -66,6 +67,8 @@ def test_its_margins_and_map_are_those_of_scikit_learns_own_pipelines(made: Base
     assert np.abs(fit_label_svms(features, targets).margins(held_out) - wanted).max() < 1e-4
     found = average_precision_score(label_targets(test, data.classes), wanted)
     assert made.figure == "mAP" and made.test_accuracy == pytest.approx(found)
+    (listed,) = list_folder(made.path.parent)
+    assert listed.mean_average_precision == made.test_accuracy and "test images of" in listed.measured_on
     assert len(made.fold_accuracies) == 3 and all(0 <= each <= 1 for each in made.fold_accuracies)
     assert len(cross_validate_labels(features, targets, 3, groups=["a"] * 20 + ["b"] * (len(train) - 20))) == 2
 
