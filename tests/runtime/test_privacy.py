@@ -49,7 +49,9 @@ def test_predicting_opens_no_socket_and_writes_nothing(
         assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("target", ["reference", "onnx", "openvino"])
+@pytest.mark.parametrize(
+    "target", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("reference", "onnx")), "openvino"]
+)
 def test_predicting_works_without_a_home(target: str, shared_bundle: Callable[[str], Bundle]) -> None:
     done = watched(shared_bundle(target).path, None)
     assert done.returncode == 0, done.stderr

@@ -185,7 +185,15 @@ def test_fast_pixels_of_a_large_jpeg_are_near_the_exact_ones(orientation: int) -
     assert reduced.reduced is not None and sorted(reduced.reduced.full_px) == [801, 1201]
 
 
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
+@pytest.mark.parametrize(
+    "interpolation",
+    [
+        "nearest",
+        "bilinear",
+        "lanczos",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("bicubic", "box", "hamming")),
+    ],
+)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_small_images_and_other_formats_are_a_level_off_at_most(kind: str, interpolation: Interpolation) -> None:
     size = (600, 400) if kind == "PNG" else (190, 150)

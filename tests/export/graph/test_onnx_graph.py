@@ -52,7 +52,7 @@ def test_it_has_an_opset_and_ir_version_that_old_devices_read(bundle: Path) -> N
     assert model.ir_version <= 10
 
 
-@pytest.mark.parametrize("opset", [18, pytest.param(19, marks=pytest.mark.slow), 20])
+@pytest.mark.parametrize("opset", [*(pytest.param(each, marks=pytest.mark.slow) for each in (18, 19)), 20])
 def test_it_has_the_opset_that_was_asked_for(opset: int, small: Exportable) -> None:
     model = onnx.load_from_string(small.make_onnx("uint8-nhwc", opset))
     assert model.opset_import[0].version == opset

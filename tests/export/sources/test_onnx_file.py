@@ -112,10 +112,10 @@ def own_logits(model: Any, images: NDArray[np.uint8], mean: Any, std: Any) -> ND
         {"batch": 1, "reshape": (1, 6)},
         {"batch": 4},
         pytest.param({"batch": 4, "layout": "NHWC"}, marks=pytest.mark.slow),
-        {"input_name": "images"},  # our own names
+        pytest.param({"input_name": "images"}, marks=pytest.mark.slow),  # our own names
         {"input_name": "logits"},
         {"opset": 11, "ir_version": 6},
-        {"opset": 21, "ir_version": 10},
+        pytest.param({"opset": 21, "ir_version": 10}, marks=pytest.mark.slow),
         {"more_outputs": True},
     ],
     ids=str,

@@ -98,7 +98,7 @@ def assert_bundles_give(exportable: Any, wanted: Any, folder: Path, tolerance: f
     return Bundle.open(exported.path)
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", [pytest.param("NCHW", marks=pytest.mark.slow), "NHWC"])
 def test_a_bgr_file_gets_its_channels_reversed(layout: str, load: Load, tmp_path: Path) -> None:
     model = build()
     if layout == "NHWC":
@@ -209,9 +209,8 @@ def test_a_network_that_needs_its_own_float64_is_refused(load: Load) -> None:
 @pytest.mark.parametrize(
     ("layout", "channels"),
     [
-        ("NCHW", "rgb"),
         ("NHWC", "bgr"),
-        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("NCHW", "bgr"), ("NHWC", "rgb"))),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("NCHW", "bgr"), ("NHWC", "rgb"), ("NCHW", "rgb"))),
     ],
 )
 def test_uint8_pixels_are_passed_in_unchanged(layout: str, channels: str, load: Load, tmp_path: Path) -> None:
@@ -311,7 +310,7 @@ def test_an_output_that_does_not_exist_is_refused_with_those_that_do(load: Load)
         load(two_heads(), output="scores")
 
 
-@pytest.mark.parametrize("first", ["logits", "scores"])
+@pytest.mark.parametrize("first", [pytest.param("logits", marks=pytest.mark.slow), "scores"])
 def test_logits_beside_their_own_softmax_are_one_output(first: str, load: Load, tmp_path: Path) -> None:
     names = (first, "logits" if first == "scores" else "scores")
     model = build(helper.make_node("Sigmoid", ["logits"], ["scores"]), outputs=dict.fromkeys(names, LOGITS))

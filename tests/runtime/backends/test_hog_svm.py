@@ -120,7 +120,7 @@ def three_classes() -> tuple[Svm, Any]:
     return fit(3)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", [2, 3, pytest.param(10, marks=pytest.mark.slow)])
 def test_margins_equal_scikit_learns_decision_function_and_order_classes_as_it_predicts(
     classes: int, photographs: NDArray[np.uint8]
 ) -> None:

@@ -74,7 +74,10 @@ def test_texts_get_open_clips_embeddings(target: str, make: Make) -> None:
     assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(5), abs=1e-6)
 
 
-@pytest.mark.parametrize("target", ["onnx", "openvino", "pytorch", pytest.param("litert", marks=CONVERTS)])
+@pytest.mark.parametrize(
+    "target",
+    ["onnx", pytest.param("openvino", marks=pytest.mark.slow), "pytorch", pytest.param("litert", marks=CONVERTS)],
+)
 def test_images_get_open_clips_embeddings(target: str, make: Make, photographs: list[Path]) -> None:
     import torch
 

@@ -81,7 +81,8 @@ def open_clips_scores(siglip: bool, photographs: list[Path]) -> Any:
 @pytest.mark.parametrize(
     ("target", "siglip"),
     [
-        *(pytest.param(target, False, id=f"{target}-softmax") for target in ("onnx", "openvino", "pytorch")),
+        *(pytest.param(target, False, id=f"{target}-softmax") for target in ("onnx", "pytorch")),
+        pytest.param("openvino", False, id="openvino-softmax", marks=pytest.mark.slow),
         pytest.param("pytorch", True, id="pytorch-sigmoid"),  # the others' tower is another export, of seconds
         *(
             pytest.param(target, True, id=f"{target}-sigmoid", marks=pytest.mark.slow)
@@ -136,7 +137,10 @@ def test_a_manifest_from_before_there_were_prompts_still_loads(bundles: Callable
     assert older.prompts is None and older.golden.texts == ()
 
 
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp16"), ("openvino", "fp16"), ("pytorch", "fp16")])
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [("onnx", "fp16"), pytest.param("openvino", "fp16", marks=pytest.mark.slow), ("pytorch", "fp16")],
+)
 def test_half_precision_is_proven_too(target: str, precision: str, bundles: Callable[..., Bundle]) -> None:
     assert verify(bundles(target, precision)).verdict in ("pass", "inconclusive")
 
