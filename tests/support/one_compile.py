@@ -18,7 +18,7 @@ _MOST = 32  # compiled models have memory and threads of their own
 
 
 class RememberingCore:
-    """OpenVINO's Core, whose `compile_model` remembers what came from `read_model` with weights."""
+    """OpenVINO's Core, whose `compile_model` remembers networks that `read_model` read from a bundle's two files."""
 
     def __init__(self, core: Any) -> None:
         self._core = core
@@ -26,14 +26,18 @@ class RememberingCore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
 
-    def read_model(self, model: bytes, weights: bytes) -> Any:
+    def read_model(self, model: Any, weights: Any = None) -> Any:
+        if not isinstance(weights, bytes):
+            return self._core.read_model(model) if weights is None else self._core.read_model(model, weights)
         network = self._core.read_model(model=model, weights=weights)
         network.read_from = hashlib.sha256(b"%d " % len(model) + model + weights).digest()
         return network
 
-    def compile_model(self, network: Any, device: str, settings: dict[str, Any]) -> Any:
+    def compile_model(self, network: Any, device: str, settings: dict[str, Any] | None = None) -> Any:
+        if not hasattr(network, "read_from"):
+            return self._core.compile_model(network, device, settings)
         shape = str(network.input(0).partial_shape)
-        options = repr((shape, device, sorted(settings.items())))
+        options = repr((shape, device, sorted((settings or {}).items())))
         key = hashlib.sha256(network.read_from + options.encode()).digest()
         if key not in _KNOWN:
             _KNOWN[key] = self._core.compile_model(network, device, settings)

@@ -64,7 +64,7 @@ LABELLED: dict[str, dict[str, Any]] = {
     "labels, asymmetric": {"strategy": "full", "loss": "asymmetric", "accumulate": 2},
 }
 # what the others combine, once more
-RARE = {"taught by views", "summed batches, class weights", "labels, asymmetric"}
+RARE = {"taught by views", "summed batches, class weights"}
 # and what two processes do in their own way, but again and again alike
 OWN_WAY: dict[str, Any] = {"model": "test_resnet", "strategy": "full", "drop": 0.5, "ema": 0.9, "augment": "strong"}
 SCRIPT = """
