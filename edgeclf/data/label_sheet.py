@@ -91,6 +91,11 @@ def _page(folder: Path, listed: list[ToLabel], how: str) -> str:
 
 def _lines(each: ToLabel) -> tuple[str, ...]:
     predicted = (
-        () if each.score is None else (f"predicted {text(each.predicted)} {each.score:.2f}", f"kept: {text(each.why)}")
+        ()
+        if each.score is None
+        else (
+            f"predicted {text(each.predicted)}{', highest score' if each.several else ''} {each.score:.2f}",
+            f"kept: {text(each.why)}",
+        )
     )
     return (*predicted, f'<span class="dim">{text(each.image.name)}</span>')

@@ -24,7 +24,8 @@ def try_page(manifest: Manifest, name: str, *, collects: bool = False) -> tuple[
     )
     thresholds = f"; {words}" if (words := manifest.thresholds_in_words) else ""
     body = body.replace("{privacy}", _GOES_NO_FURTHER + (_STAYS if collects else "") + ".")
-    about = text(f"{len(manifest.labels):,} classes, {manifest.target}{thresholds}")
+    kind = "labels" if manifest.multi_label else "classes"
+    about = text(f"{len(manifest.labels):,} {kind}, {manifest.target}{thresholds}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'

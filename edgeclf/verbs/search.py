@@ -197,7 +197,8 @@ def _show(found: Search, folder: Path, *, as_json: bool) -> None:
         shown = grid(*table.headings)
         for row in table.rows:
             shown.add_row(styled(row[0], "cyan"), *map(styled, row[1:]))
-        about = f"compared on {found.validation_images:,} validation images, on which epochs were selected, too"
+        on = f"{found.validation_images:,} validation images, on which epochs were selected, too"
+        about = f"compared by {found.figure} on {on}"
         show(styled(f"{folder}: {about}; test images were not used", "bold"), "", shown)
     say(f"wrote {folder}/: search.json, search.png, split.json, and a run for each training", style="dim")
     if best is None:

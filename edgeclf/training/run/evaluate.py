@@ -20,7 +20,7 @@ from edgeclf_export.exportable import Exportable
 from edgeclf_export.sources.weights import digest_state
 from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage, Split, class_numbers
+from edgeclf_runtime.images.labelled import LabelledImage, Split
 from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -111,14 +111,6 @@ def set_operating_point(
     )
     run.write_json(MODEL, to_json(replace(outcome, thresholds=point.added_to(outcome.thresholds))))
     return point
-
-
-def right_predictions(run: Run, images: Sequence[LabelledImage], progress: Progress = SILENT) -> dict[str, bool]:
-    """Name of each image that can be read -> whether the run predicts it right. Counts no use of test images."""
-    exportable = run.exportable()
-    found = predict_with_run(exportable, images, 16, progress)
-    right = found.logits.argmax(axis=1) == class_numbers(found.images, exportable.labels)
-    return {image.name: bool(each) for image, each in zip(found.images, right, strict=True)}
 
 
 def predict_with_run(

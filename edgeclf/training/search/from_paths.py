@@ -88,7 +88,7 @@ def search(
         tune_epochs=tune_epochs,
         finalists=finalists,
     )
-    images = open_data(Path(data), seed=training.seed)
+    images = open_data(Path(data), seed=training.seed, several_labels="known")
     return _drawn(start_search(plan, images, place, missing, progress, minutes=minutes), place)
 
 

@@ -53,7 +53,7 @@ def draw_search(search: Search, path: Path) -> None:
         if search.max_ms is not None:
             axes.axvline(search.max_ms, color=GREY, linestyle="--", linewidth=1, label=f"--max-ms {search.max_ms:g}")
         axes.set_xlabel(f"ms for one image: {search.target}, {count(search.threads, 'thread')}, 95 % interval")
-        axes.set_ylabel("validation accuracy (top-1), 95 % interval")
+        axes.set_ylabel(f"validation {search.figure}, 95 % interval")
         axes.set_xlim(0, _ROOM_FOR_NAMES * axes.get_xlim()[1])
         axes.grid(color="#e6e8eb", linewidth=0.6)
         axes.set_axisbelow(True)

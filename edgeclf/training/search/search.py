@@ -70,7 +70,7 @@ def resume_search(
     plan = load_plan(folder)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with Run(folder).alone():
-        steps = Steps(plan, load_split(folder / SPLIT), folder, progress, deadline)
+        steps = Steps(plan, load_split(folder / SPLIT, several_labels="known"), folder, progress, deadline)
         steps.measure_latency(timing)
         within = steps.within_budget()
         finalists = steps.probe(within)

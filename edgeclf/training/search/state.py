@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeclf.training.config import TrainConfig
@@ -13,8 +13,10 @@ from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
 from edgeclf_runtime.metrics.intervals import Interval
+from edgeclf_runtime.metrics.main_figure import Figure
 
 PLAN, SPLIT, SEARCH, PLOT = "search-plan.json", "split.json", "search.json", "search.png"
 FIRST_SHARE = 0.25  # of the training images, for the first round of many candidates
@@ -92,8 +94,8 @@ class Result:
     probes, tuned
         Linear probes, the one on fewest images first, and the fine-tuning of a finalist.
     behind, behind_interval
-        Of a finalist: points of top-1 that it has more than the most accurate one (so 0 or less), paired by image, and
-        their 95 % interval; None: it is the most accurate one, or not all finalists are fine-tuned yet.
+        Of a finalist: points of top-1, or mAP, that it has more than the most accurate one (so 0 or less), paired by
+        image, and their 95 % interval; None: it is the most accurate one, or not all finalists are fine-tuned yet.
     """
 
     model: str
@@ -127,7 +129,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """The content of search.json, schema 1: the candidates in the order of the plan, all measured or not yet."""
+    """The content of search.json, schema 1: the candidates in the order of the plan, all measured or not yet.
+
+    `figure`: what accuracies are; mAP where images have several labels.
+    """
 
     schema: int = 1
     kind: str = "search"
@@ -142,6 +147,7 @@ class Search:
     complete: bool
     candidates: tuple[Result, ...]
     machine: dict[str, str]
+    figure: Figure = field(default="top-1", metadata=LATER)
 
     @property
     def finalists(self) -> tuple[Result, ...]:
@@ -183,6 +189,7 @@ def new_search(plan: SearchPlan, data: DataSplit, missing: Mapping[str, str]) ->
             Result(model=each.model, weights=each.weights, left_out=missing.get(each.name)) for each in plan.candidates
         ),
         machine=machine_facts(),
+        figure="mAP" if data.multi_label else "top-1",
     )
 
 

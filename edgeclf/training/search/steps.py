@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from edgeclf.data.fractions import nested_subsets
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.kept_runs import kept_run
-from edgeclf.training.run.evaluate import right_predictions
 from edgeclf.training.run.run import Run
+from edgeclf.training.search.accuracy import accuracy_of, behind
 from edgeclf.training.search.latency import Latencies
 from edgeclf.training.search.state import (
     FIRST_SHARE,
@@ -29,11 +27,9 @@ from edgeclf.training.search.state import (
 )
 from edgeclf.wording import count
 from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE
-from edgeclf_runtime.errors import DataError, GateError, UsageError, one_line
+from edgeclf_runtime.errors import GateError, UsageError, one_line
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.machine.facts import now_utc
-from edgeclf_runtime.metrics.intervals import Resampling, accuracy_interval, number_groups
-from edgeclf_runtime.metrics.paired import change_interval
 from edgeclf_runtime.progress import Progress
 
 TimeAll = Callable[..., Latencies]
@@ -149,13 +145,11 @@ class Steps:
         if not finalists:
             reasons = "; ".join(f"{each.name}: {each.left_out}" for each in self.search.candidates)
             raise GateError(f"no candidate could be trained: {reasons}")
-        right = {each.name: self._right(self._run(each.tuned)) for each in finalists}
-        best = finalists[0].name
-        groups = number_groups([image.group for image in self.data.of("val")])
-        for name in right:
-            points = 100 * float(right[name].mean() - right[best].mean())
-            interval = None if name == best else change_interval(right[best], right[name], groups)
-            self._update(name, behind=points, behind_interval=interval)
+        best = self._run(finalists[0].tuned)
+        self._update(finalists[0].name, behind=0.0, behind_interval=None)
+        for each in finalists[1:]:
+            points, interval = behind(self._run(each.tuned), best, self.data)
+            self._update(each.name, behind=points, behind_interval=interval)
         self._write(replace(self.search, complete=True, created_utc=now_utc()))
 
     def _rounds(self, candidates: int) -> tuple[DataSplit, ...]:
@@ -190,13 +184,12 @@ class Steps:
         return self._score(kept_run(config, data, place, self.progress), config, images)
 
     def _score(self, run: Run, config: TrainConfig, images: int) -> Score:
-        right = self._right(run)
-        groups = number_groups([image.group for image in self.data.of("val")])
+        accuracy, interval = accuracy_of(run, self.data)
         return Score(
             strategy=config.strategy,
             images=images,
-            accuracy=float(right.mean()),
-            interval=accuracy_interval(right, Resampling(len(right), groups)),
+            accuracy=accuracy,
+            interval=interval,
             training_seconds=run.outcome().training_seconds,
             path=run.path.name,
         )
@@ -204,14 +197,6 @@ class Steps:
     def _run(self, score: Score | None) -> Run:
         assert score is not None  # of a finalist
         return Run(self.folder / score.path)
-
-    def _right(self, run: Run) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """(N,) whether each validation image is predicted right. Raises DataError where one can't be read any more."""
-        images = self.data.of("val")
-        found = right_predictions(run, images)
-        if gone := [image.name for image in images if image.name not in found]:
-            raise DataError(f"{self.data.root}/{gone[0]} can't be read any more; start a new search")
-        return np.array([found[image.name] for image in images])
 
     def _time_is_over(self) -> bool:
         return time.monotonic() > self._deadline

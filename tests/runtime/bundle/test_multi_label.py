@@ -19,6 +19,7 @@ from edgeclf_runtime.bundle.decision import decide
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.bundle.proof import TOLERANCES, compare, verdict_of
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.deploy.verify import keep_own_outputs, verify
 from edgeclf_runtime.errors import BundleError
 from edgeclf_runtime.metrics.energy import EnergyThreshold
@@ -164,14 +165,19 @@ def test_a_proof_counts_labels_at_their_thresholds() -> None:
     assert (lost.non_finite, lost.flips) == (1, 5 if 0 not in far else 4)
 
 
-@pytest.mark.parametrize("target", ["reference", "onnx", "openvino", "litert", "pytorch"])
-def test_every_backend_predicts_the_same_labels(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["reference", "onnx", "openvino", "litert", "pytorch", "tensorrt"])
+def test_every_backend_predicts_the_same_labels(target: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     pytest.importorskip(_NEEDS.get(target, "numpy"))
     pixels = tiny.random_pixels(6, target)
     logits = tiny.reference_logits(target, pixels).astype(np.float64)
     cut = np.sort(logits, axis=0)[2:4].mean(axis=0)  # each label is on half of the images
     least = Thresholds(per_class=tuple((1 / (1 + np.exp(-cut))).tolist()))
-    with Classifier.open(tiny.build(tmp_path / target, target, **{**SEVERAL, "thresholds": least})) as classifier:
+    made = tiny.build(tmp_path / target, target, **{**SEVERAL, "thresholds": least})
+    if target == "tensorrt":
+        request.getfixturevalue("gpu")
+        made = build(made, destination=tmp_path / "built").bundle
+        assert made.manifest.multi_label and made.manifest.thresholds == least
+    with Classifier.open(made) as classifier:
         found = [set(each.labels or ()) for each in classifier.predict(list(pixels))]
     assert found == [{tiny.LABELS[i] for i in np.flatnonzero(row >= cut)} for row in logits]
 

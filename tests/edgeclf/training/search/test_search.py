@@ -207,6 +207,22 @@ def test_an_engine_that_can_not_run_here_is_a_backend_error(monkeypatch: pytest.
         require_engine("tensorrt")
 
 
+def test_images_of_several_labels_are_compared_by_map(
+    plan: SearchPlan, tags: DataSplit, recorder: Any, tmp_path: Path
+) -> None:
+    training = replace(plan.training, strategy="full")
+    both = replace(plan, candidates=plan.candidates[:2], training=training, probe_epochs=1, finalists=2)
+    found = start_search(both, tags, tmp_path / "s", {}, recorder(), timing=Clock())
+    assert found.complete and found.figure == "mAP" and load_search(tmp_path / "s") == found
+    best, other = found.finalists
+    for each in (best, other):
+        assert each.tuned is not None
+        run = Run.open(tmp_path / "s" / each.tuned.path)
+        assert run.outcome().scores["val_map"] == pytest.approx(each.tuned.accuracy)
+    assert best.behind == 0.0 and other.behind is not None and other.tuned is not None and best.tuned is not None
+    assert other.behind == pytest.approx(100 * (other.tuned.accuracy - best.tuned.accuracy))
+
+
 def test_table_and_plot_show_every_candidate_and_names_as_text(tmp_path: Path) -> None:
     search = made_search()
     assert search.as_good is not None and search.as_good.name == "small<b>"
