@@ -26,13 +26,7 @@ with contextlib.suppress(ImportError):
 
     guard_torchvision()
     import timm  # noqa: F401
-    from one_export import TO_ONNX, remember_translations
-    from tqdm import tqdm
-
-    tqdm.monitor_interval = 0  # or its first bar starts a thread
-    # two seconds of an export are torch loading five hundred modules and making its translations
-    remember_translations()
-    TO_ONNX(torch.nn.Flatten(), torch.zeros(2, 3, 4), 18, input_name="images", output_name="logits")
+    import torch.onnx._internal.exporter._core  # noqa: F401
 
 for name in (
     "numpy",
