@@ -98,7 +98,7 @@ def evaluate(
 
     Measures accuracy, F1, AUC and calibration, with intervals. Writes report.json, report.html and plots: confusion
     matrix, ROC and precision-recall curves, reliability diagram, and the wrong predictions of highest confidence.
-    Of a run with several labels an image: mAP, F1, exact match and Hamming loss, and a table of its labels.
+    Where images have several labels: mAP, F1, exact match and Hamming loss, and a table of its labels.
     Classes are matched by name. Every use of the test images is counted beside the bundle, and shown.
 
     \b

@@ -28,14 +28,19 @@ def check_deepstream(target: str, form: str = "float-nchw") -> None:
 def write_classifier(bundle: Bundle, folder: Path, max_batch: int, *, force: bool = False) -> Path:
     """Writes `folder`/NAME, whole or not at all, and returns it.
 
-    Raises UsageError as `check_deepstream`, for an encoder, int8, a standard deviation of its own for each channel, and
-    where NAME exists.
+    Raises UsageError as `check_deepstream`, for an encoder, several labels an image, int8, a standard deviation of its
+    own for each channel, and where NAME exists.
     """
     manifest, place = bundle.manifest, folder / bundle.name
     check_deepstream(manifest.target, "float-nchw" if manifest.inputs[0].layout == "NCHW" else "uint8-nhwc")
     normalization = manifest.normalization
     if normalization is None or not manifest.labels:
         raise UsageError(f"nvinfer's config is for classifiers of images; {bundle.name} is another")
+    if manifest.multi_label:
+        raise UsageError(
+            f"nvinfer's classifier names one label an image, and {bundle.name} predicts several; leave out --layout, "
+            "and read its logits with a program of your own (its thresholds are in manifest.json)"
+        )
     if manifest.weights_precision == "int8":
         raise UsageError("nvinfer builds with TensorRT, which misreads the int8 of onnx bundles; export fp32")
     text = config(bundle, normalization, max_batch)

@@ -13,7 +13,7 @@ import tiny
 
 from edgeclf_export.targets import deepstream, ovms, triton
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.manifest import Normalization, TensorSpec
+from edgeclf_runtime.bundle.manifest import Normalization, TensorSpec, Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.session import open_session
 
@@ -94,8 +94,11 @@ def test_nvinfer_normalises_as_the_pixel_contract_says(tmp_path: Path) -> None:
 
 
 def test_nvinfer_refuses_what_it_can_not_express(tmp_path: Path) -> None:
+    thresholds = Thresholds(per_class=(0.5, 0.5, 0.5))
+    several = tiny.reseal(floats(tmp_path / "s").path, scores="sigmoid", multi_label=True, thresholds=thresholds)
     for bundle, message in (
         (floats(tmp_path / "std", (0.2, 0.25, 0.25)), "one net-scale-factor for all channels"),
+        (several, "names one label an image, and s predicts several"),
         (tiny.build(tmp_path / "u", "onnx"), "export -t onnx --input float-nchw --layout deepstream"),
         (tiny.build(tmp_path / "v", "openvino"), "export -t onnx --input float-nchw --layout deepstream"),
     ):
