@@ -139,7 +139,7 @@ def test_two_workers_of_a_cluster_give_the_rows_of_the_plain_run(bundle: Bundle,
         Path(row["path"]).name: (row["label"], row["error"], list(row["labels"]), list(row["scores"])) for row in rows
     }
     assert found == plain_rows(bundle, photos)
-    assert set(rows[0]) == {"path", "label", "error", "labels", "scores"}
+    assert set(rows[0]) == {"path", "label", "unknown_by", "error", "labels", "scores"}
 
 
 class DiesOnce(ClassifyWithBundle):
