@@ -28,6 +28,7 @@ from edgeclf_runtime.errors import UsageError
 
 _ENOUGH_FOR_BATCH_NORM = 10_000
 _FIRST_EPOCHS = 10
+_PRETRAINED_SHARE, _SCRATCH_SHARE = 0.3, 0.1  # of the head's rate, for all layers: benchmarks/results/recipe.json
 _HEAD_TEMPERATURE, _NETWORK_TEMPERATURE = 1.0, 3.0  # docs/distillation.md has the figures
 
 
@@ -40,15 +41,15 @@ class TrainConfig:
     model, weights, img_size
         The backbone, as `edgeclf export` takes them.
     strategy
-        "linear-probe": only the head, on features computed once. "two-phase": that first, then everything at a tenth of
-        the rate. "discriminative": early layers at lr / 100, middle ones at lr / 10, the head at lr, or `layer_decay`
-        per layer. "full": everything at lr.
+        "linear-probe": only the head, on features computed once. "two-phase": that first, then everything at a
+        smaller rate. "discriminative": early layers at lr / 100, middle ones at lr / 10, the head at lr, or
+        `layer_decay` per layer. "full": everything at lr.
     epochs
         Passes over the training images; of a linear probe: passes of its head over the features.
     head_epochs
         Passes of the head over the features in the first phase of two-phase; None: 10.
     lr, head_lr
-        Peak learning rates; None: what suits the strategy.
+        Peak learning rates; None: `peak_lr`.
     loss
         "cross-entropy": of the classes, or of each label by itself where images may have several; "focal" is for one
         label an image, "asymmetric" for several.
@@ -189,9 +190,14 @@ class TrainConfig:
         """Rate of the whole network, or of its head where only that learns or rates are discriminative."""
         if self.lr is not None:
             return self.lr
-        if self.strategy in ("linear-probe", "discriminative"):
+        if not self.trains_at_one_rate:
             return self.head_lr
-        return self.head_lr / 10
+        return self.head_lr * (_SCRATCH_SHARE if self.from_scratch else _PRETRAINED_SHARE)
+
+    @property
+    def trains_at_one_rate(self) -> bool:
+        """Whether the whole network learns, each layer at the same rate."""
+        return self.strategy in ("two-phase", "full")
 
     @property
     def consistent_views(self) -> bool:

@@ -70,6 +70,8 @@ class Run:
             save_split(unlabelled, path / UNLABELLED, force=True)
         run.write_json(NETWORK, to_json(architecture))
         save_checkpoint(path / CHECKPOINT, start)
+        if config.trains_at_one_rate:  # by name: a run keeps its rate whatever later releases take
+            config = replace(config, lr=config.peak_lr)
         run.write_json(CONFIG, to_json(config))
         return run
 
@@ -139,7 +141,10 @@ class Run:
         return (self.path / MODEL).is_file()
 
     def config(self) -> TrainConfig:
-        return from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
+        config = from_json(TrainConfig, self.read_json(CONFIG), str(self.path / CONFIG))
+        if config.lr is None and config.trains_at_one_rate:  # made when a tenth of the head's rate was the default
+            return replace(config, lr=config.head_lr / 10)
+        return config
 
     def data(self) -> DataSplit:
         """The split as it was given, images that can't be used included: its digest identifies it."""

@@ -69,7 +69,7 @@ Approaches = Annotated[
     typer.Option(
         metavar=f"<{'|'.join(get_args(Strategy))}>",
         help="Fine-tuning strategy. linear-probe: the head only, on cached features. two-phase: the head, then all "
-        "layers at a tenth of its learning rate. discriminative: learning rates that rise from lr/100 in the first "
+        "layers at a lower learning rate. discriminative: learning rates that rise from lr/100 in the first "
         "layers to lr in the head. full: all layers at lr. With --fraction, a comma-separated list, which may contain "
         "hog-svm, the classical baseline.",
         autocompletion=completed_from(APPROACHES),
@@ -100,7 +100,7 @@ HeadRate = Annotated[
     typer.Option(
         metavar="RATE",
         help="Peak learning rate of a head on frozen features. Without --lr, also of discriminative's head; two-phase "
-        "and full then train all layers at a tenth of it.",
+        "and full then train all layers at 0.3 of it, from random weights at 0.1.",
     ),
 ]
 Augment = Annotated[

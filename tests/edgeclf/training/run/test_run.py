@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from edgeclf.training.choices import Strategy
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run import checkpoint
 from edgeclf.training.run.run import Run
@@ -29,6 +30,24 @@ def interrupted(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         train(config(strategy="full"), data, tmp_path / "interrupted", recorder(stop_after=1))
     return Run.open(tmp_path / "interrupted")
+
+
+@pytest.mark.parametrize(("weights", "rate"), [("hub", 3e-4), ("random", 1e-4)])
+def test_all_layers_learn_faster_from_pretrained_weights_than_from_random_ones(weights: str, rate: float) -> None:
+    strategies: tuple[Strategy, ...] = ("two-phase", "full")
+    for strategy in strategies:
+        config = TrainConfig(model="resnet18", weights=weights, strategy=strategy)
+        assert config.peak_lr == pytest.approx(rate)
+        assert replace(config, lr=0.01).peak_lr == 0.01
+
+
+def test_a_run_keeps_its_rate_and_one_of_an_older_release_that_named_none_keeps_the_older_default(
+    interrupted: Run,
+) -> None:
+    config = interrupted.read_json("config.json")
+    assert config["lr"] == interrupted.config().peak_lr
+    interrupted.write_json("config.json", config | {"lr": None, "head_lr": 0.002, "weights": "hub"})
+    assert interrupted.config().peak_lr == pytest.approx(0.0002)
 
 
 @pytest.mark.parametrize(
