@@ -30,9 +30,13 @@ def figure_rows(found: MultiLabelEvaluation, report: EvaluationReport) -> Iterat
     yield row("macro AUC", found.macro_auc)
     yield row("ECE", found.macro_ece, how="the mean of the labels'")
     if report.answered is not None:
-        yield row("not unknown", report.answered, how="which the figures above leave aside")
+        yield row(
+            "not unknown",
+            report.answered,
+            how="of all images; the figures above count their labels as if none were unknown",
+        )
     if report.unknown is not None:
-        yield from unknown_rows(report.unknown)
+        yield from unknown_rows(report.unknown, several_labels=True)
 
 
 def label_rows(found: MultiLabelEvaluation) -> Iterator[tuple[str, ...]]:

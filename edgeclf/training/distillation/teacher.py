@@ -104,7 +104,7 @@ class Teacher:
         sides += [f"only the data {data} have {some(theirs)}"] if theirs else []
         return (
             f"a teacher needs the classes of its student, in any order: it has {len(self.labels)}, the data "
-            f"{len(classes)}; {'; '.join(sides)}. Give a teacher of these classes, or rename the folders"
+            f"{len(classes)}; {'; '.join(sides)}. Give a teacher of these classes, or rename those of the data"
         )
 
     def seen(self, images: Collection[LabelledImage]) -> int:

@@ -77,8 +77,8 @@ Targets = Annotated[
 Precision = Annotated[
     Literal["fp32", "fp16", "bf16", "int8", "auto"],
     typer.Option(
-        help="Numeric precision. int8 is kept only if top-1 accuracy drops by at most --max-drop; auto is the fastest "
-        "precision for which that holds. bf16 needs an engine that has it.",
+        help="Numeric precision. int8 is kept only if top-1 accuracy (of several labels: mAP) drops by at most "
+        "--max-drop; auto is the fastest precision for which that holds. bf16 needs an engine that has it.",
     ),
 ]
 Split = Annotated[SplitOrAll, typer.Option(help="Split of the data to evaluate on.")]

@@ -54,6 +54,6 @@ class TeacherInfo:
     def __str__(self) -> str:
         named = f"{self.kind} {self.name} ({self.sha256[:12]})"
         if self.without_labels:
-            return f"{named}; none of the {self.unlabelled} training images had a label"
-        labels = f"; {self.unlabelled} training images had no label" if self.unlabelled else ""
+            return f"{named}; the {self.unlabelled} training images were all unlabelled"
+        labels = f"; {self.unlabelled} of the training images were unlabelled" if self.unlabelled else ""
         return f"{named}, {self.accuracy}{labels}"

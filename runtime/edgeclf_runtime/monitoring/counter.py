@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.machine.facts import now_utc
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
-from edgeclf_runtime.monitoring.summary import Histogram, Summary, count_labels, validation_of, values_of
+from edgeclf_runtime.monitoring.summary import Histogram, Summary, check_labels, count_labels, validation_of, values_of
 
 _WRITTEN_EVERY_S = 60.0
 
@@ -39,17 +39,18 @@ class PredictionCounter:
         self._totals = dict.fromkeys(self._edges, 0.0)
         self._lock = threading.Lock()
         if so_far is not None:
-            self._go_on(so_far)
+            self._go_on(so_far, bundle)
 
-    def _go_on(self, so_far: Summary) -> None:
+    def _go_on(self, so_far: Summary, bundle: Bundle) -> None:
         own = self._summary
         if so_far.bundle != own.bundle or so_far.threshold != own.threshold:
             raise DataError("it counts the predictions of another bundle, or with another threshold")
         if {name: each.edges for name, each in so_far.histograms.items()} != self._edges:
             raise DataError("it has other bins than the bundle; it is damaged")
+        check_labels(bundle, so_far)
         self._summary, self._answers = so_far, dict(so_far.answers)
         if self._labels is not None:  # what was not counted from the first image on is not counted later
-            self._labels = None if so_far.labels is None else self._labels | so_far.labels
+            self._labels = None if so_far.labels is None else dict(so_far.labels)
         self._counts = {name: np.array(each.counts, dtype=np.int64) for name, each in so_far.histograms.items()}
         self._totals = {name: each.total for name, each in so_far.histograms.items()}
 

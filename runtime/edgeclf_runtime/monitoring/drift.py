@@ -18,7 +18,7 @@ from edgeclf_runtime.monitoring.permutation import (
     residuals,
     share_as_large,
 )
-from edgeclf_runtime.monitoring.summary import Summary, validation_of
+from edgeclf_runtime.monitoring.summary import Summary, check_labels, validation_of
 
 Verdict = Literal["fine", "look", "drifted"]
 _LOOK, _DRIFTED = (0.1, 0.01), (0.25, 0.001)  # least PSI beyond chance, and p value below which
@@ -80,7 +80,8 @@ class _Figure:
 def find_drift(bundle: Bundle, found: Summary, earlier: Summary | None = None, *, seed: int = 0) -> Drift:
     """Compares a summary with validation's, or with an `earlier` one of the same bundle.
 
-    Raises DataError for a summary of another bundle or without images, BundleError for a bundle without a summary.
+    Raises DataError for a summary that is damaged, of another bundle or without images, BundleError for a bundle
+    without a summary.
     """
     for each in (found, *([earlier] if earlier is not None else [])):
         if each.bundle != bundle.digest:
@@ -90,6 +91,7 @@ def find_drift(bundle: Bundle, found: Summary, earlier: Summary | None = None, *
             )
         if not each.images:
             raise DataError("the summary counts no image yet")
+        check_labels(bundle, each)
     return compare(earlier if earlier is not None else validation_of(bundle), found, seed=seed)
 
 

@@ -89,7 +89,7 @@ class Summary:
         if not 0 <= self.unknown <= self.images or self.errors < 0 or min(self.answers.values(), default=0) < 0:
             raise ValueError("counts are 0 or more, and no more predictions are unknown than there are")
         if not all(0 <= each <= self.images for each in (self.without_label, *(self.labels or {}).values())):
-            raise ValueError("no label is predicted of more images than there are")
+            raise ValueError("counts of labels are 0 or more, and no label is predicted of more images than there are")
 
     def to_bytes(self) -> bytes:
         return (json.dumps(to_json(self), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()
@@ -176,6 +176,15 @@ def parse_summary(data: bytes, where: str) -> Summary:
             f"{where}: schema {content['schema']}, this edgeclf reads schema {SCHEMA}; update the older one"
         )
     return from_json(Summary, content, where)
+
+
+def check_labels(bundle: Bundle, found: Summary) -> None:
+    """Raises DataError where it counts other labels than the bundle's, or labels of a bundle of one label an image."""
+    own = set(bundle.manifest.labels) if bundle.manifest.multi_label else set()
+    if found.labels is not None and (other := sorted(found.labels.keys() ^ own)):
+        raise DataError(
+            f"the summary is damaged: its labels are not those of {bundle.path}, such as {other[0]!r}; use a copy of it"
+        )
 
 
 def read_summary(path: Path) -> Summary:

@@ -14,6 +14,7 @@ from edgeclf_runtime.bundle.atomic_write import seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.decision import decide
 from edgeclf_runtime.bundle.manifest import Thresholds
+from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.monitoring.counter import PredictionCounter
 from edgeclf_runtime.monitoring.drift import Drift, find_drift
 from edgeclf_runtime.monitoring.summary import VALIDATION, Summary, ValidationCounter, parse_summary
@@ -82,3 +83,15 @@ def test_summaries_of_before_labels_were_counted_are_compared_by_the_best_class(
     assert "labels" not in old.to_bytes().decode()
     assert "answers" in {each.name for each in find_drift(bundle, parse_summary(old.to_bytes(), "old")).changes}
     assert counted(bundle, logits_of(5, 20), old).labels is None
+
+
+@pytest.mark.parametrize("damage", [{"cat": 3}, {tiny.LABELS[0]: None}])
+def test_a_summary_that_counts_other_labels_than_the_bundle_is_refused(
+    bundle: Bundle, damage: dict[str, int | None]
+) -> None:
+    found = counted(bundle, logits_of(6, 20))
+    counts = {name: count for name, count in ((found.labels or {}) | damage).items() if count is not None}
+    damaged = replace(found, labels=counts)
+    for use in (lambda: find_drift(bundle, damaged), lambda: PredictionCounter(bundle, so_far=damaged)):
+        with pytest.raises(DataError, match=f"its labels are not those of .*{next(iter(damage))}"):
+            use()
