@@ -78,7 +78,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("distillation",),
         ("loop",),
         ("adaptation",),
-        ("teaching", "cautions", "result", "labels_review"),
+        ("teaching", "cautions", "result", "multi_label_review"),
         ("train", "lr_find", "small_clip", "label_review"),
         ("teacher_gain", "kept_runs"),
         ("evaluate_options",),

@@ -20,10 +20,10 @@ from edgeclf.data.label_suspects import LabelSuspect
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.inference import predict
 from edgeclf.training.config import TrainConfig
-from edgeclf.training.labels_review import cross_validate_labels, doubted_images
 from edgeclf.training.loop.context import Normalizer
 from edgeclf.training.loop.device import choose_device
 from edgeclf.training.loop.network import Network
+from edgeclf.training.multi_label_review import cross_validate_labels, doubted_images
 from edgeclf.training.seeds import seed_of
 from edgeclf_export.sources.trained import load_for_training
 from edgeclf_runtime.errors import DataError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,7 +111,7 @@ def measure_teacher_gain(
 ) -> TeacherGain | None:
     """Trains the run's student without its teacher, as far as that is not done, and compares the two.
 
-    It has the same seed, and as many steps: with unlabelled images, which it can't use, it has more epochs. The first
+    It has the same seed, and as many steps: for unlabelled images, which it can't use, it has more epochs. The first
     of several processes evaluates; the others return None. Raises as `train` does.
     """
     folder = untaught_folder(run.path)
@@ -134,15 +133,15 @@ def measure_teacher_gain(
 
 
 def without_teacher(run: Run) -> TrainConfig:
-    """The run's config without its teacher, its steps as many."""
+    """The run's config without its teacher, its steps as many, to the nearest epoch."""
     config, usual, unlabelled = run.config(), TrainConfig(model=""), run.unlabelled()
     labelled = len(run.usable_data().of("train"))
     longer = 1.0 if unlabelled is None else 1 + len(unlabelled.images) / labelled
     own = {name: getattr(usual, name) for name in ("teacher", "teacher_temperature", "teacher_share", "teacher_views")}
     heads = config.head_epochs
     if config.strategy == "two-phase" and unlabelled is not None:
-        heads = math.ceil(config.first_epochs * longer)
-    return replace(config, **own, unlabelled=None, epochs=math.ceil(config.epochs * longer), head_epochs=heads)
+        heads = round(config.first_epochs * longer)
+    return replace(config, **own, unlabelled=None, epochs=round(config.epochs * longer), head_epochs=heads)
 
 
 def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> TeacherGain:

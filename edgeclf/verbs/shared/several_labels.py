@@ -32,7 +32,9 @@ def check_several_labels(
 ) -> None:
     """Raises UsageError where the source itself says how many labels an image has, or thresholds stand alone."""
     if thresholds is not None and not multi_label:
-        raise UsageError("--thresholds is for --multi-label; `eval --operating-point` chooses that of a single label")
+        raise UsageError(
+            "--thresholds is for --multi-label; `eval --operating-point` chooses those of a run or a bundle"
+        )
     if not multi_label:
         return
     if encoders:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgeclf import cli
 from edgeclf.data.split_file import load_split, save_split
-from edgeclf.training.labels_review import cross_validate_labels
+from edgeclf.training.multi_label_review import cross_validate_labels
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage
 

@@ -16,7 +16,7 @@ from edgeclf.cli import run as cli_run
 from edgeclf.data.split_file import save_split
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.from_paths import resume_training, train
-from edgeclf.training.run.run import Run
+from edgeclf.training.run.run import UNLABELLED, Run
 from edgeclf.training.teacher_gain import without_teacher
 from edgeclf.training.train import train as train_run
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -61,6 +61,11 @@ def test_without_unlabelled_images_the_student_takes_as_many_steps(
     alone = without_teacher(run)
     assert alone.teacher is None and alone.unlabelled is None
     assert (alone.epochs, alone.head_epochs) == (4, 6)  # of half as many images
+    unlabelled = run.unlabelled()
+    assert unlabelled is not None
+    save_split(replace(unlabelled, images=unlabelled.images[:1]), run.path / UNLABELLED, force=True)
+    alone, taught = without_teacher(run), run.config()
+    assert (alone.epochs, alone.head_epochs) == (taught.epochs, taught.first_epochs)  # the nearest number of epochs
 
 
 @pytest.mark.parametrize(
