@@ -16,6 +16,7 @@ from edgeclf.data.table_labels import (
     LabelColumns,
     cell_of_labels,
     label_columns,
+    listed_labels,
     refuse_columns,
     refuse_joined,
 )
@@ -52,8 +53,8 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
         columns = columns or label_columns(row, table)
         if skip_unlabelled and not cell_of_labels(row).strip():
             continue
-        if skip_unlabelled and columns.multi_label and cell_of_labels(row).strip() == NO_LABEL:
-            row = {**row, "labels": ""}
+        if skip_unlabelled and columns.multi_label:
+            row = _without_no_label(row, where)
         relative = path_in(row, table, where)
         if relative in lines:
             raise DataError(f"{where}: {relative!r} is named in line {lines[relative]} already; keep one of them")
@@ -81,6 +82,16 @@ def read_table(table: Path, *, skip_unlabelled: bool = False) -> Rows:
                 first.setdefault(label, f"{table}, line {line}")
         refuse_joined(first)
     return Rows(tuple(images), columns.classes or tuple(sorted(set(all_labels(images)))), columns.multi_label)
+
+
+def _without_no_label(row: Mapping[str, str], where: str) -> Mapping[str, str]:
+    """A row of a sheet whose "no label" is an empty cell. Raises DataError where labels stand beside it."""
+    cell = cell_of_labels(row)
+    if cell.strip() == NO_LABEL:
+        return {**row, "labels": ""}
+    if NO_LABEL in listed_labels(cell, where):
+        raise DataError(f"{where}: {NO_LABEL!r} stands beside labels in {cell!r}; write one or the other")
+    return row
 
 
 def read_rows(table: Path, *, several: bool = False) -> Iterator[tuple[int, Mapping[str, str]]]:

@@ -298,7 +298,8 @@ class Manifest:
         if not self.multi_label or self.thresholds.per_class is None:
             return str(self.thresholds)
         low, high = min(self.thresholds.per_class), max(self.thresholds.per_class)
-        each = f"predicted from {low:.3g}" if low == high else f"with a threshold of its own, {low:.3g} to {high:.3g}"
+        span = f"{low:.3g} to {high:.3g}" if f"{low:.3g}" != f"{high:.3g}" else f"all about {low:.3g}"
+        each = f"predicted from {low:.3g}" if low == high else f"with a threshold of its own, {span}"
         unknown = str(replace(self.thresholds, per_class=None))
         return f"several labels an image, each {each}" + (f"; {unknown}" if unknown else "")
 

@@ -182,9 +182,7 @@ def check_labels(bundle: Bundle, found: Summary) -> None:
     """Raises DataError where it counts other labels than the bundle's, or labels of a bundle of one label an image."""
     own = set(bundle.manifest.labels) if bundle.manifest.multi_label else set()
     if found.labels is not None and (other := sorted(found.labels.keys() ^ own)):
-        raise DataError(
-            f"the summary is damaged: its labels are not those of {bundle.path}, such as {other[0]!r}; use a copy of it"
-        )
+        raise DataError(f"the summary is damaged: its labels are not those of {bundle.path}, such as {other[0]!r}")
 
 
 def read_summary(path: Path) -> Summary:

@@ -131,6 +131,10 @@ def test_images_are_labelled_on_a_sheet_and_added_with_all_their_labels(
     write(sheet, [tuple(rows[0]), *(tuple(row.values()) for row in rows)])
     assert cli.run(["data", "add", "new", "tags/split.json", "--force"]) == 3
     assert "the data has no class 'violet'" in capsys.readouterr().err
+    rows[0]["labels"] = "red|no label"
+    write(sheet, [tuple(rows[0]), *(tuple(row.values()) for row in rows)])
+    assert cli.run(["data", "add", "new", "tags/split.json", "--force"]) == 3
+    assert "'no label' stands beside labels in 'red|no label'" in capsys.readouterr().err
     write(sheet, [("path", "label"), ("n0.png", "red")])
     assert cli.run(["data", "add", "new", "tags/split.json", "--force"]) == 2
     assert "has one label an image, and the data set several labels" in capsys.readouterr().err
