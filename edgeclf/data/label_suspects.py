@@ -32,8 +32,9 @@ _HOW = (
 _HOW_OF_SEVERAL = (
     "The image with the least probable label, or lack of one, comes first. Look at each image; where labels are "
     f'missing or superfluous, correct the column "labels" of {TABLE}, in the row of the same number: cat|dog, or '
-    f"nothing. {LEAVE_OUT} leaves the image out. All other rows may stay as they are: nothing changes by itself. A "
-    "doubt is no proof: down the list, most images are just hard, and rare labels are doubted more than common ones."
+    f"nothing; a {LEAVE_OUT} alone leaves the image out. All other rows may stay as they are: nothing changes by "
+    "itself. A doubt is no proof: down the list, most images are just hard, and rare labels are doubted more than "
+    "common ones."
 )
 
 

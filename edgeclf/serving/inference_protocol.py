@@ -45,8 +45,8 @@ def model_metadata(manifest: Manifest, name: str, threshold: float | None = None
     Probabilities are the softmax (sigmoid) of logits / temperature; below `unknown_below`, or below its class's own
     threshold, a prediction is "unknown", and so it is where the log-sum-exp of its logits (of softplus for sigmoid: the
     sum) lies below `unknown_below_energy`. `threshold` takes their place where the service was started with one.
-    Of several labels an image each is predicted from its own of the `label_thresholds` on, and none of these makes an
-    image "unknown".
+    Of several labels an image each is predicted from its own of the `label_thresholds` on; being below all of them is
+    "no label", not "unknown".
     """
     if manifest.multi_label:
         return {**_described_model(manifest, name), "parameters": _of_several_labels(manifest, threshold)}
