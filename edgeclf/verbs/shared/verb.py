@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from typer.core import TyperCommand
 
+from edgeclf.console import say
 from edgeclf.verbs.shared.renamed import with_new_names
 
 
 class Verb(TyperCommand):
-    """A command whose help has headings where it has many options."""
+    """A command that warns of an option that is given twice, and whose help has headings where it has many options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_new_names(str(self.name), args))
+        args = with_new_names(str(self.name), args)
+        for option in self._given_twice(ctx, args):
+            say(f"warning: {option} is given more than once; the last value counts", style="yellow")
+        return super().parse_args(ctx, args)
+
+    def _given_twice(self, ctx: Any, args: list[str]) -> list[str]:
+        """Options of one value that have several, which the parser takes without a word."""
+        given: Counter[Any] = Counter(self.make_parser(ctx).parse_args(list(args))[2])
+        return [
+            str(max(each.opts, key=len))
+            for each, times in given.items()
+            if times > 1 and each.param_type_name == "option" and not (each.multiple or each.is_flag or each.count)
+        ]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         for heading, parameters in self.sections(ctx):

@@ -64,6 +64,13 @@ def test_no_verb_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixtu
     assert shown.out == "" and "predict" in shown.err
 
 
+def test_an_option_of_one_value_that_is_given_twice_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.run(["export", "-m", "net", "--model", "other", "-t", "onnx", "-t", "nothing", "--force", "--force"])
+    warning, *rest = capsys.readouterr().err.splitlines()
+    assert warning == "warning: --model is given more than once; the last value counts"
+    assert not any("more than once" in line for line in rest)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
