@@ -114,6 +114,7 @@ class _Routes:
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise Refused(415, "wanted the image file itself as the body, found a form; try curl --data-binary @FILE")
         _check_plain(request)
+        _check_query(request, "name", "top")
         source = request.query_params.get("name", "image")[:_LONGEST_NAME]
         prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
         return _json(document("predict", {"prediction": prediction}))
@@ -128,6 +129,7 @@ class _Routes:
         from starlette.responses import Response
 
         _check_plain(request)
+        _check_query(request, "label")
         picture = await self._service.explain(request.stream(), request.query_params.get("label"))
         return Response(picture, headers={"Content-Type": "image/png"})
 
@@ -182,6 +184,12 @@ def _check_plain(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise Refused(415, f"wanted a body as it is, found one in {encoding[:_LONGEST_NAME]!r}; send it uncompressed")
+
+
+def _check_query(request: Request, *known: str) -> None:
+    """Raises UsageError for a parameter that would be passed over, as a threshold, which is the service's own."""
+    if unknown := sorted(set(request.query_params) - {*known}):
+        raise UsageError(f"the query takes {' and '.join(known)}, found {unknown[0][:_LONGEST_NAME]!r}")
 
 
 def _top(text: str) -> int:

@@ -90,6 +90,7 @@ def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, st
         (400, "damaged image", running.send("/predict", image_file()[:-60])),
         (400, "0.12 megapixels, over the limit", running.send("/predict", large)),
         (400, "top is a number", running.send("/predict?top=0", image_file())),
+        (400, "takes name and top, found 'threshold'", running.send("/predict?threshold=0.2", image_file())),
         (400, "top is a number", running.send("/predict?top=%C2%B2", image_file())),
         (413, "wanted a body of at most 0.1 MB", running.send("/predict", bytes(200_000))),
         (413, "wanted a body of at most 0.1 MB", running.send(infer, bytes(200_000))),
