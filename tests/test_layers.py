@@ -69,7 +69,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "edgeclf.training": (
-        ("choices", "seeds", "waiting"),
+        ("choices", "seeds", "waiting", "review_probe"),
         ("distributed",),
         ("inputs",),
         ("config",),

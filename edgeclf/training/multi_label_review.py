@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from edgeclf.data.label_suspects import Doubt, LabelSuspect
 from edgeclf.data.stratify import deal_iteratively
+from edgeclf.training.review_probe import review_probe
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.progress import SILENT, Progress
 
-_STRENGTH = 0.002  # inverse of the L2 penalty on standardised features, as of the probe of one label an image
 _DOUBT = 0.5
 
 
@@ -33,10 +33,6 @@ def cross_validate_labels(
 
     NaN where the images that were seen all have the label, or all lack it.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     found = np.full(targets.shape, np.nan)
     dealt = _folds(images, clusters, min(folds, len(clusters)), seed)
     for fold in range(folds):
@@ -44,7 +40,7 @@ def cross_validate_labels(
         for number in range(targets.shape[1]) if len(held_out) else ():
             there = targets[seen, number] > 0
             if there.any() and not there.all():
-                probe = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=1000))
+                probe = review_probe()
                 probe.fit(features[seen], there)
                 found[held_out, number] = probe.predict_proba(features[held_out])[:, 1]
         progress.advance()
