@@ -64,7 +64,8 @@ def _card(each: ExplainedImage, folder: Path) -> str:
 def _words(each: ExplainedImage) -> Iterator[str]:
     explanation = each.explanation
     assert explanation is not None
-    yield text(f"class {explanation.label}, score {explanation.score:.3f}{_beside(each.prediction, explanation.label)}")
+    kind, beside = "class" if each.prediction.labels is None else "label", _beside(each.prediction, explanation.label)
+    yield text(f"{kind} {explanation.label}, score {explanation.score:.3f}{beside}")
     if not explanation.is_useful:
         yield '<span class="inconclusive">No better than the centre prior: this map says little.</span>'
 

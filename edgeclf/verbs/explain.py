@@ -109,7 +109,8 @@ def explain(
 def _show(found: Explained) -> None:
     from edgeclf.explanation.explanation import means
 
-    table = grid("image", "class", "score", "deletion", "centre prior", "insertion", "centre prior", "")
+    kind = "class" if all(each.prediction.labels is None for each in found.images) else "label"
+    table = grid("image", kind, "score", "deletion", "centre prior", "insertion", "centre prior", "")
     for each in found.images:
         if (why := each.explanation) is None:
             continue
