@@ -32,7 +32,7 @@ def package_files(root: Path) -> dict[str, Path]:
         f"{package}/{path.relative_to(root / folder).as_posix()}": path
         for package, folder in PACKAGES.items()
         for path in (root / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.parent.name != "records"
+        if path.is_file() and "__pycache__" not in path.parts and "records" not in path.relative_to(root).parts
     }
 
 

@@ -32,7 +32,7 @@ class Environment:
         """
         made = cls(folder)
         subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-        command = [*_installer(folder / "bin" / "python"), f"{wheel}[{extra}]", *pins, *TEST_NEEDS]
+        command = [*installer(folder / "bin" / "python"), f"{wheel}[{extra}]", *pins, *TEST_NEEDS]
         done = subprocess.run(command, capture_output=True, text=True, env=_clean())
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
@@ -59,7 +59,7 @@ class Environment:
             (packages / package / "__init__.py").write_text(_NO_PACKAGE)
 
 
-def _installer(python: Path) -> list[str]:
+def installer(python: Path) -> list[str]:
     """The command that installs for `python`: uv where it is installed, with a tenth of pip's work, else pip.
 
     It is that of this process: a pip of its own in each environment would take as long as all of the packages.

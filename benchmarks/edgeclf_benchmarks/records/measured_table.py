@@ -62,10 +62,15 @@ def _cell(row: dict[str, Any] | None, stage: str, threads: int, batch: int) -> s
 
 def with_table(page: str, record: dict[str, Any]) -> str:
     """The page with the record's table in its place. Raises ValueError where the two comments are not there once."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"wanted the lines {BEGIN!r} and {END!r} in docs/measured.md, once each and in this order")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table(record)}\n{END}{rest.split(END)[1]}"
+    return between(page, BEGIN, END, table(record))
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """The page with `text` between its lines `begin` and `end`. Raises ValueError where they are not there once."""
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"wanted the lines {begin!r} and {end!r} in docs/measured.md, once each and in this order")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> None:

@@ -63,12 +63,17 @@ def cpu_s(command: Sequence[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(bundle: Bundle, image: Path, turns: int) -> dict[str, Any]:
-    """CPU seconds of both, and their ratio, over so many turns."""
+def by_hand_command(bundle: Bundle, image: Path, python: Path = Path(sys.executable)) -> tuple[str, ...]:
+    """The command that predicts one image by hand. Raises SystemExit for a target whose engine it doesn't know."""
     target = bundle.manifest.target
     if target not in _ENGINES:
         raise SystemExit(f"{bundle.name}: nothing by hand is known for {target}; give onnx or openvino bundles")
-    by_hand = (sys.executable, "-c", _START + _ENGINES[target] + _END, str(bundle.path), str(image))
+    return (str(python), "-c", _START + _ENGINES[target] + _END, str(bundle.path), str(image))
+
+
+def measure(bundle: Bundle, image: Path, turns: int) -> dict[str, Any]:
+    """CPU seconds of both, and their ratio, over so many turns."""
+    target, by_hand = bundle.manifest.target, by_hand_command(bundle, image)
     edgeclf = (sys.executable, "-m", "edgeclf", "predict", str(bundle.path), str(image), "--threads", "1")
     pairs = [(cpu_s(by_hand), cpu_s(edgeclf)) for _ in range(turns + 1)][1:]
     return {
