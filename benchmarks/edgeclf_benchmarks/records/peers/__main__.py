@@ -7,8 +7,8 @@ One command: it makes an environment for each peer by pip and the bundles, where
 the same JPEGs, the same weights, a precision that it asks for by name and the same number of threads; measures them in
 turns; and writes the record and the first tables of docs/measured.md. A peer that can't be installed is named with why.
 
---data holds labelled images, on which the networks are trained for a moment; --images photographs of any size, from which
-JPEGs of 500x333 and 1920x1280 are made. With --prepare nothing is measured. Only on a quiet machine.
+--data holds labelled images, on which the networks are trained for a moment; --images photographs of any size, from
+which JPEGs of 500x333 and 1920x1280 are made. With --prepare nothing is measured. Only on a quiet machine.
 """
 
 from __future__ import annotations
