@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeclf.lines import Line, is_terminal
 from edgeclf.sheet import Sheet
 from edgeclf.wording import duration, json_ready
 from edgeclf_runtime.progress import Progress
@@ -63,25 +64,16 @@ def write_json_error(verb: str, message: str, exit_code: int) -> None:
         write_json(verb, {"error": {"message": message, "exit_code": exit_code}})
 
 
-def results() -> Console:
-    """The console on stdout."""
-    return _console(stderr=False)
-
-
-def notices() -> Console:
-    """The console on stderr."""
-    return _console(stderr=True)
-
-
-def _console(stderr: bool) -> Console:
+def _console(*, stderr: bool) -> Console:
+    """rich's console on stdout or stderr."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
-def say(text: str, style: str | None = None) -> None:
+def say(text: str, style: str = "") -> None:
     """One line of prose on stderr; `text` is made inert."""
-    notices().print(inert(text), style=style, soft_wrap=True)
+    Line(inert(text), style).print(sys.stderr)
 
 
 def show(*renderables: RenderableType) -> None:
@@ -89,7 +81,7 @@ def show(*renderables: RenderableType) -> None:
 
     Off a terminal lines are neither folded nor padded, so that `grep` finds a digest whole.
     """
-    console = results()
+    console = _console(stderr=False)
     if console.is_terminal:
         console.print(*renderables, sep="\n")
         return
@@ -152,8 +144,7 @@ class Bars(Progress):
     """
 
     def __init__(self, *, disable: bool = False) -> None:
-        self._console = notices()
-        self._moves = self._console.is_terminal and not disable
+        self._moves = is_terminal(sys.stderr) and not disable
         self._lines: Lines | None = None
         self._counts, self._kind = False, ""
 
@@ -208,6 +199,6 @@ class Bars(Progress):
         what = TextColumn("{task.description}", markup=False)
         bar = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         columns = bar if counts else (SpinnerColumn(), what)
-        self._lines = Lines(*columns, console=self._console, transient=True, redirect_stdout=False)
+        self._lines = Lines(*columns, console=_console(stderr=True), transient=True, redirect_stdout=False)
         self._counts = counts
         self._lines.add_task("", total=None)

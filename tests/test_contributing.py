@@ -60,7 +60,10 @@ def packages(root: Path, tmp_path: Path) -> Path:
     for path, text in examples(root).items():
         (tmp_path / path).write_text(text)
     session, registry = "runtime/edgeclf_runtime/session.py", "export/edgeclf_export/targets/registry.py"
-    add_to_list(tmp_path / session, "edgeclf_runtime.backends", "BACKENDS", "BACKEND")
+    engines = tmp_path / session
+    listed = '        "reference": "reference",\n'
+    assert engines.read_text().count(listed) == 1
+    engines.write_text(engines.read_text().replace(listed, f'{listed}        "toy": "toy",\n'))
     add_to_list(tmp_path / registry, "edgeclf_export.targets", "TARGETS", "TARGET")
     options = tmp_path / "edgeclf/verbs/shared/options.py"
     text = options.read_text()

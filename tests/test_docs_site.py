@@ -10,7 +10,7 @@ import pytest
 from chromium import Chromium, find_chromium
 from warm_process import start_script
 
-from edgeclf.cli import build_app
+from edgeclf.commands import build_app
 
 PACKAGES = ("edgeclf_runtime", "edgeclf_export", "edgeclf_benchmarks", "edgeclf")
 

@@ -55,7 +55,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("exporter",),
     ),
     "edgeclf": (
-        ("wording", "sheet"),
+        ("wording", "lines", "sheet"),
         ("console",),
         ("inspection", "image_steps"),
         ("snippets",),
@@ -65,6 +65,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training",),
         ("model_card", "serving", "video", "doctor", "integrations", "json_schemas", "listing"),
         ("verbs",),
+        ("commands",),
         ("cli",),
         ("__main__",),
     ),

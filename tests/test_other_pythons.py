@@ -30,12 +30,12 @@ for name in ("edgeclf_runtime", "edgeclf_benchmarks", "edgeclf_export", "edgeclf
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 import typer
-from edgeclf import cli
+from edgeclf import cli, commands
 def words(command, *before):
     yield before
     for name, inner in getattr(command, "commands", {}).items():
         yield from words(inner, *before, name)
-verbs = [*words(typer.main.get_command(cli.build_app()))]
+verbs = [*words(typer.main.get_command(commands.build_app()))]
 assert len(verbs) > 20, verbs
 for verb in verbs:
     assert cli.run([*verb, "--help"]) == 0, verb

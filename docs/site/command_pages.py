@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from edgeclf.cli import build_app
+from edgeclf.commands import build_app
 
 _EXTRA = re.compile(r"  \[(.*)\]$", re.DOTALL)  # "[default: 5; x>=1]", as click writes it behind the help
 

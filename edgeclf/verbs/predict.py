@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from edgeclf.console import Bars
-from edgeclf.verbs.shared.monitoring import (
-    Collect,
-    CollectImages,
-    CollectMegabytes,
-    CollectWith,
-    Monitoring,
-    SummaryPath,
-    monitored,
-)
-from edgeclf.verbs.shared.opening import (
-    check_threshold,
-    for_many,
-    open_bundle,
-    require_no_failed_proof,
-    say_remarks,
-    session_options,
-)
+from edgeclf.verbs.shared.monitoring_options import Collect, CollectImages, CollectMegabytes, CollectWith, SummaryPath
 from edgeclf.verbs.shared.options import (
     OWN_DEVICE,
     AllowFailedProof,
@@ -41,17 +22,10 @@ from edgeclf.verbs.shared.options import (
     RebuildIfStale,
     Streams,
     Threads,
+    Verbose,
 )
-from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
-from edgeclf.verbs.shared.predict_results import (
-    batch_size_here,
-    close_run,
-    next_step_of,
-    open_and_predict_stream,
-    parse_batch_size,
-)
+from edgeclf.verbs.shared.predict_run import PredictRequest, run_predict
 from edgeclf.verbs.shared.stream_options import Every, Frames, Source, StreamTimeout
-from edgeclf_runtime.errors import UsageError
 
 
 def predict(
@@ -152,84 +126,6 @@ def predict(
       edgeclf predict bundles/cats-onnx inbox/ --watch --summary week.json --collect to-label/
       edgeclf predict bundles/cats-onnx --source /dev/video0 --top 1
     """
-    from PIL import Image
-
-    from edgeclf.verbs.shared.predict_images import Run, find_groups, open_writers, predict_groups
-    from edgeclf_runtime.classifier import Classifier
-    from edgeclf_runtime.images.limits import Limits
-
-    Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
-    options = session_options(device, threads, compute_precision, streams=streams, cache=cache)
-    mode, lasting = pixels, watch or source is not None
-    at_a_time = parse_batch_size(batch_size)
-    kept = Monitoring(collect, collect_images, collect_megabytes, collect_with, summary, lasting, force)
-    named = [place for place in images or [] if place != "-"]
-    reads_stdin = stdin or null or "-" in (images or [])
-    if watch:
-        kept.check_outside(named)
-    if as_json and csv == "-":
-        raise UsageError("--json and --csv - both write to standard output; give --csv a file")
-    if nearest and (source is not None or csv is not None):
-        raise UsageError("--nearest is shown as text and in --json; leave out --source and --csv")
-    if nearest and top == 1 and not as_json:
-        raise UsageError("--nearest needs more than the one line an image of --top 1; leave it out, or give --json")
-    if source is not None:
-        if named or reads_stdin or watch:
-            raise UsageError("--source takes one stream and nothing else; leave out images, --stdin and --watch")
-        open_and_predict_stream(
-            bundle,
-            source,
-            frames,
-            options,
-            Limits(max_megapixels, max_megabytes),
-            mode=mode,
-            rebuild_if_stale=rebuild_if_stale,
-            unproven=allow_failed_proof,
-            kept=kept,
-            every=every,
-            timeout_s=timeout,
-            at_a_time=at_a_time,
-            top=top,
-            threshold=threshold,
-            as_json=as_json,
-            csv=csv,
-        )
-        return
-    total, groups = find_groups(named, reads_stdin=reads_stdin, null=null, interval_s=interval if watch else None)
-    if not watch:
-        options = for_many(options, total)
-    limits = Limits(max_megapixels, max_megabytes)
-    opened = open_bundle(bundle, options, rebuild_if_stale=rebuild_if_stale)
-    with Classifier.open(opened, options, limits=limits, mode=mode) as classifier, ExitStack() as stack:
-        check_threshold(threshold, classifier.bundle.manifest.scores)
-        proof = require_no_failed_proof(classifier, unproven=allow_failed_proof)
-        say_remarks(classifier.session.facts)
-        monitor = stack.enter_context(monitored(classifier, kept, options, limits, threshold))
-        writers = open_writers(stack, classifier, top=top, watch=watch, as_json=as_json, csv=csv, force=force)
-        run = Run(writers)
-        try:
-            size = batch_size_here(classifier, at_a_time, total)
-            predictions = predict_groups(
-                classifier,
-                groups,
-                run,
-                batch_size=size,
-                top=top,
-                threshold=threshold,
-                nearest=nearest,
-                observe=monitor.observe,
-            )
-            scrolls = watch or sys.stdout.isatty()  # predictions that scroll by are progress enough
-            for prediction in predictions if scrolls else Bars().track(predictions, total, "predict"):
-                run.write(prediction)
-                monitor.offer(prediction, prediction.source)
-            run.totals.finished = True
-        except KeyboardInterrupt:
-            if not watch:
-                raise
-            run.totals.finished = True
-        finally:
-            run.close()
-        next_step = next_step_of(classifier, proof)
-    say_passed_over(images or (), run.totals.others, verbose=verbose)
-    close_run(run.totals, csv, next_step=next_step, forgiving=watch)
+    asked = PredictRequest(**locals())  # has a field for each parameter
+    if code := run_predict(asked):
+        raise typer.Exit(code)

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from edgeclf.console import say, write_json
-from edgeclf.verbs.shared.monitoring import (
-    Collect,
-    CollectImages,
-    CollectMegabytes,
-    CollectWith,
-    Monitoring,
-    open_collector,
-    say_collected,
-)
+from edgeclf.verbs.shared.monitoring import Monitoring, open_collector, say_collected
+from edgeclf.verbs.shared.monitoring_options import Collect, CollectImages, CollectMegabytes, CollectWith
 from edgeclf.verbs.shared.opening import (
     check_threshold,
     open_bundle,

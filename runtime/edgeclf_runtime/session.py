@@ -1,6 +1,7 @@
 """An opened engine: a context manager, and a call from the batch that the manifest describes to its output.
 
-`BACKENDS` is the whole list of engines. To add one: a file in `backends/` ending with its `Backend`, and a line here.
+`BACKENDS` is the whole list of engines. To add one: a file in `backends/` ending with its `Backend`, and a line
+here: its name and that file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.backends import hog_svm, litert, ort, ov, reference, torch_module
+from edgeclf_runtime.backends.backend import Backends
 from edgeclf_runtime.backends.engine import (
     OWN_DEVICE,
     CompilingEngine,
@@ -23,22 +24,20 @@ from edgeclf_runtime.backends.engine import (
     StreamingEngine,
 )
 from edgeclf_runtime.backends.forked import left_to_parent
-from edgeclf_runtime.backends.tensorrt import backend as trt
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, UsageError
 
-BACKENDS = {
-    backend.name: backend
-    for backend in (
-        ort.BACKEND,
-        ov.BACKEND,
-        litert.BACKEND,
-        trt.BACKEND,
-        torch_module.BACKEND,
-        hog_svm.BACKEND,
-        reference.BACKEND,
-    )
-}
+BACKENDS = Backends(
+    {
+        "onnx": "ort",
+        "openvino": "ov",
+        "litert": "litert",
+        "tensorrt": "tensorrt.backend",
+        "pytorch": "torch_module",
+        "hog-svm": "hog_svm",
+        "reference": "reference",
+    }
+)
 
 
 def is_reference(target: str) -> bool:

@@ -14,6 +14,7 @@ import pkgutil
 import typer.main
 
 import edgeclf.cli
+import edgeclf.commands
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
 from edgeclf_runtime.errors import BackendError
@@ -54,5 +55,5 @@ for package in ("edgeclf_runtime", "edgeclf_benchmarks", "edgeclf_export", "edge
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
-typer.main.get_command(edgeclf.cli.build_app())
+typer.main.get_command(edgeclf.commands.build_app())
 gc.freeze()  # the pages of all this stay shared: no collection of a forked process writes into them

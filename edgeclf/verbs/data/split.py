@@ -10,8 +10,8 @@ import typer
 from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.data.source import MultiLabel, Rehash, Source, several_labels_of
 from edgeclf.verbs.shared.data_tables import SPLIT_NAMES, show_split, split_counts, without_label
-from edgeclf.verbs.shared.options import AsJson, Force, shell_word
-from edgeclf.verbs.shared.passed_over import Verbose, say_passed_over
+from edgeclf.verbs.shared.options import AsJson, Force, Verbose, shell_word
+from edgeclf.verbs.shared.passed_over import say_passed_over
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The options of `predict` and `serve` about what a device sees: images collected, predictions counted."""
+"""What `predict` and `serve` keep of what a device sees: images collected, predictions counted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from edgeclf.console import say, suggest
-from edgeclf.verbs.shared.options import shell_word
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -24,46 +22,10 @@ if TYPE_CHECKING:
     from edgeclf_runtime.monitoring.collector import Collector
     from edgeclf_runtime.monitoring.counter import PredictionCounter, SummaryFile
 
-Collect = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Folder for images worth a label: unknown ones, and those near a threshold or between two classes; each "
-        "once, without metadata, with the prediction beside it.",
-        show_default="none are kept",
-    ),
-]
-CollectImages = Annotated[
-    int, typer.Option("--collect-images", min=1, metavar="N", help="Largest number of images in --collect's folder.")
-]
-CollectMegabytes = Annotated[
-    float, typer.Option("--collect-megabytes", min=0.1, metavar="N", help="Largest size of --collect's folder.")
-]
-CollectWith = Annotated[
-    str | None,
-    typer.Option(
-        "--collect-with",
-        metavar="BUNDLE",
-        help="Second bundle of the same classes: images that it predicts otherwise are collected, too. Each image then "
-        "costs both.",
-        show_default=False,
-    ),
-]
-SummaryPath = Annotated[
-    Path | None,
-    typer.Option(
-        "--summary",
-        metavar="FILE",
-        help="JSON file that counts predictions, confidences, energies and how images look, for `edgeclf drift`. With "
-        "--watch and --source it is written every minute, and an existing one goes on.",
-        show_default=False,
-    ),
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What shall be kept: the options above. `goes_on`: an existing summary grows."""
+    """What shall be kept: the options of monitoring_options.py. `goes_on`: an existing summary grows."""
 
     collect: Path | None = None
     images: int = 1000
@@ -111,7 +73,7 @@ class Monitor:
             say_collected(self._collector, self._place)
         if self._summary is not None and self._summary.write():
             say(f"wrote {self._summary.path}", style="dim")
-            suggest(f"edgeclf drift {shell_word(str(bundle.path))} {shell_word(str(self._summary.path))}")
+            suggest(f"edgeclf drift {quote(str(bundle.path))} {quote(str(self._summary.path))}")
 
 
 @contextmanager
@@ -181,7 +143,7 @@ def say_collected(collector: Collector, folder: Path) -> None:
     alike = f"; {collector.alike:,} looked like one of them and were not" if collector.alike else ""
     say(f"collected {count(collector.kept, 'image')} in {folder}{alike}", style="dim")
     if collector.kept:
-        suggest(f"edgeclf data add {shell_word(str(folder))} --sheet")
+        suggest(f"edgeclf data add {quote(str(folder))} --sheet")
 
 
 def _counter(bundle: Bundle, path: Path, wanted: Monitoring, threshold: float | None) -> PredictionCounter:

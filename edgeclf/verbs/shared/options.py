@@ -160,6 +160,9 @@ Cache = Annotated[
         "unchecked: keep it private.",
     ),
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="List every file that was skipped because it is no image.")
+]
 MaxMegapixels = Annotated[float, typer.Option(min=0, metavar="N", help="Largest accepted image, in megapixels.")]
 MaxMegabytes = Annotated[float, typer.Option(min=0, metavar="N", help="Largest accepted file, in megabytes.")]
 ComputePrecision = Annotated[

@@ -6,9 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from edgeclf.console import say
 from edgeclf.wording import count
@@ -16,9 +14,6 @@ from edgeclf.wording import count
 if TYPE_CHECKING:
     from edgeclf.data.usable import Unreadable
 
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="List every file that was skipped because it is no image.")
-]
 _LIKE_IMAGES = (  # kinds that somebody may take for images: the first to be named
     *(".heics", ".heifs", ".avci", ".avifs", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".raw"),
     *(".dcm", ".psd", ".svg", ".tga", ".exr", ".hdr", ".ico", ".eps", ".pdf", ".mov", ".mp4", ".avi"),

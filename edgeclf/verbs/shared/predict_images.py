@@ -95,7 +95,7 @@ def predict_groups(
 
 
 def open_writers(
-    stack: ExitStack, classifier: Classifier, *, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
+    stack: ExitStack, classifier: Classifier, top: int, watch: bool, as_json: bool, csv: str | None, force: bool
 ) -> list[Predictions]:
     """The writers that get each prediction: CSV, JSON, JSON line by line, or text."""
     manifest = classifier.bundle.manifest

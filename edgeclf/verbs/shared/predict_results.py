@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
 from edgeclf.console import say, suggest
 from edgeclf.verbs.shared.monitoring import Monitoring, monitored
 from edgeclf.verbs.shared.opening import (
@@ -16,7 +14,6 @@ from edgeclf.verbs.shared.opening import (
     require_no_failed_proof,
     say_remarks,
 )
-from edgeclf.verbs.shared.options import need
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, UsageError
 
@@ -73,6 +70,7 @@ def open_and_predict_stream(
     **how: Any,
 ) -> None:
     """Opens the bundle and predicts the frames at `place`."""
+    from edgeclf.verbs.shared.options import need
     from edgeclf.verbs.shared.predict_stream import StreamOptions, predict_stream
     from edgeclf.video.sources import find_source
     from edgeclf_runtime.classifier import Classifier
@@ -103,8 +101,8 @@ def next_step_of(classifier: Classifier, proof: Proof | None) -> str | None:
     return f"{verify_command(classifier)}   ({why})"
 
 
-def close_run(totals: Totals, csv: str | None, *, next_step: str | None, forgiving: bool) -> None:
-    """The last lines, what to type next, and exit code 3 for images that can't be read."""
+def close_run(totals: Totals, csv: str | None, *, next_step: str | None, forgiving: bool) -> int:
+    """The last lines and what to type next; the exit code, or DataError, for images that can't be read."""
     images = count(totals.images, "image")
     if totals.images > 1 or totals.others:
         say(images, style="dim")
@@ -113,9 +111,9 @@ def close_run(totals: Totals, csv: str | None, *, next_step: str | None, forgivi
     if next_step is not None:
         suggest(next_step)
     if forgiving or not (totals.errors or totals.empty_folders):
-        return
+        return 0
     if totals.images + totals.empty_folders == 1:
-        raise typer.Exit(DataError.exit_code)  # its own line is enough
+        return DataError.exit_code  # its own line is enough
     faults = [f"{totals.errors} of {images} could not be read"] if totals.errors else []
     if totals.empty_folders:
         faults.append(f"{count(totals.empty_folders, 'folder')} held no image")

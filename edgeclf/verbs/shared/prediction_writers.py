@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from edgeclf.console import bar, csv_text, document, inert, results, say
+from edgeclf.console import bar, csv_text, document, inert, say
+from edgeclf.lines import Line, cell_len, terminal_width
 from edgeclf.wording import NO_LABEL, count, json_ready
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, Score
@@ -47,82 +48,66 @@ class TextPredictions:
     """
 
     def __init__(self, labels: tuple[str, ...], scores: str, top: int) -> None:
-        from rich.cells import cell_len
-
-        self._console = results()
         self._are_margins = scores == "margin"
         self._top = top
         widest = max((cell_len(inert(label)) for label in (*labels, UNKNOWN)), default=0)
         self._label_cells = min(widest, _WIDEST_LABEL)
-        self._bar_cells = max(8, min(_BAR_CELLS, self._console.width - self._label_cells - 14))
+        self._bar_cells = max(8, min(_BAR_CELLS, terminal_width() - self._label_cells - 14))
 
     def write(self, prediction: Prediction) -> None:
-        from rich.text import Text
-
         if prediction.error is not None:
             return
         unknown = prediction.label == UNKNOWN and prediction.scores[0].label != UNKNOWN
-        name = Text(inert(prediction.source), style="bold")
+        name = Line(inert(prediction.source), "bold")
         if prediction.notes:
-            name.append(f"  ({inert('; '.join(prediction.notes))})", style="not bold dim")
+            name.append(f"  ({inert('; '.join(prediction.notes))})", "dim")
         if prediction.labels is not None:
             self._write_labels(prediction, prediction.labels, name)
             return
         if self._top == 1:
             if unknown and prediction.unknown_by != "score":
-                name.append(f"  ({why_unknown(prediction)})", style="not bold yellow")
-            self._print(self._row(prediction.scores[0], prediction.label_text, unknown, bars=False) + Text("  ") + name)
+                name.append(f"  ({why_unknown(prediction)})", "yellow")
+            row = self._row(prediction.scores[0], prediction.label_text, unknown, bars=False)
+            row.append("  ").extend(name, "yellow" if unknown else "").print(sys.stdout)
             return
         if unknown:
-            name.append(f"  unknown: {why_unknown(prediction)}", style="not bold yellow")
-        self._print(name)
+            name.append(f"  unknown: {why_unknown(prediction)}", "yellow")
+        name.print(sys.stdout)
         for place, score in enumerate(prediction.scores):
             row = self._row(score, score.label, unknown, bars=not self._are_margins)
-            row.stylize("bold" if place == 0 and not unknown else "dim" if place else "")
-            self._print(Text("  ") + row)
-        self._write_nearest(prediction)
+            Line("  ").extend(row, "bold" if place == 0 and not unknown else "dim" if place else "").print(sys.stdout)
+        _write_nearest(prediction)
 
-    def _write_labels(self, prediction: Prediction, labels: tuple[str, ...], name: Any) -> None:
+    def _write_labels(self, prediction: Prediction, labels: tuple[str, ...], name: Line) -> None:
         """All labels in one line; below it the best classes, those that are predicted in bold."""
-        from rich.text import Text
-
         shown = f"{UNKNOWN}: {why_unknown(prediction)}" if prediction.unknown_by else ", ".join(map(inert, labels))
-        predicted = Text(shown or NO_LABEL, style="" if labels else "yellow")
+        predicted = Line(shown or NO_LABEL, "" if labels else "yellow")
         if self._top == 1:
-            self._print(predicted + Text("  ") + name)
+            predicted.append("  ").extend(name).print(sys.stdout)
             return
-        self._print(name + Text("  ") + predicted)
+        name.append("  ").extend(predicted).print(sys.stdout)
         for score in prediction.scores:
             row = self._row(score, score.label, False, bars=True)
-            row.stylize("bold" if score.label in labels else "dim")
-            self._print(Text("  ") + row)
-        self._write_nearest(prediction)
+            Line("  ").extend(row, "bold" if score.label in labels else "dim").print(sys.stdout)
+        _write_nearest(prediction)
 
-    def _write_nearest(self, prediction: Prediction) -> None:
-        from rich.text import Text
-
-        for each in prediction.nearest:
-            near = f"  near {each.similarity:.3f}  {inert(each.label) or NO_LABEL}  {inert(each.path)}"
-            self._print(Text(near, style="dim"))
-
-    def _row(self, score: Score, label: str, unknown: bool, *, bars: bool) -> Any:
-        from rich.cells import cell_len
-        from rich.text import Text
-
+    def _row(self, score: Score, label: str, unknown: bool, *, bars: bool) -> Line:
         shown = inert(label)
         figure = f"{score.probability:+9.3f}" if self._are_margins else f"{score.probability:6.1%}"
-        row = Text(shown + " " * max(0, self._label_cells - cell_len(shown)), style="yellow" if unknown else "")
-        row.append(f"  {figure}")
+        row = Line(shown + " " * max(0, self._label_cells - cell_len(shown)), "yellow" if unknown else "")
+        row.append(f"  {figure}", "yellow" if unknown else "")
         if bars:
-            row.append(f"  {bar(score.probability, self._bar_cells)}", style="yellow" if unknown else "green")
+            row.append(f"  {bar(score.probability, self._bar_cells)}", "yellow" if unknown else "green")
         return row
-
-    def _print(self, text: Any) -> None:
-        text.rstrip()
-        self._console.print(text, soft_wrap=True)
 
     def close(self, totals: Totals) -> None:
         sys.stdout.flush()
+
+
+def _write_nearest(prediction: Prediction) -> None:
+    for each in prediction.nearest:
+        near = f"  near {each.similarity:.3f}  {inert(each.label) or NO_LABEL}  {inert(each.path)}"
+        Line(near, "dim").print(sys.stdout)
 
 
 class JsonPredictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -128,3 +128,34 @@ class Backend:
         if jetson and self.on_jetson:
             return self.on_jetson
         return pip_install(self.extra) if self.extra else f"pip install {self.module}"
+
+
+class Backends(MutableMapping[str, Backend]):
+    """name -> Backend. The file of each is imported when it is first asked for: a bundle needs one of them.
+
+    Made of name -> file in this folder, which ends with its `BACKEND`.
+    """
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._places: dict[str, str | Backend] = dict(files)
+
+    def __getitem__(self, name: str) -> Backend:
+        found = self._places[name]
+        if isinstance(found, str):
+            found = self._places[name] = import_module(f"{__package__}.{found}").BACKEND
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __setitem__(self, name: str, backend: Backend) -> None:
+        self._places[name] = backend
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,9 @@ from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.manifest import FileEntry, Manifest, parse_manifest
 from edgeclf_runtime.errors import BundleError, UsageError
 from edgeclf_runtime.portable_paths import unportable
+
+if TYPE_CHECKING:
+    import tarfile
 
 _LARGEST_MANIFEST = 64 << 20
 
@@ -51,6 +53,8 @@ class _Tar:
     """Reads members in place: nothing is ever unpacked, so no archive can write outside its folder."""
 
     def __init__(self, path: Path) -> None:
+        import tarfile
+
         self._path = path
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
@@ -241,6 +245,8 @@ def _compare_listing(where: Path, listed: dict[str, FileEntry], found: dict[str,
 
 def pack(bundle: Bundle, destination: Path, *, force: bool = False) -> Path:
     """Writes the checked bundle as one uncompressed tar; the same bundle always gives the same bytes."""
+    import tarfile
+
     place, folder = Path(os.path.abspath(destination)), Path(os.path.abspath(bundle.path))
     if folder == place or folder in place.parents:
         raise UsageError(f"{destination} lies in the bundle itself and would damage it; choose another place")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageFile, TiffImagePlugin, TiffTags
+from PIL import Image, ImageFile, TiffTags
 
 from edgeclf_runtime.errors import ImageError, one_line
 from edgeclf_runtime.images.image_errors import PARSER_ERRORS
 from edgeclf_runtime.images.orientation import find_turn
+
+if TYPE_CHECKING:
+    from PIL import TiffImagePlugin
 
 _TAGS = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 _LOCK = threading.Lock()  # one image may be given twice, and workers would share its file
@@ -35,6 +39,8 @@ def unread_file(image: Image.Image, most_bytes: int) -> bytes | None:
 
 def load_pixels(image: Image.Image) -> Image.Transpose | None:
     """Loads the pixels, and gives the turn that the EXIF still requires. Raises ImageError."""
+    from PIL import TiffImagePlugin
+
     try:
         with _LOCK:
             image.load()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
+import sys
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
 from edgeclf_runtime.capacity import memory_bytes, usable_cores
-from edgeclf_runtime.machine import jetson as power
 
 # What decides how fast, and how exactly, a CPU multiplies: names as the kernel prints them.
 _FEATURES: tuple[str, ...] = (
@@ -36,12 +37,31 @@ def now_utc() -> str:
 @cache
 def package_version(name: str) -> str | None:
     """The installed version of a distribution, without importing it; None: not installed. Looked up once a process."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to load: it brings the whole of `email`
+    for folder in sys.path:  # in the order in which importlib.metadata looks, whose import brings the whole of `email`
+        place = _metadata_in(folder).get(_normalized(name))
+        if place and (found := re.search(r"^Version: *(\S+)", _read(f"{place}/METADATA"), re.MULTILINE)):
+            return found[1]
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+@cache
+def _metadata_in(folder: str) -> dict[str, str]:
+    """Normalized name -> folder of the metadata of what is installed in a folder of the path."""
+    try:
+        entries = [entry for entry in os.listdir(folder or ".") if entry.endswith(".dist-info")]
+    except OSError:  # there is no such folder, or it is a ZIP
+        return {}
+    return {_normalized(entry.partition("-")[0]): os.path.join(folder, entry) for entry in reversed(entries)}
+
+
+def _normalized(name: str) -> str:
+    """https://packaging.python.org/en/latest/specifications/name-normalization/"""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def cpu_model() -> str:
@@ -104,7 +124,6 @@ def jetson_refusal() -> str | None:
 def machine_facts() -> dict[str, str]:
     """This machine, to distinguish its proofs: hardware, system, Python and Pillow. No host or user name."""
     board = jetson()
-    locked = power.clocks_locked(power.clocks()) if board else None
     facts = {
         "cpu": cpu_model(),
         "cpu_features": " ".join(cpu_features()),
@@ -112,9 +131,7 @@ def machine_facts() -> dict[str, str]:
         "cores": str(usable_cores()),
         "memory_gib": whole_memory_gib(),
         "gpu": ", ".join(gpus()),
-        "jetson": f"{board[0]}, L4T {board[1]}" if board else "",
-        "power_mode": (power.power_mode() or "") if board else "",
-        "clocks": "" if locked is None else "locked" if locked else "free",
+        **(_board_facts(board) if board else {}),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": package_version("numpy") or "",
@@ -122,6 +139,17 @@ def machine_facts() -> dict[str, str]:
         "edgeclf": package_version("edgeclf") or "",
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _board_facts(board: tuple[str, int]) -> dict[str, str]:
+    from edgeclf_runtime.machine import jetson as power
+
+    locked = power.clocks_locked(power.clocks())
+    return {
+        "jetson": f"{board[0]}, L4T {board[1]}",
+        "power_mode": power.power_mode() or "",
+        "clocks": "" if locked is None else "locked" if locked else "free",
+    }
 
 
 def machine_id(facts: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from edgeclf import cli
+from edgeclf import cli, commands
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.machine import facts as machine
@@ -23,7 +23,7 @@ from edgeclf_runtime.machine import facts as machine
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "skimage", "matplotlib", "onnx", "onnxruntime", "openvino", "scipy")
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Make = Callable[..., Path]
-VERBS = [str(verb.name) for verb in cli.build_app().registered_commands]
+VERBS = [str(verb.name) for verb in commands.build_app().registered_commands]
 
 
 def _only_line(text: str | bytes) -> str:
@@ -262,7 +262,7 @@ def test_a_signal_that_comes_up_in_a_finalizer_is_not_lost() -> None:
 def test_every_option_of_train_stands_under_one_heading() -> None:
     from edgeclf.verbs.shared.training_options import TRAIN_HEADINGS
 
-    whole: Any = typer.main.get_command(cli.build_app("train"))
+    whole: Any = typer.main.get_command(commands.build_app("train"))
     command = whole.commands["train"]
     headed = [name for names in TRAIN_HEADINGS.values() for name in names]
     options = {each.name for each in command.params if each.param_type_name == "option"}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import typer
 
-from edgeclf.cli import build_app, run
+from edgeclf.cli import run
+from edgeclf.commands import build_app
 from edgeclf.verbs.shared.config_file import read_options
 from edgeclf.verbs.shared.renamed import RENAMED, with_new_names
 

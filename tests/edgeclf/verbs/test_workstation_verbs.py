@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from edgeclf import cli
+from edgeclf import cli, commands
 from edgeclf_runtime.installing import pip_install
 
 EXPORT = ["export", "-m", "resnet18", "--weights", "random"]
@@ -111,10 +111,10 @@ def test_readme_and_guide_type_only_verbs_and_options_that_exist(
     assert shown is not None
     (tmp_path / shown[1]).write_text(shown[2])
     monkeypatch.chdir(tmp_path)
-    top: Any = typer.main.get_command(cli.build_app())
-    commands = shown_commands(root)
-    assert len(commands) > 15
-    for words in commands:
+    top: Any = typer.main.get_command(commands.build_app())
+    shown_lines = shown_commands(root)
+    assert len(shown_lines) > 15
+    for words in shown_lines:
         command, rest = top.commands[words[0]], words[1:]
         while hasattr(command, "commands") and rest:
             command, rest = command.commands[rest[0]], rest[1:]
