@@ -14,17 +14,18 @@ PIECES := tests/runtime tests/export tests/benchmarks tests/edgeclf/evaluation
 # Tests start hundreds of Pythons, each of which would compile all of edgeclf again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test $(HALVES) test-all test-bare test-pythons test-lowest check lint types format docs release clean
+.PHONY: help demo test $(HALVES) test-rest test-all test-bare test-pythons test-lowest check lint types format docs release clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       export, prove and classify; then fine-tune and compare (DATA=digits, DATA=collages, DATA=YOUR_FOLDER)"
-	@echo "make test       the tests, without the slow ones"
+	@echo "make test       the tests, without those marked slow or check"
+	@echo "make test-rest  those marked check: of the packages, release, site, records and layers of edgeclf itself, and repeats"
 	@echo "make test-all   all tests"
 	@echo "make test-bare  the runtime alone: fresh environments without torch, newest and oldest versions, each Python"
 	@echo "make test-pythons  the same with all tests of the runtime in each of them; minutes"
 	@echo "make test-lowest  the workstation with the lowest versions that pyproject.toml allows, on Python 3.11; minutes"
-	@echo "make check      ruff, mypy --strict, tests: what has to pass before a commit"
+	@echo "make check      ruff, mypy --strict, test and test-rest: what has to pass before a commit"
 	@echo "make format     let ruff mend what it can"
 	@echo "make release    wheel, sdist, their SHA256SUMS and bills of material in dist/"
 	@echo "make docs       the documentation site, in site/ (Python 3.11 or newer)"
@@ -36,13 +37,16 @@ demo: $(READY)
 test: $(HALVES)
 
 # The networks of the tests are so small that a second OpenMP thread only spins.
-$(HALVES) test-all test-bare test-pythons test-lowest: export OMP_NUM_THREADS := 1
+$(HALVES) test-rest test-all test-bare test-pythons test-lowest: export OMP_NUM_THREADS := 1
 
 test-pieces: $(READY)
-	$(PYTHON) -m pytest $(PIECES)
+	$(PYTHON) -m pytest -m "not slow and not check" $(PIECES)
 
 test-commands: $(READY)
-	$(PYTHON) -m pytest $(addprefix --ignore ,$(PIECES))
+	$(PYTHON) -m pytest -m "not slow and not check" $(addprefix --ignore ,$(PIECES))
+
+test-rest: $(READY)
+	$(PYTHON) -m pytest -m "check and not slow"
 
 test-all: $(READY)
 	$(PYTHON) -m pytest -m "slow or not slow"
@@ -64,7 +68,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	.venv-lowest/bin/python -m pytest -rs tests/runtime tests/export tests/edgeclf
 
-check: $(HALVES) types lint
+check: $(HALVES) test-rest types lint
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

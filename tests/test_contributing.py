@@ -15,6 +15,8 @@ import pytest
 import tiny
 from foreign import write_network
 
+pytestmark = pytest.mark.check
+
 BACKEND = "runtime/edgeclf_runtime/backends/toy.py"
 TARGET = "export/edgeclf_export/targets/toy.py"
 SCRIPT = """

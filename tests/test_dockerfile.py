@@ -14,6 +14,8 @@ from build import ProjectBuilder
 
 from edgeclf_runtime.session import BACKENDS
 
+pytestmark = pytest.mark.check
+
 # Python and the newest manylinux tag of a JetPack: 6 is Ubuntu 22.04 with glibc 2.35, 7 is Ubuntu 24.04 with glibc 2.39
 JETPACKS = {"jetpack6": ("3.10", 35), "jetpack7": ("3.12", 39)}
 RUNTIME_EXTRAS = {backend.extra for name, backend in BACKENDS.items() if name not in {"pytorch", "tensorrt"}} - {""}

@@ -12,6 +12,8 @@ from warm_process import start_script
 
 from edgeclf.commands import build_app
 
+pytestmark = pytest.mark.check
+
 PACKAGES = ("edgeclf_runtime", "edgeclf_export", "edgeclf_benchmarks", "edgeclf")
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from edgeclf_runtime.session import BACKENDS
 
+pytestmark = pytest.mark.check
+
 LAYERS = {  # package -> its folder
     "edgeclf_runtime": "runtime/edgeclf_runtime",
     "edgeclf_benchmarks": "benchmarks/edgeclf_benchmarks",

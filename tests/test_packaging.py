@@ -18,6 +18,8 @@ from packaging.version import Version
 
 from edgeclf_runtime.session import BACKENDS
 
+pytestmark = pytest.mark.check
+
 PACKAGES = {
     "edgeclf": "edgeclf",
     "edgeclf_runtime": "runtime/edgeclf_runtime",

@@ -12,6 +12,8 @@ import pytest
 from edgeclf_benchmarks.records.interpreters import SUPPORTED
 from edgeclf_benchmarks.records.pythons import table
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture(scope="module")
 def figures(root: Path) -> dict[str, Any]:

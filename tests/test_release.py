@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.check
+
 BUILT_FROM = (".ci", ".gitignore", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "edgeclf", "runtime")
 BUILT_FROM += ("export", "benchmarks/edgeclf_benchmarks")
 

@@ -13,6 +13,8 @@ import pytest
 
 from edgeclf_benchmarks.records.interpreters import SUPPORTED
 
+pytestmark = pytest.mark.check
+
 yaml = pytest.importorskip("yaml")
 
 NAMES = ("ci.yml", "release.yml")

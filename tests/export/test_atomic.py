@@ -87,8 +87,10 @@ def server() -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize(
     ("module", "stage", "nth"),
     [
-        ("edgeclf_export.proof.bundling", "write_golden", 1),  # the engine's files are there
-        ("edgeclf_export.proof.bundling", "prove", 1),  # and the first manifest
+        pytest.param(
+            "edgeclf_export.proof.bundling", "write_golden", 1, marks=pytest.mark.check
+        ),  # the engine's files are there
+        pytest.param("edgeclf_export.proof.bundling", "prove", 1, marks=pytest.mark.check),  # and the first manifest
         ("edgeclf_runtime.bundle.atomic_write", "_publish", 1),  # all but the rename
     ],
 )

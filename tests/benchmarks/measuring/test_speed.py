@@ -43,6 +43,7 @@ def test_twenty_repeats_without_a_change_raise_no_alarm() -> None:
     assert {verdict(random, 1.0) for _ in range(20)} == {"no difference shown"}
 
 
+@pytest.mark.check
 def test_the_interval_of_a_ratio_covers_it() -> None:
     random = np.random.default_rng(3)
     covered = 0

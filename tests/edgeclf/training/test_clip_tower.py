@@ -57,7 +57,7 @@ def test_a_probe_on_the_tower_learns_and_its_bundles_are_proven(
         assert manifest.pixels is not None and manifest.pixels.crop_px == (48, 48)
 
 
-@pytest.mark.parametrize("strategy", ["full", "discriminative"])
+@pytest.mark.parametrize("strategy", ["full", pytest.param("discriminative", marks=pytest.mark.check)])
 def test_the_whole_tower_is_tuned(strategy: str, colours: DataSplit, tmp_path: Path) -> None:
     run = train(config(strategy=strategy, epochs=1, lr=0.001), colours, tmp_path / strategy)
     before = train(config(epochs=1), colours, tmp_path / "probe").weights()

@@ -54,7 +54,9 @@ def test_labels_are_learnt_and_the_run_knows_its_task(run: Run, tags: DataSplit)
     assert list_folder(run.path)[0].accuracy == f"mAP {best:.3f} (validation, selected on it)"
 
 
-@pytest.mark.parametrize("stop_after", [1, 4])  # in the head's phase, and in the network's
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(1, marks=pytest.mark.check), 4]
+)  # in the head's phase, and in the network's
 def test_an_interrupted_training_goes_on_bit_for_bit(
     stop_after: int, config: Make, tags: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:

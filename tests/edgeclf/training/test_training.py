@@ -88,7 +88,13 @@ def test_two_trainings_with_one_seed_are_one_and_with_another_are_not(
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "schedule": "onecycle", "ema": 0.9, "augment": "strong"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.check),
+        {"optimizer": "sgd", "schedule": "onecycle", "ema": 0.9, "augment": "strong"},
+    ],
+)
 def test_an_interrupted_training_goes_on_bit_for_bit(
     changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path
 ) -> None:

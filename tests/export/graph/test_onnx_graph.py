@@ -27,7 +27,7 @@ CNNS = (
 )
 
 
-@pytest.fixture(params=[*CNNS, "test_vit"])
+@pytest.fixture(params=[*CNNS, pytest.param("test_vit", marks=pytest.mark.check)])
 def bundle(request: pytest.FixtureRequest, make: Callable[..., Mapping[str, Path]]) -> Path:
     return make(request.param)["onnx"]
 

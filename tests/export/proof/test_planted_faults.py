@@ -25,7 +25,11 @@ AT_EXPORT = ("mean wrong by 0.001", "fp32 for fp16", "wrong interpolation")  # a
 IN_INT8 = ("mean wrong by 0.001", "fp32 for int8", "relaxed tolerances")
 IN_FP16 = [fault.name for fault in FAULTS if fault.manifest is not None or fault.name == "fp32 for fp16"]
 FINISHED = [
-    *((fault, HARDEST) for fault in FAULTS if fault.name in IN_INT8),
+    *(
+        pytest.param(fault, HARDEST, marks=pytest.mark.check if fault.network else [])  # it is calibrated anew: seconds
+        for fault in FAULTS
+        if fault.name in IN_INT8
+    ),
     *((fault, Case("onnx", "fp16")) for fault in FAULTS if fault.name in IN_FP16),
 ]
 Sound = Callable[[Case], Path]
@@ -67,6 +71,7 @@ def found(fault: Fault, case: Case, trained: Trained, sound: Sound, folder: Path
     return found_by_verify(faulty, fault), by_bench
 
 
+@pytest.mark.check
 def test_a_bundle_that_is_rebuilt_without_a_fault_passes(trained: Trained, sound: Sound, tmp_path: Path) -> None:
     """Or the tests below would find the making, and not the fault."""
     nothing = Fault("nothing", network=lambda module, normalization: (module, normalization))

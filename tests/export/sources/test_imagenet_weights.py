@@ -39,7 +39,10 @@ def test_the_packages_weights_fit_the_backbone_tensor_for_tensor(number: int) ->
 @pytest.mark.parametrize(
     # an ONNX graph of it costs a quarter of a minute
     "target",
-    ["pytorch", *(pytest.param(t, marks=pytest.mark.slow) for t in ("onnx", "openvino"))],
+    [
+        pytest.param("pytorch", marks=pytest.mark.check),
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("onnx", "openvino")),
+    ],
 )
 def test_photographs_are_classified_rightly_by_every_target(
     target: str, lite0: Exportable, photographs: list[Path], tmp_path: Path

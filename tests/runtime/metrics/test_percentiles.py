@@ -45,6 +45,7 @@ def test_the_binomial_distribution_is_scipys() -> None:
         assert binomial_cdf(most, trials, chance) == pytest.approx(binom.cdf(most, trials, chance), rel=1e-9)
 
 
+@pytest.mark.check
 def test_the_medians_interval_covers_it_in_about_95_of_100_runs() -> None:
     random = np.random.default_rng(1)
     covered = 0

@@ -43,7 +43,7 @@ def chromium() -> Iterator[Chromium]:
     browser.close()
 
 
-@pytest.fixture(scope="module", params=["few classes", "many classes"])
+@pytest.fixture(scope="module", params=["few classes", pytest.param("many classes", marks=pytest.mark.check)])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two machines, gates and a baseline; or a dozen rows that know sixty classes."""
     folder = tmp_path_factory.mktemp("page")

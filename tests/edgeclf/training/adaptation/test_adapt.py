@@ -185,6 +185,7 @@ def probe(weights: str, config: Make, data: DataSplit, path: Path) -> float:
     return run.outcome().scores["val_top1"]
 
 
+@pytest.mark.check
 def test_a_probe_of_adapted_weights_beats_one_of_random_weights(
     make_config: MakeConfig, config: Make, shapes: DataSplit, tmp_path: Path
 ) -> None:

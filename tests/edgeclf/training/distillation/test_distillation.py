@@ -128,7 +128,8 @@ def test_views_that_are_not_augmented_teach_what_stored_logits_do(
 
 
 @pytest.mark.parametrize(
-    ("changes", "stop_after"), [({}, 1), ({"augment": "strong", "strategy": "full", "ema": 0.9}, 1)]
+    ("changes", "stop_after"),
+    [({}, 1), pytest.param({"augment": "strong", "strategy": "full", "ema": 0.9}, 1, marks=pytest.mark.check)],
 )
 def test_an_interrupted_distillation_goes_on_bit_for_bit(
     changes: dict[str, Any],

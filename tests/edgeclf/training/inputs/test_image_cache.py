@@ -36,7 +36,7 @@ def test_a_cached_image_is_augmented_as_one_that_is_decoded_anew(recipe: str, sw
         assert np.array_equal(augmenter.finish(kept, epoch, index), augmenter(image, epoch, index))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.check), 1])
 def test_a_training_decodes_once_and_ends_in_the_same_weights(
     workers: int, config: Make, data: DataSplit, recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,7 +135,11 @@ def test_a_checkpoint_of_another_backbone_is_refused_with_the_difference(interru
 
 
 @pytest.mark.parametrize(
-    "changes", [{"schedule": "plateau", "ema": 0.9}, {"accumulate": 2, "sampler": "weighted", "drop": 0.5}]
+    "changes",
+    [
+        pytest.param({"schedule": "plateau", "ema": 0.9}, marks=pytest.mark.check),
+        {"accumulate": 2, "sampler": "weighted", "drop": 0.5},
+    ],
 )
 def test_resume_is_exact_with(
     changes: dict[str, Any], config: Make, data: DataSplit, recorder: Any, tmp_path: Path

@@ -24,7 +24,7 @@ from edgeclf_runtime.errors import DataError
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 BACKBONES = (
     "test_resnet",
-    "test_vit",
+    pytest.param("test_vit", marks=pytest.mark.check),
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "mobilenetv3_small_050")),
 )
 

@@ -215,7 +215,7 @@ def test_warnings_are_returned() -> None:
     "backbone",
     [
         "test_resnet",
-        "test_vit",
+        pytest.param("test_vit", marks=pytest.mark.check),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_efficientnet", "mobilenetv3_small_050")),
     ],
 )

@@ -35,7 +35,8 @@ FAMILIES = (
     "mobilenetv3_small_050",  # hard-swish, hard-sigmoid
     "torchvision/squeezenet1_1",  # fire modules, no linear layer
 )
-OFTEN = (("test_resnet", "fp32"), ("test_vit", "fp16"))  # a family costs an export and seconds of TensorRT-RTX
+# a family costs an export and seconds of TensorRT-RTX
+MARKS = {("test_resnet", "fp32"): [], ("test_vit", "fp16"): [pytest.mark.check]}
 
 
 def prepare(exportable: Exportable, folder: Path, precision: str = "fp32", **options: Any) -> Exported:
@@ -50,7 +51,7 @@ def manifest_of(folder: Path) -> Manifest:
 @pytest.mark.parametrize(
     ("family", "precision"),
     [
-        pytest.param(family, precision, marks=[] if (family, precision) in OFTEN else pytest.mark.slow)
+        pytest.param(family, precision, marks=MARKS.get((family, precision), [pytest.mark.slow]))
         for family in FAMILIES
         for precision in ("fp32", "fp16")
     ],
