@@ -202,6 +202,14 @@ def test_a_faster_row_with_too_few_images_is_not_picked_but_listed_with_how_many
     assert any("Faster, but not shown to be as good" in each and each.count(f"{more} more") == 2 for each in sentences)
 
 
+def test_no_number_of_images_is_promised_where_more_would_not_settle_it(tmp_path: Path) -> None:
+    report = made_report({"torch": (12.0, 40), "onnx": (5.0, 43)}, images=300)
+    parity = report.rows[1].parity
+    assert parity is not None and (parity.verdict, parity.images_needed) == ("inconclusive", None)
+    (choice,) = choose(entries_of(_compared(tmp_path, report).sources), Limits())
+    assert choice.unproven["onnx"].endswith("unproven: more images would not settle it")
+
+
 def test_equal_logits_prove_a_bundle_as_good_however_few_the_images(tmp_path: Path) -> None:
     few = made_report({"torch": (12.0, 4), "onnx": (5.0, 4)}, images=60)
     reference, row = few.rows

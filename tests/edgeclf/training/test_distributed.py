@@ -239,9 +239,12 @@ def test_one_process_goes_on_where_two_stopped_and_says_so(two: Path, recorder: 
 
 
 def start_together(folder: Path, source: Path, *options: str, forked: bool = False) -> subprocess.Popen[str] | Started:
-    """A long training in two processes, given back once its second epoch has ended; `forked`: by FORKED."""
+    """A long training in two processes, given back once its second epoch has ended; `forked`: by FORKED.
+
+    It is no longer than a quarter of a minute: nothing ends it where pytest itself is killed.
+    """
     command = ["train", str(source), "-m", "test_resnet", "--weights", "random", "--img-size", "32"]
-    command += ["--strategy", "full", "--epochs", "500", "--batch-size", "8", "--name", "long", *options]
+    command += ["--strategy", "full", "--epochs", "100", "--batch-size", "8", "--name", "long", *options]
     started: subprocess.Popen[str] | Started
     if forked:
         (folder / "rank.py").write_text(RANK)
