@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from edgeclf_export.proof.bundling import prove_and_seal, write_golden
 from edgeclf_export.proof.features import with_features_output
 from edgeclf_export.proof.images import ProofImages
 from edgeclf_export.quantize.selection import Chosen
-from edgeclf_export.quantize.trial import Trial, Trials
-from edgeclf_runtime.bundle.atomic_write import MANIFEST
+from edgeclf_export.quantize.trial import Trial, Trials, copy_model
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.golden import OwnOutputs
 from edgeclf_runtime.bundle.manifest import Calibration, Candidate, Manifest
@@ -33,11 +31,11 @@ def write_bundle(
     manifest = chosen.trial.manifest
     if manifest is None:
         raise ValueError(f"{chosen.trial.step.name} has no model")
-    _copy(chosen.trial.folder, draft)
+    copy_model(chosen.trial.folder, draft)
     owns: dict[str, OwnOutputs] = {}
     for trial in chosen.candidates:
         place = draft / FOLDER / trial.folder.name
-        _copy(trial.folder, place)
+        copy_model(trial.folder, place)
         owns[trial.step.name] = _own_outputs(trials, trial, place, images)
     golden = write_golden(draft / "golden", images, reference_outputs)
     manifest = replace(
@@ -90,10 +88,3 @@ def _candidate(trial: Trial, calibration: Calibration, tolerances: Tolerances, o
         calibration=replace(calibration, method=trial.step.did) if manifest.weights_precision == "int8" else None,
         own=own,
     )
-
-
-def _copy(folder: Path, destination: Path) -> None:
-    destination.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name != MANIFEST:
-            shutil.copyfile(path, destination / path.name)

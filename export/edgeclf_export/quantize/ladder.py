@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from edgeclf_export.graph.layers import family
 from edgeclf_export.quantize.accuracy_gate import too_few_to_pass
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.learning.learned_network import Learning
 from edgeclf_export.quantize.sensitivity import worst
-from edgeclf_export.quantize.trial import Trial, Trials
+from edgeclf_export.quantize.trial import Trial, Trials, copy_model
 from edgeclf_export.targets.quantizer import Recipe
 from edgeclf_export.targets.target import Built
 from edgeclf_runtime.backends.audit import LEAST_SHARE
@@ -20,6 +21,7 @@ from edgeclf_runtime.progress import Progress
 
 LEFT_IN_FLOAT = (0.05, 0.15, 0.3)  # shares of the layers, most sensitive first
 MOST_RESPONSIBLE = 5
+REST_IN_BF16 = " + bf16"  # ends the name of such a step
 
 
 def search_int8(
@@ -59,6 +61,30 @@ def lower_precision(trials: Trials, progress: Progress) -> list[Trial]:
         if tried[-1].manifest is not None:
             break
     return tried
+
+
+def rest_in_bf16(trials: Trials, kept: Trial | None, lower: list[Trial], progress: Progress) -> list[Trial]:
+    """The kept int8 model once more, with what is not quantized computed in bf16: worth a try for transformers alone.
+
+    Softmax, LayerNorm and GELU are float there; a quantized convolutional network leaves next to nothing. Nothing is
+    tried where no step of 16 bits (`lower`) showed that the machine computes in bf16.
+    """
+    import onnx
+
+    if kept is None or kept.manifest is None or not trials.quantizer.rest_in_bf16:
+        return []
+    computed = {trial.manifest.compute_precision for trial in lower if trial.manifest is not None}
+    if "bf16" not in computed or family(onnx.load_from_string(trials.export_graph.onnx)) != "transformer":
+        return []
+
+    def write(folder: Path) -> Built:
+        copy_model(kept.folder, folder)
+        return Built("int8", "bf16")
+
+    name = kept.step.name + REST_IN_BF16
+    progress.step(f"{trials.target.name}: {name}")
+    did = f"{kept.step.did}, the rest computed in 16 bits"
+    return [trials.attempt(name, did, write, leave=kept.step.float_layers)]
 
 
 def float_step(trials: Trials, precision: str, progress: Progress) -> Trial:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from edgeclf_export.quantize.accuracy_gate import evaluate_step
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options
-from edgeclf_export.quantize.ladder import best, float_step, lower_precision, responsible_layers, search_int8
+from edgeclf_export.quantize.ladder import (
+    REST_IN_BF16,
+    best,
+    float_step,
+    lower_precision,
+    responsible_layers,
+    rest_in_bf16,
+    search_int8,
+)
 from edgeclf_export.quantize.learning.learned_network import Learning
 from edgeclf_export.quantize.trial import Trial, Trials
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -67,7 +75,8 @@ def choose(
     kept = best(int8)
     timed: Race | None = None
     if auto:
-        others = [*lower_precision(trials, progress), float_step(trials, "fp32", progress)]
+        lower = lower_precision(trials, progress)
+        others = [*rest_in_bf16(trials, kept, lower, progress), *lower, float_step(trials, "fp32", progress)]
         racing = _racing([*([kept] if kept else []), *others], fp32=others[-1])
         tried = [*int8, *others]
         chosen, timed, why = _fastest(trials, racing, progress, time)
@@ -116,7 +125,7 @@ def _fastest(
         return racing[0], None, "not measured: the engine is built, and chosen again, on the device"
     progress.step(f"{trials.target.name}: timing {len(racing)} models in turns")
     timed = race({trial.step.name: Bundle.open(trial.folder) for trial in racing}, "fp32", TIMED_WITH, time)
-    name = timed.fastest()
+    name = _portable(timed.fastest(), timed)
     chosen = next(trial for trial in racing if trial.step.name == name)
     if name == "fp32":
         return (
@@ -127,6 +136,14 @@ def _fastest(
     passes = "passes the gate" if chosen.step.holds else "does not fail"
     times = 1 / timed.speeds[name].ratio
     return chosen, timed, f"the fastest that {passes}: {times:.2f} x fp32 on this machine (A/A noise {timed.noise:.0%})"
+
+
+def _portable(name: str, timed: Race) -> str:
+    """The same model with its rest in fp32, which runs on any CPU, unless bf16 is faster by more than the noise."""
+    plain = name.removesuffix(REST_IN_BF16)
+    if plain == name or plain not in timed.speeds:
+        return name
+    return name if timed.speeds[name].ratio < timed.speeds[plain].ratio * (1 - timed.noise) else plain
 
 
 def _with_outcome(trial: Trial, chosen: Trial, candidates: Sequence[Trial], timed: Race | None) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,9 @@ class Trials:
             shares=shares,
             model_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST),
             judged=evaluation,
-            problem=Audit(shares or {}).shortfall(built.compute_precision),
+            problem=Audit(shares or {}).shortfall(
+                "int8" if built.weights_precision == "int8" else built.compute_precision
+            ),
         )
         return Trial(step, folder, manifest)
 
@@ -133,3 +136,11 @@ class Trials:
         most = TOLERANCES["int8"]
         known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
         return coarser(manifest.tolerances, seen) if known else manifest.tolerances
+
+
+def copy_model(folder: Path, destination: Path) -> None:
+    """The files of a written model without its manifest, into a folder that may be new."""
+    destination.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            shutil.copyfile(path, destination / path.name)

@@ -69,7 +69,11 @@ TARGET = Target(
     precisions=("fp32", "fp16", "bf16"),
     build=build,
     quantizer=Quantizer(
-        methods=ov_quantizer.METHODS, lower=("bf16", "fp16"), write=_write_int8, needs=("nncf", "openvino")
+        methods=ov_quantizer.METHODS,
+        lower=("bf16", "fp16"),
+        write=_write_int8,
+        needs=("nncf", "openvino"),
+        rest_in_bf16=True,
     ),
     audit=audited_work,
     add_features=add_features,

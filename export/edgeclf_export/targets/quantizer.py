@@ -78,6 +78,8 @@ class Quantizer:
         Modules that it imports in addition to the engine's.
     corrects_biases, leaves_layers
         Whether it has those steps of the ladder.
+    rest_in_bf16
+        Whether the engine computes the same files with bf16 in the place of fp32, where the CPU has it.
     """
 
     methods: tuple[str, ...]
@@ -86,3 +88,4 @@ class Quantizer:
     needs: tuple[str, ...] = ()
     corrects_biases: bool = True
     leaves_layers: bool = True
+    rest_in_bf16: bool = False

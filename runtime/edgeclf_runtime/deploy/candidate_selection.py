@@ -9,12 +9,13 @@ from pathlib import Path
 from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, writing
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import in_a_path
 from edgeclf_runtime.deploy.build_result import Outcome, beside
 from edgeclf_runtime.deploy.candidates import TimeCalls, models_of, options_for, race, with_candidate, write_files
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
-from edgeclf_runtime.errors import GateError
+from edgeclf_runtime.errors import BackendError, GateError
 from edgeclf_runtime.progress import Progress
 
 
@@ -64,13 +65,17 @@ def choose_candidate(
     models = models_of(bundle)
     own = next(iter(models))
     progress.note(f"{bundle.path} holds {len(models)} models ({', '.join(models)}); verifying and timing each here")
-    proofs = {name: verify(model, options_for(model, options)) for name, model in models.items()}
-    passed = {name: model for name, model in models.items() if proofs[name].verdict != "fail"}
-    remarks = tuple(
-        f"{name} fails here and is left out: {'; '.join(proof.reasons)}"
-        for name, proof in proofs.items()
-        if name not in passed
-    )
+    proofs: dict[str, Proof] = {}
+    remarks: tuple[str, ...] = ()
+    for name, model in models.items():
+        try:
+            proofs[name] = verify(model, options_for(model, options))
+        except BackendError as error:  # bf16 on a CPU that has none
+            remarks += (f"{name} does not run here and is left out: {error}",)
+            continue
+        if proofs[name].verdict == "fail":
+            remarks += (f"{name} fails here and is left out: {'; '.join(proofs[name].reasons)}",)
+    passed = {name: models[name] for name, proof in proofs.items() if proof.verdict != "fail"}
     if not passed:
         raise GateError(f"{bundle.path}: no model of it passes on this machine; {'; '.join(remarks)}")
     baseline = "fp32" if "fp32" in passed else next(iter(passed))

@@ -21,17 +21,23 @@ from edgeclf_export.quantize import ladder, selection
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Quantizer, Recipe
+from edgeclf_export.targets.registry import TARGETS
+from edgeclf_export.targets.target import Built
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Thresholds, parse_manifest
+from edgeclf_runtime.bundle.proof import Proof
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy import build as builds
-from edgeclf_runtime.deploy.candidates import models_of, race
+from edgeclf_runtime.deploy import candidate_selection
+from edgeclf_runtime.deploy.candidates import Race, Speed, models_of, race
 from edgeclf_runtime.deploy.verify import verify
-from edgeclf_runtime.errors import GateError, UsageError
+from edgeclf_runtime.errors import BackendError, GateError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.metrics.energy import EnergyThreshold
+from edgeclf_runtime.progress import Progress
 
 Quantize = Callable[..., list[Any]]
 
@@ -149,7 +155,7 @@ def test_a_lead_within_the_aa_noise_does_not_count(quantize: Quantize, clock: Ca
 
 
 def test_auto_keeps_the_fastest_that_passes_and_the_device_chooses_again(
-    quantize: Quantize, clock: Callable[..., None]
+    quantize: Quantize, clock: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock(int8=2.0, fp16=3.0, fp32=4.0)
     (made,) = quantize("onnx", "auto")
@@ -174,6 +180,16 @@ def test_auto_keeps_the_fastest_that_passes_and_the_device_chooses_again(
 
     stays = builds.build(bundle, time=lambda calls: [[2.0, 3.0, 4.0, 4.0]] * 3)
     assert not stays.made and stays.bundle is bundle
+
+    def verify_without_fp16(model: Bundle, options: SessionOptions) -> Proof:
+        if model.manifest.weights_precision == "fp16":
+            raise BackendError("this CPU has no fp16")
+        return verify(model, options)
+
+    monkeypatch.setattr(candidate_selection, "verify", verify_without_fp16)
+    with_one_less = builds.build(bundle, time=lambda calls: [[2.0, 4.0, 4.0]] * 3)
+    assert with_one_less.bundle is bundle
+    assert "fp16 does not run here and is left out: this CPU has no fp16" in with_one_less.remarks
 
 
 @pytest.mark.parametrize("fp32_holds", [True, False])
@@ -266,3 +282,50 @@ def test_only_steps_that_the_quantizer_has_are_tried() -> None:
     plain = Quantizer(methods=("min-max",), lower=(), write=write, corrects_biases=False, leaves_layers=False)
     steps = ladder._recipes(SimpleNamespace(quantizer=plain), SimpleNamespace(), [])  # type: ignore[arg-type]
     assert list(steps) == [Recipe("min-max")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lower", "tried"),
+    [
+        (("MatMul", "Softmax", "MatMul"), "bf16", ["int8 min-max + bias + bf16"]),
+        (("Conv", "Relu", "Conv"), "bf16", []),  # hardly anything is left in float
+        (("MatMul", "Softmax", "MatMul"), "fp32", []),  # the machine has no bf16
+    ],
+)
+def test_for_transformers_auto_tries_int8_with_the_rest_in_bf16(
+    nodes: Sequence[str], lower: str, tried: list[str], tmp_path: Path
+) -> None:
+    from onnx import helper
+
+    graph = helper.make_graph(
+        [helper.make_node(kind, [str(n)], [str(n + 1)]) for n, kind in enumerate(nodes)], "g", [], []
+    )
+    made: dict[str, tuple[Path, ...]] = {}
+
+    def attempt(name: str, did: str, write: Callable[[Path], Any], leave: tuple[str, ...]) -> str:
+        assert write(tmp_path / "new") == Built("int8", "bf16") and did.endswith("the rest computed in 16 bits")
+        made[name] = tuple(sorted(path.name for path in (tmp_path / "new").iterdir()))
+        return name
+
+    trials = SimpleNamespace(
+        quantizer=TARGETS["openvino"].quantizer,
+        target=TARGETS["openvino"],
+        export_graph=SimpleNamespace(onnx=helper.make_model(graph).SerializeToString()),
+        attempt=attempt,
+    )
+    step = SimpleNamespace(name="int8 min-max + bias", did="ranges, biases corrected", float_layers=("a",))
+    (tmp_path / "kept").mkdir()
+    for name in ("model.xml", "model.bin", "manifest.json"):
+        (tmp_path / "kept" / name).touch()
+    kept = SimpleNamespace(step=step, folder=tmp_path / "kept", manifest=SimpleNamespace())
+    others = [SimpleNamespace(manifest=SimpleNamespace(compute_precision=lower)), SimpleNamespace(manifest=None)]
+    assert ladder.rest_in_bf16(trials, kept, others, Progress()) == tried  # type: ignore[arg-type]
+    assert made == {name: ("model.bin", "model.xml") for name in tried}
+    assert ladder.rest_in_bf16(trials, None, others, Progress()) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.55, "int8 + bf16"), (0.59, "int8")])
+def test_int8_with_its_rest_in_bf16_wins_only_by_more_than_the_noise(ratio: float, chosen: str) -> None:
+    speeds = {"int8": Speed(6.0, 0.6), "int8 + bf16": Speed(10 * ratio, ratio), "fp32": Speed(10.0, 1.0)}
+    timed = Race(speeds, "fp32", noise=0.03)
+    assert selection._portable(timed.fastest(), timed) == chosen
