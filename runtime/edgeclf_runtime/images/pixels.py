@@ -35,6 +35,7 @@ _RESAMPLING = {
 _JUMPING = (Image.Resampling.NEAREST, Image.Resampling.BOX)  # at ties, where a shifted origin rounds otherwise
 _LARGEST_RESIZE_PX = 64_000_000
 _WIDEST_SUPPORT_PX = 3  # lanczos, the widest of them
+_FLOAT32_WHOLE = 2**24  # up to which float32 holds all integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,15 @@ def _resize_region(
     return image.crop((0, down.kept[0], image.width, down.kept[1]))
 
 
+def _whole_step(source_px: int, output_px: int) -> int:
+    """Every how many output pixels the place in the source is a number that float32 holds whole.
+
+    Those are the multiples of 1 / 2**n, for sources below 2**(24 - n) pixels.
+    """
+    denominator = output_px // math.gcd(source_px, output_px)
+    return denominator // math.gcd(denominator, _FLOAT32_WHOLE >> source_px.bit_length())
+
+
 def _span(
     source_px: int, output_px: int, first: int, last: int, resampling: Image.Resampling, *, other_px: int
 ) -> _Span:
@@ -241,7 +251,7 @@ def _span(
     sliver such as 3x5000 keeps the fractional box (a level off), since its whole resize would take hundreds of MB.
     Nearest and box sampling jump at ties: their axis is resized whole.
     """
-    step = output_px if resampling in _JUMPING else output_px // math.gcd(source_px, output_px)
+    step = output_px if resampling in _JUMPING else _whole_step(source_px, output_px)
     start, end = first // step * step, -(-last // step) * step
     if (end - start) * other_px > _LARGEST_RESIZE_PX:
         start, end = first, last
