@@ -200,13 +200,24 @@ def _resize_inexactly(
 
 
 class _Span(NamedTuple):
-    """One axis of a resize: the source pixels that are read, the box of them that is resized, what of it is kept."""
+    """One axis of a resize: the source pixels first..last that are read, the box of them that is resized, what is kept.
+
+    The box counts from `first`.
+    """
 
     first: int
     last: int
     box: tuple[float, float]
     output_px: int
     kept: tuple[int, int]
+
+    @property
+    def read_px(self) -> int:
+        return self.last - self.first
+
+    def in_whole(self) -> _Span:
+        """With the box counted from the first source pixel, not from the first that is read."""
+        return self._replace(box=(self.box[0] + self.first, self.box[1] + self.first))
 
 
 def _resize_region(
@@ -219,23 +230,23 @@ def _resize_region(
     """
     if size == image.size:
         return image.crop(region)
-    down = _span(image.height, size[1], region[1], region[3], resampling, other_px=region[2] - region[0])
-    if down.last - down.first < 0.75 * image.height:  # else the copy costs more than the rows it saves
-        image = image.crop((0, down.first, image.width, down.last))
-    else:
-        down = down._replace(box=(down.box[0] + down.first, down.box[1] + down.first))
     across = _span(image.width, size[0], region[0], region[2], resampling, other_px=image.height)
-    box = (across.box[0] + across.first, 0, across.box[1] + across.first, image.height)
-    image = image.resize((across.output_px, image.height), resampling, box=box)
-    image = image.crop((across.kept[0], 0, across.kept[1], image.height))
+    down = _span(image.height, size[1], region[1], region[3], resampling, other_px=region[2] - region[0])
+    if across.read_px * down.read_px < 0.75 * image.width * image.height:  # else the copy costs more than it saves
+        image = image.crop((across.first, down.first, across.last, down.last))
+    else:
+        across, down = across.in_whole(), down.in_whole()
+    height = image.height
+    image = image.resize((across.output_px, height), resampling, box=(across.box[0], 0, across.box[1], height))
+    image = image.crop((across.kept[0], 0, across.kept[1], height))
     image = image.resize((image.width, down.output_px), resampling, box=(0, down.box[0], image.width, down.box[1]))
     return image.crop((0, down.kept[0], image.width, down.kept[1]))
 
 
 def _whole_step(source_px: int, output_px: int) -> int:
-    """Every how many output pixels the place in the source is a number that float32 holds whole.
+    """Every how many output pixels the place in the source, pixel * source / output, is a number of float32.
 
-    Those are the multiples of 1 / 2**n, for sources below 2**(24 - n) pixels.
+    Those numbers are the multiples of 1 / 2**n, for sources below 2**(24 - n) pixels.
     """
     denominator = output_px // math.gcd(source_px, output_px)
     return denominator // math.gcd(denominator, _FLOAT32_WHOLE >> source_px.bit_length())
@@ -246,9 +257,10 @@ def _span(
 ) -> _Span:
     """What to compute for the pixels first..last of `output_px` that `source_px` become along one axis.
 
-    Pillow rounds a resize's source box to float32, and at fractional coordinates pixels then differ. So the region is
-    widened to output coordinates that fall on whole source pixels: multiples of output / gcd(source, output). Only a
-    sliver such as 3x5000 keeps the fractional box (a level off), since its whole resize would take hundreds of MB.
+    Pillow rounds a resize's source box to float32, and where that rounds, pixels differ. So the region is widened to
+    output coordinates whose places in the source float32 holds: 256 pixels of 333 need nothing (a pixel is 333/256), 384
+    of 500 multiples of three (125/96). Only a sliver such as 3x5000 keeps a box that is rounded (a level off), since
+    its whole resize would take hundreds of MB.
     Nearest and box sampling jump at ties: their axis is resized whole.
     """
     step = output_px if resampling in _JUMPING else _whole_step(source_px, output_px)
