@@ -258,9 +258,9 @@ def _span(
     """What to compute for the pixels first..last of `output_px` that `source_px` become along one axis.
 
     Pillow rounds a resize's source box to float32, and where that rounds, pixels differ. So the region is widened to
-    output coordinates whose places in the source float32 holds: 256 pixels of 333 need nothing (a pixel is 333/256), 384
-    of 500 multiples of three (125/96). Only a sliver such as 3x5000 keeps a box that is rounded (a level off), since
-    its whole resize would take hundreds of MB.
+    output coordinates whose places in the source float32 holds: 333 pixels that become 256 need nothing (333/256 a
+    pixel), 500 that become 384 multiples of three (125/96 a pixel). Only a sliver such as 3x5000 keeps a box that is
+    rounded (a level off), since its whole resize would take hundreds of MB.
     Nearest and box sampling jump at ties: their axis is resized whole.
     """
     step = output_px if resampling in _JUMPING else _whole_step(source_px, output_px)
