@@ -9,6 +9,7 @@ from typing import Any
 from edgeclf_benchmarks.records.commands import edgeclf, trained
 from edgeclf_benchmarks.records.int8 import some_images
 from edgeclf_benchmarks.records.peers.contenders import Contender, Row
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.bundle import Bundle
 
 _TRAINING = ("--weights", "random", "--strategy", "full", "--batch-norm", "learn", "--lr", "0.001", "--epochs", "3")
@@ -101,7 +102,7 @@ def _openvino_behind_floats(network: Path, place: Path) -> None:
     import openvino
     from openvino.preprocess import PrePostProcessor
 
-    model = openvino.Core().read_model(network)
+    model = openvino_core().read_model(network)
     single = openvino.Model([model.output("logits")], model.get_parameters())
     steps = PrePostProcessor(single)
     given = steps.input()
