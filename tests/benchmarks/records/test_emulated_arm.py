@@ -13,8 +13,6 @@ import tiny
 from edgeclf_benchmarks.records import emulated_arm
 from edgeclf_benchmarks.records.emulated_arm import CPUS, TOOLS, EmulatedMachine, compare, set_up
 
-pytestmark = pytest.mark.check
-
 
 @pytest.fixture(scope="module")
 def arm(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> EmulatedMachine:

@@ -11,8 +11,6 @@ import tiny
 from edgeclf_benchmarks.records import fuzz
 from edgeclf_benchmarks.records.fuzz import Figures, run_worker
 
-pytestmark = pytest.mark.check
-
 
 @pytest.mark.parametrize("name", ["image", "packed bundle"])
 def test_a_few_damaged_inputs_are_read_or_refused_within_their_limits(name: str, tmp_path: Path) -> None:

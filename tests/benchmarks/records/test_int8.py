@@ -10,8 +10,6 @@ import pytest
 from edgeclf_benchmarks.records.commands import gated
 from edgeclf_benchmarks.records.int8 import _choice, _drop
 
-pytestmark = pytest.mark.check
-
 
 def step(name: str, ratio: float | None, outcome: str) -> dict[str, Any]:
     return {

@@ -11,8 +11,6 @@ import pytest
 
 from edgeclf_benchmarks.records import ladder
 
-pytestmark = pytest.mark.check
-
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_the_steps_of_an_export_are_recorded_whether_it_passed_or_not(

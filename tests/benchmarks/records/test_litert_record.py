@@ -6,11 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from edgeclf_benchmarks.records.litert import PRECISIONS, TARGETS, table
-
-pytestmark = pytest.mark.check
 
 
 def test_the_page_shows_the_record(root: Path) -> None:

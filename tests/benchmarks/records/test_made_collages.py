@@ -11,8 +11,6 @@ from PIL import Image
 
 from edgeclf_benchmarks.records.made_collages import make_collages
 
-pytestmark = pytest.mark.check
-
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0)}
 
 

@@ -9,8 +9,6 @@ import pytest
 
 from edgeclf_benchmarks.records.measured_table import BEGIN, END, PAGE, RECORD, with_table
 
-pytestmark = pytest.mark.check
-
 
 def _row(target: str, kind: str, infer: float) -> dict[str, Any]:
     def latency(stage: str, threads: int, p50: float) -> dict[str, Any]:

@@ -25,8 +25,6 @@ from edgeclf_benchmarks.records.peers.rounds import (
 from edgeclf_benchmarks.records.peers.table import BEGIN, END, tables
 from edgeclf_benchmarks.records.peers.workers.worker import images_and_passes
 
-pytestmark = pytest.mark.check
-
 RECORD = ROOT / "benchmarks" / "results" / "peers.json"
 TOY = """
 def open_peer(settings):
