@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -57,6 +58,12 @@ NEED_TORCH = {f"edgeclf_runtime.backends.{name}" for name in ("torch_head", "tor
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="every bare environment runs all tests of the runtime")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is for tests to send, and for the processes that they start: a shell's `&` would have it ignored there."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
