@@ -27,6 +27,13 @@ class _Job:
     arrived: float = field(default_factory=time.monotonic)
 
 
+def engine_fault(error: Exception) -> BackendError:
+    """What a client is told of whatever an engine raised."""
+    fault = BackendError(f"the engine failed: {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
 class Batcher:
     """Collects images until `max_batch` are there or the first has waited `max_delay_s`, then calls `infer` once.
 
@@ -93,8 +100,7 @@ class Batcher:
         try:
             outputs = self._infer(np.concatenate([job.images for job in wanted]))
         except Exception as error:  # whatever an engine raises: those who wait must get it, and the others go on
-            fault = BackendError(f"the engine failed: {type(error).__name__}: {error}")
-            fault.__cause__ = error
+            fault = engine_fault(error)
             for job in wanted:
                 job.outputs_later.set_exception(fault)
             return

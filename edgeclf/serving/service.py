@@ -1,18 +1,19 @@
-"""The work of a service, apart from its routes: bodies read within limits, decoded in threads, predicted in batches."""
+"""The work of a service, apart from its routes: bodies read within limits, decoded and predicted in threads."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf.explanation.overlay import overlay, png
 from edgeclf.explanation.rise import saliency_maps
-from edgeclf.serving.batcher import Batcher
+from edgeclf.serving.batcher import Batcher, engine_fault
 from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
@@ -24,14 +25,28 @@ from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.images.threads import in_each_thread
 from edgeclf_runtime.monitoring.collector import Collector
 
 T = TypeVar("T")
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
 
 
+class _Seen(NamedTuple):
+    """An image as the graph takes it, (1, …), what is to be said of its file, and how it looks, for the monitor."""
+
+    batch: NDArray[np.generic]
+    notes: tuple[str, ...]
+    looks: dict[str, float]
+
+
 class Service:
-    """A classifier that serves the requests of one event loop. Nothing that takes long runs in that loop."""
+    """A classifier that serves the requests of one event loop. Nothing that takes long runs in that loop.
+
+    With a `crowd`, the same bundle opened with several streams, each request is decoded and predicted whole by one of
+    as many threads: by `crowd` where others are under way, else by `classifier`, which has all cores for one image.
+    Without, images are decoded in threads, and those that wait for the engine go through it together.
+    """
 
     def __init__(
         self,
@@ -40,6 +55,7 @@ class Service:
         limits: ServiceLimits,
         threshold: float | None = None,
         collector: Collector | None = None,
+        crowd: Classifier | None = None,
     ) -> None:
         if classifier.bundle.manifest.pixels is None:
             raise BundleError(f"{classifier.bundle.path}: its manifest does not describe its pixels; export it again")
@@ -55,20 +71,33 @@ class Service:
         self.metrics = Metrics({"name": name, "digest": classifier.bundle.digest, "target": self.manifest.target})
         self.metrics.count_predictions(self.monitor.summary)
         self.metrics.waiting.set_function(lambda: self._room.requests)
-        self._threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="edgeclf-serve")
-        self._batcher = Batcher(
-            classifier.outputs_of,
-            max_batch=limits.max_batch,
-            max_delay_s=limits.max_delay_s,
-            expected=lambda: self._room.requests,
-            observe=self.metrics.count_batch,
+        self._crowd = crowd
+        self._thread_count = usable_cores() if crowd is None else crowd.session.streams
+        self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="edgeclf-serve")
+        self._batcher = (
+            None
+            if crowd is not None
+            else Batcher(
+                classifier.outputs_of,
+                max_batch=limits.max_batch,
+                max_delay_s=limits.max_delay_s,
+                expected=lambda: self._room.requests,
+                observe=self.metrics.count_batch,
+            )
         )
+
+    @property
+    def batches(self) -> bool:
+        """Whether images of several requests go through the engine together."""
+        return self._batcher is not None
 
     def warm_up(self) -> None:
         """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
             self.classifier.outputs(np.repeat(grey, count, axis=0))
+        if (crowd := self._crowd) is not None:
+            in_each_thread(self._threads, self._thread_count, lambda: crowd.outputs(grey))
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
@@ -92,13 +121,24 @@ class Service:
                 return await self._in_time(self._predict(body, source, top), "a response", 504)
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
-        pixels, notes = await self._in_thread(self._load, body)
-        looks = await self._in_thread(self.monitor.looks_of, pixels)
-        outputs = await self._outputs(to_input(pixels[np.newaxis], self.manifest.normalization))
-        prediction = self.classifier.decide(source, outputs[0], notes, top, self.threshold)
+        if self._batcher is None:
+            return await self._in_thread(self._predict_here, body, source, top)
+        image = await self._in_thread(self._see, body)
+        return self._decide(image, await self._outputs(image.batch), body, source, top)
+
+    def _predict_here(self, body: bytes, source: str, top: int) -> Prediction:
+        image = self._see(body)
+        return self._decide(image, self._infer_here(image.batch), body, source, top)
+
+    def _see(self, body: bytes) -> _Seen:
+        pixels, notes = self._load(body)
+        return _Seen(to_input(pixels[np.newaxis], self.manifest.normalization), notes, self.monitor.looks_of(pixels))
+
+    def _decide(self, image: _Seen, outputs: NDArray[np.float32], body: bytes, source: str, top: int) -> Prediction:
+        prediction = self.classifier.decide(source, outputs[0], image.notes, top, self.threshold)
         if prediction.error is not None:
             raise BackendError(prediction.error)
-        self.monitor.count(looks, prediction, body)
+        self.monitor.count(image.looks, prediction, body)
         return prediction
 
     async def explain(self, chunks: AsyncIterator[bytes], label: str | None) -> bytes:
@@ -124,7 +164,21 @@ class Service:
         return self._pixels.load(body, limits=self._image_limits)
 
     async def _outputs(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        if self._batcher is None:
+            return await self._in_thread(self._infer_here, batch)
         return await asyncio.wrap_future(self._batcher.submit(batch))
+
+    def _infer_here(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The outputs of one request: on all cores where it has them to itself, or brings images for all of them."""
+        alone = len(batch) > 1 or self._room.requests == 1
+        classifier = self.classifier if alone or self._crowd is None else self._crowd
+        start = time.perf_counter()
+        try:
+            outputs = classifier.outputs_of(batch)
+        except Exception as error:  # whatever an engine raises: it is this request's response, and no end
+            raise engine_fault(error) from error
+        self.metrics.count_batch(len(outputs), time.perf_counter() - start)
+        return outputs
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
@@ -157,7 +211,8 @@ class Service:
         return b"".join(kept)
 
     def close(self) -> None:
-        """Ends the threads; the classifier is the caller's."""
-        self._batcher.close()
+        """Ends the threads; the classifiers are the caller's."""
+        if self._batcher is not None:
+            self._batcher.close()
         self.monitor.close()
         self._threads.shutdown(cancel_futures=True)

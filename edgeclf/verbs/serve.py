@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +31,12 @@ from edgeclf.verbs.shared.options import (
 )
 from edgeclf_runtime.errors import UsageError
 
+if TYPE_CHECKING:
+    from edgeclf_runtime.backends.engine import SessionOptions
+    from edgeclf_runtime.classifier import Classifier
+
+_MAX_DELAY_MS = 2.0
+
 
 def serve(
     bundle: BundlePath,
@@ -43,18 +50,30 @@ def serve(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Model name in /v2/models.", show_default="the bundle's")
     ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of requests that are predicted at the same time; they share the threads. 1: dynamic batching, "
+            "images that wait go through the engine together.",
+            show_default="one per thread on a CPU, else 1",
+        ),
+    ] = None,
     max_batch: Annotated[
-        int, typer.Option(min=1, max=1024, metavar="N", help="Largest batch size of dynamic batching.")
+        int,
+        typer.Option(min=1, max=1024, metavar="N", help="Largest batch size of dynamic batching, and of one request."),
     ] = 8,
     max_delay_ms: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=10_000,
             metavar="MS",
-            help="Longest time that an image waits for others to share its batch, in milliseconds.",
+            help="Longest time that an image waits for others to share its batch, in milliseconds; makes --streams 1.",
+            show_default="2 where images are batched",
         ),
-    ] = 2.0,
+    ] = None,
     max_queue: Annotated[
         int, typer.Option(min=1, metavar="N", help="Largest number of waiting requests; more get status 503.")
     ] = 128,
@@ -128,6 +147,10 @@ def serve(
         raise UsageError(f"--name is one part of a URL's path, without a slash, found {name!r}")
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision)
+    if max_delay_ms is None:
+        max_delay_ms = _MAX_DELAY_MS
+    elif streams is None:
+        streams = 1
     limits = ServiceLimits(
         max_batch, max_delay_ms / 1000, max_queue, max_megabytes, max_megapixels, timeout, max_connections
     )
@@ -140,7 +163,10 @@ def serve(
             check_threshold(threshold, opened.manifest.scores)
             image_limits = Limits(max_megapixels, max_megabytes)
             collector = open_collector(stack, classifier, kept, options, image_limits, threshold)
-            service = Service(classifier, name or opened.name, limits, threshold, collector)
+            crowd = _open_crowd(classifier, options, streams)
+            if crowd is not None:
+                stack.enter_context(crowd)
+            service = Service(classifier, name or opened.name, limits, threshold, collector, crowd)
             try:
                 service.warm_up()
                 url = url_of(listening)
@@ -158,3 +184,15 @@ def serve(
                 if collector is not None and collect is not None:
                     say_collected(collector, collect)
     say("stopped", style="dim")
+
+
+def _open_crowd(classifier: Classifier, options: SessionOptions, streams: int | None) -> Classifier | None:
+    """The same bundle with a stream for each of several requests; None: those that wait are batched, as for GPUs."""
+    from edgeclf_runtime.classifier import Classifier
+
+    if streams is None:
+        on_cpu = "cpu" in classifier.session.facts["device"].lower()
+        streams = options.thread_count if on_cpu else 1
+    if streams == 1:
+        return None
+    return Classifier.open(classifier.bundle, replace(options, hint="throughput", streams=streams))

@@ -1,9 +1,12 @@
-"""What HTTP and batching cost: requests/s and latency of `edgeclf serve` against the bare classifier at equal threads.
+"""What HTTP costs: requests/s and latency of `edgeclf serve` beside the bare classifier, with the same threads.
 
     python -m edgeclf_benchmarks.records.service BUNDLE... --image PHOTO -o benchmarks/results/service.json
 
 Clients are threads of this process that send the next request as soon as the response is there, on open connections;
-they use a part of the machine that a remote client would not. The bare classifier decodes and predicts the same file.
+they use a part of the machine that a remote client would not. The bare classifier decodes and predicts the same file
+at its best, without a client: one image after the other beside one client, else an endless row of them, with a stream
+for each thread. The service runs as it comes, and with dynamic batching (--streams 1). All take turns; ratios are of
+one round.
 """
 
 from __future__ import annotations
@@ -19,18 +22,30 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from edgeclf_benchmarks.records.record import spread, write_record
 from edgeclf_runtime.backends.engine import SessionOptions
+from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.classifier import Classifier
 
 Request = Callable[[], None]
+_SERVICES = {"service": (), "service, batching": ("--streams", "1")}
+
+
+class Taken(NamedTuple):
+    """What one run with so many clients took; `cpu_ms` of the service's process, for each request."""
+
+    rate: float
+    latencies_ms: list[float]
+    cpu_ms: float
 
 
 @contextmanager
@@ -88,31 +103,64 @@ def press(clients: list[Request], seconds: float) -> tuple[float, list[float]]:
     return len(together) / (time.perf_counter() - begin), together
 
 
+def bare(classifier: Classifier, body: bytes, seconds: float, *, alone: bool) -> float:
+    """Images/s of a classifier in this process, after a tenth of the time as warm-up."""
+    begin = time.perf_counter() + seconds / 10
+    end, counted = begin + seconds, 0
+    found = (next(classifier.predict(body, top=1)) for _ in repeat(None)) if alone else _row(classifier, body)
+    for _ in found:
+        now = time.perf_counter()
+        counted += now >= begin
+        if now >= end:
+            break
+    return counted / (time.perf_counter() - begin)
+
+
+def _row(classifier: Classifier, body: bytes) -> Iterator[Prediction]:
+    return classifier.predict(repeat(body), top=1)
+
+
 def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: float, runs: int) -> dict[str, Any]:
-    taken: dict[str, list[tuple[float, list[float]]]] = {}
-    with Classifier.open(bundle, SessionOptions(threads=threads)) as classifier, serving(bundle, threads) as (port, _):
-
-        def bare() -> None:
-            next(iter(classifier.predict([body], top=1)))
-
+    rates: dict[int, list[float]] = {crowd: [] for crowd in crowds}
+    taken: dict[tuple[str, int], list[Taken]] = {}
+    with ExitStack() as stack:
+        options = SessionOptions(threads=threads)
+        alone = stack.enter_context(Classifier.open(bundle, options))
+        many = stack.enter_context(Classifier.open(bundle, replace(options, hint="throughput")))
+        services = {name: stack.enter_context(serving(bundle, threads, *more)) for name, more in _SERVICES.items()}
         for _ in range(runs):  # in turns, so that a change of the machine's speed affects all
             for crowd in crowds:
-                taken.setdefault(f"bare, {crowd} callers", []).append(press([bare] * crowd, seconds))
-                clients = [client(port, body) for _ in range(crowd)]
-                taken.setdefault(f"service, {crowd} clients", []).append(press(clients, seconds))
-    return {
-        "bundle": Path(bundle).name,
-        "threads": threads,
-        "seconds_per_run": seconds,
-        **{name: _figures(found) for name, found in taken.items()},
-    }
+                one = crowd == 1
+                rates[crowd].append(bare(alone if one else many, body, seconds, alone=one))
+                for name, (port, process) in services.items():
+                    clients = [client(port, body) for _ in range(crowd)]
+                    taken.setdefault((name, crowd), []).append(_pressed(clients, seconds, process.pid))
+    found: dict[str, Any] = {"bundle": Path(bundle).name, "threads": threads, "seconds_per_run": seconds}
+    for crowd in crowds:
+        found[f"bare, beside {crowd} clients"] = {"requests_per_s": spread(rates[crowd], 1)}
+        for name in services:
+            found[f"{name}, {crowd} clients"] = _figures(taken[name, crowd], rates[crowd])
+    return found
 
 
-def _figures(found: list[tuple[float, list[float]]]) -> dict[str, Any]:
+def _pressed(clients: list[Request], seconds: float, process: int) -> Taken:
+    before = _cpu_seconds(process)
+    rate, latencies = press(clients, seconds)
+    return Taken(rate, latencies, 1000 * (_cpu_seconds(process) - before) / (rate * seconds * 1.1))
+
+
+def _cpu_seconds(process: int) -> float:
+    ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def _figures(found: list[Taken], bare_rates: list[float]) -> dict[str, Any]:
     return {
-        "requests_per_s": spread([rate for rate, _ in found], 1),
-        "median_ms": spread([float(np.median(latencies)) for _, latencies in found]),
-        "p99_ms": spread([float(np.percentile(latencies, 99)) for _, latencies in found]),
+        "requests_per_s": spread([each.rate for each in found], 1),
+        "beside_bare": spread([each.rate / rate for each, rate in zip(found, bare_rates, strict=True)], 3),
+        "median_ms": spread([float(np.median(each.latencies_ms)) for each in found]),
+        "p99_ms": spread([float(np.percentile(each.latencies_ms, 99)) for each in found]),
+        "cpu_ms_a_request": spread([each.cpu_ms for each in found], 2),
     }
 
 
@@ -120,16 +168,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
     parser.add_argument("--image", type=Path, required=True, metavar="PHOTO")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--runs", type=int, default=6)
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     body = given.image.read_bytes()
     found = [measure(bundle, body, given.threads, given.clients, given.seconds, given.runs) for bundle in given.bundles]
     print(json.dumps(found, indent=1))
-    figures = {"image_bytes": len(body), "cores": len(os.sched_getaffinity(0)), "bundles": found}
+    figures = {
+        "image_bytes": len(body),
+        "load_average": [round(each, 1) for each in os.getloadavg()],
+        "cores": len(os.sched_getaffinity(0)),
+        "bundles": found,
+    }
     write_record(given.output, "edgeclf_benchmarks.records.service", figures)
 
 

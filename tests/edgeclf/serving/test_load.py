@@ -107,8 +107,9 @@ def press(load: Load, numbers: range, clients: int) -> None:
             pass
 
 
-def test_hundreds_of_requests_at_once_each_get_their_own_response(bundle: Bundle, start: Start) -> None:
-    running = start(bundle, *LIMITS)
+@pytest.mark.parametrize("streams", ["2", pytest.param("1", marks=pytest.mark.check)])
+def test_hundreds_of_requests_at_once_each_get_their_own_response(bundle: Bundle, streams: str, start: Start) -> None:
+    running = start(bundle, *LIMITS, "--threads", "2", "--streams", streams)
     load = Load(running, bundle)
     press(load, range(400), clients=24)
     assert sum(load.found.values()) - load.found["full"] == 400

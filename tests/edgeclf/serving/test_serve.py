@@ -287,6 +287,32 @@ def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given
     assert running.errors.read_text().startswith("FAILED")
 
 
+@pytest.mark.parametrize(
+    "options, batches",
+    [
+        (["--threads", "2"], False),
+        (["--threads", "1"], True),
+        (["--threads", "2", "--streams", "1"], True),
+        (["--threads", "2", "--max-delay-ms", "2"], True),
+        (["--threads", "2", "--streams", "2", "--max-delay-ms", "2"], False),
+    ],
+)
+def test_a_cpu_predicts_a_request_a_thread_unless_batching_is_asked_for(
+    options: list[str], batches: bool, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = []
+    monkeypatch.setattr("edgeclf.serving.server.run_service", lambda service, *_, **__: served.append(service))
+    assert run(["serve", str(bundle.path), "--port", "0", *options]) == 0
+    assert [service.batches for service in served] == [batches]
+
+
+def test_more_streams_than_threads_are_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", str(bundle.path), "--port", "0", "--threads", "1", "--streams", "2"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "edgeclf: streams must be 1 to 1, the threads that they share, found 2"
+    )
+
+
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

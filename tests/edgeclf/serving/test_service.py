@@ -27,6 +27,8 @@ Make = Callable[..., Service]
 class Gate:
     """Stands before the engine of a classifier."""
 
+    streams = 2
+
     def __init__(self) -> None:
         self.go = threading.Event()
         self.outputs: Any = None
@@ -46,14 +48,16 @@ def gate() -> Gate:
     return Gate()
 
 
-@pytest.fixture
-def make(bundle: Bundle, gate: Gate) -> Iterator[Make]:
+@pytest.fixture(params=["batched", "streams"])
+def make(bundle: Bundle, gate: Gate, request: pytest.FixtureRequest) -> Iterator[Make]:
+    """A function (limits) -> a service that batches what waits, and one that predicts each request in a thread."""
     made: list[Service] = []
-    with Classifier.open(bundle) as classifier:
+    with Classifier.open(bundle) as classifier, Classifier.open(bundle) as crowd:
 
         def build(**limits: Any) -> Service:
-            classifier.session = gate  # type: ignore[assignment]
-            made.append(Service(classifier, "tiny", ServiceLimits(**limits)))
+            classifier.session = crowd.session = gate  # type: ignore[assignment]
+            streams = {"crowd": crowd} if request.param == "streams" else {}
+            made.append(Service(classifier, "tiny", ServiceLimits(**limits), **streams))
             return made[-1]
 
         yield build
@@ -170,6 +174,33 @@ def test_a_fault_of_the_engine_is_one_response_and_not_the_end(outputs: Any, mak
         assert (await service.predict(sent(BODY), "next", 1)).label == tiny.LABELS[0]
 
     asyncio.run(unlucky())
+
+
+def test_a_request_alone_has_all_cores_and_several_a_stream_each(bundle: Bundle) -> None:
+    cores, stream = Gate(), Gate()
+    cores.outputs, stream.outputs = (9.0, 0.0, 0.0), (0.0, 9.0, 0.0)
+    with Classifier.open(bundle) as classifier, Classifier.open(bundle) as crowd:
+        classifier.session, crowd.session = cores, stream  # type: ignore[assignment]
+        service = Service(classifier, "tiny", ServiceLimits(), crowd=crowd)
+
+        async def answers(requests: int) -> list[str | None]:
+            found = await asyncio.gather(*(service.predict(sent(BODY), "x", 1) for _ in range(requests)))
+            return [each.label for each in found]
+
+        async def load() -> None:
+            cores.go.set()
+            assert await answers(1) == [tiny.LABELS[0]]
+            waiting = [asyncio.ensure_future(service.predict(sent(BODY), "x", 1)) for _ in range(4)]
+            await asyncio.sleep(0.2)  # two of them are before the engine
+            stream.go.set()
+            first, second, *rest = [each.label for each in await asyncio.gather(*waiting)]
+            assert {first, second} == {tiny.LABELS[1]} and len(rest) == 2
+            assert await answers(1) == [tiny.LABELS[0]]
+
+        try:
+            asyncio.run(load())
+        finally:
+            service.close()
 
 
 def test_images_have_limits_of_their_own(make: Make) -> None:
