@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,14 @@ def _main(command: list[str], cwd: str, env: dict[str, str], streams: list[str],
     sys.path[0] = ""
     if "torch" in sys.modules and env.get("OMP_NUM_THREADS", "").isdigit():
         sys.modules["torch"].set_num_threads(int(env["OMP_NUM_THREADS"]))  # which it has read when it was imported
+    try:
+        _run(command)
+    except KeyboardInterrupt:  # a second Ctrl-C, say: Python ends of that signal, multiprocessing with exit code 1
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _run(command: list[str]) -> Any:
     if command[0] == "-c":
         sys.argv = ["-c", *command[2:]]
         exec(command[1], {"__name__": "__main__"})
