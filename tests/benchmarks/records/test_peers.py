@@ -18,9 +18,9 @@ from edgeclf_benchmarks.records.peers.rounds import (
     WORKERS,
     Entrant,
     WorkerFailed,
-    images_per_s,
     measure,
     opened_line,
+    turn_of,
 )
 from edgeclf_benchmarks.records.peers.table import BEGIN, END, tables
 from edgeclf_benchmarks.records.peers.workers.worker import images_and_passes
@@ -114,7 +114,7 @@ def test_the_page_agrees_with_the_record_of_peers() -> None:
 @pytest.mark.parametrize("line", ["", "Loading…", "[1]", '{"images": 8}', '{"images": 8, "seconds": 0}'])
 def test_a_line_that_is_no_turn_is_refused_with_what_it_was(line: str) -> None:
     with pytest.raises(WorkerFailed, match="no turn"):
-        images_per_s(line)
+        turn_of(line)
     with pytest.raises(WorkerFailed, match="first line"):
         opened_line(line)
 

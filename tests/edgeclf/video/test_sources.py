@@ -43,7 +43,7 @@ def test_what_is_no_stream_is_refused(tmp_path: Path) -> None:
         find_source(str(tmp_path / "pipe"))
     with pytest.raises(DataError, match=re.escape(f"{tmp_path}/missing.mp4: No such file")):
         find_source(str(tmp_path / "missing.mp4"))
-    with pytest.raises(DataError, match="null byte"):
+    with pytest.raises(DataError, match="embedded null"):
         find_source("null\0byte")
 
 

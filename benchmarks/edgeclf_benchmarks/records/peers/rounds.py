@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from edgeclf_benchmarks.records.peers.contenders import Contender
 from edgeclf_benchmarks.records.record import spread
@@ -50,11 +50,19 @@ def opened_line(line: str) -> dict[str, Any]:
         raise WorkerFailed(f"its first line is {line[:80]!r}") from None
 
 
-def images_per_s(line: str) -> float:
-    """Images a second of one turn. Raises WorkerFailed where the line is not about one."""
+class Turn(NamedTuple):
+    """What one turn took: all threads of the worker's process together spent `cpu_ms` on an image."""
+
+    images_per_s: float
+    cpu_ms: float
+
+
+def turn_of(line: str) -> Turn:
+    """Raises WorkerFailed where the line is not about a turn."""
     try:
         found = json.loads(line)
-        return float(found["images"]) / float(found["seconds"])
+        images = float(found["images"])
+        return Turn(images / float(found["seconds"]), 1000 * float(found["cpu_seconds"]) / images)
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         raise WorkerFailed(f"its line is {line[:80]!r}, no turn") from None
 
@@ -79,15 +87,15 @@ class Worker:
         """Waits until it has warmed up; then `opened` is there. Raises WorkerFailed."""
         self.opened = opened_line(self._line(_OPEN_WITHIN_S))
 
-    def turn(self) -> float:
-        """Images a second of one turn."""
+    def turn(self) -> Turn:
+        """What one turn took."""
         stdin = self._stdin()
         try:
             stdin.write(b"\n")
             stdin.flush()
         except BrokenPipeError:
             raise WorkerFailed(self._last_words()) from None
-        return images_per_s(self._line(_TURN_WITHIN_S))
+        return turn_of(self._line(_TURN_WITHIN_S))
 
     def close(self) -> None:
         self._process.kill()
@@ -126,13 +134,13 @@ class Entrant:
 
 
 def measure(entrants: Sequence[Entrant], rounds: int, reference: str) -> list[dict[str, Any]]:
-    """What each contender did: images a second over the rounds, and how often it agrees with `reference`'s top-1.
+    """Images a second and CPU time an image of each contender, and how often it agrees with `reference`'s top-1.
 
     A first round, in which each finds its rate, is left out.
     """
     workers: dict[str, Worker] = {}
     failed: dict[str, str] = {}
-    rates: dict[str, list[float]] = {}
+    turns: dict[str, list[Turn]] = {}
     try:
         # edgeclf measures when it opens, which batch size is fastest: alone, when all others have opened together
         for alone in (False, True):
@@ -143,13 +151,13 @@ def measure(entrants: Sequence[Entrant], rounds: int, reference: str) -> list[di
             for name in [each for each in workers if each not in failed]:
                 time.sleep(_REST_S)
                 try:
-                    rates.setdefault(name, []).append(workers[name].turn())
+                    turns.setdefault(name, []).append(workers[name].turn())
                 except WorkerFailed as error:
                     failed[name] = str(error)
         for name, why in failed.items():
             print(f"{name}: not measured: {why}", file=sys.stderr)
         agreed = [] if reference in failed else workers[reference].opened["top1"]
-        return [_figures(each.contender, workers, failed, rates, agreed) for each in entrants]
+        return [_figures(each.contender, workers, failed, turns, agreed) for each in entrants]
     finally:
         for worker in workers.values():
             worker.close()
@@ -170,16 +178,17 @@ def _figures(
     contender: Contender,
     workers: Mapping[str, Worker],
     failed: Mapping[str, str],
-    rates: Mapping[str, list[float]],
+    turns: Mapping[str, list[Turn]],
     reference: Sequence[int],
 ) -> dict[str, Any]:
     named = {"name": contender.name, "role": contender.role, "pixels": contender.pixels}
     if contender.name in failed:
         return {**named, "failed": failed[contender.name]}
-    opened = workers[contender.name].opened
+    opened, measured = workers[contender.name].opened, turns[contender.name][1:]
     figures = {
         **named,
-        "images_per_s": spread(rates[contender.name][1:], 1),
+        "images_per_s": spread([each.images_per_s for each in measured], 1),
+        "cpu_ms_an_image": spread([each.cpu_ms for each in measured], 2),
         "environment": contender.environment,
         "facts": opened["facts"],
         "versions": opened["versions"],

@@ -71,11 +71,11 @@ def take_turns(predict: Predict, facts: dict[str, Any], settings: dict[str, Any]
     print(json.dumps({"facts": facts, "versions": versions, "top1": top1}), file=out)
     count, passes = min(len(files), _STEP), 1
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         for _ in range(passes):
             predict(files[:count])
-        seconds = time.perf_counter() - start
-        print(json.dumps({"images": count * passes, "seconds": seconds}), file=out)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        print(json.dumps({"images": count * passes, "seconds": seconds, "cpu_seconds": cpu_seconds}), file=out)
         count, passes = images_and_passes(count * passes / seconds, len(files), settings["seconds"])
 
 
