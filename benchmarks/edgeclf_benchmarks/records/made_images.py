@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_CELLS, _CHUNK = 6, 1000
+_CELLS, _CHUNK = 12, 1000  # of fewer cells the hashes of unrelated images are close too often
 
 
 def make_images(folder: Path, count: int, *, classes: int = 10, side_px: int = 64, suffix: str = ".jpg") -> int:

@@ -123,7 +123,7 @@ def main() -> None:
             if minor in arguments.only:
                 figures.setdefault(minor, {})[part] = runtime_on(python, arguments.wheel.resolve(), extra, tests)
     if arguments.workstation is not None:
-        found = workstation_on(arguments.workstation, arguments.tests)
+        found = workstation_on(arguments.workstation.absolute(), arguments.tests)
         figures.setdefault(".".join(found["python"].split(".")[:2]), {})["workstation"] = found
     print("\n".join(table(figures)))
     write_record(arguments.output, "edgeclf_benchmarks.records.pythons", dict(sorted(figures.items())))

@@ -17,6 +17,9 @@ _CHUNK, _CHUNKS_AHEAD = 16, 3  # enough that no thread waits while a batch is in
 
 def in_threads(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """`work(item)` of every item, in order. An error of one of them is raised where its result would be."""
+    if len(items) <= _CHUNK:  # one thread's work: to start it would only take time
+        yield from map(work, items)
+        return
     threads = usable_cores()
     waiting: deque[Future[list[R]]] = deque()
     executor = ThreadPoolExecutor(threads, thread_name_prefix="edgeclf-data")

@@ -13,8 +13,9 @@ from edgeclf.data import check, hashed, kept_hashes
 from edgeclf.data.check import Checked, check_source
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import split_dataset
+from edgeclf.data.usable import find_unusable
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.labelled import LabelledImage
+from edgeclf_runtime.images.labelled import CHANGED, LabelledImage
 from edgeclf_runtime.machine.state_folder import state_folder
 from edgeclf_runtime.progress import Progress
 
@@ -44,6 +45,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return hash_image(path)
 
+    check_image = LabelledImage.check
+
+    def check_and_tell(image: LabelledImage, value_range: tuple[float, float] | None = None) -> None:
+        names.append(image.name)
+        check_image(image, value_range)
+
+    monkeypatch.setattr(LabelledImage, "check", check_and_tell)
     monkeypatch.setattr(check, "_summarise", summarise_and_tell)
     monkeypatch.setattr(hashed, "hash_image", hash_and_tell)
     return names
@@ -133,3 +141,38 @@ def test_without_the_state_folder_everything_is_read_and_found_as_ever(
     assert found(check_source(root)) == wanted
     assert len(read) == 13
     holder.close()
+
+
+@pytest.mark.parametrize("after_a_check", [True, False])
+def test_a_training_decodes_no_image_that_an_earlier_command_has_decoded(
+    after_a_check: bool, root: Path, read: list[str]
+) -> None:
+    data = split(root)
+    if after_a_check:
+        check_source(root)
+    else:
+        assert [each.path for each in find_unusable(data.images)] == ["dog/broken.png"]
+        assert len(read) == 26  # hashed, then decoded
+    read.clear()
+    (broken,) = find_unusable(data.images)
+    assert broken.path == "dog/broken.png" and read == ["dog/broken.png"]
+    read.clear()
+    assert (
+        len(find_unusable(data.images, (0.0, 255.0))) == 1 and len(read) == 13
+    )  # what a value range gives is not kept
+    read.clear()
+    place = root / "cat" / "003.png"
+    place.write_bytes(place.read_bytes() + b"x")
+    found = {each.path: each.error for each in find_unusable(data.images)}
+    assert sorted(read) == ["cat/003.png", "dog/broken.png"] and found["cat/003.png"] == CHANGED
+    check_source(root)  # now the file as it is now is known
+    read.clear()
+    assert {each.path: each.error for each in find_unusable(data.images)}["cat/003.png"] == CHANGED
+    assert read == ["dog/broken.png"]
+
+
+def test_a_check_measures_what_a_training_has_only_decoded(root: Path, read: list[str]) -> None:
+    find_unusable(split(root).images)
+    read.clear()
+    assert len(check_source(root).alike) == 1
+    assert len(read) == 13
