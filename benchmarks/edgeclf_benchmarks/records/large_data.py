@@ -35,6 +35,12 @@ import pathlib, sys
 from edgeclf.data.split_file import load_split
 load_split(pathlib.Path(sys.argv[1]))
 """
+_START = """
+import pathlib, sys
+from edgeclf.data.split_file import load_split
+from edgeclf.training.run.left_out import leave_out_unusable
+leave_out_unusable(load_split(pathlib.Path(sys.argv[1])))
+"""
 _SEARCH = """
 import json, resource, sys, time
 import numpy as np
@@ -84,6 +90,7 @@ def measure(folder: Path, count: int, bundle: Path, *, predicts: bool) -> dict[s
         "data check, again": (*edgeclf, "data", "check", str(images)),
         "data split": (*edgeclf, "data", "split", str(images), "-o", str(split)),
         "load a split": (sys.executable, "-c", _LOAD, str(split)),
+        "start of a training": (sys.executable, "-c", _START, str(split)),  # until its network is made
     }
     predictions = {
         "predict": (*edgeclf, "predict", str(bundle), str(images), "--csv", f"predictions{count}.csv"),
