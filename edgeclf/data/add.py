@@ -11,18 +11,15 @@ from typing import Literal
 
 from edgeclf.data.assign import chance, join_pairs
 from edgeclf.data.hashed import hash_images
-from edgeclf.data.likeness import find_alike
+from edgeclf.data.likeness import find_alike, likeness_of
 from edgeclf.data.sources import some
 from edgeclf.data.split_file import save_split
 from edgeclf.data.table import read_rows
 from edgeclf.data.table_labels import label_cells
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.errors import DataError, GateError, ImageError, UsageError
+from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
-from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.labelled import LabelledImage, Split, all_labels
-from edgeclf_runtime.images.likeness import Likeness, describe
-from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -95,7 +92,7 @@ def _compared(
 ) -> tuple[list[LabelledImage], list[NotAdded], list[tuple[str, Split | None]]]:
     """(images to add, those left out, for each to add its cluster and the split that it is tied to)."""
     images = [*data.images, *new.images]
-    found = list(progress.track(in_threads(_likeness, [each.path for each in images]), len(images), "compare"))
+    found = list(progress.track(in_threads(likeness_of, [each.path for each in images]), len(images), "compare"))
     readable = [place for place, likeness in enumerate(found) if likeness is not None]
     pairs, _ = find_alike([likeness for likeness in found if likeness is not None])
     ties = [(readable[pair.first], readable[pair.second]) for pair in pairs]
@@ -129,14 +126,6 @@ def _compared(
             tied = of_group or next(iter(like), None)
             marks.append((cluster_of[place], tied.split if tied else None))
     return fresh, left_out, marks
-
-
-def _likeness(path: Path) -> Likeness | None:
-    try:
-        with BUDGET.share() as reserve:
-            return describe(decode(path, reserve=reserve).image)
-    except ImageError:
-        return None
 
 
 def _shared(names: Sequence[str | None]) -> Iterator[tuple[int, int]]:

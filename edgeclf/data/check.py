@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeclf.data.bit_depth import DeepImages, deep_images, highest_stored
 from edgeclf.data.kept_hashes import Entry, kept_hashes
-from edgeclf.data.likeness import find_alike
+from edgeclf.data.likeness import find_alike, likeness_of
 from edgeclf.data.several_labels import SeveralLabels
 from edgeclf.data.split import read_source as read_images
 from edgeclf_runtime.errors import ImageError
@@ -191,7 +191,7 @@ def _find_alike(
     """Pairs of look-alikes among images that all have different pixels."""
     found, cut = find_alike(
         [likeness for i in indices if (likeness := summaries[i].likeness) is not None],
-        lambda place: _summarise(images[indices[place]]).likeness,
+        lambda place: likeness_of(images[indices[place]].path),
     )
     pairs = []
     for each in found:

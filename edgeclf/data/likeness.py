@@ -7,14 +7,17 @@ Space with Multi-Index Hashing, CVPR 2012): of the bands that they are cut into,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_runtime.errors import ImageError
+from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.likeness import (
     LEAST_CORRELATION,
     MIRROR,
@@ -22,17 +25,28 @@ from edgeclf_runtime.images.likeness import (
     SIDE,
     Hashes,
     Likeness,
+    describe,
     standardised,
 )
+from edgeclf_runtime.images.memory_budget import BUDGET
 from edgeclf_runtime.images.threads import in_threads
 
-_MOST_CANDIDATES = 200_000
+_MOST_FOUND, _CANDIDATES_AN_IMAGE = 200_000, 4  # a million unlike photographs give about 2 candidates an image
 _TILE = 1024
 _PAIRS_AT_A_TIME = 1 << 18
 _HASH_BITS, _WIDEST_BAND = 63, 21
 _MASK_COST, _LOOK_UP_COST = 3000, 0.5  # beside comparing two hashes
 
 Indices = NDArray[np.int64]
+
+
+def likeness_of(path: Path) -> Likeness | None:
+    """The likeness of an image file; None: it can't be read."""
+    try:
+        with BUDGET.share() as reserve:
+            return describe(decode(path, reserve=reserve).image)
+    except ImageError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +74,16 @@ def find_alike(
         None: it can't be read any more.
     """
     copies = _GreyCopies(likenesses, look_again)
+    most = max(_MOST_FOUND, _CANDIDATES_AN_IMAGE * len(likenesses))
     kept = np.flatnonzero([not each.flat for each in likenesses])
     hashes = np.array([likenesses[place].bits for place in kept.tolist()], dtype=np.uint64)
     found: list[Alike] = []
     candidates = 0
     for mirrored in (False, True) if len(kept) > 1 else ():
-        for first, second, bits in _close(hashes, mirrored):
+        for first, second, bits in _in_tiles(_close(hashes, mirrored)):
             candidates += len(first)
             found += _confirmed(copies, kept[first], kept[second], bits, mirrored)
-            if candidates > _MOST_CANDIDATES:
+            if candidates > most or len(found) > _MOST_FOUND:
                 return _closest(found), True
     return _closest(found), False
 
@@ -136,6 +151,21 @@ def _close(hashes: Hashes, mirrored: bool) -> Iterator[tuple[Indices, Indices, I
                 near = near[popcounts(_bits(difference[near], earlier, cut.width)) > cut.radii[earlier]]
             first, second = order[one[near]], order[other[near]]
             yield np.minimum(first, second), np.maximum(first, second), bits[near].astype(np.int64)
+
+
+def _in_tiles(pairs: Iterable[tuple[Indices, ...]]) -> Iterator[tuple[Indices, ...]]:
+    """The same pairs, at least a tile of them at a time: threads that look again are started a few times only."""
+    waiting: list[tuple[Indices, ...]] = []
+    count = 0
+    for each in pairs:
+        if len(each[0]):
+            waiting.append(each)
+            count += len(each[0])
+        if count >= _TILE:
+            yield tuple(map(np.concatenate, zip(*waiting, strict=True)))
+            waiting, count = [], 0
+    if waiting:
+        yield tuple(map(np.concatenate, zip(*waiting, strict=True)))
 
 
 def _close_in_band(values: Indices, masks: Indices, width: int) -> Iterator[tuple[Indices, Indices]]:

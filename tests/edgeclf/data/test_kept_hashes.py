@@ -35,7 +35,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of images that were read, whatever for; files may be as new as they like."""
     monkeypatch.setattr(kept_hashes, "_SETTLED_NS", 0)
     names: list[str] = []
-    summarise, hash_image = check._summarise, hashed.hash_image
+    summarise, hash_image, likeness_of = check._summarise, hashed.hash_image, check.likeness_of
 
     def summarise_and_tell(image: LabelledImage) -> object:
         names.append(image.name)
@@ -45,6 +45,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return hash_image(path)
 
+    def look_again_and_tell(path: Path) -> object:
+        names.append(f"{path.parent.name}/{path.name}")
+        return likeness_of(path)
+
     check_image = LabelledImage.check
 
     def check_and_tell(image: LabelledImage, value_range: tuple[float, float] | None = None) -> None:
@@ -53,6 +57,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(LabelledImage, "check", check_and_tell)
     monkeypatch.setattr(check, "_summarise", summarise_and_tell)
+    monkeypatch.setattr(check, "likeness_of", look_again_and_tell)
     monkeypatch.setattr(hashed, "hash_image", hash_and_tell)
     return names
 

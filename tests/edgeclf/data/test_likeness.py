@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,27 @@ def test_pairs_are_the_same_however_few_are_looked_at_at_a_time(monkeypatch: pyt
     whole = find_alike(given)
     monkeypatch.setattr(likeness, "_PAIRS_AT_A_TIME", 5)
     assert find_alike(given) == whole
+
+
+def test_candidates_are_looked_at_again_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _nearly_alike(200)
+    starts: list[int] = []
+
+    def in_threads(work: Callable[[int], Likeness], places: list[int]) -> list[Likeness]:
+        starts.append(len(places))
+        return [work(place) for place in places]
+
+    monkeypatch.setattr(likeness, "in_threads", in_threads)
+    bare = [Likeness(each.bits, b"") for each in given]
+    assert find_alike(bare, given.__getitem__) == find_alike(given)
+    assert len(starts) <= 4 and sum(starts) > 200  # the first and second of pairs, as they are and mirrored
+
+
+def test_a_large_set_has_a_few_candidates_an_image_before_the_search_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    noise = [Likeness(7, random.integers(0, 256, 256, dtype=np.uint8).tobytes()) for _ in range(100)]
+    monkeypatch.setattr(likeness, "_MOST_FOUND", 10)
+    monkeypatch.setattr(likeness, "_CANDIDATES_AN_IMAGE", 100)  # more than there are: 49.5 an image
+    assert find_alike(noise) == ([], False)
+    monkeypatch.setattr(likeness, "_CANDIDATES_AN_IMAGE", 40)
+    assert find_alike(noise) == ([], True)
