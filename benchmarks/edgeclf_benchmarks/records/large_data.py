@@ -1,11 +1,14 @@
 """What commands cost on large data: CPU seconds and memory at several sizes, and the power that they grow with.
 
     python -m edgeclf_benchmarks.records.large_data 100 1000 10000 -o benchmarks/results/large_data.json
+    python -m edgeclf_benchmarks.records.large_data 1000 10000 100000 1000000 --side-px 16 --suffix .bmp \
+        --folder large -o benchmarks/results/large_data_tiny.json
 
 Each size is a folder of made images (see made_images.py), and each command a process of its own. The first size, which
 should be small, gives what a command costs before it has read anything; the power is that of the rest. A power of 1 is
 a cost that doubles with the number of images. The bundle is HOG+SVM, trained on the first size. The search for
 look-alikes is measured on random hashes, too, as many as `--hashes` says; 2 % of them differ in 10 bits from another.
+With a `--folder`, a record that was stopped goes on where it was, command by command.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from edgeclf_runtime.errors import DataError
 
 _MODULE = "edgeclf_benchmarks.records.large_data"
 _FINE = (0, DataError.exit_code)  # a made image may be odd to a command
-_NAME = "made"
+_NAME, _FOUND = "made", "found.json"
 _LOAD = """
 import pathlib, sys
 from edgeclf.data.split_file import load_split
@@ -68,23 +72,30 @@ print(json.dumps({
 
 
 def cost_of(command: Sequence[str], folder: Path) -> dict[str, float]:
-    """CPU seconds of a process and all that it waited for, and its peak memory. Raises SystemExit where it fails."""
+    """What a process and all that it waited for cost: CPU and wall seconds, peak memory. SystemExit where it fails."""
     environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1"}
+    start = time.perf_counter()
     with open(folder / "log", "ab") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
+    wall_s = round(time.perf_counter() - start, 2)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in _FINE:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {folder / 'log'}")
-    return {"cpu_s": round(usage.ru_utime + usage.ru_stime, 2), "peak_mib": round(usage.ru_maxrss / 1024, 1)}
+    cpu_s = round(usage.ru_utime + usage.ru_stime, 2)
+    return {"cpu_s": cpu_s, "wall_s": wall_s, "peak_mib": round(usage.ru_maxrss / 1024, 1)}
 
 
-def measure(folder: Path, count: int, bundle: Path, *, predicts: bool) -> dict[str, Any]:
-    """The cost of each command on a folder of so many images; the first call trains the bundle."""
+def measure(
+    folder: Path, count: int, made: dict[str, Any], found: dict[str, Any], keep: Callable[[], None], *, predicts: bool
+) -> None:
+    """Adds the cost of each command on so many images, `made` in this way, to what was `found` before; keeps each.
+
+    The first call trains the bundle.
+    """
     edgeclf = (sys.executable, "-m", "edgeclf")
     images, split = folder / f"images{count}", folder / f"split{count}.json"
-    make_images(images, count)
-    time.sleep(3)  # what has just been written is not kept by the commands
+    bundle = folder / "bundles" / f"{_NAME}-hog-svm-fp32"
     steps = {
         "data check": (*edgeclf, "data", "check", str(images)),
         "data check, again": (*edgeclf, "data", "check", str(images)),
@@ -96,15 +107,22 @@ def measure(folder: Path, count: int, bundle: Path, *, predicts: bool) -> dict[s
         "predict": (*edgeclf, "predict", str(bundle), str(images), "--csv", f"predictions{count}.csv"),
         "eval": (*edgeclf, "eval", str(bundle), str(split), "--output", f"eval{count}"),
     }
-    found = {}
-    for name, command in {**steps, **(predictions if predicts else {})}.items():
+    commands = {**steps, **(predictions if predicts else {})}
+    wanted = [name for name in commands if name not in found]
+    if wanted and not images.exists():
+        making = folder / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        make_images(making, count, **made)
+        making.rename(images)
+        time.sleep(3)  # what has just been written is not kept by the commands
+    for name in wanted:
         if name == "predict" and not bundle.exists():
             train = ("baseline", str(split), "--folds", "0", "--output", str(bundle.parent), "--name", _NAME)
             cost_of((*edgeclf, *train), folder)
-        found[name] = cost_of(command, folder)
+        found[name] = cost_of(commands[name], folder)
         print(f"{count:,} images, {name}: {found[name]}", file=sys.stderr)
-    shutil.rmtree(images)
-    return found
+        keep()
+    shutil.rmtree(images, ignore_errors=True)
 
 
 def powers(sizes: dict[int, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -134,22 +152,27 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, metavar="IMAGES", help="the first one small")
     parser.add_argument("--hashes", nargs="*", type=int, default=[], metavar="N")
     parser.add_argument("--predict-most", type=int, default=10_000, metavar="N", help="images of predict and eval")
-    parser.add_argument("--folder", type=Path, help="where the images are made, and removed; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="a new one, where the images are made, and removed")
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--side-px", type=int, default=64, metavar="PX")
+    parser.add_argument("--suffix", default=".jpg", choices=[".jpg", ".png", ".bmp"])
     given = parser.parse_args()
-    sizes: dict[int, dict[str, Any]] = {}
+    made = {"side_px": given.side_px, "suffix": given.suffix}
     searches: list[dict[str, Any]] = []
 
-    def write() -> None:  # after each size, for all of them take long
+    def write() -> None:  # after each command, for all of them take long
+        (folder / _FOUND).write_text(json.dumps(sizes), encoding="utf-8")
         if given.output is not None:
-            figures = {"images": sizes, "grows_with_the_power": powers(sizes), "look_alikes": searches}
+            figures = {"made": made, "images": sizes, "grows_with_the_power": powers(sizes), "look_alikes": searches}
             write_record(given.output, _MODULE, figures)
 
-    with tempfile.TemporaryDirectory(dir=given.folder) as place:
+    with nullcontext(given.folder) if given.folder else tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve()
+        folder.mkdir(exist_ok=True)
+        before = json.loads((folder / _FOUND).read_text("utf-8")) if (folder / _FOUND).exists() else {}
+        sizes: dict[int, dict[str, Any]] = {int(size): found for size, found in before.items()}
         for size in given.sizes:
-            bundle = Path(place) / "bundles" / f"{_NAME}-hog-svm-fp32"
-            sizes[size] = measure(Path(place), size, bundle, predicts=size <= given.predict_most)
-            write()
+            measure(folder, size, made, sizes.setdefault(size, {}), write, predicts=size <= given.predict_most)
         for count in given.hashes:  # each in a process, for its memory
             command = [sys.executable, "-c", _SEARCH, str(count)]
             searches.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))

@@ -33,8 +33,11 @@ def make_images(folder: Path, count: int, *, classes: int = 10, side_px: int = 6
     return written
 
 
+_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP"}
+
+
 def _encoded(cells: NDArray[np.uint8], side_px: int, suffix: str) -> bytes:
     file = io.BytesIO()
     image = Image.fromarray(cells).resize((side_px, side_px), Image.Resampling.BICUBIC)
-    image.save(file, "PNG" if suffix == ".png" else "JPEG")
+    image.save(file, _FORMATS[suffix])
     return file.getvalue()
