@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -19,6 +19,7 @@ from edgeclf_runtime.images.data_split import DataSplit, Fractions
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split
 
 SCHEMA = 1
+_ROWS = 1000  # that are written at once
 _PLAIN = itemgetter("path", "label", "split", "sha256", "group")
 
 
@@ -66,10 +67,20 @@ def save_split(data: DataSplit, path: Path, force: bool = False) -> None:
         "seed": data.seed,
         "fractions": data.fractions,
         **({"multi_label": True} if data.multi_label else {}),
-        "items": [data.row(image) for image in data.images],
     }
-    with writing(path, force=force) as draft:
-        draft.write_bytes((json.dumps(content, indent=1) + "\n").encode())
+    with writing(path, force=force) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_text(content, data))
+
+
+def _text(content: Mapping[str, Any], data: DataSplit) -> Iterator[str]:
+    """The file in parts, as `json.dumps` with an indent of 1 would write it whole, in twice the memory."""
+    encoder = json.JSONEncoder(indent=1)
+    before, after = encoder.encode({**content, "items": [None]}).rsplit("\n  null", 1)
+    for start in range(0, len(data.images), _ROWS):
+        rows = encoder.encode([data.row(image) for image in data.images[start : start + _ROWS]])
+        yield before + rows.removeprefix("[").removesuffix("\n]").replace("\n", "\n ")
+        before = ","
+    yield after + "\n"
 
 
 def load_split(

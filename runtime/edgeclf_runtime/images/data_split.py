@@ -14,6 +14,7 @@ from edgeclf_runtime.portable_paths import stays_inside
 
 Fractions = tuple[float, float, float]
 FRACTIONS: Fractions = (0.7, 0.15, 0.15)
+_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,13 @@ class DataSplit:
     @property
     def digest(self) -> str:
         """SHA-256 of names, labels, splits, hashes and groups. The root and the order don't matter."""
-        canonical = json.dumps([self.row(image) for image in sorted(self.images, key=lambda image: image.name)])
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        images = sorted(self.images, key=lambda image: image.name)
+        canonical = hashlib.sha256(b"[")  # of all rows as one JSON list, of which a part at a time is in memory
+        for start in range(0, len(images), _ROWS):
+            rows = json.dumps([self.row(image) for image in images[start : start + _ROWS]])[1:-1]
+            canonical.update(f"{', ' if start else ''}{rows}".encode())
+        canonical.update(b"]")
+        return canonical.hexdigest()
 
     def row(self, image: LabelledImage) -> dict[str, Any]:
         """An image as split files hold it; digests are taken of that, so it never changes for images of one class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -275,6 +276,20 @@ def test_different_splits_have_different_digests(manifest: DataSplit) -> None:
     moved = replace(manifest, images=(replace(manifest.images[0], split="test"), *manifest.images[1:]))
     assert moved.digest != manifest.digest
     assert replace(manifest, images=manifest.images[::-1], root=Path("/")).digest == manifest.digest
+
+
+@pytest.mark.parametrize("count", [1, 1000, 2001])
+def test_a_split_of_any_size_is_written_and_hashed_as_one_json_list(count: int, tmp_path: Path) -> None:
+    names = [f'null/{number}"null".png' for number in range(count)]
+    images = [LabelledImage(tmp_path, name, ("é",), "0" * 64, "a\nnull", "train") for name in names]
+    data = DataSplit(root=tmp_path, classes=("null", "é"), images=tuple(images))
+    rows = [data.row(image) for image in images]
+    save_split(data, tmp_path / "split.json")
+    text = (tmp_path / "split.json").read_text("utf-8")
+    content = json.loads(text)
+    assert content["items"] == rows and text == json.dumps(content, indent=1) + "\n"
+    in_order = sorted(rows, key=lambda row: row["path"])
+    assert data.digest == hashlib.sha256(json.dumps(in_order).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [7, 2, 1]), (100, [70, 15, 15])])
