@@ -124,7 +124,8 @@ def _read_classes(root: Path, folders: Sequence[Path], split: Split | None) -> t
     empty, others = [], 0
     for folder in folders:
         names, passed_over = _images_under(folder, folder.relative_to(root).as_posix())
-        images += [LabelledImage(root, name, (folder.name,), split=split) for name in names]
+        labels = (folder.name,)  # one tuple for all of them
+        images += [LabelledImage(root, name, labels, split=split) for name in names]
         others += passed_over
         if not names:
             empty.append(f"{folder} ({passed_over} other files)" if passed_over else str(folder))

@@ -5,8 +5,9 @@
         --folder large -o benchmarks/results/large_data_tiny.json
 
 Each size is a folder of made images (see made_images.py), and each command a process of its own. The first size, which
-should be small, gives what a command costs before it has read anything; the power is that of the rest. A power of 1 is
-a cost that doubles with the number of images. The bundle is HOG+SVM, trained on the first size. The search for
+should be small, gives what a command costs before it has read anything; the power is that of the rest, from the last
+size but one to the largest: at smaller ones the rest is lost in the start. A power of 1 is a cost that doubles with the
+number of images. The bundle is HOG+SVM, trained on the first size. The search for
 look-alikes is measured on random hashes, too, as many as `--hashes` says; 2 % of them differ in 10 bits from another.
 With a `--folder`, a record that was stopped goes on where it was, command by command.
 """
@@ -132,7 +133,7 @@ def powers(sizes: dict[int, dict[str, Any]]) -> dict[str, dict[str, float | None
     for name, start in sizes[least].items():
         measured = [size for size in others if name in sizes[size]]
         if len(measured) > 1:
-            low, high = measured[0], measured[-1]
+            low, high = measured[-2:]
             found[name] = {
                 figure: _power(
                     sizes[low][name][figure] - start[figure], sizes[high][name][figure] - start[figure], high / low
