@@ -98,15 +98,24 @@ class ImagePipeline:
         if batch_size < 1:
             raise UsageError(f"batch size must be at least 1, found {batch_size}")
         self._session.check_usable()
+        if isinstance(images, np.ndarray):
+            return self._run_alone(images, infer, channels)
         return self._run(_grouped(image_sources(images), batch_size), infer, channels)
+
+    def _run_alone(
+        self, image: ImageSource, infer: Infer, channels: str
+    ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
+        """One image: nothing to overlap, and to wake a worker would only take time."""
+        self._session.check_usable()
+        loaded = self._load(source_name(image, 0), image, channels)
+        yield loaded, None if loaded.pixels is None else infer(loaded.pixels[np.newaxis])[0]
 
     def _run(
         self, groups: Iterator[_Group], infer: Infer, channels: str
     ) -> Iterator[tuple[Loaded, NDArray[np.floating] | None]]:
         first = list(islice(groups, 2))
         if [len(group.images) for group in first] == [1] and first[0].fault is None:
-            self._session.check_usable()  # nothing to overlap: to wake a worker would only take time
-            yield from _rows(_infer([self._load(*first[0].images[0], channels)], infer))
+            yield from self._run_alone(first[0].images[0][1], infer, channels)
             return
         groups = chain(first, groups)
         ahead = _GROUPS_AHEAD * self._worker_count if self._session.streams > 1 else 1 + _GROUPS_AHEAD
@@ -206,7 +215,9 @@ def _grouped(sources: Iterator[ImageSource], size: int) -> Iterator[_Group]:
 
 def source_name(source: ImageSource, position: int) -> str:
     """The path, or "array 3", "image 3" (of Pillow), "file 3" (bytes, too): what it is and its place."""
+    if isinstance(source, np.ndarray):
+        return f"array {position}"
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
-    kind = "array" if isinstance(source, np.ndarray) else "image" if isinstance(source, Image.Image) else "file"
+    kind = "image" if isinstance(source, Image.Image) else "file"
     return f"{kind} {position}"

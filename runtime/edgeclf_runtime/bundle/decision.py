@@ -15,7 +15,9 @@ from edgeclf_runtime.json_fields import LATER
 from edgeclf_runtime.metrics.energy import energies_of
 
 UNKNOWN = "unknown"
+_FEW = 50  # classes: lists take less time than arrays
 UnknownBy = Literal["score", "energy", "features"]
+_Scores = list[float] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +108,21 @@ def decide(
     `threshold`: the score below which the label is "unknown", or from which on each of several labels is predicted, in
     place of all thresholds of the manifest; None: those.
     """
-    row = logits[np.newaxis]
-    scores = scores_of(row, manifest)[0]
-    if not math.isfinite(scores.sum()):
+    found = _scores_and_energy(logits, manifest)
+    if found is None:
         return Prediction(name, None, (), "the engine gave NaN or infinite outputs; run `edgeclf verify`", notes)
+    scores, energy = found
     labels, order = manifest.labels, _best(scores, top)
-    energy = None if manifest.scores == "margin" else float(energies_of(row, manifest.scores)[0])
-    listed = tuple(map(Score, (labels[i] for i in order.tolist()), scores[order].tolist()))
+    listed = tuple([Score(labels[i], float(scores[i])) for i in order])
     thresholds = manifest.thresholds if threshold is None else Thresholds(unknown_below=threshold)
     if manifest.multi_label:
-        unknown_by, found = _like_none_by(thresholds, energy, similarity), _all_predicted(manifest, scores, threshold)
-        label, all_labels = (None, found) if unknown_by is None else (UNKNOWN, ())
+        unknown_by, predicted = (
+            _like_none_by(thresholds, energy, similarity),
+            _all_predicted(manifest, scores, threshold),
+        )
+        label, all_labels = (None, predicted) if unknown_by is None else (UNKNOWN, ())
     else:
-        best = int(order[0])
+        best = order[0]
         unknown_by, all_labels = _unknown_by(thresholds, best, float(scores[best]), energy, similarity), None
         label = labels[best] if unknown_by is None else UNKNOWN
     return Prediction(
@@ -133,20 +137,55 @@ def decide(
     )
 
 
-def _best(scores: NDArray[np.float64], top: int) -> NDArray[np.intp]:
-    """The `top` highest of (classes,) scores, highest first, of equal ones the first class first; no sort of all."""
-    if top >= len(scores):
-        return np.argsort(-scores, kind="stable")
-    least = np.partition(scores, -top)[-top]
-    places = np.flatnonzero(scores >= least)
-    return places[np.argsort(-scores[places], kind="stable")[:top]]
+def _scores_and_energy(logits: NDArray[np.floating], manifest: Manifest) -> tuple[_Scores, float | None] | None:
+    """What `scores_of` and `energies_of` give for one (classes,) row; margins have no energy. None: NaN or infinite.
+
+    After an engine's run each function of numpy is out of the processor's caches and costs 5 to 25 us. A softmax of few
+    classes needs none: it differs by rounding in float64.
+    """
+    if manifest.scores == "softmax" and len(logits) <= _FEW:
+        return _softmax_and_energy(logits.tolist(), manifest.temperature)
+    row = logits[np.newaxis]
+    scores = scores_of(row, manifest)[0]
+    if not math.isfinite(scores.sum()):
+        return None
+    return scores, None if manifest.scores == "margin" else energies_of(row, manifest.scores).item()
 
 
-def _all_predicted(manifest: Manifest, scores: NDArray[np.float64], threshold: float | None) -> tuple[str, ...]:
+def _softmax_and_energy(logits: list[float], temperature: float) -> tuple[list[float], float] | None:
+    powers, total, highest = _powers(logits)
+    if not math.isfinite(total):
+        return None
+    energy = highest + math.log(total)
+    if temperature != 1:
+        powers, total, _ = _powers([value / temperature for value in logits])
+    return [power / total for power in powers], energy
+
+
+def _powers(values: list[float]) -> tuple[list[float], float, float]:
+    """exp(value - highest) of each, their sum, the highest; infinite and NaN values make the sum NaN."""
+    highest = max(values)
+    powers = [math.exp(value - highest) for value in values]
+    return powers, sum(powers), highest
+
+
+def _best(scores: _Scores, top: int) -> list[int]:
+    """Places of the `top` highest, highest first, of equal ones the first class first; no sort of many."""
+    if isinstance(scores, list):
+        return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:top]
+    places = (
+        np.arange(len(scores)) if top >= len(scores) else np.flatnonzero(scores >= np.partition(scores, -top)[-top])
+    )
+    best: list[int] = places[np.argsort(-scores[places], kind="stable")[:top]].tolist()
+    return best
+
+
+def _all_predicted(manifest: Manifest, scores: _Scores, threshold: float | None) -> tuple[str, ...]:
     """Every label whose score reaches its threshold, best first."""
     least = np.asarray(manifest.thresholds.per_class if threshold is None else threshold, dtype=np.float64)
-    places = np.flatnonzero(scores >= least)
-    return tuple(manifest.labels[i] for i in places[np.argsort(-scores[places], kind="stable")].tolist())
+    values = np.asarray(scores)
+    places = np.flatnonzero(values >= least)
+    return tuple(manifest.labels[i] for i in places[np.argsort(-values[places], kind="stable")].tolist())
 
 
 def _unknown_by(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from edgeclf_runtime.capacity import memory_bytes, usable_cores
 
@@ -28,26 +27,42 @@ class MemoryBudget:
         self._taken = 0
         self._freed = threading.Condition()
 
-    @contextmanager
-    def share(self) -> Iterator[Reserve]:
-        """A function that reserves bytes, and waits for them, once; they are given back at the end."""
-        reserved: list[int] = []
+    def share(self) -> Share:
+        """For a `with` statement: a function that reserves bytes, and waits for them, once; freed at its end."""
+        return Share(self)
 
-        def reserve(wanted: int) -> None:
-            if reserved:  # a second take might wait for itself
-                return
-            with self._freed:
-                self._freed.wait_for(lambda: not self._taken or self._taken + wanted <= self.total_bytes)
-                self._taken += wanted
-                reserved.append(wanted)
+    def take(self, wanted: int) -> None:
+        """Waits for so many bytes."""
+        with self._freed:
+            self._freed.wait_for(lambda: not self._taken or self._taken + wanted <= self.total_bytes)
+            self._taken += wanted
 
-        try:
-            yield reserve
-        finally:
-            if reserved:
-                with self._freed:
-                    self._taken -= reserved[0]
-                    self._freed.notify_all()
+    def give_back(self, taken: int) -> None:
+        with self._freed:
+            self._taken -= taken
+            self._freed.notify_all()
+
+
+class Share:
+    """What one image takes of a budget. No generator: an image that needs no decoding spends nothing here."""
+
+    __slots__ = ("_budget", "_taken")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._taken: int | None = None
+
+    def __enter__(self) -> Reserve:
+        return self._reserve
+
+    def _reserve(self, wanted: int) -> None:
+        if self._taken is None:  # a second take might wait for itself
+            self._budget.take(wanted)
+            self._taken = wanted
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken is not None:
+            self._budget.give_back(self._taken)
 
 
 def _default_bytes() -> int:

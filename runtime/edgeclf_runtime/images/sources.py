@@ -15,7 +15,7 @@ from edgeclf_runtime.errors import ImageError, UsageError
 from edgeclf_runtime.images.limits import Limits
 
 ImageSource = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview, NDArray[np.generic], Image.Image]
-_SOURCES = (bytes, bytearray, memoryview, str, os.PathLike, np.ndarray, Image.Image)
+_SOURCES = (np.ndarray, bytes, bytearray, memoryview, str, Image.Image, os.PathLike)  # an ABC is slow, and so last
 _WANTED = "wanted an image (a path, bytes, a binary file, a PIL image or an array of (H, W, 3) uint8)"
 
 
