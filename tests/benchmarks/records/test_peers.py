@@ -96,6 +96,18 @@ def test_edgeclf_is_compared_with_the_best_of_others_with_such_pixels_and_with_t
     assert summary(CONTENDERS[:3], "exact") is None  # without the parts alone there is no bound
 
 
+def test_a_profile_tells_the_work_that_no_part_alone_has_and_how_many_cores_were_busy() -> None:
+    cpu_ms = {"edgeclf, exact, auto": 10.0, "pixels by hand, exact": 4.5, "engine, batch 8": 5.0}
+    timed = [
+        {**each, "cpu_ms_an_image": {"median": cpu_ms[each["name"]]}} if each["name"] in cpu_ms else each
+        for each in CONTENDERS
+    ]
+    told, untold = summary(timed, "exact"), summary(CONTENDERS, "exact")
+    assert told is not None and untold is not None and untold["profile"] is None
+    wanted = {"whole_cpu_ms": 10.0, "pixels_cpu_ms": 4.5, "engine_cpu_ms": 5.0, "added_cpu_ms": 0.5, "cores_busy": 1.8}
+    assert told["profile"] == wanted
+
+
 def test_the_table_has_a_line_for_each_kind_of_pixels_with_the_fastest_marked() -> None:
     found = tables(RECORDED).replace("\\", "")
     exact, fast = (line for line in found.splitlines() if line.startswith("| MobileNetV3-large, OpenVINO INT8, small"))

@@ -50,6 +50,27 @@ def summary(found: Sequence[Mapping[str, Any]], pixels: str) -> dict[str, Any] |
         "share_of_bound": round(own[1] / most, 3),
         "best_other": None if other is None else {"name": other[0], "images_per_s": other[1]},
         "first": other is None or own[1] >= other[1],
+        "profile": profile(found, own[0], decoding[0], engine[0]),
+    }
+
+
+def profile(found: Sequence[Mapping[str, Any]], whole: str, pixels: str, engine: str) -> dict[str, float] | None:
+    """Where the whole loses to its parts: CPU milliseconds an image of each, and cores at work while it ran.
+
+    `added_cpu_ms` is work that no part alone has: Python between them, copies, caches that the parts empty for each
+    other. `cores_busy` below the threads is waiting: for a lock, for the last batch, for other processes. None: the
+    CPU time was not measured.
+    """
+    named = {each["name"]: each for each in found}
+    if any("cpu_ms_an_image" not in named[name] for name in (whole, pixels, engine)):
+        return None
+    cpu_ms = [float(named[name]["cpu_ms_an_image"]["median"]) for name in (whole, pixels, engine)]
+    return {
+        "whole_cpu_ms": cpu_ms[0],
+        "pixels_cpu_ms": cpu_ms[1],
+        "engine_cpu_ms": cpu_ms[2],
+        "added_cpu_ms": round(cpu_ms[0] - cpu_ms[1] - cpu_ms[2], 2),
+        "cores_busy": round(cpu_ms[0] * (rate(named[whole]) or 0) / 1000, 2),
     }
 
 
