@@ -35,7 +35,7 @@ _MOST_FOUND, _CANDIDATES_AN_IMAGE = 200_000, 4  # a million unlike photographs g
 _TILE = 1024
 _PAIRS_AT_A_TIME = 1 << 18
 _HASH_BITS, _WIDEST_BAND = 63, 21
-_MASK_COST, _LOOK_UP_COST = 3000, 0.5  # beside comparing two hashes
+_MASK_COST, _LOOK_UP_COST = 3000, 2.5  # beside comparing two hashes
 
 Indices = NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """What commands cost on large data: CPU seconds and memory at several sizes, and the power that they grow with.
 
     python -m edgeclf_benchmarks.records.large_data 100 1000 10000 -o benchmarks/results/large_data.json
-    python -m edgeclf_benchmarks.records.large_data 1000 10000 100000 1000000 --side-px 16 --suffix .bmp \
+    python -m edgeclf_benchmarks.records.large_data 1000 10000 100000 300000 --side-px 16 --suffix .bmp \
         --folder large -o benchmarks/results/large_data_tiny.json
 
 Each size is a folder of made images (see made_images.py), and each command a process of its own. The first size, which
