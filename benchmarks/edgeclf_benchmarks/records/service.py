@@ -150,7 +150,7 @@ def _pressed(clients: list[Request], seconds: float, process: int) -> Taken:
 
 
 def _cpu_seconds(process: int) -> float:
-    ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    ticks = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
