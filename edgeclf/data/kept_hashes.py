@@ -190,7 +190,10 @@ def _connected(path: Path, *, anew: bool) -> sqlite3.Connection:
     import sqlite3
 
     database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
-    made_by = zlib.crc32(f"{_SCHEMA} {package_version('edgeclf')} {pillow_version}".encode()) >> 1
+    made_by = (
+        zlib.crc32(f"{_SCHEMA} {package_version('edgeclf')} {pillow_version} {package_version('pi-heif')}".encode())
+        >> 1
+    )
     try:
         with database:
             if anew or database.execute("PRAGMA user_version").fetchone()[0] != made_by:

@@ -75,6 +75,9 @@ def save_split(data: DataSplit, path: Path, force: bool = False) -> None:
 def _text(content: Mapping[str, Any], data: DataSplit) -> Iterator[str]:
     """The file in parts, as `json.dumps` with an indent of 1 would write it whole, in twice the memory."""
     encoder = json.JSONEncoder(indent=1)
+    if not data.images:
+        yield encoder.encode({**content, "items": []}) + "\n"
+        return
     before, after = encoder.encode({**content, "items": [None]}).rsplit("\n  null", 1)
     for start in range(0, len(data.images), _ROWS):
         rows = encoder.encode([data.row(image) for image in data.images[start : start + _ROWS]])

@@ -122,13 +122,15 @@ class Service:
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         if self._batcher is None:
-            return await self._in_thread(self._predict_here, body, source, top)
-        image = await self._in_thread(self._see, body)
-        return self._decide(image, await self._outputs(image.batch), body, source, top)
+            image, outputs = await self._in_thread(self._see_and_infer, body)
+        else:
+            image = await self._in_thread(self._see, body)
+            outputs = await self._outputs(image.batch)
+        return self._decide(image, outputs, body, source, top)  # not in a thread: who waits no more is not counted
 
-    def _predict_here(self, body: bytes, source: str, top: int) -> Prediction:
+    def _see_and_infer(self, body: bytes) -> tuple[_Seen, NDArray[np.float32]]:
         image = self._see(body)
-        return self._decide(image, self._infer_here(image.batch), body, source, top)
+        return image, self._infer_here(image.batch)
 
     def _see(self, body: bytes) -> _Seen:
         pixels, notes = self._load(body)

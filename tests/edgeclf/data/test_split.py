@@ -278,7 +278,7 @@ def test_different_splits_have_different_digests(manifest: DataSplit) -> None:
     assert replace(manifest, images=manifest.images[::-1], root=Path("/")).digest == manifest.digest
 
 
-@pytest.mark.parametrize("count", [1, 1000, 2001])
+@pytest.mark.parametrize("count", [0, 1, 1000, 2001])
 def test_a_split_of_any_size_is_written_and_hashed_as_one_json_list(count: int, tmp_path: Path) -> None:
     names = [f'null/{number}"null".png' for number in range(count)]
     images = [LabelledImage(tmp_path, name, ("é",), "0" * 64, "a\nnull", "train") for name in names]

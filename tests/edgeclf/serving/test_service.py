@@ -94,14 +94,20 @@ def test_the_request_beyond_the_queue_gets_503_and_those_within_their_response(m
     asyncio.run(crowd())
 
 
-def test_a_prediction_that_takes_too_long_is_given_up_and_its_place_is_free(make: Make, gate: Gate) -> None:
+def test_a_prediction_that_takes_too_long_is_given_up_and_its_place_is_free(
+    make: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate.outputs = 1.0
+    counted = []
 
     async def impatient() -> None:
         service = make(max_queue=1, timeout_s=0.2)
+        monkeypatch.setattr(service.monitor, "count", lambda looks, found, body: counted.append(found.source))
         assert (await refusal(service.predict(sent(BODY), "slow", 1))).status == 504
         gate.go.set()
         assert (await service.predict(sent(BODY), "next", 1)).source == "next"
+        service.close()  # what still runs ends before it returns
+        assert counted == ["next"]
 
     asyncio.run(impatient())
 
