@@ -104,7 +104,7 @@ class Service:
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._infer(body, header_length), "a response", 504)
+                return await self._in_time(self._infer(body, header_length), "response", 504)
 
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         request = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
@@ -118,7 +118,7 @@ class Service:
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._predict(body, source, top), "a response", 504)
+                return await self._in_time(self._predict(body, source, top), "response", 504)
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         if self._batcher is None:
