@@ -172,8 +172,8 @@ class Service:
 
     def _infer_here(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs of one request: on all cores where it has them to itself, or brings images for all of them."""
-        alone = len(batch) > 1 or self._room.requests == 1
-        classifier = self.classifier if alone or self._crowd is None else self._crowd
+        on_all_cores = len(batch) > 1 or self._room.requests == 1
+        classifier = self.classifier if on_all_cores or self._crowd is None else self._crowd
         start = time.perf_counter()
         try:
             outputs = classifier.outputs_of(batch)

@@ -188,11 +188,11 @@ def serve(
 
 def _open_crowd(classifier: Classifier, options: SessionOptions, streams: int | None) -> Classifier | None:
     """The same bundle with a stream for each of several requests; None: those that wait are batched, as for GPUs."""
+    from edgeclf_runtime.backends.engine import is_cpu
     from edgeclf_runtime.classifier import Classifier
 
     if streams is None:
-        on_cpu = "cpu" in classifier.session.facts["device"].lower()
-        streams = options.thread_count if on_cpu else 1
+        streams = options.thread_count if is_cpu(classifier.session.facts["device"]) else 1
     if streams == 1:
         return None
     return Classifier.open(classifier.bundle, replace(options, hint="throughput", streams=streams))

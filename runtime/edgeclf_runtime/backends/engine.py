@@ -91,6 +91,11 @@ def is_of_nvidia(device: str) -> bool:
     return any(word in device.lower() for word in ("cuda", "tensorrt"))
 
 
+def is_cpu(device: str) -> bool:
+    """Whether a device, as a session names it or an engine reports it, is the processor."""
+    return "cpu" in device.lower()
+
+
 class Engine(Protocol):
     """A loaded model. `infer` may be called from several threads at once."""
 
