@@ -1,0 +1,93 @@
+"""Checks that run one after another or side by side, and a record that is written again after each of them.
+
+A check is a function; what it returns is its finding, and an error is a finding too: the record keeps its words. So a
+machine that is taken away in the middle leaves what was seen until then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from edgeclf_benchmarks.records.record import write_record
+
+_KEPT_LINES = 6
+_AN_OUTPUT_S = 400
+
+
+class Refused(Exception):
+    """A command ended with an error; the text is its exit code and its last lines."""
+
+
+class Checks:
+    """The findings of one module, in the order in which they came in.
+
+    `seconds` is the time that there is: what has not begun by then is recorded as not run.
+    """
+
+    def __init__(self, output: Path, module: str, folder: Path, seconds: float, only: str = "") -> None:
+        self._output, self._module, self.folder = output, module, folder
+        self._end = time.monotonic() + seconds
+        self._only = re.compile(only)
+        self._findings: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def run(self, name: str, check: Callable[[], Any]) -> Any:
+        """What `check` returns, recorded; None where it fails, or is not run."""
+        if not self._only.search(name):
+            return None
+        if time.monotonic() > self._end:
+            self._record(name, {"passed": None, "words": "not run, for want of time"})
+            return None
+        start = time.monotonic()
+        try:
+            found, passed, words = check(), True, ""
+        except Exception as error:  # whatever goes wrong on a machine that nobody has tried is a finding
+            found, passed, words = None, False, f"{type(error).__name__}: {error}"
+        entry = {"passed": passed, "seconds": round(time.monotonic() - start, 1)}
+        self._record(name, entry | ({"words": self._clean(words)} if words else {"found": found}))
+        return found
+
+    def together(self, checks: Mapping[str, Callable[[], Any]], at_once: int) -> dict[str, Any]:
+        """Several checks side by side, where nothing is timed."""
+        with ThreadPoolExecutor(at_once) as pool:
+            started = {name: pool.submit(self.run, name, check) for name, check in checks.items()}
+            return {name: future.result() for name, future in started.items()}
+
+    def edgeclf(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
+        """The document of one verb with --json. Raises Refused with its last lines."""
+        return json.loads(self.python("-m", "edgeclf", *arguments, "--json", environment=environment))
+
+    def python(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """What a Python process prints. Raises Refused with its last lines."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=_AN_OUTPUT_S,
+            env={**os.environ, **(environment or {})},
+        )
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_KEPT_LINES:]
+            raise Refused(f"exit code {done.returncode}: " + " | ".join(said))
+        return done.stdout
+
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
+        with self._lock:
+            self._findings[name] = entry
+            print(name, json.dumps(entry)[:600], file=sys.stderr, flush=True)
+            write_record(self._output, self._module, self._findings)
+
+    def _clean(self, words: str) -> str:
+        """Without the folder, which is nobody's business."""
+        return " ".join(words.replace(f"{self.folder}/", "").split())[:1500]
