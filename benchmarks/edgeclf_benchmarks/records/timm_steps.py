@@ -2,8 +2,8 @@
 
     python -m edgeclf_benchmarks.records.timm_steps FOLDER -m resnet50 --device cuda --img-size 224 --batch-size 128
 
-Images are decoded beforehand and not augmented; timm's prefetcher sends them to the GPU and normalizes them there. Prints
-as JSON the images a second of the last of three epochs, and of a step on one batch that stays on the device.
+Images are decoded beforehand and not augmented; timm's prefetcher sends them to the GPU and normalizes them there.
+Prints as JSON the images a second of the last of three epochs, and of a step on one batch that stays on the device.
 """
 
 from __future__ import annotations

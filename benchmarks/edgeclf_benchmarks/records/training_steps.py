@@ -15,6 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ FROM_RANDOM = ("--weights", "random", "--strategy", "full", "--batch-norm", "lea
 STEP = (*FROM_RANDOM, "--augment", "none", "--image-cache", "on", "--warmup-epochs", "0", "--epochs", "3")
 
 
-def measure(data: Path, device: str, batch_size: int, side: int, images: int) -> dict[str, Any]:
+def measure(data: Path, device: str, batch_size: int, side: int, images: int) -> Iterator[dict[str, Any]]:
+    """The figures so far, after each network."""
+    sizes_px = {"img_size_px": side, "batch_size": batch_size, "device": device, "precision": "bf16"}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         noise = make_noise(folder / "noise", images, side)
@@ -50,9 +53,8 @@ def measure(data: Path, device: str, batch_size: int, side: int, images: int) ->
                 **bare,
             }
             print(f"{name}: {rates[name]}", file=sys.stderr)
-        tuned = fine_tune(data.resolve(), device, side, folder)
-    sizes_px = {"img_size_px": side, "batch_size": batch_size, "device": device, "precision": "bf16"}
-    return {**sizes_px, "backbones": rates, "two_phase": tuned}
+            yield {**sizes_px, "backbones": rates}
+        yield {**sizes_px, "backbones": rates, "two_phase": fine_tune(data.resolve(), device, side, folder)}
 
 
 def make_noise(folder: Path, count: int, side: int) -> Path:
@@ -89,11 +91,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="32 images of 64 pixels, on the cpu")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    if given.quick:
-        figures = measure(given.data, "cpu", 8, 64, 32)
-    else:
-        figures = measure(given.data, given.device, given.batch_size, 224, given.images)
-    write_record(given.output, "edgeclf_benchmarks.records.training_steps", figures)
+    sizes = ("cpu", 8, 64, 32) if given.quick else (given.device, given.batch_size, 224, given.images)
+    for figures in measure(given.data, *sizes):
+        write_record(given.output, "edgeclf_benchmarks.records.training_steps", figures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ and the tests see to it with a stand-in for the session. https://onnxruntime.ai/
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +69,8 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
             f"{provider} is not in this onnxruntime ({onnxruntime.__version__}); install it with: "
             f"{pip_install('gpu')} in an environment without onnxruntime"
         )
+    if options.device != "cpu":
+        _load_cuda(onnxruntime)
     model = bundle.read(MODEL)
     refuse_external_data(model, f"{bundle.path}/{MODEL}")
     settings = onnxruntime.SessionOptions()
@@ -93,6 +97,16 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     check_outputs(f"{bundle.path}/{MODEL}", [output.shape for output in session.get_outputs()], manifest.outputs)
     # ONNX Runtime has no precision hint: it computes in what the manifest recorded when the graph was audited.
     return OrtEngine(session, onnxruntime.__version__, options, bundle.manifest.compute_precision)
+
+
+def _load_cuda(onnxruntime: Any) -> None:
+    """Loads CUDA's libraries where pip brought them (nvidia-… packages): the dynamic linker does not look there.
+
+    Those that it does not find it prints; the session then says which one is missing.
+    """
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        with redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls(msvc=False)
 
 
 def count_weights(bundle: Bundle) -> dict[str, int]:

@@ -94,6 +94,8 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TorchEngine:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise BackendError("requested cuda, torch finds none; drop --device to run on the cpu")
     torch.set_num_threads(options.threads_per_stream)
+    if options.device == "cuda":  # fp32 is fp32: by default cuDNN's convolutions drop 13 bits of the mantissa (TF32)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     where = f"{bundle.path}/{MODEL}"
     try:
         builder = from_json(Builder, parse_json(bundle.read(MODEL)), where)

@@ -27,7 +27,7 @@ from edgeclf_runtime.backends.tensorrt.engine_info import (
     read_engine_info,
 )
 from edgeclf_runtime.backends.tensorrt.inspector import audit_layers
-from edgeclf_runtime.backends.tensorrt.library import Library, import_tensorrt, version_numbers
+from edgeclf_runtime.backends.tensorrt.library import Library, check_gpu, import_tensorrt, version_numbers
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, layer_information, load_plan, plan_version
 from edgeclf_runtime.bundle.atomic_write import seal, seal_proven, set_aside, writing
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -230,7 +230,9 @@ def _build_engine(
 def _find_gpu_and_tensorrt(bundle: Bundle) -> tuple[Gpu, Library]:
     """In this order: TensorRT crashes where there is no GPU."""
     try:
-        return open_cuda().require_gpu(), import_tensorrt()
+        gpu, library = open_cuda().require_gpu(), import_tensorrt()
+        check_gpu(library, gpu)
+        return gpu, library
     except BackendError as error:
         state = "portable" if bundle.manifest.state == "portable" else "built for another machine"
         raise BackendError(f"{bundle.path} is {state}, and no engine can be built here: {error}") from error

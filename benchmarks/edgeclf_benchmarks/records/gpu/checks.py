@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeclf_benchmarks.records.record import write_record
 
 _KEPT_LINES = 6
-_AN_OUTPUT_S = 400
+_LONGEST_S = 400
 
 
 class Refused(Exception):
@@ -40,6 +41,7 @@ class Checks:
         self._only = re.compile(only)
         self._findings: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._own = threading.local()
 
     def run(self, name: str, check: Callable[[], Any]) -> Any:
         """What `check` returns, recorded; None where it fails, or is not run."""
@@ -59,7 +61,13 @@ class Checks:
 
     def together(self, checks: Mapping[str, Callable[[], Any]], at_once: int) -> dict[str, Any]:
         """Several checks side by side, where nothing is timed."""
-        with ThreadPoolExecutor(at_once) as pool:
+        cores = sorted(os.sched_getaffinity(0))
+        shares = [set(cores[number::at_once]) for number in range(at_once)] if len(cores) >= at_once else [set(cores)]
+
+        def take_share() -> None:  # else each takes all cores, and they wait for one another
+            self._own.cores = shares.pop() if len(shares) > 1 else shares[0]
+
+        with ThreadPoolExecutor(at_once, initializer=take_share) as pool:
             started = {name: pool.submit(self.run, name, check) for name, check in checks.items()}
             return {name: future.result() for name, future in started.items()}
 
@@ -74,13 +82,18 @@ class Checks:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=_AN_OUTPUT_S,
+            timeout=_LONGEST_S,
             env={**os.environ, **(environment or {})},
+            preexec_fn=self._on_own_cores(),
         )
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_KEPT_LINES:]
             raise Refused(f"exit code {done.returncode}: " + " | ".join(said))
         return done.stdout
+
+    def _on_own_cores(self) -> Callable[[], None] | None:
+        cores = getattr(self._own, "cores", None)
+        return partial(os.sched_setaffinity, 0, cores) if cores else None
 
     def _record(self, name: str, entry: dict[str, Any]) -> None:
         with self._lock:

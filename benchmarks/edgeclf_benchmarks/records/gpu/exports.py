@@ -18,7 +18,7 @@ NETWORKS = {  # name -> how `export` gets it: real weights where a package carri
     "vit": ("-m", "vit_small_patch16_224", "--weights", "random"),
 }
 BATCHES = (1, 8, 64)
-# what is proven here is the engine, not int8's accuracy: a wide gate, and few images, so that no step has to be repeated
+# the engine is proven here, not int8's accuracy: a wide gate and few images, so that no step has to be repeated
 CALIBRATION = ("--calib-data", "few", "--calib-images", "64", "--max-drop", "50")
 
 

@@ -35,10 +35,11 @@ def run_all(checks: Checks, precisions: list[str]) -> None:
     checks.run("providers", providers)
     few_images(checks)
     bundles = export_all(checks, "onnx", tuple(precisions))
-    for name, path in bundles.items():
-        checks.run(f"verify {name} on cuda", partial(verified, checks, path, "--device", "cuda"))
-    on_cuda = [path for name, path in bundles.items() if name.endswith("fp32")]
-    checks.run("bench fp32 on cuda", partial(bench_rows, checks, on_cuda, "--device", "cuda"))
+    on = ("--device", "cuda")
+    proofs = {f"verify {name} on cuda": partial(verified, checks, path, *on) for name, path in bundles.items()}
+    checks.together(proofs, at_once=4)
+    fp32 = [path for name, path in bundles.items() if name.endswith("fp32")]
+    checks.run("bench fp32 on cuda", partial(bench_rows, checks, fp32, *on))
     checks.run(
         "verify on the TensorRT provider",
         partial(verified, checks, next(iter(bundles.values())), "--device", "tensorrt"),

@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda or cpu; never replaced by another")
     parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
+    parser.add_argument("--precisions", default="fp32,fp16,bf16")
     parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes most of the time")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -41,13 +42,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         module = "edgeclf_benchmarks.records.gpu.pytorch"
         checks = Checks(given.output.resolve(), module, Path(place), given.seconds, given.only)
-        bundles = export_all(checks, "pytorch", ("fp32", "bf16", "fp16"))
-        for name, path in bundles.items():
-            checks.run(f"verify {name} on {given.device}", partial(verified, checks, path, "--device", given.device))
+        bundles = export_all(checks, "pytorch", tuple(given.precisions.split(",")))
+        on = ("--device", given.device)
+        checks.together(
+            {
+                f"verify {name} on {given.device}": partial(verified, checks, path, *on)
+                for name, path in bundles.items()
+            },
+            at_once=4,
+        )
         fp32 = {name: path for name, path in bundles.items() if name.endswith("fp32")}
         for name, path in fp32.items():
             checks.run(f"beside PyTorch: {name}", partial(beside, path, given.device, not given.no_compile))
-        checks.run("bench", lambda: bench_rows(checks, list(fp32.values()), "--device", given.device))
+        checks.run("bench", lambda: bench_rows(checks, list(fp32.values()), *on))
 
 
 def beside(path: Path, device: str, compiled: bool) -> dict[str, Any]:
@@ -64,6 +71,13 @@ def beside(path: Path, device: str, compiled: bool) -> dict[str, Any]:
         module.load_state_dict(load(bundle.read("model.safetensors")))
         return with_normalization(module, bundle.manifest.normalization, precision).to(device)
 
+    def in_tf32(module: Any, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            return run(module, batch)
+        finally:
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
     def run(module: Any, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
             logits: NDArray[np.float32] = module(torch.from_numpy(batch).to(device)).float().cpu().numpy()
@@ -73,16 +87,19 @@ def beside(path: Path, device: str, compiled: bool) -> dict[str, Any]:
         ways: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.float32]]] = {
             "the bundle": session,
             "eager fp32": partial(run, network()),
+            "eager fp32 in TF32": partial(in_tf32, network()),
             "eager bf16, channels last": partial(run, network("bf16").to(memory_format=torch.channels_last)),
         }
         if compiled:
             ways["compiled fp32"] = partial(run, torch.compile(network()))
             last = network("bf16").to(memory_format=torch.channels_last)
             ways["compiled bf16, channels last"] = partial(run, torch.compile(last, mode="reduce-overhead"))
-        exact = np.concatenate([_in_fp64(network(), batch) for batch in (pixels(4, 1), pixels(4, 2))])
-        found = np.concatenate([session(batch) for batch in (pixels(4, 1), pixels(4, 2))])
+        exact = _in_fp64(network(), pixels(8, 1))
+        differences = {
+            name: float(np.abs(way(pixels(8, 1)) - exact).max() / np.abs(exact).max()) for name, way in ways.items()
+        }
         times = {f"batch {size}": _in_turns(ways, pixels(size)) for size in BATCHES}
-    return {"ms": times, "relative_difference_from_fp64": float(np.abs(found - exact).max() / np.abs(exact).max())}
+    return {"ms": times, "relative_difference_from_fp64": differences}
 
 
 def _in_fp64(module: Any, batch: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -166,17 +166,20 @@ def slots_and_graphs(path: Path) -> dict[str, Any]:
                 while engine._slots:
                     engine._slots.pop().close()
                 engine._cuda = used
-                found[f"batch {size}, {name}"] = _ms(lambda: session(batch))
+                found[f"batch {size}, {name}"] = _ms(partial(session, batch))
             engine._cuda = cuda
             for count in (1, 2):
                 while engine._slots:
                     engine._slots.pop().close()
                 tensorrt_backend.SLOTS = count
-                found[f"batch {size}, stream of 16, slots {count}"] = _ms(
-                    lambda: [None for _ in engine.infer_stream([batch] * 16)], 16
-                )
+                found[f"batch {size}, stream of 16, slots {count}"] = _ms(partial(_stream, engine, batch), 16)
             tensorrt_backend.SLOTS = slots
     return found
+
+
+def _stream(engine: Any, batch: Any) -> None:
+    for _ in engine.infer_stream([batch] * 16):
+        pass
 
 
 def _ms(call: Any, parts: int = 1) -> dict[str, Any]:

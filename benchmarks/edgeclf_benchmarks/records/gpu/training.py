@@ -64,15 +64,20 @@ def run_all(checks: Checks, device: str, at_once: int) -> None:
             },
             **{name: partial(train, checks, device, *options) for name, options in MORE.items()},
             "two-phase on the CPU, to compare": partial(train, checks, "cpu", *SHORT),
+            "resumed after SIGTERM": partial(interrupted, checks, device),
+            "torchrun, one process": partial(by_torchrun, checks, device),
+            "NCCL, a group of one": partial(nccl, checks, device),
         },
         at_once,
     )
-    checks.run("a teacher", partial(taught, checks, device, "stored"))
-    checks.run("a teacher of each view", partial(taught, checks, device, "consistent"))
-    checks.run("resumed after SIGTERM", partial(interrupted, checks, device))
-    checks.run("torchrun, one process", partial(by_torchrun, checks, device))
-    checks.run("NCCL, a group of one", partial(nccl, checks, device))
-    checks.run("exported after a training on the GPU", partial(exported, checks))
+    checks.together(
+        {
+            "a teacher": partial(taught, checks, device, "stored"),
+            "a teacher of each view": partial(taught, checks, device, "consistent"),
+            "exported after a training on the GPU": partial(exported, checks),
+        },
+        at_once,
+    )
     checks.run("too little memory", partial(short_of_memory, checks, device))
 
 
@@ -106,7 +111,7 @@ def taught(checks: Checks, device: str, views: str) -> dict[str, Any]:
 
 
 def interrupted(checks: Checks, device: str) -> dict[str, Any]:
-    """SIGTERM after the second of eight epochs; --resume gives the other epochs, and all figures of an uninterrupted one."""
+    """SIGTERM after the second of eight epochs, then --resume, beside the same training without a break."""
     options = ("split.json", *BACKBONE, *FULL[:2], "--epochs", "8", "--device", device, "--seed", "3")
     whole = checks.edgeclf("train", *options, "--name", "whole")
     command = [sys.executable, "-m", "edgeclf", "train", *options, "--name", "cut"]
@@ -199,9 +204,9 @@ def short_of_memory(checks: Checks, device: str) -> dict[str, Any]:
         try:
             assert holder.stdout is not None
             holder.stdout.readline()
-            options = ("-m", "resnet50", "--weights", "random", "--img-size", "224", *FULL[:2], "--epochs", "1")
-            options = (*options, "--batch-size", "512", "--device", device, "--name", f"small-{left_mib}")
-            command = [sys.executable, "-m", "edgeclf", "train", "split.json", *options]
+            network = ("-m", "resnet50", "--weights", "random", "--img-size", "224", *FULL[:2], "--epochs", "1")
+            options = ("--batch-size", "512", "--device", device, "--name", f"small-{left_mib}")
+            command = [sys.executable, "-m", "edgeclf", "train", "split.json", *network, *options]
             done = subprocess.run(command, cwd=checks.folder, capture_output=True, text=True, env=dict(os.environ))
             lines = [line for line in done.stderr.splitlines() if "memory" in line or "batch" in line]
             found[f"{left_mib} MiB left"] = {"exit_code": done.returncode, "lines": lines[-4:]}

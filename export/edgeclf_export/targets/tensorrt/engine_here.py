@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeclf_runtime.backends.tensorrt.cuda import open_cuda
-from edgeclf_runtime.backends.tensorrt.library import import_tensorrt
+from edgeclf_runtime.backends.tensorrt.library import check_gpu, import_tensorrt
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.deploy.build_result import Outcome
@@ -24,7 +24,7 @@ def why_no_engine_here() -> str | None:
     except BackendError as reason:  # shown only where the kernel lists a GPU; WSL has one that it does not list
         return str(reason) if gpus() or jetson() else _NO_GPU
     try:
-        import_tensorrt()
+        check_gpu(import_tensorrt(), open_cuda().require_gpu())
     except BackendError as reason:
         return str(reason)
     return None

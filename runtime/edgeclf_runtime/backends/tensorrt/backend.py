@@ -27,7 +27,7 @@ from edgeclf_runtime.backends.tensorrt.engine_info import (
     read_engine_info,
 )
 from edgeclf_runtime.backends.tensorrt.execution_slot import ExecutionSlot, Tensor
-from edgeclf_runtime.backends.tensorrt.library import OLDEST, RTX_MODULES, Library, import_tensorrt
+from edgeclf_runtime.backends.tensorrt.library import OLDEST, RTX_MODULES, Library, check_gpu, import_tensorrt
 from edgeclf_runtime.backends.tensorrt.plan import PLAN, LoadedPlan, load_plan
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.errors import BackendError, BundleError, EdgeclfError
@@ -129,6 +129,7 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> TrtEngine:
     cuda = open_cuda()
     gpu = cuda.require_gpu()  # before TensorRT is touched
     library = import_tensorrt()
+    check_gpu(library, gpu)
     plan = bundle.read(PLAN)
     where = f"{bundle.path}/{PLAN}"
     here = place_here(library, gpu)
@@ -224,6 +225,10 @@ def _probe() -> Installed:
         return Installed(_package_version(), (), missing)
     library = import_tensorrt()
     name = "" if library.flavour == "tensorrt" else "RTX "
+    try:
+        check_gpu(library, open_cuda().require_gpu())
+    except BackendError as error:
+        return Installed(f"{name}{library.version}", (), str(error))
     return Installed(f"{name}{library.version}", ("cuda",))
 
 

@@ -12,11 +12,14 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
 
+from edgeclf_runtime.backends.tensorrt.cuda import Gpu
 from edgeclf_runtime.errors import BackendError
 from edgeclf_runtime.installing import pip_install
 
 OLDEST = "10.3"  # JetPack 6
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
+_NOT_FOR_RTX = ("8.7", "9.0", "10.0", "10.3", "11.0")  # compute capabilities: Orin, Hopper, data-centre Blackwell, Thor
+_RTX_THAT_WAS_SEEN = (1, 7)  # what a later one takes is left to itself
 RTX_MODULES = ("tensorrt_rtx", "tensorrt_rtx_bindings")  # the second is all that the package registry itself has
 
 
@@ -93,6 +96,21 @@ def import_rtx() -> Library | None:
                 again = f"{pip_install('tensorrt-rtx')} --force-reinstall"
                 raise BackendError(f"{name} can't be imported ({error}); {again}") from error
     return None
+
+
+def check_gpu(library: Library, gpu: Gpu) -> None:
+    """Raises BackendError for a GPU that TensorRT-RTX does not run on.
+
+    TensorRT-RTX 1.7.1 builds on an H200 without a word and refuses to load what it built: "Supported compute
+    capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0".
+    """
+    if library.flavour != "tensorrt-rtx" or version_numbers(library.version)[:2] > _RTX_THAT_WAS_SEEN:
+        return
+    if gpu.compute_capability in _NOT_FOR_RTX:
+        raise BackendError(
+            f"TensorRT-RTX {library.version} runs on GeForce and RTX cards alone, not on {gpu.name} (compute "
+            f"capability {gpu.compute_capability}); install TensorRT itself in its place: {pip_install('tensorrt')}"
+        )
 
 
 def library_of(module: Any, flavour: Flavour) -> Library:
