@@ -32,6 +32,11 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _ON_CPU_TOO = "fallback to CPU EP has been explicitly disabled"  # how a session reports that nodes would go to the CPU
+# what computes shapes: ONNX Runtime leaves it to the CPU by design, for the GPU would have to hand each number back
+_OF_SHAPES = frozenset(
+    "Shape Size Gather Concat Unsqueeze Squeeze Slice Cast Constant ConstantOfShape Range Reshape Identity Add Sub Mul "
+    "Div Mod Floor Min Max Equal Where ReduceProd".split()
+)
 
 
 class OrtEngine:
@@ -79,7 +84,10 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
     settings.log_severity_level = 3  # errors; warnings about fallback are turned into errors below
     if options.device != "cpu":
         settings.log_severity_level = 4  # or the error that is raised below is printed too
-        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        if tells_placement := hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
+            settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        else:  # stricter: refuses a network whose shapes are computed on the CPU, a ViT with a batch that varies
+            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     requested = _provider_options(options.device, bundle.manifest.compute_precision)
     try:
         # enable_fallback=0: else a provider that fails, even in the midst of a run, is replaced by the CPU's
@@ -92,6 +100,8 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OrtEngine:
             ) from error
         raise BundleError(f"{bundle.path}/{MODEL}: onnxruntime can't load it ({one_line(error)})") from error
     _check_provider(session, provider, requested)
+    if options.device != "cpu" and tells_placement:
+        _check_placement(session, provider, str(bundle.path))
     manifest = bundle.manifest
     check_shape(f"{bundle.path}/{MODEL}", "input", session.get_inputs()[0].shape, manifest.inputs[0].shape)
     check_outputs(f"{bundle.path}/{MODEL}", [output.shape for output in session.get_outputs()], manifest.outputs)
@@ -144,6 +154,23 @@ def _check_provider(session: InferenceSession, provider: str, requested: dict[st
     for name, value in requested.items():
         if str(got.get(name, value)) != value:
             raise BackendError(f"requested {name} = {value} of {provider}, it took {got[name]}")
+
+
+def _check_placement(session: InferenceSession, provider: str, where: str) -> None:
+    """Raises BackendError where nodes that compute more than shapes would run on the CPU."""
+    elsewhere = sorted(
+        node.op_type
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name == PROVIDERS["cpu"]
+        for node in part.get_nodes()
+        if node.op_type not in _OF_SHAPES
+    )
+    if elsewhere:
+        raise BackendError(
+            f"{where}: {provider} does not take {len(elsewhere)} nodes of this model "
+            f"({', '.join(dict.fromkeys(elsewhere))}), and they would run on the CPU; leave --device out to run all of "
+            "it there"
+        )
 
 
 def import_onnxruntime() -> Any:

@@ -19,7 +19,7 @@ NETWORKS = {  # name -> how `export` gets it: real weights where a package carri
 }
 BATCHES = (1, 8, 64)
 # the engine is proven here, not int8's accuracy: a wide gate and few images, so that no step has to be repeated
-CALIBRATION = ("--calib-data", "few", "--calib-images", "64", "--max-drop", "50")
+CALIBRATION = ("--calib-data", "few", "--calib-images", "64", "--max-drop", "30")
 
 
 def few_images(checks: Checks, each: int = 12) -> None:
