@@ -120,6 +120,12 @@ def _lead_nowhere(*streams: TextIO) -> None:
         os.dup2(nowhere, stream.fileno())
 
 
+def _is_torchs_out_of_memory(error: BaseException) -> bool:
+    """Whether the GPU had no memory left, wherever that was: the network, its optimizer, a batch."""
+    torch = sys.modules.get("torch")  # if it was not imported, it raised nothing
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
 def _message_and_code(error: BaseException) -> tuple[str, int]:
     if isinstance(error, EdgeclfError):
         return str(error), error.exit_code
@@ -127,7 +133,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
         return "terminated", TERMINATED
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_torchs_out_of_memory(error):
         return "out of memory; try a smaller --batch-size, or a smaller model", 4
     if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
         return f"{error.filename or 'output'}: {error.strerror}", DataError.exit_code

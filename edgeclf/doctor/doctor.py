@@ -107,7 +107,8 @@ def _backend_state(backend: Backend, probe: dict[str, Any] | None) -> BackendSta
     version = machine.package_version(backend.module) or probe.get("version")
     if "error" in probe:
         again = f"pip install --force-reinstall {backend.module}"
-        return BackendState(name, "broken", version, backend.oldest, detail=probe["error"], advice=again)
+        advice = "" if "pip install" in probe["error"] else again  # TensorRT's own error says which one to install
+        return BackendState(name, "broken", version, backend.oldest, detail=probe["error"], advice=advice)
     devices = tuple(probe.get("devices", ()))
     if is_older(version or "", backend.oldest):
         upgrade = f"pip install --upgrade '{backend.module}>={backend.oldest}'"

@@ -2,7 +2,8 @@
 
 Gradients are summed once a step, in one message, rather than while the backward pass runs (as torch's own
 DistributedDataParallel does): so a step whose batch is shared unevenly, halved for want of memory, or summed from
-several needs no rule of its own. gloo carries what is on a CPU, NCCL what is on a GPU. NCCL has not been tried yet.
+several needs no rule of its own. gloo carries what is on a CPU, NCCL what is on a GPU. NCCL was tried in a group of
+one process only, on one GPU.
 """
 
 from __future__ import annotations

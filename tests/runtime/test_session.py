@@ -160,15 +160,7 @@ def gpu_is_usable(target: str, device: str) -> bool:
     return any(device in provider.lower() for provider in onnxruntime.get_available_providers())
 
 
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_model_that_would_go_to_the_cpu_instead_is_an_error(
-    shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with pytest.raises(BackendError, match="does not take every node of this model, and the rest would run on the CPU"):
-        open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+_TELLS_PLACEMENT = "get_provider_graph_assignment_info"
 
 
 class ProviderSession:
@@ -177,16 +169,27 @@ class ProviderSession:
     got = "CUDAExecutionProvider"
     reported: ClassVar[dict[str, str]] = {}
     requested: ClassVar[dict[str, Any]] = {}
+    on_cpu: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: bytes, settings: Any, *, providers: Any, enable_fallback: int) -> None:
-        fallback = settings.get_session_config_entry("session.disable_cpu_ep_fallback")
-        type(self).requested = {"providers": providers, "enable_fallback": enable_fallback, "no_cpu": fallback}
+        type(self).requested = {
+            "providers": providers,
+            "enable_fallback": enable_fallback,
+            "placement": settings.get_session_config_entry("session.record_ep_graph_assignment_info"),
+        }
 
     def get_providers(self) -> list[str]:
         return [self.got, "CPUExecutionProvider"]
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
         return {self.got: self.reported}
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        placed = [(self.got, "Conv"), *(("CPUExecutionProvider", operator) for operator in self.on_cpu)]
+        return [
+            SimpleNamespace(ep_name=name, get_nodes=lambda operator=operator: [SimpleNamespace(op_type=operator)])
+            for name, operator in placed
+        ]
 
     def get_inputs(self) -> list[Any]:
         return [SimpleNamespace(name="pixels", shape=["batch", tiny.SIDE, tiny.SIDE, 3])]
@@ -202,7 +205,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> type[ProviderSession]:
     offered = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
     monkeypatch.setattr(onnxruntime, "InferenceSession", ProviderSession)
-    for name in ("got", "reported", "requested"):
+    for name in ("got", "reported", "requested", "on_cpu"):
         monkeypatch.setattr(ProviderSession, name, getattr(ProviderSession, name))
     return ProviderSession
 
@@ -221,13 +224,37 @@ def test_a_provider_that_takes_another_setting_is_an_error(
         open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
 
 
+def test_nodes_that_would_run_on_the_cpu_are_an_error_unless_they_compute_shapes(
+    shared_bundle: Shared, provider: type[ProviderSession]
+) -> None:
+    provider.on_cpu = ("Shape", "Gather", "Concat")  # of a ViT, whose batch varies: seen on an H200
+    open_session(shared_bundle("onnx"), SessionOptions(device="cuda")).close()
+    provider.on_cpu = ("Shape", "Resize", "MatMul", "MatMul")
+    with pytest.raises(BackendError, match=r"does not take 3 nodes of this model \(MatMul, Resize\)") as caught:
+        open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+    assert "leave --device out" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_an_older_onnxruntime_refuses_what_would_run_on_the_cpu_itself(
+    shared_bundle: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    (owner,) = (kind for kind in onnxruntime.InferenceSession.__mro__ if _TELLS_PLACEMENT in vars(kind))
+    monkeypatch.delattr(owner, _TELLS_PLACEMENT)
+    with pytest.raises(BackendError, match="does not take every node of this model, and the rest would run on the CPU"):
+        open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
+
+
 def test_onnxruntimes_gpu_providers_get_the_bundles_precision_and_no_cpu(
     tmp_path: Path, provider: type[ProviderSession]
 ) -> None:
     bundle = tiny.build(tmp_path / "b", "onnx", compute_precision="fp16")
     with open_session(bundle, SessionOptions(device="cuda")) as session:
         assert session.facts["device"] == "CUDAExecutionProvider"
-    assert (provider.requested["no_cpu"], provider.requested["enable_fallback"]) == ("1", 0)
+    assert (provider.requested["placement"], provider.requested["enable_fallback"]) == ("1", 0)
     assert provider.requested["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
     provider.got = "TensorrtExecutionProvider"
     open_session(bundle, SessionOptions(device="tensorrt")).close()

@@ -10,7 +10,14 @@ from edgeclf_runtime.errors import BackendError, UsageError
 if TYPE_CHECKING:
     import torch
 
-_CPU_ALLOCATOR = "can't allocate memory"  # c10/core/impl/alloc_cpu.cpp: a plain RuntimeError
+_NO_MEMORY = (  # what comes as a plain RuntimeError
+    "can't allocate memory",  # c10/core/impl/alloc_cpu.cpp
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9; ALLOC_FAILED before
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN had no memory to try one in
+)
 
 
 def choose_device(wanted: str, processes: Processes = Processes()) -> torch.device:
@@ -46,10 +53,10 @@ def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory: its own error on a GPU, a text on a CPU whose process is held to a limit."""
+    """Whether torch found no memory: its own error on a GPU, a text of CUDA's libraries and of the CPU's allocator."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or _CPU_ALLOCATOR in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def free_cached() -> None:

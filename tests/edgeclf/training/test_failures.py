@@ -167,12 +167,15 @@ def test_out_of_memory_with_two_images_says_what_to_try(
     assert caught.value.exit_code == 4
 
 
-def test_a_cpu_without_memory_is_recognised() -> None:
+def test_a_device_without_memory_is_recognised() -> None:
     from edgeclf.training.loop.device import is_out_of_memory
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 56, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("GET was unable to find an engine to execute this computation"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 

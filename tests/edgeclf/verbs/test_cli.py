@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 from edgeclf import cli, commands
@@ -102,6 +103,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
         (DataError("[red]\x1b[31m\nx"), 3, "[red]\\x1b[31m\\nx"),
         (BackendError("no engine"), 4, "no engine"),
         (MemoryError(), 4, "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), 4, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "answers.csv"), 3, "answers.csv: No space left"),
         (RuntimeError("impossible\n[red]"), 70, "a bug: RuntimeError: impossible\\n[red]"),
         (KeyboardInterrupt(), 130, "interrupted"),

@@ -209,11 +209,12 @@ def short_of_memory(checks: Checks, device: str) -> dict[str, Any]:
             options = ("--batch-size", "512", "--device", device, "--name", f"small-{left_mib}")
             command = [sys.executable, "-m", "edgeclf", "train", "split.json", *network, *options]
             done = subprocess.run(command, cwd=checks.folder, capture_output=True, text=True, env=dict(os.environ))
-            lines = [line for line in done.stderr.splitlines() if "memory" in line or "batch" in line]
-            found[f"{left_mib} MiB left"] = {"exit_code": done.returncode, "lines": lines[-4:]}
+            found[f"{left_mib} MiB left"] = {"exit_code": done.returncode, "lines": done.stderr.splitlines()[-5:]}
         finally:
             holder.kill()
             holder.wait()
+    if any(each["exit_code"] not in (0, 4) for each in found.values()):
+        raise Refused(json.dumps(found))
     return found
 
 

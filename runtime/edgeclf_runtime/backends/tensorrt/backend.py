@@ -1,7 +1,7 @@
 """TensorRT backend: a built engine on the GPU it was built for, batches overlapping in two execution slots.
 
 An engine runs here only if engine.json allows it; there is no fallback to another engine or to the CPU.
-Its authors had no GPU to run it on: see `__init__.py` beside it.
+Its authors had no GPU that TensorRT-RTX runs on: see `__init__.py` beside it.
 """
 
 from __future__ import annotations

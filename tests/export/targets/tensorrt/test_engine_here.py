@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_gpu import FakeGpu
@@ -18,6 +20,7 @@ from edgeclf_runtime.backends.tensorrt.library import library_of
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, parse_manifest
+from edgeclf_runtime.deploy.build import build
 from edgeclf_runtime.errors import BackendError, GateError
 
 Load = Callable[[str], Exportable]
@@ -46,6 +49,27 @@ def test_beside_a_gpu_the_engine_follows_the_portable_bundle(gpu: FakeGpu, load:
     assert built.proof.verdict == "pass" and built.proof.machine["engine"] == "tensorrt"
     assert json.loads((built.path / "engine.json").read_text())["batch"] == [1, 1, 4]
     assert "pixels to logits" in built.checks[0]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "capability", "states"),
+    [
+        ("tensorrt-rtx", (9, 0), ["portable"]),
+        ("tensorrt-rtx", (8, 9), ["portable", "built"]),
+        ("tensorrt", (9, 0), ["portable", "built"]),
+    ],
+)
+def test_tensorrt_rtx_builds_no_engine_on_a_data_centre_gpu(
+    gpu: FakeGpu, load: Load, tmp_path: Path, flavour: Any, capability: tuple[int, int], states: list[str]
+) -> None:
+    gpu.cudart.name, gpu.cudart.capability = "NVIDIA H200", capability
+    gpu.library = replace(gpu.library, flavour=flavour, version="1.7.1.116" if flavour != "tensorrt" else "10.3.0")
+    found = list(export(load("test_resnet"), ExportOptions(("tensorrt",), output=tmp_path)))
+    assert [each.state for each in found] == states
+    if len(states) == 1:
+        assert "not on NVIDIA H200 (compute capability 9.0)" in str(engine_here.why_no_engine_here())
+        with pytest.raises(BackendError, match=r"not on NVIDIA H200 .*\[tensorrt\]"):
+            build(Bundle.open(found[0].path))
 
 
 def test_an_engine_with_other_logits_fails_the_export_and_leaves_the_portable_bundle(
