@@ -23,6 +23,7 @@ COPIED = (
     "docs/*.md",
     "docs/schemas/*.json",
     "benchmarks/results/*.json",
+    "benchmarks/results/gpu/*.json",
 )
 
 
