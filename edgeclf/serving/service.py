@@ -74,6 +74,8 @@ class Service:
         self._crowd = crowd
         self._thread_count = usable_cores() if crowd is None else crowd.session.streams
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="edgeclf-serve")
+        # of its own: a map takes seconds, and would keep one of the threads above from all other requests
+        self._map_thread = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-map")
         self._batcher = (
             None
             if crowd is not None
@@ -151,15 +153,18 @@ class Service:
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place(), self._room.map() as going_on:
-                return await self._in_time(self._in_thread(self._explain, body, label, going_on), "map", 504)
+                loop = asyncio.get_running_loop()
+                drawn = loop.run_in_executor(self._map_thread, self._explain, body, label, going_on)
+                return await self._in_time(drawn, "map", 504)
 
     def _explain(self, body: bytes, label: str | None, going_on: Callable[[], None]) -> bytes:
         if label is not None and label not in self.manifest.labels:
             raise UsageError(f"no class {label!r:.100}; GET /v2/models/{self.name} lists them")
         pixels, _ = self._load(body)
-        best = int(self.classifier.logits(pixels[np.newaxis])[0].argmax())
+        classifier = self._crowd or self.classifier  # of several streams a map takes one
+        best = int(classifier.logits(pixels[np.newaxis])[0].argmax())
         number = best if label is None else self.manifest.labels.index(label)
-        maps = saliency_maps(self.classifier.scores, pixels, (number,), advance=lambda images: going_on())
+        maps = saliency_maps(classifier.scores, pixels, (number,), advance=lambda images: going_on())
         return png(overlay(pixels, maps[0]))
 
     def _load(self, body: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -217,4 +222,5 @@ class Service:
         if self._batcher is not None:
             self._batcher.close()
         self.monitor.close()
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._map_thread, self._threads):
+            threads.shutdown(cancel_futures=True)

@@ -32,6 +32,7 @@ from edgeclf.verbs.shared.options import (
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeclf.serving.service import Service
     from edgeclf_runtime.backends.engine import SessionOptions
     from edgeclf_runtime.classifier import Classifier
 
@@ -147,10 +148,16 @@ def serve(
         raise UsageError(f"--name is one part of a URL's path, without a slash, found {name!r}")
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options
     options = session_options(device, threads, compute_precision)
+    if streams is not None and streams > options.thread_count:
+        raise UsageError(f"--streams share the threads, so at most {options.thread_count} here, found {streams}")
     if max_delay_ms is None:
         max_delay_ms = _MAX_DELAY_MS
     elif streams is None:
         streams = 1
+    elif streams > 1:
+        raise UsageError(
+            f"--max-delay-ms is for dynamic batching, with --streams {streams} nothing waits; leave one out"
+        )
     limits = ServiceLimits(
         max_batch, max_delay_ms / 1000, max_queue, max_megabytes, max_megapixels, timeout, max_connections
     )
@@ -174,6 +181,7 @@ def serve(
                     say(f"{url} is open to other machines, without password or TLS", style="yellow")
                 if as_json:
                     write_json("serve", {"url": url, "model": service.name, "digest": opened.digest})
+                say(_how_it_serves(service, crowd), style="dim")
                 say(f"listening on {url}, model {service.name}; Ctrl-C ends it", style="dim")
                 if page:
                     say(f"try it in a browser: {url}", style="dim")
@@ -184,6 +192,13 @@ def serve(
                 if collector is not None and collect is not None:
                     say_collected(collector, collect)
     say("stopped", style="dim")
+
+
+def _how_it_serves(service: Service, crowd: Classifier | None) -> str:
+    if crowd is not None:
+        return f"up to {crowd.session.streams} requests are predicted at the same time, each in a thread of its own"
+    most, delay_ms = service.limits.max_batch, service.limits.max_delay_s * 1000
+    return f"images that wait go through together, up to {most}, after {delay_ms:g} ms at most"
 
 
 def _open_crowd(classifier: Classifier, options: SessionOptions, streams: int | None) -> Classifier | None:

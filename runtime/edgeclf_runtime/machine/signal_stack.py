@@ -3,6 +3,7 @@
 OpenVINO's CPU plugin does (2026.4: intel_cpu/src/sigstack_manager.cpp) and unmaps its stack when it is freed. Freed in
 another thread, or before a plugin that came later, it leaves the thread with a stack that is gone: the next signal that
 Python handles there, a Ctrl-C or the end of a child process, is a segmentation fault that no handler sees.
+docs/upstream-openvino-signal-stack.md has 17 lines that show it.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, st
     assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
     assert running.send("/predict", image_file()).status == 200
     printed = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
-    assert len(printed) == 3  # what it printed as it started
+    assert len(printed) == 4  # what it printed as it started
 
 
 def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> None:
@@ -294,23 +294,39 @@ def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given
         (["--threads", "1"], True),
         (["--threads", "2", "--streams", "1"], True),
         (["--threads", "2", "--max-delay-ms", "2"], True),
-        (["--threads", "2", "--streams", "2", "--max-delay-ms", "2"], False),
+        (["--threads", "2", "--streams", "2"], False),
     ],
 )
 def test_a_cpu_predicts_a_request_a_thread_unless_batching_is_asked_for(
-    options: list[str], batches: bool, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    batches: bool,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    served = []
+    served: list[Any] = []
     monkeypatch.setattr("edgeclf.serving.server.run_service", lambda service, *_, **__: served.append(service))
     assert run(["serve", str(bundle.path), "--port", "0", *options]) == 0
     assert [service.batches for service in served] == [batches]
+    told = "up to 8, after 2 ms at most" if batches else "up to 2 requests are predicted at the same time"
+    assert told in capsys.readouterr().err
 
 
-def test_more_streams_than_threads_are_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["serve", str(bundle.path), "--port", "0", "--threads", "1", "--streams", "2"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "edgeclf: streams must be 1 to 1, the threads that they share, found 2"
-    )
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--threads", "1", "--streams", "2"), "--streams share the threads, so at most 1 here, found 2"),
+        (
+            ("--threads", "2", "--streams", "2", "--max-delay-ms", "5"),
+            "--max-delay-ms is for dynamic batching, with --streams 2 nothing waits; leave one out",
+        ),
+    ],
+)
+def test_streams_that_can_not_be_are_one_line_before_anything_is_loaded(
+    options: tuple[str, ...], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", str(tmp_path / "no-bundle"), "--port", "0", *options]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"edgeclf: {line}"
 
 
 def test_a_port_that_is_taken_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

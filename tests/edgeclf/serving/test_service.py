@@ -112,6 +112,31 @@ def test_a_prediction_that_takes_too_long_is_given_up_and_its_place_is_free(
     asyncio.run(impatient())
 
 
+@pytest.mark.parametrize("make", ["streams"], indirect=True)
+def test_a_map_leaves_all_threads_to_the_predictions(make: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.outputs, map_may_end = 1.0, threading.Event()
+    gate.go.set()
+    together = threading.Barrier(2)
+
+    def endless(*arguments: Any, **options: Any) -> list[NDArray[np.float32]]:
+        assert map_may_end.wait(30)
+        return [np.zeros((tiny.SIDE, tiny.SIDE), np.float32)]
+
+    async def crowded() -> None:
+        service = make()
+        mapped = asyncio.ensure_future(service.explain(sent(BODY), None))
+        await asyncio.sleep(0.1)
+        see = service._see
+        monkeypatch.setattr(service, "_see", lambda body: (together.wait(10), see(body))[1])
+        found = await asyncio.gather(*(service.predict(sent(BODY), str(number), 1) for number in range(2)))
+        assert [prediction.source for prediction in found] == ["0", "1"] and not mapped.done()
+        map_may_end.set()
+        assert (await mapped).startswith(b"\x89PNG")
+
+    monkeypatch.setattr("edgeclf.serving.service.saliency_maps", endless)
+    asyncio.run(crowded())
+
+
 def test_a_body_that_takes_too_long_is_given_up(make: Make) -> None:
     async def slow() -> None:
         refused = await refusal(make(timeout_s=0.2).predict(sent(BODY[:50], then_wait_s=30), "slow", 1))
