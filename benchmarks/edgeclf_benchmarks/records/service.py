@@ -19,9 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import repeat
@@ -77,30 +77,32 @@ def client(port: int, body: bytes) -> Request:
         response = connection.getresponse()
         response.read()
         if response.status != 200:
-            raise SystemExit(f"the service responded with status {response.status}")
+            raise RuntimeError(f"the service responded with status {response.status}")
 
     return send
 
 
-def press(clients: list[Request], seconds: float) -> tuple[float, list[float]]:
-    """(requests/s, latencies in ms) of all clients together, after a tenth of the time as warm-up."""
-    latencies: list[list[float]] = [[] for _ in clients]
+def press(clients: list[Request], seconds: float) -> tuple[float, list[float], int]:
+    """(requests/s, latencies in ms) of all clients together after a tenth of the time as warm-up, and all requests.
+
+    An error of one of them is raised here.
+    """
     begin = time.perf_counter() + seconds / 10
     end = begin + seconds
 
-    def work(place: int) -> None:
+    def work(send: Request) -> tuple[list[float], int]:
+        latencies, sent = [], 0
         while (start := time.perf_counter()) < end:
-            clients[place]()
+            send()
+            sent += 1
             if start >= begin:
-                latencies[place].append(1000 * (time.perf_counter() - start))
+                latencies.append(1000 * (time.perf_counter() - start))
+        return latencies, sent
 
-    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(clients))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    together = [value for each in latencies for value in each]
-    return len(together) / (time.perf_counter() - begin), together
+    with ThreadPoolExecutor(len(clients)) as pool:
+        found = list(pool.map(work, clients))
+    together = [value for latencies, _ in found for value in latencies]
+    return len(together) / (time.perf_counter() - begin), together, sum(sent for _, sent in found)
 
 
 def bare(classifier: Classifier, body: bytes, seconds: float, *, alone: bool) -> float:
@@ -145,8 +147,8 @@ def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: 
 
 def _pressed(clients: list[Request], seconds: float, process: int) -> Taken:
     before = _cpu_seconds(process)
-    rate, latencies = press(clients, seconds)
-    return Taken(rate, latencies, 1000 * (_cpu_seconds(process) - before) / (rate * seconds * 1.1))
+    rate, latencies, sent = press(clients, seconds)
+    return Taken(rate, latencies, 1000 * (_cpu_seconds(process) - before) / sent)
 
 
 def _cpu_seconds(process: int) -> float:
