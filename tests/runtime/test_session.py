@@ -242,8 +242,8 @@ def test_an_older_onnxruntime_refuses_what_would_run_on_the_cpu_itself(
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    for kind in onnxruntime.InferenceSession.__mro__:
-        monkeypatch.delattr(kind, _TELLS_PLACEMENT, raising=False)
+    for owner in (kind for kind in onnxruntime.InferenceSession.__mro__ if _TELLS_PLACEMENT in vars(kind)):
+        monkeypatch.delattr(owner, _TELLS_PLACEMENT)  # of today's; an older one has none
     with pytest.raises(BackendError, match="does not take every node of this model, and the rest would run on the CPU"):
         open_session(shared_bundle("onnx"), SessionOptions(device="cuda"))
 

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from edgeclf_benchmarks.records.odd_inputs import Repair, images, with_png_checksums, with_tar_checksums
 from edgeclf_runtime.bundle.bundle import Bundle, pack
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.bundle.external_data import count_weights, refuse_external_data
 from edgeclf_runtime.bundle.manifest import parse_manifest
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.limits import Limits
+from edgeclf_runtime.text.text_repair import RepairTables
+from edgeclf_runtime.text.tokenizer import Tokenizer, TokenizerTables
 
 MEGAPIXELS = 4.0  # the limit that the decoder is given; 12 bytes of each pixel may be held
 _FILE_BYTES = 12 * int(MEGAPIXELS * 1e6)
@@ -40,6 +43,7 @@ def readers(bundle: Path | None) -> dict[str, Reader]:
     return {
         **found,
         "packed bundle": Reader(_open_tar, (_packed(opened),), with_tar_checksums),
+        "tokenizer": Reader(_tokenize, (_tokenizer(),)),
         "manifest": Reader(lambda data: parse_manifest(data, "fuzzed"), (_unsealed(opened),)),
         "onnx": Reader(_scan_onnx, (onnx,)),
     }
@@ -63,6 +67,20 @@ def _open_tar(data: bytes) -> None:
 def _scan_onnx(data: bytes) -> None:
     refuse_external_data(data, "fuzzed")
     count_weights(data, quantized_later=True)
+
+
+def _tokenize(data: bytes) -> None:
+    Tokenizer.parse(data, "fuzzed")(["A photo of a cat&amp;dog, caf\u00c3\u00a9 12"])
+
+
+def _tokenizer() -> bytes:
+    """The tables of a tokenizer of few words."""
+    latin = "".join(map(chr, range(256)))
+    expressions = ("\u00c3 ", "\u00c3", "x^")
+    repair = RepairTables("[\u00c2\u00c3]", (("latin-1", latin),), *expressions, {"&amp;": "&"}, {"\u2019": "'"})
+    letters, numbers, others = ((97, 122), (224, 255)), ((48, 57),), ((33, 47),)
+    tables = TokenizerTables(("c a", "ca t</w>"), letters, numbers, others, 16, "lower", repair)
+    return json.dumps(to_json(tables)).encode()
 
 
 def _packed(bundle: Bundle) -> bytes:

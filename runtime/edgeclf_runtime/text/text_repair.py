@@ -11,7 +11,12 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from edgeclf_runtime.errors import BundleError
+
 _LONGEST_SEGMENT = 1_000_000
+_MOST_ROUNDS = 64  # and one for each character: a round of sound tables takes some away, such as an "amp;"
+_LONGEST_REPLACEMENT = 16
+_MOST_GROWTH = 64  # the longest that a character becomes in sound tables are a few others
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,24};")
 _TERMINAL_ESCAPE = re.compile("\033\\[((?:\\d|;)*)([a-zA-Z])")
 _LINE_BREAKS = re.compile("\r\n|[\r\u2028\u2029\u0085]")
@@ -52,6 +57,13 @@ class RepairTables:
     def __post_init__(self) -> None:
         if wrong := [name for name, characters in self.charmaps if len(characters) != 256]:
             raise ValueError(f"the encoding {wrong[0]} has no 256 characters")
+        if longer := [character for character in self.characters if len(character) != 1]:
+            raise ValueError(f"single characters were wanted, found {longer[0]!r:.50}")
+        replacements = (*self.entities.values(), *self.characters.values())
+        if longer := [each for each in replacements if len(each) > _LONGEST_REPLACEMENT]:
+            raise ValueError(
+                f"replacements of {_LONGEST_REPLACEMENT} characters at most were wanted, found {longer[0]!r:.50}"
+            )
 
 
 class TextRepair:
@@ -81,8 +93,9 @@ class TextRepair:
         return "".join(done)
 
     def _mend(self, text: str, entities: bool) -> str:
-        """All steps, until nothing changes any more."""
-        while True:
+        """All steps, until nothing changes any more. Raises BundleError where they never end."""
+        longest = _MOST_GROWTH * (len(text) + 1)
+        for _ in range(_MOST_ROUNDS + len(text)):
             before = text
             if entities and "&" in text:
                 text = _ENTITY.sub(self._unescape, text)
@@ -98,6 +111,9 @@ class TextRepair:
             text = unicodedata.normalize("NFC", text.translate(_CONTROLS))
             if text == before:
                 return text
+            if len(text) > longest:
+                break
+        raise BundleError("the bundle's tokenizer never ends repairing a text: its tables are damaged; export it again")
 
     def _unescape(self, found: re.Match[str]) -> str:
         entity = found[0]
@@ -110,11 +126,12 @@ class TextRepair:
 
     def _decode_again(self, text: str) -> str:
         """The text as it was meant, where UTF-8 was read as a single-byte encoding, perhaps more than once."""
-        while True:
+        for _ in range(_MOST_ROUNDS + len(text)):
             before = text
             text = self._decode_once(text)
             if text == before:
-                return text
+                break
+        return text  # of tables that lead in a circle, `_mend` notices
 
     def _decode_once(self, text: str) -> str:
         if text.isascii() or not self._bad.search(text):

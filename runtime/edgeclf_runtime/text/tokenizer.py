@@ -29,6 +29,7 @@ START, END = "<start_of_text>", "<end_of_text>"
 _CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
 _WORD_END = "</w>"
 _REMEMBERED_WORDS = 65536
+_LONGEST_CONTEXT = 65536  # CLIP has 77; a bundle must not make each text take gigabytes
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -56,8 +57,8 @@ class TokenizerTables:
     repair: RepairTables
 
     def __post_init__(self) -> None:
-        if self.context_length < 3:
-            raise ValueError(f"a context of at least 3 tokens was wanted, found {self.context_length}")
+        if not 3 <= self.context_length <= _LONGEST_CONTEXT:
+            raise ValueError(f"a context of 3 to {_LONGEST_CONTEXT} tokens was wanted, found {self.context_length}")
         if wrong := [merge for merge in self.merges if len(merge.split(" ")) != 2]:
             raise ValueError(f"merges are pairs, found {wrong[0]!r}")
 
@@ -82,10 +83,14 @@ class Tokenizer:
     @classmethod
     def of(cls, bundle: Bundle) -> Tokenizer:
         """The tokenizer that a text encoder's bundle brings. Raises BundleError where it is damaged or missing."""
-        where = f"{bundle.path}/{TOKENIZER}"
+        return cls.parse(bundle.read(TOKENIZER), f"{bundle.path}/{TOKENIZER}")
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Tokenizer:
+        """The tokenizer of these bytes, JSON of its tables; `where` opens the messages. Raises BundleError."""
         try:
-            return cls(from_json(TokenizerTables, parse_json(bundle.read(TOKENIZER)), where))
-        except (ValueError, DataError, re.error) as error:
+            return cls(from_json(TokenizerTables, parse_json(data), where))
+        except (ValueError, DataError, re.error, OverflowError, RecursionError) as error:  # the last two: expressions
             raise BundleError(f"{where}: {error}") from error
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ from edgeclf_benchmarks.records import fuzz
 from edgeclf_benchmarks.records.fuzz import Figures, run_worker
 
 
-@pytest.mark.parametrize("name", ["image", "packed bundle"])
+@pytest.mark.parametrize("name", ["image", "packed bundle", "tokenizer"])
 def test_a_few_damaged_inputs_are_read_or_refused_within_their_limits(name: str, tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "bundle", "onnx").path
     figures = Figures()
