@@ -6,15 +6,18 @@ machine that is taken away in the middle leaves what was seen until then.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,3 +107,20 @@ class Checks:
     def _clean(self, words: str) -> str:
         """Without the folder, which is nobody's business."""
         return " ".join(words.replace(f"{self.folder}/", "").split())[:1500]
+
+
+def parser_of(text: str | None) -> argparse.ArgumentParser:
+    """What every module of checks takes; `text` is its docstring."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
+    parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    return parser
+
+
+@contextmanager
+def opened(given: argparse.Namespace, name: str) -> Iterator[Checks]:
+    """The checks of the module `name` of this package, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as place:
+        module = f"edgeclf_benchmarks.records.gpu.{name}"
+        yield Checks(given.output.resolve(), module, Path(place), given.seconds, given.only)

@@ -5,30 +5,21 @@ python -m edgeclf_benchmarks.records.gpu.onnxruntime -o benchmarks/results/gpu/o
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.records.gpu.checks import Checks
+from edgeclf_benchmarks.records.gpu.checks import Checks, opened, parser_of
 from edgeclf_benchmarks.records.gpu.exports import bench_rows, export_all, few_images, verified
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
+    parser = parser_of(__doc__)
     parser.add_argument("--precisions", default=",".join(_PRECISIONS))
-    parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        module = "edgeclf_benchmarks.records.gpu.onnxruntime"
-        run_all(
-            Checks(given.output.resolve(), module, Path(place), given.seconds, given.only), given.precisions.split(",")
-        )
+    with opened(given, "onnxruntime") as checks:
+        run_all(checks, given.precisions.split(","))
 
 
 def run_all(checks: Checks, precisions: list[str]) -> None:

@@ -7,8 +7,6 @@ All get (N, 224, 224, 3) uint8 pixels in the host's memory and give logits there
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_benchmarks.records.gpu.checks import Checks
+from edgeclf_benchmarks.records.gpu.checks import opened, parser_of
 from edgeclf_benchmarks.records.gpu.exports import BATCHES, bench_rows, export_all, pixels, verified
 from edgeclf_benchmarks.records.record import spread
 from edgeclf_runtime.backends.engine import SessionOptions
@@ -31,17 +29,12 @@ _ROUND_S, _ROUNDS = 0.4, 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cuda", help="cuda or cpu; never replaced by another")
-    parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
     parser.add_argument("--precisions", default="fp32,fp16,bf16")
-    parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes most of the time")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        module = "edgeclf_benchmarks.records.gpu.pytorch"
-        checks = Checks(given.output.resolve(), module, Path(place), given.seconds, given.only)
+    with opened(given, "pytorch") as checks:
         bundles = export_all(checks, "pytorch", tuple(given.precisions.split(",")))
         on = ("--device", given.device)
         checks.together(

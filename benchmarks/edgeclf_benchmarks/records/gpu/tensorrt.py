@@ -5,10 +5,8 @@ python -m edgeclf_benchmarks.records.gpu.tensorrt -o benchmarks/results/gpu/tens
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import tempfile
 import threading
 import time
 from functools import partial
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeclf_benchmarks.records.gpu.checks import Checks, Refused
+from edgeclf_benchmarks.records.gpu.checks import Checks, Refused, opened, parser_of
 from edgeclf_benchmarks.records.gpu.exports import (
     BATCHES,
     NETWORKS,
@@ -39,17 +37,11 @@ _ROUND_S, _ROUNDS = 0.5, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
+    parser = parser_of(__doc__)
     parser.add_argument("--precisions", default=",".join(_PRECISIONS))
-    parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        module = "edgeclf_benchmarks.records.gpu.tensorrt"
-        run_all(
-            Checks(given.output.resolve(), module, Path(place), given.seconds, given.only), given.precisions.split(",")
-        )
+    with opened(given, "tensorrt") as checks:
+        run_all(checks, given.precisions.split(","))
 
 
 def run_all(checks: Checks, precisions: list[str]) -> None:

