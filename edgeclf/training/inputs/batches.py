@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,7 +186,7 @@ class TrainingBatches:
             multiprocessing_context=START if workers else None,
             persistent_workers=workers > 0,
             collate_fn=_stack,
-            worker_init_fn=_exit_on_sigterm,
+            worker_init_fn=_begin_worker,
             pin_memory=pin,
             generator=torch.Generator().manual_seed(seed),  # or it draws from the one that dropout draws from
         )
@@ -222,13 +223,20 @@ def dead_workers_named() -> Iterator[None]:
         raise BackendError(f"a data worker died ({one_line(error)}); try --workers 0") from error
 
 
-def _exit_on_sigterm(worker: int) -> None:
-    """In a data worker: SIGTERM ends it as if it had finished.
+def _begin_worker(worker: int) -> None:
+    """In a data worker: SIGTERM ends it as if it had finished, and a batch that nobody takes is no error.
 
     `timeout`, systemd and others send it to all processes of a training. A worker that dies of it is an error to torch,
     which comes up in the main process wherever that is winding down for the same signal.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    sys.excepthook = _silent_where_nobody_waits
+
+
+def _silent_where_nobody_waits(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """In a data worker, what its thread that hands batches over raises where Ctrl-C has ended the other side."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _stack(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[torch.Tensor, torch.Tensor]:

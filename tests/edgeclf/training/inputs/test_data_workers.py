@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,3 +66,18 @@ def test_spawned_workers_train_to_the_same_weights(
         chosen = config(strategy="full", epochs=2, workers=2, image_cache=mode, augment="strong")
         found[start] = train(chosen, data, tmp_path / start).weights()
     assert all(torch.equal(tensor, found["spawn"][name]) for name, tensor in found["fork"].items())
+
+
+@pytest.mark.parametrize(("error", "told"), [(BrokenPipeError(), False), (EOFError(), False), (ValueError("x"), True)])
+def test_a_worker_is_silent_about_a_batch_that_nobody_takes_any_more(
+    error: Exception, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen after Ctrl-C, in one of twelve runs of all tests: the thread of multiprocessing that hands batches over."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        batches._begin_worker(0)
+        sys.excepthook(type(error), error, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert bool(capsys.readouterr().err) is told
