@@ -74,11 +74,11 @@ class Checks:
             started = {name: pool.submit(self.run, name, check) for name, check in checks.items()}
             return {name: future.result() for name, future in started.items()}
 
-    def edgeclf(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
+    def edgeclf(self, *arguments: str) -> Any:
         """The document of one verb with --json. Raises Refused with its last lines."""
-        return json.loads(self.python("-m", "edgeclf", *arguments, "--json", environment=environment))
+        return json.loads(self.python("-m", "edgeclf", *arguments, "--json"))
 
-    def python(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    def python(self, *arguments: str) -> str:
         """What a Python process prints. Raises Refused with its last lines."""
         done = subprocess.run(
             [sys.executable, *arguments],
@@ -86,7 +86,6 @@ class Checks:
             capture_output=True,
             text=True,
             timeout=_LONGEST_S,
-            env={**os.environ, **(environment or {})},
             preexec_fn=self._on_own_cores(),
         )
         if done.returncode:

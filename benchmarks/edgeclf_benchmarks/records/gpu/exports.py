@@ -18,6 +18,7 @@ NETWORKS = {  # name -> how `export` gets it: real weights where a package carri
     "vit": ("-m", "vit_small_patch16_224", "--weights", "random"),
 }
 BATCHES = (1, 8, 64)
+_RAW = ("rounds_ms", "started_s", "warm_up")  # of a latency: every single sample
 # the engine is proven here, not int8's accuracy: a wide gate and few images, so that no step has to be repeated
 CALIBRATION = ("--calib-data", "few", "--calib-images", "64", "--max-drop", "30")
 
@@ -83,7 +84,7 @@ def bench_rows(checks: Checks, bundles: list[Path], *options: str) -> list[dict[
             "name": row["name"],
             "engine": row["engine"],
             "compute_precision": row["compute_precision"],
-            "latencies": [{key: each[key] for key in each if key != "samples_ms"} for each in row["latencies"]],
+            "latencies": [{key: each[key] for key in each if key not in _RAW} for each in row["latencies"]],
             "scenarios": [
                 {key: each[key] for key in ("name", "batch", "images_per_s", "latency_ms")} for each in row["scenarios"]
             ],

@@ -100,7 +100,7 @@ def all_batches(path: Path) -> dict[str, Any]:
 
 
 def many_threads(path: Path) -> dict[str, Any]:
-    """Eight threads with batches of their own in one session: each gets its own answers, bit for bit each time."""
+    """Eight threads with batches of their own in one session: each gets its own answers each time."""
     with open_session(path) as session:
         batches = {number: pixels(1 + 4 * number, seed=number) for number in range(8)}
         wanted = {number: session(batch) for number, batch in batches.items()}
@@ -130,8 +130,8 @@ def many_threads(path: Path) -> dict[str, Any]:
 def predict_folder(checks: Checks, path: Path) -> dict[str, Any]:
     start = time.perf_counter()
     found = checks.edgeclf("predict", str(path), "photo-patches", "--batch-size", "32")
-    rows = found.get("predictions", found.get("images", []))
-    return {"images": len(rows), "seconds": round(time.perf_counter() - start, 1)}
+    counted = {name: found[name] for name in ("images", "errors", "finished")}
+    return {**counted, "seconds": round(time.perf_counter() - start, 1)}
 
 
 class _OneByOne(Cuda):
@@ -149,7 +149,6 @@ def slots_and_graphs(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with open_session(path) as session:
         engine: Any = session._engine
-        engine = getattr(engine, "engine", getattr(engine, "_engine", engine))
         cuda, slots = engine._cuda, tensorrt_backend.SLOTS
         plain = _OneByOne(cuda._library)
         for size in BATCHES:

@@ -1,4 +1,4 @@
-"""Training on CUDA: every strategy and precision, resuming, several processes, too little memory, speed beside timm.
+"""Training on CUDA: every strategy and precision, resuming, several processes, too little memory.
 
     python -m edgeclf_benchmarks.records.gpu.training -o benchmarks/results/gpu/training.json
 
