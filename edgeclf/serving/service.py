@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from edgeclf.serving.inference_protocol import parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
 from edgeclf.serving.monitor import ServiceMonitor
+from edgeclf.serving.waiting import Waiting
 from edgeclf_runtime.bundle.decision import Prediction
 from edgeclf_runtime.bundle.manifest import to_input
 from edgeclf_runtime.capacity import usable_cores
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.batch_size import choose_batch_size
 from edgeclf_runtime.errors import BackendError, BundleError, UsageError
 from edgeclf_runtime.images.limits import Limits
 from edgeclf_runtime.images.pixels import Pixels
@@ -29,6 +32,7 @@ from edgeclf_runtime.images.threads import in_each_thread
 from edgeclf_runtime.monitoring.collector import Collector
 
 T = TypeVar("T")
+_MOST_AT_ONCE = 4  # requests that a thread takes: with 8 their responses came later, and no more of them a second
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
 
 
@@ -43,9 +47,10 @@ class _Seen(NamedTuple):
 class Service:
     """A classifier that serves the requests of one event loop. Nothing that takes long runs in that loop.
 
-    With a `crowd`, the same bundle opened with several streams, each request is decoded and predicted whole by one of
-    as many threads: by `crowd` where others are under way, else by `classifier`, which has all cores for one image.
-    Without, images are decoded in threads, and those that wait for the engine go through it together.
+    With a `crowd`, the same bundle opened with several streams, requests are decoded and predicted whole by one of as
+    many threads: by `crowd` where others are under way, else by `classifier`, which has all cores for one image. A
+    thread takes several at once where several wait. Without, images are decoded in threads, and those that wait for
+    the engine go through it together.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Service:
         self._crowd = crowd
         self._thread_count = usable_cores() if crowd is None else crowd.session.streams
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="edgeclf-serve")
+        self._waiting = Waiting(self._threads, self._see_and_infer)
         # of its own: a map takes seconds, and would keep one of the threads above from all other requests
         self._map_thread = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-map")
         self._batcher = (
@@ -93,13 +99,26 @@ class Service:
         """Whether images of several requests go through the engine together."""
         return self._batcher is not None
 
+    @property
+    def at_once(self) -> int:
+        """How many requests that wait a thread takes at most, where it predicts them whole."""
+        return self._waiting.most
+
     def warm_up(self) -> None:
         """Predicts grey images: the first request is then as fast as the next, and a fault of the engine shows now."""
         grey = np.full((1, *self._pixels.crop_px, 3), 128, dtype=np.uint8)
         for count in (1, self.limits.max_batch):
             self.classifier.outputs(np.repeat(grey, count, axis=0))
-        if (crowd := self._crowd) is not None:
-            in_each_thread(self._threads, self._thread_count, lambda: crowd.outputs(grey))
+        if (crowd := self._crowd) is None:
+            return
+        for count in (1, 2):  # before the largest: an engine may pad a batch to the next size that it has met
+            self.in_each_worker(partial(crowd.outputs, np.repeat(grey, count, axis=0)))
+        most = min(_MOST_AT_ONCE, self.limits.max_batch)
+        self._waiting.most = choose_batch_size(crowd.session, crowd.bundle, self, largest=most).size
+
+    def in_each_worker(self, work: Callable[[], T]) -> list[T]:
+        """What `work()` returns in each of the threads that predict; for measuring and warming up."""
+        return in_each_thread(self._threads, self._thread_count, work)
 
     async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
@@ -124,15 +143,26 @@ class Service:
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         if self._batcher is None:
-            image, outputs = await self._in_thread(self._see_and_infer, body)
+            image, outputs = await asyncio.wrap_future(self._waiting.submit(body))
         else:
             image = await self._in_thread(self._see, body)
             outputs = await self._outputs(image.batch)
         return self._decide(image, outputs, body, source, top)  # not in a thread: who waits no more is not counted
 
-    def _see_and_infer(self, body: bytes) -> tuple[_Seen, NDArray[np.float32]]:
-        image = self._see(body)
-        return image, self._infer_here(image.batch)
+    def _see_and_infer(self, bodies: list[bytes]) -> Iterator[tuple[_Seen, NDArray[np.float32]] | Exception]:
+        """Each image with its outputs, (1, …), in order; an image that can't be read costs the others nothing."""
+        images = [self._see_or_error(body) for body in bodies]
+        seen = [image for image in images if isinstance(image, _Seen)]
+        classifier = self._crowd if self._crowd is not None and self._room.requests > 1 else self.classifier
+        outputs = iter(self._infer_by(classifier, np.concatenate([image.batch for image in seen])) if seen else ())
+        for image in images:
+            yield (image, next(outputs)[np.newaxis]) if isinstance(image, _Seen) else image
+
+    def _see_or_error(self, body: bytes) -> _Seen | Exception:
+        try:
+            return self._see(body)
+        except Exception as error:  # whatever it is: it is this request's response
+            return error
 
     def _see(self, body: bytes) -> _Seen:
         pixels, notes = self._load(body)
@@ -178,11 +208,13 @@ class Service:
     def _infer_here(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         """The outputs of one request: on all cores where it has them to itself, or brings images for all of them."""
         on_all_cores = len(batch) > 1 or self._room.requests == 1
-        classifier = self.classifier if on_all_cores or self._crowd is None else self._crowd
+        return self._infer_by(self.classifier if on_all_cores or self._crowd is None else self._crowd, batch)
+
+    def _infer_by(self, classifier: Classifier, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         start = time.perf_counter()
         try:
             outputs = classifier.outputs_of(batch)
-        except Exception as error:  # whatever an engine raises: it is this request's response, and no end
+        except Exception as error:  # whatever an engine raises: it is the response, and no end
             raise engine_fault(error) from error
         self.metrics.count_batch(len(outputs), time.perf_counter() - start)
         return outputs

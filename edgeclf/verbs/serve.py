@@ -56,8 +56,8 @@ def serve(
         typer.Option(
             min=1,
             metavar="N",
-            help="Number of requests that are predicted at the same time; they share the threads. 1: dynamic batching, "
-            "images that wait go through the engine together.",
+            help="Number of requests, or small batches of requests that wait, that are predicted at the same time; "
+            "they share the threads. 1: dynamic batching, all images that wait go through the engine together.",
             show_default="one per thread on a CPU, else 1",
         ),
     ] = None,
@@ -196,7 +196,8 @@ def serve(
 
 def _how_it_serves(service: Service, crowd: Classifier | None) -> str:
     if crowd is not None:
-        return f"up to {crowd.session.streams} requests are predicted at the same time, each in a thread of its own"
+        each = "a request" if service.at_once == 1 else f"up to {service.at_once} requests that wait"
+        return f"{crowd.session.streams} threads predict at the same time, each {each}"
     most, delay_ms = service.limits.max_batch, service.limits.max_delay_s * 1000
     return f"images that wait go through together, up to {most}, after {delay_ms:g} ms at most"
 

@@ -60,8 +60,10 @@ class BatchChoice:
     refused: str | None = None
 
 
-def choose_batch_size(session: Session, bundle: Bundle, workers: Workers, images: int | None = None) -> BatchChoice:
-    """The batch size for so many `images` (None: very many), of SIZES.
+def choose_batch_size(
+    session: Session, bundle: Bundle, workers: Workers, images: int | None = None, *, largest: int = SIZES[-1]
+) -> BatchChoice:
+    """The batch size for so many `images` (None: very many), of SIZES up to `largest`.
 
     A larger size is tried only where what it may save on these images is more than its trial costs. It is taken where
     it is clearly faster (4: not slower than one at a time), and gives what batches of one give on the golden images,
@@ -74,6 +76,8 @@ def choose_batch_size(session: Session, bundle: Bundle, workers: Workers, images
     workers.in_each_worker(partial(session, image))
     alone_s = 1 / images_per_s(image)
     for size, least in zip(SIZES[1:], _LEAST, strict=True):
+        if size > largest:
+            break
         trial_s = session.streams * session.compile_s + 2 * _ROUNDS * _SECONDS_A_ROUND
         if images is not None and _HOPED * images * alone_s / choice.gain < trial_s:
             break

@@ -297,7 +297,7 @@ def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given
         (["--threads", "2", "--streams", "2"], False),
     ],
 )
-def test_a_cpu_predicts_a_request_a_thread_unless_batching_is_asked_for(
+def test_on_a_cpu_threads_predict_whole_requests_unless_batching_is_asked_for(
     options: list[str],
     batches: bool,
     bundle: Bundle,
@@ -308,7 +308,7 @@ def test_a_cpu_predicts_a_request_a_thread_unless_batching_is_asked_for(
     monkeypatch.setattr("edgeclf.serving.server.run_service", lambda service, *_, **__: served.append(service))
     assert run(["serve", str(bundle.path), "--port", "0", *options]) == 0
     assert [service.batches for service in served] == [batches]
-    told = "up to 8, after 2 ms at most" if batches else "up to 2 requests are predicted at the same time"
+    told = "up to 8, after 2 ms at most" if batches else "2 threads predict at the same time, each up to 4 requests"
     assert told in capsys.readouterr().err
 
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.service import Service
+from edgeclf_runtime.backends.engine import SessionOptions
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.batch_size import BatchChoice
 from edgeclf_runtime.errors import BackendError, ImageError, UsageError
 
 pytest.importorskip("prometheus_client")
@@ -32,8 +34,10 @@ class Gate:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.outputs: Any = None
+        self.batches: list[int] = []
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        self.batches.append(len(batch))
         assert self.go.wait(30)
         if isinstance(self.outputs, Exception):
             raise self.outputs
@@ -232,6 +236,48 @@ def test_a_request_alone_has_all_cores_and_several_a_stream_each(bundle: Bundle)
             asyncio.run(load())
         finally:
             service.close()
+
+
+@pytest.mark.parametrize("make", ["streams"], indirect=True)
+def test_requests_that_wait_go_through_together_and_one_that_is_no_image_costs_the_others_nothing(
+    make: Make, gate: Gate
+) -> None:
+    gate.outputs = 1.0
+
+    async def crowded() -> None:
+        service = make()
+        service._waiting.most = 4
+        held = [asyncio.ensure_future(service.predict(sent(BODY), "held", 1)) for _ in range(2)]
+        await asyncio.sleep(0.2)  # both threads are before the engine
+        bodies = {"first": BODY, "odd": b"no image", "second": BODY, "third": BODY}
+        waiting = [service.predict(sent(body), name, 1) for name, body in bodies.items()]
+        found = asyncio.gather(*held, *waiting, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        gate.go.set()
+        _, _, first, odd, second, third = await found
+        assert [each.source for each in (first, second, third)] == ["first", "second", "third"]
+        assert isinstance(odd, ImageError) and gate.batches == [1, 1, 3]
+
+    asyncio.run(crowded())
+
+
+@pytest.mark.parametrize(("max_batch", "most"), [(8, 4), (3, 1)])
+def test_threads_take_several_requests_where_that_is_not_slower(
+    bundle: Bundle, max_batch: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+
+    def choose(*_: Any, largest: int) -> BatchChoice:
+        chosen.append(largest)
+        return BatchChoice(4 if largest == 4 else 1)
+
+    monkeypatch.setattr("edgeclf.serving.service.choose_batch_size", choose)
+    options = SessionOptions(hint="throughput", streams=1)
+    with Classifier.open(bundle) as classifier, Classifier.open(bundle, options) as crowd:
+        service = Service(classifier, "tiny", ServiceLimits(max_batch=max_batch), crowd=crowd)
+        service.warm_up()
+        service.close()
+    assert (service.at_once, chosen) == (most, [min(4, max_batch)])
 
 
 def test_images_have_limits_of_their_own(make: Make) -> None:
