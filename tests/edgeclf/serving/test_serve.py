@@ -22,6 +22,7 @@ from edgeclf.cli import run
 from edgeclf.serving.server import listen
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
+from edgeclf_runtime.deploy.batch_size import BatchChoice
 from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.installing import pip_install
@@ -306,6 +307,7 @@ def test_on_a_cpu_threads_predict_whole_requests_unless_batching_is_asked_for(
 ) -> None:
     served: list[Any] = []
     monkeypatch.setattr("edgeclf.serving.server.run_service", lambda service, *_, **__: served.append(service))
+    monkeypatch.setattr("edgeclf.serving.service.choose_batch_size", lambda *_, **__: BatchChoice(4))
     assert run(["serve", str(bundle.path), "--port", "0", *options]) == 0
     assert [service.batches for service in served] == [batches]
     told = "up to 8, after 2 ms at most" if batches else "2 threads predict at the same time, each up to 4 requests"
