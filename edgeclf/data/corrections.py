@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from edgeclf.data.split_file import save_split
 from edgeclf.data.table import path_in, read_rows
 from edgeclf.data.table_labels import label_cells, listed_labels
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.labelled import LabelledImage, all_labels
@@ -48,7 +48,7 @@ def source_of(table: Path) -> Path:
             "give --data"
         )
     try:
-        content = json.loads(about.read_text(encoding="utf-8"))
+        content = parse_json(about.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         return Path(content["source"])

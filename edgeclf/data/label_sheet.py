@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from edgeclf.wording import NO_LABEL
 from edgeclf_benchmarks.page.document import document, section
 from edgeclf_benchmarks.page.escaping import text
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.decode import find_images
 from edgeclf_runtime.images.labelled import LabelledImage
@@ -67,7 +67,7 @@ def write_sheet(folder: Path, *, multi_label: bool | None = None, force: bool = 
 def _to_label(folder: Path, path: Path) -> ToLabel:
     image = LabelledImage(folder, path.relative_to(folder).as_posix())
     try:
-        about: Any = json.loads(path.with_suffix(".json").read_bytes())
+        about: Any = parse_json(path.with_suffix(".json").read_bytes())
         best, labels = about["prediction"]["scores"][0], about["prediction"].get("labels")
         predicted = str(best["label"])
         if labels is not None:

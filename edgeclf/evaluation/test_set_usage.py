@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.bundle.manifest import Manifest
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.file_lock import wait_for
@@ -118,7 +119,7 @@ def record_test_result(folder: Path, figure: MainFigure, *, subject: str, images
 def find_test_result(folder: Path, subject: str) -> tuple[float, str] | None:
     """Top-1 or mAP of the bundle with this digest, and of which images; None where none was kept, or can't be read."""
     try:
-        lines = [json.loads(line) for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in (folder / RESULTS).read_text(encoding="utf-8").splitlines()]
         found = [line for line in lines if line["subject"] == subject]
         if not found:
             return None
@@ -185,7 +186,7 @@ def _ids(ledger: bytes, data_sha256: str) -> Iterator[str]:
     """The id of each use of the split, and those that it knew of; a line that can't be read counts as one."""
     for text in filter(None, (line.strip() for line in ledger.splitlines())):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             if line["data_sha256"] == data_sha256:
                 yield str(line.get("id") or _hash(text))  # lines of earlier versions have no id
                 yield from map(str, line.get("known", ()))

@@ -57,6 +57,11 @@ class Settings:
     compute_precision: str | None
     seed: int
 
+    def __post_init__(self) -> None:
+        for what, values in (("batch size", self.batch_sizes), ("number of threads", self.threads)):
+            if not values or min(values) < 1:
+                raise ValueError(f"wanted at least one {what}, each 1 or more, found {list(values)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -108,6 +113,12 @@ class Data:
     origin: Origin | None = None
     of_images: int | None = None
     classes_present: int | None = None
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            numbers = (image.number,) if image.labels is None else image.labels
+            if not all(0 <= number < len(self.classes) for number in numbers):
+                raise ValueError(f"{image.path!r} has the numbers {list(numbers)} of {len(self.classes)} classes")
 
     @property
     def in_words(self) -> str:
@@ -187,6 +198,8 @@ class Report:
         names = [row.name for row in self.rows]
         if len(set(names)) != len(names):
             raise ValueError("two rows have the same name")
+        if self.reference not in names:
+            raise ValueError(f"the reference {self.reference!r} is none of the rows")
         images = len(self.data.images) if self.data is not None else 0
         for row in self.rows:
             if row.answers is not None and len(row.answers.numbers) != images:

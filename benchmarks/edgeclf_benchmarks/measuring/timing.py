@@ -80,6 +80,8 @@ class Latency:
     def __post_init__(self) -> None:
         if min((self.p50_ms, *(taken for each in self.rounds_ms for taken in each))) <= 0:
             raise ValueError(f"a {self.stage!r} call that took no time; a latency is above 0 ms")
+        if list(map(len, self.rounds_ms)) != list(map(len, self.started_s)):
+            raise ValueError(f"other numbers of {self.stage!r} calls than of moments when they began")
 
 
 def too_few_calls(rows: Sequence[tuple[str, Latency | None]]) -> str:

@@ -1,6 +1,7 @@
 """Feeds damaged files to everything that reads what strangers send, and counts what comes of it.
 
-python -m edgeclf_benchmarks.records.fuzz --seconds 3600 --bundle BUNDLE -o benchmarks/results/fuzz.json
+python -m edgeclf_benchmarks.records.fuzz --seconds 3600 --bundle BUNDLE \
+    --readers tests/support/readers_to_fuzz.py -o benchmarks/results/fuzz.json
 
 Each input is read in a process with limits of time and memory. A fault is an exception that is not edgeclf's own, a
 process that ended, or memory beyond what the reader may take; its input is kept in --faults. With atheris installed
@@ -54,8 +55,21 @@ class Figures:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The bundle and the files of further readers, which every process of the fuzzer is told."""
+
+    bundle: Path | None = None
+    readers: tuple[Path, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        bundle = ["--bundle", str(self.bundle)] if self.bundle else []
+        return [*bundle, *(["--readers", *map(str, self.readers)] if self.readers else [])]
+
+
 def run_worker(
-    name: str, bundle: Path | None, seed: int, figures: Figures, faults: Path, *, count: int, atheris: bool = False
+    name: str, given: Given, seed: int, figures: Figures, faults: Path, *, count: int, atheris: bool = False
 ) -> None:
     """Counts up to `count` inputs of one fresh process into `figures`, and keeps the input of a fault in `faults`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +77,7 @@ def run_worker(
         module = "fuzz_coverage" if atheris else "fuzz_worker"
         command = [sys.executable, "-m", f"edgeclf_benchmarks.records.{module}", "--reader", name]
         command += ["--seed", str(seed), "--count", str(count), "--current", str(current), "--rows", str(writing)]
-        command += ["--bundle", str(bundle)] if bundle else []
+        command += given.options
         (corpus := Path(folder, "corpus")).mkdir()
         environment = {**os.environ, "EDGECLF_FUZZ_CORPUS": str(corpus), "TMPDIR": folder}
         with Path(folder, "errors").open("w+b") as errors:
@@ -99,16 +113,16 @@ def _keep(current: Path, faults: Path, name: str) -> None:
     (faults / f"{name.replace(' ', '-')}-{len(list(faults.iterdir())):04d}").write_bytes(content[8 : 8 + size])
 
 
-def fuzz(bundle: Path | None, seconds: float, least_images: int, seed: int, faults: Path) -> dict[str, Any]:
+def fuzz(given: Given, seconds: float, least_images: int, seed: int, faults: Path) -> dict[str, Any]:
     """Every reader in turn until the time is over and `least_images` images were read, random and by coverage."""
-    counted = {name: Figures() for name in readers(bundle)}
+    counted = {name: Figures() for name in readers(given.bundle, given.readers)}
     end, turn = time.monotonic() + seconds, 0
     while time.monotonic() < end or counted["image"].inputs < least_images:
         for name, figures in counted.items():
             count = _IMAGES if name == "image" else _OTHERS
-            run_worker(name, bundle, seed, figures, faults, count=count)
+            run_worker(name, given, seed, figures, faults, count=count)
             if find_spec("atheris") and turn % _COVERAGE_TURNS == 0:
-                run_worker(name, bundle, seed, figures, faults, count=_BY_COVERAGE, atheris=True)
+                run_worker(name, given, seed, figures, faults, count=_BY_COVERAGE, atheris=True)
             seed += count
         turn += 1
         shown = {name: (each.inputs, sum(each.faults.values())) for name, each in counted.items()}
@@ -120,14 +134,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--least-images", type=int, default=0, help="goes on after --seconds until so many were read")
-    parser.add_argument("--bundle", type=Path, help="of the target onnx, small; without it images alone")
+    parser.add_argument("--bundle", type=Path, help="of the target onnx, small; without it no part of bundles is read")
+    parser.add_argument("--readers", type=Path, nargs="*", default=[], metavar="FILE", help="Python, of more readers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", type=Path, default=Path("fuzz-faults"), help="folder for inputs of faults")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     start = time.monotonic()
-    bundle = arguments.bundle and arguments.bundle.resolve()
-    found = fuzz(bundle, arguments.seconds, arguments.least_images, arguments.seed, arguments.faults)
+    given = Given(arguments.bundle and arguments.bundle.resolve(), tuple(each.resolve() for each in arguments.readers))
+    found = fuzz(given, arguments.seconds, arguments.least_images, arguments.seed, arguments.faults)
     limits = {"megapixels": MEGAPIXELS, "seconds_an_input": LIMIT_S}
     figures = {
         "seconds": round(time.monotonic() - start, 1),

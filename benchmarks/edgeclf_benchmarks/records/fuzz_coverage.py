@@ -16,9 +16,10 @@ def main() -> None:
     """What is fuzzed has to be imported under atheris, which then follows it."""
     import atheris
 
-    with atheris.instrument_imports(include=["edgeclf_runtime", "PIL"]):
+    with atheris.instrument_imports(include=["edgeclf_runtime", "edgeclf_benchmarks", "edgeclf", "PIL"]):
         from edgeclf_benchmarks.records import fuzz_worker
-    fuzz_worker.main(_follow_coverage)
+
+        fuzz_worker.main(_follow_coverage)
 
 
 def _follow_coverage(worker: Worker, reader: Reader, seed: int, count: int) -> None:

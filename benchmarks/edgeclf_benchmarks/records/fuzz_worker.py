@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeclf_benchmarks.records.fuzz_readers import Reader, readers
-from edgeclf_benchmarks.records.odd_inputs import damaged, outcome
+from edgeclf_benchmarks.records.odd_inputs import outcome
 
 LIMIT_S = 10.0
 _ADDRESS_SPACE = 6 << 30  # libraries map much that they never touch
@@ -68,7 +68,7 @@ def _place(error: Exception) -> str:
 
 def _mutate(worker: Worker, reader: Reader, seed: int, count: int) -> None:
     for number in range(seed, seed + count):
-        worker.take(damaged(random.Random(number), reader.corpus, reader.repair))
+        worker.take(reader.damaged(random.Random(number)))
 
 
 Run = Callable[[Worker, Reader, int, int], None]
@@ -78,12 +78,13 @@ def main(run: Run = _mutate) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reader", required=True)
     parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--readers", type=Path, nargs="*", default=[])
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--current", type=Path, required=True)
     parser.add_argument("--rows", type=int, required=True, help="file descriptor")
     arguments = parser.parse_args()
-    reader = readers(arguments.bundle)[arguments.reader]
+    reader = readers(arguments.bundle, arguments.readers)[arguments.reader]
     worker = Worker(reader, arguments.current, arguments.rows)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, features
@@ -15,6 +17,25 @@ from edgeclf_runtime.errors import EdgeclfError
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1)
 _LARGEST_BYTES = 1 << 18
+
+# in place of a value of JSON; JSON's numbers have no limit, and Python's parser takes Infinity and NaN
+_ODD_VALUES = (
+    None,
+    True,
+    "",
+    "\ud800",
+    "9" * 5000,
+    0,
+    -1,
+    1 << 63,
+    10**400,
+    0.5,
+    1e308,
+    float("inf"),
+    float("nan"),
+    [],
+    {},
+)
 
 Repair = Callable[[bytes], bytes]
 
@@ -62,6 +83,58 @@ def damaged(rng: random.Random, corpus: Sequence[bytes], repair: Repair | None =
         rng.choice(_FAULTS)(rng, data, corpus)
     found = bytes(data[:_LARGEST_BYTES])
     return repair(found) if repair is not None and rng.random() < 0.5 else found
+
+
+def damaged_json(rng: random.Random, corpus: Sequence[bytes]) -> bytes:
+    """A JSON document of `corpus` with one to three faults that leave it JSON: values changed, missing, repeated, deep.
+
+    Every fourth is damaged as other files are.
+    """
+    if rng.random() < 0.25:
+        return damaged(rng, corpus)
+    document = [json.loads(rng.choice(corpus))]
+    for _ in range(rng.randint(1, 3)):
+        holder: Any = document
+        while True:
+            key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+            if not (isinstance(holder[key], (dict, list)) and holder[key] and rng.random() < 0.8):
+                break
+            holder = holder[key]
+        rng.choice(_JSON_FAULTS)(rng, holder, key)
+        document = document or [None]
+    return json.dumps(document[0]).encode()[:_LARGEST_BYTES]
+
+
+def _other_value(rng: random.Random, holder: Any, key: Any) -> None:
+    holder[key] = rng.choice(_ODD_VALUES)
+
+
+def _near_value(rng: random.Random, holder: Any, key: Any) -> None:
+    """A number that is another one, text that is cut, a list that is shorter or longer."""
+    found = holder[key]
+    if isinstance(found, (str, list)):
+        holder[key] = rng.choice((found[:-1], found * 2))
+    elif isinstance(found, (int, float)):
+        holder[key] = rng.choice((-found, found + 1, found * 1000))
+    else:
+        _other_value(rng, holder, key)
+
+
+def _remove(rng: random.Random, holder: Any, key: Any) -> None:
+    del holder[key]
+
+
+def _swap(rng: random.Random, holder: Any, key: Any) -> None:
+    other = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    holder[key], holder[other] = holder[other], holder[key]
+
+
+def _deepen(rng: random.Random, holder: Any, key: Any) -> None:
+    for _ in range(rng.choice((1, 20, 200))):
+        holder[key] = [holder[key]]
+
+
+_JSON_FAULTS = (_other_value, _other_value, _near_value, _near_value, _remove, _swap, _deepen)
 
 
 def _flip(rng: random.Random, data: bytearray, corpus: Sequence[bytes]) -> None:

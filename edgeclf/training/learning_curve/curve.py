@@ -23,7 +23,7 @@ from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.machine.facts import machine_facts, now_utc
@@ -266,6 +266,6 @@ def _write(path: Path, content: object) -> None:
 
 def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeclf_runtime.bundle.atomic_write import writing
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,25 +94,25 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
     try:
         tensors = load_file(folder / TENSORS)
-        state = json.loads((folder / STATE).read_text())
+        state = parse_json((folder / STATE).read_text())
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"{folder}: no checkpoint to go on from ({error})") from error
     parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "best": {}, "ema": {}}
     moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        if part == "optimizer":
-            number, _, moment = rest.partition("/")
-            moments.setdefault(int(number), {})[moment] = tensor
-        else:
-            parts[part][rest] = tensor
-    groups = state.pop("parameter_groups", None)
-    optimizer = None if groups is None else {"state": moments, "param_groups": groups}
     try:
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            if part == "optimizer":
+                number, _, moment = rest.partition("/")
+                moments.setdefault(int(number), {})[moment] = tensor
+            else:
+                parts[part][rest] = tensor
+        groups = state.pop("parameter_groups", None)
+        optimizer = None if groups is None else {"state": moments, "param_groups": groups}
         return Checkpoint(
             **state, weights=parts["weights"], best=parts["best"], ema=parts["ema"] or None, optimizer=optimizer
         )
-    except TypeError as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{folder}: a checkpoint of another edgeclf ({error}); start a new run") from error
 
 

@@ -22,7 +22,7 @@ from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.sources.trained import Architecture, exportable_from_training
 from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.file_lock import take
 from edgeclf_runtime.images.data_split import DataSplit, LabelledData
@@ -246,7 +246,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One object an epoch, as they were written."""
         place = self.path / HISTORY
-        return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
+        return [parse_json(line) for line in place.read_text().splitlines()] if place.exists() else []
 
     def save(self, state: Checkpoint) -> None:
         """What it goes on from, and its history."""
@@ -264,6 +264,6 @@ class Run:
 
     def read_json(self, name: str) -> Any:
         try:
-            return json.loads((self.path / name).read_text())
+            return parse_json((self.path / name).read_text())
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / name}: {error}") from error

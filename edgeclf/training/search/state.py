@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.search.candidates import Candidate
 from edgeclf_runtime.bundle.atomic_write import writing
-from edgeclf_runtime.bundle.dataclass_json import from_json, to_json
+from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.json_fields import LATER
@@ -214,6 +214,6 @@ def load_search(folder: Path) -> Search:
 
 def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error

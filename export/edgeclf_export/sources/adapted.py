@@ -86,5 +86,6 @@ def read_adapted(path: Path) -> Adapted | None:
     if document is None:
         return None
     if not isinstance(document, dict) or document.get("schema") != 1:
-        raise DataError(f"{path}: adapted by another edgeclf (schema {document.get('schema')}); update this one")
+        schema = document.get("schema") if isinstance(document, dict) else None
+        raise DataError(f"{path}: adapted by another edgeclf (schema {schema}); update this one")
     return from_json(Adapted, document, f"{path}: {HEADER_KEY}")

@@ -14,6 +14,7 @@ from edgeclf_export.targets.label_lines import LABELS, label_lines
 from edgeclf_runtime.backends.ov import BACKEND, HINTS, MODEL, WEIGHTS
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, writing
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.errors import DataError, UsageError
 
 CONFIG, VERSION = "config.json", "1"
@@ -65,7 +66,7 @@ def _entries(config: Path) -> list[dict[str, Any]]:
     if not config.exists():
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(config.read_text(encoding="utf-8"))[_LIST]
+        entries: list[dict[str, Any]] = parse_json(config.read_text(encoding="utf-8"))[_LIST]
         _ = [each["config"]["name"] for each in entries]
     except (ValueError, LookupError, TypeError) as error:
         raise DataError(f"{config}: no {_LIST} of OpenVINO Model Server ({error}); give another --output") from error

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from edgeclf_runtime.bundle.bundle import Bundle
-from edgeclf_runtime.bundle.dataclass_json import to_json
+from edgeclf_runtime.bundle.dataclass_json import parse_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction
 from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images.decode import decode
@@ -235,7 +235,7 @@ def _likeness_in(path: Path) -> Likeness | None:
     if not any(path.with_suffix(suffix).exists() for suffix in (".jpg", ".png")):
         return None
     try:
-        found = json.loads(path.read_bytes())["likeness"]
+        found = parse_json(path.read_bytes())["likeness"]
         thumbnail = bytes.fromhex(found["thumbnail"])
         return Likeness(int(found["bits"]), thumbnail) if len(thumbnail) == 256 else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,14 +9,16 @@ import pytest
 import tiny
 
 from edgeclf_benchmarks.records import fuzz
-from edgeclf_benchmarks.records.fuzz import Figures, run_worker
+from edgeclf_benchmarks.records.fuzz import Figures, Given, run_worker
+
+OTHERS = Path(__file__).parents[2] / "support" / "readers_to_fuzz.py"
 
 
-@pytest.mark.parametrize("name", ["image", "packed bundle", "tokenizer"])
+@pytest.mark.parametrize("name", ["image", "packed bundle", "tokenizer", "summary", "infer request", "bench report"])
 def test_a_few_damaged_inputs_are_read_or_refused_within_their_limits(name: str, tmp_path: Path) -> None:
     bundle = tiny.build(tmp_path / "bundle", "onnx").path
     figures = Figures()
-    run_worker(name, bundle, 0, figures, tmp_path / "faults", count=150)
+    run_worker(name, Given(bundle, (OTHERS,)), 0, figures, tmp_path / "faults", count=150)
     assert (figures.inputs, figures.read + figures.refused, dict(figures.faults)) == (150, 150, {})
     assert figures.read and figures.refused and not (tmp_path / "faults").exists()
 
@@ -35,6 +37,6 @@ def test_an_input_that_ends_the_process_is_kept_and_counted(
     python.chmod(0o755)
     monkeypatch.setattr(fuzz.sys, "executable", str(python))
     figures = Figures()
-    run_worker("image", None, 0, figures, tmp_path / "faults", count=1)
+    run_worker("image", Given(), 0, figures, tmp_path / "faults", count=1)
     assert figures.inputs == 1 and sum(figures.faults.values()) == 1
     assert [path.read_bytes() for path in (tmp_path / "faults").iterdir()] == [b"odd"]

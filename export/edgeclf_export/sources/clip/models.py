@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from edgeclf_export.sources.clip.preprocess import (
 from edgeclf_export.sources.published import HUB, impatient_hub
 from edgeclf_export.sources.state_names import notes_on_names, origin_without
 from edgeclf_export.sources.weights import digest_state, load_file
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.images.pixels import Pixels
@@ -178,7 +178,7 @@ def _registered(model: str) -> str:
 def _read_config(folder: Path) -> dict[str, Any]:
     place = folder / CONFIG
     try:
-        config = json.loads(place.read_text(encoding="utf-8"))["model_cfg"]
+        config = parse_json(place.read_text(encoding="utf-8"))["model_cfg"]
         if not isinstance(config["vision_cfg"], dict) or not isinstance(config["text_cfg"], dict):
             raise TypeError("vision_cfg and text_cfg are no objects")
         return dict(config)

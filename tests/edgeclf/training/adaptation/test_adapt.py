@@ -28,7 +28,7 @@ from edgeclf.training.adaptation.vicreg import measure_spread, vicreg_terms
 from edgeclf.training.adaptation.views import TwoViews
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.train import train
-from edgeclf_export.sources.adapted import read_adapted
+from edgeclf_export.sources.adapted import HEADER_KEY, read_adapted
 from edgeclf_export.sources.backbones import load_backbone
 from edgeclf_export.sources.weights import read_state
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
@@ -337,6 +337,9 @@ def test_adapted_weights_record_their_images_and_other_files_have_no_record(
     assert read_adapted(tmp_path / "nowhere") is None
     with pytest.raises(DataError, match=r"another edgeclf \(schema 9\)"):
         read_adapted(tmp_path / "newer.safetensors")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "odd.safetensors", metadata={HEADER_KEY: "[1]"})
+    with pytest.raises(DataError, match=r"another edgeclf \(schema None\)"):
+        read_adapted(tmp_path / "odd.safetensors")
 
 
 def test_adapt_adapts_and_prints_json(edgeclf: Run, discs: Path) -> None:

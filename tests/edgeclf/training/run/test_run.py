@@ -95,6 +95,17 @@ def test_tensors_that_can_not_be_written_are_a_fault_of_the_operating_system(tmp
     assert caught.value.errno == errno.EIO
 
 
+@pytest.mark.parametrize(
+    ("tensor", "state"),
+    [("weights/a", "[]"), ("others/a", "{}"), ("optimizer/one/a", "{}"), ("weights/a", "[" * 100_000), ("a", "{")],
+)
+def test_a_checkpoint_that_is_damaged_or_another_programs_is_one_line(tensor: str, state: str, tmp_path: Path) -> None:
+    checkpoint.save_tensors({tensor: torch.zeros(2)}, tmp_path / checkpoint.TENSORS)
+    (tmp_path / checkpoint.STATE).write_text(state)
+    with pytest.raises(DataError, match="checkpoint"):
+        checkpoint.load_checkpoint(tmp_path)
+
+
 def test_two_processes_do_not_train_in_one_folder(interrupted: Run) -> None:
     script = (
         "import sys; from pathlib import Path; from edgeclf.training.run.run import Run\n"
