@@ -19,7 +19,7 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x800000
 _LARGEST_BYTES = 1 << 18
 
 # in place of a value of JSON; JSON's numbers have no limit, and Python's parser takes Infinity and NaN
-_ODD_VALUES = (
+_ODD_VALUES: tuple[Any, ...] = (
     None,
     True,
     "",
