@@ -26,6 +26,25 @@ _C1 = re.compile("[\x80-\x9f]")
 _WORD_A_GRAVE = re.compile(b"\xc3 (?! |quele|quela|quilo|s )")
 # a character above U+FFFF as two surrogates of three bytes each (CESU-8)
 _SURROGATES_IN_BYTES = re.compile(b"\xed([\xa0-\xaf][\x80-\xbf])\xed([\xb0-\xbf][\x80-\xbf])")
+# of an expression: an escape or a set of characters; and in a verbose one what is no part of it, a comment or a blank
+_ONE_CHARACTER = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_ONE_OR_NONE = re.compile(rf"({_ONE_CHARACTER.pattern})|#[^\n]*|\s", re.DOTALL)
+_ENDLESS = re.compile(r"\*|\+(?!\Z)|\{(?![1-4]\})|\(\?(?![:<=!])")
+_MOST_GROUPS, _MOST_OPTIONAL = 2, 8
+
+
+def _check_search(expression: str, *, verbose: bool) -> None:
+    """Raises ValueError for an expression whose search may take forever, which Python can't stop.
+
+    In a sound one, what is repeated without end stands at the end, where nothing makes it try again with fewer.
+    """
+    if verbose:
+        rest = _ONE_OR_NONE.sub(lambda found: "_" if found[1] else "", expression)
+    else:
+        rest = _ONE_CHARACTER.sub("_", expression)
+    optional = rest.count("?") - rest.count("(?")
+    if _ENDLESS.search(rest) or rest.count("(") > _MOST_GROUPS or optional > _MOST_OPTIONAL:
+        raise ValueError(f"an expression whose search may never end: {expression!r:.50}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +74,10 @@ class RepairTables:
     characters: dict[str, str]
 
     def __post_init__(self) -> None:
+        for expression in (self.bad, self.utf8_in_text):
+            _check_search(expression, verbose=True)
+        for expression in (self.altered_bytes, self.lossy_bytes):
+            _check_search(expression, verbose=False)
         if wrong := [name for name, characters in self.charmaps if len(characters) != 256]:
             raise ValueError(f"the encoding {wrong[0]} has no 256 characters")
         if longer := [character for character in self.characters if len(character) != 1]:

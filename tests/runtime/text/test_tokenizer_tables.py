@@ -60,6 +60,40 @@ def test_damaged_tables_are_one_line(field: str, value: Any) -> None:
         parse(tables)
 
 
+@pytest.mark.parametrize("field", ["bad", "altered_bytes", "lossy_bytes", "utf8_in_text"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(a|a)+b",
+        "(a+)+",
+        "a*b",
+        "(?:.|.){30}x",
+        "(a?a?a?a?a?a?a?a?a?)x",
+        "(a|a)(a|a)(a|a)x",
+        "[#](a|a)+ #\n b",
+        "(a|a)+\n",
+        "\\#(a|a)+b",
+        "[]#](a|a)+b",
+        "(?x:#(a|a)+b\n)",
+        "(?-x:#(a|a)+b\n)",
+        "(a|a)++b",
+        "(a|a)+?b",
+        "(a|a){2,}b",
+    ],
+)
+def test_an_expression_whose_search_may_never_end_is_refused(field: str, expression: str) -> None:
+    """But a blank at the end of a verbose one, and what its comments say, are no part of it."""
+    if field in ("bad", "utf8_in_text") and expression == "(a|a)+\n":
+        return
+    with pytest.raises(ValueError, match="may never end"):
+        replace(REPAIR, **{field: expression})
+
+
+@pytest.mark.parametrize("expression", ["[(*+?] (?<! [a-z]) ( a b{2} | c{3} )+ ", r"\( \* \s? # a comment (with +*?)+"])
+def test_a_sound_verbose_expression_is_taken(expression: str) -> None:
+    assert replace(REPAIR, bad=expression).bad == expression
+
+
 @pytest.mark.parametrize(
     "changes",
     [
