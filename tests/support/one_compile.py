@@ -30,8 +30,7 @@ class RememberingCore:
         if not isinstance(weights, bytes):
             return self._core.read_model(model) if weights is None else self._core.read_model(model, weights)
         network = self._core.read_model(model=model, weights=weights)
-        network.read_from = hashlib.sha256(b"%d " % len(model) + model + weights).digest()
-        return network
+        return _named(network, hashlib.sha256(b"%d " % len(model) + model + weights).digest())
 
     def compile_model(self, network: Any, device: str, settings: dict[str, Any] | None = None) -> Any:
         if not hasattr(network, "read_from"):
@@ -44,6 +43,13 @@ class RememberingCore:
             if len(_KNOWN) > _MOST:
                 del _KNOWN[next(iter(_KNOWN))]
         return _KNOWN[key]
+
+
+def _named(network: Any, read_from: bytes) -> Any:
+    """`network`, which knows what it was read from, as its clones do."""
+    clone = network.clone
+    network.read_from, network.clone = read_from, lambda: _named(clone(), read_from)
+    return network
 
 
 def remember_compiled(patch: pytest.MonkeyPatch) -> None:

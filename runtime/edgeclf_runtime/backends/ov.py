@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -129,32 +130,36 @@ def open_engine(bundle: Bundle, options: SessionOptions) -> OvEngine:
     if alone:
         settings |= {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 0}  # a call computes in the thread that makes it
 
-    def compile_for(size: int | None) -> openvino.CompiledModel:
-        try:
-            network = _read_network(core, bundle)
-            shape = network.input(0).partial_shape
-            _check_shapes(bundle, network)
-            if size is not None and shape[0].is_dynamic:
-                shape[0] = size
+    start = time.perf_counter()
+    network = _read_network(core, bundle)
+    varies, cloning = network.input(0).partial_shape[0].is_dynamic, threading.Lock()
+
+    def compile_as(network: openvino.Model, size: int | None) -> openvino.CompiledModel:
+        with _loading(bundle):
+            if varies:
+                shape = network.input(0).partial_shape
+                shape[0] = -1 if size is None else size
                 network.reshape(shape)
             return core.compile_model(network, device, settings)
-        except RuntimeError as error:
-            raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({one_line(error)})") from error
 
-    start = time.perf_counter()
-    compiled = compile_for(1)
+    def compile_for(size: int | None) -> openvino.CompiledModel:
+        with cloning:
+            clone = network.clone()  # not read again: clones have their weights in common, a third of what each takes
+        return compile_as(clone, size)
+
+    single = compile_as(network, 1)
     compile_s = time.perf_counter() - start
-    got = read_precision(compiled)
+    got = read_precision(single)
     if precision in ("int8", "mixed") and got == "fp32":
         got = precision  # the hint is about what is not quantized; the share of int8 layers is audited at export
     facts = {
         "engine": "openvino",
         "engine_version": core.get_versions(device)[device].build_number,
-        "device": str(compiled.get_property("EXECUTION_DEVICES")[0]),
+        "device": str(single.get_property("EXECUTION_DEVICES")[0]),
         "threads": str(options.thread_count),
     }
     shared = not alone or options.stream_count == 1
-    return OvEngine(compiled, compile_for, got, facts, shared=shared, compile_s=compile_s)
+    return OvEngine(single, compile_for, got, facts, shared=shared, compile_s=compile_s)
 
 
 def _check_shapes(bundle: Bundle, network: openvino.Model) -> None:
@@ -170,12 +175,24 @@ def _sizes(tensor: Any, stated: TensorSpec) -> Sequence[str | int]:
     return [size.get_length() if size.is_static else "?" for size in shape] if shape.rank.is_static else stated.shape
 
 
+@contextmanager
+def _loading(bundle: Bundle) -> Iterator[None]:
+    """What OpenVINO raises meanwhile, as a BundleError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BundleError(f"{bundle.path}/{MODEL}: OpenVINO can't load it ({one_line(error)})") from error
+
+
 def _read_network(core: openvino.Core, bundle: Bundle) -> openvino.Model:
     model = bundle.read(MODEL)
     # from the same call OpenVINO would also read ONNX, external data included
     if not model.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise BundleError(f"{bundle.path}/{MODEL}: not an OpenVINO IR (XML)")
-    return core.read_model(model=model, weights=bundle.read(WEIGHTS))
+    with _loading(bundle):
+        network = core.read_model(model=model, weights=bundle.read(WEIGHTS))
+        _check_shapes(bundle, network)
+    return network
 
 
 def count_weights(bundle: Bundle) -> dict[str, int]:
