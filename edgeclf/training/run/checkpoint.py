@@ -72,8 +72,20 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         state["parameter_groups"] = checkpoint.optimizer["param_groups"]
     with writing(folder, force=True) as draft:
         draft.mkdir()
-        save_tensors({name: _own(tensor) for name, tensor in tensors.items()}, draft / TENSORS)
+        save_tensors(_apart(tensors), draft / TENSORS)
         (draft / STATE).write_text(json.dumps(state))
+
+
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the CPU, and none in another's memory, which safetensors refuses; all others, perhaps gigabytes, stay uncopied."""
+    known: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        found = tensor.detach().cpu().contiguous()
+        place = found.untyped_storage().data_ptr()
+        apart[name] = found.clone() if place in known else found
+        known.add(place)
+    return apart
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

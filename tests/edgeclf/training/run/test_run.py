@@ -95,6 +95,23 @@ def test_tensors_that_can_not_be_written_are_a_fault_of_the_operating_system(tmp
     assert caught.value.errno == errno.EIO
 
 
+def test_tensors_of_a_checkpoint_are_copied_only_where_they_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(checkpoint, "save_tensors", lambda tensors, path: written.update(tensors))
+    weights, own = torch.arange(4.0), torch.arange(4.0, 8.0)
+    state = checkpoint.Checkpoint(0, 0, {"a": weights, "b": own}, {"a": weights})
+    checkpoint.save_checkpoint(tmp_path / "checkpoint", state)
+    assert {name: tensor.tolist() for name, tensor in written.items()} == {
+        "weights/a": [0, 1, 2, 3],
+        "weights/b": [4, 5, 6, 7],
+        "best/a": [0, 1, 2, 3],
+    }
+    assert written["weights/a"].data_ptr() == weights.data_ptr() != written["best/a"].data_ptr()
+    assert written["weights/b"].data_ptr() == own.data_ptr()
+
+
 @pytest.mark.parametrize(
     ("tensor", "state"),
     [("weights/a", "[]"), ("others/a", "{}"), ("optimizer/one/a", "{}"), ("weights/a", "[" * 100_000), ("a", "{")],
