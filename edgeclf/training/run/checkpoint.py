@@ -77,7 +77,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """On the CPU, and none in another's memory, which safetensors refuses; all others, perhaps gigabytes, stay uncopied."""
+    """On the CPU, none in another's memory, which safetensors refuses; others, perhaps gigabytes, are not copied."""
     known: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():
