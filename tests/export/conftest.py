@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -54,6 +56,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 def small_photographs() -> tuple[Path, ...]:
     """The shipped photographs in 80 pixels: a proof reads, writes and decodes its golden images several times."""
     folder = Path(mkdtemp(prefix="edgeclf-photographs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for path in (files := shipped_photographs()):
         with Image.open(path) as image:
             factor = 80 / min(image.size)
