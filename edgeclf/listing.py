@@ -104,7 +104,7 @@ def _evaluations(reports: Iterable[Mapping[str, Any]], kind: str, figure: str) -
     newest: dict[str, tuple[float, str]] = {}
     of_kind = [report for report in reports if report.get("kind") == kind]
     for report in sorted(of_kind, key=lambda each: str(each.get("created_utc"))):
-        subject, figures = report.get("subject", {}), report.get("evaluation", {})
+        subject, figures = _object(report, "subject"), _object(report, "evaluation")
         key = subject.get("name") if subject.get("kind") == "run" else subject.get("digest")
         if isinstance(value := figures.get(figure), float):
             newest[str(key)] = (value, f"{figures.get('images')} {report.get('split')} images of {report.get('data')}")
@@ -122,19 +122,20 @@ def _is_bundle(path: Path) -> bool:
 def _run(path: Path, evaluated: Evaluated, labels: Evaluated) -> Listed:
     config, outcome, split = (_read(path / name) for name in (CONFIG, MODEL, SPLIT))
     history = path / HISTORY
-    epochs = sum(1 for line in history.read_text().splitlines() if line) if history.is_file() else 0
+    epochs = sum(1 for line in history.read_bytes().splitlines() if line) if history.is_file() else 0
     state = "finished" if outcome else f"not finished: {count(epochs, 'epoch')}, can be resumed"
     if outcome.get("cut_short"):
         state = f"ended early, by --finish after {count(epochs, 'epoch')}"
     if not outcome and not (path / CHECKPOINT).exists():
         state = "damaged: neither a result nor a checkpoint"
-    teacher = _read(path / TEACHER).get("info") or {}
-    scores, run = outcome.get("scores") or {}, path.resolve().name
+    teacher = _object(_read(path / TEACHER), "info")
+    scores, run = _object(outcome, "scores"), path.resolve().name
     where = AGREEMENT if teacher.get("without_labels") else "validation, selected on it"
     several = bool(split.get("multi_label"))
     figure, measured_on = (labels if several else evaluated).get(
         run, (scores.get("val_map" if several else "val_top1"), where)
     )
+    figure = figure if isinstance(figure, float) else None
     name = Path(str(split.get("root", ""))).name
     return Listed(
         path=str(path),
@@ -199,6 +200,12 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """{} for a field that is missing, or holds something else."""
+    found = content.get(name)
     return found if isinstance(found, dict) else {}
 
 

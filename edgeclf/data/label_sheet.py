@@ -73,7 +73,7 @@ def _to_label(folder: Path, path: Path) -> ToLabel:
         if labels is not None:
             predicted = about["prediction"]["label"] or "|".join(map(str, labels)) or NO_LABEL
         return ToLabel(image, predicted, float(best["probability"]), str(about["why"]), labels is not None)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
         return ToLabel(image)
 
 

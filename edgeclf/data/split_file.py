@@ -99,10 +99,16 @@ def load_split(
         rows = content.pop("items")
         file = from_json(_File, content, str(path))
         check_several_labels(file.multi_label, several_labels, called or str(path))
-        place = (path.parent.resolve() / file.root if root is None else root).resolve()
-        if not place.is_dir():
+        place = path.parent.resolve() / file.root if root is None else root
+        try:
+            place = place.resolve()
+            is_there = place.is_dir()
+        except (OSError, ValueError):  # a name that no system has
+            is_there = False
+        if not is_there:
+            found = f"{str(place)!r:.200}"
             raise DataError(
-                f"{path}: its images were in {place}, which is no longer a folder; move them back, or split again"
+                f"{path}: its images were in {found}, which is no longer a folder; move them back, or split again"
             )
         try:
             return DataSplit(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeclf.explanation.overlay import overlay, png
 from edgeclf.explanation.rise import saliency_maps
 from edgeclf.serving.batcher import Batcher, engine_fault
-from edgeclf.serving.inference_protocol import parse_request, render_response
+from edgeclf.serving.inference_protocol import InferRequest, parse_request, render_response
 from edgeclf.serving.limits import Refused, Room, ServiceLimits
 from edgeclf.serving.metrics import Metrics
 from edgeclf.serving.monitor import ServiceMonitor
@@ -33,6 +33,7 @@ from edgeclf_runtime.monitoring.collector import Collector
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 4  # requests that a thread takes: with 8 their responses came later, and no more of them a second
+_LARGE_BYTES = 1_000_000  # of a body that is taken alone: to decode it takes longer than batches save
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
 
 
@@ -72,6 +73,7 @@ class Service:
         self._pixels: Pixels = classifier.bundle.manifest.pixels
         self._image_limits = Limits(limits.max_megapixels, limits.max_megabytes)
         self._room = Room(limits)
+        self.refused: str | None = None  # why no batches of requests are predicted, where their outputs differ
         self.monitor = ServiceMonitor(classifier, threshold, collector)
         self.metrics = Metrics({"name": name, "digest": classifier.bundle.digest, "target": self.manifest.target})
         self.metrics.count_predictions(self.monitor.summary)
@@ -79,7 +81,9 @@ class Service:
         self._crowd = crowd
         self._thread_count = usable_cores() if crowd is None else crowd.session.streams
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="edgeclf-serve")
-        self._waiting = Waiting(self._threads, self._see_and_infer)
+        self._waiting = Waiting(
+            self._threads, self._thread_count, self._see_and_infer, is_large=lambda body: len(body) > _LARGE_BYTES
+        )
         # of its own: a map takes seconds, and would keep one of the threads above from all other requests
         self._map_thread = ThreadPoolExecutor(1, thread_name_prefix="edgeclf-map")
         self._batcher = (
@@ -111,10 +115,12 @@ class Service:
             self.classifier.outputs(np.repeat(grey, count, axis=0))
         if (crowd := self._crowd) is None:
             return
-        for count in (1, 2):  # before the largest: an engine may pad a batch to the next size that it has met
+        together = self.limits.max_batch >= _MOST_AT_ONCE
+        for count in (1, 2) if together else (1,):  # 2 before 4: an engine may pad a batch to a size that it has met
             self.in_each_worker(partial(crowd.outputs, np.repeat(grey, count, axis=0)))
-        most = min(_MOST_AT_ONCE, self.limits.max_batch)
-        self._waiting.most = choose_batch_size(crowd.session, crowd.bundle, self, largest=most).size
+        if together:
+            chosen = choose_batch_size(crowd.session, crowd.bundle, self, largest=_MOST_AT_ONCE)
+            self._waiting.most, self.refused = chosen.size, chosen.refused
 
     def in_each_worker(self, work: Callable[[], T]) -> list[T]:
         """What `work()` returns in each of the threads that predict; for measuring and warming up."""
@@ -128,11 +134,26 @@ class Service:
                 return await self._in_time(self._infer(body, header_length), "response", 504)
 
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
-        request = await self._in_thread(parse_request, body, header_length, self.manifest, self.limits.max_batch)
-        outputs = await self._outputs(request.batch)
-        await self._in_thread(self.monitor.count_tensors, request.batch, outputs)
+        if self._batcher is None:
+            request, outputs = await self._in_thread(self._parse_and_infer, body, header_length)
+        else:
+            request = await self._in_thread(self._parse, body, header_length)
+            outputs = await asyncio.wrap_future(self._batcher.submit(request.batch))
+        return await self._in_thread(self._render, request, outputs)
+
+    def _parse_and_infer(self, body: bytes, header_length: str | None) -> tuple[InferRequest, NDArray[np.float32]]:
+        """On all cores where it has them to itself, or brings images for all of them."""
+        request = self._parse(body, header_length)
+        alone = len(request.batch) > 1 or self._room.requests == 1
+        return request, self._infer_by(self.classifier if alone or self._crowd is None else self._crowd, request.batch)
+
+    def _parse(self, body: bytes, header_length: str | None) -> InferRequest:
+        return parse_request(body, header_length, self.manifest, self.limits.max_batch)
+
+    def _render(self, request: InferRequest, outputs: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
+        self.monitor.count_tensors(request.batch, outputs)
         logits = np.ascontiguousarray(outputs[:, : len(self.manifest.labels)])
-        return await self._in_thread(render_response, self.name, self.manifest, request, logits)
+        return render_response(self.name, self.manifest, request, logits)
 
     async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
         """The prediction for one image file. Raises ImageError where it is none."""
@@ -146,7 +167,7 @@ class Service:
             image, outputs = await asyncio.wrap_future(self._waiting.submit(body))
         else:
             image = await self._in_thread(self._see, body)
-            outputs = await self._outputs(image.batch)
+            outputs = await asyncio.wrap_future(self._batcher.submit(image.batch))
         return self._decide(image, outputs, body, source, top)  # not in a thread: who waits no more is not counted
 
     def _see_and_infer(self, bodies: list[bytes]) -> Iterator[tuple[_Seen, NDArray[np.float32]] | Exception]:
@@ -199,16 +220,6 @@ class Service:
 
     def _load(self, body: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         return self._pixels.load(body, limits=self._image_limits)
-
-    async def _outputs(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        if self._batcher is None:
-            return await self._in_thread(self._infer_here, batch)
-        return await asyncio.wrap_future(self._batcher.submit(batch))
-
-    def _infer_here(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The outputs of one request: on all cores where it has them to itself, or brings images for all of them."""
-        on_all_cores = len(batch) > 1 or self._room.requests == 1
-        return self._infer_by(self.classifier if on_all_cores or self._crowd is None else self._crowd, batch)
 
     def _infer_by(self, classifier: Classifier, batch: NDArray[np.generic]) -> NDArray[np.float32]:
         start = time.perf_counter()

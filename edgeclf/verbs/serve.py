@@ -63,7 +63,9 @@ def serve(
     ] = None,
     max_batch: Annotated[
         int,
-        typer.Option(min=1, max=1024, metavar="N", help="Largest batch size of dynamic batching, and of one request."),
+        typer.Option(
+            min=1, max=1024, metavar="N", help="Largest batch size, and largest number of images in one request."
+        ),
     ] = 8,
     max_delay_ms: Annotated[
         float | None,
@@ -197,6 +199,7 @@ def serve(
 def _how_it_serves(service: Service, crowd: Classifier | None) -> str:
     if crowd is not None:
         each = "a request" if service.at_once == 1 else f"up to {service.at_once} requests that wait"
+        each += f" ({service.refused})" if service.refused else ""
         return f"{crowd.session.streams} threads predict at the same time, each {each}"
     most, delay_ms = service.limits.max_batch, service.limits.max_delay_s * 1000
     return f"images that wait go through together, up to {most}, after {delay_ms:g} ms at most"

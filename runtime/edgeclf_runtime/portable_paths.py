@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -18,12 +19,20 @@ def stays_inside(path: str, flavour: type[PurePath] = PurePath) -> bool:
     both are names of files.
     """
     parts = path.split("/")
-    if "" in parts or ".." in parts or "\0" in path:
+    if "" in parts or ".." in parts or "\0" in path or not _is_encodable(path):
         return False
     if "\\" not in path and ":" not in path:  # one reading everywhere; a split file has a million of them
         return True
     pure = flavour(path)
     return not pure.anchor and ".." not in pure.parts
+
+
+def _is_encodable(path: str) -> bool:
+    """Whether a file can have that name: half of a surrogate pair, which JSON can hold, has no bytes."""
+    try:
+        return path.isascii() or bool(os.fsencode(path))
+    except UnicodeEncodeError:
+        return False
 
 
 def unportable(names: Iterable[str]) -> str | None:

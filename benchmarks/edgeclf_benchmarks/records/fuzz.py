@@ -91,7 +91,7 @@ def run_worker(
             status = process.wait()
             if atheris:
                 figures.follows_coverage += figures.inputs - before
-            if status and not current.exists():
+            if status and not (current.exists() and current.stat().st_size):  # before it read any input
                 errors.seek(0)
                 raise SystemExit(errors.read().decode(errors="replace")[-2000:])
         if status:

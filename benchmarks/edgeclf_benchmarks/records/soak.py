@@ -1,6 +1,9 @@
 """Whether `edgeclf serve` and `edgeclf predict --watch` take more and more memory, threads or files; Linux.
 
 python -m edgeclf_benchmarks.records.soak BUNDLE --hours 2 -o benchmarks/results/soak.json
+python -m edgeclf_benchmarks.records.soak BUNDLE --threads 2 -o benchmarks/results/soak_two_threads.json
+
+The service has one thread, where it batches requests, or `--threads`, which each predict what waits.
 
 Both run together under load (soak_load.py), and are sampled every ten seconds. The first quarter is warm-up. The rest
 is cut into ten blocks, as samples that follow each other are alike; the slope is that of the means of the blocks, with
@@ -92,13 +95,13 @@ def watching(bundle: str, inbox: Path, log: Path) -> Iterator[subprocess.Popen[b
             process.wait()
 
 
-def soak(bundle: str, hours: float, every_s: float) -> dict[str, Any]:
+def soak(bundle: str, hours: float, every_s: float, threads: int = 1) -> dict[str, Any]:
     """Both under load for so long: what was counted, and the trend of each measure."""
     with tempfile.TemporaryDirectory(prefix="edgeclf-soak-") as folder:
         (inbox := Path(folder, "inbox")).mkdir()
         log = Path(folder, "predictions")
         with (
-            serving(bundle, 1, "--no-request-log") as (port, served),
+            serving(bundle, threads, "--no-request-log") as (port, served),
             watching(bundle, inbox, log) as watch,
             clients(port) as requests,
             arriving(inbox) as images,
@@ -106,7 +109,8 @@ def soak(bundle: str, hours: float, every_s: float) -> dict[str, Any]:
             processes: dict[str, subprocess.Popen[Any]] = {"serve": served, "predict --watch": watch}
             taken, predicted = _sample_all(processes, log, hours, every_s)
         counted = {"requests": dict(requests), "images": images["arrived"], "predicted": predicted}
-    return {"hours": hours, "seconds_between_samples": every_s, **counted, "processes": _trends(taken)}
+    given = {"hours": hours, "seconds_between_samples": every_s, "threads": threads}
+    return {**given, **counted, "processes": _trends(taken)}
 
 
 def _sample_all(
@@ -146,9 +150,10 @@ def main() -> None:
     parser.add_argument("bundle", metavar="BUNDLE")
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="between two samples")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the service")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    figures = soak(arguments.bundle, arguments.hours, arguments.every)
+    figures = soak(arguments.bundle, arguments.hours, arguments.every, arguments.threads)
     print(json.dumps(figures, indent=1))
     if arguments.output is not None:
         write_record(arguments.output, "edgeclf_benchmarks.records.soak", figures)

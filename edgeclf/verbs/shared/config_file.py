@@ -77,5 +77,5 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return content
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; --config wants a TOML file") from error
-    except ValueError as error:  # TOMLDecodeError, and bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, bytes that are no UTF-8, nested too deeply
         raise UsageError(f"{file}: not TOML ({error})") from error

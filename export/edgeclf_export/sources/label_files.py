@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeclf_runtime.errors import DataError, one_line
 
+_MOST_DIGITS = 9  # of a class's number
 _KEYS = ("names", "id2label", "labels", "classes", "class_names", "categories", "class_to_idx", "label2id")
 _NAME_COLUMNS = (
     "name",
@@ -108,11 +109,11 @@ def parse_csv(text: str, path: Path) -> list[str]:
 
 
 def _names_in(content: Any, path: Path, kind: str) -> list[str]:
-    if isinstance(content, Mapping):
+    while isinstance(content, Mapping):
         found = next((key for key in _KEYS if isinstance(content.get(key), (list, dict))), None)
-        if found is not None:
-            return _names_in(content[found], path, kind)
-        return _names_by_number(content, path, kind)
+        if found is None:
+            return _names_by_number(content, path, kind)
+        content = content[found]
     if not isinstance(content, list):
         raise DataError(f"{path}: wanted a {kind} list or object of names, found {_shown(content)}")
     if content and all(isinstance(item, Mapping) and "name" in item for item in content):
@@ -142,10 +143,11 @@ def _is_id_and_name(value: Any) -> bool:
 
 def _are_numbers(values: list[Any]) -> bool:
     """Whether all are whole numbers, as numbers or in ASCII digits."""
-    return all(
-        (isinstance(value, int) and not isinstance(value, bool)) or (str(value).isascii() and str(value).isdecimal())
-        for value in values
-    )
+    return all((isinstance(value, int) and not isinstance(value, bool)) or _are_digits(value) for value in values)
+
+
+def _are_digits(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
 
 
 def _ordered(pairs: list[tuple[Any, str]], path: Path) -> list[str]:
@@ -171,4 +173,5 @@ def _text(value: Any, path: Path, kind: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{type(value).__name__} {value!r:.60}"
+    """Its type; of text and numbers their start, too. Of a list of lists, `repr` alone may take gigabytes."""
+    return f"{type(value).__name__} {value!r:.60}" if not isinstance(value, (list, dict)) else type(value).__name__

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_runtime.bundle.dataclass_json import parse_json
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.multilabel import THRESHOLD
 
@@ -42,7 +42,7 @@ def read_thresholds(given: str | None, labels: tuple[str, ...]) -> tuple[float, 
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
         raise DataError(f"--thresholds takes a number from 0 to 1 or a JSON file; {path}: {why}") from error

@@ -17,6 +17,7 @@ from edgeclf_runtime.json_fields import is_later, json_name, json_names
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
+_MOST_DIGITS = 40
 
 
 class _Misfit(Exception):
@@ -46,11 +47,21 @@ def to_json(value: Any) -> Any:
 
 
 def parse_json(data: bytes | str) -> Any:
-    """The JSON value in `data`. Raises ValueError for damage, and for nesting so deep that Python can't follow it."""
+    """The JSON value in `data`.
+
+    Raises ValueError for damage, for nesting so deep that Python can't follow it, and for whole numbers of so many
+    digits that they are no float either.
+    """
     try:
-        return json.loads(data)
+        return json.loads(data, parse_int=_whole_number)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def from_json(kind: type[T], value: Any, where: str) -> T:

@@ -238,5 +238,5 @@ def _likeness_in(path: Path) -> Likeness | None:
         found = parse_json(path.read_bytes())["likeness"]
         thumbnail = bytes.fromhex(found["thumbnail"])
         return Likeness(int(found["bits"]), thumbnail) if len(thumbnail) == 256 else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgeclf_runtime.json_fields import LATER
 
 VALIDATION = "golden/validation.json"  # in a bundle
 SCHEMA = 1
+MOST_IMAGES = 10**15  # sums of such counts are still whole numbers of 64 bits
 _BINS, _IMAGES_A_BIN = 10, 10
 # Bins are at least this wide: another engine's rounding, or another precision's, moves few images across their edges.
 _APART = {"confidence": 0.01, "energy": 0.1, "brightness": 1.0, "contrast": 0.5, "colour": 0.5, "detail": 0.1}
@@ -39,8 +40,8 @@ class Histogram:
     def __post_init__(self) -> None:
         if len(self.counts) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):
             raise ValueError("edges have to rise, with one count more than there are edges")
-        if any(count < 0 for count in self.counts):
-            raise ValueError("counts are 0 or more")
+        if any(not 0 <= count <= MOST_IMAGES for count in self.counts):
+            raise ValueError(f"counts are 0 to {MOST_IMAGES:,}")
 
     @property
     def mean(self) -> float | None:
@@ -86,10 +87,35 @@ class Summary:
     without_label: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
+        if max(self.images, self.errors, *self.answers.values()) > MOST_IMAGES:
+            raise ValueError(f"counts are at most {MOST_IMAGES:,}")
         if not 0 <= self.unknown <= self.images or self.errors < 0 or min(self.answers.values(), default=0) < 0:
             raise ValueError("counts are 0 or more, and no more predictions are unknown than there are")
         if not all(0 <= each <= self.images for each in (self.without_label, *(self.labels or {}).values())):
             raise ValueError("counts of labels are 0 or more, and no label is predicted of more images than there are")
+
+    def scaled_down(self, most: int) -> Summary:
+        """With every count divided by one number, rounded down, so that none and no sum of them is above `most`."""
+        sums = [sum(self.answers.values()), *(sum(each.counts) for each in self.histograms.values())]
+        by = -(-max(self.images, *sums) // most)
+        if by <= 1:
+            return self
+
+        def divided(counts: dict[str, int]) -> dict[str, int]:
+            return {name: count // by for name, count in counts.items()}
+
+        return replace(
+            self,
+            images=self.images // by,
+            unknown=self.unknown // by,
+            without_label=self.without_label // by,
+            answers=divided(self.answers),
+            labels=None if self.labels is None else divided(self.labels),
+            histograms={
+                name: replace(each, counts=tuple(count // by for count in each.counts), total=each.total / by)
+                for name, each in self.histograms.items()
+            },
+        )
 
     def to_bytes(self) -> bytes:
         return (json.dumps(to_json(self), indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()

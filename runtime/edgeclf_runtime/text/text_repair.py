@@ -29,22 +29,24 @@ _SURROGATES_IN_BYTES = re.compile(b"\xed([\xa0-\xaf][\x80-\xbf])\xed([\xb0-\xbf]
 # of an expression: an escape or a set of characters; and in a verbose one what is no part of it, a comment or a blank
 _ONE_CHARACTER = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _ONE_OR_NONE = re.compile(rf"({_ONE_CHARACTER.pattern})|#[^\n]*|\s", re.DOTALL)
-_ENDLESS = re.compile(r"\*|\+(?!\Z)|\{(?![1-4]\})|\(\?(?![:<=!])")
-_MOST_GROUPS, _MOST_OPTIONAL = 2, 8
+_COSTLY = re.compile(r"\*|\+(?!\Z)|\{(?![1-4]\})|\)[?{]|\(\?(?![:<=!])")
+_MOST_GROUPS, _MOST_OPTIONAL, _LONGEST_EXPRESSION = 2, 8, 20_000
 
 
 def _check_search(expression: str, *, verbose: bool) -> None:
     """Raises ValueError for an expression whose search may take forever, which Python can't stop.
 
-    In a sound one, what is repeated without end stands at the end, where nothing makes it try again with fewer.
+    In a sound one, what is repeated without end stands at the end, where nothing makes it try again with fewer, and no
+    other group is repeated.
     """
     if verbose:
         rest = _ONE_OR_NONE.sub(lambda found: "_" if found[1] else "", expression)
     else:
         rest = _ONE_CHARACTER.sub("_", expression)
     optional = rest.count("?") - rest.count("(?")
-    if _ENDLESS.search(rest) or rest.count("(") > _MOST_GROUPS or optional > _MOST_OPTIONAL:
-        raise ValueError(f"an expression whose search may never end: {expression!r:.50}")
+    many = rest.count("(") > _MOST_GROUPS or optional > _MOST_OPTIONAL or len(expression) > _LONGEST_EXPRESSION
+    if many or _COSTLY.search(rest):
+        raise ValueError(f"an expression whose search may take forever, or longer than allowed: {expression!r:.50}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,23 @@ def manifest(make_folder: MakeFolder) -> DataSplit:
     return open_data(make_folder({"cat": 10, "dog": 20}))
 
 
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [("a\0b", "cat/0.png"), ("a" * 5000, "cat/0.png"), ("\ud800", "cat/0.png"), (None, "\ud800.png"), (None, "\0.png")],
+)
+def test_a_folder_or_an_image_that_no_system_can_name_is_one_line(
+    manifest: DataSplit, root: str | None, path: str, tmp_path: Path
+) -> None:
+    save_split(manifest, tmp_path / "split.json")
+    content = json.loads((tmp_path / "split.json").read_text())
+    content["root"] = content["root"] if root is None else root
+    content["items"][0]["path"] = path
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no longer a folder" if root else "does not stay under the root") as refused:
+        load_split(tmp_path / "split.json")
+    assert str(refused.value).encode()  # it can be printed
+
+
 def test_each_class_keeps_its_shares(manifest: DataSplit) -> None:
     assert counts(manifest) == {
         ("train", "cat"): 7,

@@ -247,16 +247,18 @@ def test_requests_that_wait_go_through_together_and_one_that_is_no_image_costs_t
     async def crowded() -> None:
         service = make()
         service._waiting.most = 4
-        held = [asyncio.ensure_future(service.predict(sent(BODY), "held", 1)) for _ in range(2)]
-        await asyncio.sleep(0.2)  # both threads are before the engine
-        bodies = {"first": BODY, "odd": b"no image", "second": BODY, "third": BODY}
+        held = []
+        for _ in range(2):
+            held.append(asyncio.ensure_future(service.predict(sent(BODY), "held", 1)))
+            await asyncio.sleep(0.1)  # now a thread is before the engine
+        bodies = {"first": BODY, "odd": b"no image", "second": BODY, "third": BODY, "fourth": BODY}
         waiting = [service.predict(sent(body), name, 1) for name, body in bodies.items()]
         found = asyncio.gather(*held, *waiting, return_exceptions=True)
         await asyncio.sleep(0.2)
         gate.go.set()
-        _, _, first, odd, second, third = await found
-        assert [each.source for each in (first, second, third)] == ["first", "second", "third"]
-        assert isinstance(odd, ImageError) and gate.batches == [1, 1, 3]
+        _, _, first, odd, *rest = await found
+        assert [each.source for each in (first, *rest)] == ["first", "second", "third", "fourth"]
+        assert isinstance(odd, ImageError) and sorted(gate.batches) == [1, 1, 1, 3]
 
     asyncio.run(crowded())
 
@@ -277,7 +279,7 @@ def test_threads_take_several_requests_where_that_is_not_slower(
         service = Service(classifier, "tiny", ServiceLimits(max_batch=max_batch), crowd=crowd)
         service.warm_up()
         service.close()
-    assert (service.at_once, chosen) == (most, [min(4, max_batch)])
+    assert (service.at_once, chosen) == (most, [4] if most == 4 else [])
 
 
 def test_images_have_limits_of_their_own(make: Make) -> None:

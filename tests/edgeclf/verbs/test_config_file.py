@@ -36,6 +36,7 @@ def test_options_may_be_spelt_as_typed_or_with_underscores(tmp_path: Path) -> No
         ("train = 3", r"wanted a table \[train\]"),
         ("[train]\nimg-size.a = 1", "is a table"),
         ("[train\n", "not TOML"),
+        ("[train]\nlr = " + "[" * 3000, "not TOML"),
     ],
 )
 def test_a_slip_is_named(text: str, message: str, tmp_path: Path) -> None:

@@ -55,6 +55,31 @@ def test_runs_and_bundles_are_listed_with_accuracy_and_state_as_table_json_and_p
     assert "resnet18" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("evals/one/report.json", '{"kind": "evaluation", "subject": null, "evaluation": []}'),
+        ("evals/one/report.json", '{"kind": "evaluation", "subject": "red", "evaluation": {"top1": "high"}}'),
+        ("evals/one/report.json", "[" * 100_000),
+        ("runs/run/teacher.json", '{"info": "a teacher"}'),
+        ("runs/run/model.json", '{"scores": [1]}'),
+        ("runs/run/model.json", '{"scores": {"val_top1": "high"}}'),
+        ("runs/run/history.jsonl", "\udcff\n"),
+        ("bundles/colours.proofs/results.jsonl", '{"subject": "DIGEST", "top1": 1%s}\n' % ("0" * 400)),
+    ],
+)
+def test_a_damaged_file_hides_no_other_entry(name: str, content: str, make_bundle: Make, tmp_path: Path) -> None:
+    bundle = Bundle.open(make_bundle(tmp_path / "bundles" / "colours"))
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    for file in ("config.json", "split.json"):
+        (tmp_path / "runs" / "run" / file).write_text("{}")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(content.replace("DIGEST", bundle.digest).encode(errors="surrogateescape"))
+    found = list_folder(tmp_path)
+    assert sorted(each.kind for each in found) == ["bundle", "run"]
+    assert all(each.accuracy == "n/a" for each in found)
+
+
 def test_an_empty_folder_is_no_fault_and_a_missing_one_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["runs", str(tmp_path)]) == 0
     assert "no runs or bundles" in capsys.readouterr().err

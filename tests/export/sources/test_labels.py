@@ -44,6 +44,9 @@ def test_text_and_json_lists_are_read(data: bytes, tmp_path: Path) -> None:
         (b"[apple, pear]", r"starts with '\[' and is no JSON list of names"),
         (b'["apple", 3]', "wanted a JSON list of names, found one that holds something else"),
         (b"[" * 100_000, r"starts with '\[' and is no JSON list"),
+        (b'{"%s": "apple"}' % (b"9" * 5000), "wanted a JSON object of numbers and names"),
+        (b'["apple", [[[[[]]]]]]', r"wanted a JSON list of names, found one that holds .* \(list\)"),
+        (b'{"names":' * 900 + b'{"a": "b"}' + b"}" * 900, "wanted a JSON object of numbers and names"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(data: bytes, message: str, tmp_path: Path) -> None:

@@ -84,3 +84,6 @@ def test_thresholds_are_probabilities_of_known_labels(tmp_path: Path) -> None:
             read_thresholds(str(place), LABELS)
     with pytest.raises(DataError, match="takes a number from 0 to 1 or a JSON file"):
         read_thresholds(str(tmp_path / "missing.json"), LABELS)
+    (tmp_path / "long.json").write_text('{"cat": 1%s}' % ("0" * 400))
+    with pytest.raises(DataError, match="a number of 401 digits"):
+        read_thresholds(str(tmp_path / "long.json"), LABELS)

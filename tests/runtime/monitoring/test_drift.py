@@ -91,6 +91,30 @@ def test_a_summary_of_another_bundle_or_of_no_image_is_refused(watched: Bundle) 
         find_drift(watched, PredictionCounter(watched).summary())
 
 
+@pytest.mark.parametrize("times", [10_000_000, 10**12])
+def test_billions_of_images_are_compared_as_hundreds_are(watched: Bundle, times: int) -> None:
+    many = [multiplied(counted(watched, seen(np.random.default_rng(seed), 300)), times) for seed in (7, 7)]
+    dark = multiplied(counted(watched, seen(np.random.default_rng(8), 300, light=0.7)), times)
+    assert find_drift(watched, many[0], many[1]).verdict == "fine"
+    found = find_drift(watched, dark, many[0])
+    assert "brightness" in drifted(found) and found.images == 300 * times
+    with pytest.raises(ValueError, match="1,000,000,000,000,000"):
+        multiplied(dark, 10**6)
+
+
+def multiplied(found: Summary, times: int) -> Summary:
+    return replace(
+        found,
+        images=found.images * times,
+        unknown=found.unknown * times,
+        answers={name: count * times for name, count in found.answers.items()},
+        histograms={
+            name: replace(each, counts=tuple(count * times for count in each.counts), total=each.total * times)
+            for name, each in found.histograms.items()
+        },
+    )
+
+
 def test_an_earlier_summary_can_take_the_place_of_validation(watched: Bundle) -> None:
     dark = [counted(watched, seen(np.random.default_rng(seed), 200, light=0.7)) for seed in (5, 6)]
     assert find_drift(watched, dark[0]).verdict == "drifted"
