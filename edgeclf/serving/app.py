@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -107,7 +108,8 @@ class _Routes:
 
         self._check_model(request)
         _check_plain(request)
-        body, headers = await self._service.infer(request.stream(), request.headers.get(HEADER_LENGTH))
+        header = request.headers.get(HEADER_LENGTH)
+        body, headers = await self._service.infer(request.stream(), header, left=request.receive)
         return Response(body, headers=headers)
 
     async def predict(self, request: Request) -> Response:
@@ -116,7 +118,8 @@ class _Routes:
         _check_plain(request)
         _check_query(request, "name", "top")
         source = request.query_params.get("name", "image")[:_LONGEST_NAME]
-        prediction = await self._service.predict(request.stream(), source, _top(request.query_params.get("top", "5")))
+        top = _top(request.query_params.get("top", "5"))
+        prediction = await self._service.predict(request.stream(), source, top, left=request.receive)
         return _json(document("predict", {"prediction": prediction}))
 
     async def page(self, request: Request) -> Response:
@@ -130,7 +133,8 @@ class _Routes:
 
         _check_plain(request)
         _check_query(request, "label")
-        picture = await self._service.explain(request.stream(), request.query_params.get("label"))
+        label = request.query_params.get("label")
+        picture = await self._service.explain(request.stream(), label, left=request.receive)
         return Response(picture, headers={"Content-Type": "image/png"})
 
     async def metrics(self, request: Request) -> Response:
@@ -171,6 +175,8 @@ async def _with_errors(handler: Handler, request: Request) -> Response:
         return await handler(request)
     except Refused as refused:
         return refusal(refused)
+    except asyncio.CancelledError:  # by a second signal to end; whoever waits is told
+        return refusal(Refused(503, "the service is ending", closes=True))
     except ClientDisconnect:
         return _json({"error": "the client left"}, 499)  # nobody reads it; the metrics count it
     except (UsageError, DataError) as error:

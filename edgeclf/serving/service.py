@@ -32,6 +32,7 @@ from edgeclf_runtime.images.threads import in_each_thread
 from edgeclf_runtime.monitoring.collector import Collector
 
 T = TypeVar("T")
+Left = Callable[[], Awaitable[object]]  # returns once the client has left; for a request whose body was read
 _MOST_AT_ONCE = 4  # requests that a thread takes: with 8 their responses came later, and no more of them a second
 _LARGE_BYTES = 1_000_000  # of a body that is taken alone: to decode it takes longer than batches save
 _DRAINED_BODIES = 4  # of the largest size: what is read and dropped so that a client gets to see why it was refused
@@ -126,12 +127,14 @@ class Service:
         """What `work()` returns in each of the threads that predict; for measuring and warming up."""
         return in_each_thread(self._threads, self._thread_count, work)
 
-    async def infer(self, chunks: AsyncIterator[bytes], header_length: str | None) -> tuple[bytes, dict[str, str]]:
+    async def infer(
+        self, chunks: AsyncIterator[bytes], header_length: str | None, left: Left | None = None
+    ) -> tuple[bytes, dict[str, str]]:
         """Body and headers of the response to one request of the Open Inference Protocol."""
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._infer(body, header_length), "response", 504)
+                return await self._answer(self._infer(body, header_length), "response", left)
 
     async def _infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         if self._batcher is None:
@@ -155,12 +158,14 @@ class Service:
         logits = np.ascontiguousarray(outputs[:, : len(self.manifest.labels)])
         return render_response(self.name, self.manifest, request, logits)
 
-    async def predict(self, chunks: AsyncIterator[bytes], source: str, top: int) -> Prediction:
+    async def predict(
+        self, chunks: AsyncIterator[bytes], source: str, top: int, left: Left | None = None
+    ) -> Prediction:
         """The prediction for one image file. Raises ImageError where it is none."""
         with self._room.body() as take:
             body = await self._read(chunks, take)
             with self._room.place():
-                return await self._in_time(self._predict(body, source, top), "response", 504)
+                return await self._answer(self._predict(body, source, top), "response", left)
 
     async def _predict(self, body: bytes, source: str, top: int) -> Prediction:
         if self._batcher is None:
@@ -196,7 +201,7 @@ class Service:
         self.monitor.count(image.looks, prediction, body)
         return prediction
 
-    async def explain(self, chunks: AsyncIterator[bytes], label: str | None) -> bytes:
+    async def explain(self, chunks: AsyncIterator[bytes], label: str | None, left: Left | None = None) -> bytes:
         """A PNG of the image with what the prediction rests on; `label`: the class to explain, None: the best.
 
         One at a time, since each puts hundreds of images through the engine. Raises ImageError where it is no image.
@@ -206,7 +211,7 @@ class Service:
             with self._room.place(), self._room.map() as going_on:
                 loop = asyncio.get_running_loop()
                 drawn = loop.run_in_executor(self._map_thread, self._explain, body, label, going_on)
-                return await self._in_time(drawn, "map", 504)
+                return await self._answer(drawn, "map", left)
 
     def _explain(self, body: bytes, label: str | None, going_on: Callable[[], None]) -> bytes:
         if label is not None and label not in self.manifest.labels:
@@ -232,6 +237,21 @@ class Service:
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    async def _answer(self, work: Awaitable[T], what: str, left: Left | None) -> T:
+        """What `work` gives, in time, to a client that waits for it. Raises Refused, and what is not begun never is."""
+        if left is None:
+            return await self._in_time(work, what, 504)
+        going_on, gone = asyncio.ensure_future(work), asyncio.ensure_future(left())
+        try:
+            first = asyncio.wait({going_on, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await self._in_time(first, what, 504)
+            if not going_on.done():
+                raise Refused(499, "the client left")
+            return going_on.result()
+        finally:
+            going_on.cancel()
+            gone.cancel()
 
     async def _in_time(self, work: Awaitable[T], what: str, status: int) -> T:
         try:

@@ -276,6 +276,21 @@ def test_a_request_under_way_is_finished_before_the_end(number: int, bundle: Bun
     assert running.errors.read_text().splitlines()[-1] == "stopped"
 
 
+def test_a_second_signal_ends_requests_that_are_under_way_with_503(bundle: Bundle, start: Start) -> None:
+    running = start(bundle)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345")
+        while b'endpoint="predict"' not in running.send("/metrics").body:
+            running.send("/predict", b"")
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGINT)
+        found = connection.makefile("rb").read()
+    assert found.startswith(b"HTTP/1.1 503") and b"the service is ending" in found
+    assert running.process.wait(60) == 0
+    assert "Traceback" not in running.errors.read_text()
+
+
 def test_a_bundle_whose_proof_failed_here_is_not_served_unless_unproven_is_given(
     bundle: Bundle, start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -238,6 +238,30 @@ def test_a_request_alone_has_all_cores_and_several_a_stream_each(bundle: Bundle)
             service.close()
 
 
+def test_clients_that_leave_free_their_place_and_what_was_not_begun_for_them_never_is(make: Make, gate: Gate) -> None:
+    gate.outputs = 1.0
+
+    async def leaving() -> None:
+        service, leave = make(max_queue=4), asyncio.Event()
+        held = []
+        for _ in range(2):
+            held.append(asyncio.ensure_future(service.predict(sent(BODY), "held", 1)))
+            await asyncio.sleep(0.1)
+        waiting = [refusal(service.predict(sent(BODY), "left", 1, leave.wait)) for _ in range(2)]
+        left = asyncio.gather(*waiting)
+        await asyncio.sleep(0.1)
+        leave.set()
+        assert [each.status for each in await left] == [499, 499]
+        assert service._room.requests == 2
+        later = asyncio.ensure_future(service.predict(sent(BODY), "later", 1, asyncio.Event().wait))
+        await asyncio.sleep(0.1)
+        gate.go.set()
+        assert [each.source for each in await asyncio.gather(*held, later)] == ["held", "held", "later"]
+        assert sum(gate.batches) == 3
+
+    asyncio.run(leaving())
+
+
 @pytest.mark.parametrize("make", ["streams"], indirect=True)
 def test_requests_that_wait_go_through_together_and_one_that_is_no_image_costs_the_others_nothing(
     make: Make, gate: Gate
