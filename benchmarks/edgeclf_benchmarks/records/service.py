@@ -41,11 +41,12 @@ _SERVICES = {"service": (), "service, batching": ("--streams", "1")}
 
 
 class Taken(NamedTuple):
-    """What one run with so many clients took; `cpu_ms` of the service's process, for each request."""
+    """What one run with so many clients took; CPU time for each request of the service's process and of the clients."""
 
     rate: float
     latencies_ms: list[float]
     cpu_ms: float
+    clients_cpu_ms: float
 
 
 @contextmanager
@@ -105,17 +106,17 @@ def press(clients: list[Request], seconds: float) -> tuple[float, list[float], i
     return len(together) / (time.perf_counter() - begin), together, sum(sent for _, sent in found)
 
 
-def bare(classifier: Classifier, body: bytes, seconds: float, *, alone: bool) -> float:
-    """Images/s of a classifier in this process, after a tenth of the time as warm-up."""
+def bare(classifier: Classifier, body: bytes, seconds: float, *, alone: bool) -> tuple[float, float]:
+    """Images/s of a classifier in this process, after a tenth of the time as warm-up, and CPU time an image in ms."""
     begin = time.perf_counter() + seconds / 10
-    end, counted = begin + seconds, 0
+    end, counted, images, used = begin + seconds, 0, 0, time.process_time()
     found = (next(classifier.predict(body, top=1)) for _ in repeat(None)) if alone else _row(classifier, body)
     for _ in found:
         now = time.perf_counter()
-        counted += now >= begin
+        counted, images = counted + (now >= begin), images + 1
         if now >= end:
             break
-    return counted / (time.perf_counter() - begin)
+    return counted / (time.perf_counter() - begin), 1000 * (time.process_time() - used) / images
 
 
 def _row(classifier: Classifier, body: bytes) -> Iterator[Prediction]:
@@ -123,7 +124,7 @@ def _row(classifier: Classifier, body: bytes) -> Iterator[Prediction]:
 
 
 def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: float, runs: int) -> dict[str, Any]:
-    rates: dict[int, list[float]] = {crowd: [] for crowd in crowds}
+    alone_took: dict[int, list[tuple[float, float]]] = {crowd: [] for crowd in crowds}
     taken: dict[tuple[str, int], list[Taken]] = {}
     with ExitStack() as stack:
         options = SessionOptions(threads=threads)
@@ -133,22 +134,25 @@ def measure(bundle: str, body: bytes, threads: int, crowds: list[int], seconds: 
         for _ in range(runs):  # in turns, so that a change of the machine's speed affects all
             for crowd in crowds:
                 one = crowd == 1
-                rates[crowd].append(bare(alone if one else many, body, seconds, alone=one))
+                alone_took[crowd].append(bare(alone if one else many, body, seconds, alone=one))
                 for name, (port, process) in services.items():
                     clients = [client(port, body) for _ in range(crowd)]
                     taken.setdefault((name, crowd), []).append(_pressed(clients, seconds, process.pid))
     found: dict[str, Any] = {"bundle": Path(bundle).name, "threads": threads, "seconds_per_run": seconds}
     for crowd in crowds:
-        found[f"bare, beside {crowd} clients"] = {"requests_per_s": spread(rates[crowd], 1)}
+        rates, cpu_ms = map(list, zip(*alone_took[crowd], strict=True))
+        figures = {"requests_per_s": spread(rates, 1), "cpu_ms_a_request": spread(cpu_ms, 2)}
+        found[f"bare, beside {crowd} clients"] = figures
         for name in services:
-            found[f"{name}, {crowd} clients"] = _figures(taken[name, crowd], rates[crowd])
+            found[f"{name}, {crowd} clients"] = _figures(taken[name, crowd], rates)
     return found
 
 
 def _pressed(clients: list[Request], seconds: float, process: int) -> Taken:
-    before = _cpu_seconds(process)
+    before, own = _cpu_seconds(process), time.process_time()
     rate, latencies, sent = press(clients, seconds)
-    return Taken(rate, latencies, 1000 * (_cpu_seconds(process) - before) / sent)
+    own = time.process_time() - own
+    return Taken(rate, latencies, 1000 * (_cpu_seconds(process) - before) / sent, 1000 * own / sent)
 
 
 def _cpu_seconds(process: int) -> float:
@@ -163,6 +167,7 @@ def _figures(found: list[Taken], bare_rates: list[float]) -> dict[str, Any]:
         "median_ms": spread([float(np.median(each.latencies_ms)) for each in found]),
         "p99_ms": spread([float(np.percentile(each.latencies_ms, 99)) for each in found]),
         "cpu_ms_a_request": spread([each.cpu_ms for each in found], 2),
+        "cpu_ms_a_request_of_clients": spread([each.clients_cpu_ms for each in found], 2),
     }
 
 
@@ -171,7 +176,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
     parser.add_argument("--image", type=Path, required=True, metavar="PHOTO")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 32])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--runs", type=int, default=6)
     parser.add_argument("-o", "--output", type=Path, required=True)
