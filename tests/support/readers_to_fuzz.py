@@ -1,4 +1,4 @@
-"""What the fuzzer reads beside edgeclf_benchmarks.records.fuzz_readers: requests, and reports that are compared.
+"""What the fuzzer reads beside edgeclf_benchmarks.records.fuzz_readers: requests, and files that are given to verbs.
 
 Not of that package, which may not know of `edgeclf`; the fuzzer is told this file: --readers.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,45 @@ sys.path.append(str(Path(__file__).parent))
 
 from made_reports import made_report
 
+from edgeclf.data.split_file import load_split, save_split
 from edgeclf.serving.inference_protocol import parse_request
 from edgeclf_benchmarks.comparing.comparison import compare
 from edgeclf_benchmarks.comparing.markdown import summary
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.measuring.report import report_document
-from edgeclf_benchmarks.records.fuzz_readers import Reader
+from edgeclf_benchmarks.records.fuzz_readers import Reader, summary_file
+from edgeclf_export.sources.labels import read_labels
+from edgeclf_export.sources.several_labels import read_thresholds
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest
+from edgeclf_runtime.images.data_split import DataSplit
+from edgeclf_runtime.images.labelled import LabelledImage, Split
+from edgeclf_runtime.monitoring import drift
+from edgeclf_runtime.monitoring.summary import parse_summary
 
 _MOST_IMAGES = 4
+_LABELS = (
+    b'["cat", "dog"]',
+    b'{"0": "cat", "1": "dog"}',
+    b'{"names": {"cat": 0, "dog": 1}}',
+    b'[{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]',
+    b"cat\ndog\n",
+    b"id,name\n0,cat\n1,dog\n",
+    b"names:\n  0: cat\n  1: dog\n",
+    b"{0: 'cat', 1: 'dog'}",
+)
 
 
 def readers(bundle: Path | None) -> dict[str, Reader]:
-    """A report is shown as `compare` shows it; with a bundle of pixels, requests to serve it, too."""
-    found = {"bench report": Reader(_compare, _reports(), of_json=True)}
+    """Reports are shown as `compare` shows them; with a bundle of pixels there are requests to serve it, too."""
+    found = {
+        "bench report": Reader(_compare, _reports(), of_json=True),
+        "drift": Reader(_drift, (summary_file(),), of_json=True),
+        "split file": Reader(partial(_in_file, load_split), (_split(),), of_json=True),
+        "labels in JSON": Reader(partial(_in_file, read_labels), _LABELS[:4], of_json=True),
+        "labels": Reader(partial(_in_file, read_labels), _LABELS),
+        "thresholds": Reader(partial(_in_file, _thresholds), (b'{"cat": 0.4, "dog": 0.5}',), of_json=True),
+    }
     if bundle is None:
         return found
     manifest = Bundle.open(bundle).manifest
@@ -47,6 +72,35 @@ def _reports() -> tuple[bytes, ...]:
     plain = made_report(rows, images=12, pairs=2)
     full = made_report(rows, images=12, pairs=2, corrupted=True, yardsticks={"numpy": 1.0, "onnx": 2.0}, busy=0.1)
     return tuple(json.dumps(report_document(each)).encode() for each in (plain, full))
+
+
+def _in_file(read: Callable[[Path], object], data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder, "file")).write_bytes(data)
+        read(path)
+
+
+def _split() -> bytes:
+    places: list[tuple[str, Split]] = [("cat", "train"), ("dog", "train"), ("cat", "val"), ("dog", "test")]
+    images = [
+        LabelledImage(Path(), f"{label}/{number}.png", (label,), f"{number:064x}", split=split)
+        for number, (label, split) in enumerate(places)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        save_split(
+            DataSplit(root=Path(folder), classes=("cat", "dog"), images=tuple(images)),
+            path := Path(folder, "split.json"),
+        )
+        content = json.loads(path.read_bytes())
+    return json.dumps({**content, "root": "."}).encode()
+
+
+def _thresholds(path: Path) -> None:
+    read_thresholds(str(path), ("cat", "dog"))
+
+
+def _drift(data: bytes) -> None:
+    drift.compare(parse_summary(summary_file(), "sound"), parse_summary(data, "fuzzed"))
 
 
 def _compare(data: bytes) -> None:

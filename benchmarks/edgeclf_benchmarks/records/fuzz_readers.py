@@ -61,7 +61,7 @@ def readers(bundle: Path | None, more: Sequence[Path] = ()) -> dict[str, Reader]
     """
     found = {
         "image": Reader(_decode, images(), with_png_checksums, 64_000_000 + _FILE_BYTES),
-        "summary": Reader(lambda data: parse_summary(data, "fuzzed"), (_summary(),), of_json=True),
+        "summary": Reader(lambda data: parse_summary(data, "fuzzed"), (summary_file(),), of_json=True),
     }
     for file in more:
         found |= runpy.run_path(str(file))["readers"](bundle)
@@ -112,7 +112,8 @@ def _tokenizer() -> bytes:
     return json.dumps(to_json(tables)).encode()
 
 
-def _summary() -> bytes:
+def summary_file() -> bytes:
+    """A small summary of predictions."""
     summary = Summary(
         images=6,
         errors=1,

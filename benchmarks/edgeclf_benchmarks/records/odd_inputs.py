@@ -24,6 +24,7 @@ _ODD_VALUES: tuple[Any, ...] = (
     True,
     "",
     "\ud800",
+    "a\0b",
     "9" * 5000,
     0,
     -1,
