@@ -14,8 +14,8 @@ from edgeclf_runtime.errors import EdgeclfError
 if TYPE_CHECKING:
     import torch
 
-# From so many pixels of all images on, what is saved outweighs 4 to 10 s of compiling: 800 images at 224 px
-# (benchmarks/results/probe_features.json).
+# From so many pixels of all images on, what is saved outweighs 4 to 10 s of compiling: 800 images at 224 px, 400 to
+# 1,000 of convolutional networks (benchmarks/results/probe_features.json).
 WORTH_PIXELS = 40_000_000
 _TOLERANCE = 1e-4  # of the largest feature; fp32 differs by 1e-6
 
