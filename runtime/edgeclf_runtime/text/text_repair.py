@@ -30,7 +30,7 @@ _SURROGATES_IN_BYTES = re.compile(b"\xed([\xa0-\xaf][\x80-\xbf])\xed([\xb0-\xbf]
 _ONE_CHARACTER = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _ONE_OR_NONE = re.compile(rf"({_ONE_CHARACTER.pattern})|#[^\n]*|\s", re.DOTALL)
 _COSTLY = re.compile(r"\*|\+(?!\Z)|\{(?![1-4]\})|\)[?{]|\(\?(?![:<=!])")
-_MOST_GROUPS, _MOST_OPTIONAL, _LONGEST_EXPRESSION = 2, 8, 20_000
+_MOST_GROUPS, _MOST_IN_GROUPS, _MOST_OPTIONAL, _LONGEST_EXPRESSION = 2, 16, 8, 20_000
 
 
 def _check_search(expression: str, *, verbose: bool) -> None:
@@ -44,7 +44,9 @@ def _check_search(expression: str, *, verbose: bool) -> None:
     else:
         rest = _ONE_CHARACTER.sub("_", expression)
     optional = rest.count("?") - rest.count("(?")
-    many = rest.count("(") > _MOST_GROUPS or optional > _MOST_OPTIONAL or len(expression) > _LONGEST_EXPRESSION
+    groups = rest.count("(")
+    many = groups > _MOST_GROUPS or optional > _MOST_OPTIONAL or len(expression) > _LONGEST_EXPRESSION
+    many |= groups > 0 and rest.count("|") > _MOST_IN_GROUPS
     if many or _COSTLY.search(rest):
         raise ValueError(f"an expression whose search may take forever, or longer than allowed: {expression!r:.50}")
 

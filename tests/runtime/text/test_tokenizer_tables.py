@@ -85,6 +85,7 @@ def test_damaged_tables_are_one_line(field: str, value: Any) -> None:
         "(?=(?:a?a?a?){4}z)",
         "(?:a|aa)?z",
         "a|" * 20_000,
+        f"({'a|' * 4000}b)({'a|' * 4000}b)z",
     ],
 )
 def test_an_expression_whose_search_may_never_end_is_refused(field: str, expression: str) -> None:
