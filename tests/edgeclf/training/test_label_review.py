@@ -98,12 +98,15 @@ def test_a_split_file_stays_one_and_the_test_images_are_left_alone(
         ("path,label\nred/0.png,red\nred/0.png,blue\n", "named in line 2 already"),
         ("name,label\nred/0.png,red\n", "no column path"),
         ("path,label\nred/0.png\n", "1 cells for 2 columns"),
+        ("path,label\nred/0.png,zebra\n", "the data has no class 'zebra', but"),
+        ("path,label\nred/\udcff.png,red\n", "not UTF-8 (byte "),
+        ('path,label\nred/0.png,"red\n', "not a valid CSV"),
     ],
 )
 def test_a_row_that_cannot_be_meant_is_named(
     discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str
 ) -> None:
-    (tmp_path / "review.csv").write_text(content)
+    (tmp_path / "review.csv").write_bytes(content.encode(errors="surrogateescape"))
     assert cli.run(["data", "apply", str(tmp_path / "review.csv"), "--data", str(discs)]) == 3
     assert reason in capsys.readouterr().err
 
@@ -136,3 +139,52 @@ def test_a_class_of_one_image_is_not_ranked_and_one_image_in_all_is_refused() ->
     assert np.isnan(found[20]).all() and np.isfinite(found[:20]).all()
     with pytest.raises(DataError, match="too few images"):
         cross_validate(features[:2], labels[:2], [[0], [1]], 3, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        (None, "no review.json lies beside it"),
+        ("{", "does not say what data"),
+        ("[1]", "does not say what data"),
+        ('{"schema": 9, "source": "photos"}', "schema 9"),
+        ('{"schema": 1}', "does not say what data"),
+    ],
+)
+def test_a_table_that_does_not_say_what_it_is_about_wants_the_data(
+    about: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "review.csv").write_text("path,label\n")
+    if about is not None:
+        (tmp_path / "review.json").write_text(about)
+    assert cli.run(["data", "apply", str(tmp_path / "review.csv")]) == 3
+    assert reason in (told := capsys.readouterr().err) and "give --data" in told
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [({"red": "-", "green": "-", "blue": "-"}, "no image is left"), ({"red": "-", "green": "-"}, "one class is left")],
+)
+def test_corrections_that_leave_nothing_useful_are_refused(
+    labels: dict[str, str], reason: str, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = open_data(discs)
+    rows = [f"{image.name},{labels[image.label]}" for image in data.images if image.label in labels]
+    (tmp_path / "review.csv").write_text("\n".join(["path,label", *rows]))
+    assert cli.run(["data", "apply", str(tmp_path / "review.csv"), "--data", str(discs)]) == 3
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [("new.txt", "wanted an --output that ends in .csv"), ("new.csv", "has to lie above its images")],
+)
+def test_a_copy_lies_where_its_paths_reach_the_images(
+    output: str, reason: str, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, *others = open_data(discs).images
+    other = next(each.label for each in others if each.label != image.label)
+    (tmp_path / "review.csv").write_text(f"path,label\n{image.name},{other}\n")
+    command = ["data", "apply", str(tmp_path / "review.csv"), "--data", str(discs), "-o", str(tmp_path / output)]
+    assert cli.run(command) == 2
+    assert reason in capsys.readouterr().err
