@@ -102,3 +102,18 @@ def test_a_bundle_that_is_worse_than_the_reference_is_not_recommended(tmp_path: 
     assert parity is not None
     worse = replace(parity, verdict="fail", change_points=-3.0)
     assert "worse than float (-3.00 points)" in left_out(tmp_path, Limits(), parity=worse)
+
+
+@pytest.mark.parametrize(
+    ("gate", "verdict", "line"),
+    [
+        ("int8: bundle_mb>5", "fail", "10"),
+        ("int8: bundle_mb>50", "pass", "10"),
+        ("int8: flips>50", "pass", "images"),
+        ("int8: p50_ratio>0.9", "pass", "faster"),
+    ],
+)
+def test_a_gate_of_each_kind_of_figure(gate: str, verdict: str, line: str, tmp_path: Path) -> None:
+    write_report(made_report(ROWS, images=600), tmp_path / "report.json")
+    (found,) = compare([tmp_path / "report.json"], fail_if=[gate]).gates
+    assert found.verdict == verdict and line in found.line

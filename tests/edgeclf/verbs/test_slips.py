@@ -65,3 +65,27 @@ def test_labels_and_the_steps_of_an_image_are_printed(make_bundle: Make, tmp_pat
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert run(["inspect", str(bundle), "--image", str(tmp_path / "bad.png")]) == 3
     assert "bad.png: not an image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "give DATA (or --unlabelled and a --teacher)"),
+        (["photos", "--resume", "runs/r"], "give DATA"),
+        (["photos"], "name a backbone with --model"),
+        (["photos", "--weights", "clip:openai"], "name the CLIP model with --model"),
+        (["photos", "-m", "resnet18", "--name", "a/b"], "can't name a run"),
+        (["photos", "-m", "resnet18", "--strategy", "full,two-phase"], "are several strategies; choose one"),
+        (["photos", "-m", "resnet18", "--strategy", "hog-svm"], "trains no network; make it with `edgeclf baseline`"),
+        (["photos", "-m", "resnet18", "--evaluate-on", "test"], "--evaluate-on is for --fraction and --compare"),
+        (["photos", "-m", "resnet18", "--compare", "--fraction", "0.1"], "--compare is for one whole training"),
+        (["--finish", "runs/r", "--compare"], "--compare is for one whole training; leave out --finish"),
+    ],
+)
+def test_of_train(
+    options: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *options]) == 2
+    assert line in capsys.readouterr().err
+    assert not Path("runs").exists()
