@@ -35,6 +35,9 @@ class SameAgainstSame:
     floor: float
     round_ratios: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        _check_ratios(self.ratio, self.interval, self.floor)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -55,6 +58,9 @@ class Comparison:
     verdict: Speed
     round_ratios: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        _check_ratios(self.ratio, self.interval, self.floor)
+
     @property
     def in_words(self) -> str:
         """ "37 x faster [35, 40]"; where no difference is shown, the share of the other's time."""
@@ -65,6 +71,11 @@ class Comparison:
         if self.verdict == "slower":
             return f"{significant(self.ratio)} x slower {bounds}"
         return f"no difference shown: {significant(self.ratio)} x the time {bounds}"
+
+
+def _check_ratios(ratio: float, interval: Interval, floor: float) -> None:
+    if min(ratio, interval.low, interval.high, floor) <= 0:
+        raise ValueError("a ratio of times that is not above 0")
 
 
 Rounds = Sequence[Sequence[float]]

@@ -78,7 +78,9 @@ class Latency:
     warm_up: WarmUp | None
 
     def __post_init__(self) -> None:
-        if min((self.p50_ms, *(taken for each in self.rounds_ms for taken in each))) <= 0:
+        named = (self.min_ms, self.p50_ms, self.p90_ms, self.p95_ms, self.p99_ms, self.max_ms)
+        calls = (taken for each in self.rounds_ms for taken in each)
+        if min((*(each for each in named if each is not None), *calls)) <= 0:
             raise ValueError(f"a {self.stage!r} call that took no time; a latency is above 0 ms")
         if list(map(len, self.rounds_ms)) != list(map(len, self.started_s)):
             raise ValueError(f"other numbers of {self.stage!r} calls than of moments when they began")

@@ -26,6 +26,9 @@ def shorter(report: Any) -> None:
         (lambda report: report["settings"].update(threads=[]), "wanted at least one number of threads"),
         (lambda report: report["settings"].update(batch_sizes=[0]), "wanted at least one batch size, each 1 or more"),
         (lambda report: report["data"]["images"][0].update(number=3), "has the numbers [3] of 3 classes"),
+        (lambda report: report["comparisons"][0].update(ratio=0.0), "a ratio of times that is not above 0"),
+        (lambda report: report["same_against_same"][0].update(floor=-1.0), "a ratio of times that is not above 0"),
+        (lambda report: report["rows"][0]["latencies"][0].update(min_ms=0.0), "a latency is above 0 ms"),
         (shorter, "other numbers of 'infer' calls than of moments when they began"),
     ],
 )
