@@ -95,7 +95,7 @@ HEAVY = {
     "ai_edge_quantizer",
     "av",
     "cryptography",
-    "h11",
+    "httptools",
     "matplotlib",
     "nncf",
     "onnx",

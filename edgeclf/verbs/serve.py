@@ -145,7 +145,7 @@ def serve(
     from edgeclf_runtime.classifier import Classifier
     from edgeclf_runtime.images.limits import Limits
 
-    need("serve", "starlette", "uvicorn", "prometheus_client")
+    need("serve", "starlette", "uvicorn", "httptools", "prometheus_client")
     if name is not None and (not name or "/" in name):
         raise UsageError(f"--name is one part of a URL's path, without a slash, found {name!r}")
     Image.MAX_IMAGE_PIXELS = None  # our own limits are stricter, and options

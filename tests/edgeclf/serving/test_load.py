@@ -17,7 +17,7 @@ import tiny
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.classifier import Classifier
 
-for module in ("starlette", "uvicorn", "prometheus_client"):
+for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(module)
 Start = Callable[..., Any]
 LIMITS = ("--max-megabytes", "0.2", "--max-queue", "64", "--timeout", "20", "--max-batch", "8")

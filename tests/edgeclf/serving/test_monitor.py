@@ -17,7 +17,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.monitoring.image_statistics import image_statistics
 from edgeclf_runtime.monitoring.summary import VALIDATION, Summary, ValidationCounter, parse_summary
 
-for module in ("starlette", "uvicorn", "prometheus_client"):
+for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(module)
 Start = Callable[..., Any]
 

@@ -17,7 +17,7 @@ from PIL import Image
 from edgeclf_runtime.bundle.manifest import Thresholds
 from edgeclf_runtime.metrics.energy import EnergyThreshold
 
-for module in ("starlette", "uvicorn", "prometheus_client"):
+for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(module)
 Start = Callable[..., Any]
 EVIL = '"><script>document.title="gone"</script>'

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import importlib.util
 import json
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +24,7 @@ from edgeclf_runtime.deploy.machine_proofs import save_proof
 from edgeclf_runtime.deploy.verify import verify
 from edgeclf_runtime.installing import pip_install
 
-for module in ("starlette", "uvicorn", "prometheus_client"):
+for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(module)
 Start = Callable[..., Any]
 HOSTILE = ('"</script>\\', "\x1b[31mred\n", "\u202e\ud7ffwörter")
@@ -108,94 +105,15 @@ def test_bad_requests_get_a_sentence_and_the_service_lives_on(bundle: Bundle, st
     ]
     for status, message, response in refused_requests:
         assert (response.status, message in response.json["error"]) == (status, True), response
-    no_http = running.raw(b"\x16\x03\x01 no HTTP\r\n\r\n")
-    assert no_http.startswith(b"HTTP/1.1 400") and no_http.endswith(b'{"error": "the request is no HTTP/1.1"}')
-    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
-        connection.sendall(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        assert (response.status, b"nothing is at" in response.read()) == (404, True)
-        connection.sendall(b"no chunk\r\n")
-        assert connection.recv(65536) == b""  # its response came before
-    assert running.raw(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")[:12] in (b"HTTP/1.1 400", b"")
     assert running.send("/predict", image_file()).status == 200
     printed = [line for line in running.errors.read_text().splitlines() if not line.startswith("{")]
     assert len(printed) == 4  # what it printed as it started
 
 
-def test_chunked_bodies_have_the_same_limit(bundle: Bundle, start: Start) -> None:
-    running = start(bundle, "--max-megabytes", "0.1")
-    chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
-    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert running.raw(head + chunk * 3 + b"0\r\n\r\n").startswith(b"HTTP/1.1 413")
-
-
-def test_the_connection_beyond_the_limit_gets_503(bundle: Bundle, start: Start) -> None:
-    running = start(bundle, "--max-connections", "2")
-    held = [socket.create_connection(("127.0.0.1", running.port), timeout=60) for _ in range(2)]
-    for connection in held:
-        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    refused = running.send("/v2")
-    assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
-    assert refused.json["error"] == "2 connections are open; try again (--max-connections 2)"
-    for connection in held:
-        connection.close()
-    for _ in range(150):
-        if running.send("/v2").status == 200:
-            return
-        time.sleep(0.2)
-    pytest.fail("the connections stay taken")
-
-
-def test_slow_clients_are_given_up_while_others_are_served(bundle: Bundle, start: Start) -> None:
-    running = start(bundle, "--timeout", "1")
-    begun = time.monotonic()
-    found: dict[str, bytes] = {}
-    halves = {
-        "silent": b"",
-        "headers": b"POST /predict HTTP/1.1\r\nHost",
-        "body": b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345",
-        "unread": b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n12345",
-    }
-
-    def dawdle(name: str) -> None:
-        found[name] = running.raw(halves[name], ends=False)
-
-    threads = [threading.Thread(target=dawdle, args=(name,)) for name in halves]
-    for thread in threads:
-        thread.start()
-    assert running.send("/predict", image_file()).status == 200
-    for thread in threads:
-        thread.join()
-    assert time.monotonic() - begun < 30  # the client itself would wait for 60 s
-    assert (found["silent"], found["headers"]) == (b"", b"")
-    assert found["body"].startswith(b"HTTP/1.1 408")
-    assert found["unread"].startswith(b"HTTP/1.1 404")
-
-
-def test_a_client_that_reads_nothing_is_given_up(bundle: Bundle, start: Start) -> None:
-    running = start(bundle, "--timeout", "1")
-    sent_requests = 4000
-    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * sent_requests)
-        for _ in range(150):
-            if not running.connections():
-                break
-            time.sleep(0.2)
-        assert not running.connections()
-        found = 0
-        with contextlib.suppress(ConnectionResetError):
-            while block := connection.recv(1 << 20):
-                found += block.count(b"HTTP/1.1 200")
-    assert found < sent_requests
-    assert running.send("/predict", image_file()).status == 200
-
-
 def test_names_and_labels_from_outside_break_neither_json_nor_logs(tmp_path: Path, start: Start) -> None:
     bundle = tiny.build(tmp_path / "tiny", labels=HOSTILE)
     running = start(bundle, "--name", 'a\x1b[31m"b')
-    found = running.send("/predict?name=%1b%5b31m%22%0a%ff", image_file(), X_Odd='"\x1b[31m')
+    found = running.send("/predict?name=%1b%5b31m%22%0a%ff", image_file(), X_Odd='"<b>')
     prediction = found.json["prediction"]
     assert prediction["source"] == '\x1b[31m"\n\ufffd'
     assert {score["label"] for score in prediction["scores"]} == set(HOSTILE)
