@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from http import HTTPStatus
 from typing import Any
 
@@ -34,6 +35,10 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
         _in_body = False
         _refused = False
 
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._requests: deque[Any] = deque()  # uvicorn's, without their response so far
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > most:
@@ -45,8 +50,11 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
                 return
             self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
             self._parse()
+            if self._unparsed and not self.transport.is_closing():
+                self.flow.pause_reading()  # once more: who waits for a client's leaving reads on
 
         def on_response_complete(self) -> None:
+            self._requests.popleft()
             super().on_response_complete()
             if self._unparsed:
                 self._parse()
@@ -86,6 +94,7 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
             if not self.parser.should_upgrade():
                 self._in_body = True
                 super().on_headers_complete()
+                self._requests.append(self.cycle)
 
         def on_body(self, body: bytes) -> None:
             self._head_bytes = 0
@@ -101,6 +110,9 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
                 if due is not None:
                     due.cancel()
             super().connection_lost(exc)
+            for request in self._requests:  # uvicorn tells the last one alone
+                request.disconnected = True
+                request.message_event.set()
 
         def pause_writing(self) -> None:
             super().pause_writing()

@@ -77,6 +77,20 @@ def test_what_is_no_http_ends_the_connection_after_the_responses_before_it(bundl
     assert "Traceback" not in running.errors.read_text()
 
 
+def test_a_client_may_leave_before_the_responses_to_its_pipelined_requests(bundle: Bundle, start: Start) -> None:
+    running = start(bundle)
+    for wait_ms in range(20):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+            connection.sendall(post(image_file()) * 20)
+            time.sleep(wait_ms / 1000)
+    for _ in range(150):
+        if b"edgeclf_waiting_requests 0.0" in running.send("/metrics").body and not running.connections():
+            break
+        time.sleep(0.2)
+    assert not running.connections()
+    assert "Traceback" not in running.errors.read_text()
+
+
 def test_what_stands_between_bodies_is_limited(bundle: Bundle, start: Start) -> None:
     running, much = start(bundle), b"a" * 80_000
     chunk = b"\r\n5\r\nabcde\r\n"
