@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgeclf_export.quantize.accuracy_gate import evaluate_step
+from edgeclf_export.quantize.accuracy_gate import evaluate_step, too_few_to_pass
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options
 from edgeclf_export.quantize.ladder import (
@@ -82,12 +82,7 @@ def choose(
         chosen, timed, why = _fastest(trials, racing, progress, time)
         candidates = tuple(trial for trial in racing if trial is not chosen)
     elif kept is not None:
-        tried, chosen, candidates = int8, kept, ()
-        why = (
-            "the first step that passes the accuracy gate"
-            if kept.step.holds
-            else "nearest to the accuracy gate; the evaluation images are too few for any step to pass it"
-        )
+        tried, chosen, candidates, why = int8, kept, (), _why_kept(trials, kept, len(int8))
     else:
         others = lower_precision(trials, progress) if options.fallback else []
         fallback = best(others)
@@ -110,6 +105,18 @@ def choose(
     if final is not None and final.verdict == "fail" and chosen.step.precision != "fp32":
         raise _broken_on_test(trials, Chosen(chosen, (), ladder, _calibration(network, chosen)), final)
     return Chosen(chosen, candidates, ladder, _calibration(network, chosen))
+
+
+def _why_kept(trials: Trials, kept: Trial, steps: int) -> str:
+    """Why a step was kept of those of int8, `steps` in number."""
+    evaluation = kept.step.judged
+    if kept.step.holds or evaluation is None:
+        return "the first step that passes the accuracy gate"
+    images = f"{evaluation.images} evaluation images"
+    if too_few_to_pass(evaluation.images, trials.gate, evaluation.value_reference):
+        return f"nearest to the accuracy gate; {images} are too few for any step to pass it"
+    of_steps = f"none of {steps} int8 steps passes it" if steps > 1 else "it does not pass it"
+    return f"nearest to the accuracy gate; {of_steps}, and {images} leave open whether this one is within it"
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:

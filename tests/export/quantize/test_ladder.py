@@ -245,6 +245,35 @@ def test_too_few_images_are_inconclusive_with_a_warning(trained: Exportable, qua
     assert [step.became for step in ladder.rungs] == [*["failed"] * (len(ladder.rungs) - 1), "model"]
 
 
+@pytest.mark.parametrize(
+    ("holds", "images", "steps", "reason"),
+    [
+        (True, 270, 7, "the first step that passes the accuracy gate"),
+        (False, 120, 7, "nearest to the accuracy gate; 120 evaluation images are too few for any step to pass it"),
+        (
+            False,
+            270,  # can prove 0.99 points
+            7,
+            "nearest to the accuracy gate; none of 7 int8 steps passes it, and 270 evaluation images leave open "
+            "whether this one is within it",
+        ),
+        (
+            False,
+            270,
+            1,
+            "nearest to the accuracy gate; it does not pass it, and 270 evaluation images leave open whether this one "
+            "is within it",
+        ),
+    ],
+)
+def test_images_are_called_too_few_for_any_step_only_where_they_are(
+    holds: bool, images: int, steps: int, reason: str
+) -> None:
+    step = SimpleNamespace(holds=holds, judged=SimpleNamespace(images=images, value_reference=0.9))
+    trials = SimpleNamespace(gate=AccuracyGate(1.0))
+    assert selection._why_kept(trials, SimpleNamespace(step=step), steps) == reason  # type: ignore[arg-type]
+
+
 def test_a_network_of_sigmoid_scores_is_refused_since_it_has_no_top1(trained: Exportable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no top-1"):
         list(export(replace(trained, scores="sigmoid"), ExportOptions(("onnx",), "int8", output=tmp_path)))
