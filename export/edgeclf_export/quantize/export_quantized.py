@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options, load_calibration_data
 from edgeclf_export.quantize.chosen_bundle import write_bundle
 from edgeclf_export.quantize.learning.learned_network import Learning, LearningOptions
-from edgeclf_export.quantize.selection import LadderFailed, choose
+from edgeclf_export.quantize.selection import Chosen, LadderFailed, choose
 from edgeclf_export.quantize.trial import Trials
 from edgeclf_export.targets.target import ExportGraph, Target
 from edgeclf_runtime.bundle.atomic_write import set_aside, writing
@@ -72,19 +74,19 @@ def export_quantized(
     learning = _learning(network, calibration_data, options, next(iter(order.places.values())), progress)
     failed: list[Failed] = []
     made: list[str] = []
-    for target, place in order.places.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            trials = Trials(
-                order.targets[target],
-                export_graph,
-                calibration_data.evaluation_set,
-                calibration_data.pixels,
-                options.gate,
-                Path(scratch),
-            )
-            destination = place
-            try:
-                chosen = choose(
+    with nullcontext() if learning is None else learning.keeping_what_is_learned():
+        for target in order.places:
+            with tempfile.TemporaryDirectory() as scratch:
+                trials = Trials(
+                    order.targets[target],
+                    export_graph,
+                    calibration_data.evaluation_set,
+                    calibration_data.pixels,
+                    options.gate,
+                    Path(scratch),
+                )
+                choose_step = partial(
+                    choose,
                     trials,
                     network,
                     calibration_data,
@@ -94,29 +96,44 @@ def export_quantized(
                     time=time,
                     learning=learning,
                 )
-                precision = chosen.trial.step.precision
-                if order.precision == "int8" and precision != "int8":
-                    destination = order.fallback_places[target, precision]
-                progress.step(f"proving {destination.name}")
-                with writing(destination, force=order.force) as draft:
-                    manifest, proof = write_bundle(draft, chosen, trials, images, reference_outputs)
-                    if proof.verdict == "fail":
-                        raise GateError(keep_aside(draft, destination, proof))
-            except LadderFailed as error:
-                aside = _keep_nearest(error, destination, trials, images, reference_outputs)
-                failed.append(
-                    Failed(
-                        target, str(error) + (f"; it is kept aside as {aside}" if aside else ""), aside, error.ladder
-                    )
-                )
+                bundle = _bundle(target, trials, choose_step, order, images, reference_outputs, progress)
+            if isinstance(bundle, Failed):
+                failed.append(bundle)
                 continue
-            except GateError as error:
-                failed.append(Failed(target, str(error)))
-                continue
-        made.append(target)
-        yield destination, manifest, proof
+            made.append(target)
+            yield bundle
     if failed:
         raise TargetsFailed(failed, made)
+
+
+def _bundle(
+    target: str,
+    trials: Trials,
+    choose_step: Callable[[], Chosen],
+    order: Order,
+    images: ProofImages,
+    reference_outputs: NDArray[np.float32],
+    progress: Progress,
+) -> tuple[Path, Manifest, Proof] | Failed:
+    """One target's bundle, published, or why there is none."""
+    destination = order.places[target]
+    try:
+        chosen = choose_step()
+        precision = chosen.trial.step.precision
+        if order.precision == "int8" and precision != "int8":
+            destination = order.fallback_places[target, precision]
+        progress.step(f"proving {destination.name}")
+        with writing(destination, force=order.force) as draft:
+            manifest, proof = write_bundle(draft, chosen, trials, images, reference_outputs)
+            if proof.verdict == "fail":
+                raise GateError(keep_aside(draft, destination, proof))
+    except LadderFailed as error:
+        aside = _keep_nearest(error, destination, trials, images, reference_outputs)
+        kept = f"; it is kept aside as {aside}" if aside else ""
+        return Failed(target, str(error) + kept, aside, error.ladder)
+    except GateError as error:
+        return Failed(target, str(error))
+    return destination, manifest, proof
 
 
 def _learning(
@@ -126,6 +143,8 @@ def _learning(
     if options.learn_minutes is None:
         return None
     file = place.with_name(f"{place.name}.learning.npz")
+    if options.resume and not file.exists():
+        progress.note(f"--resume: there is no {file} to go on with; if weights learn, they start anew")
     return Learning(
         network,
         LearningOptions(options.learn_minutes, data.learning, options.seed, file, options.resume),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from onnx import helper, numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.exporter import export
+from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize import ladder
 from edgeclf_export.quantize.activation_ranges import observe, run_logits
+from edgeclf_export.quantize.calibration_data import Int8Options
+from edgeclf_export.quantize.export_quantized import _learning
 from edgeclf_export.quantize.learning import learned_network
 from edgeclf_export.quantize.learning.learn import Lesson, Session, learn
 from edgeclf_export.quantize.learning.operators import NoTorchForm, operators
@@ -24,9 +29,10 @@ from edgeclf_export.quantize.learning.torch_graph import TorchGraph
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import BackendError, DataError, GateError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage
-from edgeclf_runtime.progress import SILENT
+from edgeclf_runtime.progress import SILENT, Progress
 
 Quantize = Callable[..., list[Any]]
 X = np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32)
@@ -144,7 +150,7 @@ def test_learning_brings_rounded_predictions_closer_to_the_teachers(
     clock = a_clock(*range(60))
     state = learn(student, lesson, Session(0.9, 0, tmp_path / "kept.npz", "key", clock=clock), SILENT)
     assert np.abs(student(batch).detach().numpy() - lesson.teacher).mean() < 0.8 * before
-    assert state.steps == 54 and not (tmp_path / "kept.npz").exists()
+    assert state.steps == 54
 
 
 def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(
@@ -157,13 +163,16 @@ def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(
         return learn(student, lesson, Session(0.1, 0, file, key, resume, clock), SILENT)
 
     whole = run(a_clock(0, 1, 2, 3, 4, 5, 6))
+    taken_up = run(a_clock(20), resume=True)  # as after an interruption when learning was over
+    assert taken_up.steps == 6 and all((taken_up.weights[name] == whole.weights[name]).all() for name in whole.weights)
+    file.unlink()
     with pytest.raises(KeyboardInterrupt):
         run(a_clock(0, 1, 2, KeyboardInterrupt, 3))
     assert file.exists()
     with pytest.raises(UsageError, match="was learned by another network"):
         run(a_clock(0), resume=True, key="other")
     resumed = run(a_clock(10, 11, 12, 13), resume=True)
-    assert resumed.steps == whole.steps == 6 and not file.exists()
+    assert resumed.steps == whole.steps == 6
     for name, value in whole.weights.items():
         np.testing.assert_allclose(resumed.weights[name], value, atol=1e-6)
     file.write_bytes(b"damaged")
@@ -190,18 +199,85 @@ def test_what_is_learned_once_is_quantized_for_every_target(
     only_learning: list[int], trained: Exportable, tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
-    from edgeclf_export.exporter import export
-    from edgeclf_export.options import ExportOptions
-    from edgeclf_export.quantize.calibration_data import Int8Options
-    from edgeclf_runtime.bundle.quantization_report import AccuracyGate
-
     int8 = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02)
     made = export(trained, ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8))
     for bundle in made:
         manifest = Bundle.open(bundle.path).manifest
         assert manifest.ladder is not None and manifest.ladder.chosen == "int8 min-max + learned"
         assert manifest.calibration is not None and "learned through Q/DQ for 0.02 min" in manifest.calibration.method
-    assert len(made) == 2 and only_learning == [1]
+    assert len(made) == 2 and only_learning == [1] and not list(tmp_path.glob("*.learning.npz"))
+
+
+class Lines(Progress):
+    """Keeps notes and warnings."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        self.notes.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+
+
+def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended(
+    only_learning: list[int], trained: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def run(points: float, *, resume: bool) -> Lines:
+        lines = Lines()
+        int8 = Int8Options(gate=AccuracyGate(points), learn_minutes=0.02, resume=resume)
+        export(trained, ExportOptions(("onnx",), "int8", output=tmp_path, name="patches", int8=int8), lines)
+        return lines
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "patches-onnx-int8.learning.npz"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(learned_network.Learning, "_better_biases", interrupted)
+        run(5.0, resume=False)
+    assert file.exists()
+    before = file.read_bytes()
+    with pytest.raises(GateError, match="none of 1 steps of the ladder passes"):
+        run(1e-6, resume=False)
+    assert not file.exists()  # an export that ends without a bundle has ended, too
+    file.write_bytes(before)
+    with np.load(file) as kept:
+        steps = int(kept["steps"])
+    lines = run(5.0, resume=True)
+    assert any(note.startswith(f"learned {steps:,} steps of") for note in lines.notes)
+    assert not file.exists() and not lines.warnings
+
+
+def test_an_interruption_after_learning_says_where_it_goes_on(tmp_path: Path) -> None:
+    lines, file = Lines(), tmp_path / "kept.npz"
+    options = learned_network.LearningOptions(1.0, (), 0, file, resume=False)
+    learning = learned_network.Learning(None, options, lines)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt), learning.keeping_what_is_learned():
+        raise KeyboardInterrupt
+    assert not lines.warnings  # nothing was learned
+    vars(learning)["_learned"] = ()
+    file.touch()
+    with pytest.raises(KeyboardInterrupt), learning.keeping_what_is_learned():
+        raise KeyboardInterrupt
+    assert file.exists() and f"kept in {file}: the same command with --resume" in lines.warnings[0]
+    with learning.keeping_what_is_learned():
+        pass
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_resume_without_anything_to_go_on_with_says_so(there: bool, tmp_path: Path) -> None:
+    lines, place = Lines(), tmp_path / "patches-onnx-int8"
+    if there:
+        place.with_name("patches-onnx-int8.learning.npz").touch()
+    options = Int8Options(learn_minutes=1.0, resume=True)
+    _learning(None, SimpleNamespace(learning=()), options, place, lines)  # type: ignore[arg-type]
+    assert [note for note in lines.notes if "there is no" in note and "they start anew" in note] == lines.notes
+    assert bool(lines.notes) != there
 
 
 def test_what_is_learned_is_not_kept_where_too_few_images_leave_it_open(

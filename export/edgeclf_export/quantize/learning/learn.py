@@ -38,7 +38,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Session:
-    """For how long, with which random seed, and the file that keeps what was learned if it is interrupted.
+    """For how long, with which random seed, and the file that keeps what was learned.
 
     `key` names the network, the images and the options: a file of other ones is not gone on with.
     """
@@ -54,8 +54,9 @@ class Session:
 def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progress) -> LearningState:
     """Trains `student` until the time is over; the divergence of its predictions from the teacher's falls.
 
-    Steps of Adam with a rate that falls to 0 in half a cosine. Returns what was done; a KeyboardInterrupt leaves that
-    in the session's file. Raises UsageError where that is to be resumed and is of something else.
+    Steps of Adam with a rate that falls to 0 in half a cosine. What was done is left in the session's file, at the end
+    and by a KeyboardInterrupt, so that nothing has to be learned twice. Raises UsageError where that is to be resumed
+    and is of something else.
     """
     import torch
 
@@ -80,6 +81,8 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
             if part > shown:
                 progress.advance(part - shown)
                 shown = part
+        state = LearningState.of(student, optimizer, steps, used)
+        save_state(session.file, session.key, state)
     except KeyboardInterrupt:
         state = LearningState.of(student, optimizer, steps, before + session.clock() - start)
         save_state(session.file, session.key, state)
@@ -88,8 +91,7 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
             f"{session.file}: the same command with --resume goes on, without it learning starts anew"
         )
         raise
-    session.file.unlink(missing_ok=True)
-    return LearningState.of(student, optimizer, steps, used)
+    return state
 
 
 def _step(student: TorchGraph, optimizer: torch.optim.Optimizer, lesson: Lesson, random: np.random.Generator) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +36,7 @@ _MOST_BYTES = 2**30  # of pixels in memory: 7,100 images of 224 px, all of them 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """How long the weights may learn, from which images, and the file that an interruption leaves."""
+    """How long the weights may learn, from which images, and the file that keeps what they learned meanwhile."""
 
     minutes: float
     images: tuple[LabelledImage, ...]
@@ -72,9 +74,36 @@ class Learning:
     options: LearningOptions
     progress: Progress
 
+    @contextmanager
+    def keeping_what_is_learned(self) -> Iterator[None]:
+        """The export that it is done for: whatever ends that early, the file stays for --resume, and a warning says so.
+
+        Where it ends orderly, with or without a bundle, the file goes.
+        """
+        try:
+            yield
+        except BaseException:
+            if "_learned" in vars(self):  # an interruption before is reported where weights learn
+                self.progress.warn(
+                    f"what was learned is kept in {self.options.file}: the same command with --resume takes it up, "
+                    "with --force beside it where one of the bundles is there; without --resume learning starts anew"
+                )
+            raise
+        if "_learned" in vars(self):
+            self.options.file.unlink(missing_ok=True)
+
     @cached_property
     def network(self) -> LearnedNetwork:
         """Learns now. Raises BackendError where the graph can't be learned through."""
+        export_graph = self.teacher.export_graph
+        start, state, ranges = self._learned
+        learned = self._better_biases(with_weights(start, state), ranges)
+        exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
+        return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
+
+    @cached_property
+    def _learned(self) -> tuple[bytes, LearningState, Ranges]:
+        """The float graph that learning starts from, what was learned, and the ranges that held meanwhile."""
         export_graph = self.teacher.export_graph
         if (batch := export_graph.exportable.batch) is not None:
             raise BackendError(f"weights can't learn: the graph is fixed to batches of {batch}")
@@ -91,9 +120,7 @@ class Learning:
         self.progress.note(
             f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} min"
         )
-        learned = self._better_biases(with_weights(start, state), ranges)
-        exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
-        return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
+        return start, state, ranges
 
     def _lesson(self, images: tuple[LabelledImage, ...]) -> Lesson:
         """The images as the graph takes them, and what the float network predicts; announces what is to come."""
