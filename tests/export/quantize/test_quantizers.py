@@ -18,7 +18,7 @@ from edgeclf_export.graph.layers import WEIGHTED, family, layers
 from edgeclf_export.graph.pieces import pieces
 from edgeclf_export.quantize import sensitivity
 from edgeclf_export.quantize.activation_ranges import Activations, batched, least_squares, observe, open_quietly
-from edgeclf_export.quantize.bias_correction import correct_biases
+from edgeclf_export.quantize.bias_correction import correct_biases, shifted
 from edgeclf_export.targets import ort_quantizer, ov_quantizer
 from edgeclf_export.targets.tensorrt import quantizer as trt_quantizer
 from edgeclf_export.targets.tensorrt.graph_session import literal_session
@@ -90,6 +90,44 @@ def test_nodes_that_are_left_in_float_have_float_weights(export_graph: bytes, se
     node = next(node for node in model.graph.node if node.name == kept.node)
     constants = {item.name: item for item in model.graph.initializer}
     assert constants[node.input[1]].data_type == onnx.TensorProto.FLOAT
+
+
+def test_a_layer_that_is_left_in_float_is_computed_in_float(images: NDArray[np.uint8]) -> None:
+    """ONNX Runtime would quantize weights between Q/DQ as it loads a model: here one outlier takes their whole grid."""
+    rng = np.random.default_rng(0)
+    first, last = rng.normal(0, 0.3, (8, 3, 3, 3)), rng.normal(0, 0.3, (4, 8, 1, 1))
+    hard = rng.normal(0, 0.3, (8, 8, 3, 3))
+    hard[0, 0, 0, 0] = 100
+    weights = {
+        "first": first,
+        "hard": hard,
+        "last": last,
+        "bias": np.full(8, 0.01),
+        "low": np.array(0),
+        "high": np.array(6),
+    }
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    for bias, activation in ((["bias"], ["low", "high"]), ([], ["low", "high"]), (["bias"], None)):
+        node = helper.make_node
+        nodes = [
+            node("Conv", ["x", "first"], ["a"], "conv_a", pads=[1, 1, 1, 1]),
+            node("Conv", ["a", "hard", *bias], ["b"], "conv_b", pads=[1, 1, 1, 1]),
+            node("Clip", ["b", *activation], ["c"]) if activation else node("Relu", ["b"], ["c"]),
+            node("Conv", ["c", "last"], ["y"], "conv_y"),
+        ]
+        ports = [helper.make_tensor_value_info(name, 1, ["n", size, 8, 8]) for name, size in (("x", 3), ("y", 4))]
+        graph = helper.make_graph(nodes, "hard", ports[:1], ports[1:], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        data = model.SerializeToString()
+        pixels = rng.normal(0, 1, (16, 3, 8, 8)).astype(np.float32)
+        ranges = {**observe(data, pixels).ranges("min-max"), "x": (float(pixels.min()), float(pixels.max()))}
+        quantized = ort_quantizer.quantize(data, ranges, leave=("conv_b",))
+        as_written = literal_session(quantized).run(None, {"x": pixels})[0]
+        np.testing.assert_allclose(run(quantized, pixels), as_written, atol=1e-4)
+        network = onnx.load_from_string(shifted(quantized, {"conv_b": np.full(8, 3.0)}))
+        stored = {item.name: numpy_helper.to_array(item) for item in network.graph.initializer}
+        moved = stored["b_bias_in_float_int32"] * np.float64(stored["b_bias_in_float_scale"])
+        np.testing.assert_allclose(moved, 3 + 0.01 * len(bias), rtol=1e-6)
 
 
 def test_the_small_network_gives_the_same_predictions_in_int8(
