@@ -37,10 +37,10 @@ class Corrections:
 def source_of(table: Path) -> Path:
     """The data that a table from `edgeclf data review` is about.
 
-    Raises DataError for a table that is missing, and where nothing beside it says what it is about.
+    Raises UsageError for a table that is missing, DataError where nothing beside it says what it is about.
     """
     if not table.is_file():
-        raise DataError(f"{table}: no such table; `edgeclf data review` writes one")
+        raise UsageError(f"{table}: no such table; `edgeclf data review` writes one")
     about = table.with_name(ABOUT)
     if not about.is_file():
         raise DataError(
@@ -200,7 +200,7 @@ def _path_from(folder: Path, image: LabelledImage) -> str:
 
 
 def read_reviewed(source: Path) -> DataSplit:
-    """The data of a review. Raises DataError where it is no longer there."""
+    """The data of a review. Raises UsageError where it is no longer there."""
     if not source.exists():
-        raise DataError(f"{source}, which was reviewed, is no longer there; give --data")
+        raise UsageError(f"{source}, which was reviewed, is no longer there; give --data")
     return read_source(source, several_labels="known")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeclf.data.hashed import hash_images
 from edgeclf.data.several_labels import SeveralLabels, check_labels, check_several_labels, merge_copies
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import is_passed_over
 from edgeclf_runtime.images.formats import EXTENSIONS
@@ -38,17 +38,16 @@ def read_dataset(
     Raises
     ------
     UsageError
-        It has several labels an image where they are refused, or one where several are wanted.
+        `source` is not there; it has several labels an image where they are refused, or one where several are wanted.
     DataError
-        `source` is not there, or holds no data set: no images, fewer classes than wanted, an empty class, classes that
-        hardly differ, …
+        It holds no data set: no images, fewer classes than wanted, an empty class, classes that hardly differ, …
     """
     from edgeclf.data.table import read_table
 
     if source.is_dir():
         data = _folder_data(source)
     elif not os.path.lexists(source):
-        raise DataError(f"{source}: no such file or folder; name an image folder, a CSV or a split manifest")
+        raise UsageError(f"{source}: no such file or folder; name an image folder, a CSV or a split manifest")
     elif source.suffix.lower() == ".csv":
         rows = read_table(source)
         check_several_labels(rows.multi_label, several_labels, str(source))

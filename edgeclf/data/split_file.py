@@ -14,7 +14,7 @@ from typing import Any
 from edgeclf.data.several_labels import SeveralLabels, check_several_labels
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit, Fractions
 from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split
 
@@ -91,8 +91,8 @@ def load_split(
 ) -> DataSplit:
     """The split in a file. `root`: the folder of the images where it is no longer the one that is noted there.
 
-    Raises UsageError where it has several labels an image and they are refused, with the name `called`; DataError for a
-    missing, damaged or newer one and for images that moved.
+    Raises UsageError where the file is missing, or where it has several labels an image and they are refused, with the
+    name `called`; DataError for a damaged or newer one and for images that moved.
     """
     with _collector_paused():
         content = _content(path)
@@ -174,7 +174,7 @@ def _content(path: Path) -> Any:
     try:
         content: Any = parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path}: no such split manifest; `edgeclf data split` makes one") from None
+        raise UsageError(f"{path}: no such split manifest; `edgeclf data split` makes one") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ from edgeclf.evaluation.label_thresholds import LabelThresholds
 from edgeclf.evaluation.thresholds import OperatingPoint, Wanted, parse_wanted
 from edgeclf.evaluation.unknown import read_unknown
 from edgeclf_runtime.backends.engine import SessionOptions
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, SplitOrAll
 from edgeclf_runtime.progress import Progress
 
@@ -63,10 +63,7 @@ class EvaluateOptions:
         if self.operating_point is not None:
             parse_wanted(self.operating_point)
         if self.unknown is not None and not Path(self.unknown).is_dir():
-            found = "a file" if Path(self.unknown).exists() else "nothing there"
-            raise DataError(
-                f"--unknown {self.unknown}: wanted a folder of images of none of the classes, found {found}"
-            )
+            raise UsageError(f"--unknown is a folder of images of none of the classes, found {self.unknown}")
 
     @property
     def wanted(self) -> Wanted | None:

@@ -12,7 +12,7 @@ import numpy as np
 from edgeclf.data.split_file import load_split
 from edgeclf.data.usable import Unreadable, ValueRange, find_unusable
 from edgeclf.training.inputs.batches import TrainingImages
-from edgeclf_runtime.errors import DataError, ImageError
+from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.images.decode import decode, find_images
 from edgeclf_runtime.images.labelled import LabelledImage
@@ -51,8 +51,10 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
 
     Raises
     ------
+    UsageError
+        `source` is not there, or is neither.
     DataError
-        `source` is not there, or is neither; there is no image, or none that can be read.
+        There is no image, or none that can be read.
     """
     if source.suffix.lower() == ".json":
         split = load_split(source, several_labels="known")  # labels don't matter here
@@ -63,7 +65,7 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
         paths, passed_over = find_images(root)
     else:
         found = "a file" if os.path.lexists(source) else "nothing there"
-        raise DataError(f"{source}: wanted a folder of images or a split manifest, found {found}")
+        raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
     if not paths:
         raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
     checked = list(

@@ -11,7 +11,7 @@ import typer
 from edgeclf.console import Bars, say, suggest, write_json
 from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.wording import count
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.data.add import Addition
@@ -78,7 +78,7 @@ def add(
     if data is None:
         raise UsageError("name the data set to add to, such as split.json; or --sheet to label the images first")
     if not folder.exists():
-        raise DataError(f"{folder}: no such folder or CSV file")
+        raise UsageError(f"{folder}: no such folder or CSV file")
     target = read_source(data, several_labels="known")
     addition = plan_addition(read_new(folder, multi_label=target.multi_label), target, Bars())
     place = write_addition(addition, data, output, force=force) or data

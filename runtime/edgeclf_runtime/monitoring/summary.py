@@ -18,7 +18,7 @@ from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.decision import UNKNOWN, Prediction, decide
 from edgeclf_runtime.bundle.manifest import Manifest
-from edgeclf_runtime.errors import BundleError, DataError
+from edgeclf_runtime.errors import BundleError, DataError, UsageError
 from edgeclf_runtime.json_fields import LATER
 
 VALIDATION = "golden/validation.json"  # in a bundle
@@ -212,14 +212,14 @@ def check_labels(bundle: Bundle, found: Summary) -> None:
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary in a file. Raises DataError where there is none, or it can't be read."""
+    """The summary in a file. Raises UsageError where there is no such file, DataError where it can't be read."""
     try:
         return parse_summary(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise DataError(f"{path}: no such summary; `edgeclf predict --summary {path.name}` writes one") from None
+        raise UsageError(f"{path}: no such summary; `edgeclf predict --summary {path.name}` writes one") from None
     except OSError as error:
         if path.is_dir():
-            raise DataError(f"{path} is a folder; name the file that `edgeclf predict --summary` wrote") from None
+            raise UsageError(f"{path} is a folder; name the file that `edgeclf predict --summary` wrote") from None
         raise DataError(f"{path}: {error.strerror}") from error
 
 

@@ -139,6 +139,8 @@ def test_groups_come_from_paths(edgeclf: Edgeclf, folder: Path, tmp_path: Path) 
         (["split", "FOLDER", "--fractions", "0.7"], "wants three numbers"),
         (["split", "FOLDER", "--fractions", "0.7,0.7,0.7"], "must sum to 1"),
         (["split", "split.json"], "is a split already"),
+        (["check", "nowhere"], "no such file or folder"),
+        (["stats", "nowhere.json"], "no such split manifest"),
         (["fetch", "no-such-set"], "no data set 'no-such-set'"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeclf.data.sources import read_dataset
-from edgeclf_runtime.errors import DataError
+from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 
 MakeFolder = Callable[[dict[str, int]], Path]
@@ -149,8 +149,8 @@ def test_other_files_are_refused_as_a_source(tmp_path: Path, name: str, message:
     assert message in refusal(tmp_path / name)
 
 
-def test_a_missing_source_is_refused(tmp_path: Path) -> None:
-    assert "no such file or folder" in refusal(tmp_path / "photos")
+def test_a_missing_source_is_a_usage_error(tmp_path: Path) -> None:
+    assert "no such file or folder" in refusal(tmp_path / "photos", UsageError)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -273,8 +273,8 @@ def test_a_tampered_manifest_is_refused(
         load_split(tmp_path / "split.json")
 
 
-def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such split manifest"):
+def test_a_missing_manifest_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such split manifest"):
         open_data(tmp_path / "split.json")
 
 

@@ -123,7 +123,7 @@ def test_proofs_beside_bundles_are_passed_over(make_bundle: Make, tmp_path: Path
         (["--images", "5"], 2, "--images is for labelled images; give --data, too"),
         (["--margin", "0"], 2, "margin"),
         (["--margin", "inf"], 2, "margin"),
-        (["--data", "missing"], 3, "missing"),
+        (["--data", "missing"], 2, "missing"),
         (["--reference", "missing"], 3, "no such bundle"),
         (["--split", "tests"], 2, "--split takes no 'tests'"),
         (["-o", "."], 2, "exists"),

@@ -89,38 +89,3 @@ def test_of_train(
     assert run(["train", *options]) == 2
     assert line in capsys.readouterr().err
     assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(["data", verb, "nowhere"] for verb in ("check", "split", "stats", "preview", "review", "apply")),
-        ["data", "stats", "nowhere.json"],
-        ["data", "add", "nowhere", "split.json"],
-        ["data", "add", "labelled", "nowhere"],
-        ["baseline", "nowhere"],
-        ["train", "nowhere", "-m", "test_resnet", "--weights", "random"],
-        ["train", "nowhere", "-m", "test_resnet", "--weights", "random", "--fraction", "0.5,1"],
-        ["search", "nowhere", "-m", "test_resnet", "--weights", "random"],
-        ["lr-find", "nowhere", "-m", "test_resnet", "--weights", "random"],
-        ["adapt", "nowhere", "-m", "test_resnet", "--weights", "random"],
-        ["eval", "bundle", "nowhere"],
-        ["eval", "bundle", "--unknown", "nowhere"],
-        ["drift", "bundle", "nowhere"],
-        ["bench", "bundle", "--data", "nowhere"],
-        ["export", "nowhere"],
-        ["export", "nowhere.onnx"],
-        ["runs", "nowhere"],
-        ["compare", "nowhere"],
-    ],
-    ids=" ".join,
-)
-def test_of_a_path_that_is_not_there(
-    command: list[str], make_bundle: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("labelled").mkdir()
-    make_bundle(tmp_path / "bundle")
-    assert run(command) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("edgeclf: ") and "nowhere" in line and len(list(tmp_path.iterdir())) == 2

@@ -245,9 +245,9 @@ def test_folders_without_images_and_too_few_images_are_refused_before_anything_i
     (empty / "1.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"none of its 1 images can be read, such as 1.png"):
         read_unlabelled(empty)
-    with pytest.raises(DataError, match="found nothing there"):
+    with pytest.raises(UsageError, match="found nothing there"):
         read_unlabelled(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="wanted a folder of images or a split manifest, found a file"):
+    with pytest.raises(UsageError, match="wanted a folder of images or a split manifest, found a file"):
         read_unlabelled(discs / "red" / "0.png")
     with pytest.raises(DataError, match="36 images that can be read, fewer than a batch of 128"):
         adapt(make_config(batch_size=128), unlabelled, tmp_path / "adapted")
