@@ -30,6 +30,12 @@ def warn_of_risks(config: TrainConfig, data: DataSplit, progress: Progress) -> N
         progress.warn("--class-weights beside --sampler weighted counts the rare classes twice: choose one")
     for option, why in _without_effect(config):
         progress.warn(f"{option} has no effect {why}")
+    stores = config.teacher is not None and config.strategy != "linear-probe" and not config.consistent_views
+    if stores and (unlike := config.unlike_whole_images):
+        progress.warn(
+            f"--teacher-views stored beside {' and '.join(unlike)}: the teacher's logits are of whole, unmixed images, "
+            "wrong for such views; leave it out, or give consistent"
+        )
     if config.value_range is None:
         trained = data.of("train")
         sample = trained[:: max(1, len(trained) // _SAMPLED)]

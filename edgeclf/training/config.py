@@ -205,8 +205,16 @@ class TrainConfig:
         if self.teacher is None or self.strategy == "linear-probe":
             return False
         if self.teacher_views == "auto":
-            return any(self.mixing) or RECIPES[self.augment].crop == "resized"
+            return bool(self.unlike_whole_images)
         return self.teacher_views == "consistent"
+
+    @property
+    def unlike_whole_images(self) -> tuple[str, ...]:
+        """Augmentations whose views may show something else than the image: logits of the image are wrong for them."""
+        mixup, cutmix = self.mixing
+        cropped = RECIPES[self.augment].crop == "resized"
+        kinds = {"MixUp": mixup, "CutMix": cutmix, f"the crops of --augment {self.augment}": cropped}
+        return tuple(kind for kind, on in kinds.items() if on)
 
     @property
     def from_scratch(self) -> bool:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import edgeclf
+from edgeclf.training.cautions import warn_of_risks
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.distillation.distillation import teacher_logits
 from edgeclf.training.distillation.teacher import open_teacher
@@ -114,6 +115,36 @@ def test_the_teacher_sees_views_where_its_logits_of_the_image_would_be_wrong(
     changes: dict[str, Any], consistent: bool, config: Make
 ) -> None:
     assert config(**{"teacher": "runs/t", **changes}).consistent_views is consistent
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher": "t", "teacher_views": "stored", "mixup": 0.2}, "--teacher-views stored beside MixUp: "),
+        ({"teacher": "t", "teacher_views": "stored", "cutmix": 0.2}, "--teacher-views stored beside CutMix: "),
+        (
+            {"teacher": "t", "teacher_views": "stored", "augment": "strong", "mixup": 0.0, "cutmix": 0.0},
+            "--teacher-views stored beside the crops of --augment strong: ",
+        ),
+        ({"teacher": "t", "teacher_views": "stored"}, None),
+        ({"teacher": "t", "mixup": 0.2}, None),
+        ({"teacher": "t", "teacher_views": "stored", "strategy": "linear-probe", "augment": "strong"}, None),
+        ({"teacher_share": 0.5}, "--teacher-share has no effect without --teacher"),
+        ({"teacher_temperature": 2.0}, "--teacher-temperature has no effect without --teacher"),
+        ({"teacher_views": "stored", "mixup": 0.2}, "--teacher-views has no effect without --teacher"),
+        (
+            {"teacher": "t", "teacher_views": "consistent", "strategy": "linear-probe"},
+            "--teacher-views consistent has no effect with --strategy linear-probe",
+        ),
+    ],
+)
+def test_options_of_a_teacher_that_are_wrong_or_without_effect_are_warned_of(
+    changes: dict[str, Any], words: str | None, config: Make, data: DataSplit, recorder: Any
+) -> None:
+    progress = recorder()
+    warn_of_risks(config(**changes), data, progress)
+    found = [warning for warning in progress.warnings if "--teacher" in warning]
+    assert len(found) == (words is not None) and all(warning.startswith(words) for warning in found)
 
 
 def test_views_that_are_not_augmented_teach_what_stored_logits_do(
