@@ -21,7 +21,14 @@ from edgeclf_export.quantize.calibration import (
     without,
 )
 from edgeclf_export.quantize.evaluation_set import EvaluationSet
-from edgeclf_export.quantize.few_images import SELECTED, ExtraImages, about, what_can_be_shown
+from edgeclf_export.quantize.few_images import (
+    SELECTED,
+    ExtraImages,
+    about,
+    what_can_be_shown,
+    what_is_learned_from,
+    why_nothing_can_be_learned,
+)
 from edgeclf_runtime.bundle.manifest import label_logits
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
@@ -86,7 +93,8 @@ class Roles:
 class CalibrationData:
     """Calibration images, evaluation images (`evaluation_set` and `pixels`), and how to use the test images, once.
 
-    `learning`: all images that weights may learn from; none of them evaluates or tests.
+    `learning`: the images that weights may learn from, none of which evaluates or tests; none where too few evaluate
+    to show that what was learned passes.
     """
 
     calibration: CalibrationImages
@@ -128,10 +136,16 @@ def load_calibration_data(
         most=options.calib_images or extra.spared(free, CALIBRATION_IMAGES),
         seed=options.seed,
     )
-    pool = (*roles.calibration, *(data.split.of("train") if data is not None else ()))
-    others = extra.of(without(pool, held_out | calibration.hashes))
+    learns = options.learn_minutes is not None
+    pool = without((*roles.calibration, *(data.split.of("train") if data is not None else ())), held_out)
+    others = extra.of(without(pool, calibration.hashes), len(pool), learns=learns, seed=options.seed)
+    learning = without(pool, {image.sha256 for image in others})
     source = f"validation images of {data.called}" if data is not None else f"images, half of {roles.source}"
     progress.note(what_can_be_shown(roles.evaluation, others, source, options.gate))
+    if learns:
+        too_few = why_nothing_can_be_learned(len(roles.evaluation) + len(others), options.gate)
+        progress.note(too_few or what_is_learned_from(len(learning), len(others)))
+        learning = () if too_few else learning
     images = [*roles.evaluation, *others]
     progress.step(f"running the reference on {len(images)} evaluation images")
     pixels = load_pixels(images, exportable.pixels, "the evaluation images")
@@ -150,7 +164,6 @@ def load_calibration_data(
             groups=_groups(images),
             source=about(roles.evaluation, others, source, trained_on),
         )
-    learning = without(pool, held_out | {image.sha256 for image in others})
     if not roles.test or data is None:
         return CalibrationData(calibration, evaluation_set, pixels, learning, None)
     count_use = data.count_use

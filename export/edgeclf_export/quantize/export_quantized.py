@@ -139,8 +139,8 @@ def _bundle(
 def _learning(
     network: CalibratedNetwork, data: CalibrationData, options: Int8Options, place: Path, progress: Progress
 ) -> Learning | None:
-    """The step of learning, not begun; None: it is not wanted."""
-    if options.learn_minutes is None:
+    """The step of learning, not begun; None: it is not wanted, or can't show that it passes."""
+    if options.learn_minutes is None or not data.learning:
         return None
     file = place.with_name(f"{place.name}.learning.npz")
     if options.resume and not file.exists():

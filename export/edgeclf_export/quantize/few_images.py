@@ -11,12 +11,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgeclf_export.quantize.accuracy_gate import images_that_prove, provable_points, too_few_to_pass
-from edgeclf_export.quantize.calibration import FEW_IMAGES
+from edgeclf_export.quantize.calibration import FEW_IMAGES, choose
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.images.labelled import LabelledImage
 
 SELECTED = "selected on these images"
 _AMPLE = 2  # times what is enough if no prediction changes, so that one that changes does not leave the verdict open
+FEW_TO_LEARN_FROM = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,15 @@ class ExtraImages:
         """How many of `free` images calibrate, at most `most`: few enough to leave some for evaluation."""
         return max(1, min(most, max(FEW_IMAGES, free - self.least)))
 
-    def of(self, others: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
-        return tuple(others[: self.most])
+    def of(
+        self, others: Sequence[LabelledImage], pool: int, *, learns: bool, seed: int = 0
+    ) -> tuple[LabelledImage, ...]:
+        """Those of `others` to evaluate on, class by class in turn, where `pool` images are free for every use.
+
+        Where weights are to learn (`learns`), from the images that evaluate nothing, half of the pool is left to that,
+        unless the gate needs more than the other half.
+        """
+        return choose(others, min(self.most, max(self.least, pool // 2)) if learns else self.most, seed)
 
 
 def what_can_be_shown(
@@ -71,6 +79,26 @@ def what_can_be_shown(
     )
 
 
+def what_is_learned_from(learning: int, evaluated: int) -> str:
+    """For the user, before the first step: from how many images weights learn, and what helps where they are few."""
+    text = f"--learn-int8: if no other step passes, weights learn from {learning:,} images that evaluate nothing"
+    if learning >= FEW_TO_LEARN_FROM:
+        return text
+    fewer = ", or a larger --max-drop, which takes fewer to evaluate" if evaluated else ""
+    return f"{text}. {FEW_TO_LEARN_FROM} or more should be there: give more images with --calib-data{fewer}"
+
+
+def why_nothing_can_be_learned(images: int, gate: AccuracyGate) -> str | None:
+    """A sentence where so few evaluation images can't show that what was learned passes; None: they are enough."""
+    if not too_few_to_pass(images, gate, 1.0):
+        return None
+    wanted = images_that_prove(gate)
+    return (
+        f"--learn-int8: nothing is learned, since that would have to pass the gate, and {images:,} images can't show "
+        "it even if no prediction changes" + ("" if wanted is None else f"; {_how_many(wanted, gate)}")
+    )
+
+
 def about(
     evaluation: Sequence[LabelledImage], others: Sequence[LabelledImage], source: str, trained_on: Collection[str]
 ) -> str:
@@ -81,4 +109,4 @@ def about(
 
 
 def _how_many(wanted: int, gate: AccuracyGate) -> str:
-    return f"a gate of {gate} needs {wanted} images, or give a larger --max-drop"
+    return f"a gate of {gate} needs {wanted:,} images, or give a larger --max-drop"

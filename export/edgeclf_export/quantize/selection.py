@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from edgeclf_export.quantize.accuracy_gate import evaluate_step, too_few_to_pass
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options
+from edgeclf_export.quantize.few_images import why_nothing_can_be_learned
 from edgeclf_export.quantize.ladder import (
     REST_IN_BF16,
     best,
@@ -223,8 +224,9 @@ def _refusal(
     # ranges of a few images are wrong for every layer: then no layer is responsible
     cause = calibration_data.calibration.too_few or f"The layers responsible: {layers}"
     learned = any(trial.has_to_pass for trial in tried)
+    in_vain = learned or why_nothing_can_be_learned(len(calibration_data.pixels), trials.gate) is not None
     advice = (
-        "--fallback for 16 bits" if learned else "--learn-int8 MINUTES for weights that learn, --fallback for 16 bits"
+        "--fallback for 16 bits" if in_vain else "--learn-int8 MINUTES for weights that learn, --fallback for 16 bits"
     )
     return (
         f"{trials.target.name}: none of {len(tried)} steps of the ladder passes the accuracy gate of {trials.gate}; "

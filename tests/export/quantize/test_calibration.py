@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from edgeclf_runtime.bundle.quantization_report import AccuracyGate
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, read_folder
 from edgeclf_runtime.images.pixels import Pixels
-from edgeclf_runtime.progress import SILENT
+from edgeclf_runtime.progress import SILENT, Progress
 
 Patches = dict[str, tuple[LabelledImage, ...]]
 
@@ -112,6 +114,41 @@ def test_groups_and_copies_stay_together() -> None:
     images = [LabelledImage(Path(), str(i), ("cat",), f"{i % 5}", f"patient {i % 5}") for i in range(20)]
     calibration, evaluation = part(images, seed=0)
     assert not {image.group for image in calibration} & {image.group for image in evaluation}
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.all: list[str] = []
+
+    def note(self, sentence: str, figures: Mapping[str, Any] | None = None) -> None:
+        self.all.append(sentence)
+
+
+def test_images_that_are_evaluated_by_agreement_are_of_all_classes(trained: Exportable, patches: Patches) -> None:
+    labels = {PATCH_PIXELS.load(image.path)[0].tobytes(): image.label for image in patches["train"]}
+    data = load_calibration_data(trained, Int8Options(calib_images=40, gate=AccuracyGate(0.8)), SILENT)
+    others = Counter(labels[image.tobytes()] for image in data.pixels[VAL * len(LABELS) :])
+    assert set(others) == set(LABELS) and max(others.values()) - min(others.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("points", "learned", "evaluated", "note"),
+    [
+        (5.0, 160, 0, "weights learn from 160 images that evaluate nothing. 300 or more should be there"),
+        (0.8, 64, 96, "weights learn from 64 images that evaluate nothing. 300 or more should be there"),
+        (0.5, 0, 130, "nothing is learned, since that would have to pass the gate, and 370 images can't show it"),
+    ],
+)
+def test_weights_learn_from_half_of_few_images_and_not_at_all_where_all_are_too_few_to_pass(
+    points: float, learned: int, evaluated: int, note: str, trained: Exportable, patches: Patches
+) -> None:
+    notes = Notes()
+    options = Int8Options(calib_images=30, gate=AccuracyGate(points), learn_minutes=1.0)
+    data = load_calibration_data(trained, options, notes)
+    assert len(data.learning) == learned and len(data.pixels) == VAL * len(LABELS) + evaluated
+    assert note in notes.all[-1] and "--learn-int8" in notes.all[-1]
+    learning = {PATCH_PIXELS.load(image.path)[0].tobytes() for image in data.learning}
+    assert not learning & {image.tobytes() for image in data.pixels}
 
 
 def test_without_a_run_and_without_a_folder_it_says_what_to_give(trained: Exportable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from patches import PATCH_PIXELS
 from edgeclf_export.exportable import Exportable
 from edgeclf_export.exporter import export
 from edgeclf_export.options import ExportOptions
-from edgeclf_export.quantize import ladder
+from edgeclf_export.quantize import ladder, trial
 from edgeclf_export.quantize.activation_ranges import observe, run_logits
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.quantize.export_quantized import _learning
@@ -208,6 +209,12 @@ def test_what_is_learned_once_is_quantized_for_every_target(
     assert len(made) == 2 and only_learning == [1] and not list(tmp_path.glob("*.learning.npz"))
 
 
+def every_verdict(monkeypatch: pytest.MonkeyPatch, verdict: str) -> None:
+    """Gives every step this verdict."""
+    original = trial.evaluate_step
+    monkeypatch.setattr(trial, "evaluate_step", lambda *arguments: replace(original(*arguments), verdict=verdict))
+
+
 class Lines(Progress):
     """Keeps notes and warnings."""
 
@@ -226,9 +233,9 @@ def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended
     only_learning: list[int], trained: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def run(points: float, *, resume: bool) -> Lines:
+    def run(*, resume: bool) -> Lines:
         lines = Lines()
-        int8 = Int8Options(gate=AccuracyGate(points), learn_minutes=0.02, resume=resume)
+        int8 = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02, resume=resume)
         export(trained, ExportOptions(("onnx",), "int8", output=tmp_path, name="patches", int8=int8), lines)
         return lines
 
@@ -238,16 +245,16 @@ def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended
     file = tmp_path / "patches-onnx-int8.learning.npz"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(learned_network.Learning, "_better_biases", interrupted)
-        run(5.0, resume=False)
-    assert file.exists()
+        run(resume=False)
     before = file.read_bytes()
-    with pytest.raises(GateError, match="none of 1 steps of the ladder passes"):
-        run(1e-6, resume=False)
+    with monkeypatch.context() as patched, pytest.raises(GateError, match="none of 1 steps of the ladder passes"):
+        every_verdict(patched, "fail")
+        run(resume=False)
     assert not file.exists()  # an export that ends without a bundle has ended, too
     file.write_bytes(before)
     with np.load(file) as kept:
         steps = int(kept["steps"])
-    lines = run(5.0, resume=True)
+    lines = run(resume=True)
     assert any(note.startswith(f"learned {steps:,} steps of") for note in lines.notes)
     assert not file.exists() and not lines.warnings
 
@@ -275,16 +282,27 @@ def test_resume_without_anything_to_go_on_with_says_so(there: bool, tmp_path: Pa
     if there:
         place.with_name("patches-onnx-int8.learning.npz").touch()
     options = Int8Options(learn_minutes=1.0, resume=True)
-    _learning(None, SimpleNamespace(learning=()), options, place, lines)  # type: ignore[arg-type]
+    _learning(None, SimpleNamespace(learning=(1,)), options, place, lines)  # type: ignore[arg-type]
     assert [note for note in lines.notes if "there is no" in note and "they start anew" in note] == lines.notes
     assert bool(lines.notes) != there
 
 
-def test_what_is_learned_is_not_kept_where_too_few_images_leave_it_open(
-    only_learning: list[int], quantize: Quantize
+def test_what_is_learned_is_not_kept_where_the_images_leave_it_open(
+    only_learning: list[int], quantize: Quantize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(GateError, match=r"none of 1 steps of the ladder passes the accuracy gate of 0\.5 points"):
-        quantize("onnx", points=0.5, learn_minutes=0.01)
+    every_verdict(monkeypatch, "inconclusive")
+    with pytest.raises(GateError, match="none of 1 steps of the ladder passes the accuracy gate of 5 points"):
+        quantize("onnx", learn_minutes=0.01)
+    assert only_learning == [1]
+
+
+def test_nothing_is_learned_where_so_few_images_could_not_show_that_it_passes(
+    quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_verdict(monkeypatch, "fail")
+    monkeypatch.setattr(learned_network, "learn", lambda *_: pytest.fail("learned"))
+    with pytest.raises(GateError, match=r"passes the accuracy gate of 0\.5 points.*Give --fallback for 16 bits"):
+        quantize("onnx", points=0.5, learn_minutes=10)
 
 
 def test_without_need_nothing_is_learned(quantize: Quantize, monkeypatch: pytest.MonkeyPatch) -> None:
