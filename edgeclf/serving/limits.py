@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from edgeclf_runtime.errors import UsageError
 
 _BODIES = 16  # bodies of the largest size that may lie in memory at once, whatever the number of connections
 _RETRY_AFTER_S = 1
+_NEXT_REQUEST_S = 0.1  # within which a client sends its next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Room:
         self._limits = limits
         self.requests = 0
         self.bytes = 0
+        self._shared_s = -math.inf  # when several requests were held last
         self._maps = 0
 
     @contextmanager
@@ -134,7 +138,17 @@ class Room:
                 503, f"{self.requests} requests wait already; try again (--max-queue {self._limits.max_queue})"
             )
         self.requests += 1
+        self._note_sharing()
         try:
             yield
         finally:
+            self._note_sharing()
             self.requests -= 1
+
+    def is_shared(self) -> bool:
+        """Whether several clients send requests: of two, one often holds none, while it reads its response."""
+        return self.requests > 1 or time.monotonic() - self._shared_s < _NEXT_REQUEST_S
+
+    def _note_sharing(self) -> None:
+        if self.requests > 1:
+            self._shared_s = time.monotonic()

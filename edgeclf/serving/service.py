@@ -147,7 +147,7 @@ class Service:
     def _parse_and_infer(self, body: bytes, header_length: str | None) -> tuple[InferRequest, NDArray[np.float32]]:
         """On all cores where it has them to itself, or brings images for all of them."""
         request = self._parse(body, header_length)
-        alone = len(request.batch) > 1 or self._room.requests == 1
+        alone = len(request.batch) > 1 or not self._room.is_shared()
         return request, self._infer_by(self.classifier if alone or self._crowd is None else self._crowd, request.batch)
 
     def _parse(self, body: bytes, header_length: str | None) -> InferRequest:
@@ -179,7 +179,7 @@ class Service:
         """Each image with its outputs, (1, …), in order; an image that can't be read costs the others nothing."""
         images = [self._see_or_error(body) for body in bodies]
         seen = [image for image in images if isinstance(image, _Seen)]
-        classifier = self._crowd if self._crowd is not None and self._room.requests > 1 else self.classifier
+        classifier = self._crowd if self._crowd is not None and self._room.is_shared() else self.classifier
         outputs = iter(self._infer_by(classifier, np.concatenate([image.batch for image in seen])) if seen else ())
         for image in images:
             yield (image, next(outputs)[np.newaxis]) if isinstance(image, _Seen) else image

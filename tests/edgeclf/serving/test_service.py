@@ -182,6 +182,21 @@ def test_bodies_of_all_requests_together_are_bounded() -> None:
         assert (refused.value.status, room.bytes) == (413, 0)
 
 
+def test_a_service_is_shared_a_while_longer_than_two_requests_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    room = Room(ServiceLimits())
+    with room.place():
+        assert not room.is_shared()
+        with room.place():
+            now += 60
+            assert room.is_shared()
+        now += 0.05  # the other client reads its response
+        assert room.is_shared()
+        now += 0.1
+        assert not room.is_shared()
+
+
 def test_a_body_that_finds_no_room_is_read_to_its_end_and_not_kept(make: Make) -> None:
     async def crowded() -> None:
         service = make(max_megabytes=0.01)
@@ -230,6 +245,7 @@ def test_a_request_alone_has_all_cores_and_several_a_stream_each(bundle: Bundle)
             stream.go.set()
             first, second, *rest = [each.label for each in await asyncio.gather(*waiting)]
             assert {first, second} == {tiny.LABELS[1]} and len(rest) == 2
+            await asyncio.sleep(0.2)  # no client sends its next request
             assert await answers(1) == [tiny.LABELS[0]]
 
         try:
