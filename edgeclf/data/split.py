@@ -17,7 +17,7 @@ from edgeclf.data.stratify import deal_iteratively
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import FRACTIONS, DataSplit, Fractions
-from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, all_labels
+from edgeclf_runtime.images.labelled import SPLITS, LabelledImage, Split, all_labels
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -101,6 +101,17 @@ def split_faults(images: Sequence[LabelledImage]) -> tuple[str, ...]:
         if unknown := sorted(labels[split] - labels["train"]):
             faults.append(f"{split} has classes that train lacks: {some(map(repr, unknown))}")
     return tuple(faults)
+
+
+def require_images(data: DataSplit, split: Split, called: object, purpose: str) -> None:
+    """Raises DataError where the split of the data that are `called` so has no images for the `purpose`."""
+    if data.of(split):
+        return
+    name = {"train": "training", "val": "validation", "test": "test"}[split]
+    others = "evaluate on validation images (--evaluate-on val), or " if split == "test" else ""
+    raise DataError(
+        f"{called} has no {name} images to {purpose} on; {others}make a split that has some with `edgeclf data split`"
+    )
 
 
 def leaking_groups(images: Sequence[LabelledImage]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeclf.data.split import open_data
+from edgeclf.data.split import open_data, require_images
 from edgeclf.training import train as trainings
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
@@ -15,7 +15,13 @@ from edgeclf.training.distillation.teacher import require_teacher
 from edgeclf.training.distributed import Processes, joined
 from edgeclf.training.run.outcome import Outcome
 from edgeclf.training.run.run import Run
-from edgeclf.training.teacher_gain import TeacherGain, check_comparable, measure_teacher_gain, untaught_folder
+from edgeclf.training.teacher_gain import (
+    TeacherGain,
+    check_comparable,
+    check_comparable_run,
+    measure_teacher_gain,
+    untaught_folder,
+)
 from edgeclf_export.sources.trained import require_weights
 from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.progress import SILENT, Progress
@@ -97,8 +103,10 @@ def train(
                 Run.check_free(untaught_folder(place))
         if config.teacher is not None:
             require_teacher(Path(config.teacher))
-        require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
+        if compare is not None and images is not None:
+            require_images(images, compare, data, "compare")
+        require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)
         return trainings.train(config, images, place, progress, processes, strict=strict)
 
     return _together(start, progress, compare, strict=strict)
@@ -116,7 +124,7 @@ def resume_training(
     def go_on(watch: Progress, processes: Processes) -> Run:
         run = Run.open(folder)
         if compare is not None:
-            check_comparable(run.config(), labelled=not run.without_labels)
+            check_comparable_run(run, compare)
             if run.finished:
                 return run
         return trainings.resume(run.path, watch, processes, strict=strict)

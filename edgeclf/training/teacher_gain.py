@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf.data.split import require_images
 from edgeclf.evaluation.inference import Predictions
 from edgeclf.evaluation.test_set_usage import new_use, record_test_use
 from edgeclf.training.choices import CurveSplit
@@ -96,6 +97,31 @@ def check_comparable(config: TrainConfig, *, labelled: bool) -> None:
         )
 
 
+def check_comparable_run(run: Run, split: CurveSplit) -> None:
+    """Raises as `check_comparable`, of a run that is there already, and DataError where it has no such images."""
+    if run.config().teacher is None:
+        raise UsageError(
+            f"{run.path} had no teacher that --compare could leave out; start a new run with --teacher and --compare"
+        )
+    if run.without_labels:
+        raise UsageError(
+            f"{run.path} learnt from its teacher alone, and without it there is no label to learn from; leave out "
+            "--compare, or start a new run on labelled images"
+        )
+    require_images(run.usable_data(), split, run.path, "compare")
+    _check_place(run)
+
+
+def _check_place(run: Run) -> None:
+    """Raises UsageError where the student without a teacher would go and something else is."""
+    folder = untaught_folder(run.path)
+    if not Run.is_at(folder):
+        return
+    other = Run(folder)
+    if other.config() != without_teacher(run) or other.data().digest != run.data().digest:
+        raise UsageError(f"{folder} holds another run; move it away: the student without its teacher goes there")
+
+
 def untaught_folder(run: Path) -> Path:
     """Where the student without its teacher goes: beside the run."""
     return run.with_name(f"{run.name}-no-teacher")
@@ -115,13 +141,11 @@ def measure_teacher_gain(
     of several processes evaluates; the others return None. Raises as `train` does.
     """
     folder = untaught_folder(run.path)
-    check_comparable(run.config(), labelled=not run.without_labels)
+    check_comparable_run(run, split)
     progress.note(f"now the same student without its teacher: {folder}")
     config = without_teacher(run)
     if not Run.is_at(folder):
         other = train(config, run.data(), folder, progress, processes, strict=strict)
-    elif Run(folder).config() != config or Run(folder).data().digest != run.data().digest:
-        raise UsageError(f"{folder} holds another run; move it away: the student without its teacher goes there")
     else:
         other = Run(folder) if Run(folder).finished else resume(folder, progress, processes, strict=strict)
     processes.wait()
@@ -146,8 +170,6 @@ def without_teacher(run: Run) -> TrainConfig:
 
 def _compare(run: Run, other: Run, split: CurveSplit, progress: Progress) -> TeacherGain:
     images = run.usable_data().of(split)
-    if not images:
-        raise DataError(f"{run.path} has no {split} images to compare on")
     use = _count_use(run, other, len(images)) if split == "test" else None
     taught, plain = _on_the_same(run, other, images, progress)
     if not taught.images:

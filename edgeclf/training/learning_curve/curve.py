@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from edgeclf.baselines.baseline import BaselineOptions, make_baseline
 from edgeclf.data.fractions import nested_subsets
-from edgeclf.data.split import split_faults
+from edgeclf.data.split import require_images, split_faults
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.data.usable import leave_out
 from edgeclf.evaluation.evaluation_report import EvaluationReport
@@ -150,20 +150,24 @@ def is_curve(path: Path) -> bool:
     return (path / PLAN).is_file()
 
 
+def check_free(path: Path) -> None:
+    """Raises UsageError where a learning curve or a run is there already."""
+    if is_curve(path):
+        raise UsageError(f"{path} holds a learning curve; go on with --resume {path}, or choose another --name")
+    Run.check_free(path)
+
+
 def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SILENT) -> LearningCurve:
     """Trains and evaluates every approach on every fraction, the smallest first, each in its own folder in `path`.
 
     Raises as `train` does, and UsageError where a fraction leaves a class empty, before anything is trained. Points
     that were finished then are kept, and `resume_curve` goes on from there.
     """
-    if is_curve(path):
-        raise UsageError(f"{path} holds a learning curve; go on with --resume {path}, or choose another --name")
-    Run.check_free(path)
+    check_free(path)
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
     data, _ = leave_out_unusable(data, plan.trainings[0].value_range, progress=progress)
-    if not data.of(plan.judged_on):
-        raise DataError(f"{data.root} has no {plan.judged_on} images to evaluate on; make a split that has some")
+    require_images(data, plan.judged_on, data.root, "evaluate")
     nested_subsets(data, plan.fractions, plan.seed)
     save_split(data, path / SPLIT, force=True)
     _write(path / PLAN, to_json(plan))

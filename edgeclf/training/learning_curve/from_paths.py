@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeclf.data.split import open_data
+from edgeclf.data.split import open_data, require_images
 from edgeclf.data.usable import find_unusable, refuse_unusable
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.from_paths import default_folder
-from edgeclf.training.learning_curve.curve import PAGE, PLOT, LearningCurve, Plan, resume_curve, start_curve
+from edgeclf.training.learning_curve.curve import PAGE, PLOT, LearningCurve, Plan, check_free, resume_curve, start_curve
 from edgeclf.training.learning_curve.page import learning_page
 from edgeclf.training.learning_curve.plot import draw_learning_curve
 from edgeclf_export.sources.trained import require_weights
@@ -52,8 +52,10 @@ def learning_curve(
     plan = Plan(trainings=tuple(configs), baseline=baseline, fractions=tuple(sorted(fractions)), judged_on=evaluated_on)
     first = plan.trainings[0]
     place = Path(folder) if folder is not None else default_folder(first.model, "curve")
-    require_weights(first.model, first.weights, img_size=first.img_size, seed=first.seed)  # the baseline takes minutes
+    check_free(place)
     images = open_data(Path(data), seed=first.seed, several_labels="known")
+    require_images(images, evaluated_on, data, "evaluate")
+    require_weights(first.model, first.weights, img_size=first.img_size, seed=first.seed)  # the baseline takes minutes
     if strict:
         refuse_unusable(images, find_unusable(images.images, first.value_range))
     return _published(start_curve(plan, images, place, progress), place)

@@ -71,6 +71,7 @@ def search(
     place = Path(folder) if folder is not None else default_folder(Path(data).resolve().stem, "search")
     if is_search(place):
         raise UsageError(f"{place} holds a search; go on with --resume {place}, or choose another --name")
+    images = open_data(Path(data), seed=training.seed, several_labels="known")  # before weights are fetched
     progress.step("looking for weights")
     missing = without_weights(candidates, training.img_size, training.seed)
     if missing and (models or len(missing) == len(candidates)):
@@ -88,7 +89,6 @@ def search(
         tune_epochs=tune_epochs,
         finalists=finalists,
     )
-    images = open_data(Path(data), seed=training.seed, several_labels="known")
     return _drawn(start_search(plan, images, place, missing, progress, minutes=minutes), place)
 
 

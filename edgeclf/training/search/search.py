@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeclf.data.split import split_faults
+from edgeclf.data.split import require_images, split_faults
 from edgeclf.data.split_file import load_split, save_split
 from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
@@ -47,8 +47,7 @@ def start_search(
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
     data, _ = leave_out_unusable(data, plan.training.value_range, progress=progress)
-    if not data.of("val"):
-        raise DataError(f"{data.root} has no validation images to compare on; make a split that has some")
+    require_images(data, "val", data.root, "compare")
     save_split(data, folder / SPLIT, force=True)
     write(folder, new_search(plan, data, missing))
     write(folder, plan)

@@ -94,7 +94,11 @@ def _say_how_to_go_on(folder: Path, compared_on: CurveSplit | None) -> None:
     """After an interruption: the last finished epoch is on disk."""
     from edgeclf.training.run.run import Run
 
-    if not Run.is_at(folder) or (Run(folder).finished and compared_on is None):
+    if not Run.is_at(folder):
+        return
+    if compared_on is not None and not Run(folder).usable_data().of(compared_on):
+        compared_on = None  # what failed is the comparison, which has no images
+    if Run(folder).finished and compared_on is None:
         return
     comparing = {None: "", "val": " --compare", "test": " --compare --evaluate-on test"}[compared_on]
     say(f"go on with: edgeclf train --resume {shell_word(str(folder))}{comparing}")

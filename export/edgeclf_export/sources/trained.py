@@ -109,7 +109,7 @@ def _load_backbone(
 
 
 def require_weights(name: str, weights: str, *, img_size: int | None, seed: int) -> None:
-    """Raises as `load_backbone` does for weights that are not available: before data is read or anything is trained."""
+    """Raises as `load_backbone` does for weights that are not available: before anything is trained."""
     if weights.startswith(CLIP):
         from edgeclf_export.sources.clip.models import load_clip
 

@@ -20,10 +20,12 @@ from edgeclf.training.run.run import UNLABELLED, Run
 from edgeclf.training.teacher_gain import without_teacher
 from edgeclf.training.train import train as train_run
 from edgeclf_runtime.bundle.bundle import Bundle
+from edgeclf_runtime.bundle.dataclass_json import to_json
 from edgeclf_runtime.errors import UsageError
 from edgeclf_runtime.images.data_split import DataSplit
 
 Make = Callable[..., TrainConfig]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -80,6 +82,41 @@ def test_a_comparison_of_nothing_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         train(split if labels else None, config(**changes), compare="val")
+
+
+def test_a_comparison_without_images_is_refused_before_weights_are_looked_for(
+    config: Make, data: DataSplit, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for left_out, name in (("test", "test"), ("val", "validation")):
+        rest = replace(data, images=tuple(image for image in data.images if image.split != left_out))
+        save_split(rest, tmp_path / f"{left_out}.json")
+        begun = ["-m", "test_resnet", "--weights", "gone.pth", "--evaluate-on", left_out, "--name", "new"]
+        for kind in (["--teacher", str(teacher), "--compare"], ["--fraction", "0.5,1"]):
+            assert cli_run(["train", f"{left_out}.json", *begun, *kind]) == 3
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"{left_out}.json has no {name} images" in line and ("--evaluate-on val" in line) is (name == "test")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_can_not_be_compared_says_what_could_be_without_advice_that_fails(
+    config: Make, data: DataSplit, teacher: Path, recorder: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    rest = replace(data, images=tuple(image for image in data.images if image.split != "test"))
+    for name, own in (("taught", str(teacher)), ("untaught", None)):
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config(strategy="linear-probe", teacher=own), rest, tmp_path / name, recorder(stop_after=1))
+    resumed = ["train", "--resume", str(tmp_path / "taught"), "--compare"]
+    assert cli_run([*resumed, "--evaluate-on", "test"]) == 3
+    *advice, line = capsys.readouterr().err.splitlines()
+    assert "taught has no test images to compare on" in line and "--compare" not in " ".join(advice)
+    (tmp_path / "taught-no-teacher").symlink_to(tmp_path / "untaught")
+    (tmp_path / "untaught" / "config.json").write_text(json.dumps({**to_json(config()), "seed": 3}))
+    assert cli_run(resumed) == 2
+    assert "holds another run; move it away" in capsys.readouterr().err
+    assert cli_run(["train", "--resume", str(tmp_path / "untaught"), "--compare"]) == 2
+    assert "untaught had no teacher that --compare could leave out; start a new" in capsys.readouterr().err
+    assert not Run(tmp_path / "taught").finished
 
 
 def test_the_command_names_the_teacher_wherever_the_model_goes(

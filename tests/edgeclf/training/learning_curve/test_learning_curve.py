@@ -116,7 +116,7 @@ def test_a_fraction_that_leaves_a_class_empty_is_refused_before_anything_is_trai
     with pytest.raises(UsageError, match=r"0\.01 leaves the class 'blue' without a training image"):
         start_curve(replace(plan, fractions=(0.01, 1.0)), data, tmp_path / "curve")
     unjudged = replace(data, images=tuple(item for item in data.images if item.split != "val"))
-    with pytest.raises(DataError, match="no val images to evaluate on"):
+    with pytest.raises(DataError, match="no validation images to evaluate on"):
         start_curve(plan, unjudged, tmp_path / "curve")
     assert not (tmp_path / "curve").exists()
 

@@ -308,6 +308,7 @@ def test_wrong_arguments_get_one_line_each(
         ([str(discs), "-m", "resnet81"], 2, "no model 'resnet81'"),
         ([str(discs), "-m", "tf_efficientnet_lite0=gone.safetensors"], 3, "gone.safetensors"),
         (["empty", *quick], 3, "empty"),
+        (["empty", "-m", "test_resnet", "--weights", "gone.pth"], 3, "empty"),  # before weights are looked for
         (["--resume", "runs/x"], 3, "no search"),
         (["--resume", "runs/x", "--epochs", "5"], 2, "leave out --epochs"),
     ):
