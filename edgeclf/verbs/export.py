@@ -172,7 +172,7 @@ def export(
     need("export", *NEEDED[described.kind])
     if described.kind == "file":
         refuse_without_module(options.targets)  # before its preprocessing is asked for
-    check_int8(options, brings_images=described.kind == "run" or described.is_quantized)
+    check_int8(options, brings_images=described.check_content(options))
     if described.kind in ("backbone", "file"):
         plan_outputs(source or str(model), options)  # before anything is loaded
     with tempfile.TemporaryDirectory() as folder, Bars() as progress:

@@ -209,7 +209,7 @@ def export_each(
         refuse_int8_of_encoder(options.precision)
     taken_as_it_is = isinstance(exportable, Exportable) and bool(exportable.quantized)
     if isinstance(exportable, Exportable) and taken_as_it_is:
-        refuse_for_quantized(exportable, options)
+        refuse_for_quantized(exportable.backbone, options)
     if exportable.make_module is None:
         refuse_without_module(options.targets)
     destinations = plan_outputs(exportable.name, options)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from edgeclf_export.exportable import Exportable, InputForm
+from edgeclf_export.exportable import InputForm
 from edgeclf_export.graph.onnx_graph import NEWEST_OPSET, OLDEST_OPSET
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.quantize.export_quantized import PRECISIONS
@@ -147,17 +147,17 @@ def refuse_int8_of_encoder(precision: str) -> None:
         )
 
 
-def refuse_for_quantized(exportable: Exportable, options: ExportOptions) -> None:
-    """Raises UsageError for what does not fit a file that is quantized already: some targets take it as it is."""
+def refuse_for_quantized(name: str, options: ExportOptions) -> None:
+    """Raises UsageError for what does not fit the file `name`, quantized already: some targets take it as it is."""
     if options.precision != "int8" or not all(TARGETS[target].takes_quantized for target in options.targets):
-        able = " or ".join(name for name, target in TARGETS.items() if target.takes_quantized)
+        able = " or ".join(target.name for target in TARGETS.values() if target.takes_quantized)
         raise UsageError(
-            f"{exportable.backbone} is quantized already: give --precision int8 and --target {able}, which take it as "
+            f"{name} is quantized already: give --precision int8 and --target {able}, which take it as "
             "it is, or the float file that it was quantized from"
         )
     if options.int8 != Int8Options(seed=options.int8.seed):
         raise UsageError(
-            f"{exportable.backbone} is quantized already, so nothing is calibrated, gated or learned: leave out "
+            f"{name} is quantized already, so nothing is calibrated, gated or learned: leave out "
             "--calib-data, --calib-images, --max-drop, --fallback and --learn-int8; --proof-data names images to "
             "compare it on"
         )

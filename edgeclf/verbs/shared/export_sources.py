@@ -12,11 +12,12 @@ from edgeclf.verbs.shared.normalization import IMAGENET_MEAN, foreign_normalizat
 from edgeclf.verbs.shared.several_labels import check_several_labels
 from edgeclf.verbs.shared.value_range import options_for, value_range_of
 from edgeclf_runtime.bundle.atomic_write import MANIFEST
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeclf.verbs.shared.source_options import ChannelOrder
     from edgeclf_export.exportable import Exportable
+    from edgeclf_export.options import ExportOptions
 
 Kind = Literal["run", "backbone", "file", "bundle"]
 NEEDED: dict[Kind, tuple[str, ...]] = {
@@ -97,14 +98,36 @@ class Source:
 
         return are_own(self.weights or "hub")
 
-    @property
-    def is_quantized(self) -> bool:
-        """Whether it is an ONNX file that is quantized already, which needs no images to calibrate on."""
-        if self.kind != "file":
-            return False
-        from edgeclf_export.sources.onnx_file.reading import is_quantized_file
+    def check_content(self, options: ExportOptions) -> bool:
+        """Whether int8 needs no images of the user: a run has its own, a file that is quantized already takes none.
 
-        return is_quantized_file(Path(str(self.place)))
+        Raises, before any other option is asked for, DataError for what is not there or can't be exported, and
+        UsageError for options that don't fit a file that is quantized already.
+        """
+        if self.kind == "file":
+            from edgeclf_export.options import refuse_for_quantized
+            from edgeclf_export.sources.onnx_file.reading import is_quantized_file
+
+            place = Path(str(self.place))
+            quantized = is_quantized_file(place)
+            if quantized:
+                refuse_for_quantized(place.name, options)
+            return quantized
+        if self.kind == "bundle":
+            from edgeclf_export.sources.bundle import require_source
+            from edgeclf_runtime.bundle.bundle import Bundle
+
+            require_source(Bundle.open(str(self.place)))
+        elif self.kind == "backbone":
+            from edgeclf_export.sources.names import resolve_backbone
+            from edgeclf_export.sources.weights import require_file
+            from edgeclf_runtime.backends.torchvision_guard import guard_torchvision
+
+            guard_torchvision()
+            resolve_backbone(str(self.model))
+            if self._has_own_weights:
+                require_file(Path(str(self.weights)))
+        return self.kind == "run"
 
     def check(self, *, encoders: bool = False) -> None:
         """Raises UsageError for options that belong to another kind of source; `encoders`: of a CLIP model."""
@@ -249,8 +272,6 @@ def _foreign(
     from edgeclf_export.sources.labels import read_labels
     from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
 
-    if not source.is_file():
-        raise DataError(f"{source}: no such file")
     missing = {"--labels FILE": labels is None, "--img-size PX": img_size is None} | _missing_values(
         source, preprocessing
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from edgeclf_runtime.backends import ort
 from edgeclf_runtime.backends.ort import MODEL
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.external_data import refuse_external_data
+from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.deploy.golden_items import pixels_digest
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BundleError, DataError, GateError, UsageError
+from edgeclf_runtime.images.pixels import Pixels
 from edgeclf_runtime.session import open_session
 
 
@@ -26,16 +29,8 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
     images, which int8 is evaluated on, the bundle itself stands in for it: a proof showed that they agree. Raises
     UsageError for another bundle, BundleError for a damaged one.
     """
+    pixels, normalization, scores = require_source(bundle)
     manifest = bundle.manifest
-    if manifest.task == "embed-text":
-        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --encoder text")
-    pixels, normalization = manifest.pixels, manifest.normalization
-    fits = (manifest.target, manifest.weights_precision) == (ort.BACKEND.name, "fp32")
-    if not fits or pixels is None or normalization is None or manifest.scores == "margin":
-        raise UsageError(
-            f"{bundle.path} is a bundle for {manifest.target} in {manifest.weights_precision}; others are made from an "
-            "onnx bundle in fp32, or from the run, model or file that this one came from"
-        )
     bundle.check_all()
     form = "uint8-nhwc" if normalization.applied_by == "graph" else "float-nchw"
     return Exportable(
@@ -49,13 +44,28 @@ def load_bundle_classifier(bundle: Bundle, folder: Path) -> Exportable:
         run_stand_in=lambda batch: _own_logits(bundle, batch),
         make_onnx=lambda wanted, opset: _graph(bundle, form, wanted),
         batch=manifest.inputs[0].fixed_batch,
-        scores=manifest.scores,
+        scores=scores,
         multi_label=manifest.multi_label,
         embedding_width=None if manifest.task == "classify" else int(manifest.outputs[0].shape[1]),
         prompts=manifest.prompts,
         proof_files=_write_images(bundle, folder),
         parent=bundle,
     )
+
+
+def require_source(bundle: Bundle) -> tuple[Pixels, Normalization, Literal["softmax", "sigmoid"]]:
+    """What an fp32 onnx bundle of images does with pixels and logits. Raises UsageError for other bundles."""
+    manifest = bundle.manifest
+    if manifest.task == "embed-text":
+        raise UsageError(f"{bundle.path} encodes texts; export it from its CLIP model: --model NAME --encoder text")
+    pixels, normalization = manifest.pixels, manifest.normalization
+    fits = (manifest.target, manifest.weights_precision) == (ort.BACKEND.name, "fp32")
+    if not fits or pixels is None or normalization is None or manifest.scores == "margin":
+        raise UsageError(
+            f"{bundle.path} is a bundle for {manifest.target} in {manifest.weights_precision}; others are made from an "
+            "onnx bundle in fp32, or from the run, model or file that this one came from"
+        )
+    return pixels, normalization, manifest.scores
 
 
 def _own_logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

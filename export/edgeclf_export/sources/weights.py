@@ -93,6 +93,20 @@ def _read(path: Path) -> tuple[State, str]:
     return _tensors_in(read_content(path), path)
 
 
+def require_file(place: Path) -> None:
+    """Raises DataError where no weights are: nothing is there, or a folder that holds none."""
+    if not weights_in(place).exists() or weights_in(place).is_dir():
+        raise _no_file(place)
+
+
+def _no_file(place: Path) -> DataError:
+    folder = f"a folder without {WEIGHTS} (where training was interrupted, --resume completes it)"
+    return DataError(
+        f"{place}: {folder if place.is_dir() else 'no such file'}; give --weights a .safetensors or torch file, hub, "
+        f"random, or a package: {', '.join(PACKAGES)}"
+    )
+
+
 def read_content(path: Path) -> object:
     """The content of a safetensors or torch file: tensors, and in a checkpoint the plain values beside them."""
     from safetensors import SafetensorError
@@ -106,12 +120,8 @@ def read_content(path: Path) -> object:
         if start[8:] == b"{":  # safetensors: the header's length, then JSON, whatever its name
             return load_safetensors(path)
         return _unpickle_tensors(path)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        unfinished = f"a folder without {WEIGHTS} (where training was interrupted, --resume completes it)"
-        raise DataError(
-            f"{path}: {unfinished if isinstance(error, IsADirectoryError) else 'no such file'}; give --weights a "
-            ".safetensors or torch file, hub, random, or a package: " + ", ".join(PACKAGES)
-        ) from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise _no_file(path) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         found = "" if isinstance(error, LookupError) else f" ({one_line(error)})"  # of a pickle: only a missing byte
         raise DataError(f"{path}: no weights file, or a damaged one{found}") from error

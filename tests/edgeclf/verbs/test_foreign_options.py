@@ -33,6 +33,33 @@ def write_channel_means(path: Path) -> None:
     onnx.save(model, path)
 
 
+def write_quantized(path: Path, *, ranges_in_file: bool = True) -> None:
+    """The same with an int8 round trip of its pixels; otherwise their range is measured for each image."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    write_channel_means(path)
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    if ranges_in_file:
+        first = helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["rounded"])
+        values = {"scale": np.float32(1 / 255), "zero": np.uint8(0)}
+        model.graph.initializer.extend(numpy_helper.from_array(np.asarray(each), n) for n, each in values.items())
+    else:
+        first = helper.make_node("DynamicQuantizeLinear", ["input"], ["rounded", "scale", "zero"])
+    nodes[0].input[0] = "seen"
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [first, helper.make_node("DequantizeLinear", ["rounded", "scale", "zero"], ["seen"]), *nodes]
+    )
+    onnx.save(model, path)
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -203,3 +230,43 @@ def test_a_saved_model_folder_says_what_it_is(here: Path, capsys: pytest.Capture
     (here / "mine" / "saved_model.pb").write_bytes(b"\x00")
     assert cli.run(["export", "mine"]) == 2
     assert "is a model of TensorFlow or Keras" in capsys.readouterr().err
+
+
+def test_a_file_is_looked_at_before_anything_else_is_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_quantized(here / "static.onnx")
+    write_quantized(here / "dynamic.onnx", ranges_in_file=False)
+    (here / "cut.onnx").write_bytes((here / "means.onnx").read_bytes()[:-9])
+    (here / "photos").mkdir()
+    stated = ["--labels", "names.txt", "--img-size", "32", "--mean", "0,0,0", "--std", "1,1,1"]
+    for options in ([], stated, ["--precision", "int8"], [*stated, "--precision", "auto"]):
+        for file, reason in (
+            ("nowhere.onnx", "No such file"),
+            ("cut.onnx", "not an ONNX file"),
+            ("dynamic.onnx", "ranges that are measured for each image"),
+        ):
+            assert cli.run(["export", file, "-t", "onnx", *options]) == 3
+            assert reason in only_line(capsys)
+    for options in (["--precision", "int8", "-t", "openvino"], ["-t", "onnx"], ["--precision", "auto", "-t", "onnx"]):
+        for typed in ([], stated):
+            assert cli.run(["export", "static.onnx", *options, *typed]) == 2
+            assert only_line(capsys).startswith("edgeclf: static.onnx is quantized already: give --precision int8")
+    for options in (["--calib-data", "photos"], ["--learn-int8", "5"], ["--fallback"]):
+        assert cli.run(["export", "static.onnx", "-t", "onnx", "--precision", "int8", *options, *stated]) == 2
+        assert only_line(capsys).startswith("edgeclf: static.onnx is quantized already, so nothing is calibrated")
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "line"),
+    [
+        (["gone.tar"], 3, "gone.tar: no such bundle"),
+        (["-m", "resnet81"], 2, "no model 'resnet81'"),
+        (["-m", "resnet18", "--weights", "gone.pth"], 3, "gone.pth: no such file"),
+        (["-m", "resnet18", "--weights", "empty"], 3, "empty: a folder without model.safetensors"),
+    ],
+)
+def test_what_is_not_there_is_said_before_int8_asks_for_images(
+    source: list[str], code: int, line: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "empty").mkdir()
+    assert cli.run(["export", *source, "-t", "onnx", "--precision", "int8"]) == code
+    assert only_line(capsys).startswith(f"edgeclf: {line}")

@@ -133,7 +133,9 @@ def test_ranges_that_are_measured_for_each_image_are_refused(tmp_path: Path) -> 
     place = quantized(tmp_path, "dynamic")
     with pytest.raises(DataError, match=r"mine\.onnx: is quantized already \(\d+ \w+.*measured for each image"):
         load(place)
-    assert not is_quantized_file(place) and not is_quantized_file(tmp_path / "float.onnx")
+    with pytest.raises(DataError, match="measured for each image"):
+        is_quantized_file(place)
+    assert not is_quantized_file(tmp_path / "float.onnx")
 
 
 def test_operators_without_a_form_in_float_leave_the_file_as_its_own_reference(tmp_path: Path) -> None:

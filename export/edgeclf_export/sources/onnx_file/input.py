@@ -24,12 +24,8 @@ class NetworkInput:
 
 
 def takes_uint8(path: Path) -> bool:
-    """Whether an ONNX file takes uint8 pixels, and so normalises them itself; False where it can't be read."""
-    try:
-        model = parse_foreign(path)
-    except DataError:
-        return False
-    return any(type_name(value) == "uint8" for value in model.graph.input)
+    """Whether an ONNX file takes uint8 pixels, and so normalises them itself. Raises DataError as `parse_foreign`."""
+    return any(type_name(value) == "uint8" for value in parse_foreign(path).graph.input)
 
 
 def find_input(model: Any, pixels: Pixels, path: Path) -> NetworkInput:

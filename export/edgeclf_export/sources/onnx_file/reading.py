@@ -47,11 +47,8 @@ def parse_foreign(path: Path) -> Any:
 
 
 def is_quantized_file(path: Path) -> bool:
-    """Whether an ONNX file is quantized already; False where it can't be read, which loading it reports."""
-    try:
-        return bool(quantized_operators(parse_foreign(path)))
-    except DataError:
-        return False
+    """Whether an ONNX file is quantized already. Raises DataError for one that can't become a bundle."""
+    return bool(quantized_operators(parse_foreign(path)))
 
 
 def _refuse_newer(model: Any, path: Path) -> None:
