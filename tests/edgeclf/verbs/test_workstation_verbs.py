@@ -70,14 +70,7 @@ def test_export_refuses_invalid_options(
     assert named in error and error.strip().count("\n") == 0
 
 
-def test_the_normalization_of_a_foreign_file_must_be_given(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("labels.txt").write_text("a\nb\n")
-    Path("mine.onnx").write_bytes(b"x")
-    assert cli.run(["export", "mine.onnx", "--labels", "labels.txt", "--img-size", "8"]) == 2
-    assert "--mean" in capsys.readouterr().err
+def test_a_foreign_file_takes_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["export", "mine.onnx", "--weights", "hub"]) == 2
     assert "--weights" in capsys.readouterr().err
 
