@@ -1,4 +1,4 @@
-"""The ladder of INT8: how many steps and CPU seconds an export takes, and how far learning brings a planted hard case.
+"""The ladder of INT8: how many steps and CPU seconds an export takes, and what learning through Q/DQ brings.
 
     python -m edgeclf_benchmarks.records.ladder --data FOLDER --runs RUNS -o benchmarks/results/ladder.json
 
@@ -8,14 +8,16 @@ the record holds of a network, order and target is not measured again. Weights t
 network; the others are trained from random ones for a few epochs, so that their top-1 is low: they are cases for the
 ladder, and say nothing about the networks.
 
-The planted case is a quantizer with one scale for all weights of a layer (--hard NETWORK), with --learn-int8: the
-steps before learning are among those that were tried.
+--learn NETWORK is an export with --learn-int8 MINUTES: weights learn where no step before passes. --planted makes it a
+hard one, with a quantizer for ONNX Runtime that has one scale for all weights of a layer, and without the steps that
+leave layers in float, since those pass. The steps before are among those that were tried, all on the same images.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -41,6 +43,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "densenet121": (*_FROM_SCRATCH, "--epochs", "2", "--img-size", "32"),
 }
 TARGETS = ("onnx", "openvino")
+PLANTED = "one scale for all weights of a layer, none in float"
 # One scale for all weights of a layer, where edgeclf has one a channel; then the command line as it was typed.
 _PLANTED = """
 from edgeclf_runtime.backends.ort import import_onnxruntime
@@ -48,6 +51,8 @@ import_onnxruntime()
 from onnxruntime import quantization
 original = quantization.QDQQuantizer
 quantization.QDQQuantizer = lambda model, **options: original(model, **{**options, "per_channel": False})
+from edgeclf_export.quantize import ladder
+ladder.LEFT_IN_FLOAT = ()
 from edgeclf.cli import main
 main()
 """
@@ -71,8 +76,9 @@ def measure(run: Path, target: str, *options: str, planted: bool = False) -> dic
     command = ("export", str(run), "-t", target, "--precision", "int8", *options, "--json")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([*start, *command], cwd=folder, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([*start, *command], cwd=folder, capture_output=True, encoding="utf-8")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sys.stderr.write(done.stderr)
     if done.returncode not in (0, 1):
         raise SystemExit(f"edgeclf {' '.join(command)} ended with {done.returncode}")
     document = json.loads(done.stdout)
@@ -84,6 +90,9 @@ def measure(run: Path, target: str, *options: str, planted: bool = False) -> dic
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "chosen": ladder["chosen"],
         "why": ladder["why"],
+        "learning": re.findall(
+            r"^ *(learned .*|learning changed .*|.*learning did not help.*)$", done.stderr, re.MULTILINE
+        ),
         "tried": [_step(step) for step in ladder["rungs"]],
         "test_change_points": None if final is None else round(final["change_points"], 2),
         "test_bound_points": None if final is None else round(final["bound_points"], 2),
@@ -96,6 +105,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
         "step": step["name"],
         "verdict": None if found is None else found["verdict"],
         "images": None if found is None else found["images"],
+        "top1_reference": None if found is None else round(found["value_reference"], 4),
         "change_points": None if found is None else round(found["change_points"], 2),
         "bound_points": None if found is None else round(found["bound_points"], 2),
         "mean_kl": None if found is None else round(found["mean_kl"], 5),
@@ -109,10 +119,11 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--order", default="biases corrected in the first step", help="name of what is on PYTHONPATH")
-    parser.add_argument("--hard", choices=list(NETWORKS), metavar="NAME", help="also the planted hard case")
     parser.add_argument(
-        "--minutes", type=float, default=3.0, help="of learning in the hard case; on a busy machine, more"
+        "--learn", choices=list(NETWORKS), metavar="NAME", help="also an export whose weights may learn"
     )
+    parser.add_argument("--planted", action="store_true", help="with the quantizer for which that is hard, onnx only")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of learning; on a busy machine, more")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     figures = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
@@ -127,10 +138,12 @@ def main() -> None:
         for target in given.targets:
             if target not in figures.get(network, {}).get(given.order, {}):
                 keep(network, given.order, {target: measure(run, target)})
-    if given.hard:
+    if given.learn:
         learn = ("--learn-int8", f"{given.minutes:g}")
-        found = measure(train(given.hard, given.data, given.runs), "onnx", *learn, planted=True)
-        keep(given.hard, " ".join(("one scale for all weights of a layer", *learn)), {"onnx": found})
+        order = " ".join((*((PLANTED,) if given.planted else ()), *learn))
+        run = train(given.learn, given.data, given.runs)
+        for target in TARGETS[:1] if given.planted else given.targets:
+            keep(given.learn, order, {target: measure(run, target, *learn, planted=given.planted)})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from edgeclf_export.quantize.export_quantized import _learning
 from edgeclf_export.quantize.learning import learned_network
 from edgeclf_export.quantize.learning.learn import Lesson, Session, learn
 from edgeclf_export.quantize.learning.operators import NoTorchForm, operators
+from edgeclf_export.quantize.learning.state import LearningState
 from edgeclf_export.quantize.learning.torch_graph import TorchGraph
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_runtime.backends.ort import import_onnxruntime
@@ -36,6 +37,7 @@ from edgeclf_runtime.images.labelled import LabelledImage
 from edgeclf_runtime.progress import SILENT, Progress
 
 Quantize = Callable[..., list[Any]]
+DISTANCE = learned_network.Learning._distance
 X = np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32)
 CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {  # operator -> attributes, and constants after X
     "Clip": ({}, (np.float32(-0.3), np.float32(0.4))),
@@ -183,7 +185,7 @@ def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(
 
 @pytest.fixture
 def only_learning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A ladder without its other steps; the list counts how often weights learned."""
+    """A ladder without its other steps, where learning always helps; the list counts how often weights learned."""
     counted: list[int] = []
     original = learned_network.learn
 
@@ -193,6 +195,7 @@ def only_learning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(learned_network, "learn", counting)
     monkeypatch.setattr(ladder, "_recipes", lambda *_: iter(()))
+    monkeypatch.setattr(learned_network.Learning, "_distance", lambda self, graph: graph == self._learned.start)
     return counted
 
 
@@ -244,7 +247,7 @@ def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended
 
     file = tmp_path / "patches-onnx-int8.learning.npz"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(learned_network.Learning, "_better_biases", interrupted)
+        patched.setattr(learned_network.Learning, "_distance", interrupted)
         run(resume=False)
     before = file.read_bytes()
     with monkeypatch.context() as patched, pytest.raises(GateError, match="none of 1 steps of the ladder passes"):
@@ -294,6 +297,19 @@ def test_what_is_learned_is_not_kept_where_the_images_leave_it_open(
     with pytest.raises(GateError, match="none of 1 steps of the ladder passes the accuracy gate of 5 points"):
         quantize("onnx", learn_minutes=0.01)
     assert only_learning == [1]
+
+
+def test_learning_that_made_it_worse_is_no_step_that_passes(
+    only_learning: list[int], quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse(student: TorchGraph, *_: Any) -> LearningState:
+        weights = {name: value + value.std() for name, value in student.weights().items()}
+        return LearningState(weights, ({}, {}), 1, 0.6)
+
+    monkeypatch.setattr(learned_network, "learn", worse)
+    monkeypatch.setattr(learned_network.Learning, "_distance", DISTANCE)
+    with pytest.raises(GateError, match=r"learning did not help: .* nats on 32 images it did not see"):
+        quantize("onnx", learn_minutes=0.01)
 
 
 def test_nothing_is_learned_where_so_few_images_could_not_show_that_it_passes(

@@ -35,6 +35,10 @@ class Lesson:
     teacher: NDArray[np.float32]
     multi_label: bool = False
 
+    def part(self, start: int, end: int | None) -> Lesson:
+        """The images from `start` to `end`."""
+        return Lesson(self.inputs[start:end], self.teacher[start:end], self.multi_label)
+
 
 @dataclass(frozen=True)
 class Session:

@@ -32,6 +32,7 @@ from edgeclf_runtime.progress import Progress
 
 _ALIKE = 0.01  # mean KL divergence in nats; where a sum is rounded otherwise, next to nothing
 _MOST_BYTES = 2**30  # of pixels in memory: 7,100 images of 224 px, all of them at 64 px in most cases
+_UNSEEN, _MOST_UNSEEN = 5, 256  # one image of so many is not learned from, but shows whether learning helped
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ class LearnedNetwork:
 
 
 @dataclass(frozen=True)
+class _Learned:
+    """The float graph that learning began with, what was learned within which ranges, and images it did not see."""
+
+    start: bytes
+    state: LearningState
+    ranges: Ranges
+    unseen: Lesson
+
+
+@dataclass(frozen=True)
 class Learning:
     """Learning of one export: done at the first target that needs it, for all of them."""
 
@@ -94,16 +105,14 @@ class Learning:
 
     @cached_property
     def network(self) -> LearnedNetwork:
-        """Learns now. Raises BackendError where the graph can't be learned through."""
+        """Learns now. Raises BackendError where the graph can't be learned through, or that did not help."""
         export_graph = self.teacher.export_graph
-        start, state, ranges = self._learned
-        learned = self._better_biases(with_weights(start, state), ranges)
+        learned = self._nearest()
         exportable = replace(export_graph.exportable, make_onnx=lambda form, opset: learned)
         return LearnedNetwork(self.teacher, replace(export_graph, exportable=exportable))
 
     @cached_property
-    def _learned(self) -> tuple[bytes, LearningState, Ranges]:
-        """The float graph that learning starts from, what was learned, and the ranges that held meanwhile."""
+    def _learned(self) -> _Learned:
         export_graph = self.teacher.export_graph
         if (batch := export_graph.exportable.batch) is not None:
             raise BackendError(f"weights can't learn: the graph is fixed to batches of {batch}")
@@ -113,21 +122,24 @@ class Learning:
         start = shifted(float_graph, bias_shifts(float_graph, quantized, self.teacher.inputs))
         student = _student(ort_quantizer.quantize(start, ranges), start, self.teacher.inputs)
         images = self._images()
-        lesson = self._lesson(images)
+        unseen = min(len(images) // _UNSEEN, _MOST_UNSEEN)
+        lesson = self._lesson(images, unseen)
         key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
         session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
-        state = learn(student, lesson, session, self.progress)
+        state = learn(student, lesson.part(unseen, None), session, self.progress)
         self.progress.note(
-            f"learned {state.steps:,} steps of {min(BATCH, len(images))} images in {state.seconds / 60:.1f} min"
+            f"learned {state.steps:,} steps of {min(BATCH, len(images) - unseen)} images in "
+            f"{state.seconds / 60:.1f} min"
         )
-        return start, state, ranges
+        return _Learned(start, state, ranges, lesson.part(0, unseen or None))
 
-    def _lesson(self, images: tuple[LabelledImage, ...]) -> Lesson:
+    def _lesson(self, images: tuple[LabelledImage, ...], unseen: int) -> Lesson:
         """The images as the graph takes them, and what the float network predicts; announces what is to come."""
         export_graph, options = self.teacher.export_graph, self.options
         self.progress.note(
-            f"learning through Q/DQ takes {options.minutes:g} min, on {len(images)} of {len(options.images)} "
-            "images that evaluate nothing; the float network is the teacher. Ctrl-C stops it, --resume goes on"
+            f"learning through Q/DQ takes {options.minutes:g} min, on {len(images) - unseen} of {len(options.images)} "
+            f"images that evaluate nothing; {unseen} more show whether it helped. The float network is the teacher. "
+            "Ctrl-C stops it, --resume goes on"
         )
         self.progress.step("running the float network on the images to learn from")
         contract = export_graph.exportable.contract(export_graph.form)
@@ -136,20 +148,30 @@ class Learning:
         inputs = to_input(load_pixels(images, contract.pixels, "the images to learn from"), contract.normalization)
         return Lesson(inputs, run_logits(export_graph.onnx, inputs), self.teacher.multi_label)
 
-    def _better_biases(self, learned: bytes, ranges: Ranges) -> bytes:
-        """The learned graph with its biases corrected again, where that brings it closer to the teacher when quantized.
+    def _nearest(self) -> bytes:
+        """What was learned, with its biases as they are or corrected again, whichever is nearer to the teacher.
 
-        Biases learn with the weights, and may balance more than the means of channels: then correction takes that away.
+        Biases learn with the weights, and may balance more than the means of channels. Raises BackendError where the
+        graph that learning began with is nearer, on images that were not learned from.
         """
-        teacher, inputs = self.teacher.export_graph.onnx, self.teacher.inputs
-        corrected = shifted(learned, bias_shifts(teacher, ort_quantizer.quantize(learned, ranges), inputs))
-        wanted = run_logits(teacher, inputs)
+        learned, teacher = self._learned, self.teacher.export_graph.onnx
+        plain = with_weights(learned.start, learned.state)
+        shifts = bias_shifts(teacher, ort_quantizer.quantize(plain, learned.ranges), self.teacher.inputs)
+        distance, graph = min((self._distance(each), each) for each in (plain, shifted(plain, shifts)))
+        before = self._distance(learned.start)
+        change = f"{before:.2g} to {distance:.2g} nats on {len(learned.unseen.inputs)} images it did not see"
+        if distance >= before:
+            raise BackendError(
+                f"learning did not help: the mean KL divergence from the float network went from {change}"
+            )
+        self.progress.note(f"learning changed the mean KL divergence from the float network from {change}")
+        return graph
 
-        def distance(graph: bytes) -> float:
-            found = run_logits(ort_quantizer.quantize(graph, ranges), inputs)
-            return divergence(wanted, found, multi_label=self.teacher.multi_label)
-
-        return min(learned, corrected, key=distance)
+    def _distance(self, graph: bytes) -> float:
+        """Mean divergence of a graph's predictions from the teacher's, in nats, when it is quantized."""
+        unseen = self._learned.unseen
+        found = run_logits(ort_quantizer.quantize(graph, self._learned.ranges), unseen.inputs)
+        return divergence(unseen.teacher, found, multi_label=self.teacher.multi_label)
 
     def _images(self) -> tuple[LabelledImage, ...]:
         """All of them, or as many as fit into memory, class by class in turn."""
