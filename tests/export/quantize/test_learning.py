@@ -142,18 +142,32 @@ def test_a_torch_module_that_computes_other_logits_does_not_learn(
         learned_network._student(quantized, other.SerializeToString(), images)
 
 
+@pytest.mark.parametrize("by_layers", [False, True])
 def test_learning_brings_rounded_predictions_closer_to_the_teachers(
-    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8], tmp_path: Path
+    by_layers: bool, float_graph: bytes, quantized: bytes, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    student, lesson = TorchGraph(quantized, float_graph), Lesson(images, run_logits(float_graph, images))
+    student = TorchGraph(quantized, float_graph)
+    assert len(student.taught) == 10
+    layers = learned_network._layers(float_graph, student.taught) if by_layers else None
+    lesson = Lesson(images, run_logits(float_graph, images), layers=layers)
     batch = torch.from_numpy(images)
-    noise = np.random.default_rng(0)
-    student.load({name: value + 0.05 * noise.normal(size=value.shape) for name, value in student.weights().items()})
+    noise, floats = np.random.default_rng(0), student.weights()
+    student.load({name: value + student.unit(name) * noise.normal(size=value.shape) for name, value in floats.items()})
     before = np.abs(student(batch).detach().numpy() - lesson.teacher).mean()
     clock = a_clock(*range(60))
     state = learn(student, lesson, Session(0.9, 0, tmp_path / "kept.npz", "key", clock=clock), SILENT)
-    assert np.abs(student(batch).detach().numpy() - lesson.teacher).mean() < 0.8 * before
+    after = np.abs(student(batch).detach().numpy() - lesson.teacher).mean()
+    assert after < 0.8 * before, (before, after)
     assert state.steps == 54
+
+
+def test_the_unit_of_a_parameter_follows_its_grid(float_graph: bytes, quantized: bytes) -> None:
+    student = TorchGraph(quantized, float_graph)
+    before = {name: student.unit(name) for name in student.parameters}
+    student.load({name: 3 * value for name, value in student.weights().items()})
+    assert len(before) == 12 and min(before.values()) > 0
+    for name, unit in before.items():
+        assert student.unit(name) == pytest.approx(3 * unit, rel=1e-4)
 
 
 def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(

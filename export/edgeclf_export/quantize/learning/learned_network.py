@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.graph.editing import constants_of
-from edgeclf_export.quantize.activation_ranges import run_logits
+from edgeclf_export.graph.editing import constants_of, cut_to
+from edgeclf_export.quantize.activation_ranges import open_quietly, run_logits
 from edgeclf_export.quantize.bias_correction import bias_shifts, correct_biases, shifted
 from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration import choose, digest, load_pixels
@@ -122,11 +122,12 @@ class Learning:
         start = shifted(float_graph, bias_shifts(float_graph, quantized, self.teacher.inputs))
         student = _student(ort_quantizer.quantize(start, ranges), start, self.teacher.inputs)
         images = self._images()
+        layers = _layers(float_graph, student.taught) if student.taught else None
         unseen = min(len(images) // _UNSEEN, _MOST_UNSEEN)
         lesson = self._lesson(images, unseen)
         key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
         session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
-        state = learn(student, lesson.part(unseen, None), session, self.progress)
+        state = learn(student, replace(lesson.part(unseen, None), layers=layers), session, self.progress)
         self.progress.note(
             f"learned {state.steps:,} steps of {min(BATCH, len(images) - unseen)} images in "
             f"{state.seconds / 60:.1f} min"
@@ -194,6 +195,19 @@ def _student(quantized: bytes, float_graph: bytes, inputs: NDArray[np.generic]) 
     if (distance := divergence(wanted, found)) > _ALIKE:
         raise BackendError(f"weights can't learn: torch computes other logits than the engine ({distance:.2g} nats)")
     return student
+
+
+def _layers(
+    float_graph: bytes, names: Sequence[str]
+) -> Callable[[NDArray[np.generic]], dict[str, NDArray[np.float32]]]:
+    """Of inputs, these tensors of the float network."""
+    import onnx
+
+    session = open_quietly(
+        cut_to(onnx.load_from_string(float_graph), names, onnx.TensorProto.FLOAT).SerializeToString()
+    )
+    entry = session.get_inputs()[0].name
+    return lambda inputs: dict(zip(names, session.run(list(names), {entry: inputs}), strict=True))
 
 
 def with_weights(float_graph: bytes, state: LearningState) -> bytes:

@@ -7,6 +7,7 @@ Stochastic Neurons", 2013) passes gradients by it, except where a range cuts: to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ _PAIR = ("QuantizeLinear", "DequantizeLinear")
 class TorchGraph:
     """The graph with its weights and biases, `parameters`, by the names that they have in the float graph.
 
+    `taught`: values that are rounded here, and that the float graph has under the same name.
     Called with a batch as the graph takes it: (N, …) -> (N, classes) logits. Raises NoTorchForm where it is made, or,
     for a use of an operator, where it is called.
     """
@@ -48,6 +50,9 @@ class TorchGraph:
         self._nodes = [(node, _attributes(node)) for node in model.graph.node]
         self._entry, self._output = model.graph.input[0].name, model.graph.output[0].name
         self._last_use = {name: place for place, (node, _) in enumerate(self._nodes) for name in node.input}
+        made = {name for node in onnx.load_from_string(float_graph).graph.node for name in node.output}
+        into_pairs = [node.input[0] for node, _ in self._nodes if node.op_type == "QuantizeLinear"]
+        self.taught = tuple(name for name in dict.fromkeys(into_pairs) if name in made)
         self.parameters: dict[str, torch.nn.Parameter] = {}
         self._grids: dict[str, Grid] = {}
         for node, attributes in self._nodes:
@@ -59,23 +64,28 @@ class TorchGraph:
                     self.parameters[name] = torch.nn.Parameter(torch.from_numpy(floats[name].copy()))
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.run(batch)[0]
+
+    def run(self, batch: torch.Tensor) -> tuple[torch.Tensor, dict[str, Rounded]]:
+        """The logits, and what came out of each Q/DQ pair of values, by the name of what went into it."""
+        rounded: dict[str, Rounded] = {}
         tensors: dict[str, Any] = {self._entry: batch}
         for place, (node, attributes) in enumerate(self._nodes):
             inputs: list[Any] = [tensors[name] if name in tensors else self._constants.get(name) for name in node.input]
             found: Any
             if node.op_type == "QuantizeLinear":
-                found = _rounded(*inputs)
+                rounded[node.input[0]] = Rounded.of(*inputs)
+                found = rounded[node.input[0]].value
             elif node.op_type == "DequantizeLinear":
-                rounded = node.input[0] in tensors
-                found = inputs[0] if rounded else self._constant(node.input[0], inputs, attributes.get("axis", 1))
+                was_rounded = node.input[0] in tensors
+                found = inputs[0] if was_rounded else self._constant(node.input[0], inputs, attributes.get("axis", 1))
             else:
                 found = self._functions[node.op_type](inputs, attributes)
             tensors.update(zip(node.output, found if isinstance(found, tuple) else (found,), strict=False))
             for name in node.input:
                 if self._last_use[name] == place:
                     tensors.pop(name, None)
-        logits: torch.Tensor = tensors[self._output]
-        return logits
+        return tensors[self._output], rounded
 
     def _constant(self, name: str, inputs: list[Any], axis: int) -> torch.Tensor:
         """What DequantizeLinear makes of a constant: of one that learns, from its value now."""
@@ -87,6 +97,12 @@ class TorchGraph:
         point = zero[0].float() if zero else 0.0
         values: torch.Tensor = (stored.float() - point) * scale
         return values
+
+    def unit(self, name: str) -> float:
+        """What a parameter's change is measured in: the mean step of its grid, or a tenth of a bias's mean size."""
+        grid, value = self._grids[f"{name}{_QUANTIZED}"], self.parameters[name].detach()
+        step = grid.step(value)
+        return float(step.mean()) if step is not None else max(0.1 * float(value.abs().mean()), 1e-4)
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Takes these values of its parameters."""
@@ -121,24 +137,40 @@ class Grid:
         """The weights as they come out of Q/DQ, with the scale that the quantizer would give them now."""
         import torch
 
-        if self._levels is None:
+        step = self.step(weights.detach())
+        if self._levels is None or step is None:
             return weights
-        smallest = torch.finfo(torch.float32).tiny
         if self._axis is None:
-            scale = weights.detach().abs().max().clamp(min=smallest) / self._levels
-            return torch.fake_quantize_per_tensor_affine(weights, scale.item(), 0, -self._levels, self._levels)
+            return torch.fake_quantize_per_tensor_affine(weights, step.item(), 0, -self._levels, self._levels)
+        zeros = torch.zeros(len(step), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weights, step, zeros, self._axis, -self._levels, self._levels)
+
+    def step(self, weights: torch.Tensor) -> torch.Tensor | None:
+        """From one level to the next, for all weights or for each channel; None: there are no levels."""
+        import torch
+
+        if self._levels is None:
+            return None
         others = tuple(place for place in range(weights.dim()) if place != self._axis)
-        scales = weights.detach().abs().amax(others).clamp(min=smallest) / self._levels
-        zeros = torch.zeros(len(scales), dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weights, scales, zeros, self._axis, -self._levels, self._levels)
+        return weights.abs().amax(others).clamp(min=torch.finfo(torch.float32).tiny) / self._levels
 
 
-def _rounded(value: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-    """The value as it comes out of a Q/DQ pair; in float, since DequantizeLinear then has nothing left to do."""
-    import torch
+@dataclass(frozen=True)
+class Rounded:
+    """A value as it comes out of a Q/DQ pair, and the range that cuts it off."""
 
-    limits = torch.iinfo(zero.dtype)
-    return torch.fake_quantize_per_tensor_affine(value, scale.item(), int(zero.item()), limits.min, limits.max)
+    value: torch.Tensor
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> Rounded:
+        """In float, since DequantizeLinear then has nothing left to do."""
+        import torch
+
+        limits, step, point = torch.iinfo(zero.dtype), scale.item(), int(zero.item())
+        rounded = torch.fake_quantize_per_tensor_affine(value, step, point, limits.min, limits.max)
+        return cls(rounded, (limits.min - point) * step, (limits.max - point) * step)
 
 
 def _attributes(node: Any) -> dict[str, Any]:
