@@ -59,6 +59,12 @@ def _without_effect(config: TrainConfig) -> Iterator[tuple[str, str]]:
             yield "--mixup" if config.mixup else "--cutmix", why
         if config.switches.any:
             yield "an augmentation such as --rotate", why
+        if config.augment != usual.augment:
+            yield f"--augment {config.augment}", why
+        if config.batch_norm != usual.batch_norm:
+            yield f"--batch-norm {config.batch_norm}", "with --strategy linear-probe, which trains the head alone"
+    if config.lr is not None and config.strategy != "two-phase" and config.head_lr != usual.head_lr:
+        yield "--head-lr", f"beside --lr with --strategy {config.strategy}"
     if config.teacher is None:
         for name in ("teacher_temperature", "teacher_share", "teacher_views"):
             if getattr(config, name) != getattr(usual, name):

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeclf.data.split import open_data, require_images
 from edgeclf.training import train as trainings
+from edgeclf.training.adaptation.unlabelled import require_unlabelled
 from edgeclf.training.choices import CurveSplit
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.distillation.teacher import require_teacher
@@ -103,6 +104,8 @@ def train(
                 Run.check_free(untaught_folder(place))
         if config.teacher is not None:
             require_teacher(Path(config.teacher))
+        if config.unlabelled is not None:
+            require_unlabelled(Path(config.unlabelled))
         images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
         if compare is not None and images is not None:
             require_images(images, compare, data, "compare")

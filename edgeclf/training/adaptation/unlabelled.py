@@ -46,6 +46,13 @@ class Unlabelled:
         return replace(self, data=replace(self.data, images=images), broken=(*self.broken, *broken))
 
 
+def require_unlabelled(source: Path) -> None:
+    """Raises UsageError for what can be neither a folder nor a split manifest: at once, before anything is read."""
+    if not source.is_dir() and not (source.suffix.lower() == ".json" and source.is_file()):
+        found = "a file" if os.path.lexists(source) else "nothing there"
+        raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
+
+
 def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, progress: Progress = SILENT) -> Unlabelled:
     """The images under a folder; of a split manifest (.json) the training images, so that the others stay unseen.
 
@@ -56,16 +63,14 @@ def read_unlabelled(source: Path, value_range: ValueRange | None = None, *, prog
     DataError
         There is no image, or none that can be read.
     """
+    require_unlabelled(source)
     if source.suffix.lower() == ".json":
         split = load_split(source, several_labels="known")  # labels don't matter here
         root, passed_over = split.root, 0
         paths = [image.path for image in split.of("train")]
-    elif source.is_dir():
+    else:
         root = source.resolve()
         paths, passed_over = find_images(root)
-    else:
-        found = "a file" if os.path.lexists(source) else "nothing there"
-        raise UsageError(f"{source}: wanted a folder of images or a split manifest, found {found}")
     if not paths:
         raise DataError(f"{source}: no images in it ({passed_over} other files); name the folder that holds them")
     checked = list(

@@ -19,6 +19,7 @@ from PIL import Image
 from warm_process import start_script
 
 from edgeclf.cli import run as cli_run
+from edgeclf.training.cautions import warn_of_risks
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.inputs.augment import Switches
 from edgeclf.training.inputs.batches import TrainingBatches, TrainingImages
@@ -380,13 +381,37 @@ def test_a_taken_name_is_reported_before_the_data_are_read_and_without_advice_to
     [
         ({"strategy": "linear-probe", "mixup": 0.4}, "--mixup has no effect with --strategy linear-probe"),
         ({"strategy": "linear-probe", "switches": Switches(rotate=10)}, "such as --rotate has no effect"),
+        (
+            {"strategy": "linear-probe", "augment": "strong"},
+            "--augment strong has no effect with --strategy linear-probe",
+        ),
+        (
+            {"strategy": "linear-probe", "batch_norm": "learn"},
+            "--batch-norm learn has no effect with --strategy linear",
+        ),
+        ({"lr": 1e-4, "head_lr": 1e-2}, "--head-lr has no effect beside --lr with --strategy full"),
         ({"focal_gamma": 3.0}, "--focal-gamma has no effect without --loss focal"),
         ({"schedule": "plateau", "warmup_epochs": 2.0}, "--warmup-epochs has no effect with --schedule plateau"),
     ],
 )
 def test_an_option_without_effect_is_warned_of(
-    changes: dict[str, Any], option: str, config: Make, data: DataSplit, recorder: Any, tmp_path: Path
+    changes: dict[str, Any], option: str, config: Make, data: DataSplit, recorder: Any
 ) -> None:
     progress = recorder()
-    train(config(epochs=1, **{"strategy": "full", **changes}), data, tmp_path / "run", progress)
-    assert any(option in warning for warning in progress.warnings), progress.warnings
+    warn_of_risks(config(**{"strategy": "full", "augment": "standard", **changes}), data, progress)
+    (found,) = (warning for warning in progress.warnings if "no effect" in warning)
+    assert option in found
+
+
+def test_options_that_have_an_effect_are_not_warned_of(config: Make, data: DataSplit, recorder: Any) -> None:
+    progress = recorder()
+    warn_of_risks(config(strategy="linear-probe", augment="standard", lr=1e-3), data, progress)
+    warn_of_risks(config(augment="strong", batch_norm="learn", lr=1e-4, head_lr=1e-2, mixup=0.1), data, progress)
+    assert not [warning for warning in progress.warnings if "no effect" in warning]
+
+
+def test_a_training_warns_as_it_begins(config: Make, data: DataSplit, recorder: Any, tmp_path: Path) -> None:
+    progress = recorder(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(strategy="linear-probe", mixup=0.4), data, tmp_path / "run", progress)
+    assert any("--mixup has no effect with --strategy linear-probe" in warning for warning in progress.warnings)

@@ -254,6 +254,8 @@ def test_images_that_nobody_can_name_are_refused(config: Make, data: DataSplit, 
         train(config(teacher=str(teacher), unlabelled=str(tmp_path / "empty")), None, tmp_path / "run")
     with pytest.raises(DataError, match="no such run or bundle to learn from"):  # before weights are looked for
         edgeclf.train(None, config(weights="gone.pth", teacher="gone", unlabelled=str(tmp_path)), folder=tmp_path / "r")
+    with pytest.raises(UsageError, match="found nothing there"):  # so, too
+        edgeclf.train(None, config(weights="gone.pth", teacher=str(teacher), unlabelled="gone"), folder=tmp_path / "r")
     with pytest.raises(UsageError, match="--teacher beside --unlabelled"):
         config(unlabelled="images")
     with pytest.raises(UsageError, match="--sampler weighted needs the class of every image"):
