@@ -125,6 +125,8 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
 
         def _refuse(self, status: int, reason: str) -> None:
             """Ends the connection, with a response where none is under way."""
+            if self._refused:
+                return
             self._refused = True
             cycle = self.cycle
             if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
