@@ -92,8 +92,8 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
 
         def on_headers_complete(self) -> None:
             if not self.parser.should_upgrade():
-                self._in_body = True
                 super().on_headers_complete()
+                self._in_body = True
                 self._requests.append(self.cycle)
 
         def on_body(self, body: bytes) -> None:

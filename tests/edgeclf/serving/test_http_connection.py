@@ -66,6 +66,8 @@ def test_what_is_no_http_ends_the_connection_after_the_responses_before_it(bundl
     no_http = running.raw(b"\x16\x03\x01 no HTTP\r\n\r\n")
     assert no_http.startswith(b"HTTP/1.1 400") and no_http.endswith(b'{"error": "the request is no HTTP/1.1"}')
     assert responses(running.raw(post(image_file()) * 2 + b"no HTTP\r\n\r\n", ends=False))[:2] == [200, 200]
+    assert responses(running.raw(GET + b"\r\n" + b"GET /v\xff HTTP/1.1\r\nHost: a\r\n\r\n", ends=False))[0] == 200
+    assert responses(running.raw(b"GET /v\xff HTTP/1.1\r\nHost: a\r\n\r\n", ends=False)) == [400]
     assert responses(running.raw(CHUNKED + b"\r\n5\r\nabcde\r\nno chunk\r\n", ends=False)) == [400]
     with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
         connection.sendall(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
