@@ -141,10 +141,12 @@ def _scores_and_energy(logits: NDArray[np.floating], manifest: Manifest) -> tupl
     """What `scores_of` and `energies_of` give for one (classes,) row; margins have no energy. None: NaN or infinite.
 
     After an engine's run each function of numpy is out of the processor's caches and costs 5 to 25 us. A softmax of few
-    classes needs none: it differs by rounding in float64.
+    classes needs none: it differs by rounding in float64. One of many shares its powers with the energy.
     """
     if manifest.scores == "softmax" and len(logits) <= _FEW:
         return _softmax_and_energy(logits.tolist(), manifest.temperature)
+    if manifest.scores == "softmax":
+        return _softmax_and_energy_of_many(logits.astype(np.float64), manifest.temperature)
     row = logits[np.newaxis]
     scores = scores_of(row, manifest)[0]
     if not math.isfinite(scores.sum()):
@@ -160,6 +162,23 @@ def _softmax_and_energy(logits: list[float], temperature: float) -> tuple[list[f
     if temperature != 1:
         powers, total, _ = _powers([value / temperature for value in logits])
     return [power / total for power in powers], energy
+
+
+def _softmax_and_energy_of_many(
+    logits: NDArray[np.float64], temperature: float
+) -> tuple[NDArray[np.float64], float] | None:
+    highest = logits.max()
+    if not math.isfinite(highest):
+        return None
+    powers = np.exp(logits - highest)
+    total = powers.sum()
+    energy = float(highest) + math.log(total)
+    if temperature != 1:
+        logits /= temperature
+        powers = np.exp(logits - logits.max())
+        total = powers.sum()
+    powers /= total
+    return powers, energy
 
 
 def _powers(values: list[float]) -> tuple[list[float], float, float]:
