@@ -105,7 +105,7 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
         "step": step["name"],
         "verdict": None if found is None else found["verdict"],
         "images": None if found is None else found["images"],
-        "top1_reference": None if found is None else round(found["value_reference"], 4),
+        "top1_reference": None if found is None else round(found["top1_reference"], 4),
         "change_points": None if found is None else round(found["change_points"], 2),
         "bound_points": None if found is None else round(found["bound_points"], 2),
         "mean_kl": None if found is None else round(found["mean_kl"], 5),

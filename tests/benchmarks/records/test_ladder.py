@@ -17,7 +17,7 @@ def test_the_steps_of_an_export_are_recorded_whether_it_passed_or_not(
     failed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = {"verdict": "pass", "images": 880, "change_points": -0.234, "bound_points": -0.911, "mean_kl": 0.01}
-    judged["value_reference"] = 0.82386
+    judged["top1_reference"] = 0.82386
     steps = [{"name": "int8 min-max + bias", "judged": judged}, {"name": "int8 mse + bias", "judged": None}]
     found = {"rungs": steps, "chosen": "" if failed else "int8 min-max + bias", "why": "because", "final": None}
     document = {"bundles": [] if failed else [{"ladder": found}], "failed": [{"ladder": found}] if failed else []}
