@@ -17,7 +17,6 @@ from edgeclf_runtime.images.labelled import LabelledImage
 
 SELECTED = "selected on these images"
 _AMPLE = 2  # times what is enough if no prediction changes, so that one that changes does not leave the verdict open
-FEW_TO_LEARN_FROM = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +81,10 @@ def what_can_be_shown(
 def what_is_learned_from(learning: int, evaluated: int) -> str:
     """For the user, before the first step: from how many images weights learn, and what helps where they are few."""
     text = f"--learn-int8: if no other step passes, weights learn from {learning:,} images that evaluate nothing"
-    if learning >= FEW_TO_LEARN_FROM:
+    if learning >= FEW_IMAGES:
         return text
     fewer = ", or a larger --max-drop, which takes fewer to evaluate" if evaluated else ""
-    return f"{text}. {FEW_TO_LEARN_FROM} or more should be there: give more images with --calib-data{fewer}"
+    return f"{text}. {FEW_IMAGES} or more should be there: give more images with --calib-data{fewer}"
 
 
 def why_nothing_can_be_learned(images: int, gate: AccuracyGate) -> str | None:
