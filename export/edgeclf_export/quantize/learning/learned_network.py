@@ -96,8 +96,8 @@ class Learning:
         except BaseException:
             if "_learned" in vars(self):  # an interruption before is reported where weights learn
                 self.progress.warn(
-                    f"what was learned is kept in {self.options.file}: the same command with --resume takes it up, "
-                    "with --force beside it where one of the bundles is there; without --resume learning starts anew"
+                    f"what was learned is kept in {self.options.file}: the same command with --resume goes on there "
+                    "(and with --force, if a bundle is there already), without it learning starts anew"
                 )
             raise
         if "_learned" in vars(self):
