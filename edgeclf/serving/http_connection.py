@@ -82,8 +82,15 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
                     if self.parser.get_method() == b"CONNECT":
                         return self._refuse(405, "wanted GET, HEAD or POST, found CONNECT")
                     data = self._head_without_offer() + bytes(data[offer.args[0] :])
+                    self.parser = self._new_parser()  # the old one reads no more where the request was the last
                 except httptools.HttpParserError:
                     return self._refuse(400, "the request is no HTTP/1.1")
+
+        def _new_parser(self) -> httptools.HttpRequestParser:
+            parser = httptools.HttpRequestParser(self)
+            # as uvicorn has it: what follows a last request is passed over, and no error that would cut its response
+            parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            return parser
 
         def _head_without_offer(self) -> bytes:
             first = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())

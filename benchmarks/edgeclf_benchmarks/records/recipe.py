@@ -31,6 +31,7 @@ from edgeclf_runtime.metrics.intervals import number_groups
 from edgeclf_runtime.metrics.paired import change_interval
 
 _DEFAULT = ("--lr", "1e-4")  # named, so that a record still says what it compared when the default has changed
+_SINCE = ("--lr", "3e-4")  # the default from 2026-11-27 on
 _SMALLER = "SMALLER_RUN"  # the weights of a run before it, in three quarters of the size; each has 2/3 of the epochs
 CHANGES = {  # name -> (options without it, options with it)
     "lr": (_DEFAULT, ("--lr", "3e-4")),
@@ -39,6 +40,9 @@ CHANGES = {  # name -> (options without it, options with it)
     "head": (_DEFAULT, (*_DEFAULT, "--head-epochs", "30")),
     "mixup": (_DEFAULT, (*_DEFAULT, "--mixup", "0.2")),
     "progressive": (_DEFAULT, (*_DEFAULT, "--weights", _SMALLER)),
+    "batch": (_SINCE, (*_SINCE, "--batch-size", "16")),
+    "smoothing": (_SINCE, (*_SINCE, "--label-smoothing", "0")),
+    "dropout": (_SINCE, (*_SINCE, "--dropout", "0")),
 }
 
 Right = dict[str, bool]  # name of an image -> whether it is predicted right

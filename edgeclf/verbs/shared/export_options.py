@@ -68,7 +68,7 @@ LearnInt8 = Annotated[
         min=0.1,
         metavar="MINUTES",
         help="Minutes of learning through Q/DQ, so that weights adapt to rounding, if no other int8 step passes the "
-        "accuracy gate. In a hard case it brought back nine tenths of the loss.",
+        "accuracy gate; docs/int8.md shows what it brings.",
         show_default="no learning",
     ),
 ]

@@ -57,6 +57,12 @@ def test_offers_of_another_protocol_are_passed_over(bundle: Bundle, start: Start
     found = running.raw(post(image, *offer) + chunked + get * 3 + GET + b"Connection: close\r\n\r\n", ends=False)
     assert responses(found) == [200] * 6
     assert found.count(b'"prediction"') == 2
+    closing = b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert responses(running.raw(GET + b"\r\n" + GET + closing, ends=False)) == [200, 200]
+    assert responses(running.raw(b"GET /v2 HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", ends=False)) == [
+        200
+    ]
+    assert responses(running.raw(post(image, *offer, b"Connection: close"), ends=False)) == [200]
     assert running.raw(CHUNKED + b"\r\n".join((*offer, b"", b"no chunk", b"")), ends=False).startswith(b"HTTP/1.1 400")
     assert running.raw(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", ends=False).startswith(b"HTTP/1.1 405")
 
@@ -106,6 +112,7 @@ def test_what_stands_between_bodies_is_limited(bundle: Bundle, start: Start) -> 
     for request in too_long:
         found = running.raw(request, ends=False)
         assert found == b"" or (found.startswith(b"HTTP/1.1 431") and b"at most 65,536 bytes" in found)
+    assert responses(running.raw(GET + b"a: " + much[:66_000], ends=False)) == [431]  # nothing is left unread
     assert responses(running.raw(GET + b"Connection: close\r\na: " + much[:60_000] + b"\r\n\r\n")) == [200]
 
 

@@ -21,6 +21,7 @@ from edgeclf_export.exporter import export
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize import ladder, trial
 from edgeclf_export.quantize.activation_ranges import observe, run_logits
+from edgeclf_export.quantize.calibration import choose
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.quantize.export_quantized import _learning
 from edgeclf_export.quantize.learning import learned_network
@@ -302,6 +303,24 @@ def test_resume_without_anything_to_go_on_with_says_so(there: bool, tmp_path: Pa
     _learning(None, SimpleNamespace(learning=(1,)), options, place, lines)  # type: ignore[arg-type]
     assert [note for note in lines.notes if "there is no" in note and "they start anew" in note] == lines.notes
     assert bool(lines.notes) != there
+
+
+def test_images_that_calibrated_show_last_whether_learning_helped(tmp_path: Path) -> None:
+    images = tuple(LabelledImage(tmp_path, f"{n}.png", (str(n % 3),), sha256=f"{n:064x}") for n in range(60))
+    calibrated = choose(images, 30, 0)
+    calibration = SimpleNamespace(pixels=np.zeros((1, 8, 8, 3), np.uint8), hashes={each.sha256 for each in calibrated})
+    teacher: Any = SimpleNamespace(calibration=calibration)
+
+    def learns_from(given: tuple[LabelledImage, ...]) -> tuple[LabelledImage, ...]:
+        options = learned_network.LearningOptions(1.0, given, 0, tmp_path / "kept.npz", resume=False)
+        return learned_network.Learning(teacher, options, Lines())._images()
+
+    found = learns_from(images)
+    assert len(found) == 60
+    assert {image.sha256 for image in found[:12]}.isdisjoint(calibration.hashes)
+    assert {image.labels for image in found[:12]} == {("0",), ("1",), ("2",)}
+    with pytest.raises(BackendError, match="fewer than 5 images, found 4"):
+        learns_from(images[:4])
 
 
 def test_what_is_learned_is_not_kept_where_the_images_leave_it_open(

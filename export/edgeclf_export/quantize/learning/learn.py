@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
     from edgeclf_export.quantize.learning.torch_graph import Rounded, TorchGraph
 
-RATE, BATCH = (
-    0.003,
-    32,
-)  # of a parameter's unit a step: one rate for all is too small for some layers, too large for others
+RATE = 0.003  # of a parameter's unit a step: one rate for all is too small for some layers, too large for others
+BATCH = 32  # images a step
 _WARM_UP = 0.2  # share of the time: at once, Adam's first steps threw small steps of all weights over their rounding
 _DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
 _REPORTS = 100  # parts of the time that are shown as progress

@@ -132,7 +132,7 @@ class Learning:
             f"learned {state.steps:,} steps of {min(BATCH, len(images) - unseen)} images in "
             f"{state.seconds / 60:.1f} min"
         )
-        return _Learned(start, state, ranges, lesson.part(0, unseen or None))
+        return _Learned(start, state, ranges, lesson.part(0, unseen))
 
     def _lesson(self, images: tuple[LabelledImage, ...], unseen: int) -> Lesson:
         """The images as the graph takes them, and what the float network predicts; announces what is to come."""
@@ -161,7 +161,7 @@ class Learning:
         distance, graph = min((self._distance(each), each) for each in (plain, shifted(plain, shifts)))
         before = self._distance(learned.start)
         change = f"{before:.2g} to {distance:.2g} nats on {len(learned.unseen.inputs)} images it did not see"
-        if distance >= before:
+        if not distance < before:  # NaN, too
             raise BackendError(
                 f"learning did not help: the mean KL divergence from the float network went from {change}"
             )
@@ -175,9 +175,17 @@ class Learning:
         return divergence(unseen.teacher, found, multi_label=self.teacher.multi_label)
 
     def _images(self) -> tuple[LabelledImage, ...]:
-        """All of them, or as many as fit into memory, class by class in turn."""
+        """All of them, or as many as fit into memory, class by class in turn; those that calibrated come last.
+
+        The first ones show whether learning helped: ranges and biases were fitted to those that calibrated. Raises
+        BackendError where they are too few to hold some back.
+        """
         one = self.teacher.calibration.pixels[0].nbytes
-        return choose(self.options.images, max(BATCH, _MOST_BYTES // one), self.options.seed)
+        images = choose(self.options.images, max(BATCH, _MOST_BYTES // one), self.options.seed)
+        if len(images) < _UNSEEN:
+            raise BackendError(f"weights can't learn from fewer than {_UNSEEN} images, found {len(images)}")
+        calibrated = self.teacher.calibration.hashes
+        return tuple(sorted(images, key=lambda image: image.sha256 in calibrated))
 
 
 def _student(quantized: bytes, float_graph: bytes, inputs: NDArray[np.generic]) -> TorchGraph:
