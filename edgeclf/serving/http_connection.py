@@ -71,9 +71,9 @@ def bounded_protocol(limits: ServiceLimits) -> type[asyncio.Protocol]:
             self._watch()
 
         def _feed(self, data: bytes | memoryview) -> None:
-            """A request may offer another protocol: it is fed anew without, else httptools takes none of its body.
+            """Has the parser read these bytes. A request that offers another protocol is read anew without the offer.
 
-            Java's HttpClient and `curl --http2` offer HTTP/2 with what they send.
+            Else httptools takes none of its body. Java's HttpClient and `curl --http2` offer HTTP/2 with their body.
             """
             while data:
                 try:
