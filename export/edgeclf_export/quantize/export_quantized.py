@@ -102,8 +102,8 @@ def export_quantized(
                 continue
             made.append(target)
             yield bundle
-    if failed:
-        raise TargetsFailed(failed, made)
+        if failed:
+            raise TargetsFailed(failed, made)
 
 
 def _bundle(

@@ -25,7 +25,7 @@ from edgeclf_export.quantize.calibration import choose
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.quantize.export_quantized import _learning
 from edgeclf_export.quantize.learning import learned_network
-from edgeclf_export.quantize.learning.learn import Lesson, Session, learn
+from edgeclf_export.quantize.learning.learn import Lesson, Session, _step, learn
 from edgeclf_export.quantize.learning.operators import NoTorchForm, operators
 from edgeclf_export.quantize.learning.state import LearningState
 from edgeclf_export.quantize.learning.torch_graph import TorchGraph
@@ -162,6 +162,25 @@ def test_learning_brings_rounded_predictions_closer_to_the_teachers(
     assert state.steps == 54
 
 
+def test_what_a_step_keeps_in_memory_is_not_underestimated(
+    float_graph: bytes, quantized: bytes, images: NDArray[np.uint8]
+) -> None:
+    student, kept = TorchGraph(quantized, float_graph), dict[int, int]()
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    optimizer = torch.optim.Adam(student.parameters.values())
+    layers = learned_network._layers(float_graph, student.taught)
+    lesson = Lesson(images[:8], run_logits(float_graph, images[:8]), layers=layers)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        _step(student, optimizer, lesson, np.arange(8))
+    one = student.bytes_per_image(torch.from_numpy(images[:1]))
+    assert 0.15 < sum(kept.values()) / (8 * one) < 1  # gradients, and what teaches, come on top
+
+
 def test_the_unit_of_a_parameter_follows_its_grid(float_graph: bytes, quantized: bytes) -> None:
     student = TorchGraph(quantized, float_graph)
     before = {name: student.unit(name) for name in student.parameters}
@@ -178,7 +197,7 @@ def test_interrupted_and_resumed_learning_ends_where_an_uninterrupted_one_does(
 
     def run(clock: Callable[[], float], *, resume: bool = False, key: str = "key") -> Any:
         student = TorchGraph(quantized, float_graph)
-        return learn(student, lesson, Session(0.1, 0, file, key, resume, clock), SILENT)
+        return learn(student, lesson, Session(0.1, 0, file, key, resume=resume, clock=clock), SILENT)
 
     whole = run(a_clock(0, 1, 2, 3, 4, 5, 6))
     taken_up = run(a_clock(20), resume=True)  # as after an interruption when learning was over
@@ -215,11 +234,14 @@ def only_learning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_what_is_learned_once_is_quantized_for_every_target(
-    only_learning: list[int], trained: Exportable, tmp_path: Path
+    only_learning: list[int], trained: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
-    int8 = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02)
-    made = export(trained, ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8))
+    monkeypatch.setattr(learned_network, "_STEP_BYTES", 0)  # one image a step, however little memory there is
+    int8, lines = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02), Lines()
+    options = ExportOptions(("onnx", "openvino"), "int8", output=tmp_path, name="patches", int8=int8)
+    made = export(trained, options, lines)
+    assert any(" steps of batch size 1 in 0.0 min" in note for note in lines.notes)
     for bundle in made:
         manifest = Bundle.open(bundle.path).manifest
         assert manifest.ladder is not None and manifest.ladder.chosen == "int8 min-max + learned"
@@ -247,15 +269,14 @@ class Lines(Progress):
         self.warnings.append(sentence)
 
 
-def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended(
+def test_what_was_learned_is_kept_until_there_is_a_bundle(
     only_learning: list[int], trained: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lines = Lines()
 
-    def run(*, resume: bool) -> Lines:
-        lines = Lines()
+    def run(*, resume: bool) -> None:
         int8 = Int8Options(gate=AccuracyGate(5.0), learn_minutes=0.02, resume=resume)
         export(trained, ExportOptions(("onnx",), "int8", output=tmp_path, name="patches", int8=int8), lines)
-        return lines
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -264,17 +285,15 @@ def test_ctrl_c_after_learning_keeps_what_was_learned_until_the_export_has_ended
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(learned_network.Learning, "_distance", interrupted)
         run(resume=False)
-    before = file.read_bytes()
+    with np.load(file) as kept:
+        learned = f"learned {int(kept['steps']):,} steps of"
     with monkeypatch.context() as patched, pytest.raises(GateError, match="none of 1 steps of the ladder passes"):
         every_verdict(patched, "fail")
-        run(resume=False)
-    assert not file.exists()  # an export that ends without a bundle has ended, too
-    file.write_bytes(before)
-    with np.load(file) as kept:
-        steps = int(kept["steps"])
-    lines = run(resume=True)
-    assert any(note.startswith(f"learned {steps:,} steps of") for note in lines.notes)
-    assert not file.exists() and not lines.warnings
+        run(resume=True)
+    assert len([line for line in lines.warnings if f"kept in {file}: the same command with --resume" in line]) == 2
+    run(resume=True)
+    assert len([line for line in lines.notes if line.startswith(learned)]) == 3  # no step more when it was resumed
+    assert not file.exists() and len(lines.warnings) == 2
 
 
 def test_an_interruption_after_learning_says_where_it_goes_on(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from edgeclf_export.quantize.learning.torch_graph import Rounded, TorchGraph
 
 RATE = 0.003  # of a parameter's unit a step: one rate for all is too small for some layers, too large for others
-BATCH = 32  # images a step
+BATCH = 32  # images a step, where memory has room for so many
 _WARM_UP = 0.2  # share of the time: at once, Adam's first steps threw small steps of all weights over their rounding
 _DECAYS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
+_LEAST_VARIANCE = 1e-8  # of a tensor that teaches: one that is constant has none to divide by
 _REPORTS = 100  # parts of the time that are shown as progress
 
 
@@ -51,7 +52,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Session:
-    """For how long, with which random seed, and the file that keeps what was learned.
+    """For how long, on how many images a step, with which random seed, and the file that keeps what was learned.
 
     `key` names the network, the images and the options: a file of other ones is not gone on with.
     """
@@ -60,6 +61,7 @@ class Session:
     seed: int
     file: Path
     key: str
+    batch: int = BATCH
     resume: bool = False
     clock: Callable[[], float] = time.monotonic
 
@@ -91,7 +93,8 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
             rate = RATE * min(1.0, used / whole / _WARM_UP) * (1 + np.cos(np.pi * used / whole)) / 2
             for group, unit in zip(optimizer.param_groups, units, strict=True):
                 group["lr"] = rate * unit
-            _step(student, optimizer, lesson, np.random.default_rng([session.seed, steps]))
+            random = np.random.default_rng([session.seed, steps])
+            _step(student, optimizer, lesson, random.choice(len(lesson.inputs), session.batch, replace=False))
             steps += 1
             used = before + session.clock() - start
             part = min(_REPORTS, int(_REPORTS * used / whole))
@@ -111,11 +114,13 @@ def learn(student: TorchGraph, lesson: Lesson, session: Session, progress: Progr
     return state
 
 
-def _step(student: TorchGraph, optimizer: torch.optim.Optimizer, lesson: Lesson, random: np.random.Generator) -> None:
+def _step(
+    student: TorchGraph, optimizer: torch.optim.Optimizer, lesson: Lesson, chosen: NDArray[np.integer[Any]]
+) -> None:
+    """One step on the images with these numbers."""
     import torch
     from torch.nn import functional
 
-    chosen = random.choice(len(lesson.inputs), min(BATCH, len(lesson.inputs)), replace=False)
     inputs, wanted = lesson.inputs[chosen], torch.from_numpy(lesson.teacher[chosen])
     found, rounded = student.run(torch.from_numpy(inputs))
     if lesson.multi_label:
@@ -136,5 +141,5 @@ def _mean_error(rounded: Mapping[str, Rounded], wanted: Mapping[str, NDArray[np.
     errors = []
     for name, values in wanted.items():
         within = torch.from_numpy(values).clamp(rounded[name].low, rounded[name].high)
-        errors.append((rounded[name].value - within).square().mean() / within.var().clamp(min=_EPSILON))
+        errors.append((rounded[name].value - within).square().mean() / within.var().clamp(min=_LEAST_VARIANCE))
     return torch.stack(errors).mean()

@@ -32,6 +32,7 @@ from edgeclf_runtime.progress import Progress
 
 _ALIKE = 0.01  # mean KL divergence in nats; where a sum is rounded otherwise, next to nothing
 _MOST_BYTES = 2**30  # of pixels in memory: 7,100 images of 224 px, all of them at 64 px in most cases
+_STEP_BYTES = 2**31  # that a step may take: one of 32 images of 224 px takes 5 to 8 GB
 _UNSEEN, _MOST_UNSEEN = 5, 256  # one image of so many is not learned from, but shows whether learning helped
 
 
@@ -87,17 +88,18 @@ class Learning:
 
     @contextmanager
     def keeping_what_is_learned(self) -> Iterator[None]:
-        """The export that it is done for: whatever ends that early, the file stays for --resume, and a warning says so.
+        """The export that it is done for: it ends with all its bundles, or the file stays, and a warning says so.
 
-        Where it ends orderly, with or without a bundle, the file goes.
+        So nothing is learned twice after an interruption, an error, or a target that does not pass the accuracy gate.
         """
         try:
             yield
         except BaseException:
             if "_learned" in vars(self):  # an interruption before is reported where weights learn
                 self.progress.warn(
-                    f"what was learned is kept in {self.options.file}: the same command with --resume goes on there "
-                    "(and with --force, if a bundle is there already), without it learning starts anew"
+                    f"what was learned is kept in {self.options.file}: the same command with --resume goes on there, "
+                    "also with more minutes (and with --force, if a bundle is there already), without it learning "
+                    "starts anew"
                 )
             raise
         if "_learned" in vars(self):
@@ -113,6 +115,8 @@ class Learning:
 
     @cached_property
     def _learned(self) -> _Learned:
+        import torch
+
         export_graph = self.teacher.export_graph
         if (batch := export_graph.exportable.batch) is not None:
             raise BackendError(f"weights can't learn: the graph is fixed to batches of {batch}")
@@ -126,12 +130,12 @@ class Learning:
         unseen = min(len(images) // _UNSEEN, _MOST_UNSEEN)
         lesson = self._lesson(images, unseen)
         key = hashlib.sha256(b"".join([float_graph, quantized, digest(images).encode()])).hexdigest()
-        session = Session(self.options.minutes, self.options.seed, self.options.file, key, self.options.resume)
+        in_memory = _STEP_BYTES // student.bytes_per_image(torch.from_numpy(self.teacher.inputs[:1]))
+        batch = min(BATCH, len(images) - unseen, max(1, in_memory))
+        options = self.options
+        session = Session(options.minutes, options.seed, options.file, key, batch, resume=options.resume)
         state = learn(student, replace(lesson.part(unseen, None), layers=layers), session, self.progress)
-        self.progress.note(
-            f"learned {state.steps:,} steps of {min(BATCH, len(images) - unseen)} images in "
-            f"{state.seconds / 60:.1f} min"
-        )
+        self.progress.note(f"learned {state.steps:,} steps of batch size {batch} in {state.seconds / 60:.1f} min")
         return _Learned(start, state, ranges, lesson.part(0, unseen))
 
     def _lesson(self, images: tuple[LabelledImage, ...], unseen: int) -> Lesson:

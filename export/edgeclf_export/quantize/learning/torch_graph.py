@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _QUANTIZED = "_quantized"  # what ONNX Runtime's quantizer adds to a constant's name
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
+# Of the bytes of all values that are rounded: values before and after, where ranges cut, the float network's, errors.
+# 5.1 to 7.9 times as many were seen (EfficientNet-Lite0 and ViT-tiny at 224 px, EfficientNet-B0 at 128 px).
+_KEPT_BY_A_STEP = 8
 
 
 class TorchGraph:
@@ -86,6 +89,14 @@ class TorchGraph:
                 if self._last_use[name] == place:
                     tensors.pop(name, None)
         return tensors[self._output], rounded
+
+    def bytes_per_image(self, image: torch.Tensor) -> int:
+        """About what a step of learning needs for one image, (1, …), beside what it needs for none."""
+        import torch
+
+        with torch.no_grad():
+            _, rounded = self.run(image)
+        return max(1, _KEPT_BY_A_STEP * sum(each.value.nbytes for each in rounded.values()))
 
     def _constant(self, name: str, inputs: list[Any], axis: int) -> torch.Tensor:
         """What DequantizeLinear makes of a constant: of one that learns, from its value now."""
