@@ -314,6 +314,33 @@ def test_only_steps_that_the_quantizer_has_are_tried() -> None:
 
 
 @pytest.mark.parametrize(
+    ("bounds", "uncorrected"),
+    [
+        ((-3.0, -2.0, -5.0), ["percentile"]),  # correction helps the better ranges: the others need no trial without it
+        ((-9.0, -8.0, -2.0, -1.0), ["percentile", "min-max"]),
+    ],
+)
+def test_where_corrected_biases_harm_all_ranges_are_tried_without_them(
+    bounds: Sequence[float], uncorrected: list[str]
+) -> None:
+    def write(*_: Any) -> Any:
+        raise NotImplementedError
+
+    methods = ("min-max", "percentile")
+    quantizer = Quantizer(methods=methods, lower=(), write=write, corrects_biases=True, leaves_layers=False)
+    tried: list[Any] = []
+    recipes = ladder._recipes(SimpleNamespace(quantizer=quantizer), SimpleNamespace(), tried)  # type: ignore[arg-type]
+    left = iter(bounds)
+    found = []
+    for recipe in recipes:
+        found.append(recipe)
+        judged = SimpleNamespace(bound_points=next(left), mean_kl=0.1)
+        tried.append(SimpleNamespace(step=SimpleNamespace(name=recipe.name, judged=judged)))
+    corrected = [Recipe("min-max", corrected=True), Recipe("percentile", corrected=True)]
+    assert found == [*corrected, *map(Recipe, uncorrected)]
+
+
+@pytest.mark.parametrize(
     ("nodes", "lower", "tried"),
     [
         (("MatMul", "Softmax", "MatMul"), "bf16", ["int8 min-max + bias + bf16"]),
