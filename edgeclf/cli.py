@@ -17,6 +17,7 @@ from edgeclf_runtime.errors import DataError, EdgeclfError
 
 BUG, INTERRUPTED, READER_GONE, TERMINATED = 70, 130, 141, 143
 _AGAIN_AFTER_S = 0.05
+_SYMLINK_LOOP = "Symlink loop"  # begins what Path.resolve raises before Python 3.13; later ones don't mind
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -137,6 +138,8 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
         return "out of memory; try a smaller --batch-size, or a smaller model", 4
     if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
         return f"{error.filename or 'output'}: {error.strerror}", DataError.exit_code
+    if isinstance(error, RuntimeError) and str(error).startswith(_SYMLINK_LOOP):
+        return f"{error}: the link leads back to itself; mend it", DataError.exit_code
     return f"a bug: {type(error).__name__}: {error}; please report it with what EDGECLF_TRACEBACK=1 shows", BUG
 
 

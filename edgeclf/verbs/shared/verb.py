@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 from edgeclf.console import say
@@ -13,13 +15,19 @@ from edgeclf.verbs.shared.renamed import with_new_names
 
 
 class Verb(TyperCommand):
-    """A command that warns of an option that is given twice, and whose help has headings where it has many options."""
+    """A command that takes finite numbers alone, warns of an option given twice, and lists options under headings."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         args = with_new_names(str(self.name), args)
         for option in self._given_twice(ctx, args):
             say(f"warning: {option} is given more than once; the last value counts", style="yellow")
-        return super().parse_args(ctx, args)
+        left: list[str] = super().parse_args(ctx, args)
+        parameters: list[Any] = self.params
+        for each in parameters:
+            value = ctx.params.get(each.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"{value} is not a finite number", ctx, each)
+        return left
 
     def _given_twice(self, ctx: Any, args: list[str]) -> list[str]:
         """Options of one value that have several, which the parser takes without a word."""

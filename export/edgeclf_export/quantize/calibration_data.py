@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, replace
@@ -74,6 +75,8 @@ class Int8Options:
     floor: InitVar[AccuracyGate | None] = None
 
     def __post_init__(self, floor: AccuracyGate | None) -> None:
+        if self.learn_minutes is not None and not 0 < self.learn_minutes < math.inf:
+            raise UsageError(f"weights learn for a number of minutes above 0, found {self.learn_minutes:g}")
         if floor is not None:
             warnings.warn("Int8Options(floor=…) is now Int8Options(gate=…)", DeprecationWarning, stacklevel=3)
             object.__setattr__(self, "gate", floor)

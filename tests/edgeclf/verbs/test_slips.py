@@ -89,3 +89,28 @@ def test_of_train(
     assert run(["train", *options]) == 2
     assert line in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "run", "--precision", "int8", "--learn-int8", "inf"],
+        ["search", "photos", "--max-ms", "inf"],
+        ["recommend", "report.json", "--max-ms", "nan"],
+        ["train", "photos", "-m", "resnet18", "--rotate", "-inf"],
+    ],
+)
+def test_a_number_that_is_not_finite_is_wrong_usage(words: list[str], capsys: Capture) -> None:
+    assert run(words) == 2
+    assert f"Invalid value for '{words[-2]}': {words[-1]} is not a finite number" in capsys.readouterr().err
+
+
+def test_a_link_that_leads_back_to_itself_is_no_bug(tmp_path: Path, capsys: Capture) -> None:
+    loop = tmp_path / "loop"
+    try:
+        loop.symlink_to(loop)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    assert run(["search", str(loop)]) in (2, 3)  # Python 3.13 takes it for a path that is not there
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and str(loop) in lines[0]
