@@ -131,8 +131,8 @@ def export(
             "--features takes class means of the images that a run was trained on; export that run (edgeclf runs lists "
             "them)"
         )
-    if described.kind == "bundle" and target is None:
-        needless = {"precision": precision != "fp32", "workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
+    if described.kind == "bundle" and target is None and precision == "fp32":
+        needless = {"workspace": workspace, "tf32": tf32, "opt-batch": opt_batch}
         if misplaced := [option for option, value in needless.items() if value not in (None, False)]:
             advice = "leave it out, or give --target for another bundle"
             raise UsageError(f"--{misplaced[0]} changes nothing of {source}, which is a bundle already; {advice}")

@@ -186,4 +186,9 @@ def _verdict(
         return "fail", tuple(faults)
     if change_verdict(lower, upper, margin) == "pass":
         return "pass", ()
+    if -change > margin:
+        return "inconclusive", (
+            f"{what} changed by {change:+.2f} points, more than the {margin:.2f} tolerated, but {upper:+.2f} can't be "
+            f"ruled out either {worth}",
+        )
     return "inconclusive", (f"{what} changed by {change:+.2f} points, but {lower:+.2f} can't be ruled out {worth}",)

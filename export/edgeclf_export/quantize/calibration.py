@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError, ImageError, UsageError
 from edgeclf_runtime.images.labelled import LabelledImage, all_labels
 from edgeclf_runtime.images.pixels import Pixels
-from edgeclf_runtime.images.predict import prepare_images, strictly
+from edgeclf_runtime.images.predict import prepare_images
 
 CALIBRATION_IMAGES = 300
 FEW_IMAGES = 64  # below that single images decide the ranges
+_NAMED = 5  # files in a message
 _THUMBNAIL_PX, _SAME_LEVELS = 8, 4.0  # a JPEG of quality 60 moved the mean of a block by 3 levels at most
 
 
@@ -149,9 +150,18 @@ def part(
 
 
 def load_pixels(images: Sequence[LabelledImage], pixels: Pixels, role: str) -> NDArray[np.uint8]:
-    """(N, H, W, 3) uint8. Raises DataError, naming the file, where one can't be read or changed."""
-    loaded = strictly(prepare_images(images, lambda image: image.load(pixels)), f"take it out of {role}")
-    return np.stack([found for _, found in loaded])
+    """(N, H, W, 3) uint8. Raises DataError, naming the files, where some can't be read or have changed."""
+    loaded: list[NDArray[np.uint8]] = []
+    faults: list[str] = []
+    for image, found in prepare_images(images, lambda image: image.load(pixels)):
+        if isinstance(found, ImageError):
+            faults.append(f"{image.path}: {found}")
+        elif not faults:
+            loaded.append(found)
+    if faults:
+        named, more = "; ".join(faults[:_NAMED]), len(faults) - _NAMED
+        raise DataError(f"{named}{f'; and {more} more' if more > 0 else ''}; take them out: they are among {role}")
+    return np.stack(loaded)
 
 
 def count_different(pixels: NDArray[np.uint8]) -> int:

@@ -145,3 +145,13 @@ def test_words_become_an_int8_classifier_on_images_of_the_words(edgeclf: Run, tm
     assert done.returncode == 0, done.stderr.decode()
     assert b"INCONCLUSIVE" in done.stderr and b"12 calibration images are few" in done.stderr
     assert edgeclf("verify", "bundles/small-zeroshot-onnx-int8").returncode == 0
+
+
+def test_a_bundle_becomes_an_onnx_one_as_other_sources_do(
+    make_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_bundle(tmp_path / "colours")
+    assert run(["export", str(source), "--precision", "int8"]) == 2
+    assert "int8 needs real images to calibrate" in capsys.readouterr().err
+    assert run(["export", str(source), "--workspace", "1"]) == 2
+    assert "--workspace changes nothing of" in capsys.readouterr().err

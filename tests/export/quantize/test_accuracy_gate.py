@@ -73,6 +73,7 @@ def test_one_prediction_of_too_few_images_is_no_failure_and_several_are() -> Non
     tipped[rows, few.right[rows]] -= 0.2
     evaluation = evaluate_step(few, np.concatenate([tipped[: rows[0] + 1], near[rows[0] + 1 :]]), AccuracyGate(1.0))
     assert evaluation.verdict == "inconclusive" and evaluation.change_points == pytest.approx(-100 / 54)
+    assert "changed by -1.85 points, more than the 1.00 tolerated, but " in evaluation.reasons[0]
     assert evaluate_step(few, tipped, AccuracyGate(1.0)).verdict == "fail"
 
 

@@ -75,12 +75,16 @@ def test_few_images_warn(patches: Patches) -> None:
     assert load_calibration(patches["train"], (), PATCH_PIXELS, called="training", most=80).warnings == ()
 
 
-def test_a_broken_image_is_named(patches: Patches, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
-    image = LabelledImage(tmp_path, broken.name, LABELS[:1], hashlib.sha256(b"no image").hexdigest())
-    with pytest.raises(DataError, match=r"broken\.png"):
-        load_calibration((image,), (), PATCH_PIXELS, called="calib")
+def test_broken_images_are_named_together(patches: Patches, tmp_path: Path) -> None:
+    broken = []
+    for n in range(7):
+        (tmp_path / f"broken{n}.png").write_bytes(b"no image %d" % n)
+        digest = hashlib.sha256(b"no image %d" % n).hexdigest()
+        broken.append(LabelledImage(tmp_path, f"broken{n}.png", LABELS[:1], digest))
+    with pytest.raises(DataError) as found:
+        load_calibration((*broken, *patches["train"]), (), PATCH_PIXELS, called="calib")
+    line = str(found.value)
+    assert line.count(".png: ") == 5 and "; and 2 more; take them out: they are among the calibration images" in line
 
 
 def test_an_image_that_changed_since_the_split_is_refused(patches: Patches) -> None:
