@@ -47,8 +47,9 @@ class Audit:
         found = self.share(*_wanted(precision, tf32))
         if not self.shares or found + self.share(UNKNOWN) >= LEAST_SHARE:
             return None
+        percent = math.floor(1000 * found) / 10  # rounded up, 79.96 % would be what is wanted
         return (
-            f"of the multiplications of convolutions and matrix products only {found:.0%} run in "
+            f"of the multiplications of convolutions and matrix products only {percent:g}% run in "
             f"{_wanted(precision, tf32)[0]} ({shares_in_words(self.shares)}), wanted {LEAST_SHARE:.0%}"
         )
 

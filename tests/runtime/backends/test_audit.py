@@ -37,3 +37,8 @@ def test_what_an_engine_does_not_report_is_a_doubt_and_no_failure() -> None:
     assert check_audit(found, "int8", where="net") == (
         "the engine does not report whether it computes in int8 (50% int8, 50% unknown)"
     )
+
+
+def test_a_share_just_below_what_is_wanted_is_not_rounded_up_to_it() -> None:
+    sentence = Audit({"int8": 0.7996, "fp32": 0.2004}).shortfall("int8")
+    assert sentence is not None and "only 79.9% run in int8" in sentence and sentence.endswith("wanted 80%")
