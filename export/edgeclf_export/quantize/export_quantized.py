@@ -116,9 +116,10 @@ def _bundle(
     progress: Progress,
 ) -> tuple[Path, Manifest, Proof] | Failed:
     """One target's bundle, published, or why there is none."""
-    destination = order.places[target]
+    destination, ladder = order.places[target], None
     try:
         chosen = choose_step()
+        ladder = chosen.ladder
         precision = chosen.trial.step.precision
         if order.precision == "int8" and precision != "int8":
             destination = order.fallback_places[target, precision]
@@ -132,7 +133,7 @@ def _bundle(
         kept = f"; it is kept aside as {aside}" if aside else ""
         return Failed(target, str(error) + kept, aside, error.ladder)
     except GateError as error:
-        return Failed(target, str(error))
+        return Failed(target, str(error), ladder=ladder)
     return destination, manifest, proof
 
 

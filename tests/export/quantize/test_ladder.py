@@ -17,7 +17,7 @@ from edgeclf.verbs.shared.export_results import collect
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.exporter import export, export_each
 from edgeclf_export.options import ExportOptions
-from edgeclf_export.quantize import ladder, selection
+from edgeclf_export.quantize import export_quantized, ladder, selection
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.targets import ort_quantizer
 from edgeclf_export.targets.quantizer import Quantizer, Recipe
@@ -128,6 +128,25 @@ def test_a_faulty_quantization_is_never_published_the_layers_responsible_are_nam
     assert aside.name == "patches-onnx-int8.failed" and str(aside) in text
     ladder = Bundle.open(aside).manifest.ladder
     assert ladder is not None and not ladder.chosen and {step.became for step in ladder.rungs} == {"failed"}
+
+
+def test_a_finished_bundle_that_fails_its_proof_shows_its_ladder(
+    trained: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = export_quantized.write_bundle
+
+    def fails(*arguments: Any) -> Any:
+        manifest, proof = original(*arguments)
+        return manifest, replace(proof, verdict="fail", reasons=("logits are others",))
+
+    monkeypatch.setattr(export_quantized, "write_bundle", fails)
+    int8 = Int8Options(gate=AccuracyGate(5.0))
+    made, failure = collect(
+        export_each(trained, ExportOptions(("onnx",), "int8", output=tmp_path, name="p", int8=int8))
+    )
+    assert failure is not None and not made
+    (failed,) = failure.failed
+    assert "logits are others" in failed.reason and failed.ladder is not None and failed.ladder.rungs
 
 
 def test_with_fallback_16_bits_take_its_place_under_their_own_name(faulty_quantizer: None, quantize: Quantize) -> None:
