@@ -8,10 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+_NUMBERS = {  # how a Constant node may hold numbers, beside a tensor
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
 
 def constants_of(graph: Any) -> dict[str, Any]:
     """Name -> TensorProto of each constant."""
     return {item.name: item for item in graph.initializer}
+
+
+def lift_constants(graph: Any) -> None:
+    """Makes initializers of Constant nodes, and of Identity nodes of constants, which other exporters write."""
+    from onnx import helper, numpy_helper
+
+    constants, outputs, kept = constants_of(graph), {item.name for item in graph.output}, []
+    for node in graph.node:
+        found = None
+        if node.op_type == "Constant" and len(node.attribute) == 1:
+            attribute = node.attribute[0]
+            value = helper.get_attribute_value(attribute)
+            if attribute.name == "value":
+                found = value
+            elif attribute.name in _NUMBERS:
+                found = numpy_helper.from_array(np.array(value, _NUMBERS[attribute.name]))
+        elif node.op_type == "Identity":
+            found = constants.get(node.input[0])
+        if found is None or node.output[0] in outputs:
+            kept.append(node)
+            continue
+        lifted = graph.initializer.add()
+        lifted.CopyFrom(found)
+        lifted.name = node.output[0]
+        constants[lifted.name] = lifted
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def makers_of(graph: Any) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeclf_export.exporter import export
+from edgeclf_export.graph.editing import lift_constants
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
-from edgeclf_export.sources.onnx_file.quantized import without_rounding
+from edgeclf_export.sources.onnx_file.quantized import may_saturate, without_rounding
 from edgeclf_export.sources.onnx_file.reading import is_quantized_file
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
@@ -115,6 +116,47 @@ def test_without_rounding_it_is_the_network_that_it_was_made_from_ranges_and_rel
     span = np.ptp(wanted)
     assert np.abs(found - rounded).max() < 0.05 * span
     assert np.abs(found - wanted).max() < 0.05 * span
+
+
+def in_nodes(model: Any, *, computed: bool = False) -> Any:
+    """The model with a node for each constant, as other exporters write them; `computed`: scales follow from two."""
+    nodes, scales = [], {name for node in model.graph.node if "Linear" in node.op_type for name in node.input[1:2]}
+    for item in model.graph.initializer:
+        name = f"{item.name}_in_a_node"
+        nodes.append(helper.make_node("Constant", [], [name], value=item))
+        kind, more = ("Add", [name]) if computed and item.name in scales else ("Identity", [])
+        nodes.append(helper.make_node(kind, [name, *more], [item.name]))
+    nodes += model.graph.node
+    del model.graph.initializer[:]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_constants_in_nodes_are_constants(file: Path) -> None:
+    theirs = in_nodes(onnx.load(file))
+    unrounded = without_rounding(theirs)
+    assert unrounded is not None
+    assert np.array_equal(run(unrounded), run(without_rounding(onnx.load(file))))
+    assert may_saturate(theirs) and not theirs.graph.initializer  # which ships as it is
+
+
+def test_scales_that_are_computed_have_no_form_in_float(file: Path) -> None:
+    assert without_rounding(in_nodes(onnx.load(file), computed=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value"),
+    [({"value_float": 0.5}, 0.5), ({"value_ints": [2, 3]}, [2, 3]), ({"value_int": 7}, 7)],
+)
+def test_a_node_may_hold_plain_numbers(attributes: dict[str, Any], value: Any) -> None:
+    nodes = [helper.make_node("Constant", [], ["c"], **attributes), helper.make_node("Identity", ["c"], ["y"])]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "g", [], [output])
+    lift_constants(graph)
+    (constant,) = graph.initializer
+    assert constant.name == "c" and np.array_equal(numpy_helper.to_array(constant), value)
+    assert [node.op_type for node in graph.node] == ["Identity"]  # an output stays one
 
 
 def test_other_precisions_targets_and_options_are_refused(file: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf_export.graph.editing import constants_of, graphs_of, replace_nodes
+from edgeclf_export.graph.editing import constants_of, graphs_of, lift_constants, replace_nodes
 
 _STATIC = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm")  # ranges are in the file
 _OTHERS = ("QAttention", "QEmbed", "QMoE", "QOrdered")
@@ -49,7 +49,7 @@ def in_words(operators: Counter[str]) -> str:
 
 def may_saturate(model: Any) -> bool:
     """Whether weights are so large that a CPU without VNNI gives other logits."""
-    weights = [item for item in model.graph.initializer if len(item.dims) > 1]
+    weights = [item for item in _with_lifted_constants(model).graph.initializer if len(item.dims) > 1]
     return any(np.abs(value.astype(np.int16)).max(initial=0) > _NEVER_SATURATES for value in _int8(weights))
 
 
@@ -79,11 +79,9 @@ def reference_of(model: Any) -> tuple[Any, tuple[str, ...]]:
 
 def without_rounding(model: Any) -> Any | None:
     """The model in float: the same weights, values cut to the same ranges, none rounded. None: it can't be put so."""
-    import onnx
     from onnx import helper
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = _with_lifted_constants(model)
     writer = _FloatWriter(copy)
     try:
         for node in copy.graph.node:
@@ -95,6 +93,15 @@ def without_rounding(model: Any) -> Any | None:
     kept = [helper.make_opsetid(entry.domain, entry.version) for entry in model.opset_import if not entry.domain]
     del copy.opset_import[:]
     copy.opset_import.extend(kept)
+    return copy
+
+
+def _with_lifted_constants(model: Any) -> Any:
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    lift_constants(copy.graph)
     return copy
 
 
@@ -144,10 +151,10 @@ class _FloatWriter:
         names = list(node.input)
         entries = [self._entry([names[place] for place in triple], operator) for triple in places]
         if bias is not None and len(names) > bias and names[bias]:
-            scale = self._constants[names[1]] * self._constants[names[4]]
+            scale = self._known(names[1]) * self._known(names[4])
             if operator == "Gemm" and attributes.get("alpha", 1.0) != 1.0:
                 raise _NoFloat
-            entries.append(self._constant(f"{node.output[0]}_bias", self._constants[names[bias]] * scale.reshape(-1)))
+            entries.append(self._constant(f"{node.output[0]}_bias", self._known(names[bias]) * scale.reshape(-1)))
         whole = f"{node.output[0]}_whole"
         self.nodes.append(helper.make_node(operator, entries, [whole], name=node.name, **attributes))
         pair = [names[place] if len(names) > place else "" for place in output]
@@ -162,7 +169,7 @@ class _FloatWriter:
 
     def _value(self, parts: list[str], axis: int) -> NDArray[np.float32]:
         """A constant in float from its integers, scale and zero point."""
-        stored, scale, *zero = (self._constants[name] for name in parts if name)
+        stored, scale, *zero = (self._known(name) for name in parts if name)
         along = [-1 if place == axis % max(1, stored.ndim) else 1 for place in range(stored.ndim)]
         scale, *zero = (each.reshape(along) if each.size > 1 else each.reshape(()) for each in (scale, *zero))
         point = zero[0].astype(np.float32) if zero else np.float32(0)
@@ -172,17 +179,22 @@ class _FloatWriter:
         """Keeps what lies in the range of the integers: a ReLU may have been folded into it."""
         from onnx import helper
 
-        if scale not in self._constants or (zero and zero not in self._constants):
-            raise _NoFloat  # ranges that are computed
-        point = self._constants[zero] if zero else np.zeros((), np.uint8)
-        if not scale or self._constants[scale].size > 1 or point.dtype.kind not in "iu":
+        size, point = self._known(scale), self._known(zero) if zero else np.zeros((), np.uint8)
+        if size.size > 1 or point.dtype.kind not in "iu":
             raise _NoFloat
-        limits, step = np.iinfo(point.dtype), np.float32(self._constants[scale].reshape(()))
+        limits, step = np.iinfo(point.dtype), np.float32(size.reshape(()))
         ends = [
             self._constant(f"{output}_{name}", np.float32((float(limit) - float(point.reshape(()))) * step))
             for name, limit in (("lowest", limits.min), ("highest", limits.max))
         ]
         self.nodes.append(helper.make_node("Clip", [value, *ends], [output]))
+
+    def _known(self, name: str) -> NDArray[Any]:
+        """A constant's value; what is computed is none."""
+        if name not in self._constants:
+            raise _NoFloat
+        found: NDArray[Any] = self._constants[name]
+        return found
 
     def _constant(self, name: str, value: NDArray[np.float32] | np.float32) -> str:
         from onnx import numpy_helper
