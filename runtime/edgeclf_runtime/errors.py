@@ -17,6 +17,7 @@ import re
 _BEFORE_CAUSE = re.compile(
     r"\A\[ONNXRuntimeError\] : \d+ : \w+ : (?:[^\n]*Status Message: (?:\S+:\d+ [^\n]*?\) )?)?"  # ONNX Runtime
     r"|\A.*^(?=-- No conversion rule)"  # OpenVINO, before it names the operators that it lacks
+    r"|\A\S+\.(?:h|cc):\d+: \w+: Assertion `[^\n]*?` failed: "  # onnx's C++
     r"|\A.*WeightsUnpickler error: ",  # torch.load
     re.DOTALL | re.MULTILINE,
 )

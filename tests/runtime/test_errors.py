@@ -39,6 +39,19 @@ def test_one_line_keeps_why_onnx_runtime_can_not_load_or_run_a_graph() -> None:
     assert "The input tensor cannot be reshaped" in line and ".h:" not in line
 
 
+def test_one_line_keeps_why_onnx_can_not_convert_an_opset() -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import version_converter
+
+    pair = onnx.helper.make_node("QuantizeLinear", ["x", "w"], ["y"], output_dtype=onnx.TensorProto.INT8)
+    given, taken = (onnx.helper.make_tensor_value_info(name, kind, [1]) for name, kind in (("x", 1), ("y", 3)))
+    scale = onnx.numpy_helper.from_array(np.ones((), np.float32), "w")
+    graph = onnx.helper.make_graph([pair], "g", [given], [taken], [scale])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    line = line_of(version_converter.convert_version, model, 20)
+    assert line.startswith("Attribute output_dtype is not supported for Opset Version 20")
+
+
 def test_one_line_keeps_what_openvino_can_not_read() -> None:
     read = pytest.importorskip("openvino").Core().read_model
     assert line_of(read, b"no model").startswith("Unable to read the model.")
