@@ -21,7 +21,7 @@ def leave_out_unusable(
     data: DataSplit,
     value_range: ValueRange | None = None,
     *,
-    strict: bool = False,
+    strict: bool | None = None,
     known: tuple[Unreadable, ...] | None = None,
     processes: Processes = Processes(),
     progress: Progress = SILENT,
@@ -33,7 +33,7 @@ def leave_out_unusable(
     Parameters
     ----------
     strict
-        Raise DataError instead.
+        Raise DataError instead; None: the command that reads them has no option for that.
     known
         Of a training that goes on, the images that were left out before: they stay so. None: it begins.
     """
@@ -56,7 +56,8 @@ def leave_out_unusable(
             if known is not None
             else "; they are left out"
         )
-        progress.warn(f"{left_out_sentence(found, len(there.images))}{again} (--strict stops)")
+        hint = "" if strict is None else " (--strict stops)"
+        progress.warn(f"{left_out_sentence(found, len(there.images))}{again}{hint}")
     if faults := split_faults(usable.images):
         raise DataError(f"{data.root}: {faults[0]}")
     return usable, (*(known or ()), *found)

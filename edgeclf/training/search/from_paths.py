@@ -13,10 +13,10 @@ from edgeclf.training.search.latency import require_engine
 from edgeclf.training.search.plot import draw_search
 from edgeclf.training.search.search import resume_search as resume
 from edgeclf.training.search.search import start_search
-from edgeclf.training.search.state import PLOT, Search, SearchPlan, is_search, load_plan
+from edgeclf.training.search.state import PLOT, Search, SearchPlan, check_no_search, load_plan
 from edgeclf_runtime.bundle.atomic_write import writing
 from edgeclf_runtime.capacity import usable_cores
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.progress import SILENT, Progress
 
 
@@ -69,8 +69,7 @@ def search(
     require_engine(target)
     candidates = candidates_of(models, weights)
     place = Path(folder) if folder is not None else default_folder(Path(data).resolve().stem, "search")
-    if is_search(place):
-        raise UsageError(f"{place} holds a search; go on with --resume {place}, or choose another --name")
+    check_no_search(place)
     images = open_data(Path(data), seed=training.seed, several_labels="known")  # before weights are fetched
     progress.step("looking for weights")
     missing = without_weights(candidates, training.img_size, training.seed)

@@ -16,13 +16,13 @@ from edgeclf.training.search.state import (
     SPLIT,
     Search,
     SearchPlan,
-    is_search,
+    check_no_search,
     load_plan,
     new_search,
     write,
 )
 from edgeclf.training.search.steps import Steps, TimeAll
-from edgeclf_runtime.errors import DataError, UsageError
+from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.images.data_split import DataSplit
 from edgeclf_runtime.progress import SILENT, Progress
 
@@ -41,8 +41,7 @@ def start_search(
 
     Raises as `resume_search`, UsageError where a search or run is at `folder`, DataError where a split is empty.
     """
-    if is_search(folder):
-        raise UsageError(f"{folder} holds a search; go on with --resume {folder}, or choose another --name")
+    check_no_search(folder)
     Run.check_free(folder)
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")

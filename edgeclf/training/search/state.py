@@ -202,6 +202,15 @@ def write(folder: Path, content: SearchPlan | Search) -> None:
         draft.write_text(json.dumps(to_json(content), indent=1) + "\n", encoding="utf-8")
 
 
+def check_no_search(folder: Path) -> None:
+    """Raises UsageError where a search is in the folder, unless no candidate of it was fast enough to be trained."""
+    if not is_search(folder):
+        return
+    candidates = load_search(folder).candidates if (folder / SEARCH).is_file() else ()
+    if not candidates or any(each.left_out is None or each.probes for each in candidates):
+        raise UsageError(f"{folder} holds a search; go on with --resume {folder}, or choose another --name")
+
+
 def load_plan(folder: Path) -> SearchPlan:
     if not is_search(folder):
         raise DataError(f"{folder}: no search (it has no {PLAN}); `edgeclf search` makes one under runs/")

@@ -155,6 +155,10 @@ def test_no_candidate_that_is_fast_enough_fails_the_gate_and_names_the_fastest(
         start_search(replace(plan, max_ms=0.5), data, tmp_path / "s", {}, timing=Clock())
     assert {path.name for path in (tmp_path / "s").iterdir() if path.is_dir()} == set()
     assert all(each.left_out for each in load_search(tmp_path / "s").candidates)
+    # with more time the same command begins anew, since nothing was trained; then it goes on by --resume alone
+    assert start_search(plan, data, tmp_path / "s", {}, timing=Clock()).complete
+    with pytest.raises(UsageError, match="holds a search; go on with --resume"):
+        start_search(plan, data, tmp_path / "s", {}, timing=Clock())
 
 
 def test_a_search_without_validation_images_is_refused_before_it_begins(
