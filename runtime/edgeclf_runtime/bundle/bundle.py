@@ -49,6 +49,13 @@ class _Folder:
         return (self._root / path).read_bytes()
 
 
+_WEIGHTS = "weights alone are no bundle: name the run or the bundle that they belong to"
+_NO_BUNDLES = {  # suffix -> what to do with such a file
+    ".onnx": "`edgeclf export` makes a bundle of an ONNX file",
+    **dict.fromkeys((".safetensors", ".pt", ".pth", ".ckpt"), _WEIGHTS),
+}
+
+
 class _Tar:
     """Reads members in place: nothing is ever unpacked, so no archive can write outside its folder."""
 
@@ -67,7 +74,8 @@ class _Tar:
             ValueError,
             OverflowError,
         ) as error:  # the latter two: sizes beyond any file
-            raise BundleError(f"{path}: not a packed bundle ({error}); copy it again") from error
+            advice = _NO_BUNDLES.get(path.suffix.lower(), "copy it again")
+            raise BundleError(f"{path}: not a packed bundle ({error}); {advice}") from error
 
     def _add(self, member: tarfile.TarInfo) -> None:
         if not member.isfile() or member.issparse():  # a sparse file's size is not that of its bytes in the archive

@@ -163,6 +163,10 @@ def test_missing_and_foreign_paths_say_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "image.tar").write_bytes(b"\x89PNG" * 999)
     with pytest.raises(BundleError, match="not a packed bundle"):
         Bundle.open(tmp_path / "image.tar")
+    for name, advice in (("net.onnx", "`edgeclf export` makes a bundle"), ("net.safetensors", "weights alone are no")):
+        (tmp_path / name).write_bytes(b"\x89PNG" * 999)
+        with pytest.raises(BundleError, match=advice):
+            Bundle.open(tmp_path / name)
 
 
 # -- packed
