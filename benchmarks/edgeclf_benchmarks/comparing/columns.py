@@ -231,7 +231,17 @@ PARITY = (
     Column("why", _reason, words=True),
 )
 _EVERY = (*SPEED, *ACCURACY, *COST, *PARITY)
-_SHORT = ("infer p50 [95 %]", "p99", "images/s", "top-1 [95 %]", "mAP [95 %]", "Δtop-1 [95 %]", "ΔmAP [95 %]", "size")
+_SHORT = (
+    "infer p50 [95 %]",
+    "p99",
+    "images/s",
+    "top-1 [95 %]",
+    "mAP [95 %]",
+    "Δtop-1 [95 %]",
+    "ΔmAP [95 %]",
+    "size",
+    "teacher",
+)
 SHORT = tuple(each for each in _EVERY if each.heading in (*_SHORT, "verdict"))
 
 
