@@ -207,7 +207,8 @@ def check_no_search(folder: Path) -> None:
     if not is_search(folder):
         return
     candidates = load_search(folder).candidates if (folder / SEARCH).is_file() else ()
-    if not candidates or any(each.left_out is None or each.probes for each in candidates):
+    trained = any(path.is_dir() for path in folder.iterdir())
+    if not candidates or trained or any(each.left_out is None for each in candidates):
         raise UsageError(f"{folder} holds a search; go on with --resume {folder}, or choose another --name")
 
 

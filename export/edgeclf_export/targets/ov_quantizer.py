@@ -37,8 +37,9 @@ def quantize(
     method
         Of the ranges: "min-max" or "percentile".
     corrected
-        Whether NNCF corrects biases, with images through the quantized network. Its fast form takes one constant image
-        a layer, and left two thirds of the mean error of two convolutions (`test_ov_quantizer`).
+        Whether NNCF corrects biases, with images through the quantized network. Its fast form gives a layer the mean of
+        its inputs, and left two thirds of the mean error of two convolutions (`test_ov_quantizer`). It serves
+        transformers: in a matrix product means follow from means, and the other way took ViT-tiny 3.5 times as long.
     leave
         ONNX nodes that stay in float.
     """
@@ -55,7 +56,7 @@ def quantize(
                 nncf.Dataset([pixels[i : i + 1] for i in range(len(pixels))]),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(pixels),
-                fast_bias_correction=False,
+                fast_bias_correction=attends,
                 model_type=nncf.ModelType.TRANSFORMER if attends else None,
                 ignored_scope=nncf.IgnoredScope(names=names) if names else None,
                 advanced_parameters=_parameters(method, corrected),
