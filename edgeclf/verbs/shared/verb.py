@@ -15,7 +15,7 @@ from edgeclf.verbs.shared.renamed import with_new_names
 
 
 class Verb(TyperCommand):
-    """A command that takes finite numbers alone, warns of an option given twice, and lists options under headings."""
+    """A command that takes no infinite number, warns of an option given twice, and lists many under headings."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         args = with_new_names(str(self.name), args)
@@ -25,7 +25,7 @@ class Verb(TyperCommand):
         parameters: list[Any] = self.params
         for each in parameters:
             value = ctx.params.get(each.name)
-            if isinstance(value, float) and not math.isfinite(value):
+            if isinstance(value, float) and math.isinf(value):  # it lies in every range without an end; nan in none
                 raise typer.BadParameter(f"{value} is not a finite number", ctx, each)
         return left
 

@@ -96,11 +96,11 @@ def test_of_train(
     [
         ["export", "run", "--precision", "int8", "--learn-int8", "inf"],
         ["search", "photos", "--max-ms", "inf"],
-        ["recommend", "report.json", "--max-ms", "nan"],
         ["train", "photos", "-m", "resnet18", "--rotate", "-inf"],
+        ["serve", "bundle", "--max-megapixels", "inf"],
     ],
 )
-def test_a_number_that_is_not_finite_is_wrong_usage(words: list[str], capsys: Capture) -> None:
+def test_an_infinite_number_is_wrong_usage(words: list[str], capsys: Capture) -> None:
     assert run(words) == 2
     assert f"Invalid value for '{words[-2]}': {words[-1]} is not a finite number" in capsys.readouterr().err
 
