@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_reports import made_report, saved
 
-from edgeclf_benchmarks.comparing.columns import SPEED
+from edgeclf_benchmarks.comparing.columns import SHORT, SPEED, with_values
 from edgeclf_benchmarks.comparing.compare import Compared, Source, check_alike, entries_of, read_sources
 from edgeclf_benchmarks.comparing.findings import findings
 from edgeclf_benchmarks.comparing.markdown import publish, summary
@@ -19,6 +19,7 @@ from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.comparing.page.tradeoff_chart import undominated
 from edgeclf_benchmarks.comparing.recommend import Limits, choose
 from edgeclf_benchmarks.measuring.report import Report
+from edgeclf_runtime.bundle.teacher_info import TeacherInfo
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.metrics.intervals import Resampling
 from edgeclf_runtime.metrics.robustness import Numbers, robustness_of
@@ -41,6 +42,20 @@ def test_rows_of_several_machines_get_unique_names(tmp_path: Path) -> None:
     names = [entry.name for entry in entries_of(compared.sources)]
     assert len(set(names)) == 9
     assert {"onnx @ Quiet CPU #1", "onnx @ Board", "onnx @ Quiet CPU #3"} <= set(names)
+
+
+def test_a_short_table_names_teachers_where_a_bundle_has_one(tmp_path: Path) -> None:
+    plain = made_report(ROWS)
+    taught = replace(
+        plain,
+        rows=(replace(plain.rows[0], teacher=TeacherInfo(name="large", kind="run", sha256="0" * 64)), *plain.rows[1:]),
+    )
+
+    def headings(name: str, report: Report) -> list[str]:
+        (tmp_path / name).mkdir()
+        return [each.heading for each in with_values(SHORT, entries_of(_compared(tmp_path / name, report).sources))]
+
+    assert "teacher" in headings("taught", taught) and "teacher" not in headings("plain", plain)
 
 
 @pytest.mark.parametrize(
