@@ -166,7 +166,7 @@ def start_curve(plan: Plan, data: DataSplit, path: Path, progress: Progress = SI
     check_free(path)
     if faults := split_faults(data.images):
         raise DataError(f"{data.root}: {faults[0]}")
-    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, progress=progress)
+    data, _ = leave_out_unusable(data, plan.trainings[0].value_range, strict=False, progress=progress)
     require_images(data, plan.judged_on, data.root, "evaluate")
     nested_subsets(data, plan.fractions, plan.seed)
     save_split(data, path / SPLIT, force=True)

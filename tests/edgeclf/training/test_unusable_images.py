@@ -13,6 +13,7 @@ from edgeclf import cli
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.run.evaluate import evaluate_run
+from edgeclf.training.run.left_out import leave_out_unusable
 from edgeclf.training.run.run import Run
 from edgeclf.training.train import finish, train
 from edgeclf_runtime.errors import DataError, UsageError
@@ -78,6 +79,19 @@ def test_a_folder_with_a_damaged_image_trains_at_the_command_line(
     stderr = " ".join(capsys.readouterr().err.split())
     assert "1 of 36 images can't be used: blue/3.png" in stderr and "--strict stops" in stderr
     assert cli.run([*command, "--name", "other", "--strict"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("strict", "ends"), [(False, "; they are left out (--strict stops)"), (None, "; they are left out")]
+)
+def test_strict_is_advised_only_where_it_is_an_option(
+    strict: bool | None, ends: str, images: Path, recorder: Any
+) -> None:
+    data, watcher = open_data(images), recorder()
+    data.images[0].path.write_bytes(b"another image")
+    leave_out_unusable(data, strict=strict, progress=watcher)
+    (warning,) = watcher.warnings
+    assert warning.endswith(ends)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -323,13 +323,18 @@ def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_de
     assert manifest.ladder is not None and "on the device" in manifest.ladder.why
 
 
-def test_only_steps_that_the_quantizer_has_are_tried() -> None:
-    def write(*_: Any) -> Any:
-        raise NotImplementedError
+def recipes_of(methods: tuple[str, ...], tried: list[Any], *, corrects_biases: bool) -> Iterator[Recipe]:
+    """The recipes of a quantizer that leaves no layer in float, and whose models the test makes up."""
 
-    plain = Quantizer(methods=("min-max",), lower=(), write=write, corrects_biases=False, leaves_layers=False)
-    steps = ladder._recipes(SimpleNamespace(quantizer=plain), SimpleNamespace(), [])  # type: ignore[arg-type]
-    assert list(steps) == [Recipe("min-max")]
+    def write(*_: Any) -> Any:
+        pytest.fail("recipes alone write nothing")
+
+    quantizer = Quantizer(methods=methods, lower=(), write=write, corrects_biases=corrects_biases, leaves_layers=False)
+    return ladder._recipes(SimpleNamespace(quantizer=quantizer), SimpleNamespace(), tried)  # type: ignore[arg-type]
+
+
+def test_only_steps_that_the_quantizer_has_are_tried() -> None:
+    assert list(recipes_of(("min-max",), [], corrects_biases=False)) == [Recipe("min-max")]
 
 
 @pytest.mark.parametrize(
@@ -342,16 +347,10 @@ def test_only_steps_that_the_quantizer_has_are_tried() -> None:
 def test_where_corrected_biases_harm_all_ranges_are_tried_without_them(
     bounds: Sequence[float], uncorrected: list[str]
 ) -> None:
-    def write(*_: Any) -> Any:
-        raise NotImplementedError
-
-    methods = ("min-max", "percentile")
-    quantizer = Quantizer(methods=methods, lower=(), write=write, corrects_biases=True, leaves_layers=False)
     tried: list[Any] = []
-    recipes = ladder._recipes(SimpleNamespace(quantizer=quantizer), SimpleNamespace(), tried)  # type: ignore[arg-type]
     left = iter(bounds)
     found = []
-    for recipe in recipes:
+    for recipe in recipes_of(("min-max", "percentile"), tried, corrects_biases=True):
         found.append(recipe)
         judged = SimpleNamespace(bound_points=next(left), mean_kl=0.1)
         tried.append(SimpleNamespace(step=SimpleNamespace(name=recipe.name, judged=judged)))

@@ -54,6 +54,7 @@ class Lesson:
 class Session:
     """For how long, on how many images a step, with which random seed, and the file that keeps what was learned.
 
+    `batch`: at most as many as the lesson has.
     `key` names the network, the images and the options: a file of other ones is not gone on with.
     """
 
