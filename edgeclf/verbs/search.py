@@ -67,7 +67,9 @@ def search(
     target: Annotated[Target, typer.Option("--target", "-t", help="Engine to measure latency on.")] = Target.onnx,
     threads: Threads = None,
     img_size: ImgSize = None,
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Number of epochs of fine-tuning.")] = 3,
+    epochs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of epochs of fine-tuning, after ten of the head alone.")
+    ] = 3,
     probe_epochs: Annotated[
         int, typer.Option("--probe-epochs", min=1, metavar="N", help="Number of epochs of a linear probe's head.")
     ] = 10,

@@ -133,8 +133,9 @@ class Steps:
                 continue
             if self._time_is_over():
                 return False
-            epochs = self.plan.tune_epochs
-            self.progress.note(f"fine-tuning {place + 1} of {len(finalists)}: {name}, epochs: {epochs}")
+            epochs, heads = self.plan.tune_epochs, self.plan.training.first_epochs
+            lengths = f"{count(heads, 'epoch')} of the head alone, then {epochs:,} of the whole network"
+            self.progress.note(f"fine-tuning {place + 1} of {len(finalists)}: {name}, {lengths}")
             if (score := self._tried(name, "two-phase", epochs, self.data)) is not None:
                 self._update(name, tuned=score)
         return True
