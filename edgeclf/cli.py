@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from edgeclf.console import begin_documents, say, write_json_error
-from edgeclf.verbs.shared.plain_predict import read_plain
+from edgeclf.verbs.shared.predicting.plain import read_plain
 from edgeclf_runtime.errors import DataError, EdgeclfError
 
 BUG, INTERRUPTED, READER_GONE, TERMINATED = 70, 130, 141, 143
@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
             from edgeclf.commands import run_commands
 
             return run_commands(arguments)
-        from edgeclf.verbs.shared.predict_run import run_predict
+        from edgeclf.verbs.shared.predicting.run import run_predict
 
         return run_predict(plain)
     finally:

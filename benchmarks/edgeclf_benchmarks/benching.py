@@ -12,7 +12,7 @@ from edgeclf_benchmarks.measuring.energy import board_meter
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, write_report
-from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.reporting.builder import report_of
 from edgeclf_benchmarks.measuring.state import line_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.deploy import build

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeclf.data.assign import join_clusters
 from edgeclf.data.hashed import hash_images
-from edgeclf.data.label_suspects import LabelSuspect
+from edgeclf.data.labelling.suspects import LabelSuspect
 from edgeclf.data.usable import Unreadable
 from edgeclf.evaluation.inference import predict
 from edgeclf.training.config import TrainConfig

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeclf.data.label_suspects import Doubt, LabelSuspect
+from edgeclf.data.labelling.suspects import Doubt, LabelSuspect
 from edgeclf.data.stratify import deal_iteratively
 from edgeclf.training.review_probe import review_probe
 from edgeclf_runtime.images.labelled import LabelledImage

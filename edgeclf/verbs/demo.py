@@ -106,7 +106,7 @@ def _fine_tune(data: str, folder: Path) -> Sequence[Approach]:
 
 def _images(data: str, folder: Path) -> Path:
     """The user's own, or a fetched set; where it has groups, the table that states them."""
-    from edgeclf.data.fetch import TABLE
+    from edgeclf.data.fetching.fetch import TABLE
 
     if Path(data).exists():
         return Path(data)

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from edgeclf.console import Bars
-from edgeclf.verbs.shared import source_options as given
 from edgeclf.verbs.shared.config_file import ConfigFile
-from edgeclf.verbs.shared.encoders import embed_words, export_encoders
-from edgeclf.verbs.shared.export_options import (
+from edgeclf.verbs.shared.exporting import source_options as given
+from edgeclf.verbs.shared.exporting.encoders import embed_words, export_encoders
+from edgeclf.verbs.shared.exporting.options import (
     BundleName,
     BundlesFolder,
     CalibData,
@@ -26,8 +26,8 @@ from edgeclf.verbs.shared.export_options import (
     check_int8,
     int8_options,
 )
+from edgeclf.verbs.shared.exporting.several_labels import LabelThresholds, SeveralLabels
 from edgeclf.verbs.shared.options import AsJson, Backbone, Force, ImgSize, Precision, Strict, Targets, names_of, need
-from edgeclf.verbs.shared.several_labels import LabelThresholds, SeveralLabels
 from edgeclf.verbs.shared.value_range import BitDepth, Window
 from edgeclf_runtime.errors import UsageError
 
@@ -114,9 +114,9 @@ def export(
       edgeclf export tags.onnx --labels names.txt --img-size 224 --mean 0,0,0 --std 1,1,1 --multi-label --thresholds 0.4
       edgeclf export -m ViT-B-32 --pretrained laion2b_s34b_b79k --encoder image --encoder text
     """
-    from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
-    from edgeclf.verbs.shared.export_sources import NEEDED, Preprocessing, Source
-    from edgeclf.verbs.shared.layouts import check_layout, lay_out, lay_out_alone
+    from edgeclf.verbs.shared.exporting.layouts import check_layout, lay_out, lay_out_alone
+    from edgeclf.verbs.shared.exporting.results import collect, finish, show_bundles
+    from edgeclf.verbs.shared.exporting.sources import NEEDED, Preprocessing, Source
     from edgeclf_export.exporter import export_each
     from edgeclf_export.options import ExportOptions, plan_outputs, refuse_without_module
 

@@ -24,8 +24,8 @@ from edgeclf.verbs.shared.options import (
     Threads,
     Verbose,
 )
-from edgeclf.verbs.shared.predict_run import PredictRequest, run_predict
-from edgeclf.verbs.shared.stream_options import Every, Frames, Source, StreamTimeout
+from edgeclf.verbs.shared.predicting.run import PredictRequest, run_predict
+from edgeclf.verbs.shared.predicting.stream_options import Every, Frames, Source, StreamTimeout
 
 
 def predict(

@@ -9,8 +9,8 @@ import typer
 
 from edgeclf.console import Bars, say
 from edgeclf.verbs.shared.config_file import ConfigFile
-from edgeclf.verbs.shared.encoders import NEEDED, clip_name
-from edgeclf.verbs.shared.export_options import (
+from edgeclf.verbs.shared.exporting.encoders import NEEDED, clip_name
+from edgeclf.verbs.shared.exporting.options import (
     BundlesFolder,
     CalibData,
     CalibImages,
@@ -24,8 +24,8 @@ from edgeclf.verbs.shared.export_options import (
     check_int8,
     int8_options,
 )
+from edgeclf.verbs.shared.exporting.several_labels import LabelThresholds, SeveralLabels, check_several_labels
 from edgeclf.verbs.shared.options import AsJson, Force, ImgSize, Precision, Strict, Targets, names_of, need
-from edgeclf.verbs.shared.several_labels import LabelThresholds, SeveralLabels, check_several_labels
 from edgeclf.wording import count
 from edgeclf_runtime.errors import UsageError
 
@@ -101,7 +101,7 @@ def zeroshot(
       edgeclf zeroshot classes.txt --pretrained laion2b_s34b_b79k -t openvino --precision int8 --calib-data photos/
       edgeclf zeroshot cat dog -m MobileCLIP-S2 --pretrained datacompdr --precision fp16
     """
-    from edgeclf.verbs.shared.export_results import collect, finish, show_bundles
+    from edgeclf.verbs.shared.exporting.results import collect, finish, show_bundles
     from edgeclf_export.exporter import export_each
     from edgeclf_export.options import ExportOptions, plan_outputs
     from edgeclf_export.sources.clip.models import load_clip

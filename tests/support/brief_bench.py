@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from edgeclf_benchmarks.measuring import bench, report_builder, rounds
+from edgeclf_benchmarks.measuring import bench, rounds
 from edgeclf_benchmarks.measuring.cold_start import ColdStart
 from edgeclf_benchmarks.measuring.machine_state import read_conditions
+from edgeclf_benchmarks.measuring.reporting import builder
 from edgeclf_benchmarks.measuring.timing import warm_up
 
 _COLD_START = ColdStart(1, 1.0, 1.0, 1.0, 1.0, 4.0, ((1.0, 1.0, 1.0, 1.0),))
@@ -22,7 +23,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the fixture, for fixtures of a module."""
-    for module in (bench, report_builder):
+    for module in (bench, builder):
         monkeypatch.setattr(module, "read_conditions", partial(read_conditions, seconds=0.0))
     monkeypatch.setattr(rounds, "MOST_TURNS", 1)
     monkeypatch.setattr(rounds, "warm_up", lambda call, longest_s: warm_up(call, longest_s=0.0))

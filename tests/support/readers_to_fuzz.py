@@ -1,4 +1,4 @@
-"""What the fuzzer reads beside edgeclf_benchmarks.records.fuzz_readers: requests, and files that are given to verbs.
+"""What the fuzzer reads beside edgeclf_benchmarks.records.fuzz.readers: requests, and files that are given to verbs.
 
 Not of that package, which may not know of `edgeclf`; the fuzzer is told this file: --readers.
 """
@@ -23,7 +23,7 @@ from edgeclf_benchmarks.comparing.comparison import compare
 from edgeclf_benchmarks.comparing.markdown import summary
 from edgeclf_benchmarks.comparing.page.page import page
 from edgeclf_benchmarks.measuring.report import report_document
-from edgeclf_benchmarks.records.fuzz_readers import Reader, summary_file
+from edgeclf_benchmarks.records.fuzz.readers import Reader, summary_file
 from edgeclf_export.sources.labels import read_labels
 from edgeclf_export.sources.several_labels import read_thresholds
 from edgeclf_runtime.bundle.bundle import Bundle

@@ -33,7 +33,7 @@ from edgeclf_benchmarks.measuring.contenders import BundleContender, Contender, 
 from edgeclf_benchmarks.measuring.machine_state import BUSY_SHARE, read_conditions
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import Report, read_report, write_report
-from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.reporting.builder import report_of
 from edgeclf_benchmarks.measuring.rounds import Plan, Record, measure_rounds
 from edgeclf_benchmarks.measuring.speed import speed_of
 from edgeclf_benchmarks.measuring.state import BenchState, line_up

@@ -63,8 +63,8 @@ def add(
       edgeclf data add to-label/ split.json
     """
     from edgeclf.data.add import plan_addition, write_addition
-    from edgeclf.data.label_sheet import PAGE, write_sheet
-    from edgeclf.data.new_images import read_new
+    from edgeclf.data.labelling.new_images import read_new
+    from edgeclf.data.labelling.sheet import PAGE, write_sheet
     from edgeclf.data.split import read_source
 
     if sheet:

@@ -13,7 +13,7 @@ from edgeclf.verbs.shared.options import AsJson, Force, shell_word
 from edgeclf.wording import count
 
 if TYPE_CHECKING:
-    from edgeclf.data.corrections import Corrections
+    from edgeclf.data.labelling.corrections import Corrections
     from edgeclf_runtime.images.data_split import DataSplit
 
 _SHOWN = 20
@@ -49,7 +49,7 @@ def apply(
       edgeclf data apply review/review.csv
       edgeclf data apply review/review.csv -o photos/checked.csv
     """
-    from edgeclf.data.corrections import (
+    from edgeclf.data.labelling.corrections import (
         apply_corrections,
         default_output,
         disagreeing_copies,

@@ -27,7 +27,7 @@ def fetch(
       edgeclf data fetch photo-patches patches
       edgeclf data fetch flowers102 flowers
     """
-    from edgeclf.data.fetch import TABLE, fetch_dataset, public_sets
+    from edgeclf.data.fetching.fetch import TABLE, fetch_dataset, public_sets
 
     if name is None:
         _show_sets(as_json=as_json)
@@ -48,7 +48,7 @@ def fetch(
 
 
 def _show_sets(*, as_json: bool) -> None:
-    from edgeclf.data.fetch import public_sets
+    from edgeclf.data.fetching.fetch import public_sets
 
     sets = public_sets()
     if as_json:

@@ -16,7 +16,7 @@ from edgeclf.wording import count
 from edgeclf_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeclf.data.label_suspects import LabelSuspect
+    from edgeclf.data.labelling.suspects import LabelSuspect
     from edgeclf.training.config import TrainConfig
     from edgeclf.training.label_review import LabelReview
     from edgeclf_runtime.images.data_split import DataSplit
@@ -62,7 +62,7 @@ def review(
       edgeclf data review runs/cats
       edgeclf data review photos/ -m mobilenetv3_large_100 --images 100 -o to-check
     """
-    from edgeclf.data.label_suspects import write_review
+    from edgeclf.data.labelling.suspects import write_review
     from edgeclf.training.label_review import review_labels
     from edgeclf.verbs.train import NEEDED
 
@@ -144,7 +144,7 @@ def _show(suspects: tuple[LabelSuspect, ...]) -> None:
 
 
 def _end(found: LabelReview, suspects: tuple[LabelSuspect, ...], output: Path, data: DataSplit) -> None:
-    from edgeclf.data.label_suspects import PAGE, TABLE
+    from edgeclf.data.labelling.suspects import PAGE, TABLE
     from edgeclf.data.sources import some
 
     for each in found.unreadable:

@@ -22,7 +22,7 @@ from edgeclf_benchmarks.measuring.energy import Meter
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
-from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.reporting.builder import report_of
 from edgeclf_benchmarks.measuring.state import BenchState, line_up
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Thresholds

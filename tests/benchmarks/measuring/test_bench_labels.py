@@ -23,7 +23,7 @@ from edgeclf_benchmarks.measuring.corruptions import Corruption, corrupt
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.predictions import LabelledImages
 from edgeclf_benchmarks.measuring.report import Report, read_report, report_document, write_report
-from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.reporting.builder import report_of
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.dataclass_json import from_json
 from edgeclf_runtime.bundle.manifest import Thresholds

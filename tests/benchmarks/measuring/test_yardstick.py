@@ -15,7 +15,7 @@ from edgeclf_benchmarks.measuring import yardstick
 from edgeclf_benchmarks.measuring.bench import measure
 from edgeclf_benchmarks.measuring.options import BenchOptions
 from edgeclf_benchmarks.measuring.report import read_report, write_report
-from edgeclf_benchmarks.measuring.report_builder import report_of
+from edgeclf_benchmarks.measuring.reporting.builder import report_of
 from edgeclf_benchmarks.measuring.yardstick import NAMES, NumpyYardstick, usable_yardsticks
 from edgeclf_benchmarks.measuring.yardstick_network import CHANNELS, VERSION, network_input, onnx_bytes
 from edgeclf_runtime.backends.engine import SessionOptions

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeclf_benchmarks.records.fault_commands import works
-from edgeclf_benchmarks.records.fault_disks import try_disks
-from edgeclf_benchmarks.records.fault_inputs import prepare_images
-from edgeclf_benchmarks.records.fault_kills import kill_often
-from edgeclf_benchmarks.records.fault_process import Server, serving
-from edgeclf_benchmarks.records.fault_races import race
+from edgeclf_benchmarks.records.faults.commands import works
+from edgeclf_benchmarks.records.faults.disks import try_disks
+from edgeclf_benchmarks.records.faults.inputs import prepare_images
+from edgeclf_benchmarks.records.faults.kills import kill_often
+from edgeclf_benchmarks.records.faults.process import Server, serving
+from edgeclf_benchmarks.records.faults.races import race
 from edgeclf_benchmarks.records.soak import sample, trend
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="looks into /proc of Linux")
@@ -60,8 +60,8 @@ def test_of_two_at_one_output_one_wins_and_the_other_ends_with_a_line(server: Se
 def test_a_full_disk_a_read_only_one_and_a_parent_that_is_a_file_are_one_line_each(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeclf_benchmarks.records.fault_disks._SIZES_KB", (4,))
-    monkeypatch.setattr("edgeclf_benchmarks.records.fault_disks._TEMPORARY_KB", (12,))
+    monkeypatch.setattr("edgeclf_benchmarks.records.faults.disks._SIZES_KB", (4,))
+    monkeypatch.setattr("edgeclf_benchmarks.records.faults.disks._TEMPORARY_KB", (12,))
     found = try_disks(server, SPLIT)
     assert (found.refused, found.whole, found.faults) == (3, 1, [])  # it needs no temporary files
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from edgeclf_benchmarks.records import fuzz
-from edgeclf_benchmarks.records.fuzz import Figures, Given, run_worker
+from edgeclf_benchmarks.records.fuzz import processes
+from edgeclf_benchmarks.records.fuzz.processes import Figures, Given, run_worker
 
 OTHERS = Path(__file__).parents[2] / "support" / "readers_to_fuzz.py"
 
@@ -35,7 +35,7 @@ def test_an_input_that_ends_the_process_is_kept_and_counted(
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nshift 2\nexec python3 -c "{code}" "$@"\n')
     python.chmod(0o755)
-    monkeypatch.setattr(fuzz.sys, "executable", str(python))
+    monkeypatch.setattr(processes.sys, "executable", str(python))
     figures = Figures()
     run_worker("image", Given(), 0, figures, tmp_path / "faults", count=1)
     assert figures.inputs == 1 and sum(figures.faults.values()) == 1

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from warm_process import run_edgeclf
 
-from edgeclf.data import downloads
-from edgeclf.data.fetched import Fetched
+from edgeclf.data.fetching import downloads
+from edgeclf.data.fetching.fetched import Fetched
 from edgeclf.verbs.data import app as data_verbs
 
 MakeFolder = Callable[[dict[str, int]], Path]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeclf.data import downloads
 from edgeclf.data.check import check_source
-from edgeclf.data.fetch import fetch_dataset, public_sets
-from edgeclf.data.fetched import DownloadFailed, Fetched
+from edgeclf.data.fetching import downloads
+from edgeclf.data.fetching.fetch import fetch_dataset, public_sets
+from edgeclf.data.fetching.fetched import DownloadFailed, Fetched
 from edgeclf.data.findings import find_faults
 from edgeclf.data.sources import read_dataset
 from edgeclf.data.split import open_data

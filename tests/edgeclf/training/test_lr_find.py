@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeclf import cli
-from edgeclf.data.fetch import fetch_dataset
+from edgeclf.data.fetching.fetch import fetch_dataset
 from edgeclf.data.split import open_data
 from edgeclf.training.config import TrainConfig
 from edgeclf.training.lr_find import RangeTest, find_lr, read_curves

@@ -20,9 +20,10 @@ from warm_process import start_edgeclf
 from edgeclf.cli import run
 from edgeclf.data.split import open_data
 from edgeclf.verbs.shared.bench_tables import show_report
-from edgeclf_benchmarks.measuring import bench, report_builder
+from edgeclf_benchmarks.measuring import bench
 from edgeclf_benchmarks.measuring.machine_state import Conditions
 from edgeclf_benchmarks.measuring.report import read_report
+from edgeclf_benchmarks.measuring.reporting import builder
 from edgeclf_benchmarks.measuring.timing import PERCENTILES
 from edgeclf_runtime.bundle.manifest import Provenance
 
@@ -179,7 +180,7 @@ def put_in_state(monkeypatch: pytest.MonkeyPatch, *states: str) -> None:
     for about in states:
         before, after = replace(before, **STATES[about][0]), replace(after, **STATES[about][1])
     monkeypatch.setattr(bench, "read_conditions", lambda: before)
-    monkeypatch.setattr(report_builder, "read_conditions", lambda: after)
+    monkeypatch.setattr(builder, "read_conditions", lambda: after)
 
 
 def test_what_disturbs_a_machine_is_reported_and_the_bench_ends_well(

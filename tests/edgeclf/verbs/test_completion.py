@@ -10,7 +10,8 @@ import pytest
 from edgeclf import cli
 from edgeclf.training import choices
 from edgeclf.verbs.data.preview import Recipe
-from edgeclf.verbs.shared import bench_options, completion, options, source_options, training_options
+from edgeclf.verbs.shared import bench_options, completion, options, training_options
+from edgeclf.verbs.shared.exporting import source_options
 
 
 def test_choices_that_the_commands_repeat_are_those_of_the_packages() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeclf import cli
-from edgeclf.verbs.shared.export_sources import Preprocessing
-from edgeclf.verbs.shared.normalization import foreign_normalization
+from edgeclf.verbs.shared.exporting.normalization import foreign_normalization
+from edgeclf.verbs.shared.exporting.sources import Preprocessing
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.session import open_session
 

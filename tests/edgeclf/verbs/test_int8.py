@@ -13,7 +13,7 @@ from clip_models import small_clip
 from PIL import Image
 
 from edgeclf.cli import run
-from edgeclf.verbs.shared.export_results import _show_table
+from edgeclf.verbs.shared.exporting.results import _show_table
 from edgeclf.verbs.shared.ladder_table import remarks, show_ladder, warn_inconclusive
 from edgeclf_export.exportable import Contract
 from edgeclf_export.exporter import Exported

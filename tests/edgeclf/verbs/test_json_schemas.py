@@ -11,7 +11,7 @@ from made_reports import made_report, saved
 
 from edgeclf import cli
 from edgeclf.json_schemas import DOCUMENTS, schema_of
-from edgeclf.verbs.shared.prediction_writers import JsonLinePredictions
+from edgeclf.verbs.shared.predicting.writers import JsonLinePredictions
 from edgeclf_runtime.classifier import Classifier
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -14,8 +14,8 @@ import typer
 
 from edgeclf import commands
 from edgeclf.verbs import predict as verb
-from edgeclf.verbs.shared.plain_predict import read_plain
-from edgeclf.verbs.shared.predict_run import PredictRequest
+from edgeclf.verbs.shared.predicting.plain import read_plain
+from edgeclf.verbs.shared.predicting.run import PredictRequest
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_an_interruption_keeps_the_rows_so_far_under_another_name(
     bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeclf import cli
-    from edgeclf.verbs.shared import predict_images
+    from edgeclf.verbs.shared.predicting import images as predict_images
 
     write = predict_images.Run.write
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from edgeclf.data.co_occurrence import LabelPair, LabelStatistics
-from edgeclf.data.label_suspects import Doubt, LabelSuspect
+from edgeclf.data.labelling.suspects import Doubt, LabelSuspect
 from edgeclf.data.usable import Unreadable
 from edgeclf.inspection import inspect_bundle
 from edgeclf.training.label_review import LabelReview

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from patches import LABELS, TEST
 
-from edgeclf.verbs.shared.export_results import collect
+from edgeclf.verbs.shared.exporting.results import collect
 from edgeclf_export.exportable import Exportable, Training
 from edgeclf_export.exporter import export, export_each
 from edgeclf_export.options import ExportOptions

@@ -17,7 +17,7 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeclf_benchmarks.records.odd_inputs import damaged, with_tar_checksums
+from edgeclf_benchmarks.records.fuzz.odd_inputs import damaged, with_tar_checksums
 from edgeclf_runtime.bundle.bundle import Bundle, pack
 from edgeclf_runtime.bundle.dataclass_json import from_json, parse_json, to_json
 from edgeclf_runtime.bundle.external_data import refuse_external_data

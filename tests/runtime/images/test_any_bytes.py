@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeclf_benchmarks.records.odd_inputs import damaged, images, with_png_checksums
+from edgeclf_benchmarks.records.fuzz.odd_inputs import damaged, images, with_png_checksums
 from edgeclf_runtime.errors import ImageError
 from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.images.limits import Limits

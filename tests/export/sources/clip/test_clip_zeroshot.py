@@ -272,7 +272,7 @@ def test_templates_without_a_place_for_the_label_are_refused(text: str, message:
 
 @pytest.mark.slow
 def test_a_trained_small_clip_tells_classes_apart_by_their_names_alone(tmp_path: Path) -> None:
-    from edgeclf.data.fetch import fetch_dataset
+    from edgeclf.data.fetching.fetch import fetch_dataset
     from edgeclf.data.split import open_data
     from edgeclf.evaluation.report import evaluate_bundle
     from edgeclf.training.small_clip import train_small_clip

@@ -1,0 +1,1 @@
+"""`edgeclf predict`: its work, what it is asked, and how predictions are written."""
