@@ -34,6 +34,10 @@ from edgeclf_runtime.images.decode import decode
 from edgeclf_runtime.machine.facts import now_utc, package_version
 from edgeclf_runtime.session import BACKENDS, Session, open_session
 
+_QUANTIZED_ELSEWHERE = (
+    "the file is quantized already, and taken as it is: quantize its float network here, with --precision int8 and "
+    "--calib-data"
+)
 NO_GOLDEN = Golden((), "golden/outputs.npy")  # of a model that is only tried, and never published
 _VERSIONED = dict.fromkeys(
     (
@@ -99,7 +103,13 @@ def build_bundle(
         write_tokenizer(draft, export_graph.exportable.tokenizer)
     manifest = describe(export_graph, target.name, built, golden)
     shares = target.shares(draft, manifest)
-    warning = check_audit(Audit(shares or {}), manifest.compute_precision, where=target.name)
+    taken_as_it_is = isinstance(export_graph.exportable, Exportable) and bool(export_graph.exportable.quantized)
+    warning = check_audit(
+        Audit(shares or {}),
+        manifest.compute_precision,
+        where=target.name,
+        advice=_QUANTIZED_ELSEWHERE if taken_as_it_is else "",
+    )
     manifest = replace(manifest, shares=shares, checks=(*manifest.checks, *([warning] if warning else [])))
     if isinstance(images, ProofImages) and images.features is not None:
         manifest = with_features_output(draft, manifest, target, images.features, images.golden)

@@ -69,13 +69,13 @@ def audit(work: Iterable[Work]) -> Audit:
     return Audit({precision: found / total for precision, found in sorted(macs.items()) if found})
 
 
-def check_audit(found: Audit, precision: str, *, tf32: bool = False, where: str) -> str | None:
+def check_audit(found: Audit, precision: str, *, tf32: bool = False, where: str, advice: str = "") -> str | None:
     """None where enough runs in `precision`; a sentence where the engine does not report enough.
 
-    Raises GateError where too little does.
+    Raises GateError where too little does, with the `advice` what to do.
     """
     if shortfall := found.shortfall(precision, tf32=tf32):
-        raise GateError(f"{where}: requested {precision}, but {shortfall}")
+        raise GateError("; ".join(filter(None, (f"{where}: requested {precision}, but {shortfall}", advice))))
     if found.shares and found.share(*_wanted(precision, tf32)) < LEAST_SHARE:
         return f"the engine does not report whether it computes in {precision} ({shares_in_words(found.shares)})"
     return None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeclf_export.exporter import export
+from edgeclf_export.failures import TargetsFailed
 from edgeclf_export.graph.editing import lift_constants
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize.calibration_data import Int8Options
@@ -71,7 +72,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return quantized(tmp_path, request.param)
 
 
-def quantized(folder: Path, form: str) -> Path:
+def quantized(folder: Path, form: str, **options: Any) -> Path:
     import_onnxruntime()
     from onnxruntime import quantization
 
@@ -82,7 +83,7 @@ def quantized(folder: Path, form: str) -> Path:
     else:
         quant_format = quantization.QuantFormat[form]
         quantization.quantize_static(
-            str(folder / "float.onnx"), str(place), Images([INPUTS]), quant_format=quant_format, per_channel=True
+            *map(str, (folder / "float.onnx", place)), Images([INPUTS]), quant_format, per_channel=True, **options
         )
     return place
 
@@ -169,6 +170,14 @@ def test_other_precisions_targets_and_options_are_refused(file: Path, tmp_path: 
             export(exportable, options)
     with pytest.raises(UsageError, match="nothing is calibrated, gated or learned"):
         export(exportable, ExportOptions(("onnx",), "int8", output=tmp_path / "out", int8=Int8Options(fallback=True)))
+
+
+def test_a_file_whose_convolution_is_in_float_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    place = quantized(tmp_path, "QDQ", op_types_to_quantize=["Gemm"])
+    with pytest.raises(
+        TargetsFailed, match=r"run in int8 .*; the file is quantized already.*quantize its float network"
+    ):
+        export(load(place), ExportOptions(("onnx",), "int8", output=tmp_path / "out"))
 
 
 def test_ranges_that_are_measured_for_each_image_are_refused(tmp_path: Path) -> None:
