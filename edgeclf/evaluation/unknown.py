@@ -121,4 +121,5 @@ def _auroc(
     def area(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return weighted_macro_auc(weights, numbers, found)
 
-    return float(area(np.ones((1, len(labels))))[0]), None if every is None else every.interval(area)
+    value = float(area(np.ones((1, len(labels))))[0])
+    return value, None if every is None else every.interval_around(value, area)

@@ -28,8 +28,10 @@ def accuracy_of(run: Run, data: DataSplit) -> tuple[float, Interval | None]:
         right = _right(logits, data, classes)
         return float(right.mean()), accuracy_interval(right, resampling)
     targets = _targets(data, classes)
-    interval = resampling.interval(lambda weights: weighted_mean_average_precision(weights, logits, targets))
-    return mean_average_precision(logits, targets) or 0.0, interval
+    value = mean_average_precision(logits, targets) or 0.0
+    return value, resampling.interval_around(
+        value, lambda weights: weighted_mean_average_precision(weights, logits, targets)
+    )
 
 
 def behind(run: Run, best: Run, data: DataSplit) -> tuple[float, Interval | None]:

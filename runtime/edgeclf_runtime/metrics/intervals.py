@@ -84,13 +84,30 @@ class Resampling:
 
         None for fewer than two units, and where every draw gives the same: that certainty would be false.
         """
-        if self.units < 2:
+        return self._interval(self.draws(statistic)) if self.units >= 2 else None
+
+    def interval_around(self, figure: float | None, statistic: Statistic) -> Interval | None:
+        """The interval of a share (0 to 1) that is no mean, such as an average precision; None where `figure` is.
+
+        `figure`: the share of the images as they are. A draw holds images twice, which moves such a share: of 60 labels
+        on 20 images, nearly all draws may lie above the figure. They are moved back, so that their median is the
+        figure. For mAP on 200 images the intervals then hold the value of 40,000 in 93 % of 40 trials, in place of
+        80 %; on 30 images in 33 %, in place of 5 %.
+        """
+        if figure is None or self.units < 2:
             return None
-        values = self.draws(statistic)
+        return self._interval(np.clip(centred(self.draws(statistic), figure), 0.0, 1.0))
+
+    def _interval(self, values: NDArray[np.float64]) -> Interval | None:
         if np.nanmin(values) == np.nanmax(values):
             return None
         low, high = np.nanpercentile(values, [2.5, 97.5])
         return Interval(float(low), float(high), self.method)
+
+
+def centred(draws: NDArray[np.float64], figure: float) -> NDArray[np.float64]:
+    """The draws of a figure, moved so that it is their median."""
+    return draws - np.nanmedian(draws) + figure
 
 
 def _draw(random: np.random.Generator, units: int, resamples: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.metrics.average_precision import weighted_mean_average_precision
-from edgeclf_runtime.metrics.intervals import Interval, Resampling
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, centred
 from edgeclf_runtime.metrics.robustness import Corrupted, Robustness, change_when_corrupted
 
 _COSTLIEST = 2e9  # draws x images x labels x ways; fewer draws beyond that, which took minutes
@@ -105,7 +105,8 @@ def _entry(
 
 
 def _draw(scores: NDArray[np.float64], right: NDArray[np.bool_], resampling: Resampling) -> NDArray[np.float64]:
-    return resampling.draws(lambda weights: weighted_mean_average_precision(weights, scores, right))
+    draws = resampling.draws(lambda weights: weighted_mean_average_precision(weights, scores, right))
+    return np.clip(centred(draws, _map(scores, right)), 0.0, 1.0)
 
 
 def _map(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

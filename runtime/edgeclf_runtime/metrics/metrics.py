@@ -132,10 +132,14 @@ def evaluate(
         top1_interval=accuracy_interval(predicted == labels, resampling),
         top5=top_accuracy(found, labels, 5) if len(classes) > 5 else None,
         macro_f1=macro_f1,
-        macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, labels, predicted)),
+        macro_f1_interval=resampling.interval_around(
+            macro_f1, lambda weights: weighted_macro_f1(weights, labels, predicted)
+        ),
         macro_auc=macro_auc,
-        macro_auc_interval=resampling.interval(lambda weights: weighted_macro_auc(weights, labels, found))
-        if macro_auc is not None and cheap and auc_interval
+        macro_auc_interval=resampling.interval_around(
+            macro_auc, lambda weights: weighted_macro_auc(weights, labels, found)
+        )
+        if cheap and auc_interval
         else None,
         ece=_calibration_error(bins) if bins else None,
         nll=negative_log_likelihood(logits, labels, temperature) if scores == "softmax" else None,

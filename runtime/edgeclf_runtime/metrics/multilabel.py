@@ -133,20 +133,26 @@ def evaluate_labels(
     exact, wrong = (predicted == right).all(axis=1), (predicted != right).mean(axis=1)
     cheap = resampling.resamples * found.size <= _COSTLIEST_INTERVAL
     hits, positives, given = int((predicted & right).sum()), int(right.sum()), int(predicted.sum())
+    mean_ap = _mean([each.average_precision for each in per_label])
+    macro_f1, micro_f1 = _mean([each.f1 for each in per_label if each.support]), _f1(hits, positives, given)
     return MultiLabelEvaluation(
         images=len(right),
         classes=tuple(classes),
         without_label=int((~right.any(axis=1)).sum()),
-        mean_average_precision=_mean([each.average_precision for each in per_label]),
-        mean_average_precision_interval=resampling.interval(
-            lambda weights: weighted_mean_average_precision(weights, found, right)
+        mean_average_precision=mean_ap,
+        mean_average_precision_interval=resampling.interval_around(
+            mean_ap, lambda weights: weighted_mean_average_precision(weights, found, right)
         )
-        if cheap and positives
+        if cheap
         else None,
-        macro_f1=_mean([each.f1 for each in per_label if each.support]),
-        macro_f1_interval=resampling.interval(lambda weights: weighted_macro_f1(weights, right, predicted)),
-        micro_f1=_f1(hits, positives, given),
-        micro_f1_interval=resampling.interval(lambda weights: _weighted_micro_f1(weights, right, predicted)),
+        macro_f1=macro_f1,
+        macro_f1_interval=resampling.interval_around(
+            macro_f1, lambda weights: weighted_macro_f1(weights, right, predicted)
+        ),
+        micro_f1=micro_f1,
+        micro_f1_interval=resampling.interval_around(
+            micro_f1, lambda weights: _weighted_micro_f1(weights, right, predicted)
+        ),
         micro_precision=hits / given if given else None,
         micro_recall=hits / positives if positives else None,
         exact_match=float(exact.mean()),

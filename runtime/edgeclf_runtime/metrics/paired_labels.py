@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_runtime.metrics.average_precision import weighted_mean_average_precision
-from edgeclf_runtime.metrics.intervals import Interval, Resampling
+from edgeclf_runtime.metrics.intervals import Interval, Resampling, centred
 from edgeclf_runtime.metrics.paired import change_bounds
 
 
@@ -42,5 +42,5 @@ def map_change(
     drawn = resampling.draws(difference)
     if drawn.min() == drawn.max():
         return MapChange(change, *change_bounds(0, 0, resampling.units), None)
-    lower, upper = (float(bound) for bound in np.percentile(drawn, [5, 95]))
-    return MapChange(change, lower, upper, resampling.interval(lambda weights: 100 * difference(weights)))
+    low, lower, upper, high = (float(bound) for bound in np.percentile(centred(drawn, change), [2.5, 5, 95, 97.5]))
+    return MapChange(change, lower, upper, Interval(100 * low, 100 * high, resampling.method))

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from edgeclf_runtime.errors import DataError
 from edgeclf_runtime.metrics.auc import auc_per_class
-from edgeclf_runtime.metrics.average_precision import weighted_mean_average_precision
+from edgeclf_runtime.metrics.average_precision import mean_average_precision, weighted_mean_average_precision
 from edgeclf_runtime.metrics.curves import curves_of
+from edgeclf_runtime.metrics.intervals import Resampling
 from edgeclf_runtime.metrics.metrics import to_scores
 from edgeclf_runtime.metrics.multilabel import evaluate_labels, weighted_macro_f1
+from edgeclf_runtime.metrics.paired_labels import map_change
 from edgeclf_runtime.metrics.temperature import fit_label_temperature
 
 CLASSES = ("blue", "green", "red", "never")
@@ -87,6 +89,21 @@ def test_intervals_hold_the_figure_and_groups_widen_them(
         assert interval is not None and value is not None and interval.low < value < interval.high
         widths.append(interval.high - interval.low)
     assert widths[1] > 1.5 * widths[0]
+
+
+def test_an_interval_of_few_images_with_many_labels_holds_its_figure() -> None:
+    """All draws but a few lie above it: images that are drawn twice raise the precision."""
+    random = np.random.default_rng(7)
+    targets, logits = random.random((20, 60)) < 0.1, random.normal(size=(20, 60))
+    value = mean_average_precision(logits, targets)
+    drawn = Resampling(20).interval(lambda weights: weighted_mean_average_precision(weights, logits, targets))
+    found = evaluate_labels(logits, targets, [f"label {number}" for number in range(60)])
+    interval = found.mean_average_precision_interval
+    assert value is not None and drawn is not None and interval is not None
+    assert interval.low < value < interval.high and drawn.low > value
+    change = map_change(np.zeros(targets.shape), logits, targets, Resampling(20))
+    assert change.interval is not None and change.interval.low < 100 * change.change < change.interval.high
+    assert change.lower < change.change < change.upper
 
 
 def test_curves_and_areas_of_one_label_an_image_are_the_same_either_way() -> None:
