@@ -16,6 +16,5 @@ def baseline(
 
     Raises as `make_baseline`, and DataError for data that can't be read or split.
     """
-    return make_baseline(
-        open_data(Path(data), options.seed, several_labels="known", progress=progress), options, progress=progress
-    )
+    images = open_data(Path(data), options.seed, several_labels="known", warn=progress.warn, progress=progress)
+    return make_baseline(images, options, progress=progress)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from edgeclf.data.assign import allot, deal_by_class, deal_greedily, join_clusters
 from edgeclf.data.balance import count_labels
-from edgeclf.data.hashed import hash_images
+from edgeclf.data.hashed import hash_images, hash_readable
 from edgeclf.data.several_labels import SeveralLabels, check_any_label
 from edgeclf.data.sources import read_dataset, some
 from edgeclf.data.split_file import load_split
 from edgeclf.data.stratify import deal_iteratively
+from edgeclf.data.usable import Unreadable, leave_out, left_out_sentence
 from edgeclf.wording import count
 from edgeclf_runtime.errors import DataError, GateError, UsageError
 from edgeclf_runtime.images.data_split import FRACTIONS, DataSplit, Fractions
@@ -27,11 +28,17 @@ def open_data(
     fractions: Fractions = FRACTIONS,
     *,
     several_labels: SeveralLabels = "refused",
+    warn: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> DataSplit:
-    """The split in a .json file as it is; else the folder or CSV `source`, split here and now."""
+    """The split in a .json file as it is; else the folder or CSV `source`, split here and now.
+
+    `warn`: as `split_dataset`.
+    """
     data = read_source(source, several_labels=several_labels, progress=progress)
-    return data if source.suffix.lower() == ".json" else split_dataset(data, fractions, seed, progress=progress)
+    if source.suffix.lower() == ".json":
+        return data
+    return split_dataset(data, fractions, seed, warn=warn, progress=progress)
 
 
 def read_source(
@@ -60,6 +67,7 @@ def split_dataset(
     *,
     group_of: Callable[[str], str | None] | None = None,
     rehash: bool = False,
+    warn: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> DataSplit:
     """Parts a data set into train, val and test, class by class; the same data and seed give the same split anywhere.
@@ -75,20 +83,36 @@ def split_dataset(
         The group of a relative path, where the source itself gives no groups.
     rehash
         Read files that have not changed since an earlier command hashed them, too.
+    warn
+        Gets a sentence on files that can't be read, which are left out then; None: they are an error.
 
     Raises
     ------
     DataError
-        A class is too small for the splits, val or test has a class that train lacks, a file can't be read.
+        A class is too small for the splits, val or test has a class that train lacks, a file, or more than half
+        of all, can't be read.
     GateError
         The source itself has one group in several splits.
     """
     _check_fractions(fractions)
-    data = hash_images(data if group_of is None else _grouped(data, group_of), progress, rehash=rehash)
+    data = _hashed(data if group_of is None else _grouped(data, group_of), warn, progress, rehash=rehash)
     images = _complete(data, fractions, seed) if data.has_splits else _allotted(data, data.images, fractions, seed)
     if faults := split_faults(images):
         raise DataError(f"{data.root}: {faults[0]}")
     return replace(data, images=images, seed=seed, fractions=fractions)
+
+
+def _hashed(data: DataSplit, warn: Callable[[str], None] | None, progress: Progress, *, rehash: bool) -> DataSplit:
+    if warn is None:
+        return hash_images(data, progress, rehash=rehash)
+    hashed, errors = hash_readable(data, progress, rehash=rehash)
+    if errors:
+        unusable = [
+            Unreadable(name, str(error).removeprefix(f"{data.root / name}: ")) for name, error in errors.items()
+        ]
+        leave_out(data, unusable)  # at most half of them
+        warn(f"{left_out_sentence(unusable, len(data.images))}; they are left out")
+    return hashed
 
 
 def split_faults(images: Sequence[LabelledImage]) -> tuple[str, ...]:

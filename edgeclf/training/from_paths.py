@@ -106,7 +106,8 @@ def train(
             require_teacher(Path(config.teacher))
         if config.unlabelled is not None:
             require_unlabelled(Path(config.unlabelled))
-        images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known")
+        warn = None if strict else progress.warn
+        images = None if data is None else open_data(Path(data), seed=config.seed, several_labels="known", warn=warn)
         if compare is not None and images is not None:
             require_images(images, compare, data, "compare")
         require_weights(config.model, config.weights, img_size=config.img_size, seed=config.seed)

@@ -142,7 +142,7 @@ def measure_teacher_gain(
     """
     folder = untaught_folder(run.path)
     check_comparable_run(run, split)
-    progress.note(f"now the same student without its teacher: {folder}")
+    progress.note(f"the same student without its teacher: {folder}")
     config = without_teacher(run)
     if not Run.is_at(folder):
         other = train(config, run.data(), folder, progress, processes, strict=strict)

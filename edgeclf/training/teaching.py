@@ -17,7 +17,7 @@ from edgeclf.data.stratify import deal_iteratively
 from edgeclf.data.usable import left_out_sentence
 from edgeclf.training.adaptation.unlabelled import Unlabelled, read_unlabelled
 from edgeclf.training.config import TrainConfig, phases_of
-from edgeclf.training.distillation.distillation import NO_LABEL, Distillation, batches_of, teacher_logits
+from edgeclf.training.distillation.distillation import NO_LABEL, Distillation, batches_of, stores_logits, teacher_logits
 from edgeclf.training.distillation.teacher import Teacher, open_teacher
 from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import TrainingImages
@@ -110,7 +110,10 @@ def resume_lessons(
                 unlabelled, config.value_range, strict=strict, known=(), processes=processes, progress=progress
             )
         teacher = teacher.for_classes(data.classes, data.root)
-        yield Lessons(data, Distillation(teacher, known, _unnamed(unlabelled, data)), record, unlabelled)
+        stored = None
+        if known.without_labels and stores_logits(config):  # of the batches that named them, so equal in every bit
+            stored = _of_training(_logits(teacher, data.images, processes, progress), data.images)
+        yield Lessons(data, Distillation(teacher, known, _unnamed(unlabelled, data), stored), record, unlabelled)
 
 
 def describe_lessons(config: TrainConfig, teacher: TeacherInfo, size_px: tuple[int, int]) -> str:
@@ -171,9 +174,8 @@ def _labelled_by(
 
     Files with the same bytes stay together. Raises DataError where nothing can be held out.
     """
-    images = TrainingImages(unlabelled.images, np.zeros(len(unlabelled.images), dtype=np.intp))
-    progress.step("teacher", batches_of(images, processes))
-    logits = teacher_logits(teacher, images, processes, progress)
+    images = unlabelled.images
+    logits = _logits(teacher, images, processes, progress)
     predicted = teacher.predicted(logits)
     there = {label for labels in predicted for label in labels}
     if not there:
@@ -181,12 +183,12 @@ def _labelled_by(
             f"{unlabelled.root}: the teacher {teacher.path} predicts no label of any image, so there is nothing to "
             "learn; give other images, or a teacher with lower thresholds"
         )
-    held_out = (_held_out_labels if teacher.multi_label else _held_out)(images.images, predicted, seed)
+    held_out = (_held_out_labels if teacher.multi_label else _held_out)(images, predicted, seed)
     if not held_out:
         raise DataError(f"{unlabelled.root}: wanted two different images at least, one of them to validate on")
     named = tuple(
         replace(image, labels=labels, split="val" if image.sha256 in held_out else "train")
-        for image, labels in zip(images.images, predicted, strict=True)
+        for image, labels in zip(images, predicted, strict=True)
     )
     if missing := [label for label in teacher.labels if label not in there]:
         progress.warn(f"the teacher predicts no image to be {some(map(repr, missing))}; the student can't learn that")
@@ -199,7 +201,21 @@ def _labelled_by(
         fractions=fractions,
         multi_label=teacher.multi_label,
     )
-    return data, logits[[image.split == "train" for image in named]]
+    return data, _of_training(logits, named)
+
+
+def _logits(
+    teacher: Teacher, images: tuple[LabelledImage, ...], processes: Processes, progress: Progress
+) -> NDArray[np.float32]:
+    """(N, classes) logits of images whose labels it does not need."""
+    unnamed = TrainingImages(images, np.zeros(len(images), dtype=np.intp))
+    progress.step("teacher", batches_of(unnamed, processes))
+    return teacher_logits(teacher, unnamed, processes, progress)
+
+
+def _of_training(logits: NDArray[np.float32], images: Sequence[LabelledImage]) -> NDArray[np.float32]:
+    """The rows of the images that train."""
+    return logits[[image.split == "train" for image in images]]
 
 
 def _held_out(images: tuple[LabelledImage, ...], predicted: Sequence[tuple[str, ...]], seed: int) -> set[str]:

@@ -76,7 +76,8 @@ def lr_find(
         value_range=value_range_of(bit_depth, window),
     )
     with Bars() as progress:
-        found = find_lr(resolved, open_data(data, seed, several_labels="known"), steps, passes, progress)
+        images = open_data(data, seed, several_labels="known", warn=progress.warn)
+        found = find_lr(resolved, images, steps, passes, progress)
     draw_range_test(found, output)
     if as_json:
         write_json("lr-find", to_json(found))

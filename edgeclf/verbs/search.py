@@ -220,7 +220,15 @@ def _show(found: Search, folder: Path, *, as_json: bool) -> None:
 
 def _train(result: Result, folder: Path, training: TrainConfig) -> str:
     """The command that trains a backbone longer, on the same split."""
+    from edgeclf.training.config import TrainConfig
+
     weights = "" if result.weights == "hub" else f" --weights {shell_word(result.weights)}"
     size = "" if training.img_size is None else f" --img-size {training.img_size}"
-    more = weights + size + options_for(training.value_range)
+    usual = TrainConfig(model=result.model)
+    others = "".join(
+        f" --{name.replace('_', '-')} {shell_word(str(getattr(training, name)))}"
+        for name in ("batch_size", "seed", "device")
+        if getattr(training, name) != getattr(usual, name)
+    )
+    more = weights + size + others + options_for(training.value_range)
     return f"edgeclf train {shell_word(str(folder / 'split.json'))} --model {result.model}{more}"

@@ -65,7 +65,7 @@ class Distillation:
         Done once, in shares; what comes of it is `stored` and, with labels, the teacher's accuracy in `info`.
         """
         train, val = images
-        stores = any(each.on_features or not config.consistent_views for each in phases_of(config)[phase:])
+        stores = stores_logits(config, phase)
         evaluates = self.info.evaluated is None and not self.info.without_labels
         parts = [train] * (stores and self._stored is None) + [val] * evaluates
         if not parts:
@@ -95,6 +95,11 @@ class Distillation:
         own = resized(views, self.teacher.pixels.crop_px).round().clamp(0, 255).to(torch.uint8)
         pixels = own.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return torch.from_numpy(self.teacher.logits(pixels)).to(views.device)
+
+
+def stores_logits(config: TrainConfig, phase: int = 0) -> bool:
+    """Whether a phase from `phase` on takes a teacher's logits of images as they are, not of views."""
+    return any(each.on_features or not config.consistent_views for each in phases_of(config)[phase:])
 
 
 def _evaluated(info: TeacherInfo, logits: NDArray[np.float32], images: TrainingImages) -> TeacherInfo:

@@ -160,7 +160,9 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
     import torch
 
     outcome, architecture, weights = run.outcome(), run.architecture(), run.weights()
-    data, least = run.data(), outcome.thresholds.per_class or [THRESHOLD] * len(architecture.labels)
+    data, unlabelled = run.data(), run.unlabelled()
+    trained_on = (*data.of("train"), *(() if unlabelled is None else unlabelled.images))
+    least = outcome.thresholds.per_class or [THRESHOLD] * len(architecture.labels)
     module = with_normalization(rebuild(architecture, weights), architecture.normalization).eval()
     module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -175,7 +177,7 @@ def _run_as_teacher(run: Run, device: torch.device) -> Teacher:
         labels=architecture.labels,
         pixels=architecture.pixels,
         infer=infer,
-        trained_on=frozenset(image.sha256 for image in data.of("train")),
+        trained_on=frozenset(image.sha256 for image in trained_on),
         data_sha256=outcome.data_sha256,
         label_logits=label_logits(least, outcome.temperature) if data.multi_label else None,
     )

@@ -53,7 +53,8 @@ def learning_curve(
     first = plan.trainings[0]
     place = Path(folder) if folder is not None else default_folder(first.model, "curve")
     check_free(place)
-    images = open_data(Path(data), seed=first.seed, several_labels="known")
+    warn = None if strict else progress.warn
+    images = open_data(Path(data), seed=first.seed, several_labels="known", warn=warn)
     require_images(images, evaluated_on, data, "evaluate")
     require_weights(first.model, first.weights, img_size=first.img_size, seed=first.seed)  # the baseline takes minutes
     if strict:

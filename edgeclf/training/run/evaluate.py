@@ -79,8 +79,10 @@ def evaluate_run(
 
 
 def known_splits(run: Run) -> dict[str, Split]:
-    """SHA-256 of each image of the run's data -> its split."""
-    return {image.sha256: image.split for image in run.data().images if image.split is not None}
+    """SHA-256 of each image of the run's data -> its split; images without labels trained it, too."""
+    unlabelled = run.unlabelled()
+    taught: dict[str, Split] = {} if unlabelled is None else {image.sha256: "train" for image in unlabelled.images}
+    return taught | {image.sha256: image.split for image in run.data().images if image.split is not None}
 
 
 def run_scorer(run: Run) -> Scorer:

@@ -70,7 +70,9 @@ def search(
     candidates = candidates_of(models, weights)
     place = Path(folder) if folder is not None else default_folder(Path(data).resolve().stem, "search")
     check_no_search(place)
-    images = open_data(Path(data), seed=training.seed, several_labels="known")  # before weights are fetched
+    images = open_data(  # before weights are fetched
+        Path(data), seed=training.seed, several_labels="known", warn=progress.warn
+    )
     progress.step("looking for weights")
     missing = without_weights(candidates, training.img_size, training.seed)
     if missing and (models or len(missing) == len(candidates)):

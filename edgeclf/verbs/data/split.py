@@ -65,8 +65,10 @@ def split(
         raise UsageError(f"{source} is a split already; name the folder or CSV that it was made of")
     rule = group_rule(group_by) if group_by is not None else None
     several = several_labels_of(multi_label)
-    data = read_dataset(source, several_labels=several, rehash=rehash, progress=Bars())
-    split = split_dataset(data, _shares(fractions), seed, group_of=rule, rehash=rehash, progress=Bars())
+    bars = Bars()
+    data = read_dataset(source, several_labels=several, rehash=rehash, progress=bars)
+    shares = _shares(fractions)
+    split = split_dataset(data, shares, seed, group_of=rule, rehash=rehash, warn=bars.warn, progress=bars)
     save_split(split, output, force)
     if as_json:
         counts = {name: split_counts(split, name) for name in SPLIT_NAMES}

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from edgeclf_export.quantize.evaluation_set import EvaluationSet, Figures
 from edgeclf_export.quantize.label_figures import map_figures
 from edgeclf_runtime.bundle.parity import bounds_of_change
-from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, compare
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation
 from edgeclf_runtime.metrics.intervals import Resampling, number_groups
 from edgeclf_runtime.metrics.logits import kl_divergences, log_softmax
@@ -19,7 +18,6 @@ from edgeclf_runtime.metrics.verdict import Verdict
 
 # Measured on trained networks that kept their top-1: mean KL 1e-4 to 0.02, ECE within 0.01. A clipped range gave 0.3.
 MOST_KL, MOST_P99_KL, MOST_ECE_RISE = 0.05, 1.0, 0.03
-_HEADROOM = 1.5  # between the machine that exports and another with other kernels
 
 
 def evaluate_step(
@@ -108,21 +106,6 @@ def provable_points(images: int) -> float:
 def images_that_prove(gate: AccuracyGate, reference_top1: float = 1.0) -> int | None:
     """How many images pass the gate where no prediction changes; None: more than ten million."""
     return images_to_settle(0, 0, 1, gate.margin_points(reference_top1) / 100)
-
-
-def measured_tolerances(
-    reference: NDArray[np.float32], logits: NDArray[np.float32], label_logits: NDArray[np.float64] | None = None
-) -> Tolerances:
-    """What `verify` tolerates on other machines: half as much again as was measured here, on all evaluation images.
-
-    `label_logits` as for `compare`.
-    """
-    seen = compare(reference, logits, TOLERANCES["int8"], label_logits)
-    return Tolerances(
-        relative=max(_HEADROOM * seen.max_relative, TOLERANCES["fp16"].relative),
-        cosine=min(1 - _HEADROOM * (1 - seen.min_cosine), TOLERANCES["fp16"].cosine),
-        kl=max(_HEADROOM * seen.max_kl, TOLERANCES["fp16"].kl),
-    )
 
 
 def _calibration(

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeclf_export.proof.bundling import NO_GOLDEN, describe
-from edgeclf_export.quantize.accuracy_gate import evaluate_step, measured_tolerances
+from edgeclf_export.proof.measured import are_plausible, measured_tolerances
+from edgeclf_export.quantize.accuracy_gate import evaluate_step
 from edgeclf_export.quantize.evaluation_set import EvaluationSet
 from edgeclf_export.targets.quantizer import Quantizer
 from edgeclf_export.targets.target import Built, ExportGraph, Target
@@ -19,7 +20,7 @@ from edgeclf_runtime.backends.audit import Audit
 from edgeclf_runtime.bundle.atomic_write import MANIFEST, seal
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Manifest, Thresholds
-from edgeclf_runtime.bundle.proof import TOLERANCES, Tolerances, coarser
+from edgeclf_runtime.bundle.proof import Tolerances, coarser
 from edgeclf_runtime.bundle.quantization_report import AccuracyGate, Step, in_a_path
 from edgeclf_runtime.deploy.verify import run_pixels
 from edgeclf_runtime.errors import BackendError
@@ -133,9 +134,7 @@ class Trials:
         if manifest.weights_precision != "int8":
             return manifest.tolerances
         seen = self._measured(reference_outputs, self.logits(trial.folder, manifest, pixels))
-        most = TOLERANCES["int8"]
-        known = seen.relative <= most.relative and seen.cosine >= most.cosine and seen.kl <= most.kl
-        return coarser(manifest.tolerances, seen) if known else manifest.tolerances
+        return coarser(manifest.tolerances, seen) if are_plausible(seen) else manifest.tolerances
 
 
 def copy_model(folder: Path, destination: Path) -> None:

@@ -181,6 +181,23 @@ def test_a_link_to_itself_is_named(make_folder: MakeFolder) -> None:
         open_data(root)
 
 
+def test_files_that_cannot_be_read_are_left_out_where_somebody_is_told(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 4, "dog": 4})
+    whole, told = open_data(root), []
+    for name in ("loop", "torn"):
+        (root / "cat" / f"{name}.jpg").symlink_to("nowhere.jpg")
+    assert open_data(root, warn=told.append).digest == whole.digest
+    (sentence,) = told
+    assert "2 of 10 images can't be used: cat/loop.jpg (No such file or directory)" in sentence and sentence.endswith(
+        "they are left out"
+    )
+    for number in range(4):
+        (root / "dog" / f"{number:03d}.png").unlink()
+        (root / "dog" / f"{number:03d}.png").symlink_to("nowhere.jpg")
+    with pytest.raises(DataError, match="6 of 10 images can't be used"):
+        open_data(root, warn=told.append)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_named(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 4, "dog": 4})

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeclf_export.proof.measured import measured_tolerances
 from edgeclf_export.quantize.accuracy_gate import (
     evaluate_step,
     images_that_prove,
-    measured_tolerances,
     provable_points,
     too_few_to_pass,
 )

@@ -18,8 +18,11 @@ from edgeclf.training.cautions import warn_of_risks
 from edgeclf.training.config import TrainConfig, phases_of
 from edgeclf.training.distillation.distillation import teacher_logits
 from edgeclf.training.distillation.teacher import open_teacher
+from edgeclf.training.distributed import Processes
 from edgeclf.training.inputs.batches import TrainingImages
+from edgeclf.training.run.evaluate import known_splits
 from edgeclf.training.run.run import Run
+from edgeclf.training.teaching import begin_lessons, resume_lessons
 from edgeclf.training.train import finish, resume, train
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.data_split import DataSplit
@@ -215,6 +218,22 @@ def test_a_folder_without_labels_is_learnt_from_the_teacher_alone(
     assert exported is not None and {image.labels for image in exported.split.images} == {None}
 
 
+def test_what_a_teacher_says_of_images_without_labels_is_the_same_in_every_bit_when_training_goes_on(
+    config: Make, teacher: Path, unlabelled: Path, recorder: Any, tmp_path: Path
+) -> None:
+    chosen = config(teacher=str(teacher), unlabelled=str(unlabelled))
+    with begin_lessons(chosen, None, Processes(), recorder()) as lessons:
+        first, every = lessons.distillation, torch.arange(len(lessons.data.of("train")))
+        assert first is not None
+        wanted = first.stored(every)
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, None, tmp_path / "run", recorder(stop_after=4))
+    run = Run(tmp_path / "run")
+    with resume_lessons(run, chosen, run.usable_data(), Processes(), recorder(), strict=False) as lessons:
+        again = lessons.distillation
+        assert again is not None and torch.equal(again.stored(every), wanted)
+
+
 def test_labels_that_only_the_teacher_gave_are_not_evaluated_on(
     config: Make, teacher: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +265,10 @@ def test_unlabelled_images_beside_labelled_ones_are_those_that_the_data_does_not
         train(chosen, few, tmp_path / "parts", recorder(stop_after=4))
     parts = resume(tmp_path / "parts").weights()
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.weights().items())
+    beside = {image.sha256 for image in whole.unlabelled().images}  # type: ignore[union-attr]
+    assert len(beside) == more and beside <= {image for image, split in known_splits(whole).items() if split == "train"}
+    with open_teacher(whole.path, CPU) as found:
+        assert beside < found.trained_on
 
 
 def test_images_that_nobody_can_name_are_refused(config: Make, data: DataSplit, teacher: Path, tmp_path: Path) -> None:

@@ -283,7 +283,22 @@ def test_search_times_trains_and_says_how_to_go_on(
     for name, seconds in (("_LEAST_S", 0.5), ("_SECONDS_EACH", 0.1), ("_WARM_UP_S", 0.0)):
         monkeypatch.setattr(latency, name, seconds)
     command = ["search", str(discs), "--models", ",".join(TWO), "--weights", "random", "-t", "pytorch"]
-    command += ["--img-size", "32", "--epochs", "1", "--probe-epochs", "1", "--finalists", "1", "--workers", "0"]
+    command += [
+        "--seed",
+        "3",
+        "--batch-size",
+        "16",
+        "--img-size",
+        "32",
+        "--epochs",
+        "1",
+        "--probe-epochs",
+        "1",
+        "--finalists",
+        "1",
+        "--workers",
+        "0",
+    ]
     assert cli_run([*command, "--threads", "1", "--name", "mine", "--json"]) == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
@@ -293,7 +308,7 @@ def test_search_times_trains_and_says_how_to_go_on(
     names = {path.name for path in (tmp_path / "runs" / "mine").iterdir()}
     assert {SEARCH, "search.png", "split.json", "search-plan.json"} <= names and "exports" not in names
     wanted = f"edgeclf train runs/mine/split.json --model {document['best']} --weights random --img-size 32"
-    assert wanted in printed.err
+    assert f"{wanted} --batch-size 16 --seed 3" in printed.err
     assert cli_run(["search", "--resume", "runs/mine"]) == 0
     assert "test images were not used" in " ".join(capsys.readouterr().out.split())
 
