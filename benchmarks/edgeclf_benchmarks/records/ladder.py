@@ -82,12 +82,16 @@ def measure(run: Path, target: str, *options: str, planted: bool = False) -> dic
     if done.returncode not in (0, 1):
         raise SystemExit(f"edgeclf {' '.join(command)} ended with {done.returncode}")
     document = json.loads(done.stdout)
-    ladder = (document["bundles"] or document["failed"])[0]["ladder"]
+    made = (document["bundles"] or document["failed"])[0]
+    ladder, cpu_s = made["ladder"], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if ladder is None:  # an older edgeclf keeps none of a bundle that fails its own proof
+        return {"exit_code": done.returncode, "cpu_s": round(cpu_s, 1), "why": made["reason"]}
     final = ladder["final"]
     return {
         "exit_code": done.returncode,
         "steps": len(ladder["rungs"]),
-        "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "cpu_s": round(cpu_s, 1),
+        "failure": made.get("reason"),
         "chosen": ladder["chosen"],
         "why": ladder["why"],
         "learning": re.findall(

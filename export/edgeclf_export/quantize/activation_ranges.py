@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.graph.batches import batched
 from edgeclf_runtime.backends.ort import import_onnxruntime
 
 Method = Literal["min-max", "percentile", "mse"]
@@ -49,7 +50,7 @@ def observe(model: bytes, pixels: NDArray[np.generic]) -> Activations:
     entry = session.get_inputs()[0].name
     extremes: dict[str, tuple[float, float]] = {}
     seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
-    for batch in batched(pixels, session, 1):
+    for batch in batched(pixels, fixed_batch(session), 1):
         for name, found in zip(names, session.run(names, {entry: batch}), strict=True):
             values = np.asarray(found, dtype=np.float32).reshape(-1)
             if not values.size:
@@ -95,21 +96,17 @@ def _with_all_outputs(model: bytes) -> tuple[list[str], Any]:
     return names, open_quietly(graph.SerializeToString())
 
 
-def batched(inputs: NDArray[np.generic], session: Any, most: int) -> list[NDArray[np.generic]]:
-    """Inputs in batches: of `most`, or as a session's graph fixes them; what fills no such batch is left out then."""
-    fixed = session.get_inputs()[0].shape[0]
-    if not isinstance(fixed, int):
-        return [inputs[place : place + most] for place in range(0, len(inputs), most)]
-    if len(inputs) < fixed:
-        inputs = np.resize(inputs, (fixed, *inputs.shape[1:]))
-    return [inputs[place : place + fixed] for place in range(0, len(inputs) - fixed + 1, fixed)]
+def fixed_batch(session: Any) -> int | None:
+    """The number of images that a session's graph is fixed to; None: any."""
+    found = session.get_inputs()[0].shape[0]
+    return found if isinstance(found, int) else None
 
 
 def run_logits(model: bytes, inputs: NDArray[np.generic], most: int = 16) -> NDArray[np.float32]:
     """(N, classes) logits of the inputs that `batched` leaves."""
     session = open_quietly(model)
-    entry = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {entry: batch})[0] for batch in batched(inputs, session, most)])
+    entry, batches = session.get_inputs()[0].name, batched(inputs, fixed_batch(session), most)
+    return np.concatenate([session.run(None, {entry: batch})[0] for batch in batches])
 
 
 def open_quietly(model: bytes) -> Any:

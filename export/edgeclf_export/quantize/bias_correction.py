@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.graph.batches import batched
 from edgeclf_export.graph.editing import constants_of, cut_to, makers_of
 from edgeclf_export.graph.pieces import Piece, pieces
-from edgeclf_export.quantize.activation_ranges import batched, open_quietly
+from edgeclf_export.quantize.activation_ranges import fixed_batch, open_quietly
 
 IMAGES, _BATCH = 64, 16  # means settle long before ranges do
 _CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1}
@@ -40,7 +41,7 @@ def bias_shifts(model: bytes, quantized: bytes, pixels: NDArray[np.generic]) -> 
     found = [node.name for node in network.graph.node if _has_own_bias(network, node)]
     if not found:  # networks without biases, such as random ones whose zeros were simplified away
         return {}
-    batches = batched(pixels, open_quietly(model), _BATCH)
+    batches = batched(pixels, fixed_batch(open_quietly(model)), _BATCH)
     wanted = _means(onnx.load_from_string(model), found, batches)
     shifts: Shifts = {}
     values: _Values = {network.graph.input[0].name: np.concatenate(batches)}

@@ -20,7 +20,7 @@ from edgeclf_export.quantize.calibrated_network import CalibratedNetwork
 from edgeclf_export.quantize.calibration_data import CalibrationData, Int8Options, load_calibration_data
 from edgeclf_export.quantize.chosen_bundle import write_bundle
 from edgeclf_export.quantize.learning.learned_network import Learning, LearningOptions
-from edgeclf_export.quantize.selection import Chosen, LadderFailed, choose
+from edgeclf_export.quantize.selection import Chosen, LadderFailed, choose, without_chosen
 from edgeclf_export.quantize.trial import Trials
 from edgeclf_export.targets.target import ExportGraph, Target
 from edgeclf_runtime.bundle.atomic_write import set_aside, writing
@@ -127,6 +127,7 @@ def _bundle(
         with writing(destination, force=order.force) as draft:
             manifest, proof = write_bundle(draft, chosen, trials, images, reference_outputs)
             if proof.verdict == "fail":
+                ladder = without_chosen(ladder, f"{ladder.chosen} was chosen, and fails its proof")
                 raise GateError(keep_aside(draft, destination, proof))
     except LadderFailed as error:
         aside = _keep_nearest(error, destination, trials, images, reference_outputs)

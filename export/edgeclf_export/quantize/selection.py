@@ -83,7 +83,7 @@ def choose(
         chosen, timed, why = _fastest(trials, racing, progress, time)
         candidates = tuple(trial for trial in racing if trial is not chosen)
     elif kept is not None:
-        tried, chosen, candidates, why = int8, kept, (), _why_kept(trials, kept, len(int8))
+        tried, chosen, candidates, why = int8, kept, (), _why_kept(trials, kept, int8)
     else:
         others = lower_precision(trials, progress) if options.fallback else []
         fallback = best(others)
@@ -108,16 +108,17 @@ def choose(
     return Chosen(chosen, candidates, ladder, _calibration(network, chosen))
 
 
-def _why_kept(trials: Trials, kept: Trial, steps: int) -> str:
-    """Why a step was kept of those of int8, `steps` in number."""
+def _why_kept(trials: Trials, kept: Trial, int8: Sequence[Trial]) -> str:
+    """Why a step was kept of those of int8."""
     evaluation = kept.step.judged
     if kept.step.holds or evaluation is None:
         return "the first step that passes the accuracy gate"
     images = f"{evaluation.images} evaluation images"
     if too_few_to_pass(evaluation.images, trials.gate, evaluation.value_reference):
         return f"nearest to the accuracy gate; {images} are too few for any step to pass it"
-    of_steps = f"none of {steps} int8 steps passes it" if steps > 1 else "it does not pass it"
-    return f"nearest to the accuracy gate; {of_steps}, and {images} leave open whether this one is within it"
+    of_steps = f"none of {len(int8)} int8 steps passes it" if len(int8) > 1 else "it does not pass it"
+    learned = "; learned weights are taken only where they pass it" if any(each.has_to_pass for each in int8) else ""
+    return f"nearest to the accuracy gate; {of_steps}, and {images} leave open whether this one is within it{learned}"
 
 
 def _racing(tried: Sequence[Trial], fp32: Trial) -> list[Trial]:
@@ -179,15 +180,22 @@ def _final(
 
 
 def _broken_on_test(trials: Trials, chosen: Chosen, final: GateEvaluation) -> LadderFailed:
-    ladder, name = chosen.ladder, chosen.trial.step.name
-    rungs = tuple(replace(step, became="failed") if step.name == name else step for step in ladder.rungs)
-    ladder = replace(ladder, rungs=rungs, chosen="", why=f"{name} passed on validation images, not on test images")
+    name, before = chosen.trial.step.name, chosen.trial.step.judged
+    settled = before is not None and before.verdict == "pass"
+    found = "passed the accuracy gate" if settled else "neither passed nor failed the accuracy gate"
+    ladder = without_chosen(chosen.ladder, f"{name} {found} on validation images, and fails it on test images")
     return LadderFailed(
-        f"{trials.target.name} {name} passed the accuracy gate on validation images, but on test images "
+        f"{trials.target.name} {name} {found} on validation images, but on test images "
         f"{'; '.join(final.reasons)} ({final.source}); give more validation images, or a larger --max-drop",
         ladder,
         replace(chosen, ladder=ladder),
     )
+
+
+def without_chosen(ladder: Ladder, why: str) -> Ladder:
+    """The ladder whose chosen step failed afterwards, and why."""
+    rungs = tuple(replace(step, became="failed") if step.name == ladder.chosen else step for step in ladder.rungs)
+    return replace(ladder, rungs=rungs, chosen="", why=why)
 
 
 def _refused(
@@ -219,6 +227,8 @@ def _refusal(
     responsible: Sequence[Sensitivity],
     calibration_data: CalibrationData,
 ) -> str:
+    if all(trial.manifest is None for trial in tried):
+        return f"{trials.target.name}: none of {len(tried)} steps of the ladder can be made: {nearest.step.problem}"
     reasons = nearest.step.problem or "; ".join(nearest.step.judged.reasons if nearest.step.judged else ())
     layers = ", ".join(sensitivity.node for sensitivity in responsible) or "none could be measured"
     # ranges of a few images are wrong for every layer: then no layer is responsible

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeclf_export.graph.batches import batched
 from edgeclf_export.graph.layers import WEIGHTED, family
 from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.engine import missing_engine
@@ -48,14 +49,16 @@ def quantize(
     nncf = import_nncf()
     network = read(model)
     attends = family(onnx.load_from_string(model)) == "transformer"
+    first = network.inputs[0].partial_shape[0]
+    batches = batched(pixels, first.get_length() if first.is_static else None, 1)
     names = _openvino_names(network, onnx.load_from_string(model), leave)
     with _quiet(), signal_stack_kept():  # NNCF has OpenVINO cores of its own
         try:
             return nncf.quantize(
                 network,
-                nncf.Dataset([pixels[i : i + 1] for i in range(len(pixels))]),
+                nncf.Dataset(batches),
                 preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(pixels),
+                subset_size=len(batches),
                 fast_bias_correction=attends,
                 model_type=nncf.ModelType.TRANSFORMER if attends else None,
                 ignored_scope=nncf.IgnoredScope(names=names) if names else None,

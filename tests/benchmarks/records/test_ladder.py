@@ -33,6 +33,13 @@ def test_the_steps_of_an_export_are_recorded_whether_it_passed_or_not(
     assert measured["tried"][0]["change_points"] == -0.23 and measured["learning"] == ["learned 44 steps"]
 
 
+def test_a_bundle_that_failed_without_a_ladder_is_recorded_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = json.dumps({"bundles": [], "failed": [{"ladder": None, "reason": "logits are others"}]})
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, printed, ""))
+    measured = ladder.measure(Path("run"), "onnx")
+    assert measured["exit_code"] == 1 and measured["why"] == "logits are others" and "steps" not in measured
+
+
 def test_an_export_that_was_refused_ends_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2, "", ""))
     with pytest.raises(SystemExit, match="ended with 2"):

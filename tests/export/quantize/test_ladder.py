@@ -28,7 +28,7 @@ from edgeclf_runtime.backends.tensorrt.library import import_rtx
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Thresholds, parse_manifest
 from edgeclf_runtime.bundle.proof import Proof
-from edgeclf_runtime.bundle.quantization_report import AccuracyGate
+from edgeclf_runtime.bundle.quantization_report import AccuracyGate, GateEvaluation, Ladder, Step
 from edgeclf_runtime.classifier import Classifier
 from edgeclf_runtime.deploy import build as builds
 from edgeclf_runtime.deploy import candidate_selection
@@ -146,7 +146,9 @@ def test_a_finished_bundle_that_fails_its_proof_shows_its_ladder(
     )
     assert failure is not None and not made
     (failed,) = failure.failed
-    assert "logits are others" in failed.reason and failed.ladder is not None and failed.ladder.rungs
+    assert "logits are others" in failed.reason and failed.ladder is not None
+    assert {step.became for step in failed.ladder.rungs} == {"failed"} and not failed.ladder.chosen
+    assert failed.ladder.why == f"{failed.ladder.rungs[-1].name} was chosen, and fails its proof"
 
 
 def test_with_fallback_16_bits_take_its_place_under_their_own_name(faulty_quantizer: None, quantize: Quantize) -> None:
@@ -289,8 +291,35 @@ def test_images_are_called_too_few_for_any_step_only_where_they_are(
     holds: bool, images: int, steps: int, reason: str
 ) -> None:
     step = SimpleNamespace(holds=holds, judged=SimpleNamespace(images=images, value_reference=0.9))
-    trials = SimpleNamespace(gate=AccuracyGate(1.0))
-    assert selection._why_kept(trials, SimpleNamespace(step=step), steps) == reason  # type: ignore[arg-type]
+    trials, kept = SimpleNamespace(gate=AccuracyGate(1.0)), SimpleNamespace(step=step, has_to_pass=False)
+    assert selection._why_kept(trials, kept, [kept] * steps) == reason  # type: ignore[arg-type,list-item]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "found"),
+    [("pass", "passed the accuracy gate"), ("inconclusive", "neither passed nor failed the accuracy gate")],
+)
+def test_a_step_that_fails_on_test_images_is_told_with_what_validation_images_said(verdict: Any, found: str) -> None:
+    shares = (0.9, 0.9, 1, 1, 0.0, -2.0, 1.0, 0.01, 0.1, 0.05, 0.05, 1.0)
+    on = {
+        name: GateEvaluation(90, f"{name} images", True, *shares, each, ("top-1 fell",), None)
+        for name, each in (("validation", verdict), ("test", "fail"))
+    }
+    steps = tuple(Step(name, "int8", "", (), None, 1, on["validation"], became="model") for name in ("one", "two"))
+    tried = Ladder(AccuracyGate(), steps, "two", "why", (), (), None, {})
+    chosen = selection.Chosen(SimpleNamespace(step=steps[1]), (), tried, None)  # type: ignore[arg-type]
+    trials = SimpleNamespace(target=SimpleNamespace(name="onnx"))
+    error = selection._broken_on_test(trials, chosen, on["test"])  # type: ignore[arg-type]
+    assert str(error).startswith(f"onnx two {found} on validation images, but on test images top-1 fell")
+    assert error.ladder.why == f"two {found} on validation images, and fails it on test images"
+    assert [step.became for step in error.ladder.rungs] == ["model", "failed"] and not error.ladder.chosen
+
+
+def test_learned_weights_that_are_not_taken_are_reported() -> None:
+    step = SimpleNamespace(holds=False, judged=SimpleNamespace(images=270, value_reference=0.9))
+    tried = [SimpleNamespace(step=step, has_to_pass=learned) for learned in (False, True)]
+    why = selection._why_kept(SimpleNamespace(gate=AccuracyGate(1.0)), tried[0], tried)  # type: ignore[arg-type]
+    assert why.endswith("within it; learned weights are taken only where they pass it")
 
 
 def test_a_network_of_sigmoid_scores_is_refused_since_it_has_no_top1(trained: Exportable, tmp_path: Path) -> None:

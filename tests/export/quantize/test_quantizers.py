@@ -13,11 +13,12 @@ from onnx import helper, numpy_helper
 from patches import PATCH_PIXELS
 
 from edgeclf_export.exportable import Exportable
+from edgeclf_export.graph.batches import batched
 from edgeclf_export.graph.editing import cut_to
 from edgeclf_export.graph.layers import WEIGHTED, family, layers
 from edgeclf_export.graph.pieces import pieces
 from edgeclf_export.quantize import sensitivity
-from edgeclf_export.quantize.activation_ranges import Activations, batched, least_squares, observe, open_quietly
+from edgeclf_export.quantize.activation_ranges import Activations, fixed_batch, least_squares, observe, open_quietly
 from edgeclf_export.quantize.bias_correction import correct_biases, shifted
 from edgeclf_export.targets import ort_quantizer, ov_quantizer
 from edgeclf_export.targets.tensorrt import quantizer as trt_quantizer
@@ -282,6 +283,6 @@ def test_a_graph_that_is_fixed_to_a_batch_gets_whole_batches() -> None:
 
     def sizes(fixed: Any, count: int = 7) -> list[int]:
         session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(shape=[fixed, 3])])
-        return [len(batch) for batch in batched(inputs[:count], session, 4)]
+        return [len(batch) for batch in batched(inputs[:count], fixed_batch(session), 4)]
 
     assert sizes("batch") == [4, 3] and sizes(3) == [3, 3] and sizes(3, count=2) == [3]

@@ -13,8 +13,8 @@ from edgeclf_export.targets.ov_graph import read
 from edgeclf_runtime.backends.ov import import_openvino
 
 
-def two_convolutions(random: np.random.Generator) -> bytes:
-    """(N, 3, 16, 16) float32 -> (N, 4) logits."""
+def two_convolutions(random: np.random.Generator, batch: int | str = "N") -> bytes:
+    """(N, 3, 16, 16) float32 -> (N, 4) logits; `batch`: the N that it is fixed to."""
     shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (16, 8, 3, 3), "b2": (16,), "w3": (4, 16), "b3": (4,)}
     constants = [
         numpy_helper.from_array(random.normal(0, 1, shape).astype(np.float32), name) for name, shape in shapes.items()
@@ -28,8 +28,8 @@ def two_convolutions(random: np.random.Generator) -> bytes:
         helper.make_node("Flatten", ["mean"], ["features"]),
         helper.make_node("Gemm", ["features", "w3", "b3"], ["logits"], transB=1),
     ]
-    entry = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 16, 16])
-    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 4])
+    entry = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [batch, 3, 16, 16])
+    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [batch, 4])
     graph = helper.make_graph(layers, "two convolutions", [entry], [logits], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return bytes(model.SerializeToString())
@@ -52,3 +52,15 @@ def test_corrected_biases_leave_less_than_a_tenth_of_the_mean_error(method: str)
         for on in (False, True)
     )
     assert corrected < plain / 10  # NNCF's fast correction leaves two thirds of it
+
+
+def test_a_graph_of_a_fixed_batch_is_calibrated_in_such_batches() -> None:
+    pytest.importorskip("nncf")
+    images = np.random.default_rng(1).random((9, 3, 16, 16)).astype(np.float32)
+    networks = [
+        ov_quantizer.quantize(two_convolutions(np.random.default_rng(0), batch), images[:8], "min-max", corrected=True)
+        for batch in ("N", 4)
+    ]
+    any_batch, fixed = (import_openvino().Core().compile_model(network, "CPU") for network in networks)
+    assert np.allclose(any_batch(images[:4])[0], fixed(images[:4])[0], atol=0.05)  # means of four and of one
+    ov_quantizer.quantize(two_convolutions(np.random.default_rng(0), 4), images[:3], "min-max", corrected=False)
