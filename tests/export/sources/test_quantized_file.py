@@ -18,27 +18,31 @@ from edgeclf_export.graph.editing import lift_constants
 from edgeclf_export.options import ExportOptions
 from edgeclf_export.quantize.calibration_data import Int8Options
 from edgeclf_export.sources.onnx_file.exportable import load_onnx_classifier
-from edgeclf_export.sources.onnx_file.quantized import may_saturate, without_rounding
+from edgeclf_export.sources.onnx_file.quantized import may_saturate, reference_of, without_rounding
 from edgeclf_export.sources.onnx_file.reading import is_quantized_file
 from edgeclf_runtime.backends.ort import import_onnxruntime
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization
 from edgeclf_runtime.errors import DataError, UsageError
 from edgeclf_runtime.images.pixels import Pixels
+from edgeclf_runtime.metrics.metrics import to_scores
 
 FRUIT = ("apple", "pear", "plum")
 SIDE = 16
 
 
-def classifier() -> Any:
-    """A convolution with a bias, ReLU6 (which a quantizer folds into a range), pooling and a product."""
+def classifier(activation: str = "", *, channels: int = 8, transposed: bool = False) -> Any:
+    """A convolution with a bias, ReLU6 (which a quantizer folds into a range), pooling and a product.
+
+    `activation`: its last operator. `transposed`: the product's weights are (classes, channels), as torch writes them.
+    """
     random = np.random.default_rng(0)
     weights = {
-        "kernel": random.normal(size=(8, 3, 3, 3)).astype(np.float32),
-        "kernel_bias": random.normal(size=8).astype(np.float32),
+        "kernel": random.normal(size=(channels, 3, 3, 3)).astype(np.float32),
+        "kernel_bias": random.normal(size=channels).astype(np.float32),
         "low": np.float32(0),
         "high": np.float32(6),
-        "head": (4 * random.normal(size=(8, 3))).astype(np.float32),
+        "head": (np.array([1, 4, 16]) * random.normal(size=(channels, 3))).astype(np.float32),
         "bias": random.normal(size=3).astype(np.float32),
     }
     nodes = [
@@ -46,10 +50,14 @@ def classifier() -> Any:
         helper.make_node("Clip", ["seen", "low", "high"], ["kept"], name="clip"),
         helper.make_node("GlobalAveragePool", ["kept"], ["pooled"], name="pool"),
         helper.make_node("Flatten", ["pooled"], ["features"], name="flatten"),
-        helper.make_node("Gemm", ["features", "head", "bias"], ["logits"], name="gemm"),
+        helper.make_node("Gemm", ["features", "head", "bias"], ["logits"], name="gemm", transB=int(transposed)),
     ]
+    if transposed:
+        weights["head"] = np.ascontiguousarray(weights["head"].T)
+    if activation:
+        nodes.append(helper.make_node(activation, ["logits"], ["scores"], name="activation"))
     entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    output = helper.make_tensor_value_info("scores" if activation else "logits", TensorProto.FLOAT, ["N", 3])
     arrays = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "classifier", [entry], [output], arrays)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -72,11 +80,11 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return quantized(tmp_path, request.param)
 
 
-def quantized(folder: Path, form: str, **options: Any) -> Path:
+def quantized(folder: Path, form: str, network: Any = None, **options: Any) -> Path:
     import_onnxruntime()
     from onnxruntime import quantization
 
-    onnx.save(classifier(), folder / "float.onnx")
+    onnx.save(network or classifier(), folder / "float.onnx")
     place = folder / "mine.onnx"
     if form == "dynamic":
         quantization.quantize_dynamic(str(folder / "float.onnx"), str(place))
@@ -95,8 +103,9 @@ def load(path: Path) -> Any:
     )
 
 
-def run(model: Any) -> Any:
-    return import_onnxruntime().InferenceSession(model.SerializeToString()).run(None, {"input": INPUTS})[0]
+def run(model: Any, inputs: Any = INPUTS) -> Any:
+    session = import_onnxruntime().InferenceSession(model.SerializeToString())
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
 
 
 def test_it_becomes_an_int8_bundle_as_it_is(file: Path, tmp_path: Path) -> None:
@@ -119,6 +128,82 @@ def test_without_rounding_it_is_the_network_that_it_was_made_from_ranges_and_rel
     span = np.ptp(wanted)
     assert np.abs(found - rounded).max() < 0.05 * span
     assert np.abs(found - wanted).max() < 0.05 * span
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+@pytest.mark.parametrize("activation", ["Softmax", "Sigmoid"])
+def test_the_last_activation_is_cut_off_with_the_rounding_of_its_scores(
+    form: str, activation: str, tmp_path: Path
+) -> None:
+    path = quantized(tmp_path, form, classifier(activation))
+    operators = [node.op_type for node in onnx.load(path).graph.node]
+    assert (operators[-1] == "DequantizeLinear" and f"QLinear{activation}" in operators) or activation in operators
+    exportable = load(path)
+    assert exportable.scores == activation.lower()
+    logits = run(onnx.load_from_string(exportable.make_onnx("float-nchw", 17)))
+    assert logits.min() < 0 and logits.max() > 1
+    scores = to_scores(logits, exportable.scores)
+    assert np.abs(scores - run(onnx.load(path))).max() < 0.02
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_weights_of_a_product_that_are_stored_transposed_keep_their_scales(channels: int, tmp_path: Path) -> None:
+    network = classifier(channels=channels, transposed=True)
+    rounded = onnx.load(quantized(tmp_path, "QOperator", network))
+    assert "QGemm" in {node.op_type for node in rounded.graph.node}
+    wanted, found = run(network), run(without_rounding(rounded))
+    assert np.abs(found - wanted).max() < 0.05 * np.ptp(wanted)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_pixels_may_be_its_first_integers(form: str, tmp_path: Path) -> None:
+    """As files are that were TensorFlow Lite's: uint8 pixels, and their normalisation is a scale and a zero point."""
+    model = onnx.load(quantized(tmp_path, form))
+    pair = [numpy_helper.from_array(np.float32(1 / 127.5), "pixel"), numpy_helper.from_array(np.uint8(128), "grey")]
+    model.graph.initializer.extend(pair)
+    first = next(node for node in model.graph.node if node.input[0] == "input")
+    model.graph.input[0].name, model.graph.input[0].type.tensor_type.elem_type = "pixels", TensorProto.UINT8
+    if form == "QDQ":
+        model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["pixels", "pixel", "grey"], ["input"]))
+    else:
+        for node in model.graph.node:
+            if first.output[0] in node.input:
+                node.input[0], node.input[1], node.input[2] = "pixels", "pixel", "grey"
+        model.graph.node.remove(first)
+    onnx.save(model, tmp_path / "pixels.onnx")
+    pixels = np.random.default_rng(2).integers(0, 256, (8, 3, SIDE, SIDE), dtype=np.uint8)
+    unrounded = without_rounding(model)
+    assert unrounded is not None
+    wanted = run(classifier(), ((pixels.astype(np.float32) - 128) / 127.5).astype(np.float32))
+    assert np.abs(run(unrounded, pixels) - wanted).max() < 0.05 * np.ptp(wanted)
+
+
+def test_the_standard_operators_may_be_those_of_ai_onnx(file: Path) -> None:
+    model = onnx.load(file)
+    for entry in model.opset_import:
+        entry.domain = entry.domain or "ai.onnx"
+    assert np.array_equal(run(without_rounding(model)), run(without_rounding(onnx.load(file))))
+
+
+def test_a_form_in_float_that_does_not_run_leaves_the_file_as_its_own_reference(file: Path) -> None:
+    model = onnx.load(file)
+    found, limits = reference_of(model, lambda unrounded: False)
+    assert found is model and "compared with its own int8 logits" in limits[0]
+    assert reference_of(model, lambda unrounded: True)[0] is not model
+
+
+def test_a_file_whose_weights_alone_are_in_8_bits_is_refused(tmp_path: Path) -> None:
+    model = classifier()
+    (head,) = (item for item in model.graph.initializer if item.name == "head")
+    scale = np.float32(np.abs(numpy_helper.to_array(head)).max() / 127)
+    stored = np.round(numpy_helper.to_array(head) / scale).astype(np.int8)
+    model.graph.initializer.remove(head)
+    arrays = {"stored": stored, "scale": scale, "zero": np.int8(0)}
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items())
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", list(arrays), ["head"]))
+    onnx.save(model, tmp_path / "weights.onnx")
+    with pytest.raises(DataError, match=r"\(1 DequantizeLinear\), .* with weights alone: give the file"):
+        load(tmp_path / "weights.onnx")
 
 
 def in_nodes(model: Any, *, computed: bool = False) -> Any:

@@ -24,6 +24,7 @@ from edgeclf_runtime.errors import DataError, UsageError, one_line
 from edgeclf_runtime.hashing import hash_file
 from edgeclf_runtime.images.pixels import Pixels
 
+_ROUNDED = 0.02  # how far a score in 8 bits, in steps of 1/256 or 1/128, may be from the one in float
 _TOTALS = (1, 100)  # what probabilities add up to: 1, or 100 in percent
 UNCHANGED = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # the levels 0..255 themselves
 
@@ -112,14 +113,14 @@ def _read_network(
     entry = find_input(model, pixels, path)
     choice = choose_output(model, labels, output, path)
     elem_type = tensor_type(model, choice.tensor)
-    whole = cut_at(model, choice.tensor, elem_type)
-    cut = cut_at(model, choice.tensor, elem_type, choice.activation)
+    cut = cut_at(model, choice, elem_type, activated=False)
     floats = other_floats(cut)
     single = in_float32(cut) if floats else cut
-    reference, limits = reference_of(single)
+    reference, limits = reference_of(single, lambda unrounded: _open_own_session(unrounded, path) is not None)
     session, own = _open_session(reference, path), _open_own_session(cut, path) if floats else None
     activation = None
     if choice.activation is not None:
+        whole = cut_at(model, choice, elem_type, activated=True)
         activation = _open_session(in_float32(whole) if floats else whole, path)
     return _Network(path, single, session, own, activation, entry, floats, choice.scores, limits), choice.note
 
@@ -188,13 +189,16 @@ def _check_logits(network: _Network, normalization: Normalization, pixels: Pixel
             f"{network.path}: wanted a logit for each of {shown_labels(labels)}, found {found} for each image"
         )
     if network.activation is not None:
-        own = _run(network, network.activation, _input_of(network, noise, normalization))
-        if not np.allclose(_activated(logits, network.scores), own, atol=5e-3):
+        values = _input_of(network, noise, normalization)
+        own = _run(network, network.activation, values)
+        mine = _run(network, _open_session(network.model, network.path), values) if network.quantized else logits
+        if not np.allclose(_activated(mine, network.scores), own, atol=_ROUNDED if network.quantized else 5e-3):
             raise DataError(
                 f"{network.path}: its last {network.scores} is not over its classes; export it without its last "
                 "activation"
             )
-    if logits.min() >= 0 and any(np.allclose(logits.sum(axis=1), total, rtol=1e-3) for total in _TOTALS):
+    apart = len(labels) * _ROUNDED / 4 if network.quantized else 1e-3
+    if logits.min() >= 0 and any(np.allclose(logits.sum(axis=1), total, rtol=apart) for total in _TOTALS):
         raise DataError(f"{network.path}: gives probabilities, wanted logits; export it without its last activation")
 
 

@@ -15,15 +15,25 @@ from edgeclf_runtime.errors import DataError, UsageError
 _FLOATS = ("float", "float16", "double")
 _RESHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")
 _NAMING = ("ArgMax", "TopK", "ZipMap", "LabelEncoder", "ArrayFeatureExtractor")  # what turns scores into labels
-_ACTIVATIONS: dict[str, Literal["softmax", "sigmoid"]] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")  # of a file that is quantized already
+_ACTIVATIONS: dict[str, Literal["softmax", "sigmoid"]] = {
+    "Softmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "QLinearSoftmax": "softmax",  # ONNX Runtime's, of and to integers
+    "QLinearSigmoid": "sigmoid",
+}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The tensor that becomes the output, the activation before it (None: there is none), and a note for the user."""
+    """The tensor that becomes the output, the activation before it (None: there is none), and a note for the user.
+
+    `rounding`: the nodes between the two that put its scores into 8 bits and back.
+    """
 
     tensor: str
     activation: Any
+    rounding: tuple[Any, ...]
     note: str | None
 
     @property
@@ -40,6 +50,7 @@ class _Output:
     tensor: str
     root: str
     activation: Any
+    rounding: tuple[Any, ...]
     derived: bool
     fits: bool
 
@@ -61,22 +72,33 @@ def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path:
         fitting = fitting or [output for output in outputs if output.fits]
     if not fitting:
         raise DataError(f"{path}: {_nothing_fits(outputs, listed, labels, wanted)}")
-    activations = {output.activation.op_type for output in fitting if output.activation is not None}
+    activations = {_ACTIVATIONS[output.activation.op_type] for output in fitting if output.activation is not None}
     if len({output.root for output in fitting}) > 1 or len(activations) > 1:
         found = ", ".join(f"{output.name} {output.about}" for output in fitting)
         raise UsageError(f"{path}: several outputs could be its logits; choose with --output-name one of {found}")
     chosen = next((output for output in fitting if output.activation is not None), fitting[0])
-    return Choice(chosen.tensor, chosen.activation, _note(chosen, listed, len(outputs), wanted))
+    return Choice(chosen.tensor, chosen.activation, chosen.rounding, _note(chosen, listed, len(outputs), wanted))
 
 
-def cut_at(model: Any, tensor: str, elem_type: int, activation: Any = None) -> Any:
-    """A copy whose one output is `tensor`, with only the nodes that it needs; `activation` becomes an Identity."""
+def cut_at(model: Any, choice: Choice, elem_type: int, *, activated: bool) -> Any:
+    """A copy whose one output is the choice's tensor, with only the nodes that it needs.
+
+    Unless `activated`, its activation becomes an Identity (a DequantizeLinear, of one on integers), and the rounding of
+    its scores does: 8 bits between 0 and 1 have no room for logits.
+    """
     import onnx
 
-    copy = cut_to(model, [tensor], elem_type)
-    for node in copy.graph.node if activation is not None else ():
-        if list(node.output) == list(activation.output):
-            node.CopyFrom(onnx.helper.make_node("Identity", activation.input[:1], activation.output[:1]))
+    copy = cut_to(model, [choice.tensor], elem_type)
+    cut = () if activated or choice.activation is None else (choice.activation, *choice.rounding)
+    others = {tuple(node.output): "Identity" for node in cut}
+    if cut and choice.activation.op_type.startswith("QLinear"):
+        others[tuple(choice.activation.output)] = "DequantizeLinear"
+    for node in copy.graph.node:
+        if operator := others.get(tuple(node.output)):
+            inputs = node.input[: 3 if operator == "DequantizeLinear" else 1]
+            node.CopyFrom(onnx.helper.make_node(operator, inputs, node.output[:1]))
+    if choice.rounding:
+        del copy.graph.value_info[:]  # they are floats now
     domains = {"", "ai.onnx"}.union(node.domain for node in copy.graph.node)
     unused = [entry for entry in copy.opset_import if entry.domain not in domains]
     for entry in unused:
@@ -101,9 +123,9 @@ def _read(model: Any, value: Any, classes: int) -> _Output:
     tensor, derived = str(value.name), not is_scores
     if derived:
         tensor = _scores_behind(tensor, makers) or ""
-    root, activation = _root(tensor, makers)
+    root, activation, rounding = _root(tensor, makers)
     fits = bool(tensor) and (derived or _may_hold(value, classes))
-    return _Output(own_name(value.name), describe(value), tensor, root, activation, derived, fits)
+    return _Output(own_name(value.name), describe(value), tensor, root, activation, rounding, derived, fits)
 
 
 def _scores_behind(name: str, makers: dict[str, Any]) -> str | None:
@@ -116,17 +138,22 @@ def _scores_behind(name: str, makers: dict[str, Any]) -> str | None:
     return found
 
 
-def _root(name: str, makers: dict[str, Any]) -> tuple[str, Any]:
-    """Where the values of a tensor come from, behind what only reshapes them, and the activation on the way."""
-    activation = None
+def _root(name: str, makers: dict[str, Any]) -> tuple[str, Any, tuple[Any, ...]]:
+    """Where the values of a tensor come from, behind what only reshapes or rounds them, and what is on the way.
+
+    That is the activation, and the nodes that round what comes out of it.
+    """
+    activation, rounding = None, []
     while name in makers:
         node = makers[name]
         if node.op_type in _ACTIVATIONS and activation is None:
             activation = node
+        elif node.op_type in _ROUNDING:
+            rounding += [node] if activation is None else []
         elif node.op_type not in _RESHAPING:
             break
         name = str(node.input[0])
-    return name, activation
+    return name, activation, tuple(rounding)
 
 
 def _may_hold(value: Any, classes: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ def quantized_operators(model: Any) -> Counter[str]:
 
 def is_static(operators: Counter[str]) -> bool:
     """Whether ranges are in the file: such a network runs as it is, others measure ranges for each image."""
-    return bool(operators) and all(operator.startswith(_STATIC) for operator in operators)
+    integers = any(operator != "DequantizeLinear" for operator in operators)  # else weights alone are stored in 8 bits
+    return integers and all(operator.startswith(_STATIC) for operator in operators)
 
 
 def in_words(operators: Counter[str]) -> str:
@@ -53,12 +54,17 @@ def may_saturate(model: Any) -> bool:
     return any(np.abs(value.astype(np.int16)).max(initial=0) > _NEVER_SATURATES for value in _int8(weights))
 
 
-def reference_of(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """What bundles of a model are compared with, and a sentence for each limit of one that is quantized already."""
+def reference_of(model: Any, runs: Callable[[Any], bool]) -> tuple[Any, tuple[str, ...]]:
+    """What bundles of a model are compared with, and a sentence for each limit of one that is quantized already.
+
+    `runs`: whether a model in float can be run, since the rules of operators on integers are not all followed here.
+    """
     operators = quantized_operators(model)
     if not operators:
         return model, ()
     unrounded = without_rounding(model)
+    if unrounded is not None and not runs(unrounded):
+        unrounded = None
     compared = (
         "it is compared with itself in float (the same weights and ranges, nothing rounded); what its quantization "
         "cost against the network that it was made from is not known"
@@ -86,11 +92,12 @@ def without_rounding(model: Any) -> Any | None:
     try:
         for node in copy.graph.node:
             writer.take(node)
-    except _NoFloat:
+    except (_NoFloat, ValueError):  # ValueError: of numpy, where a scale does not fit its weights
         return None
     replace_nodes(copy.graph, writer.nodes)
     del copy.graph.value_info[:]
-    kept = [helper.make_opsetid(entry.domain, entry.version) for entry in model.opset_import if not entry.domain]
+    domains = {"", "ai.onnx"}.union(node.domain for node in writer.nodes)
+    kept = [helper.make_opsetid(each.domain, each.version) for each in model.opset_import if each.domain in domains]
     del copy.opset_import[:]
     copy.opset_import.extend(kept)
     return copy
@@ -118,6 +125,7 @@ class _FloatWriter:
         self._graph = model.graph
         self._constants = {name: numpy_helper.to_array(item) for name, item in constants_of(model.graph).items()}
         self.nodes: list[Any] = []
+        self._in_float: set[str] = set()  # tensors of integers in the file
 
     def take(self, node: Any) -> None:
         if node.op_type == "QuantizeLinear":
@@ -130,12 +138,17 @@ class _FloatWriter:
             raise _NoFloat
         else:
             self.nodes.append(node)
+            if self._in_float.intersection(node.input):  # it moves integers about
+                self._in_float.update(node.output)
 
     def _dequantize(self, node: Any) -> None:
         from onnx import helper
 
-        if node.input[0] not in self._constants:  # its QuantizeLinear has done the work of both
+        if node.input[0] in self._in_float:  # its QuantizeLinear has done the work of both
             self.nodes.append(helper.make_node("Identity", [node.input[0]], list(node.output)))
+            return
+        if node.input[0] not in self._constants:  # pixels
+            self.nodes.append(node)
             return
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         self._constant(node.output[0], self._value(list(node.input), axis))
@@ -149,7 +162,8 @@ class _FloatWriter:
         if any(attributes.pop(name, 0) for name in _ONLY_OF_QUANTIZED):
             raise _NoFloat
         names = list(node.input)
-        entries = [self._entry([names[place] for place in triple], operator) for triple in places]
+        axis = 0 if operator == "Conv" or attributes.get("transB") else -1
+        entries = [self._entry([names[place] for place in triple], axis) for triple in places]
         if bias is not None and len(names) > bias and names[bias]:
             scale = self._known(names[1]) * self._known(names[4])
             if operator == "Gemm" and attributes.get("alpha", 1.0) != 1.0:
@@ -160,12 +174,21 @@ class _FloatWriter:
         pair = [names[place] if len(names) > place else "" for place in output]
         self._cut(whole, node.output[0], *pair)
 
-    def _entry(self, triple: list[str], operator: str) -> str:
-        """The name of an input in float; a constant's has to be written first."""
-        if triple[0] not in self._constants:
+    def _entry(self, triple: list[str], axis: int) -> str:
+        """The name of an input in float; a constant's, and that of pixels, has to be written first.
+
+        `axis`: of a constant's channels, where each has a scale.
+        """
+        from onnx import helper
+
+        if triple[0] in self._in_float:
             return triple[0]
-        axis = 0 if operator == "Conv" else 1
-        return self._constant(f"{triple[0]}_float", self._value(triple, axis))
+        name = f"{triple[0]}_float"
+        if triple[0] in self._constants:
+            return self._constant(name, self._value(triple, axis))
+        if all(name not in node.output for node in self.nodes):
+            self.nodes.append(helper.make_node("DequantizeLinear", [each for each in triple if each], [name]))
+        return name
 
     def _value(self, parts: list[str], axis: int) -> NDArray[np.float32]:
         """A constant in float from its integers, scale and zero point."""
@@ -188,6 +211,7 @@ class _FloatWriter:
             for name, limit in (("lowest", limits.min), ("highest", limits.max))
         ]
         self.nodes.append(helper.make_node("Clip", [value, *ends], [output]))
+        self._in_float.add(output)
 
     def _known(self, name: str) -> NDArray[Any]:
         """A constant's value; what is computed is none."""
