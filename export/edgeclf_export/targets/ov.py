@@ -73,6 +73,7 @@ TARGET = Target(
         lower=("bf16", "fp16"),
         write=_write_int8,
         needs=("nncf", "openvino"),
+        corrects_first=False,
         rest_in_bf16=True,
     ),
     audit=audited_work,

@@ -78,6 +78,8 @@ class Quantizer:
         Modules that it imports in addition to the engine's.
     corrects_biases, leaves_layers
         Whether it has those steps of the ladder.
+    corrects_first
+        Whether the first step has its biases corrected; not where that takes as long as steps without it.
     rest_in_bf16
         Whether the engine computes the same files with bf16 in the place of fp32, where the CPU has it.
     """
@@ -87,5 +89,6 @@ class Quantizer:
     write: Callable[[Network, Recipe, Path], Built]
     needs: tuple[str, ...] = ()
     corrects_biases: bool = True
+    corrects_first: bool = True
     leaves_layers: bool = True
     rest_in_bf16: bool = False

@@ -352,13 +352,13 @@ def test_for_tensorrt_it_is_portable_linted_and_auto_leaves_the_choice_to_the_de
     assert manifest.ladder is not None and "on the device" in manifest.ladder.why
 
 
-def recipes_of(methods: tuple[str, ...], tried: list[Any], *, corrects_biases: bool) -> Iterator[Recipe]:
+def recipes_of(methods: tuple[str, ...], tried: list[Any], **options: bool) -> Iterator[Recipe]:
     """The recipes of a quantizer that leaves no layer in float, and whose models the test makes up."""
 
     def write(*_: Any) -> Any:
         pytest.fail("recipes alone write nothing")
 
-    quantizer = Quantizer(methods=methods, lower=(), write=write, corrects_biases=corrects_biases, leaves_layers=False)
+    quantizer = Quantizer(methods=methods, lower=(), write=write, leaves_layers=False, **options)
     return ladder._recipes(SimpleNamespace(quantizer=quantizer), SimpleNamespace(), tried)  # type: ignore[arg-type]
 
 
@@ -376,15 +376,32 @@ def test_only_steps_that_the_quantizer_has_are_tried() -> None:
 def test_where_corrected_biases_harm_all_ranges_are_tried_without_them(
     bounds: Sequence[float], uncorrected: list[str]
 ) -> None:
+    corrected = [Recipe("min-max", corrected=True), Recipe("percentile", corrected=True)]
+    assert all_recipes(bounds) == [*corrected, *map(Recipe, uncorrected)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "later"),
+    [
+        ((-5.0, -3.0, -2.0, -4.0), ["percentile"]),
+        ((-5.0, -3.0, -4.0), []),  # min-max is best, and was tried without correction
+        ((-1.0, -9.0, -8.0, -2.0), ["percentile"]),
+    ],
+)
+def test_where_correction_is_slow_one_step_without_it_comes_first(bounds: Sequence[float], later: list[str]) -> None:
+    corrected = [Recipe("min-max", corrected=True), Recipe("percentile", corrected=True)]
+    assert all_recipes(bounds, corrects_first=False) == [Recipe("min-max"), *corrected, *map(Recipe, later)]
+
+
+def all_recipes(bounds: Sequence[float], **options: bool) -> list[Recipe]:
+    """Those that are tried where the lower bounds of top-1 come out so, one after the other."""
     tried: list[Any] = []
-    left = iter(bounds)
-    found = []
-    for recipe in recipes_of(("min-max", "percentile"), tried, corrects_biases=True):
+    left, found = iter(bounds), []
+    for recipe in recipes_of(("min-max", "percentile"), tried, **options):
         found.append(recipe)
         judged = SimpleNamespace(bound_points=next(left), mean_kl=0.1)
         tried.append(SimpleNamespace(step=SimpleNamespace(name=recipe.name, judged=judged)))
-    corrected = [Recipe("min-max", corrected=True), Recipe("percentile", corrected=True)]
-    assert found == [*corrected, *map(Recipe, uncorrected)]
+    return found
 
 
 @pytest.mark.parametrize(
