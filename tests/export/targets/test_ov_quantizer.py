@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from edgeclf_export.targets import ov_quantizer
 from edgeclf_export.targets.ov_graph import read
-from edgeclf_runtime.backends.ov import import_openvino
+from edgeclf_runtime.backends.ov import openvino_core
 
 
 def two_convolutions(random: np.random.Generator, batch: int | str = "N") -> bytes:
@@ -43,7 +43,7 @@ def test_corrected_biases_leave_less_than_a_tenth_of_the_mean_error(method: str)
 
     def mean_logits(network: object) -> NDArray[np.float64]:
         hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-        compiled = import_openvino().Core().compile_model(network, "CPU", hints)
+        compiled = openvino_core().compile_model(network, "CPU", hints)
         return np.mean([compiled(image[None])[0][0] for image in images], axis=0)
 
     wanted = mean_logits(read(model))
@@ -61,6 +61,6 @@ def test_a_graph_of_a_fixed_batch_is_calibrated_in_such_batches() -> None:
         ov_quantizer.quantize(two_convolutions(np.random.default_rng(0), batch), images[:8], "min-max", corrected=True)
         for batch in ("N", 4)
     ]
-    any_batch, fixed = (import_openvino().Core().compile_model(network, "CPU") for network in networks)
+    any_batch, fixed = (openvino_core().compile_model(network, "CPU") for network in networks)
     assert np.allclose(any_batch(images[:4])[0], fixed(images[:4])[0], atol=0.05)  # means of four and of one
     ov_quantizer.quantize(two_convolutions(np.random.default_rng(0), 4), images[:3], "min-max", corrected=False)

@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from edgeclf_export.targets import deepstream, ovms, triton
+from edgeclf_runtime.backends.ov import openvino_core
 from edgeclf_runtime.bundle.bundle import Bundle
 from edgeclf_runtime.bundle.manifest import Normalization, TensorSpec, Thresholds
 from edgeclf_runtime.errors import DataError, UsageError
@@ -50,7 +51,7 @@ def test_openvino_takes_the_entry_as_the_server_would_and_gives_the_bundles_logi
     served = entry["config"]
     assert set(served) == {"name", "base_path", "target_device", "plugin_config"}
     model = tmp_path / "ovms" / served["base_path"] / "1/model.xml"
-    compiled = openvino.Core().compile_model(model, served["target_device"], served["plugin_config"])
+    compiled = openvino_core().compile_model(model, served["target_device"], served["plugin_config"])
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
     assert compiled.get_property("PERFORMANCE_HINT") == "LATENCY"
     pixels = tiny.random_pixels(2)
