@@ -16,5 +16,6 @@ def baseline(
 
     Raises as `make_baseline`, and DataError for data that can't be read or split.
     """
-    images = open_data(Path(data), options.seed, several_labels="known", warn=progress.warn, progress=progress)
+    warn = None if options.strict else progress.warn
+    images = open_data(Path(data), options.seed, several_labels="known", warn=warn, progress=progress)
     return make_baseline(images, options, progress=progress)

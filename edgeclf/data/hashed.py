@@ -18,10 +18,13 @@ def hash_images(data: DataSplit, progress: Progress = SILENT, *, rehash: bool = 
     """
     if all(image.sha256 for image in data.images):
         return data
-    hashed, errors = hash_readable(data, progress, rehash=rehash)
-    for error in errors.values():
-        raise error
-    return hashed
+    with kept_hashes(data.root, progress, rehash=rehash) as kept:
+        found = kept.through(
+            data.images, lambda image: hash_image(image.path), entry_of=Entry, known=lambda entry: entry.sha256
+        )
+        hashes = progress.track(found, len(data.images), "hash")
+        images = tuple(replace(image, sha256=each) for image, each in zip(data.images, hashes, strict=True))
+    return replace(data, images=images)
 
 
 def hash_readable(

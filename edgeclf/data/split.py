@@ -111,6 +111,12 @@ def _hashed(data: DataSplit, warn: Callable[[str], None] | None, progress: Progr
             Unreadable(name, str(error).removeprefix(f"{data.root / name}: ")) for name, error in errors.items()
         ]
         leave_out(data, unusable)  # at most half of them
+        kinds = [("split", {str(each.split) for each in data.images}, {str(each.split) for each in hashed.images})]
+        kinds += [("class", set(all_labels(data.images)), set(all_labels(hashed.images)))]
+        for kind, before, left in kinds:
+            if emptied := sorted(before - left):
+                sentence = left_out_sentence(unusable, len(data.images))
+                raise DataError(f"{data.root}: {sentence}; nothing is left of the {kind} {some(map(repr, emptied))}")
         warn(f"{left_out_sentence(unusable, len(data.images))}; they are left out")
     return hashed
 

@@ -198,6 +198,19 @@ def test_files_that_cannot_be_read_are_left_out_where_somebody_is_told(make_fold
         open_data(root, warn=told.append)
 
 
+@pytest.mark.parametrize(("emptied", "named"), [("val", "the split 'val'"), ("train/dog", "the class 'dog'")])
+def test_a_split_or_a_class_whose_files_cannot_all_be_read_is_an_error(
+    emptied: str, named: str, make_folder: MakeFolder
+) -> None:
+    counts = {"train/cat": 9, "train/dog": 3, "val/cat": 3}
+    root = make_folder(counts)
+    for image in [path for path in (root / emptied).rglob("*.png")]:
+        image.unlink()
+        image.symlink_to("nowhere.png")
+    with pytest.raises(DataError, match=f"3 of 15 images can't be used: .*; nothing is left of {named}"):
+        open_data(root, warn=pytest.fail)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_named(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 4, "dog": 4})

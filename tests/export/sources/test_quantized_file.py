@@ -146,6 +146,37 @@ def test_the_last_activation_is_cut_off_with_the_rounding_of_its_scores(
     assert np.abs(scores - run(onnx.load(path))).max() < 0.02
 
 
+@pytest.mark.parametrize("activation", ["", "Softmax"])
+def test_scores_behind_the_name_of_a_class_are_taken_unless_they_are_integers(activation: str, tmp_path: Path) -> None:
+    network = classifier(activation)
+    scores = network.graph.output[0].name
+    network.graph.node.append(helper.make_node("ArgMax", [scores], ["best"], axis=1, keepdims=0))
+    network.graph.output[0].CopyFrom(helper.make_tensor_value_info("best", TensorProto.INT64, ["N"]))
+    exportable = load(quantized(tmp_path, "QDQ", network))
+    logits = run(onnx.load_from_string(exportable.make_onnx("float-nchw", 17)))
+    assert np.mean(logits.argmax(1) == run(network)) >= 0.75 and exportable.scores == "softmax"
+    with pytest.raises(DataError, match="best names classes from scores in 8 bits; export it with its scores"):
+        load(quantized(tmp_path, "QOperator", network))
+
+
+def test_many_logits_above_0_are_no_probabilities(tmp_path: Path) -> None:
+    labels = 300
+    network = classifier("Relu")
+    constants = {item.name: item for item in network.graph.initializer}
+    random = np.random.default_rng(3)
+    for name, value in (("head", random.normal(size=(8, labels))), ("bias", random.normal(size=labels))):
+        constants[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32) / 50, name))
+    network.graph.output[0].type.tensor_type.shape.dim[1].dim_value = labels
+    pixels = Pixels("exact", (SIDE, SIDE), (SIDE, SIDE), "bilinear")
+    taken = load_onnx_classifier(
+        quantized(tmp_path, "QDQ", network),
+        labels=tuple(map(str, range(labels))),
+        pixels=pixels,
+        normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    )
+    assert len(taken.labels) == labels and taken.scores == "softmax"
+
+
 @pytest.mark.parametrize("channels", [3, 8])
 def test_weights_of_a_product_that_are_stored_transposed_keep_their_scales(channels: int, tmp_path: Path) -> None:
     network = classifier(channels=channels, transposed=True)

@@ -197,7 +197,7 @@ def _check_logits(network: _Network, normalization: Normalization, pixels: Pixel
                 f"{network.path}: its last {network.scores} is not over its classes; export it without its last "
                 "activation"
             )
-    apart = len(labels) * _ROUNDED / 4 if network.quantized else 1e-3
+    apart = _ROUNDED if network.quantized else 1e-3
     if logits.min() >= 0 and any(np.allclose(logits.sum(axis=1), total, rtol=apart) for total in _TOTALS):
         raise DataError(f"{network.path}: gives probabilities, wanted logits; export it without its last activation")
 

@@ -77,6 +77,11 @@ def choose_output(model: Any, labels: tuple[str, ...], wanted: str | None, path:
         found = ", ".join(f"{output.name} {output.about}" for output in fitting)
         raise UsageError(f"{path}: several outputs could be its logits; choose with --output-name one of {found}")
     chosen = next((output for output in fitting if output.activation is not None), fitting[0])
+    maker = makers_of(model.graph).get(chosen.tensor)
+    if chosen.derived and maker is not None and maker.op_type.startswith(("QLinear", "QGemm")):
+        raise DataError(
+            f"{path}: {chosen.name} names classes from scores in 8 bits; export it with its scores as a float output"
+        )
     return Choice(chosen.tensor, chosen.activation, chosen.rounding, _note(chosen, listed, len(outputs), wanted))
 
 
@@ -123,6 +128,8 @@ def _read(model: Any, value: Any, classes: int) -> _Output:
     tensor, derived = str(value.name), not is_scores
     if derived:
         tensor = _scores_behind(tensor, makers) or ""
+        if tensor in makers and makers[tensor].op_type == "QuantizeLinear":
+            tensor = str(makers[tensor].input[0])
     root, activation, rounding = _root(tensor, makers)
     fits = bool(tensor) and (derived or _may_hold(value, classes))
     return _Output(own_name(value.name), describe(value), tensor, root, activation, rounding, derived, fits)
