@@ -96,11 +96,10 @@ def quantized(folder: Path, form: str, network: Any = None, **options: Any) -> P
     return place
 
 
-def load(path: Path) -> Any:
+def load(path: Path, *, multi_label: bool = False) -> Any:
     pixels = Pixels("exact", (SIDE, SIDE), (SIDE, SIDE), "bilinear")
-    return load_onnx_classifier(
-        path, labels=FRUIT, pixels=pixels, normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    )
+    halves = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return load_onnx_classifier(path, labels=FRUIT, pixels=pixels, normalization=halves, multi_label=multi_label)
 
 
 def run(model: Any, inputs: Any = INPUTS) -> Any:
@@ -175,6 +174,34 @@ def test_many_logits_above_0_are_no_probabilities(tmp_path: Path) -> None:
         normalization=Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     )
     assert len(taken.labels) == labels and taken.scores == "softmax"
+
+
+@pytest.mark.parametrize("form", ["float", "QDQ", "QOperator"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_sigmoid_that_can_not_be_cut_off_is_refused_not_applied_twice(
+    form: str, multi_label: bool, tmp_path: Path
+) -> None:
+    network = classifier("Sigmoid")
+    network.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "weights_of_classes"))
+    network.graph.node.append(helper.make_node("Mul", ["scores", "weights_of_classes"], ["weighted"], name="mul"))
+    network.graph.output[0].name = "weighted"
+    onnx.save(network, tmp_path / "float.onnx")
+    path = tmp_path / "float.onnx" if form == "float" else quantized(tmp_path, form, network)
+    with pytest.raises(DataError, match="follow from its sigmoid, which can't be cut off there"):
+        load(path, multi_label=multi_label)
+
+
+def test_a_sigmoid_inside_a_network_is_none_of_its_scores(tmp_path: Path) -> None:
+    """As of SiLU: weights lie between it and the logits, even where those all lie between 0 and 1."""
+    network = classifier()
+    (clip,) = (node for node in network.graph.node if node.op_type == "Clip")
+    clip.CopyFrom(helper.make_node("Sigmoid", ["seen"], ["kept"]))
+    for item in network.graph.initializer:
+        if item.name in ("head", "bias"):
+            small = 0.001 * numpy_helper.to_array(item) + (0.5 if item.name == "bias" else 0)
+            item.CopyFrom(numpy_helper.from_array(small.astype(np.float32), item.name))
+    onnx.save(network, tmp_path / "inside.onnx")
+    assert load(tmp_path / "inside.onnx", multi_label=True).scores == "sigmoid"
 
 
 @pytest.mark.parametrize("channels", [3, 8])

@@ -14,7 +14,7 @@ from edgeclf_export.sources.labels import shown_labels
 from edgeclf_export.sources.onnx_file.floats import in_float32, other_floats
 from edgeclf_export.sources.onnx_file.graph import ForeignGraph, make_onnx_graph
 from edgeclf_export.sources.onnx_file.input import NetworkInput, find_input
-from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, tensor_type
+from edgeclf_export.sources.onnx_file.output import choose_output, cut_at, left_activation, tensor_type
 from edgeclf_export.sources.onnx_file.quantized import reference_of
 from edgeclf_export.sources.onnx_file.reading import parse_foreign
 from edgeclf_runtime.backends.ort import import_onnxruntime
@@ -200,6 +200,12 @@ def _check_logits(network: _Network, normalization: Normalization, pixels: Pixel
     apart = _ROUNDED if network.quantized else 1e-3
     if logits.min() >= 0 and any(np.allclose(logits.sum(axis=1), total, rtol=apart) for total in _TOTALS):
         raise DataError(f"{network.path}: gives probabilities, wanted logits; export it without its last activation")
+    within = logits.min() >= 0 and logits.max() <= 1
+    if within and network.activation is None and (left := left_activation(network.model)):
+        raise DataError(
+            f"{network.path}: gives scores between 0 and 1 that follow from its {left}, which can't be cut off there; "
+            "export it without its last activation"
+        )
 
 
 def _activated(logits: NDArray[np.float32], scores: str) -> NDArray[np.floating]:

@@ -16,6 +16,10 @@ _FLOATS = ("float", "float16", "double")
 _RESHAPING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")
 _NAMING = ("ArgMax", "TopK", "ZipMap", "LabelEncoder", "ArrayFeatureExtractor")  # what turns scores into labels
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")  # of a file that is quantized already
+_SHIFTING = (  # what computes scores from scores, without weights of a layer
+    *("Mul", "Add", "Sub", "Div", "Clip", "Min", "Max", "Pow", "Concat", "Split", "Transpose", "Slice", "Gather"),
+    *("QLinearMul", "QLinearAdd", "QLinearConcat"),
+)
 _ACTIVATIONS: dict[str, Literal["softmax", "sigmoid"]] = {
     "Softmax": "softmax",
     "Sigmoid": "sigmoid",
@@ -109,6 +113,25 @@ def cut_at(model: Any, choice: Choice, elem_type: int, *, activated: bool) -> An
     for entry in unused:
         copy.opset_import.remove(entry)
     return copy
+
+
+def left_activation(model: Any) -> str | None:
+    """The softmax or sigmoid from which a model's output follows without weights between: it can't be cut off there.
+
+    None: there is none.
+    """
+    makers = makers_of(model.graph)
+    waiting, seen = [str(model.graph.output[0].name)], set()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.op_type in _ACTIVATIONS:
+            return _ACTIVATIONS[node.op_type]
+        if node.op_type in (*_RESHAPING, *_ROUNDING, *_SHIFTING):
+            waiting += map(str, node.input)
+    return None
 
 
 def tensor_type(model: Any, tensor: str) -> int:
